@@ -1,0 +1,110 @@
+"""Files that are either whole or not there: temporary name → fsync → rename → fsync of the folder.
+
+Everything the workflow produces goes through `atomic_path`, so a kill, a power cut or a full disk leaves the old file
+or none, never a part of the new one. `reserve` asks the file system for the room beforehand: a memory map on a full
+disk dies by SIGBUS, posix_fallocate says ENOSPC while there's still time for a sentence.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from .errors import DiskFullError
+
+__all__ = ["atomic_path", "fsync_folder", "human_bytes", "reserve", "sha256_file", "write_if_changed", "write_json",
+           "write_text"]
+
+
+@contextmanager
+def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
+    """Yields a temporary name beside ``path``; what was written there takes the name ``path`` when the block ends well.
+
+    On an error the temporary file is removed and ``path`` is as it was. ENOSPC becomes a DiskFullError.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        fsync_folder(path.parent)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise disk_full(path, None) from error
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def fsync_folder(folder: Path) -> None:
+    """Makes a rename in ``folder`` durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def reserve(path: str | os.PathLike, size: int) -> None:
+    """Takes ``size`` bytes of disk for the file ``path`` (created if need be), or raises DiskFullError."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        if size:
+            os.posix_fallocate(descriptor, 0, size)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise disk_full(Path(path), size) from error
+        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # a file system without fallocate: go on, unreserved
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def disk_full(path: Path, size: int | None) -> DiskFullError:
+    """The error for a write that found no room; ``size`` is what was needed, in bytes, if known."""
+    free = shutil.disk_usage(path.parent).free
+    need = f"need {human_bytes(size)}, " if size is not None else ""
+    return DiskFullError(f"{path}: disk full ({need}have {human_bytes(free)}); free some room and run the same again")
+
+
+def sha256_file(path: str | os.PathLike) -> str:
+    """Hex SHA-256 of a file's bytes."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_text(path: str | os.PathLike, text: str) -> None:
+    """Writes UTF-8 text, atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | os.PathLike, value: Any) -> None:
+    """Writes JSON with sorted keys, atomically."""
+    write_text(path, json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+
+
+def write_if_changed(path: str | os.PathLike, text: str) -> bool:
+    """Writes ``text`` unless the file says so already; true if it wrote. The time stamp stays when nothing changed."""
+    path = Path(path)
+    if path.is_file() and path.read_bytes() == text.encode():
+        return False
+    write_text(path, text)
+    return True
+
+
+def human_bytes(size: float) -> str:
+    """`1536` → `1.5 kB`; units of 1000, as disks are sold."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
