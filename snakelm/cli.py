@@ -1,4 +1,4 @@
-"""How a script ends: a person's mistake in one line, an interruption with a code of its own, our bug with a traceback."""
+"""How a script ends: a mistake of the person in one line, an interruption with its own code, our bug with a traceback."""
 
 import argparse
 import errno
@@ -32,7 +32,9 @@ def run(main: Callable[[], int | None]) -> int:
         return _say("interrupted: nothing half-written is left; the same command starts this step again", 130)
     except OSError as error:
         if error.errno == errno.ENOSPC:
-            return _say(f"error: {error.filename or 'disk'}: disk full; free some room and run the same again", EXIT_USER)
+            return _say(
+                f"error: {error.filename or 'disk'}: disk full; free some room and run the same again", EXIT_USER
+            )
         if error.filename is None or not isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError):
             raise
         return _say(f"error: {error.filename}: {error.strerror}", EXIT_USER)
