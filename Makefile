@@ -1,0 +1,57 @@
+# make model   set up, build, and run the default workflow        make test   everything that CI runs
+# make check   the quick half of `make test`: style and lint       make clean  remove .venv and built files, keep results
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+CORES ?= 8
+VENV := .venv
+BIN := $(VENV)/bin
+NATIVE := $(shell find csrc pytorch_ext -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh')
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check --no-input
+TORCH := $(shell sed -n 's/^\(torch==[0-9.]*\).*/\1/p' requirements.txt)
+
+.PHONY: model test check build clean
+
+model: $(VENV)/.built
+	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores $(CORES) results/final_model.pt
+
+test: $(VENV)/.built $(VENV)/.dev check
+	PATH="$(CURDIR)/$(BIN):$$PATH" python -m pytest -n 2 --durations=15
+
+check: $(VENV)/.built $(VENV)/.dev
+	PATH="$(CURDIR)/$(BIN):$$PATH" ruff check .
+	PATH="$(CURDIR)/$(BIN):$$PATH" ruff format --check .
+	PATH="$(CURDIR)/$(BIN):$$PATH" snakefmt --check Snakefile rules
+	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --lint
+
+build: $(VENV)/.built
+
+$(VENV)/.created:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
+	  || { echo "error: $$($(PYTHON) --version) found, 3.11 to 3.13 needed; name one: make PYTHON=python3.12 model" >&2; exit 2; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
+	  || { echo "error: $(PYTHON) has no venv module; on Debian and Ubuntu: apt install python3-venv" >&2; exit 2; }
+	@command -v $${CXX:-c++} >/dev/null \
+	  || { echo "error: no C++ compiler found; on Debian and Ubuntu: apt install g++ python3-dev" >&2; exit 2; }
+	@echo "setting up $(VENV) (once, some minutes)"
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+# torch goes first and by itself: so pinned it takes a CPU build where one is offered, and nothing after it pulls another.
+$(VENV)/.installed: requirements.txt $(VENV)/.created
+	$(PIP) '$(TORCH)'
+	$(PIP) -r requirements.txt
+	touch $@
+
+$(VENV)/.dev: requirements-dev.txt $(VENV)/.installed
+	$(PIP) -r requirements-dev.txt
+	touch $@
+
+$(VENV)/.built: $(VENV)/.installed setup.py pyproject.toml $(NATIVE)
+	PATH="$(CURDIR)/$(BIN):$$PATH" python setup.py --quiet build_ext --inplace
+	touch $@
+
+clean:
+	rm -rf $(VENV) build snakelm/*.so pytorch_ext/*.so

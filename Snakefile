@@ -1,0 +1,33 @@
+# From raw parquet to a trained small language model.
+#
+#   snakemake --cores 8 results/final_model.pt      the default run (config/config.yaml)
+#   snakemake --cores 8                             the same, with figures and tables
+#   snakemake --report                              one HTML with all of it (report.html)
+#   snakemake --profile slurm                       on a cluster (slurm/config.yaml)
+#   … --configfile my.yaml                          your own data and settings on top
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+
+configfile: "config/config.yaml"
+
+
+report: "report/workflow.rst"
+
+
+include: "rules/common.smk"
+include: "rules/preparation.smk"
+include: "rules/training.smk"
+include: "rules/analysis.smk"
+
+
+localrules:
+    all,
+
+
+rule all:
+    default_target: True
+    input:
+        RESULTS + "final_model.pt",
+        FIGURES,

@@ -1,0 +1,179 @@
+# Raw documents to token files.
+URL_SOURCES = [source for source in CONFIG.sources if source.url]
+
+if URL_SOURCES:
+
+    storage http:
+        provider="http",
+        retries=5,
+
+
+rule preflight:
+    input:
+        files=[f for name, s in SOURCES.items() if s.path for f in local_files(name)],
+        config=settings("preparation/preflight", "sources", "on_bad_file"),
+    output:
+        RESULTS + "tables/preflight.json",
+    log:
+        log("preflight"),
+    benchmark:
+        timing("preflight")
+    conda:
+        "../envs/preparation.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=30,
+    shell:
+        'python "$SNAKELM"/scripts/preparation/preflight.py --config {input.config:q}'
+        " --output {output:q} --log {log:q}"
+
+
+rule collect:
+    input:
+        files=fetched_files,
+        config=settings("preparation/collect", "sources", "on_bad_file", "seed"),
+    output:
+        RESULTS + "data/raw/{source}.parquet",
+    log:
+        log("collect.{source}"),
+    benchmark:
+        timing("collect.{source}")
+    conda:
+        "../envs/preparation.yaml"
+    threads: 2
+    resources:
+        mem_mb=2000,
+        runtime=120,
+    shell:
+        'python "$SNAKELM"/scripts/preparation/collect.py --config {input.config:q}'
+        " --source {wildcards.source:q} --files {input.files:q} --output {output:q} --log {log:q}"
+
+
+rule sample_data:
+    input:
+        files=source_files,
+        preflight=RESULTS + "tables/preflight.json",
+        config=settings("preparation/sample_data", "sources", "on_bad_file", "seed"),
+    output:
+        RESULTS + "data/sampled/{source}.parquet",
+    log:
+        log("sample_data.{source}"),
+    benchmark:
+        timing("sample_data.{source}")
+    conda:
+        "../envs/preparation.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=240,
+    shell:
+        'python "$SNAKELM"/scripts/preparation/sample_data.py --config {input.config:q}'
+        " --source {wildcards.source:q} --files {input.files:q} --output {output:q} --log {log:q}"
+
+
+rule deduplicate:
+    input:
+        sampled=expand(RESULTS + "data/sampled/{source}.parquet", source=SOURCES),
+        config=settings("preparation/deduplicate", "sources", "deduplicate", "seed"),
+    output:
+        RESULTS + "data/deduplicated/documents.parquet",
+    log:
+        log("deduplicate"),
+    benchmark:
+        timing("deduplicate")
+    conda:
+        "../envs/preparation.yaml"
+    threads: 2
+    resources:
+        mem_mb=4000,
+        runtime=480,
+    shell:
+        'python "$SNAKELM"/scripts/preparation/deduplicate.py --config {input.config:q}'
+        " --inputs {input.sampled:q} --output {output:q} --log {log:q}"
+
+
+rule train_tokenizer:
+    input:
+        documents=RESULTS + "data/deduplicated/documents.parquet",
+        config=settings("preparation/train_tokenizer", "tokenizer", "prepare", "seed"),
+    output:
+        multiext(RESULTS + "tokenizer/", "ranks.tiktoken", "tokenizer.json", "meta.json"),
+    log:
+        log("train_tokenizer"),
+    benchmark:
+        timing("train_tokenizer")
+    conda:
+        "../envs/preparation.yaml"
+    threads: 2
+    params:
+        folder=subpath(output[0], parent=True),
+    resources:
+        mem_mb=4000,
+        runtime=120,
+    shell:
+        'python "$SNAKELM"/scripts/preparation/train_tokenizer.py --config {input.config:q}'
+        " --documents {input.documents:q} --output {params.folder:q} --threads {threads} --log {log:q}"
+
+
+rule prepare_shard:
+    input:
+        documents=RESULTS + "data/deduplicated/documents.parquet",
+        tokenizer=RESULTS + "tokenizer/meta.json",
+        config=settings("preparation/prepare_shard", "sources", "prepare", "seed"),
+    output:
+        temp(
+            expand(
+                RESULTS + "data/processed/shards/{{shards}}/{split}-{{shard}}.{kind}",
+                split=["train", "val"],
+                kind=["bin", "idx"],
+            )
+        ),
+    log:
+        log("prepare_shard.{shard}-of-{shards}"),
+    benchmark:
+        timing("prepare_shard.{shard}-of-{shards}")
+    conda:
+        "../envs/preparation.yaml"
+    threads: 1
+    params:
+        tokenizer=subpath(input.tokenizer, parent=True),
+        folder=subpath(output[0], parent=True),
+    resources:
+        mem_mb=2000,
+        runtime=240,
+    shell:
+        'python "$SNAKELM"/scripts/preparation/prepare_shard.py --config {input.config:q}'
+        " --documents {input.documents:q} --tokenizer {params.tokenizer:q}"
+        " --shard {wildcards.shard} --of {wildcards.shards} --output-dir {params.folder:q} --log {log:q}"
+
+
+rule prepare_data:
+    input:
+        shards=expand(
+            RESULTS + f"data/processed/shards/{SHARDS}/{{split}}-{{shard}}.{{kind}}",
+            split=["train", "val"],
+            shard=range(SHARDS),
+            kind=["bin", "idx"],
+        ),
+        tokenizer=RESULTS + "tokenizer/meta.json",
+        config=settings("preparation/prepare_data", "prepare", "evaluate", "seed"),
+    output:
+        multiext(RESULTS + "data/processed/", "train.bin", "train.idx", "val.bin", "val.idx", "val_overlap.npy"),
+    log:
+        log("prepare_data"),
+    benchmark:
+        timing("prepare_data")
+    conda:
+        "../envs/preparation.yaml"
+    threads: 1
+    params:
+        tokenizer=subpath(input.tokenizer, parent=True),
+        shards=subpath(input.shards[0], parent=True),
+        folder=subpath(output[0], parent=True),
+    resources:
+        mem_mb=4000,
+        runtime=240,
+    shell:
+        'python "$SNAKELM"/scripts/preparation/prepare_data.py --config {input.config:q}'
+        " --shards {params.shards:q} --tokenizer {params.tokenizer:q} --output-dir {params.folder:q} --log {log:q}"

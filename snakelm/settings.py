@@ -1,0 +1,63 @@
+"""The settings files that stand between the configuration and a step, so that a step reruns exactly when it must.
+
+`results/config/<step>-<hash>.yaml` holds the sections a step reads, without the keys that change nothing, and the
+digest of the step's code. Its name is its content: another setting is another input file, going back to an earlier
+setting is the earlier file with its earlier time, and editing one section leaves every other step alone.
+
+Training's file leaves the code out: weeks of work are not thrown away over an edit; `changed_since` says so instead.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+import yaml
+
+from .code_digest import ROOT, code_digest
+from .config import Config, as_mapping
+from .errors import UserError
+from .files import write_if_changed
+from .manifest import manifest_path, read_manifest
+
+__all__ = ["changed_since", "settings_file", "shown_file"]
+
+CODE_IS_NO_TRIGGER = frozenset({"training/train"})
+
+
+def settings_file(results: str | Path, config: Config, step: str, sections: Iterable[str]) -> str:
+    """Writes (unless it's there) and names the file with the result-changing ``sections`` for ``step``, `folder/name`."""
+    body = yaml.safe_dump(as_mapping(config, sections, cosmetic=False), sort_keys=True, allow_unicode=True)
+    code = "" if step in CODE_IS_NO_TRIGGER else f"# code: {code_digest(ROOT / 'scripts' / f'{step}.py')['meaning']}\n"
+    text = code + body
+    name = f"{Path(step).name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}.yaml"
+    path = Path(results, "config", name)
+    if not path.exists():
+        write_if_changed(path, text)
+    return path.as_posix()
+
+
+def shown_file(results: str | Path, config: Config, step: str, sections: Iterable[str]) -> str:
+    """The keys of ``sections`` that change only what is shown or kept; overwritten in place, an input of no rule."""
+    whole, counted = (as_mapping(config, sections, cosmetic=flag) for flag in (True, False))
+    shown = {s: {k: v for k, v in whole[s].items() if k not in counted.get(s, {})} for s in whole if isinstance(whole[s], dict)}
+    path = Path(results, "config", f"{Path(step).name}-shown.yaml")
+    write_if_changed(path, yaml.safe_dump({s: v for s, v in shown.items() if v}, sort_keys=True, allow_unicode=True))
+    return path.as_posix()
+
+
+def changed_since(artefact: str | Path, script: str) -> list[str]:
+    """What to tell a person whose artefact was made by other code than there is now; nothing when it's the same."""
+    if not manifest_path(artefact).is_file():
+        return []
+    try:
+        made_by = read_manifest(artefact)["code"]
+    except (UserError, KeyError):
+        return [f"{manifest_path(artefact)}: can't be read, so nobody can say what made {artefact}"]
+    now = code_digest(ROOT / script)
+    if made_by == now:
+        return []
+    what = "only comments or docstrings differ" if made_by["meaning"] == now["meaning"] else "what it does may differ"
+    return [
+        f"{artefact} was made by another version of {script} or of what it imports ({what}); it is kept. "
+        f"To make it anew: snakemake --cores 8 --forcerun {Path(script).stem} {artefact}"
+    ]
