@@ -1,0 +1,1 @@
+"""Documents: read, sampled, deduplicated, split and written as token files. Nothing here imports torch."""

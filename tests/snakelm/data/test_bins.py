@@ -1,0 +1,274 @@
+"""The token files' format: what is written is read back, and nothing damaged, foreign or half-done is accepted."""
+
+import os
+import random
+import signal
+import struct
+import subprocess
+import sys
+import time
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from snakelm.data import bins
+from snakelm.data.bins import BinWriter, Meta, gather, idx_path, open_bin, token_dtype
+from snakelm.errors import DiskFullError, UserError
+
+ROOT = Path(__file__).resolve().parents[3]
+SHA = "ab" * 32
+
+
+def meta(vocab: int = 300, **more) -> Meta:
+    return Meta(dtype=token_dtype(vocab), vocab_size=vocab, eot=vocab - 1, tokenizer_sha256=SHA, **more)
+
+
+def documents(n: int, vocab: int = 300, seed: int = 0) -> list[np.ndarray]:
+    random_ = np.random.default_rng(seed)
+    return [np.r_[vocab - 1, random_.integers(0, vocab - 1, random_.integers(0, 50))] for _ in range(n)]
+
+
+def write(path, docs, m=None, expected=0) -> Path:
+    with BinWriter(path, m or meta(), expected) as writer:
+        for i, doc in enumerate(docs):
+            writer.append(doc, np.array([doc.size]), np.array([i], np.uint64), doc.size - 1)
+    return path
+
+
+@pytest.mark.parametrize("vocab", [300, 65_535, 70_000], ids="vocab={}".format)
+@pytest.mark.parametrize("expected", [0, 10_000], ids=["unreserved", "reserved"])
+def test_written_documents_are_read_back(tmp_path, vocab, expected):
+    docs = documents(40, vocab)
+    b = open_bin(write(tmp_path / "a.bin", docs, meta(vocab), expected), SHA)
+    assert [b.document(i).tolist() for i in range(40)] == [d.tolist() for d in docs]
+    assert b.tokens.dtype.itemsize == (2 if vocab <= 65_535 else 4)
+    assert b.document_ids.tolist() == list(range(40))
+    assert b.meta.max_token == vocab - 1
+    assert b.meta.text_bytes == sum(d.size - 1 for d in docs)
+    assert not b.tokens.flags.writeable
+
+
+def test_a_plain_memmap_reads_the_tokens(tmp_path):
+    docs = documents(10)
+    path = write(tmp_path / "a.bin", docs)
+    assert np.memmap(path, np.uint16, "r").tolist() == np.concatenate(docs).tolist()
+
+
+def test_several_chunks_each_have_a_checksum(tmp_path, monkeypatch):
+    monkeypatch.setattr(bins, "CHUNK_BYTES", 64)
+    path = write(tmp_path / "a.bin", documents(60), meta(chunk_bytes=64))
+    open_bin(path)
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(UserError, match=f"damaged between bytes {len(data) // 64 * 64} and {len(data)}"):
+        open_bin(path)
+
+
+def test_an_empty_bin_is_sound(tmp_path):
+    b = open_bin(write(tmp_path / "a.bin", []))
+    assert (b.tokens.size, b.document_offsets.tolist()) == (0, [0])
+
+
+@pytest.mark.parametrize("token", [300, 70_000, -1])
+def test_tokens_outside_the_vocabulary_never_wrap(tmp_path, token):
+    with pytest.raises(UserError, match=f"token id {token}, expected 0 to 299"):
+        write(tmp_path / "a.bin", [np.array([299, token])])
+    assert os.listdir(tmp_path) == []
+
+
+def test_sixteen_bits_refuse_a_vocabulary_over_65535():
+    assert token_dtype(65_535, "16") == "uint16"
+    assert token_dtype(65_536) == "uint32"
+    with pytest.raises(UserError, match="say 32 or auto"):
+        token_dtype(65_536, "16")
+
+
+def _truncate(path: Path, size: int) -> None:
+    os.truncate(path, path.stat().st_size - size)
+
+
+DAMAGE = {
+    "no idx": (lambda p: idx_path(p).unlink(), "idx: missing"),
+    "no bin": (lambda p: p.unlink(), "bin: missing"),
+    "one token short": (lambda p: _truncate(p, 2), r"truncated or overwritten"),
+    "one token more": (lambda p: p.write_bytes(p.read_bytes() + b"\0\0"), r"truncated or overwritten"),
+    "one byte short": (lambda p: _truncate(p, 1), r"truncated or overwritten"),
+    "emptied bin": (lambda p: p.write_bytes(b""), r"truncated or overwritten"),
+    "emptied idx": (lambda p: idx_path(p).write_bytes(b""), "not an index of tokens"),
+    "idx short": (lambda p: _truncate(idx_path(p), 4), "damaged"),
+    "another idx": (lambda p: idx_path(p).write_text("{}" * 40), "not an index of tokens"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_damage_is_refused(tmp_path, name):
+    path = write(tmp_path / "a.bin", documents(20))
+    damage, message = DAMAGE[name]
+    damage(path)
+    with pytest.raises(UserError, match=message):
+        open_bin(path)
+
+
+def test_every_flipped_bit_is_refused(tmp_path):
+    path = write(tmp_path / "a.bin", documents(20))
+    random_ = random.Random(0)
+    for file in (path, idx_path(path)):
+        good = file.read_bytes()
+        for bit in random_.sample(range(8 * len(good)), 250):
+            bad = bytearray(good)
+            bad[bit // 8] ^= 1 << bit % 8
+            file.write_bytes(bad)
+            with pytest.raises(UserError):
+                open_bin(path)
+        file.write_bytes(good)
+    open_bin(path)
+
+
+def test_every_truncation_is_refused(tmp_path):
+    path = write(tmp_path / "a.bin", documents(20))
+    random_ = random.Random(0)
+    for file in (path, idx_path(path)):
+        good = file.read_bytes()
+        for size in random_.sample(range(len(good)), 100):
+            file.write_bytes(good[:size])
+            with pytest.raises(UserError):
+                open_bin(path)
+        file.write_bytes(good)
+
+
+def test_a_foreign_tokenizer_is_refused(tmp_path):
+    path = write(tmp_path / "a.bin", documents(3))
+    open_bin(path, SHA)
+    with pytest.raises(UserError, match="made with tokenizer abababababab…, this one is cdcdcdcdcdcd"):
+        open_bin(path, "cd" * 32)
+
+
+def _rewrite_idx(path: Path, old: bytes, new: bytes) -> None:
+    """An idx whose checksums are right and whose content is wrong."""
+    body = idx_path(path).read_bytes()[:-4].replace(old, new)
+    idx_path(path).write_bytes(body + struct.pack("<I", zlib.crc32(body)))
+
+
+def test_a_token_beyond_the_vocabulary_is_refused(tmp_path):
+    path = write(tmp_path / "a.bin", documents(3))
+    _rewrite_idx(path, b'"vocab_size": 300', b'"vocab_size": 200')
+    with pytest.raises(UserError, match="largest token 299, the vocabulary has 200"):
+        open_bin(path)
+
+
+def test_a_later_version_is_refused(tmp_path):
+    path = write(tmp_path / "a.bin", documents(3))
+    _rewrite_idx(path, b"SNKTOKEN\1", b"SNKTOKEN\2")
+    with pytest.raises(UserError, match="version 2, this program reads 1"):
+        open_bin(path)
+
+
+def _shards(folder: Path, n: int, docs: list[np.ndarray]) -> list[Path]:
+    cuts = [i * len(docs) // n for i in range(n + 1)]
+    paths = []
+    for i in range(n):
+        path = folder / f"train-{i}-of-{n}.bin"
+        with BinWriter(path, meta(part=[i, n], config_hash="c")) as writer:
+            for j in range(cuts[i], cuts[i + 1]):
+                writer.append(docs[j], np.array([docs[j].size]), np.array([j], np.uint64), docs[j].size - 1)
+        paths.append(path)
+    return paths
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 7, 25])
+def test_gather_gives_the_same_bytes_for_any_number_of_shards(tmp_path, n):
+    docs = documents(20)
+    whole = write(tmp_path / "whole.bin", docs, meta(config_hash="c"))
+    gather(reversed(_shards(tmp_path, n, docs)), tmp_path / "train.bin", SHA, "c")
+    assert (tmp_path / "train.bin").read_bytes() == whole.read_bytes()
+    assert (tmp_path / "train.idx").read_bytes() == idx_path(whole).read_bytes()
+
+
+def test_gather_refuses_missing_repeated_and_foreign_shards(tmp_path):
+    shards = _shards(tmp_path, 3, documents(9))
+    out = tmp_path / "train.bin"
+    with pytest.raises(UserError, match="found shards 0 of 3, 2 of 3; expected each of 0 to 2"):
+        gather([shards[0], shards[2]], out, SHA, "c")
+    with pytest.raises(UserError, match="expected each of 0 to 2"):
+        gather([*shards, shards[1]], out, SHA, "c")
+    with pytest.raises(UserError, match="made from another config"):
+        gather(shards, out, SHA, "d")
+    with pytest.raises(UserError, match="made with tokenizer"):
+        gather(shards, out, "cd" * 32, "c")
+    with pytest.raises(UserError, match="no shards"):
+        gather([], out, SHA, "c")
+    assert not out.exists()
+
+
+def test_an_error_while_writing_leaves_the_old_bin_in_force(tmp_path):
+    path = write(tmp_path / "a.bin", documents(5))
+    before = path.read_bytes()
+    with pytest.raises(UserError, match="token id 300"):
+        write(path, [*documents(5), np.array([300])])
+    assert path.read_bytes() == before
+    open_bin(path)
+    assert sorted(os.listdir(tmp_path)) == ["a.bin", "a.idx"]
+
+
+WRITER = """
+import sys, numpy as np
+from pathlib import Path
+from snakelm.data.bins import BinWriter, Meta
+path, size, expected = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+print("start", flush=True)
+tokens = np.random.default_rng(0).integers(0, 300, 1 << 16)
+tokens[0] = 299
+while True:
+    with BinWriter(path, Meta("uint16", 300, 299, "ab" * 32), expected) as writer:
+        for i in range(size):
+            writer.append(tokens, np.array([tokens.size]), np.array([i], np.uint64), tokens.size)
+    print("written", flush=True)
+    if expected or size > 100: break
+"""
+
+
+def test_killed_writers_leave_no_accepted_part(tmp_path):
+    """kill -9 at random moments, over an older bin: what is accepted afterwards is always the whole."""
+    path, random_, refused = tmp_path / "a.bin", random.Random(1), 0
+    reference = None
+    for _ in range(20):
+        process = subprocess.Popen([sys.executable, "-c", WRITER, path, "20", "0"], cwd=ROOT, stdout=subprocess.PIPE)
+        assert process.stdout.readline() == b"start\n"  # it is past its imports: the kill lands in the writing
+        if reference is None:
+            assert process.stdout.readline() == b"written\n"
+            reference = open_bin(path).tokens.tobytes()
+        time.sleep(random_.random() * 0.1)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+        try:
+            assert open_bin(path).tokens.tobytes() == reference
+        except UserError:
+            refused += 1
+    assert refused < 20  # most kills fall between two commits
+
+
+def _limited(path: Path, limit: int, expected: int) -> subprocess.CompletedProcess:
+    code = (
+        "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))\n" + WRITER
+    )
+    return subprocess.run([sys.executable, "-c", code, path, "200", str(expected)], cwd=ROOT, capture_output=True)
+
+
+@pytest.mark.parametrize("expected", [0, 200 << 16], ids=["unreserved", "reserved"])
+@pytest.mark.parametrize("limit", [1, 4097, 17 << 20])
+def test_no_room_is_one_clear_error_and_the_old_bin_stays(tmp_path, limit, expected):
+    path = write(tmp_path / "a.bin", documents(5))
+    done = _limited(path, limit, expected)
+    assert b"DiskFullError" in done.stderr
+    assert b"disk full" in done.stderr
+    open_bin(path)
+    assert sorted(os.listdir(tmp_path)) == ["a.bin", "a.idx"]
+
+
+def test_disk_full_is_a_user_error():
+    assert issubclass(DiskFullError, UserError)
