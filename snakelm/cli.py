@@ -1,4 +1,4 @@
-"""How a script ends: a mistake of the person in one line, an interruption with its own code, our bug with a traceback."""
+"""How a script ends: a person's mistake in one line, an interruption with its own code, our bug with a traceback."""
 
 import argparse
 import errno

@@ -19,7 +19,7 @@ NATIVE = {"snakelm._text": "csrc/text", "pytorch_ext._C": "csrc/ops"}
 
 
 def code_digest(script: str | Path) -> dict[str, str]:
-    """`{"exact": hex, "meaning": hex}` over the script, the project modules it imports and the native code they load."""
+    """`{"exact": hex, "meaning": hex}` over a script, the project modules it imports and the native code they load."""
     exact, meaning = hashlib.sha256(), hashlib.sha256()
     for file in imported_files(script):
         name = file.relative_to(ROOT).as_posix().encode()

@@ -264,6 +264,10 @@ def _consistent(config: Config) -> Config:
             f"16 bits hold ids up to 65,535; tokenizer.vocab_size is {config.tokenizer.vocab_size}; say 32 or auto",
         ),
         "sources": (not config.sources, "empty; name at least one source"),
+        "results": (
+            not config.results.strip() or set(config.results) & set("{}\n\0"),
+            f"found {config.results!r}, allowed is a folder's name without braces or line breaks",
+        ),
     }
     for name, (wrong, message) in problems.items():
         if wrong:

@@ -25,7 +25,7 @@ CODE_IS_NO_TRIGGER = frozenset({"training/train"})
 
 
 def settings_file(results: str | Path, config: Config, step: str, sections: Iterable[str]) -> str:
-    """Writes (unless it's there) and names the file with the result-changing ``sections`` for ``step``, `folder/name`."""
+    """Writes, unless it's there, and names the file with the result-changing ``sections`` for ``step`` (`folder/name`)."""
     body = yaml.safe_dump(as_mapping(config, sections, cosmetic=False), sort_keys=True, allow_unicode=True)
     code = "" if step in CODE_IS_NO_TRIGGER else f"# code: {code_digest(ROOT / 'scripts' / f'{step}.py')['meaning']}\n"
     text = code + body
@@ -39,9 +39,9 @@ def settings_file(results: str | Path, config: Config, step: str, sections: Iter
 def shown_file(results: str | Path, config: Config, step: str, sections: Iterable[str]) -> str:
     """The keys of ``sections`` that change only what is shown or kept; overwritten in place, an input of no rule."""
     whole, counted = (as_mapping(config, sections, cosmetic=flag) for flag in (True, False))
-    shown = {s: {k: v for k, v in whole[s].items() if k not in counted.get(s, {})} for s in whole if isinstance(whole[s], dict)}
+    shown = {name: {k: v for k, v in keys.items() if k not in counted[name]} for name, keys in whole.items()}
     path = Path(results, "config", f"{Path(step).name}-shown.yaml")
-    write_if_changed(path, yaml.safe_dump({s: v for s, v in shown.items() if v}, sort_keys=True, allow_unicode=True))
+    write_if_changed(path, yaml.safe_dump(shown, sort_keys=True, allow_unicode=True))
     return path.as_posix()
 
 

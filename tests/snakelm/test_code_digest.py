@@ -1,0 +1,99 @@
+"""snakelm.code_digest and snakelm.settings: what reruns a step, and what only warns."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from snakelm import code_digest as module
+from snakelm.code_digest import code_digest, imported_files
+from snakelm.config import from_mapping
+from snakelm.manifest import content_hash, manifest_path, read_manifest, write_manifest
+from snakelm.settings import changed_since, settings_file, shown_file
+
+
+@pytest.fixture
+def tree(tmp_path, monkeypatch):
+    """A small project: scripts/step.py imports snakelm.a, which imports snakelm.b; snakelm.c is not imported."""
+    files = {
+        "scripts/step.py": "from snakelm import a\n",
+        "snakelm/__init__.py": "",
+        "snakelm/a.py": '"""What a is."""\nfrom .b import value\n\n\ndef f():\n    return value  # why\n',
+        "snakelm/b.py": "value = 1\n",
+        "snakelm/c.py": "other = 1\n",
+    }
+    for name, text in files.items():
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    monkeypatch.setattr(module, "ROOT", tmp_path)
+    return tmp_path
+
+
+def edit(file, old, new):
+    assert old in file.read_text()
+    file.write_text(file.read_text().replace(old, new))
+
+
+def test_it_covers_what_is_imported_and_nothing_else(tree):
+    names = {f.relative_to(tree).as_posix() for f in imported_files(tree / "scripts/step.py")}
+    assert names == {"scripts/step.py", "snakelm/__init__.py", "snakelm/a.py", "snakelm/b.py"}
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "exact", "meaning"),
+    [
+        ("snakelm/a.py", "# why", "# because", True, False),
+        ("snakelm/a.py", "What a is", "What a was", True, False),
+        ("snakelm/b.py", "value = 1", "value = 2", True, True),
+        ("snakelm/c.py", "other = 1", "other = 2", False, False),
+    ],
+    ids=["comment", "docstring", "imported value", "module not imported"],
+)
+def test_what_an_edit_changes(tree, file, old, new, exact, meaning):
+    before = code_digest(tree / "scripts/step.py")
+    edit(tree / file, old, new)
+    module._mentions.cache_clear()
+    after = code_digest(tree / "scripts/step.py")
+    assert (before["exact"] != after["exact"], before["meaning"] != after["meaning"]) == (exact, meaning)
+
+
+def test_settings_are_named_by_content_and_keep_their_time(tmp_path):
+    one = from_mapping({"preset": "smoke"})
+    other = from_mapping({"preset": "smoke", "train": {"lr": 0.02}})
+    cosmetic = from_mapping({"preset": "smoke", "train": {"log_every": 3}})
+    first = settings_file(tmp_path, one, "training/train", ["train"])
+    assert settings_file(tmp_path, other, "training/train", ["train"]) != first
+    assert settings_file(tmp_path, cosmetic, "training/train", ["train"]) == first
+    assert settings_file(tmp_path, other, "training/train", ["model"]) == settings_file(
+        tmp_path, one, "training/train", ["model"]
+    )
+    assert "log_every: 3" in Path(shown_file(tmp_path, cosmetic, "training/train", ["train"])).read_text()
+
+
+def test_a_manifest_records_and_a_change_of_code_is_said(tmp_path):
+    script = module.ROOT / "scripts/training/train.py"
+    artefact = tmp_path / "model.pt"
+    artefact.write_bytes(b"weights")
+    made_from = tmp_path / "in.txt"
+    made_from.write_text("text")
+    write_manifest(artefact, inputs=[made_from], config={"a": 1}, script=script, seed=3, extra={"steps": 5})
+    record = read_manifest(artefact)
+    assert record["inputs"][0]["bytes"] == 4
+    assert record["steps"] == 5
+    assert changed_since(artefact, "scripts/training/train.py") == []
+    text = manifest_path(artefact).read_text()
+    manifest_path(artefact).write_text(text.replace(record["code"]["exact"], "0" * 64))
+    assert "only comments or docstrings differ" in changed_since(artefact, "scripts/training/train.py")[0]
+    manifest_path(artefact).write_text(text.replace(record["code"]["meaning"], "0" * 64))
+    assert "--forcerun train" in changed_since(artefact, "scripts/training/train.py")[0]
+
+
+def test_content_hash_trusts_a_manifest_only_while_the_file_is_as_it_was(tmp_path):
+    artefact = tmp_path / "x.bin"
+    artefact.write_bytes(b"one")
+    write_manifest(artefact, inputs=[], config={}, script=module.ROOT / "setup.py", seed=0)
+    before = content_hash(artefact)
+    artefact.write_bytes(b"two")
+    assert content_hash(artefact) != before
+    shutil.rmtree(tmp_path)

@@ -1,0 +1,81 @@
+"""snakelm.files: a file is whole or not there."""
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from snakelm.errors import DiskFullError
+from snakelm.files import atomic_path, human_bytes, reserve, sha256_file, write_if_changed, write_text
+
+
+def test_an_error_leaves_the_old_file_and_no_temporary(tmp_path):
+    target = tmp_path / "a.txt"
+    write_text(target, "old")
+    with pytest.raises(ZeroDivisionError), atomic_path(target) as temporary:
+        temporary.write_text(f"half {1 / 0}")
+    assert target.read_text() == "old"
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_a_kill_leaves_the_old_file(tmp_path):
+    target = tmp_path / "a.txt"
+    write_text(target, "old")
+    code = (
+        "import sys, time\nfrom snakelm.files import atomic_path\n"
+        "with atomic_path(sys.argv[1]) as t:\n    t.write_text('half'); print('writing', flush=True); time.sleep(60)\n"
+    )
+    child = subprocess.Popen([sys.executable, "-c", code, str(target)], stdout=subprocess.PIPE, cwd=os.getcwd())
+    with child:
+        assert child.stdout.readline() == b"writing\n"
+        child.send_signal(signal.SIGKILL)
+    assert target.read_text() == "old"
+
+
+def test_no_room_says_how_much_is_needed_and_there(tmp_path):
+    code = (
+        "import resource, sys\nfrom snakelm.files import atomic_path, reserve\n"
+        "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\nreserve(sys.argv[1], 5000)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "big")], capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "disk full (need 5.0 kB, have" in done.stderr
+
+
+def test_write_beyond_the_limit_becomes_a_disk_full_error_and_leaves_nothing(tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(DiskFullError, match="disk full"):
+            write_text(tmp_path / "big", "x" * 5000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert os.listdir(tmp_path) == []
+
+
+def test_reserve_takes_the_room(tmp_path):
+    reserve(tmp_path / "room", 12_345)
+    assert (tmp_path / "room").stat().st_size == 12_345
+
+
+def test_write_if_changed_keeps_the_time_of_an_equal_file(tmp_path):
+    file = tmp_path / "a"
+    assert write_if_changed(file, "same")
+    os.utime(file, ns=(0, 0))
+    assert not write_if_changed(file, "same")
+    assert file.stat().st_mtime_ns == 0
+    assert write_if_changed(file, "other")
+    assert file.stat().st_mtime > time.time() - 60
+
+
+def test_sha256_and_sizes_are_as_others_write_them(tmp_path):
+    write_text(tmp_path / "abc", "abc")
+    assert sha256_file(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert [human_bytes(n) for n in (999, 1500, 2e9, 3e12)] == ["999 B", "1.5 kB", "2.0 GB", "3.0 TB"]

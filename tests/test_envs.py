@@ -1,0 +1,63 @@
+"""The three places that name versions agree: pyproject's bounds, requirements.txt's pins, the conda envs' bounds."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+
+ROOT = Path(__file__).resolve().parents[1]
+CONDA_NAMES = {"pytorch": "torch", "matplotlib-base": "matplotlib"}
+ENVS = sorted((ROOT / "envs").glob("*.yaml"))
+
+
+def bounds():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    lines = list(project["project"]["dependencies"])
+    for extra in project["project"]["optional-dependencies"].values():
+        lines += extra
+    lines += [line for line in project["build-system"]["requires"] if not line.startswith("torch")]
+    found = {r.name.lower(): r.specifier for r in map(Requirement, lines)}
+    return {**found, "python": SpecifierSet(project["project"]["requires-python"])}
+
+
+def pins():
+    lines = [line.split("#")[0].strip() for line in (ROOT / "requirements.txt").read_text().splitlines()]
+    return {r.name.lower(): str(r.specifier)[2:] for r in map(Requirement, filter(None, lines))}
+
+
+def env_lines():
+    for env in ENVS:
+        for line in yaml.safe_load(env.read_text())["dependencies"]:
+            for one in line["pip"] if isinstance(line, dict) else [line]:
+                name, bound = re.match(r"([\w-]+)\s*(.*)", one).groups()
+                yield pytest.param(CONDA_NAMES.get(name, name).lower(), bound, id=f"{env.stem}:{name}")
+
+
+@pytest.mark.parametrize(("name", "bound"), list(env_lines()))
+def test_conda_bounds_are_there_and_admit_our_pin(name, bound):
+    assert bound, f"{name} has no bound"
+    if name in pins():
+        assert pins()[name] in SpecifierSet(bound)
+    if name in bounds() and name != "setuptools":
+        assert SpecifierSet(bound) == bounds()[name], f"{name}: pyproject says {bounds()[name]}"
+
+
+@pytest.mark.parametrize("name", sorted(set(pins()) & set(bounds())))
+def test_pins_lie_within_the_bounds(name):
+    assert pins()[name] in bounds()[name]
+
+
+@pytest.mark.parametrize("env", ENVS, ids=lambda p: p.stem)
+def test_envs_take_conda_forge_alone(env):
+    assert yaml.safe_load(env.read_text())["channels"] == ["conda-forge", "nodefaults"]
+    assert env.with_suffix(".post-deploy.sh").is_file()
+
+
+def test_every_requirement_says_why():
+    for file in ("requirements.txt", "requirements-dev.txt"):
+        for line in (ROOT / file).read_text().splitlines():
+            assert line.startswith(("#", "-r")) or "#" in line, f"{file}: {line} gives no reason"
