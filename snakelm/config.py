@@ -265,8 +265,8 @@ def _consistent(config: Config) -> Config:
         ),
         "sources": (not config.sources, "empty; name at least one source"),
         "results": (
-            not config.results.strip() or set(config.results) & set("{}\n\0"),
-            f"found {config.results!r}, allowed is a folder's name without braces or line breaks",
+            not re.fullmatch(r"[^-{}\s\0][^{}\n\0]*", config.results),
+            f"found {config.results!r}, allowed is a folder's name without braces and line breaks that begins with no - or blank",
         ),
     }
     for name, (wrong, message) in problems.items():

@@ -25,7 +25,7 @@ CODE_IS_NO_TRIGGER = frozenset({"training/train"})
 
 
 def settings_file(results: str | Path, config: Config, step: str, sections: Iterable[str]) -> str:
-    """Writes, unless it's there, and names the file with the result-changing ``sections`` for ``step`` (`folder/name`)."""
+    """Writes, unless it's there, and names the file with the result-changing ``sections`` for ``step``."""
     body = yaml.safe_dump(as_mapping(config, sections, cosmetic=False), sort_keys=True, allow_unicode=True)
     code = "" if step in CODE_IS_NO_TRIGGER else f"# code: {code_digest(ROOT / 'scripts' / f'{step}.py')['meaning']}\n"
     text = code + body

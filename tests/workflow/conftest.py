@@ -1,0 +1,94 @@
+"""A checkout of its own for each test module, so that a run there is a person's run and can't touch this one."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass
+class Done:
+    """How a command ended: its exit code and what it said on both streams together."""
+
+    code: int
+    said: str
+
+    def jobs(self) -> set[str]:
+        """Names of the rules that a dry run lists."""
+        return set(re.findall(r"^(?:local)?rule (\w+):", self.said, flags=re.MULTILINE)) - {"all"}
+
+
+@dataclass
+class Checkout:
+    """A copy of the tracked files, with what was built, in a folder of its own."""
+
+    root: Path
+
+    def write(self, name: str, text: str) -> Path:
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    def environment(self) -> dict[str, str]:
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        return {**os.environ, "PATH": path, "NO_COLOR": "1", "PYTHONWARNINGS": "default"}
+
+    def run(self, *command: str, timeout: float = 600) -> Done:
+        done = subprocess.run(
+            command, cwd=self.root, env=self.environment(), timeout=timeout, text=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        return Done(done.returncode, done.stdout)
+
+    def snakemake(self, *arguments: str, timeout: float = 600) -> Done:
+        return self.run("snakemake", "--cores", "2", "--nocolor", *arguments, timeout=timeout)
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory) -> Checkout:
+    """Tracked files as they are on disk, plus the compiled extensions."""
+    root = tmp_path_factory.mktemp("checkout")
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True).stdout
+    built = [
+        f.relative_to(ROOT).as_posix() for folder in ("snakelm", "pytorch_ext") for f in (ROOT / folder).glob("*.so")
+    ]
+    for name in [*filter(None, listed.decode().split("\0")), *built]:
+        if (ROOT / name).is_file():
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, root / name)
+    return Checkout(root)
+
+
+@pytest.fixture(scope="session")
+def sentences() -> list[str]:
+    """A few hundred short documents, all different."""
+    animals = ["otter", "heron", "badger", "lynx", "stoat", "raven", "viper", "hare"]
+    places = ["river", "old mill", "salt marsh", "orchard", "quarry", "harbour", "meadow"]
+    deeds = ["waited for rain", "counted the boats", "slept under an oak", "lost its way", "sang until noon"]
+    return [
+        f"Note {i}. The {animals[i % 8]} of the {places[i % 7]} {deeds[i % 5]} on day {i * 37 % 365}. "
+        f"Later, {i % 90 + 3} people wrote that the {places[i * 3 % 7]} was {'cold' if i % 2 else 'warm'} "
+        f"and that {i * i % 1009} stones stood near the {animals[i * 5 % 8]}."
+        for i in range(900)
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def own_parquet(checkout, sentences) -> Path:
+    """A person's own parquet: a text column called `body` beside others."""
+    folder = checkout.root / "my"
+    folder.mkdir(exist_ok=True)
+    file = folder / "notes.parquet"
+    if not file.exists():
+        pq.write_table(pa.table({"id": list(range(len(sentences))), "body": sentences}), file)
+    return file
