@@ -266,7 +266,7 @@ def _consistent(config: Config) -> Config:
         "sources": (not config.sources, "empty; name at least one source"),
         "results": (
             not re.fullmatch(r"[^-{}\s\0][^{}\n\0]*", config.results),
-            f"found {config.results!r}, allowed is a folder's name without braces and line breaks that begins with no - or blank",
+            f"found {config.results!r}, allowed is a folder; no braces or line breaks, no - in front",
         ),
     }
     for name, (wrong, message) in problems.items():
