@@ -60,7 +60,8 @@ private:
     std::vector<py::object> owned_;
 };
 
-Strings strings_of(const py::sequence& texts) {
+// `texts` is a tuple, so that it owns its strings even if another thread changes the list it was made from.
+Strings strings_of(const py::tuple& texts) {
     Strings strings;
     strings.views.reserve(texts.size());
     for (py::handle text : texts) strings.add(text);
@@ -167,7 +168,8 @@ PYBIND11_MODULE(_text, m) {
         .def("encode", &encode_one, py::arg("text"), "Ids of a str or of bytes.")
         .def("encode_strings",
              [](const Encoder& self, const py::sequence& texts, int threads) {
-                 const Strings strings = strings_of(texts);
+                 const py::tuple kept(texts);
+                 const Strings strings = strings_of(kept);
                  return encode_views(self, strings.views, threads);
              },
              py::arg("texts"), py::arg("threads"))
@@ -185,7 +187,8 @@ PYBIND11_MODULE(_text, m) {
              py::arg("pattern"), py::arg("threads"))
         .def("add_strings",
              [](Trainer& self, const py::sequence& texts) {
-                 const Strings strings = strings_of(texts);
+                 const py::tuple kept(texts);
+                 const Strings strings = strings_of(kept);
                  const py::gil_scoped_release nogil;
                  self.add(strings.views);
              })

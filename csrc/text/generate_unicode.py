@@ -1,4 +1,4 @@
-"""Write unicode_ranges.inc: the character classes the split patterns ask about, one entry per run of code points.
+"""Write unicode_ranges.h: the character classes the split patterns ask about, one entry per run of code points.
 
 Decision: tiktoken is asked, not a Unicode data file. Exactness means agreeing with tiktoken, so its own regex engine is
 the source of the categories (Unicode 16 in tiktoken 0.14): an encoding whose only tokens are the 256 bytes and whose
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import tiktoken
 
-OUTPUT = Path(__file__).with_name("unicode_ranges.inc")
+OUTPUT = Path(__file__).with_name("unicode_ranges.h")
 CODE_POINTS = 0x110000
 OTHER = 0
 # Class number (as in unicode.h) -> pattern of its members. What no pattern matches is class 0, "other".
@@ -49,7 +49,7 @@ def classify() -> bytearray:
 
 
 def render(table: bytes) -> str:
-    """The text of unicode_ranges.inc: runs as (first code point << 3 | class), ascending."""
+    """The text of unicode_ranges.h: runs as (first code point << 3 | class), ascending."""
     starts = [c for c in range(CODE_POINTS) if c == 0 or table[c] != table[c - 1]]
     entries = [f"{c << 3 | table[c]:#x}," for c in starts]
     lines = ["".join(entries[i : i + PER_LINE]) for i in range(0, len(entries), PER_LINE)]

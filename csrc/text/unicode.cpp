@@ -9,7 +9,7 @@ namespace {
 
 constexpr uint32_t kCodePoints = 0x110000;
 constexpr uint32_t kRuns[] = {
-#include "unicode_ranges.inc"
+#include "unicode_ranges.h"
 };
 
 uint8_t storage[kCodePoints];

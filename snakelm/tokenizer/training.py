@@ -1,0 +1,107 @@
+"""Training of byte-level BPE merges from texts in memory or streamed from parquet.
+
+Only distinct words and their counts are kept (csrc/text/trainer.h), so memory grows with the vocabulary of the text and
+not with its length. The result depends on the texts alone: not on their order, on batches or on threads.
+"""
+
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from snakelm import _text
+
+from ..errors import UserError
+from .bpe import EOT, Tokenizer
+from .patterns import pattern_name
+from .views import arrow_chunks, is_arrow
+
+__all__ = ["train_bpe"]
+
+BYTES = 256
+BATCH_ROWS = 1024
+Texts = str | Path | Iterable[str | Path | pa.Array | pa.ChunkedArray] | pa.Array | pa.ChunkedArray
+
+
+def train_bpe(texts_or_parquet_paths: Texts, vocab_size: int, pattern: str = "gpt2", threads: int = 1) -> Tokenizer:
+    """A tokenizer of ``vocab_size`` ids: 256 bytes, then the merges, then `<|endoftext|>` as the last.
+
+    Takes texts (str), Arrow string arrays, parquet files (their column `text`), or an iterable of these. A Path, a
+    single str, or a str ending in `.parquet` that names a file is a file; any other str is a text. Missing values are
+    passed over. Raises UserError where the texts hold too few different pairs for the size.
+    """
+    merges = vocab_size - BYTES - 1
+    if merges < 1:
+        raise UserError(f"vocab_size: found {vocab_size}; expected at least {BYTES + 2} (bytes, one merge, {EOT})")
+    if threads < 1:
+        raise ValueError(f"train_bpe: threads {threads}; expected at least 1")
+    started = time.process_time()
+    trainer = _text.Trainer(pattern_name(pattern), threads)
+    for batch in _batches(texts_or_parquet_paths):
+        _feed(trainer, batch)
+    pairs = trainer.train(merges)
+    if len(pairs) < merges:
+        raise UserError(
+            f"vocab_size: {vocab_size} needs {merges} merges; {trainer.bytes} bytes of text with {trainer.distinct_pieces} "
+            f"different words gave {len(pairs)}; give more text, or vocab_size at most {BYTES + len(pairs) + 1}"
+        )
+    tokens = [bytes([b]) for b in range(BYTES)]
+    for left, right in pairs:
+        tokens.append(tokens[left] + tokens[right])
+    facts = {
+        "bytes": trainer.bytes,
+        "words": trainer.pieces,
+        "distinct_words": trainer.distinct_pieces,
+        "cpu_seconds": round(time.process_time() - started, 3),
+    }
+    ranks = {token: rank for rank, token in enumerate(tokens)}
+    return Tokenizer(ranks, pattern, {EOT: vocab_size - 1}, facts)
+
+
+def _feed(trainer: _text.Trainer, batch: list[str] | pa.Array | pa.ChunkedArray) -> None:
+    if not is_arrow(batch):
+        return trainer.add_strings(batch)
+    chunks, owners = arrow_chunks(batch.drop_null() if batch.null_count else batch)
+    trainer.add_arrow(chunks)
+    del owners  # the buffers had to live until here
+
+
+def _batches(texts: Texts) -> Iterator[list[str] | pa.Array | pa.ChunkedArray]:
+    """Lists of str and Arrow arrays, none of them large where the source need not be in memory."""
+    if isinstance(texts, str | Path):
+        yield from _parquet(Path(texts))
+    elif is_arrow(texts):
+        yield texts
+    else:
+        waiting: list[str] = []
+        for item in texts:
+            if is_arrow(item):
+                yield item
+            elif isinstance(item, Path) or (
+                isinstance(item, str) and item.endswith(".parquet") and Path(item).is_file()
+            ):
+                yield from _parquet(Path(item))
+            elif isinstance(item, str):
+                waiting.append(item)
+                if len(waiting) == BATCH_ROWS:
+                    yield waiting
+                    waiting = []
+            else:
+                raise TypeError(f"train_bpe: expected str, Path or Arrow array, found {type(item).__name__}")
+        yield waiting
+
+
+def _parquet(path: Path) -> Iterator[pa.Array]:
+    """The column `text` in batches, read as they are asked for."""
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; expected parquet with a column `text`")
+    try:
+        with pq.ParquetFile(path) as file:
+            if "text" not in file.schema_arrow.names:
+                raise UserError(f"{path}: columns {', '.join(file.schema_arrow.names)}; expected one called `text`")
+            for batch in file.iter_batches(BATCH_ROWS, columns=["text"], use_threads=False):
+                yield batch.column(0)
+    except pa.ArrowInvalid as error:
+        raise UserError(f"{path}: not a parquet file, or damaged: {error}") from None
