@@ -1,0 +1,1 @@
+"""One folder an operator, named by its mathematics."""

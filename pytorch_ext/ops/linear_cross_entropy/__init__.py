@@ -1,0 +1,132 @@
+"""Cross-entropy of a linear head without its logits: `linear_cross_entropy(x, weight, target)`.
+
+The logits of a language model, N x V floats, are by far its largest tensor. Here a chunk of rows at a time is
+multiplied, turned into its loss and, in the same breath, into the gradients of x and weight; the next chunk uses the
+same memory. So backward only scales what forward left. The gradient of weight is summed over chunks in at least
+float32, whatever the dtype: thousands of bfloat16 additions would lose its last bits.
+
+Rejected: saving the log-sum-exp and multiplying the logits again in backward. It costs a third product of the size of
+the head, and the two gradients have to be written anyway.
+"""
+
+import torch
+
+from pytorch_ext.ops.linear_cross_entropy.reference import linear_cross_entropy_reference
+
+CHUNK_BYTES = 16 << 20  # of float32 logits: small beside a model, large enough for the products to run at full speed
+REDUCTIONS = ("mean", "sum")
+BACKENDS = ("chunked", "reference")
+
+
+def linear_cross_entropy(
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    target: torch.Tensor,
+    ignore_index: int = -100,
+    *,
+    reduction: str = "mean",
+    backend: str | None = None,
+) -> torch.Tensor:
+    """Cross-entropy of softmax(x weight^T) against target: a scalar, float32 (float64 for float64 inputs).
+
+    x: [N, C]; weight: [V, C], cast to x's dtype where it differs; target: int64 [N], each in [0, V) or ignore_index.
+    reduction: "mean" over the targets that are not ignored, or "sum". When all are ignored both are 0, with zero
+    gradients (torch's own mean is NaN there): a batch of nothing teaches nothing.
+    backend: "chunked" (also None) or "reference", which holds all N x V logits.
+    Raises ValueError for shapes, dtypes and, on the CPU, targets out of range (a device assertion on CUDA).
+    """
+    _check(x, weight, target, reduction, backend)
+    weight = weight.to(x.dtype)
+    if backend == "reference":
+        return linear_cross_entropy_reference(x, weight, target, ignore_index, reduction)
+    wants_grad = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
+    return _chunked(x, weight, target, ignore_index, reduction == "mean", wants_grad)[0]
+
+
+def _check(x, weight, target, reduction, backend) -> None:
+    if x.dim() != 2 or weight.dim() != 2 or x.shape[1] != weight.shape[1]:
+        raise ValueError(
+            f"linear_cross_entropy: x {list(x.shape)}, weight {list(weight.shape)}; [N, C] and [V, C] expected"
+        )
+    if target.dtype != torch.int64 or target.dim() != 1 or target.shape[0] != x.shape[0]:
+        raise ValueError(
+            f"linear_cross_entropy: target is {target.dtype} {list(target.shape)}; int64 {[x.shape[0]]} expected"
+        )
+    if not x.dtype.is_floating_point or not weight.dtype.is_floating_point:
+        raise ValueError(f"linear_cross_entropy: x is {x.dtype}, weight {weight.dtype}; floating point expected")
+    if reduction not in REDUCTIONS:
+        raise ValueError(f"linear_cross_entropy: reduction {reduction!r} is not one of {', '.join(REDUCTIONS)}")
+    if backend is not None and backend not in BACKENDS:
+        raise ValueError(f"linear_cross_entropy: backend {backend!r} is not one of {', '.join(BACKENDS)}")
+
+
+def chunk_rows(vocabulary: int) -> int:
+    """Rows whose logits fit in CHUNK_BYTES, a multiple of 16 and at least that: thinner products waste the machine."""
+    return max(16, CHUNK_BYTES // (4 * vocabulary) // 16 * 16)
+
+
+def _check_range(target: torch.Tensor, kept: torch.Tensor, vocabulary: int) -> None:
+    fits = ((target >= 0) & (target < vocabulary)) | ~kept
+    if target.device.type != "cpu":  # reading the answer would stall the queue
+        torch._assert_async(fits.all(), "linear_cross_entropy: a target is out of range")
+    elif not bool(fits.all()):
+        found = target[~fits][0].item()
+        raise ValueError(f"linear_cross_entropy: target {found} is out of range; [0, {vocabulary}) expected")
+
+
+@torch.library.custom_op("pytorch_ext::linear_cross_entropy", mutates_args=())
+def _chunked(
+    x: torch.Tensor, weight: torch.Tensor, target: torch.Tensor, ignore_index: int, mean: bool, wants_grad: bool
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """(loss, its gradient by x, by weight); the gradients are empty unless wanted."""
+    rows, vocabulary = x.shape[0], weight.shape[0]
+    wide = torch.promote_types(x.dtype, torch.float32)
+    kept = target != ignore_index
+    _check_range(target, kept, vocabulary)
+    target = target.where(kept, 0)
+    # The divisor, as a tensor: reading it would stall the queue on CUDA.
+    share = (1.0 / kept.sum().clamp(min=1).to(wide)) if mean else torch.ones((), dtype=wide, device=x.device)
+    row_share = kept * share  # [N]: what each row's loss counts for
+    total = torch.zeros((), dtype=wide, device=x.device)
+    grad_x = torch.empty_like(x, memory_format=torch.contiguous_format) if wants_grad else x.new_empty(0)
+    grad_weight = torch.zeros_like(weight, dtype=wide) if wants_grad else x.new_empty(0)
+    step = chunk_rows(vocabulary)
+    for first in range(0, rows, step):
+        chunk = slice(first, min(first + step, rows))
+        logits = (x[chunk] @ weight.t()).to(wide)
+        log_sum = logits.logsumexp(dim=1)
+        picked = logits.gather(1, target[chunk, None])[:, 0]
+        # where, not a product: the row of an ignored target may be infinite
+        total += torch.where(kept[chunk], log_sum - picked, 0.0).sum()
+        if not wants_grad:
+            continue
+        grad = logits.sub_(log_sum[:, None]).exp_()
+        grad.scatter_add_(1, target[chunk, None], grad.new_full((grad.shape[0], 1), -1.0))
+        grad = grad.mul_(row_share[chunk, None]).to(x.dtype)
+        torch.mm(grad, weight, out=grad_x[chunk])
+        grad_weight += grad.t() @ x[chunk]
+    return total * share, grad_x, grad_weight.to(x.dtype)
+
+
+@_chunked.register_fake
+def _(x, weight, target, ignore_index, mean, wants_grad):
+    wide = torch.promote_types(x.dtype, torch.float32)
+    if not wants_grad:
+        return x.new_empty((), dtype=wide), x.new_empty(0), x.new_empty(0)
+    return x.new_empty((), dtype=wide), x.new_empty(x.shape), weight.new_empty(weight.shape)
+
+
+def _save(ctx, inputs, output) -> None:
+    ctx.wants_grad = inputs[5]
+    ctx.save_for_backward(output[1], output[2])
+
+
+def _backward(ctx, grad_loss, _grad_x, _grad_weight):
+    grad_x, grad_weight = ctx.saved_tensors
+    if not ctx.wants_grad:
+        raise RuntimeError("linear_cross_entropy: backward of a forward that ran without gradients")
+    share = grad_loss.to(grad_x.dtype)
+    return grad_x * share, grad_weight * share, None, None, None, None
+
+
+_chunked.register_autograd(_backward, setup_context=_save)
