@@ -70,8 +70,8 @@ class Tokenizer:
         tokenizer.__dict__["sha256"] = found
         if tokenizer.vocab_size != meta["vocab_size"] or tokenizer.unused_ids != meta["unused_ids"]:
             raise UserError(
-                f"{loaded.path}: found {tokenizer.vocab_size} ids of which unused are {tokenizer.unused_ids[:5]}; meta.json "
-                f"says {meta['vocab_size']} and {meta['unused_ids'][:5]}; make the tokenizer again (train_tokenizer)"
+                f"{loaded.path}: found {tokenizer.vocab_size} ids of which unused are {tokenizer.unused_ids[:5]}; "
+                f"meta.json says {meta['vocab_size']} and {meta['unused_ids'][:5]}; make the tokenizer again"
             )
         return tokenizer
 
@@ -89,7 +89,7 @@ class Tokenizer:
         return cls(found, pattern, special_tokens)
 
     def save(self, path: str | Path) -> None:
-        """Writes ranks.tiktoken, tokenizer.json and meta.json (last: it commits the others) into the folder ``path``."""
+        """Writes ranks.tiktoken, tokenizer.json and, to commit them, meta.json into the folder ``path``."""
         folder.write(Path(path), self)
 
     def encode_ordinary(self, text: str) -> list[int]:

@@ -42,10 +42,9 @@ def pattern_name(pattern: str) -> str:
         return pattern
     if pattern in EQUAL:
         return EQUAL[pattern]
-    known = "; ".join(f"{name}: {regex}" for name, regex in PATTERNS.items())
     raise UserError(
-        f"tokenizer pattern: found {pattern!r}; expected one of {', '.join(PATTERNS)}, or the expression of one ({known}); "
-        "other expressions are not supported, name the closest of these"
+        f"tokenizer pattern: found {pattern!r}; expected one of {', '.join(PATTERNS)}, or the regular expression that "
+        "tiktoken has for one of them; other expressions are not supported, name the closest of these"
     )
 
 

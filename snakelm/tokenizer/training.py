@@ -4,7 +4,6 @@ Only distinct words and their counts are kept (csrc/text/trainer.h), so memory g
 not with its length. The result depends on the texts alone: not on their order, on batches or on threads.
 """
 
-import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -37,15 +36,15 @@ def train_bpe(texts_or_parquet_paths: Texts, vocab_size: int, pattern: str = "gp
         raise UserError(f"vocab_size: found {vocab_size}; expected at least {BYTES + 2} (bytes, one merge, {EOT})")
     if threads < 1:
         raise ValueError(f"train_bpe: threads {threads}; expected at least 1")
-    started = time.process_time()
     trainer = _text.Trainer(pattern_name(pattern), threads)
     for batch in _batches(texts_or_parquet_paths):
         _feed(trainer, batch)
     pairs = trainer.train(merges)
     if len(pairs) < merges:
         raise UserError(
-            f"vocab_size: {vocab_size} needs {merges} merges; {trainer.bytes} bytes of text with {trainer.distinct_pieces} "
-            f"different words gave {len(pairs)}; give more text, or vocab_size at most {BYTES + len(pairs) + 1}"
+            f"vocab_size: {vocab_size} needs {merges} merges; {trainer.bytes} bytes of text with "
+            f"{trainer.distinct_pieces} different words gave {len(pairs)}; give more text, or vocab_size at most "
+            f"{BYTES + len(pairs) + 1}"
         )
     tokens = [bytes([b]) for b in range(BYTES)]
     for left, right in pairs:
@@ -54,7 +53,6 @@ def train_bpe(texts_or_parquet_paths: Texts, vocab_size: int, pattern: str = "gp
         "bytes": trainer.bytes,
         "words": trainer.pieces,
         "distinct_words": trainer.distinct_pieces,
-        "cpu_seconds": round(time.process_time() - started, 3),
     }
     ranks = {token: rank for rank, token in enumerate(tokens)}
     return Tokenizer(ranks, pattern, {EOT: vocab_size - 1}, facts)
