@@ -40,7 +40,7 @@ SUFFIX_FLAGS = {
 }
 # sm_80 (A100 and later), sm_90a (Hopper's own instructions), and PTX for what comes after.
 NVCC_FLAGS = (
-    "-std=c++17 -O3 --use_fast_math -lineinfo -cudart static -Xcompiler -fPIC,-fvisibility=hidden "
+    "-std=c++17 -O3 -lineinfo -cudart static -Xcompiler -fPIC,-fvisibility=hidden "
     "-gencode arch=compute_80,code=sm_80 -gencode arch=compute_90a,code=sm_90a "
     "-gencode arch=compute_80,code=compute_80"
 )
@@ -220,11 +220,12 @@ def add_ops(ninja: Ninja, target: Path, cuda: tuple[str, Path] | None) -> None:
     flags = f"{CXX_FLAGS} -I{ROOT}/csrc"
     # Python.h is optional here: torch.ops.load_library needs no module, it only makes `import pytorch_ext._C` work.
     binding = f"{flags} -DTORCH_TARGET_VERSION={TORCH_TARGET}ULL -isystem {torch}/include"
-    binding += f" -isystem {sysconfig.get_path('include')}" + (" -DSNAKELM_WITH_CUDA -DUSE_CUDA" if cuda else "")
+    binding += f" -isystem {sysconfig.get_path('include')}" + (" -DSNAKELM_WITH_CUDA" if cuda else "")
     objects = [ninja.compile(source, binding) for source in sources("pytorch_ext/*.cpp", "pytorch_ext/ops/*/*.cpp")]
     objects += [ninja.compile(source, flags) for source in sources("csrc/ops/*/*.cpp")]
     # No run path: `import torch` has loaded these by the time our library is opened.
-    libraries = f"-L{torch}/lib -ltorch_cpu -lc10"
+    # libtorch itself, though nothing in it is named: a CUDA build's pulls in libtorch_cuda, where the stream comes from.
+    libraries = f"-L{torch}/lib -Wl,--no-as-needed -ltorch -Wl,--as-needed -ltorch_cpu -lc10"
     if cuda:
         objects += [ninja.compile(source, f"{NVCC_FLAGS} -I{ROOT}/csrc") for source in sources("csrc/ops/*/*_cuda.cu")]
         # Static: the library then loads where there is no CUDA at all; a launch returns an error.

@@ -72,7 +72,9 @@ AttentionKernels attention_kernels(AttentionType type);
 }  // namespace snakelm
 
 #if defined(SNAKELM_WITH_CUDA) || defined(__CUDACC__)
-// stream is a cudaStream_t; returns a cudaError_t. workspace: float [B, H, T] for backward.
+// On the current device; stream is a cudaStream_t. Return a cudaError_t, named by snakelm_cuda_error. The head dimension
+// is at most 128. workspace: float [B, H, T].
 extern "C" int snakelm_attention_forward_cuda(const snakelm::AttentionProblem* problem, void* stream);
 extern "C" int snakelm_attention_backward_cuda(const snakelm::AttentionProblem* problem, float* workspace, void* stream);
+extern "C" const char* snakelm_cuda_error(int code);
 #endif

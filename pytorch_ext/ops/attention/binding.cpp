@@ -132,6 +132,50 @@ std::tuple<Tensor, Tensor, Tensor> backward_cpu(Tensor grad_out, Tensor q, Tenso
   return {made.q, made.k, made.v};
 }
 
+#if defined(SNAKELM_WITH_CUDA)
+// In libtorch_cuda, which a CPU-only torch lacks: weak, so that the library opens there too.
+extern "C" AOTITorchError aoti_torch_get_current_cuda_stream(int32_t device_index, void** stream) __attribute__((weak));
+
+void* current_stream(const Tensor& tensor) {
+  check(aoti_torch_get_current_cuda_stream, "the installed torch has no CUDA");
+  void* stream = nullptr;
+  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_current_cuda_stream(tensor.get_device_index(), &stream));
+  return stream;
+}
+
+void raise_if_cuda(int code) {
+  if (code) throw std::runtime_error(std::string("pytorch_ext.attention: CUDA: ") + snakelm_cuda_error(code));
+}
+
+std::tuple<Tensor, Tensor> forward_cuda(Tensor q, Tensor k, Tensor v, std::optional<Tensor> row_start, double scale,
+                                        int64_t) {
+  const torch::stable::accelerator::DeviceGuard guard(q.get_device_index());
+  q = with_dense_rows(q), k = with_dense_rows(k), v = with_dense_rows(v);
+  if (row_start) row_start = torch::stable::contiguous(*row_start);
+  AttentionProblem problem = problem_of(q, k, v, row_start, scale);
+  auto [out, log_sum] = outputs(q);
+  problem.out = out.mutable_data_ptr();
+  problem.log_sum = static_cast<float*>(log_sum.mutable_data_ptr());
+  raise_if_cuda(snakelm_attention_forward_cuda(&problem, current_stream(q)));
+  return {out, log_sum};
+}
+
+std::tuple<Tensor, Tensor, Tensor> backward_cuda(Tensor grad_out, Tensor q, Tensor k, Tensor v, Tensor out,
+                                                 Tensor log_sum, std::optional<Tensor> row_start, double scale,
+                                                 int64_t) {
+  const torch::stable::accelerator::DeviceGuard guard(q.get_device_index());
+  grad_out = with_dense_rows(grad_out), q = with_dense_rows(q), k = with_dense_rows(k), v = with_dense_rows(v);
+  if (row_start) row_start = torch::stable::contiguous(*row_start);
+  out = torch::stable::contiguous(out), log_sum = torch::stable::contiguous(log_sum);
+  AttentionProblem problem = problem_of(q, k, v, row_start, scale);
+  const Gradients made = gradients(problem, grad_out, out, log_sum);
+  const Tensor delta = torch::stable::empty_like(log_sum);
+  float* const workspace = static_cast<float*>(delta.mutable_data_ptr());
+  if (log_sum.numel()) raise_if_cuda(snakelm_attention_backward_cuda(&problem, workspace, current_stream(q)));
+  return {made.q, made.k, made.v};
+}
+#endif
+
 int64_t level_here(int64_t wanted) { return snakelm::attention_level(static_cast<int>(wanted)); }
 
 bool has_cuda() {
@@ -157,6 +201,13 @@ STABLE_TORCH_LIBRARY_IMPL(pytorch_ext, CPU, m) {
   m.impl("attention_forward", TORCH_BOX(&forward_cpu));
   m.impl("attention_backward", TORCH_BOX(&backward_cpu));
 }
+
+#if defined(SNAKELM_WITH_CUDA)
+STABLE_TORCH_LIBRARY_IMPL(pytorch_ext, CUDA, m) {
+  m.impl("attention_forward", TORCH_BOX(&forward_cuda));
+  m.impl("attention_backward", TORCH_BOX(&backward_cuda));
+}
+#endif
 
 STABLE_TORCH_LIBRARY_IMPL(pytorch_ext, CompositeExplicitAutograd, m) {
   m.impl("attention_level", TORCH_BOX(&level_here));
