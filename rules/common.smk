@@ -1,23 +1,21 @@
 # What the rules share: the checked configuration, names of files, the files that stand for settings. No rules here.
 import os
 import sys
-from glob import has_magic
 from pathlib import Path
 
-import yaml
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
-from snakelm.code_digest import code_digest
-from snakelm.config import as_mapping, from_mapping
-from snakelm.data.readers import expand
+from snakelm.config import from_mapping
+from snakelm.data import readers
 from snakelm.errors import UserError
-from snakelm.manifest import manifest_path
-from snakelm.settings import changed_since, settings_file
+from snakelm.settings import changed_since, settings_file, shown_file
 
 # Steps are run as `python "$SNAKELM"/scripts/…`: by this interpreter, or by the rule's conda env, from any folder.
 os.environ["SNAKELM"] = str(workflow.basedir)
-os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+os.environ["PATH"] = os.pathsep.join(
+    [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
+)
 
 
 def checked(values):
@@ -48,15 +46,31 @@ def settings(step, *sections):
     return settings_file(RESULTS, CONFIG, step, sections)
 
 
-def source_files(wildcards):
-    """The files a source is sampled from: the collected parquet, or a person's own files."""
-    source = SOURCES[wildcards.source]
-    if not source.path:
-        return f"{RESULTS}data/raw/{wildcards.source}.parquet"
+def shown(step, *sections):
+    """The file with the keys of ``sections`` that change only what is shown or kept; no reason to run a step again."""
+    return shown_file(RESULTS, CONFIG, step, sections)
+
+
+def local_files(source):
+    """A source's own files, globs expanded; none for one that is collected first."""
     try:
-        return [str(path) for path in expand(source.path)]
+        return (
+            [str(path) for path in readers.expand(source.path)] if source.path else []
+        )
     except UserError as error:
         raise WorkflowError(str(error)) from None
+
+
+def source_files(wildcards):
+    """The files a source is sampled from: a person's own files, or the collected parquet."""
+    source = SOURCES[wildcards.source]
+    return local_files(source) or f"{RESULTS}data/raw/{wildcards.source}.parquet"
+
+
+def fetched_files(wildcards):
+    """The files of a url source, as Snakemake's storage brings them; none for one that is built in."""
+    urls = SOURCES[wildcards.source].url or []
+    return [storage.http(url) for url in ([urls] if isinstance(urls, str) else urls)]
 
 
 def log(name):
@@ -70,5 +84,7 @@ def timing(name):
 
 
 if workflow.is_main_process:
-    for message in changed_since(RESULTS + "final_model.pt", "scripts/training/train.py"):
+    for message in changed_since(
+        RESULTS + "final_model.pt", "scripts/training/train.py"
+    ):
         logger.warning(message)

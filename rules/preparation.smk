@@ -1,7 +1,5 @@
 # Raw documents to token files.
-URL_SOURCES = [source for source in CONFIG.sources if source.url]
-
-if URL_SOURCES:
+if any(source.url for source in CONFIG.sources):
 
     storage http:
         provider="http",
@@ -10,7 +8,7 @@ if URL_SOURCES:
 
 rule preflight:
     input:
-        files=[f for name, s in SOURCES.items() if s.path for f in local_files(name)],
+        files=[file for source in CONFIG.sources for file in local_files(source)],
         config=settings("preparation/preflight", "sources", "on_bad_file"),
     output:
         RESULTS + "tables/preflight.json",
@@ -98,7 +96,9 @@ rule train_tokenizer:
         documents=RESULTS + "data/deduplicated/documents.parquet",
         config=settings("preparation/train_tokenizer", "tokenizer", "prepare", "seed"),
     output:
-        multiext(RESULTS + "tokenizer/", "ranks.tiktoken", "tokenizer.json", "meta.json"),
+        multiext(
+            RESULTS + "tokenizer/", "ranks.tiktoken", "tokenizer.json", "meta.json"
+        ),
     log:
         log("train_tokenizer"),
     benchmark:
@@ -106,11 +106,11 @@ rule train_tokenizer:
     conda:
         "../envs/preparation.yaml"
     threads: 2
-    params:
-        folder=subpath(output[0], parent=True),
     resources:
         mem_mb=4000,
         runtime=120,
+    params:
+        folder=subpath(output[0], parent=True),
     shell:
         'python "$SNAKELM"/scripts/preparation/train_tokenizer.py --config {input.config:q}'
         " --documents {input.documents:q} --output {params.folder:q} --threads {threads} --log {log:q}"
@@ -136,12 +136,12 @@ rule prepare_shard:
     conda:
         "../envs/preparation.yaml"
     threads: 1
-    params:
-        tokenizer=subpath(input.tokenizer, parent=True),
-        folder=subpath(output[0], parent=True),
     resources:
         mem_mb=2000,
         runtime=240,
+    params:
+        tokenizer=subpath(input.tokenizer, parent=True),
+        folder=subpath(output[0], parent=True),
     shell:
         'python "$SNAKELM"/scripts/preparation/prepare_shard.py --config {input.config:q}'
         " --documents {input.documents:q} --tokenizer {params.tokenizer:q}"
@@ -159,7 +159,14 @@ rule prepare_data:
         tokenizer=RESULTS + "tokenizer/meta.json",
         config=settings("preparation/prepare_data", "prepare", "evaluate", "seed"),
     output:
-        multiext(RESULTS + "data/processed/", "train.bin", "train.idx", "val.bin", "val.idx", "val_overlap.npy"),
+        multiext(
+            RESULTS + "data/processed/",
+            "train.bin",
+            "train.idx",
+            "val.bin",
+            "val.idx",
+            "val_overlap.npy",
+        ),
     log:
         log("prepare_data"),
     benchmark:
@@ -167,13 +174,13 @@ rule prepare_data:
     conda:
         "../envs/preparation.yaml"
     threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=240,
     params:
         tokenizer=subpath(input.tokenizer, parent=True),
         shards=subpath(input.shards[0], parent=True),
         folder=subpath(output[0], parent=True),
-    resources:
-        mem_mb=4000,
-        runtime=240,
     shell:
         'python "$SNAKELM"/scripts/preparation/prepare_data.py --config {input.config:q}'
         " --shards {params.shards:q} --tokenizer {params.tokenizer:q} --output-dir {params.folder:q} --log {log:q}"

@@ -3,7 +3,14 @@
 
 rule train:
     input:
-        processed=multiext(RESULTS + "data/processed/", "train.bin", "train.idx", "val.bin", "val.idx", "val_overlap.npy"),
+        processed=multiext(
+            RESULTS + "data/processed/",
+            "train.bin",
+            "train.idx",
+            "val.bin",
+            "val.idx",
+            "val_overlap.npy",
+        ),
         tokenizer=RESULTS + "tokenizer/meta.json",
         baseline=RESULTS + "tables/baseline.json",
         config=settings("training/train", "model", "train", "evaluate", "seed"),
@@ -18,12 +25,12 @@ rule train:
     conda:
         "../envs/training.yaml"
     threads: 8
-    params:
-        results=subpath(output.model, parent=True),
-        shown=lambda wildcards: shown("training/train", "train"),
     resources:
         mem_mb=6000,
         runtime=1440,
+    params:
+        results=subpath(output.model, parent=True),
+        shown=lambda wildcards: shown("training/train", "train"),
     shell:
         'python "$SNAKELM"/scripts/training/train.py --config {input.config:q} {params.shown:q}'
         " --results {params.results:q} --threads {threads} --log {log:q}"

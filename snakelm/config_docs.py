@@ -23,7 +23,7 @@ INTRODUCTION = """# Configuration
 Generated from `snakelm/config.py`; change it there and run `python -m snakelm.config_docs`.
 
 A run is `config/config.yaml` with your own file on top:
-`snakemake --cores 8 --configfile my.yaml results/final_model.pt`.
+`snakemake --cores 8 results/final_model.pt --configfile my.yaml`.
 Values come in three layers: the defaults below, the preset's, yours. Unknown keys, wrong types and values out of range
 are errors before any job starts. Keys marked *shown only* change what you see or keep, never the trained bytes, so
 editing them starts nothing again.

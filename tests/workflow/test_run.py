@@ -20,13 +20,13 @@ def finished(checkout, own_parquet):
     """The run after `snakemake … results/final_model.pt`; done once, found finished by the later tests."""
     checkout.write("my.yaml", OWN)
     if not (checkout.root / MODEL).exists():
-        done = checkout.snakemake("--configfile", "my.yaml", MODEL)
+        done = checkout.snakemake(MODEL, "--configfile", "my.yaml")
         assert done.code == 0, done.said
     return checkout
 
 
-def dry(checkout, *arguments, config="my.yaml"):
-    done = checkout.snakemake("-n", "--configfile", config, MODEL, *arguments)
+def dry(checkout, *more):
+    done = checkout.snakemake("-n", MODEL, "--configfile", "my.yaml", *more)
     assert done.code == 0, done.said
     return done
 
@@ -86,7 +86,7 @@ def test_a_comment_in_the_library_retrains_nothing_and_is_said(finished):
 )
 def test_what_a_changed_key_reruns(finished, change, reruns):
     finished.write("more.yaml", change)
-    listed = dry(finished, "--configfile", "my.yaml", "more.yaml").jobs()
+    listed = dry(finished, "more.yaml").jobs()
     if reruns is None:
         assert "train_tokenizer" not in listed
     else:
@@ -95,7 +95,7 @@ def test_what_a_changed_key_reruns(finished, change, reruns):
 
 def test_a_key_changed_and_changed_back_finds_the_earlier_model(finished):
     finished.write("more.yaml", "train: {lr: 0.03}")
-    dry(finished, "--configfile", "my.yaml", "more.yaml")
+    dry(finished, "more.yaml")
     assert "Nothing to be done" in dry(finished).said
 
 
@@ -103,7 +103,7 @@ def test_the_model_is_made_again_from_its_checkpoint_byte_for_byte(finished):
     path = finished.root / MODEL
     before = path.read_bytes()
     path.unlink()
-    done = finished.snakemake("--configfile", "my.yaml", MODEL)
+    done = finished.snakemake(MODEL, "--configfile", "my.yaml")
     assert done.code == 0, done.said
     assert path.read_bytes() == before
 
@@ -130,7 +130,7 @@ def test_names_with_shell_characters_are_only_names(finished, name):
     source = json.dumps({"path": f"{data.relative_to(finished.root)}/*.parquet", "text": "body", "name": "own"})
     finished.write("hostile.yaml", f"preset: smoke\nresults: {json.dumps(name)}\nsources: [{source}]\n")
     target = f"{name}/data/sampled/own.parquet"
-    done = finished.snakemake("--configfile", "hostile.yaml", target)
+    done = finished.snakemake(target, "--configfile", "hostile.yaml")
     assert done.code == 0, done.said
     assert (finished.root / target).exists()
     assert not list(finished.root.rglob("pwned"))
