@@ -1,4 +1,4 @@
-"""Makes one parquet file of a builtin or url source: docstrings, generated text, or fetched files once their hash fits."""
+"""Makes one parquet file of a source that is builtin or a url: docstrings, generated or fetched text."""
 
 import sys
 from pathlib import Path

@@ -49,6 +49,7 @@ class Meta:
     tokenizer_sha256: str
     config_hash: str = ""
     inputs: dict[str, str] = field(default_factory=dict)  # file name → SHA-256
+    weights: dict[str, float] = field(default_factory=dict)  # source → how often its documents are in here
     part: list[int] | None = None  # [i, n] of a shard, None of the whole
     max_token: int = 0
     tokens: int = 0  # end-of-text tokens included
@@ -275,7 +276,8 @@ def gather(shards: Iterable[str | Path], path: str | Path, tokenizer_sha256: str
 
 
 def _common(meta: Meta) -> dict:
-    return {k: getattr(meta, k) for k in ("dtype", "vocab_size", "eot", "tokenizer_sha256", "config_hash", "inputs")}
+    names = ("dtype", "vocab_size", "eot", "tokenizer_sha256", "config_hash", "inputs", "weights")
+    return {name: getattr(meta, name) for name in names}
 
 
 def _check_shards(bins: list[TokenBin], config_hash: str) -> None:

@@ -1,4 +1,4 @@
-"""Sources that aren't the person's own files, made into one parquet file: generated, built in, or fetched and checked."""
+"""Sources that aren't a person's own files, made into one parquet file: built in, generated, or fetched and checked."""
 
 import hashlib
 import os
@@ -92,7 +92,7 @@ def _fetched(source: Source, files: list[Path], writer: DocumentWriter, on_bad: 
 
 def _append(writer: DocumentWriter, rows: Iterable[tuple[str, str, int]]) -> None:
     """Adds (text, origin, row); texts with lone surrogates can't be said in UTF-8 and are left out."""
-    for some in _batches((row for row in rows if row[0].isascii() or _encodes(row[0]))):
+    for some in _batches(row for row in rows if row[0].isascii() or _encodes(row[0])):
         writer.append(pa.record_batch([list(column) for column in zip(*some, strict=True)], schema=RAW_SCHEMA))
 
 

@@ -22,7 +22,7 @@ BOM = b"\xef\xbb\xbf"
 
 
 class Rows:
-    """A stretch of rows: ``texts`` are bytes or None (null), ``problems`` says of a row (its place here) what is wrong."""
+    """A stretch of rows: ``texts`` are bytes or None (null); ``problems`` maps a row's place here to what is wrong."""
 
     def __init__(self) -> None:
         self.texts: list[bytes | None] = []

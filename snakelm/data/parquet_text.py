@@ -47,7 +47,7 @@ def column_of(schema: pa.Schema, name: str) -> list[str]:
 
 
 def text_batches(file: pq.ParquetFile, parts: list[str], also: tuple[str, ...] = ()) -> Iterator[pa.RecordBatch]:
-    """Record batches of `text` (large_binary, nulls kept) and the columns ``also``; BadFile where the file is broken."""
+    """Record batches of `text` (large_binary, nulls kept) and the columns ``also``; BadFile where the file breaks."""
     for group in range(file.num_row_groups):
         meta = file.metadata.row_group(group)
         rows = max(1, min(65_536, BATCH_BYTES * meta.num_rows // max(1, _text_bytes(meta, parts))))

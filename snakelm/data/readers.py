@@ -46,7 +46,7 @@ ORIGIN = ("origin_file", "origin_row")
 
 
 def expand(patterns: str | Iterable[str]) -> list[Path]:
-    """The files that paths and globs (`**` too) stand for: sorted, each once. UserError for one that matches nothing."""
+    """The files that paths and globs (`**` too) stand for, sorted, each once; UserError where one matches nothing."""
     found: dict[str, Path] = {}
     for pattern in [patterns] if isinstance(patterns, str) else patterns:
         expanded = os.path.expanduser(pattern)

@@ -6,21 +6,22 @@ function of (seed, number) alone.
 """
 
 import random
+import re
 from collections.abc import Iterator
 
 __all__ = ["documents"]
 
-ONSETS = "b br c cr d dr f fl g gr h k l m n p pl r s st t tr v w".split()
-VOWELS = "a e i o u ai ea oo".split()
+ONSETS = re.findall(r"\w+", "b br c cr d dr f fl g gr h k l m n p pl r s st t tr v w")
+VOWELS = re.findall(r"\w+", "a e i o u ai ea oo")
 CODAS = ["", "l", "m", "n", "r", "rd", "s", "st", "th"]
-GOODS = "wool salt timber copper barley glass honey paper rope tin cheese linen apples bricks ink".split()
-TRADES = "baker mason sailor weaver farmer clerk painter doctor miller teacher carpenter printer".split()
-BEASTS = "otter heron badger hare fox owl beetle trout swallow hedgehog newt falcon".split()
-PLACES = "the forest|the marsh|the high meadows|the lake shore|old orchards|the river bank|dry hills".split("|")
-FOODS = "berries fish seeds insects roots snails grass mice leaves small frogs".split(" ")
-PARTS = "wheel lever spring valve gear shaft belt piston lamp pump".split()
-SEASONS = "spring summer autumn winter".split()
-ADJECTIVES = "quiet busy narrow famous windy old steep sunny modest prosperous remote cheerful".split()
+GOODS = re.findall(r"\w+", "wool salt timber copper barley glass honey paper rope tin cheese linen apples bricks ink")
+TRADES = re.findall(r"\w+", "baker mason sailor weaver farmer clerk painter doctor miller teacher carpenter printer")
+BEASTS = re.findall(r"\w+", "otter heron badger hare fox owl beetle trout swallow hedgehog newt falcon")
+PLACES = ["the forest", "the marsh", "the high meadows", "the lake shore", "old orchards", "dry hills"]
+FOODS = re.findall(r"\w+", "berries fish seeds insects roots snails grass mice leaves acorns frogs")
+PARTS = re.findall(r"\w+", "wheel lever spring valve gear shaft belt piston lamp pump")
+SEASONS = ["spring", "summer", "autumn", "winter"]
+ADJECTIVES = re.findall(r"\w+", "quiet busy narrow famous windy old steep sunny modest prosperous remote cheerful")
 OPINIONS = [
     "Nobody remembers it differently.",
     "Visitors are often surprised by this.",
