@@ -20,6 +20,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from .passages import Passages
 from .prose import SHORTEST, is_prose, prose
 
 __all__ = ["PACKAGES", "Found", "documents", "file_documents", "installed"]
@@ -102,19 +103,19 @@ def installed() -> list[tuple[str, Path]]:
 def documents(processes: int = 1, on_file: Callable[[int, int], None] | None = None) -> list[Found]:
     """The prose of every installed package, in an order that depends on names alone.
 
-    ``on_file`` hears (files done, files in all). No text comes twice.
+    ``on_file`` hears (files done, files in all). No text comes twice, nor a passage of 40 characters or more.
     """
     packages = installed()
     files = [(name, folder, file) for name, folder in packages for file in _files(folder)]
     found = {name: Found(name or "python", *_version_and_licence(name)) for name, _ in packages}
-    seen: set[str] = set()
+    seen = Passages()
     for done, (job, texts) in enumerate(zip(files, _extracted(files, processes), strict=True), 1):
         name, folder, file = job
         origin = f"{name or 'python'}/{file.relative_to(folder).as_posix()}"
         for text, line in texts:
-            if text not in seen:
-                seen.add(text)
-                found[name].documents.append((text, origin, line))
+            fresh = seen.fresh(text)
+            if fresh:
+                found[name].documents.append((fresh, origin, line))
         if on_file:
             on_file(done, len(files))
     return [found[name] for name, _ in packages]

@@ -37,6 +37,7 @@ class SourceFacts:
     nulls: int | None = 0
     text_bytes: int = 0
     problems: list[dict[str, str]] = field(default_factory=list)  # {file, why}
+    hollow: list[dict[str, str]] = field(default_factory=list)  # {file, why}: sound files without a text
 
 
 def preflight(config: Config, results: Path, log: Log) -> dict[str, Any]:
@@ -76,7 +77,7 @@ def _look(source: Source) -> SourceFacts:
         facts.text_bytes += size
         if nulls is not None and nulls == rows:
             what = "no rows" if not rows else f"all {rows:,} values of {source.text!r} are null"
-            facts.problems.append({"file": file.as_posix(), "why": what})
+            facts.hollow.append({"file": file.as_posix(), "why": what})
     return facts
 
 
@@ -125,11 +126,14 @@ def _judge(facts: list[SourceFacts], config: Config, log: Log) -> None:
             + more
             + "\nMend or take them out, or say on_bad_file: warn to go on without them."
         )
-    for line in lines if config.on_bad_file == "warn" else []:
+    hollow = [f"{found['file']}: {found['why']}" for f in facts for found in f.hollow]
+    for line in hollow + lines if config.on_bad_file != "skip" else []:
         log.warn(line)
     for f in facts:
-        if len(f.problems) == f.files:
-            raise UserError(f"source {f.name}: none of its {f.files} files can be used; the first: {f.problems[0]}")
+        left_out = [*f.problems, *f.hollow]
+        if len(left_out) == f.files:
+            first = f"{left_out[0]['file']}: {left_out[0]['why']}"
+            raise UserError(f"source {f.name}: none of its {f.files} files has a text: {first}; mend sources[]")
 
 
 def _need(facts: SourceFacts, source: Source) -> float:

@@ -3,7 +3,7 @@
 import inspect
 import re
 
-__all__ = ["SHORTEST", "is_prose", "prose"]
+__all__ = ["SHORTEST", "is_prose", "prose", "without_empty_sections"]
 
 SHORTEST = 200  # characters; less is a signature or a line, which teaches little by itself
 
@@ -25,7 +25,7 @@ def prose(docstring: str) -> str:
         in_example = bool(PROMPT.match(line)) or (in_example and bool(line.strip()))
         if not in_example and not NOTE_DIRECTIVE.match(line) and not PLACEHOLDER.match(line):
             kept.append(line.rstrip())
-    return re.sub(r"\n{3,}", "\n\n", "\n".join(_without_empty_sections(kept))).strip()
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(without_empty_sections(kept))).strip()
 
 
 def _without_indented(lines: list[str]) -> list[str]:
@@ -42,7 +42,7 @@ def _without_indented(lines: list[str]) -> list[str]:
     return kept
 
 
-def _without_empty_sections(lines: list[str]) -> list[str]:
+def without_empty_sections(lines: list[str]) -> list[str]:
     """Lines without underlined headings that another heading or the end follows: their examples are gone."""
     kept: list[str] = []
     empty = True  # nothing but blank lines between here and the next heading, seen from the end
