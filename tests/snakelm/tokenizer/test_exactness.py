@@ -1,0 +1,112 @@
+"""Ids equal tiktoken's, and pieces equal those of the regular expressions, for all three patterns; no download."""
+
+import random
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tokenizers import Regex, pre_tokenizers
+
+from snakelm import _text
+from snakelm.tokenizer.patterns import PATTERNS, huggingface_regex
+
+from .conftest import ALPHABET
+
+TEXTS = st.one_of(
+    st.text(st.sampled_from(ALPHABET), max_size=40),
+    st.text(max_size=60),
+    st.lists(st.sampled_from(["'s", "'LL", " \n", "\r\n", "  ", "1234", "ABʰ", "e\u0301", " x", "/\n", "中"])).map(
+        "".join
+    ),
+)
+MEGABYTE = 1_000_000
+
+
+def first_difference(tokenizer, reference, text):
+    """Where tiktoken's ids differ from ours, as (ours, theirs) from there on; None where they are equal."""
+    ours, _ = tokenizer.encode_batch([text])
+    theirs = reference.encode_to_numpy(text, disallowed_special=())
+    if np.array_equal(ours, theirs):
+        return None
+    shorter = min(ours.size, theirs.size)
+    at = next(iter(np.flatnonzero(ours[:shorter] != theirs[:shorter])), shorter)
+    return ours[at : at + 4], theirs[at : at + 4]
+
+
+def test_ids_of_every_code_point_equal_tiktokens(trained, every_code_point):
+    reference = trained.to_tiktoken()
+    for context, text in every_code_point:
+        assert first_difference(trained, reference, text) is None, context
+
+
+def test_ids_of_nasty_texts_equal_tiktokens(trained, nasty):
+    reference = trained.to_tiktoken()
+    for text in nasty:
+        assert trained.encode_ordinary(text) == reference.encode_ordinary(text), text
+
+
+def test_ids_of_documents_equal_tiktokens_and_huggingfaces(trained, documents, nasty, tmp_path):
+    tokenizers = pytest.importorskip("tokenizers")
+    trained.save(tmp_path)
+    exported = tokenizers.Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    reference = trained.to_tiktoken()
+    for text in documents + [text for text in nasty if "<|endoftext|>" not in text]:
+        ours = trained.encode_ordinary(text)
+        assert ours == reference.encode_ordinary(text)
+        assert ours == exported.encode(text).ids, text
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(TEXTS)
+def test_ids_equal_tiktokens_and_decode_to_the_text(trained, text):
+    ids = trained.encode_ordinary(text)
+    assert ids == trained.to_tiktoken().encode_ordinary(text)
+    assert trained.decode(ids) == text
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_pieces_equal_the_expressions_matches(pattern, nasty, documents):
+    split = pre_tokenizers.Split(Regex(huggingface_regex(pattern)), "isolated")
+    for text in nasty + documents:
+        expected = [len(piece.encode()) for piece, _ in split.pre_tokenize_str(text)] if text else []
+        assert _text.split(pattern, text.encode()) == expected, text
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_pieces_of_every_code_point_equal_the_expressions_matches(pattern, code_points):
+    split = pre_tokenizers.Split(Regex(huggingface_regex(pattern)), "isolated")
+    for separator in ("x", " "):
+        text = separator.join(code_points)
+        expected = [len(piece.encode()) for piece, _ in split.pre_tokenize_str(text)]
+        assert _text.split(pattern, text.encode()) == expected
+
+
+RUNS = {
+    "a": "a" * MEGABYTE,
+    "ab": "ab" * (MEGABYTE // 2),
+    "space": " " * MEGABYTE,
+    "newline": "\n" * MEGABYTE,
+    "space-newline": " \n" * (MEGABYTE // 2) + "x",
+    "number": "1" * MEGABYTE,
+    "symbol": "!" * MEGABYTE,
+    "mark": "\u0301" * (MEGABYTE // 2),
+    "caseless": "漢" * (MEGABYTE // 3),
+    "cased": "Aʰ" * (MEGABYTE // 3),
+}
+
+
+@pytest.mark.parametrize("text", RUNS.values(), ids=RUNS.keys())
+def test_a_megabyte_of_one_thing_encodes_and_comes_back(trained, text):
+    """A quadratic encoder would take hours here and run into the suite's limit."""
+    assert trained.decode(trained.encode_ordinary(text)) == text
+
+
+@pytest.mark.parametrize("length", [62, 63, 64, 65, 66, 130, 1000])
+def test_long_pieces_merge_as_short_ones_do(trained, length):
+    """64 bytes is where the encoder changes its method."""
+    source = random.Random(length)
+    reference = trained.to_tiktoken()
+    for letters in ("ab", "estraing", "aé漢"):
+        text = "".join(source.choice(letters) for _ in range(length))
+        assert trained.encode_ordinary(text) == reference.encode_ordinary(text)

@@ -1,0 +1,154 @@
+"""The trainer against a plain Python one; independence of threads, order and batches; streaming; errors."""
+
+import random
+from collections import Counter
+from itertools import pairwise
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from snakelm import _text
+from snakelm.errors import UserError
+from snakelm.tokenizer import train_bpe
+from snakelm.tokenizer.patterns import PATTERNS
+
+
+def reference_merges(texts: list[str], limit: int, pattern: str) -> list[tuple[int, int]]:
+    """Byte-level BPE as it is defined: count, take the best pair, merge, again."""
+    words: Counter[tuple[int, ...]] = Counter()
+    for text in texts:
+        data, at = text.encode(), 0
+        for length in _text.split(pattern, data):
+            words[tuple(data[at : at + length])] += 1
+            at += length
+    merges: list[tuple[int, int]] = []
+    while len(merges) < limit:
+        pairs: Counter[tuple[int, int]] = Counter()
+        for word, count in words.items():
+            for pair in pairwise(word):
+                pairs[pair] += count
+        if not pairs:
+            break
+        best = min(pairs, key=lambda pair: (-pairs[pair], pair))
+        merges.append(best)
+        merged: Counter[tuple[int, ...]] = Counter()
+        for word, count in words.items():
+            merged[merge(word, best, 255 + len(merges))] += count
+        words = merged
+    return merges
+
+
+def merge(word: tuple[int, ...], pair: tuple[int, int], made: int) -> tuple[int, ...]:
+    out, i = [], 0
+    while i < len(word):
+        found = word[i : i + 2] == pair
+        out.append(made if found else word[i])
+        i += 2 if found else 1
+    return tuple(out)
+
+
+def trained_merges(texts: list[str], limit: int, pattern: str, threads: int = 1) -> list[tuple[int, int]]:
+    trainer = _text.Trainer(pattern, threads)
+    trainer.add_strings(texts)
+    return trainer.train(limit)
+
+
+CORPORA = {
+    "runs": ["aaa aaaa aaaaa aaaaaaaaaa aaaaaaaaaaaaaaa bababab abababa"],
+    "ties": ["ab cd ef gh ab cd ef gh", "ba dc"],
+    "one-word": ["abcabcabcabcabcabc"],
+    "text": ["the cat sat on the mat; then the cat's mother's matting was chatting.", "çà et là, où ça? 漢字漢字"],
+    "nothing": ["", " ", "a b c"],
+}
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+@pytest.mark.parametrize("texts", CORPORA.values(), ids=CORPORA.keys())
+def test_merges_equal_the_reference_to_the_last_pair(texts, pattern):
+    assert trained_merges(texts, 10_000, pattern) == reference_merges(texts, 10_000, pattern)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_merges_of_random_texts_equal_the_reference(seed):
+    source = random.Random(seed)
+    letters = source.choice(["ab", "abc", "aab ", "abcde ", "aé ", "a\u0301b"])
+    texts = [
+        "".join(source.choice(letters) for _ in range(source.randrange(200))) for _ in range(source.randrange(1, 8))
+    ]
+    assert trained_merges(texts, 80, "gpt2") == reference_merges(texts, 80, "gpt2")
+
+
+def test_documents_give_the_references_merges(documents):
+    some = documents[:12]
+    assert trained_merges(some, 60, "cl100k") == reference_merges(some, 60, "cl100k")
+
+
+def test_result_depends_neither_on_threads_nor_on_order_nor_on_container(documents, tmp_path):
+    expected = train_bpe(documents, 1000, "o200k")
+    for threads in (2, 3, 7):
+        assert train_bpe(documents, 1000, "o200k", threads=threads).sha256 == expected.sha256
+    assert train_bpe(documents[::-1], 1000, "o200k").sha256 == expected.sha256
+    assert train_bpe(pa.array(documents), 1000, "o200k").sha256 == expected.sha256
+    chunked = pa.chunked_array([documents[:9], documents[9:]], pa.large_string())
+    assert train_bpe(chunked, 1000, "o200k").sha256 == expected.sha256
+    halves = [tmp_path / "a.parquet", tmp_path / "b.parquet"]
+    pq.write_table(pa.table({"text": documents[:30]}), halves[0], row_group_size=7)
+    pq.write_table(pa.table({"text": pa.array(documents[30:], pa.large_string())}), halves[1])
+    assert train_bpe(halves, 1000, "o200k").sha256 == expected.sha256
+    assert train_bpe([str(half) for half in halves], 1000, "o200k").sha256 == expected.sha256
+
+
+def test_ids_are_bytes_then_merges_then_end_of_text():
+    tokenizer = train_bpe(["abab abab"], 259)
+    assert tokenizer.vocab_size == 259
+    assert tokenizer.eot == 258
+    assert tokenizer.decode_bytes(range(256)) == bytes(range(256))
+    assert tokenizer.decode([256]) == "ab"
+    assert tokenizer.decode([257]) == "abab"
+    assert tokenizer.facts == {"bytes": 9, "words": 2, "distinct_words": 2}
+
+
+def test_missing_texts_are_passed_over():
+    with_gaps = pa.array(["abab", None, "abab"])
+    assert train_bpe(with_gaps, 258).sha256 == train_bpe(["abab", "abab"], 258).sha256
+
+
+def test_a_megabyte_of_one_word_trains():
+    """Rescanning the word at each merge would be 2,000 passes over a megabyte."""
+    source = random.Random(0)
+    word = "".join(source.choice("abcdefghijklmnopqrstuvwxyz") for _ in range(1_000_000))
+    assert train_bpe([word, "a" * 1_000_000], 2257, "gpt2").vocab_size == 2257
+
+
+@pytest.mark.parametrize(
+    ("texts", "size", "message"),
+    [
+        (["abab"], 257, "expected at least 258"),
+        (["abab"], 300, "gave 2; give more text, or vocab_size at most 259"),
+        ([], 300, "gave 0"),
+        (["a b c", ""], 300, "gave 2"),
+        (Path("nowhere.parquet"), 300, "nowhere.parquet: no such file"),
+        (["abab"], 258.5, None),
+    ],
+    ids=["no-merges", "too-few-pairs", "no-texts", "short-words", "no-file", "not-an-integer"],
+)
+def test_what_cannot_be_trained_says_why(texts, size, message):
+    with pytest.raises(UserError if message else TypeError, match=message):
+        train_bpe(texts, size)
+
+
+def test_a_file_that_is_no_parquet_or_lacks_text_says_so(tmp_path):
+    broken, other = tmp_path / "broken.parquet", tmp_path / "other.parquet"
+    broken.write_bytes(b"PAR1 not really")
+    pq.write_table(pa.table({"body": ["x"]}), other)
+    with pytest.raises(UserError, match=r"broken\.parquet: not a parquet file"):
+        train_bpe(broken, 300)
+    with pytest.raises(UserError, match="columns body; expected one called `text`"):
+        train_bpe(other, 300)
+
+
+def test_an_unknown_pattern_names_the_known_ones():
+    with pytest.raises(UserError, match="expected one of gpt2, cl100k, o200k"):
+        train_bpe(["abab"], 258, r"\w+|\s+")
