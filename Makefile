@@ -15,7 +15,7 @@ TORCH := $(shell sed -n 's/^\(torch==[0-9.]*\).*/\1/p' requirements.txt)
 .PHONY: model test check build clean
 
 model: $(VENV)/.built
-	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores $(CORES) results/final_model.pt
+	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores $(CORES) --quiet rules host -- results/final_model.pt
 
 test: $(VENV)/.built $(VENV)/.dev check
 	PATH="$(CURDIR)/$(BIN):$$PATH" python -m pytest -n 2 --durations=15

@@ -30,4 +30,4 @@ rule all:
     default_target: True
     input:
         RESULTS + "final_model.pt",
-        FIGURES,
+        rules.plot_metrics.output,

@@ -126,7 +126,7 @@ rule prepare_shard:
             expand(
                 RESULTS + "data/processed/shards/{{shards}}/{split}-{{shard}}.{kind}",
                 split=["train", "val"],
-                kind=["bin", "idx"],
+                kind=["bin", "idx", "bin.manifest.json"],
             )
         ),
     log:
@@ -154,7 +154,7 @@ rule prepare_data:
             RESULTS + f"data/processed/shards/{SHARDS}/{{split}}-{{shard}}.{{kind}}",
             split=["train", "val"],
             shard=range(SHARDS),
-            kind=["bin", "idx"],
+            kind=["bin", "idx", "bin.manifest.json"],
         ),
         tokenizer=RESULTS + "tokenizer/meta.json",
         config=settings("preparation/prepare_data", "prepare", "evaluate", "seed"),
@@ -179,7 +179,7 @@ rule prepare_data:
         runtime=240,
     params:
         tokenizer=subpath(input.tokenizer, parent=True),
-        shards=subpath(input.shards[0], parent=True),
+        shards=subpath(input[0], parent=True),
         folder=subpath(output[0], parent=True),
     shell:
         'python "$SNAKELM"/scripts/preparation/prepare_data.py --config {input.config:q}'

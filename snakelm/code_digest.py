@@ -1,8 +1,9 @@
 """Which code made an artefact: a digest over a script and all it imports from this project.
 
 Two digests, because they answer two questions. `exact` covers the bytes: any edit shows, a comment too. `meaning`
-covers what runs: Python without comments and docstrings, C++ and CUDA without comments and blank space. Steps that
-take minutes run again when the meaning changes; training, which may have taken weeks, only says so.
+covers what runs: Python without comments and docstrings, C++ and CUDA without comments and blank space, and without
+the modules that only carry a step (configuration, logging, …): what they hand over stands in the settings file. Steps
+that take minutes run again when the meaning changes; training, which may have taken weeks, only says so.
 """
 
 import ast
@@ -15,6 +16,10 @@ __all__ = ["ROOT", "code_digest", "imported_files"]
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("snakelm", "pytorch_ext")
+CARRIERS = {
+    f"snakelm/{name}.py"
+    for name in ("cli", "code_digest", "config", "config_check", "errors", "log", "manifest", "presets")
+}
 NATIVE = {"snakelm._text": "csrc/text", "pytorch_ext._C": "csrc/ops"}
 
 
@@ -22,10 +27,11 @@ def code_digest(script: str | Path) -> dict[str, str]:
     """`{"exact": hex, "meaning": hex}` over a script, the project modules it imports and the native code they load."""
     exact, meaning = hashlib.sha256(), hashlib.sha256()
     for file in imported_files(script):
-        name = file.relative_to(ROOT).as_posix().encode()
+        name = file.relative_to(ROOT).as_posix()
         data = file.read_bytes()
-        exact.update(name + b"\0" + data + b"\0")
-        meaning.update(name + b"\0" + _meaning(file.suffix, data).encode() + b"\0")
+        exact.update(f"{name}\0".encode() + data + b"\0")
+        if name not in CARRIERS:
+            meaning.update(f"{name}\0{_meaning(file.suffix, data)}\0".encode())
     return {"exact": exact.hexdigest(), "meaning": meaning.hexdigest()}
 
 

@@ -19,7 +19,8 @@ def tree(tmp_path, monkeypatch):
         "scripts/step.py": "from snakelm import a\n",
         "snakelm/__init__.py": "",
         "snakelm/a.py": '"""What a is."""\nfrom .b import value\n\n\ndef f():\n    return value  # why\n',
-        "snakelm/b.py": "value = 1\n",
+        "snakelm/b.py": "from . import log\n\nvalue = 1\n",
+        "snakelm/log.py": "tone = 1\n",
         "snakelm/c.py": "other = 1\n",
     }
     for name, text in files.items():
@@ -37,7 +38,7 @@ def edit(file, old, new):
 
 def test_it_covers_what_is_imported_and_nothing_else(tree):
     names = {f.relative_to(tree).as_posix() for f in imported_files(tree / "scripts/step.py")}
-    assert names == {"scripts/step.py", "snakelm/__init__.py", "snakelm/a.py", "snakelm/b.py"}
+    assert names == {"scripts/step.py", "snakelm/__init__.py", "snakelm/a.py", "snakelm/b.py", "snakelm/log.py"}
 
 
 @pytest.mark.parametrize(
@@ -47,8 +48,9 @@ def test_it_covers_what_is_imported_and_nothing_else(tree):
         ("snakelm/a.py", "What a is", "What a was", True, False),
         ("snakelm/b.py", "value = 1", "value = 2", True, True),
         ("snakelm/c.py", "other = 1", "other = 2", False, False),
+        ("snakelm/log.py", "tone = 1", "tone = 2", True, False),
     ],
-    ids=["comment", "docstring", "imported value", "module not imported"],
+    ids=["comment", "docstring", "imported value", "module not imported", "module that only carries"],
 )
 def test_what_an_edit_changes(tree, file, old, new, exact, meaning):
     before = code_digest(tree / "scripts/step.py")
