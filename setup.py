@@ -224,7 +224,7 @@ def add_ops(ninja: Ninja, target: Path, cuda: tuple[str, Path] | None) -> None:
     objects = [ninja.compile(source, binding) for source in sources("pytorch_ext/*.cpp", "pytorch_ext/ops/*/*.cpp")]
     objects += [ninja.compile(source, flags) for source in sources("csrc/ops/*/*.cpp")]
     # No run path: `import torch` has loaded these by the time our library is opened.
-    # libtorch itself, though nothing in it is named: a CUDA build's pulls in libtorch_cuda, where the stream comes from.
+    # libtorch itself, though nothing in it is named: a CUDA build's pulls in libtorch_cuda, which knows the stream.
     libraries = f"-L{torch}/lib -Wl,--no-as-needed -ltorch -Wl,--as-needed -ltorch_cpu -lc10"
     if cuda:
         objects += [ninja.compile(source, f"{NVCC_FLAGS} -I{ROOT}/csrc") for source in sources("csrc/ops/*/*_cuda.cu")]

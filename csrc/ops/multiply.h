@@ -1,5 +1,6 @@
 // The one inner loop of the CPU kernels: C[R, vectors] = C * keep + A[R, k] B[k, vectors], C held in registers.
 //
+// C enters only at the end: k products are summed on their own first, so a sum over thousands is one of partial sums.
 // R rows by up to PANEL / LANES vectors of accumulators hide the latency of the multiply-add and use each loaded B
 // vector R times, each broadcast A word once a vector. A is addressed by two strides, so a transposed A costs nothing.
 #pragma once
@@ -41,7 +42,7 @@ SNAKELM_INLINE void multiply_fixed(const Word* a, int64_t a_row, int64_t a_step,
 #pragma GCC unroll 8
   for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 4
-    for (int n = 0; n < N; ++n) sum[r][n] = keep ? load(c + r * c_row + n * LANES) * splat(keep[r]) : Vec{};
+    for (int n = 0; n < N; ++n) sum[r][n] = Vec{};
   }
   for (int i = 0; i < k; ++i, a += a_step, b += b_step) {
 #pragma GCC unroll 8
@@ -53,7 +54,10 @@ SNAKELM_INLINE void multiply_fixed(const Word* a, int64_t a_row, int64_t a_step,
 #pragma GCC unroll 8
   for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 4
-    for (int n = 0; n < N; ++n) store(c + r * c_row + n * LANES, sum[r][n]);
+    for (int n = 0; n < N; ++n) {
+      float* const to = c + r * c_row + n * LANES;
+      store(to, keep ? multiply_add(load(to), splat(keep[r]), sum[r][n]) : sum[r][n]);
+    }
   }
 }
 

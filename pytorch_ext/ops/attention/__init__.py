@@ -74,7 +74,9 @@ def _check(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, row_start: torch.T
             "k and v [B, T, Hkv, D] expected, B, T and D as in q"
         )
     if dim == 0 or heads == 0 or k.shape[2] == 0 or heads % k.shape[2] != 0:
-        raise ValueError(f"attention: {heads} query heads over {k.shape[2]} key heads of {dim}; a whole multiple expected")
+        raise ValueError(
+            f"attention: {heads} query heads over {k.shape[2]} key heads of {dim}; a whole multiple expected"
+        )
     if row_start is None:
         return
     if row_start.dtype != torch.int32 or row_start.dim() != 2 or row_start.shape != (batch, length):
@@ -142,9 +144,7 @@ def _save(ctx, inputs, output) -> None:
 
 def _backward(ctx, grad_out, _grad_log_sum):
     q, k, v, row_start, out, log_sum = ctx.saved_tensors
-    grads = torch.ops.pytorch_ext.attention_backward(
-        grad_out, q, k, v, out, log_sum, row_start, ctx.scale, ctx.level
-    )
+    grads = torch.ops.pytorch_ext.attention_backward(grad_out, q, k, v, out, log_sum, row_start, ctx.scale, ctx.level)
     return (*grads, None, None, None)
 
 

@@ -94,15 +94,18 @@ def _chunked(
     for first in range(0, rows, step):
         chunk = slice(first, min(first + step, rows))
         logits = (x[chunk] @ weight.t()).to(wide)
-        log_sum = logits.logsumexp(dim=1)
-        picked = logits.gather(1, target[chunk, None])[:, 0]
+        # Less the maximum, not less the log-sum: that would round a probability to the last bit of a large logit.
+        logits.sub_(logits.amax(dim=1, keepdim=True))
+        picked = logits.gather(1, target[chunk, None])
+        grad = logits.exp_()
+        sums = grad.sum(dim=1, keepdim=True)
         # where, not a product: the row of an ignored target may be infinite
-        total += torch.where(kept[chunk], log_sum - picked, 0.0).sum()
+        total += torch.where(kept[chunk], (sums.log() - picked)[:, 0], 0.0).sum()
         if not wants_grad:
             continue
-        grad = logits.sub_(log_sum[:, None]).exp_()
-        grad.scatter_add_(1, target[chunk, None], grad.new_full((grad.shape[0], 1), -1.0))
-        grad = grad.mul_(row_share[chunk, None]).to(x.dtype)
+        grad.mul_(row_share[chunk, None] / sums)
+        grad.scatter_add_(1, target[chunk, None], -row_share[chunk, None])
+        grad = grad.to(x.dtype)
         torch.mm(grad, weight, out=grad_x[chunk])
         grad_weight += grad.t() @ x[chunk]
     return total * share, grad_x, grad_weight.to(x.dtype)
