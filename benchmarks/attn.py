@@ -1,0 +1,227 @@
+"""Attention against torch's own: `python benchmarks/attn.py [--threads N] [--json FILE]`.
+
+Both sides run in this process, in turn, on the same tensors; each figure is a median. Compared are
+    causal      pytorch_ext.attention            | scaled_dot_product_attention(is_causal=True)
+    documents   pytorch_ext.attention(row_start) | SDPA with a materialised mask (made once, outside the clock)
+                                                 | a loop of causal SDPA calls, one a document, and one torch.cat
+SDPA gets its tensors as [B, H, T, D] views of the same [B, T, H, D] memory, which is how a model calls it. A ratio
+above 1 means ours took less time. On a CPU the clock is CPU time, on CUDA device time; the CUDA backend of SDPA is
+named, since its default differs by version.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from pytorch_ext import attention
+from pytorch_ext.ops.attention import _LEVELS_HERE, LEVELS
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+COLUMNS = ("mask", "dtype", "T", "pass", "ours ms", "GFLOP/s", "against", "ms", "ratio")
+WIDTHS = (10, 5, 5, 8, 9, 8, 22, 9, 6)
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], allow_abbrev=False)
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
+    parser.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda where there is one")
+    parser.add_argument("--tokens", type=int, default=2048, help="B x T of each measurement (default 2048)")
+    parser.add_argument("--lengths", type=int, nargs="+", default=[256, 512, 1024, 2048], help="T")
+    parser.add_argument("--heads", type=int, default=4)
+    parser.add_argument("--kv-heads", type=int, default=None, help="default: as many as --heads")
+    parser.add_argument("--dim", type=int, default=64, help="head dimension (default 64)")
+    parser.add_argument("--documents", type=int, default=8, help="documents in each row of a pack (default 8)")
+    parser.add_argument("--repeats", type=int, default=9, help="measurements a median is taken of (default 9)")
+    return parser.parse_args(argv)
+
+
+def clock(call: Callable[[], object], device: str) -> float:
+    """Seconds of one call: CPU time there (all threads together over their number), device time on CUDA."""
+    if device == "cuda":
+        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        begin.record()
+        call()
+        end.record()
+        end.synchronize()
+        return begin.elapsed_time(end) / 1000
+    if torch.get_num_threads() > 1:  # a waiting thread burns CPU time too: wall time is the honest one
+        began = time.perf_counter()
+        call()
+        return time.perf_counter() - began
+    began = time.process_time()
+    call()
+    return time.process_time() - began
+
+
+def medians(calls: dict[str, Callable[[], object]], device: str, repeats: int) -> dict[str, float]:
+    """Median seconds by name. The calls take turns, so that a slow moment of the machine hits all of them."""
+    for call in calls.values():
+        call()
+    rounds = [{name: clock(call, device) for name, call in calls.items()} for _ in range(repeats)]
+    return {name: statistics.median(one[name] for one in rounds) for name in calls}
+
+
+def document_ends(length: int, documents: int) -> list[int]:
+    """Uneven cuts, the same each time: document i gets a share proportional to 1 + i % 3."""
+    shares = [1 + i % 3 for i in range(documents)]
+    return sorted({length * sum(shares[: i + 1]) // sum(shares) for i in range(documents)} - {0})
+
+
+def rivals(q, k, v, ends: list[int] | None) -> dict[str, Callable[[], torch.Tensor]]:
+    """Name to a call that computes the same attention; "ours" first."""
+    sdpa = torch.nn.functional.scaled_dot_product_attention
+    grouped = {"enable_gqa": q.shape[2] != k.shape[2]}
+
+    def causal(*parts):
+        return sdpa(*(x.transpose(1, 2) for x in parts), is_causal=True, **grouped).transpose(1, 2)
+
+    backend = "cuda" if q.is_cuda else "cpu"
+    if ends is None:
+        return {"ours": lambda: attention(q, k, v, backend=backend), "SDPA causal": lambda: causal(q, k, v)}
+    starts = [0, *ends[:-1]]
+    position = torch.arange(q.shape[1], device=q.device)
+    begins = torch.tensor(starts, device=q.device)
+    row = begins[torch.searchsorted(begins, position, right=True) - 1].to(torch.int32)
+    row_start = row.expand(q.shape[0], -1).contiguous()
+    mask = (position <= position[:, None]) & (position >= row[:, None])
+    cuts = list(zip(starts, ends, strict=True))
+    return {
+        "ours": lambda: attention(q, k, v, row_start=row_start, backend=backend),
+        "SDPA materialised mask": lambda: sdpa(
+            *(x.transpose(1, 2) for x in (q, k, v)), attn_mask=mask[None, None], **grouped
+        ).transpose(1, 2),
+        "SDPA loop": lambda: torch.cat([causal(q[:, a:b], k[:, a:b], v[:, a:b]) for a, b in cuts], dim=1),
+    }
+
+
+def measure(options: argparse.Namespace, device: str, dtype: str, length: int, ends: list[int] | None) -> list[dict]:
+    """Rows of forward and forward + backward for one mask, dtype and length."""
+    batch = max(1, options.tokens // length)
+    kv_heads = options.kv_heads or options.heads
+    generator = torch.Generator().manual_seed(length)
+    shapes = [(batch, length, h, options.dim) for h in (options.heads, kv_heads, kv_heads, options.heads)]
+    tensors = [torch.randn(shape, generator=generator).to(device, DTYPES[dtype]) for shape in shapes]
+    leaves, grad = [x.requires_grad_() for x in tensors[:3]], tensors[3].detach()
+    calls = rivals(*leaves, ends)
+    check_agreement(calls, dtype)
+    # Score and value products of the visible pairs, two operations a multiply-add; backward has 2.5 times as many.
+    spans = [b - a for a, b in zip([0, *ends[:-1]], ends, strict=True)] if ends else [length]
+    operations = 4 * batch * options.heads * options.dim * sum(n * (n + 1) / 2 for n in spans)
+
+    def forward(call):
+        def run():
+            with torch.no_grad():
+                call()
+
+        return run
+
+    def both(call):
+        return lambda: torch.autograd.grad(call(), leaves, grad)
+
+    rows = []
+    for name, wrap, factor in (("forward", forward, 1.0), ("f+b", both, 3.5)):
+        seconds = medians({key: wrap(call) for key, call in calls.items()}, device, options.repeats)
+        ours = seconds.pop("ours")
+        rows += [
+            {
+                "mask": "documents" if ends else "causal", "dtype": dtype, "T": length, "B": batch, "pass": name,
+                "ours_ms": ours * 1e3, "gflops": operations * factor / ours / 1e9,
+                "against": rival, "ms": taken * 1e3, "ratio": taken / ours,
+            }
+            for rival, taken in seconds.items()
+        ]  # fmt: skip
+    return rows
+
+
+def check_agreement(calls: dict[str, Callable[[], torch.Tensor]], dtype: str) -> None:
+    """A benchmark of different results would be worthless."""
+    with torch.no_grad():
+        results = {name: call().float() for name, call in calls.items()}
+    for name, result in results.items():
+        worst = (result - results["ours"]).abs().max().item()
+        if worst > (1e-4 if dtype == "fp32" else 5e-2):
+            raise SystemExit(f"attn.py: ours and {name} differ by {worst:.1e}; nothing measured")
+
+
+def show(row: dict) -> str:
+    cells = (
+        row["mask"], row["dtype"], str(row["T"]), row["pass"], f"{row['ours_ms']:.2f}", f"{row['gflops']:.0f}",
+        row["against"], f"{row['ms']:.2f}", f"{row['ratio']:.2f}",
+    )  # fmt: skip
+    return "  ".join(cell.rjust(width) for cell, width in zip(cells, WIDTHS, strict=True))
+
+
+def describe(options: argparse.Namespace, device: str) -> dict:
+    """What was measured on what, for the head of the table and the JSON."""
+    if device == "cuda":
+        machine, ours = torch.cuda.get_device_name(), "cuda"
+    else:
+        machine, ours = cpu_name(), f"cpu:{LEVELS[_LEVELS_HERE[-1]]}"
+    return {
+        "device": machine, "torch": torch.__version__, "threads": torch.get_num_threads(), "ours": ours,
+        "tokens": options.tokens, "heads": options.heads, "kv_heads": options.kv_heads or options.heads,
+        "dim": options.dim, "documents": options.documents, "repeats": options.repeats,
+        "malloc_environment": {k: v for k, v in os.environ.items() if k.startswith("MALLOC_")},
+    }  # fmt: skip
+
+
+def cpu_name() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "CPU")
+
+
+def cuda_backends() -> dict[str, list]:
+    """Each SDPA backend by itself: "the default" means another kernel on every version and device."""
+    return {"cudnn": [SDPBackend.CUDNN_ATTENTION], "flash": [SDPBackend.FLASH_ATTENTION],
+            "efficient": [SDPBackend.EFFICIENT_ATTENTION]}  # fmt: skip
+
+
+def measure_all(options: argparse.Namespace, device: str):
+    """Rows, as they come; on CUDA once a backend, those that take the case."""
+    for length in options.lengths:
+        for ends in (None, document_ends(length, options.documents)):
+            for dtype in DTYPES:
+                if device == "cpu":
+                    yield from measure(options, device, dtype, length, ends)
+                    continue
+                for name, backends in cuda_backends().items():
+                    try:
+                        with sdpa_kernel(backends):
+                            rows = measure(options, device, dtype, length, ends)
+                    except RuntimeError as error:
+                        print(f"  {name} does not take {dtype}, T {length}: {str(error).splitlines()[0]}")
+                        continue
+                    yield from ({**row, "against": f"{row['against']} {name}"} for row in rows)
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = parse(argv)
+    torch.set_num_threads(options.threads)
+    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    about = describe(options, device)
+    for key, value in about.items():
+        print(f"{key:>20}: {value}")
+    print("  ".join(name.rjust(width) for name, width in zip(COLUMNS, WIDTHS, strict=True)))
+    rows = []
+    for row in measure_all(options, device):
+        rows.append(row)
+        print(show(row), flush=True)
+    if options.json:
+        options.json.write_text(json.dumps({"about": about, "rows": rows}, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
