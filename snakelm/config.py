@@ -131,13 +131,20 @@ class Train:
     device: str = key("auto", "auto takes cuda, then mps, then cpu", choices=("auto", "cuda", "mps", "cpu"))
     compile: str = key("auto", "torch.compile; auto decides by the length of the run", choices=("auto", "on", "off"))
     attention: str = key(
-        "auto", "kernel behind pytorch_ext.attention", choices=("auto", "reference", "cpu", "triton", "cuda")
+        "auto", "kernel behind pytorch_ext.attention", choices=("auto", "cpu", "cuda", "triton", "sdpa", "reference")
     )
     on_nan: str = key(
         "error", "a loss that is no number: stop, or skip the step (at most 3 in a row)", choices=("error", "skip")
     )
     processes: int = key(1, "data-parallel processes on this machine (torchrun)", low=1, high=1024)
     eval_every: int = key(200, "steps between evaluations", unit="steps", low=1, cosmetic=True)
+    eval_tokens: int | None = key(
+        65_536,
+        "held-out tokens of an evaluation on the way, from documents at even distances; the last one takes all",
+        unit="tokens",
+        low=1,
+        cosmetic=True,
+    )
     save_every: int = key(200, "steps between checkpoints", unit="steps", low=1, cosmetic=True)
     keep: int = key(3, "newest checkpoints kept; older ones go", low=1, cosmetic=True)
     log_every: int = key(10, "steps between lines of the metrics file", unit="steps", low=1, cosmetic=True)

@@ -5,7 +5,7 @@ file always has every line, the terminal has them too, and a progress bar where 
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,18 +18,25 @@ PLAIN_EVERY_S = 10.0
 
 
 class Log:
-    """Lines to a log file (when given) and to stderr, each with the step's name in front.
+    """Lines to one or more log files (when given) and to stderr, each with the step's name in front.
 
-    Use as a context manager. ``append`` keeps what earlier runs wrote, as training does.
+    Use as a context manager. ``append`` keeps what earlier runs wrote, as training does. ``quiet``: nothing to stderr.
     """
 
-    def __init__(self, name: str, path: str | Path | None = None, *, append: bool = False) -> None:
+    def __init__(
+        self,
+        name: str,
+        path: str | Path | Iterable[Path] | None = None,
+        *,
+        append: bool = False,
+        quiet: bool = False,
+    ) -> None:
         self.name = name
-        self.console = Console(stderr=True, highlight=False, soft_wrap=True)
-        self._file = None
-        if path is not None:
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
-            self._file = open(path, "a" if append else "w", encoding="utf-8", buffering=1)  # noqa: SIM115 - closed in __exit__
+        self.console = Console(stderr=True, highlight=False, soft_wrap=True, quiet=quiet)
+        self._files = []
+        for file in [path] if isinstance(path, str | Path) else path or []:
+            Path(file).parent.mkdir(parents=True, exist_ok=True)
+            self._files.append(open(file, "a" if append else "w", encoding="utf-8", buffering=1))  # noqa: SIM115 - closed in __exit__
 
     def __enter__(self) -> "Log":
         return self
@@ -37,8 +44,8 @@ class Log:
     def __exit__(self, kind, error, trace) -> None:
         if error is not None:
             self.file_only(f"{kind.__name__}: {error}")
-        if self._file:
-            self._file.close()
+        for file in self._files:
+            file.close()
 
     def say(self, message: str) -> None:
         """One line to both places."""
@@ -51,9 +58,9 @@ class Log:
         self.console.print(f"[{self.name}] warning: {message}", markup=False, style="yellow")
 
     def file_only(self, message: str) -> None:
-        """One line to the file, with the time of day."""
-        if self._file:
-            print(time.strftime("%H:%M:%S"), message, file=self._file)
+        """One line to the files, with the time of day."""
+        for file in self._files:
+            print(time.strftime("%H:%M:%S"), message, file=file)
 
     @contextmanager
     def progress(self, total: float | None, unit: str = "") -> Iterator["Bar"]:

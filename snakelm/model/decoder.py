@@ -1,0 +1,183 @@
+"""The network: a Qwen3-shaped decoder, so that what it learns loads as a standard architecture elsewhere.
+
+RMS-norm before each sublayer, rotary positions, RMS-norm of each query and key head before the rotation, grouped
+key/value heads, SwiGLU, optionally one matrix for embedding and head. With model.qk_norm off it is Llama's shape.
+
+What speeds up learning and leaves no trace in the exported model: an RMS-norm without gain right after the embedding
+(a function of the token alone, so it folds into the table), residual outputs that start at zero, an untied head.
+Left out because nothing loads it: ReLU², value embeddings, logit softcap.
+
+Weights are kept in float32 and cast to the compute dtype where they are used; the residual stream is in the compute
+dtype. Legend of shape suffixes: B batch rows, T positions, C width, H query heads, K key/value heads, D head size,
+F hidden size of the SwiGLU block, V vocabulary, N = B·T.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from pytorch_ext import attention, linear_cross_entropy, rms_norm, rope, swiglu
+
+from ..config import Model
+
+__all__ = ["Decoder", "rotary_table"]
+
+IGNORE = -100  # a target that doesn't count
+
+
+class Decoder(nn.Module):
+    """``model`` gives the shape, ``vocab_size`` comes from the tokenizer.
+
+    ``compute_dtype``: dtype of activations and products; ``attention_backend``: passed to pytorch_ext.attention.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        vocab_size: int,
+        compute_dtype: torch.dtype = torch.float32,
+        attention_backend: str | None = None,
+    ) -> None:
+        super().__init__()
+        self.shape, self.vocab_size = model, vocab_size
+        self.compute_dtype, self.attention_backend = compute_dtype, attention_backend
+        self.embedding = nn.Parameter(torch.empty(vocab_size, model.width))
+        self.layers = nn.ModuleList(Block(model) for _ in range(model.layers))
+        self.norm = nn.Parameter(torch.ones(model.width))
+        if not model.tie_embeddings:
+            self.head = nn.Parameter(torch.empty(vocab_size, model.width))
+        cos_TD, sin_TD = rotary_table(model.context, model.head_dim, model.rope_base)
+        self.register_buffer("cos", cos_TD, persistent=False)
+        self.register_buffer("sin", sin_TD, persistent=False)
+
+    @torch.no_grad()
+    def initialize(self, generator: torch.Generator) -> "Decoder":
+        """Fills the weights: uniform matrices of variance 1/inputs, zero residual outputs, a small head."""
+        for name, weight in self.named_parameters():
+            if weight.ndim == 1:
+                weight.fill_(1.0)
+            elif name.endswith((".o", ".down")):
+                weight.zero_()
+            elif name == "embedding":
+                weight.normal_(0.0, 0.02 if self.shape.tie_embeddings else 1.0, generator=generator)
+            elif name == "head":
+                weight.normal_(0.0, 0.001, generator=generator)
+            else:
+                bound = math.sqrt(3.0 / weight.shape[1])  # variance 1/inputs
+                weight.uniform_(-bound, bound, generator=generator)
+        return self
+
+    @property
+    def head_weight(self) -> torch.Tensor:
+        """The output matrix [V, C], which is the embedding when they are tied."""
+        return self.embedding if self.shape.tie_embeddings else self.head
+
+    def forward(
+        self,
+        tokens_BT: torch.Tensor,
+        row_start_BT: torch.Tensor | None = None,
+        targets_BT: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Logits [B, T, V], or with targets (int64, -100 doesn't count) the cross-entropy summed over them, in nats.
+
+        ``tokens_BT``: int64, T at most model.context. ``row_start_BT``: int32, the first position each one may look
+        back to (its document's start); None lets every position see the whole row before it.
+        """
+        x_BTC = self.hidden(tokens_BT, row_start_BT)
+        head_VC = self.head_weight.to(x_BTC.dtype)
+        if targets_BT is None:
+            return F.linear(x_BTC, head_VC)
+        return linear_cross_entropy(x_BTC.flatten(0, 1), head_VC, targets_BT.flatten(), IGNORE, reduction="sum")
+
+    def hidden(self, tokens_BT: torch.Tensor, row_start_BT: torch.Tensor | None = None) -> torch.Tensor:
+        """The residual stream [B, T, C] after the last norm: what the head reads, and what embeddings are made of."""
+        length = tokens_BT.shape[1]
+        cos_TD, sin_TD = self.cos[:length], self.sin[:length]
+        x_BTC = self.embed(tokens_BT)
+        for layer in self.layers:
+            x_BTC = layer(x_BTC, row_start_BT, cos_TD, sin_TD, self.attention_backend)
+        return rms_norm(x_BTC, self.norm, self.shape.norm_eps)
+
+    def embed(self, tokens_BT: torch.Tensor) -> torch.Tensor:
+        """The residual stream's start [B, T, C]."""
+        x_BTC = F.embedding(tokens_BT, self.embedding)
+        if self.shape.embedding_norm:
+            x_BTC = rms_norm(x_BTC, None, self.shape.norm_eps)
+        return x_BTC.to(self.compute_dtype)
+
+
+class Block(nn.Module):
+    """Attention, then SwiGLU, each added to the residual stream."""
+
+    def __init__(self, model: Model) -> None:
+        super().__init__()
+        self.eps = model.norm_eps
+        self.attention_norm = nn.Parameter(torch.ones(model.width))
+        self.attention = Attention(model)
+        self.mlp_norm = nn.Parameter(torch.ones(model.width))
+        self.mlp = Mlp(model)
+
+    def forward(self, x_BTC, row_start_BT, cos_TD, sin_TD, backend):
+        """[B, T, C] → [B, T, C]."""
+        y_BTC = rms_norm(x_BTC, self.attention_norm, self.eps)
+        x_BTC = x_BTC + self.attention(y_BTC, row_start_BT, cos_TD, sin_TD, backend)
+        return x_BTC + self.mlp(rms_norm(x_BTC, self.mlp_norm, self.eps))
+
+
+class Attention(nn.Module):
+    """Causal attention over grouped heads; weights [outputs, inputs]."""
+
+    def __init__(self, model: Model) -> None:
+        super().__init__()
+        self.head_dim, self.eps = model.head_dim, model.norm_eps
+        queries, keys = model.heads * model.head_dim, model.kv_heads * model.head_dim
+        self.q = nn.Parameter(torch.empty(queries, model.width))
+        self.k = nn.Parameter(torch.empty(keys, model.width))
+        self.v = nn.Parameter(torch.empty(keys, model.width))
+        self.o = nn.Parameter(torch.empty(model.width, queries))
+        if model.qk_norm:
+            self.q_norm = nn.Parameter(torch.ones(model.head_dim))
+            self.k_norm = nn.Parameter(torch.ones(model.head_dim))
+        self.qk_norm = model.qk_norm
+
+    def project(self, x_BTC, cos_TD, sin_TD):
+        """Rotated queries [B, T, H, D], rotated keys and plain values [B, T, K, D]."""
+        dtype = x_BTC.dtype
+        q_BTHD = F.linear(x_BTC, self.q.to(dtype)).unflatten(-1, (-1, self.head_dim))
+        k_BTKD = F.linear(x_BTC, self.k.to(dtype)).unflatten(-1, (-1, self.head_dim))
+        v_BTKD = F.linear(x_BTC, self.v.to(dtype)).unflatten(-1, (-1, self.head_dim))
+        if self.qk_norm:
+            q_BTHD = rms_norm(q_BTHD, self.q_norm, self.eps)
+            k_BTKD = rms_norm(k_BTKD, self.k_norm, self.eps)
+        return rope(q_BTHD, cos_TD, sin_TD), rope(k_BTKD, cos_TD, sin_TD), v_BTKD
+
+    def forward(self, x_BTC, row_start_BT, cos_TD, sin_TD, backend):
+        """[B, T, C] → [B, T, C], without the residual."""
+        q_BTHD, k_BTKD, v_BTKD = self.project(x_BTC, cos_TD, sin_TD)
+        y_BTHD = attention(q_BTHD, k_BTKD, v_BTKD, row_start=row_start_BT, backend=backend)
+        return F.linear(y_BTHD.flatten(2), self.o.to(x_BTC.dtype))
+
+
+class Mlp(nn.Module):
+    """SwiGLU: down(silu(gate x) · up x)."""
+
+    def __init__(self, model: Model) -> None:
+        super().__init__()
+        self.gate = nn.Parameter(torch.empty(model.hidden, model.width))
+        self.up = nn.Parameter(torch.empty(model.hidden, model.width))
+        self.down = nn.Parameter(torch.empty(model.width, model.hidden))
+
+    def forward(self, x_BTC: torch.Tensor) -> torch.Tensor:
+        """[B, T, C] → [B, T, C], without the residual."""
+        dtype = x_BTC.dtype
+        h_BTF = swiglu(F.linear(x_BTC, self.gate.to(dtype)), F.linear(x_BTC, self.up.to(dtype)))
+        return F.linear(h_BTF, self.down.to(dtype))
+
+
+def rotary_table(context: int, head_dim: int, base: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Cosines and sines, float32 [context, head_dim/2]; from float64, for large positions."""
+    frequency_D = base ** -(torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim)
+    angle_TD = torch.arange(context, dtype=torch.float64)[:, None] * frequency_D
+    return angle_TD.cos().float(), angle_TD.sin().float()

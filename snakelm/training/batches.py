@@ -1,0 +1,97 @@
+"""Batches as a pure function of (seed, step): nothing to save, nothing to lose, the same for any number of processes.
+
+An epoch is a permutation of the documents, drawn from (seed, epoch), laid end to end; epochs follow each other without
+a gap. That stream is cut into rows of `context` tokens, the target of a token is the one after it, and step s takes
+the s-th run of batch_tokens. So no token is lost or seen twice in an epoch, however often a run stops and goes on.
+
+A row may hold several documents and parts of documents: row_start says where each position's document begins in its
+row, and attention looks back no further. Rejected: best-fit packing, which crops or reorders text for rows that the
+mask makes equal anyway.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..data.bins import TokenBin
+from ..errors import UserError
+
+__all__ = ["Batches", "Rows", "lay_out"]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows [R, T]: tokens and targets int64, row_start int32."""
+
+    tokens: np.ndarray
+    targets: np.ndarray
+    row_start: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def part(self, first: int, last: int) -> "Rows":
+        """Rows first … last - 1, as views."""
+        return Rows(self.tokens[first:last], self.targets[first:last], self.row_start[first:last])
+
+
+class Batches:
+    """The training stream of one token file."""
+
+    def __init__(self, tokens: TokenBin, context: int, batch_tokens: int, seed: int) -> None:
+        assert batch_tokens % context == 0, "config checks this"
+        self.bin, self.context, self.batch_tokens, self.seed = tokens, context, batch_tokens, seed
+        self.epoch_tokens = int(tokens.meta.tokens)
+        if self.epoch_tokens < batch_tokens:
+            raise UserError(
+                f"{tokens.path}: {self.epoch_tokens:,} tokens, less than one batch (train.batch_tokens "
+                f"{batch_tokens:,}); bring more text or lower train.batch_tokens"
+            )
+        self._epochs: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+
+    def epoch(self, step: int) -> float:
+        """Epochs seen before ``step``: 1.5 is once and a half."""
+        return step * self.batch_tokens / self.epoch_tokens
+
+    def rows(self, step: int, rank: int = 0, world: int = 1) -> Rows:
+        """The rows of ``step`` (from 0) that fall to ``rank`` of ``world`` processes, in the batch's order."""
+        count = self.batch_tokens // self.context
+        first, last = rank * count // world, (rank + 1) * count // world
+        position = step * self.batch_tokens + first * self.context
+        tokens, starts = self._slice(position, (last - first) * self.context + 1)
+        return lay_out(tokens, starts, self.context)
+
+    def _slice(self, position: int, length: int) -> tuple[np.ndarray, np.ndarray]:
+        """Tokens [length] of the endless stream from ``position``, and where in them documents start."""
+        tokens, starts, filled = np.empty(length, np.int64), [], 0
+        while filled < length:
+            epoch, local = divmod(position + filled, self.epoch_tokens)
+            order, bounds = self._epoch(epoch)
+            place = int(np.searchsorted(bounds, local, "right")) - 1
+            into = local - int(bounds[place])  # tokens of this document that came before
+            document = self.bin.document(order[place])[into : into + length - filled]
+            tokens[filled : filled + len(document)] = document
+            starts += [filled] if into == 0 else []
+            filled += len(document)
+        return tokens, np.array(starts, np.int64)
+
+    def _epoch(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        """Document numbers [n] in the epoch's order, and where each starts in the epoch [n+1]."""
+        if epoch not in self._epochs:
+            generator = np.random.Generator(np.random.PCG64([self.seed, epoch]))
+            order = generator.permutation(int(self.bin.meta.documents))
+            lengths = np.diff(self.bin.document_offsets)[order]
+            self._epochs = {k: v for k, v in self._epochs.items() if k == epoch - 1}  # a batch spans two at most
+            self._epochs[epoch] = order, np.concatenate([[0], np.cumsum(lengths)])
+        return self._epochs[epoch]
+
+
+def lay_out(tokens: np.ndarray, starts: np.ndarray, context: int) -> Rows:
+    """Rows from a run of tokens [rows · context + 1] whose documents begin at ``starts``; the last is a target only."""
+    rows = (len(tokens) - 1) // context
+    assert rows * context + 1 == len(tokens), "one token more than the rows hold"
+    begins = np.zeros(rows * context, np.int64)
+    begins[starts[starts < rows * context]] = 1
+    column = np.arange(context, dtype=np.int32)
+    row_start = np.maximum.accumulate(begins.reshape(rows, context) * column, axis=1).astype(np.int32)
+    return Rows(tokens[:-1].reshape(rows, context), tokens[1:].reshape(rows, context), row_start)

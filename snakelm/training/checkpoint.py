@@ -1,0 +1,79 @@
+"""Checkpoints that a kill, a full disk or a flipped bit can't turn into a wrong resume.
+
+A run's directory is named by the fingerprint of all that decides its result. `step_00000400.pt` is written under a
+temporary name and hashed on the way; its hash file gets its name first, then the checkpoint (the other way round a
+kill in between would leave a good file that looks bad), each synced to disk. Resuming takes the newest one whose hash
+is right, says so when that isn't the newest, and stops when none is: never a silent start from step 0.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import UserError
+from ..files import atomic_path, sha256_file, write_text
+from ..model.file import read_plain, write_plain
+
+__all__ = ["load_newest", "prune", "save", "steps_in"]
+
+FORMAT, VERSION = "snakelm-checkpoint", 1
+
+
+def save(run: Path, step: int, fingerprint: str, state: Mapping[str, Any], keep: int) -> Path:
+    """Writes ``state`` (plain types and tensors) as the checkpoint of ``step``; drops all but the newest ``keep``."""
+    path = run / f"step_{step:08d}.pt"
+    record = {"format": FORMAT, "version": VERSION, "fingerprint": fingerprint, "step": step, **state}
+    with atomic_path(path) as temporary:
+        write_text(hash_path(path), f"{write_plain(temporary, record)}  {path.name}\n")
+    prune(run, keep)
+    return path
+
+
+def hash_path(path: Path) -> Path:
+    """The file with a checkpoint's hash, as `sha256sum -c` reads it."""
+    return path.with_name(path.name + ".sha256")
+
+
+def steps_in(run: Path) -> list[int]:
+    """The steps that have a checkpoint file, sound or not, newest first."""
+    found = [re.fullmatch(r"step_(\d+)\.pt", p.name) for p in run.glob("step_*.pt")]
+    return sorted((int(m[1]) for m in found if m), reverse=True)
+
+
+def load_newest(run: Path, fingerprint: str, warn: Callable[[str], None]) -> dict[str, Any] | None:
+    """The newest sound checkpoint; None in a run without any; UserError when there are some and none is sound."""
+    steps = steps_in(run)
+    for step in steps:
+        path = run / f"step_{step:08d}.pt"
+        try:
+            return _load(path, step, fingerprint)
+        except UserError as error:
+            warn(f"{error}; trying an older checkpoint")
+    if steps:
+        raise UserError(
+            f"{run}: none of its {len(steps)} checkpoints is sound; to begin again at step 0, delete this folder first"
+        )
+    return None
+
+
+def _load(path: Path, step: int, fingerprint: str) -> dict[str, Any]:
+    beside = hash_path(path)
+    expected = beside.read_text(encoding="ascii", errors="replace").split()[:1] if beside.is_file() else []
+    if not expected:
+        raise UserError(f"{path}: its hash file {beside.name} is missing or empty")
+    if (found := sha256_file(path)) != expected[0]:
+        raise UserError(f"{path}: damaged (SHA-256 {found[:12]}…, written was {expected[0][:12]}…)")
+    record = read_plain(path)
+    told = tuple(record.get(name) for name in ("format", "version", "fingerprint", "step"))
+    if told != (FORMAT, VERSION, fingerprint, step):
+        raise UserError(f"{path}: says it is {told}, expected {(FORMAT, VERSION, fingerprint, step)}")
+    return record
+
+
+def prune(run: Path, keep: int) -> None:
+    """Removes all but the newest ``keep`` checkpoints, the hash file last."""
+    for step in steps_in(run)[keep:]:
+        path = run / f"step_{step:08d}.pt"
+        path.unlink(missing_ok=True)
+        hash_path(path).unlink(missing_ok=True)

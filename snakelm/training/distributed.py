@@ -1,0 +1,83 @@
+"""Data parallelism by hand: every process has the whole model, takes its rows of each batch, and sums gradients.
+
+Sums, not means: the loss is a sum over tokens, and the sum over all processes is divided once by the batch's tokens,
+so unequal shares weigh what they should. Gradients travel as one flat tensor, together with the loss and the wish to
+stop, so that all processes decide alike and a step costs one collective.
+
+Started by `torchrun`, or by snakelm/training/launch.py when train.processes > 1.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+import torch.distributed as dist
+
+from .evaluate import Evaluation
+from .launch import under_torchrun
+
+__all__ = ["World"]
+
+
+@dataclass(frozen=True)
+class World:
+    """This process among ``size``; rank 0 writes."""
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+
+    @classmethod
+    def join(cls, device: str) -> "World":
+        """The world that torchrun's environment describes; alone when there is none. ``device``: train.device."""
+        if not under_torchrun():
+            return cls()
+        cuda = device in ("auto", "cuda") and torch.cuda.is_available()
+        local_rank = int(os.environ.get("LOCAL_RANK", 0))
+        if cuda:
+            torch.cuda.set_device(local_rank)
+        dist.init_process_group("nccl" if cuda else "gloo")
+        return cls(dist.get_rank(), dist.get_world_size(), local_rank)
+
+    @property
+    def writes(self) -> bool:
+        """Whether this is the process that writes files and lines."""
+        return self.rank == 0
+
+    def leave(self) -> None:
+        """Ends the group, if there is one."""
+        if self.size > 1 or dist.is_initialized():
+            dist.destroy_process_group()
+
+    def sum_gradients(self, parameters: Sequence[torch.nn.Parameter], extras: list[float]) -> list[float]:
+        """Sums every .grad over the processes, in place, and ``extras``, which are returned."""
+        if self.size == 1:
+            return extras
+        device = parameters[0].device
+        flat = torch.cat([p.grad.flatten() for p in parameters] + [torch.tensor(extras, device=device)])
+        dist.all_reduce(flat)
+        sizes = [p.numel() for p in parameters]
+        for p, part in zip(parameters, flat[: sum(sizes)].split(sizes), strict=True):
+            p.grad.copy_(part.view_as(p))
+        return flat[sum(sizes) :].tolist()
+
+    def sum_evaluation(self, own: Evaluation | None, documents: int) -> Evaluation | None:
+        """The evaluation over all processes from each one's share; None when any was stopped in its share."""
+        if self.size == 1:
+            return own
+        told = torch.zeros(documents + 1, dtype=torch.float64)
+        if own is None:
+            told[-1] = 1
+        else:
+            told[:-1] = torch.from_numpy(own.nll)
+        told = told.cuda() if dist.get_backend() == "nccl" else told
+        dist.all_reduce(told)
+        if own is None or told[-1] > 0:
+            return None
+        return replace(own, nll=told[:-1].cpu().numpy())
+
+    def wait(self) -> None:
+        """Until all are here."""
+        if self.size > 1:
+            dist.barrier()

@@ -1,0 +1,122 @@
+"""Bits per byte on held-out documents: on all, and on the clean ones that training text does not contain copies of.
+
+Documents in order, end to end, in rows of `context`; none sees another. Every text token counts once; the end-of-text
+token that opens a document does not count as a target, because no byte of text pays for it. Bits per byte compares
+across tokenizers, loss per token does not.
+
+Legend: as in snakelm/model/decoder.py.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from ..data.bins import TokenBin
+from ..model import Decoder
+from .batches import Rows, lay_out
+
+__all__ = ["Evaluation", "document_losses", "evaluate", "spread_documents"]
+
+LOGIT_BYTES = 64 << 20  # of float32 logits at a time
+IGNORE = -100
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a model makes of held-out documents: each [documents], ``nll`` in nats."""
+
+    nll: np.ndarray
+    text_bytes: np.ndarray
+    text_tokens: np.ndarray
+    clean: np.ndarray  # bool
+
+    def bpb(self, clean_only: bool = False) -> float | None:
+        """Bits per byte; None when there is no text in them."""
+        chosen = self.clean if clean_only else np.ones_like(self.clean)
+        size = float(self.text_bytes[chosen].sum())
+        return float(self.nll[chosen].sum()) / math.log(2) / size if size else None
+
+    @property
+    def loss(self) -> float:
+        """Nats per text token."""
+        return float(self.nll.sum() / max(1, self.text_tokens.sum()))
+
+
+def spread_documents(val: TokenBin, most_tokens: int | None) -> np.ndarray:
+    """Numbers of documents at even distances that hold about ``most_tokens`` together; all for None."""
+    documents = int(val.meta.documents)
+    if most_tokens is None or val.meta.tokens <= most_tokens:
+        return np.arange(documents)
+    count = max(1, documents * most_tokens // int(val.meta.tokens))
+    return np.unique(np.linspace(0, documents - 1, count).astype(np.int64))
+
+
+def evaluate(
+    model: Decoder,
+    val: TokenBin,
+    documents: np.ndarray,
+    token_lengths: np.ndarray,
+    clean: np.ndarray,
+    rank: int = 0,
+    world: int = 1,
+    stop: Callable[[], bool] = lambda: False,
+) -> Evaluation | None:
+    """The evaluation of ``documents`` (numbers); with ``world`` > 1 only this rank's share of rows is in ``nll``.
+
+    ``token_lengths``: bytes of each token id. ``clean``: bool for every document of ``val``. None when ``stop()``
+    said so before the end.
+    """
+    nll = document_losses(model, val, documents, rank=rank, world=world, stop=stop)
+    if nll is None:
+        return None
+    texts = [val.document(i)[1:] for i in documents]
+    sizes = np.array([int(token_lengths[text].sum()) for text in texts], np.int64)
+    return Evaluation(nll, sizes, np.array([len(text) for text in texts], np.int64), clean[documents])
+
+
+@torch.no_grad()
+def document_losses(
+    model: Decoder,
+    val: TokenBin,
+    documents: np.ndarray,
+    *,
+    rank: int = 0,
+    world: int = 1,
+    stop: Callable[[], bool] = lambda: False,
+) -> np.ndarray | None:
+    """Summed cross-entropy of each document's text, float64 [documents], in nats; None when stopped."""
+    rows, owner = _rows_of(val, documents, model.shape.context)
+    at_once = max(1, LOGIT_BYTES // (4 * model.vocab_size * model.shape.context))
+    losses = np.zeros(len(documents))
+    device = model.embedding.device
+    for first in range(rank * at_once, len(rows), world * at_once):
+        if stop():
+            return None
+        part = rows.part(first, first + at_once)
+        x_BT, start_BT, y_BT = (torch.from_numpy(a).to(device) for a in (part.tokens, part.row_start, part.targets))
+        logits_BTV = model(x_BT, start_BT)
+        loss_N = F.cross_entropy(
+            logits_BTV.flatten(0, 1).float(), y_BT.flatten(), ignore_index=IGNORE, reduction="none"
+        )
+        np.add.at(losses, owner[first : first + at_once].ravel(), loss_N.double().cpu().numpy())
+    return losses
+
+
+def _rows_of(val: TokenBin, documents: np.ndarray, context: int) -> tuple[Rows, np.ndarray]:
+    """The documents as rows, and for each target [R, T] the place in ``documents`` it belongs to."""
+    pieces = [val.document(i) for i in documents]
+    lengths = np.array([len(piece) for piece in pieces], np.int64)
+    starts = np.cumsum(lengths) - lengths
+    total = int(lengths.sum())
+    padding = -(total - 1) % context  # up to whole rows, plus the one token that is only a target
+    tokens = np.concatenate([*pieces, np.zeros(padding, np.int64)]).astype(np.int64)
+    owner = np.concatenate([np.repeat(np.arange(len(pieces)), lengths), np.zeros(padding, np.int64)])[1:]
+    rows = lay_out(tokens, starts, context)
+    targets = tokens[1:].copy()
+    targets[starts[1:] - 1] = IGNORE  # the next document's end-of-text token
+    targets[total - 1 :] = IGNORE
+    return Rows(rows.tokens, targets.reshape(rows.tokens.shape), rows.row_start), owner.reshape(rows.tokens.shape)

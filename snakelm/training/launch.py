@@ -1,0 +1,104 @@
+"""What has to be settled before torch is imported: the allocator's settings, and how many processes there are.
+
+glibc gives large blocks back to the kernel and asks for them again at every step; told to keep them, training is a
+fifth faster. Threads that spin while they wait for each other are fast alone and ruinous beside other work.
+Both are read when a process starts, so a trainer starts itself once more with them set.
+"""
+
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+
+from ..errors import EXIT_INTERRUPTED
+from .signals import StopRequest
+
+__all__ = ["ENVIRONMENT", "launch", "restart_with_environment", "under_torchrun"]
+
+ENVIRONMENT = {
+    "MALLOC_MMAP_THRESHOLD_": str(4 << 30),
+    "MALLOC_TRIM_THRESHOLD_": str(4 << 30),
+    "MALLOC_TOP_PAD_": str(256 << 20),
+    "OMP_WAIT_POLICY": "passive",
+}
+MARK = "SNAKELM_ENVIRONMENT"
+GRACE_S = 10.0  # for the other processes to end after one failed
+PR_SET_PDEATHSIG = 1
+
+
+def restart_with_environment(argv: Sequence[str]) -> None:
+    """Replaces this process by itself with ENVIRONMENT set, unless that has been done; a person's own values win."""
+    if os.environ.get(MARK) or all(name in os.environ for name in ENVIRONMENT):
+        return
+    os.environ.update({**ENVIRONMENT, **os.environ, MARK: "1"})
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, *argv])
+
+
+def under_torchrun() -> bool:
+    """Whether this process was started as one of several."""
+    return "RANK" in os.environ and "WORLD_SIZE" in os.environ
+
+
+def launch(command: Sequence[str], processes: int) -> int:
+    """Runs ``command`` (after the interpreter) ``processes`` times as one world on this machine; gives the exit code.
+
+    What torchrun does, without its retries and with our exit codes. A signal is passed on to all; when one fails the
+    others are ended, and when this process dies they end too.
+    """
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    told = {"WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    world = []
+    with StopRequest() as stop:
+        for rank in range(processes):
+            own = {k: str(v) for k, v in {**told, "RANK": rank, "LOCAL_RANK": rank}.items()}
+            world.append(
+                subprocess.Popen(
+                    [sys.executable, *command],
+                    env={**os.environ, **own},
+                    start_new_session=True,  # a Ctrl-C comes through us, once
+                    preexec_fn=_end_with_parent if sys.platform == "linux" else None,
+                )
+            )
+        _wait_for(world, stop)
+    return _exit_code([p.returncode for p in world])
+
+
+def _exit_code(codes: list[int]) -> int:
+    """One code for all: below 0 is a signal, which a process that was ended because another failed has too."""
+    reasons = [c for c in codes if c > 0 and c != EXIT_INTERRUPTED]
+    if reasons:
+        return reasons[0]
+    if all(c in (0, EXIT_INTERRUPTED) for c in codes):
+        return max(codes)
+    return 1
+
+
+def _wait_for(world: list[subprocess.Popen], stop: StopRequest) -> None:
+    told, deadline = False, float("inf")
+    while any(p.poll() is None for p in world):
+        failed = any(p.returncode not in (None, 0, EXIT_INTERRUPTED) for p in world)
+        if failed and deadline == float("inf"):
+            deadline = time.monotonic() + GRACE_S
+        if (failed or stop.requested) and not told:
+            told = True
+            _signal(world, signal.SIGTERM)
+        if time.monotonic() > deadline:
+            _signal(world, signal.SIGKILL)
+        time.sleep(0.05)
+
+
+def _signal(world: list[subprocess.Popen], number: int) -> None:
+    for p in world:
+        if p.poll() is None:
+            p.send_signal(number)
+
+
+def _end_with_parent() -> None:
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

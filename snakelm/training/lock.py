@@ -1,0 +1,34 @@
+"""One trainer to a folder: the second would write over the first one's metrics and model."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..errors import UserError
+
+__all__ = ["locked"]
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Holds `folder/lock` while the block runs. The kernel lets go of it when the process ends, however it ends.
+
+    UserError when another process holds it; it names that process when the file does.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "lock"
+    with open(path, "a+", encoding="ascii") as file:  # a+ leaves the holder's number readable
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise UserError(
+                f"{path}: held by another training run (process {file.read().strip() or 'unknown'}); "
+                "wait for it, stop it, or give this run another results folder"
+            ) from None
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        yield
