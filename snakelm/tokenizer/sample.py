@@ -40,7 +40,7 @@ def training_documents(
         allowance, taken = 0.0, 0
         for group, share in zip(groups, shares, strict=True):
             allowance += share
-            table = file.read_row_group(group, columns=["text", "id"], use_threads=False)
+            table = _read(file, path, group)
             ids = table["id"].to_numpy()
             held_out = is_validation(ids, val_fraction, seed, held_out_below)
             rows, size = _take(table["text"], np.flatnonzero(~held_out), ids, seed, allowance)
@@ -67,7 +67,7 @@ def _open(path: Path) -> pq.ParquetFile:
     if not path.is_file():
         raise UserError(f"{path}: no such file; expected the documents that deduplicate writes")
     try:
-        file = pq.ParquetFile(path)
+        file = pq.ParquetFile(path, page_checksum_verification=True)
     except pa.ArrowInvalid as error:
         raise UserError(f"{path}: not a parquet file, or damaged: {error}") from None
     missing = {"text", "id"} - set(file.schema_arrow.names)
@@ -75,6 +75,13 @@ def _open(path: Path) -> pq.ParquetFile:
         file.close()
         raise UserError(f"{path}: has no column {', '.join(sorted(missing))}; expected the documents of deduplicate")
     return file
+
+
+def _read(file: pq.ParquetFile, path: Path, group: int) -> pa.Table:
+    try:
+        return file.read_row_group(group, columns=["text", "id"], use_threads=False)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise UserError(f"{path}: row group {group} is damaged ({error}); run deduplicate again") from None
 
 
 def _validation_threshold(file: pq.ParquetFile, path: Path, val_fraction: float, seed: int) -> int:

@@ -96,10 +96,10 @@ def _parquet(path: Path) -> Iterator[pa.Array]:
     if not path.is_file():
         raise UserError(f"{path}: no such file; expected parquet with a column `text`")
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
             if "text" not in file.schema_arrow.names:
                 raise UserError(f"{path}: columns {', '.join(file.schema_arrow.names)}; expected one called `text`")
             for batch in file.iter_batches(BATCH_ROWS, columns=["text"], use_threads=False):
                 yield batch.column(0)
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowInvalid, OSError) as error:
         raise UserError(f"{path}: not a parquet file, or damaged: {error}") from None

@@ -66,6 +66,16 @@ def test_documents_that_leave_nothing_say_so(tmp_path):
         taken(write(tmp_path / "none.parquet", []), 100)
 
 
+def test_a_damaged_row_group_is_found_by_its_checksum(tmp_path, texts):
+    path = tmp_path / "d.parquet"
+    table = pq.read_table(write(path, texts))
+    pq.write_table(table, path, compression="none", use_dictionary=False, write_page_checksum=True)
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b"document 500 ", b"document 5OO "))
+    with pytest.raises(UserError, match=r"row group 0 is damaged .* run deduplicate again"):
+        taken(path, 10**9)
+
+
 def test_files_that_are_not_documents_say_so(tmp_path):
     with pytest.raises(UserError, match="no such file"):
         taken(tmp_path / "nowhere.parquet", 100)
