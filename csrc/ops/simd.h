@@ -151,6 +151,20 @@ SNAKELM_INLINE void transpose(WordVec* rows) {
   }
 }
 
+template <class T>
+SNAKELM_INLINE bool any_negative(T v) {  // is some lane's top bit set?
+#if defined(__AVX512F__)
+  return _mm512_movepi32_mask((__m512i)v) != 0;
+#elif defined(__AVX2__)
+  return _mm256_movemask_ps((__m256)v) != 0;
+#else
+  const WordVec words = (WordVec)v;
+  uint32_t all = 0;
+  for (int i = 0; i < LANES; ++i) all |= words[i];
+  return all >> 31;
+#endif
+}
+
 SNAKELM_INLINE float to_float(float x) { return x; }
 SNAKELM_INLINE float to_float(BFloat16 x) {
   const uint32_t word = static_cast<uint32_t>(x.bits) << 16;
@@ -165,6 +179,38 @@ SNAKELM_INLINE void from_float(float x, BFloat16* to) {  // to nearest, ties to 
   std::memcpy(&word, &x, sizeof word);
   const uint32_t rounded = (word + 0x7FFF + ((word >> 16) & 1)) >> 16;
   to->bits = static_cast<uint16_t>((word & 0x7FFFFFFF) > 0x7F800000 ? 0x7FC0 : rounded);
+}
+
+// LANES values of a tensor to and from floats.
+typedef uint16_t HalfVec __attribute__((vector_size(LANES * 2)));
+SNAKELM_INLINE Vec load_wide(const float* from) { return load(from); }
+SNAKELM_INLINE Vec load_wide(const BFloat16* from) {
+  HalfVec half;
+  std::memcpy(&half, from, sizeof half);
+  return (Vec)(__builtin_convertvector(half, WordVec) << 16);
+}
+SNAKELM_INLINE void store_narrow(Vec v, float* to) { store(to, v); }
+SNAKELM_INLINE void store_narrow(Vec v, BFloat16* to) {
+  const WordVec word = (WordVec)v;
+  const WordVec rounded = (word + 0x7FFF + ((word >> 16) & 1)) >> 16;
+  const HalfVec half = __builtin_convertvector((WordVec)(v == v ? (IntVec)rounded : splat_int(0x7FC0)), HalfVec);
+  std::memcpy(to, &half, sizeof half);
+}
+// The first `count` < LANES of them; the rest are zeros.
+template <class T>
+SNAKELM_INLINE Vec load_wide_part(const T* from, int count) {
+  Vec v{};
+  for (int i = 0; i < count; ++i) v[i] = to_float(from[i]);
+  return v;
+}
+
+// Lanes a0 b0 a1 b1 ...: `low` the first LANES of them, `high` the rest.
+template <size_t... I>
+SNAKELM_INLINE void interleave(WordVec a, WordVec b, uint32_t* to, std::index_sequence<I...>) {
+  const WordVec low = shuffle(a, b, std::index_sequence<(I / 2 + (I % 2) * LANES)...>{});
+  const WordVec high = shuffle(a, b, std::index_sequence<(LANES / 2 + I / 2 + (I % 2) * LANES)...>{});
+  std::memcpy(to, &low, sizeof low);
+  std::memcpy(to + LANES, &high, sizeof high);
 }
 
 #if defined(__AVX512BF16__)

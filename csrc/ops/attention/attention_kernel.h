@@ -65,42 +65,56 @@ struct Attention {
 
   // ---- packing -----------------------------------------------------------------------------------------------------
 
-  // One row to words, zero padded. A row with NaN or infinity becomes zeros and is reported.
-  bool pack_row(const In* from, Word* to) const {
-    uint32_t broken = 0;
-    if constexpr (PAIRS) {
-      uint16_t* half = reinterpret_cast<uint16_t*>(to);
-      for (int64_t d = 0; d < dim; ++d) {
-        half[d] = from[d].bits;
-        broken |= (from[d].bits & 0x7F80u) == 0x7F80u;
-      }
-      for (int64_t d = dim; d < padded_dim; ++d) half[d] = 0;
-    } else {
-      for (int64_t d = 0; d < dim; ++d) {
-        const float x = to_float(from[d]);
-        uint32_t bits;
-        std::memcpy(&bits, &x, sizeof bits);
-        to[d] = x;
-        broken |= (bits & 0x7F800000u) == 0x7F800000u;
-      }
-      for (int64_t d = dim; d < padded_dim; ++d) to[d] = 0;
+  // Bits of a word whose exponent is all ones (NaN, infinity): adding one to the exponent carries into the sign bit.
+  static constexpr uint32_t EXPONENT = PAIRS ? 0x7F807F80u : 0x7F800000u, ONE = PAIRS ? 0x00800080u : 0x00800000u;
+  static constexpr uint32_t SIGN = PAIRS ? 0x80008000u : 0x80000000u;
+
+  // One row to words, zero padded; returns a vector in which SIGN bits mark NaN and infinity.
+  SNAKELM_INLINE WordVec pack_row(const In* from, Word* to) const {
+    WordVec broken{};
+    constexpr int64_t STEP = LANES * K;
+    int64_t d = 0;
+    for (; d + STEP <= dim; d += STEP) broken |= pack_vector(from + d, to + d / K);
+    if (d < padded_dim) {  // through a zeroed buffer: a row may end anywhere
+      alignas(64) In part[STEP] = {};
+      if (d < dim) std::memcpy(part, from + d, (dim - d) * sizeof(In));
+      alignas(64) Word packed[LANES];
+      broken |= pack_vector(part, packed);
+      std::memcpy(to + d / K, packed, (padded_dim - d) / K * sizeof(Word));
     }
-    if (__builtin_expect(broken, 0)) std::memset(to, 0, words * sizeof(Word));
     return broken;
   }
 
-  // Rows [first, last) to [row][words] at `to`; rows from `time` on are zeros. bad[t] (uint8 [T]) collects broken rows.
-  bool pack_rows(const AttentionView& view, int64_t head, int64_t first, int64_t last, Word* to, uint8_t* bad) const {
-    bool any = false;
-    for (int64_t t = first; t < last; ++t, to += words) {
-      if (t >= time) {
-        std::memset(to, 0, words * sizeof(Word));
-      } else if (pack_row(at(view, t, head), to)) {
-        bad[t] = 1;
-        any = true;
-      }
+  SNAKELM_INLINE static WordVec pack_vector(const In* from, Word* to) {
+    WordVec words;
+    if constexpr (PAIRS) {
+      std::memcpy(&words, from, sizeof words);
+    } else {
+      words = (WordVec)load_wide(from);
     }
-    return any;
+    std::memcpy(to, &words, sizeof words);
+    return (words & EXPONENT) + ONE;
+  }
+
+  SNAKELM_INLINE static bool has_sign(WordVec v) { return any_negative(PAIRS ? v | (v << 16) : v); }
+
+  // Rows [first, last) of a head to [row][words] at `to`; rows from `time` on are zeros. A row with NaN or infinity
+  // becomes zeros too and sets bad[t] (uint8 [T]); true when there was one.
+  bool pack_rows(const AttentionView& view, int64_t head, int64_t first, int64_t last, Word* to, uint8_t* bad) const {
+    WordVec broken{};
+    const int64_t end = smaller(last, time);
+    for (int64_t t = first; t < end; ++t) broken |= pack_row(at(view, t, head), to + (t - first) * words);
+    if (end < last) {
+      const int64_t from = larger(end, first);
+      std::memset(to + (from - first) * words, 0, (last - from) * words * sizeof(Word));
+    }
+    if (__builtin_expect(!has_sign(broken), 1)) return false;
+    for (int64_t t = first; t < end; ++t) {
+      if (!has_sign(pack_row(at(view, t, head), to + (t - first) * words))) continue;
+      std::memset(to + (t - first) * words, 0, words * sizeof(Word));
+      bad[t] = 1;
+    }
+    return true;
   }
 
   // Packed rows [n][words] to panels [n / PANEL][words][PANEL]: lanes run over keys. n: a multiple of PANEL.
@@ -115,6 +129,14 @@ struct Attention {
   void transpose_block(const Word* rows, int64_t w, Word* to) const {
     const int64_t width = smaller(LANES, words - w);  // PAIRS: D = 16 is only eight words
     WordVec block[LANES];
+    if (__builtin_expect(width == LANES, 1)) {
+#pragma GCC unroll 16
+      for (int i = 0; i < LANES; ++i) std::memcpy(&block[i], rows + i * words + w, sizeof block[i]);
+      transpose(block);
+#pragma GCC unroll 16
+      for (int i = 0; i < LANES; ++i) std::memcpy(to + (w + i) * PANEL, &block[i], sizeof block[i]);
+      return;
+    }
     for (int i = 0; i < LANES; ++i) {
       block[i] = WordVec{};
       std::memcpy(&block[i], rows + i * words + w, width * sizeof(Word));
@@ -127,7 +149,15 @@ struct Attention {
   void pack_across(const Word* rows, int64_t n, Word* to) const {
     if constexpr (PAIRS) {
       for (int64_t t = 0; t < n; t += 2, rows += 2 * words, to += padded_dim) {
-        for (int64_t w = 0; w < words; ++w) {
+        int64_t w = 0;
+        for (; w + LANES <= words; w += LANES) {
+          WordVec even, odd;
+          std::memcpy(&even, rows + w, sizeof even);
+          std::memcpy(&odd, rows + words + w, sizeof odd);
+          interleave((even & 0xFFFFu) | (odd << 16), (even >> 16) | (odd & 0xFFFF0000u), to + 2 * w,
+                     std::make_index_sequence<LANES>{});
+        }
+        for (; w < words; ++w) {
           const uint32_t even = rows[w], odd = rows[words + w];
           to[2 * w] = (even & 0xFFFFu) | (odd << 16);
           to[2 * w + 1] = (even >> 16) | (odd & 0xFFFF0000u);
@@ -296,7 +326,7 @@ struct Attention {
       const float scale = ill ? __builtin_nanf("") : 1.0f / sum;
       In* const out = static_cast<In*>(problem.out) + ((item.batch * time + t) * problem.heads + head) * dim;
       const float* const row = o + (t - first) * padded_dim;
-      for (int64_t d = 0; d < dim; ++d) from_float(row[d] * scale, out + d);
+      write_row(row, scale, out);
       problem.log_sum[(item.batch * problem.heads + head) * time + t] =
           ill ? __builtin_nanf("") : tile.maximum[t - first] * problem.scale + __builtin_logf(sum);
     }
@@ -473,8 +503,7 @@ struct Attention {
       if (t >= time || bad[t]) continue;
       const In* const grad_out = at(problem.grad_out, t, head);
       const In* const out = static_cast<const In*>(problem.out) + ((item.batch * time + t) * problem.heads + head) * dim;
-      float delta = 0;
-      for (int64_t d = 0; d < dim; ++d) delta += to_float(grad_out[d]) * to_float(out[d]);
+      const float delta = inner(grad_out, out);
       if (!(delta - delta == 0) || !(log_sum[t] - log_sum[t] == 0)) {
         bad[t] = 1, ill = true;
         continue;
@@ -484,6 +513,16 @@ struct Attention {
     return ill;
   }
 
+  // <a, b> of one row of D.
+  SNAKELM_INLINE float inner(const In* a, const In* b) const {
+    Vec sum{};
+    int64_t d = 0;
+    for (; d + LANES <= dim; d += LANES) sum = multiply_add(load_wide(a + d), load_wide(b + d), sum);
+    const int rest = static_cast<int>(dim - d);
+    if (rest) sum = multiply_add(load_wide_part(a + d, rest), load_wide_part(b + d, rest), sum);
+    return reduce_sum(sum);
+  }
+
   // ---- results, and NaN where a broken row was seen -------------------------------------------------------------------
 
   struct Bad {
@@ -491,13 +530,20 @@ struct Attention {
     int32_t* count;        // [T + 1]
   };
 
+  // D floats times scale, to the dtype of the tensors.
+  SNAKELM_INLINE void write_row(const float* from, float scale, In* to) const {
+    int64_t d = 0;
+    for (; d + LANES <= dim; d += LANES) store_narrow(load(from + d) * splat(scale), to + d);
+    for (; d < dim; ++d) from_float(from[d] * scale, to + d);
+  }
+
   void write_grad_q(int64_t head, const Queries& queries, const Bad* bad) const {
     if (bad) accumulate(bad->key, time, bad->count);
     for (int64_t t = 0; t < time; ++t) {
       const bool ill = bad && (bad->query[t] || bad->count[t + 1] > bad->count[start(t)]);
       const float scale = ill ? __builtin_nanf("") : problem.scale;
       In* const to = static_cast<In*>(problem.grad_q) + ((item.batch * time + t) * problem.heads + head) * dim;
-      for (int64_t d = 0; d < dim; ++d) from_float(queries.grad_q[t * padded_dim + d] * scale, to + d);
+      write_row(queries.grad_q + t * padded_dim, scale, to);
     }
   }
 
@@ -518,10 +564,8 @@ struct Attention {
       const int64_t to = ((item.batch * time + t) * problem.kv_heads + item.kv_head) * dim, from = t * padded_dim;
       const float mark = keys.grad_k[from];  // poison_keys writes the first element only
       const float ill = (bad && bad[t]) || !(mark == mark) ? __builtin_nanf("") : 1.0f;
-      for (int64_t d = 0; d < dim; ++d) {
-        from_float(keys.grad_k[from + d] * (problem.scale * ill), static_cast<In*>(problem.grad_k) + to + d);
-        from_float(keys.grad_v[from + d] * ill, static_cast<In*>(problem.grad_v) + to + d);
-      }
+      write_row(keys.grad_k + from, problem.scale * ill, static_cast<In*>(problem.grad_k) + to);
+      write_row(keys.grad_v + from, ill, static_cast<In*>(problem.grad_v) + to);
     }
   }
 };
