@@ -120,9 +120,9 @@ def _texts(bin_: TokenBin, tokenizer: Tokenizer, indices: np.ndarray) -> Iterato
 
 
 def _unigram(train: TokenBin, val: TokenBin, tokenizer: Tokenizer, held: HeldOut) -> np.ndarray:
-    """Bits [n] that each held-out document costs, its end counted once (as the token that begins the next one)."""
+    """Bits [n] that the text of each held-out document costs."""
     counts = np.zeros(tokenizer.vocab_size, np.int64)
     for _, _, tokens in _runs(train):
         counts += np.bincount(tokens, minlength=counts.size)
     bits = unigram_bits(counts)
-    return np.array([bits[val.document(int(i))].sum() for i in held.indices])
+    return np.array([bits[val.document(int(i))[1:]].sum() for i in held.indices])

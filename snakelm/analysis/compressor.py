@@ -10,12 +10,12 @@ How priming is measured. One coder reads the training documents, then the held-o
 out for the held-out part is its cost: size(train + held-out) − size(train), for the price of one pass. Clean documents
 come before the others, so their cost is size(train + clean) − size(train): no copied document helped. The coder goes on
 learning while it reads held-out documents, which a model may not: the compressor is favoured. A zero byte ends each
-document; its cost counts, as the prediction of the text's end does in a model. A range coder holds back at most 8
-bytes, which is the error of each size.
+document; like the model's end-of-text token it costs nothing here, because no byte of text pays for it. A range coder
+puts out whole bytes and holds some back, as many before a part as after it: the error of each size is a few bytes.
 """
 
 import lzma
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import pyppmd
@@ -45,16 +45,14 @@ def ppmd_sizes(primer: Iterable[bytes], parts: Sequence[Sequence[bytes]], memory
         raise UserError(
             f"evaluate.compressor_mb: no {memory >> 20} MB of memory for the compressor; set a smaller number"
         ) from None
-    _encode(coder, primer)
-    sizes = [_encode(coder, part) for part in parts]
-    if sizes:
-        sizes[-1] += len(coder.flush())
-    return sizes
+    for block in _blocks(primer):
+        coder.encode(block)
+    return [sum(_cost(coder, text) for text in part) for part in parts]
 
 
 def xz_size(documents: Iterable[bytes]) -> int:
     """Bytes of an .xz file (preset 9e) with the documents alone: what repeats within the held-out text."""
-    return len(lzma.compress(b"".join(text + END for text in documents), preset=9 | lzma.PRESET_EXTREME))
+    return len(lzma.compress(b"".join(documents), preset=9 | lzma.PRESET_EXTREME))
 
 
 def unigram_bits(counts: np.ndarray) -> np.ndarray:
@@ -63,13 +61,20 @@ def unigram_bits(counts: np.ndarray) -> np.ndarray:
     return np.log2(smoothed.sum()) - np.log2(smoothed)
 
 
-def _encode(coder: pyppmd.Ppmd8Encoder, documents: Iterable[bytes]) -> int:
-    """Feeds documents in blocks; gives the bytes that came out."""
-    size, block = 0, bytearray()
+def _blocks(documents: Iterable[bytes]) -> Iterator[bytes]:
+    """Documents with their ends, in blocks, so that a coder's output is never large."""
+    block = bytearray()
     for text in documents:
         block += text
         block += END
         if len(block) >= BLOCK:
-            size += len(coder.encode(bytes(block)))
+            yield bytes(block)
             block.clear()
-    return size + len(coder.encode(bytes(block)))
+    yield bytes(block)
+
+
+def _cost(coder: pyppmd.Ppmd8Encoder, text: bytes) -> int:
+    """Bytes put out for a document; those for its end come after and aren't counted."""
+    size = len(coder.encode(text))
+    coder.encode(END)
+    return size

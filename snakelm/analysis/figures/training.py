@@ -1,6 +1,5 @@
 """Figures of the training run, each from the metrics file: what the model learned, how fast, and how it was driven."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,85 +7,93 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from ..metrics import Metrics
+from ..record import Record
 from .style import AXIS, COLOURS, figure, mark, note, thousands
 
 __all__ = ["bits_per_byte", "gradient_norm", "learning_rate", "loss", "throughput"]
 
+DASHED = (0, (5, 3))
 NOTHING = "No numbers yet: the metrics file has no rows for this figure."
 
 
-def loss(metrics: Metrics, path: str | Path) -> None:
+def loss(record: Record, path: str | Path) -> None:
     """Training loss (thin: as measured; thick: averaged) and validation loss against tokens."""
     with figure(path) as drawing:
         axes = drawing.subplots()
-        x, y = metrics.points("loss")
-        val_x, val_y = metrics.points("val_loss")
+        x, y = record.metrics.points("loss")
+        val_x, val_y = record.metrics.points("val_loss")
         if not x.size and not val_x.size:
             note(axes, NOTHING)
             return
-        axes.plot(x, y, color=COLOURS["faint"], linewidth=1, **_dot(x))
-        axes.plot(x, smooth(y), color=COLOURS["blue"], label="training (averaged)")
-        axes.plot(val_x, val_y, color=COLOURS["orange"], marker="o", markersize=3.5, label="held-out text")
-        for at in metrics["tokens"][np.isinf(metrics["loss"])]:
-            axes.axvline(at, color=COLOURS["purple"], linewidth=1, linestyle="--", label="loss was not a number")
-        _over_tokens(axes, metrics, "Loss", "nats per token")
+        axes.plot(x, y, color=COLOURS["faint"], linewidth=1)
+        axes.plot(x, smooth(y), color=COLOURS["blue"], label="training (averaged)", **_dot(x))
+        _evaluations(axes, val_x, val_y, COLOURS["orange"], "held-out text", record.last_takes_more())
+        for at in record.metrics["tokens"][np.isinf(record.metrics["loss"])]:
+            axes.axvline(at, color=COLOURS["purple"], linewidth=1, linestyle="--", label="loss was no number")
+        _name(axes, "Loss", "nats per token")
+        _finish(axes, record)
         _room_for_the_end(axes, np.concatenate([y, val_y]))
 
 
-def bits_per_byte(metrics: Metrics, baseline: Mapping[str, Any], path: str | Path) -> None:
+def bits_per_byte(record: Record, path: str | Path) -> None:
     """Bits per byte of the held-out text, whole and clean, with primed PPMd as level lines."""
-    with figure(path) as drawing:
+    with figure(path, (5.4, 3.8)) as drawing:
         axes = drawing.subplots()
         drawn = []
         for column, key, name, colour in (
-            ("val_bpb", "bpb", "all documents", COLOURS["blue"]),
-            ("val_bpb_clean", "bpb_clean", "clean documents", COLOURS["green"]),
+            ("val_bpb", "bpb", "all", COLOURS["blue"]),
+            ("val_bpb_clean", "bpb_clean", "clean", COLOURS["green"]),
         ):
-            x, y = metrics.points(column)
+            x, y = record.metrics.points(column)
             if x.size:
-                axes.plot(x, y, color=colour, marker="o", markersize=3.5, label=f"model, {name}: {y[-1]:.3f}")
+                _evaluations(axes, x, y, colour, f"model, {name}: {y[-1]:.3f}", record.last_takes_more())
                 drawn.append(y)
-            level = (baseline.get("ppmd") or {}).get(key)
+            level = (record.baseline.get("ppmd") or {}).get(key)
             if isinstance(level, int | float):
-                axes.axhline(level, color=colour, linestyle=(0, (5, 3)), linewidth=1.3)
-                axes.plot([], [], color=colour, linestyle=(0, (5, 3)), label=f"primed PPMd, {name}: {level:.3f}")
+                axes.axhline(level, color=colour, linestyle=DASHED, linewidth=1.3, label=f"PPMd, {name}: {level:.3f}")
                 drawn.append(np.array([level]))
         if not drawn:
             note(axes, NOTHING)
             return
-        _over_tokens(axes, metrics, "Bits per byte of text never seen", "bits per byte")
+        _name(axes, "Bits per byte of held-out text", "bits per byte")
+        _finish(axes, record)
         _room_for_the_end(axes, np.concatenate(drawn), low=0.92)
 
 
-def learning_rate(metrics: Metrics, path: str | Path) -> None:
+def learning_rate(record: Record, path: str | Path) -> None:
     """The schedule as it was driven."""
     with figure(path) as drawing:
-        _line(drawing.subplots(), metrics, "lr", "Learning rate of the matrices", "learning rate", bottom=0)
+        axes = drawing.subplots()
+        if _line(axes, record.metrics, "lr", "Learning rate of the matrices", "learning rate", bottom=0):
+            _finish(axes, record)
 
 
-def gradient_norm(metrics: Metrics, clip: float | None, path: str | Path) -> None:
+def gradient_norm(record: Record, path: str | Path) -> None:
     """Norm of the gradient before clipping, on a logarithmic axis when it spans more than a factor of 20."""
     with figure(path) as drawing:
         axes = drawing.subplots()
-        _, y = metrics.points("grad_norm")
-        if clip is not None and y.size:
-            axes.axhline(clip, color=AXIS, linestyle=(0, (5, 3)), linewidth=1.3, label=f"clipped above {clip:g}")
-        if y.size and y.min() > 0 and y.max() / y.min() > 20:
+        if not _line(axes, record.metrics, "grad_norm", "Gradient norm", "norm"):
+            return
+        _, y = record.metrics.points("grad_norm")
+        if (clip := record.config.train.clip) is not None:
+            axes.axhline(clip, color=AXIS, linestyle=DASHED, linewidth=1.3, label=f"scaled down above {clip:g}")
+        if y.min() > 0 and y.max() / y.min() > 20:
             axes.set_yscale("log")
-        _line(axes, metrics, "grad_norm", "Gradient norm", "norm")
+        _finish(axes, record)
 
 
-def throughput(metrics: Metrics, path: str | Path) -> None:
+def throughput(record: Record, path: str | Path) -> None:
     """Tokens a second, and the share of the processor's peak that they stand for where that is known."""
-    has_mfu = metrics.points("mfu")[0].size > 0
-    with figure(path, (5.4, 4.4 if has_mfu else 3.4)) as drawing:
+    has_mfu = record.metrics.points("mfu")[0].size > 0
+    with figure(path, (5.4, 4.6 if has_mfu else 3.4)) as drawing:
         parts = drawing.subplots(2 if has_mfu else 1, 1, sharex=True, squeeze=False)[:, 0]
-        _line(parts[0], metrics, "tokens_per_second", "Speed", "tokens per second", bottom=0)
-        thousands(parts[0].yaxis)
+        if _line(parts[0], record.metrics, "tokens_per_second", "Speed", "tokens per second", bottom=0):
+            thousands(parts[0].yaxis)
         if has_mfu:
-            _line(parts[1], metrics, "mfu", "Model FLOPs utilisation", "share of peak", bottom=0)
+            _line(parts[1], record.metrics, "mfu", "Share of the processor's peak (MFU)", "share", bottom=0)
             parts[1].yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
             parts[0].set_xlabel("")
+        _finish(parts[-1], record)
 
 
 def smooth(y: np.ndarray, share: float = 0.04) -> np.ndarray:
@@ -98,15 +105,25 @@ def smooth(y: np.ndarray, share: float = 0.04) -> np.ndarray:
     return (sums[rows + reach + 1] - sums[rows - reach]) / (2 * reach + 1)
 
 
-def _line(axes: Axes, metrics: Metrics, column: str, title: str, label: str, bottom: float | None = None) -> None:
+def _line(axes: Axes, metrics: Metrics, column: str, title: str, label: str, bottom: float | None = None) -> bool:
+    """One column as a line; false, and a note, when it has no numbers."""
     x, y = metrics.points(column)
     if not x.size:
         note(axes, NOTHING)
-        return
+        return False
     axes.plot(x, y, color=COLOURS["blue"], **_dot(x))
-    _over_tokens(axes, metrics, title, label)
+    _name(axes, title, label)
     if bottom is not None:
-        axes.set_ylim(bottom=bottom)
+        axes.set_ylim(bottom=bottom, top=float(y.max()) * 1.1 or None)
+    return True
+
+
+def _evaluations(axes: Axes, x: np.ndarray, y: np.ndarray, colour: str, label: str, last_apart: bool) -> None:
+    """Evaluations as a line with dots; ``last_apart``: the last is of more documents, so a diamond, joined to none."""
+    joined = slice(None, -1 if last_apart else None)
+    axes.plot(x[joined], y[joined], color=colour, marker="o", markersize=3.5, label=None if last_apart else label)
+    if last_apart:
+        axes.plot(x[-1:], y[-1:], color=colour, marker="D", markersize=6, linestyle="", label=label)
 
 
 def _dot(x: np.ndarray) -> dict[str, Any]:
@@ -114,13 +131,20 @@ def _dot(x: np.ndarray) -> dict[str, Any]:
     return {"marker": "o", "markersize": 4} if x.size == 1 else {}
 
 
-def _over_tokens(axes: Axes, metrics: Metrics, title: str, label: str) -> None:
-    """Title, axis labels, resumes and legend, as all of these figures have them."""
+def _name(axes: Axes, title: str, label: str) -> None:
     axes.set_title(title)
     axes.set_xlabel("training tokens")
     axes.set_ylabel(label)
     thousands(axes.xaxis)
-    mark(axes, [float(metrics["tokens"][i]) for i in metrics.resumes], f"resumed ({len(metrics.resumes)}×)")
+
+
+def _finish(axes: Axes, record: Record) -> None:
+    """Marks where the run was resumed (steps from its log, or rows that go back) and names the lines, each once."""
+    metrics = record.metrics
+    steps, tokens = metrics.points("tokens", "step")
+    places = [float(np.interp(step, steps, tokens)) for step in record.resumes] if steps.size else []
+    places = places or [float(metrics["tokens"][row]) for row in metrics.resumes]
+    mark(axes, places, f"resumed ({len(places)}×)")
     handles, labels = axes.get_legend_handles_labels()
     if labels:
         unique = dict(zip(labels, handles, strict=True))

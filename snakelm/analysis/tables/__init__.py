@@ -1,0 +1,1 @@
+"""Tables of a run as HTML: each a single file with its style inside, no script, nothing fetched."""
