@@ -1,0 +1,166 @@
+# What a run is judged by: the baseline, figures and tables. `snakemake --report` puts them into one HTML.
+import shlex
+
+FIGURES = RESULTS + "figures/"
+TABLES = RESULTS + "tables/"
+
+# What has a manifest beside it: counts for the funnel, hashes and versions for the provenance.
+COLLECTED = [name for name, source in SOURCES.items() if not source.path]
+DOCUMENTED = [
+    *expand(RESULTS + "data/raw/{source}.parquet", source=COLLECTED),
+    *expand(RESULTS + "data/sampled/{source}.parquet", source=SOURCES),
+    RESULTS + "data/deduplicated/documents.parquet",
+    RESULTS + "tokenizer/meta.json",
+    RESULTS + "data/processed/train.bin",
+    RESULTS + "data/processed/val.bin",
+    RESULTS + "data/processed/val_overlap.npy",
+    RESULTS + "tables/baseline.json",
+    RESULTS + "final_model.pt",
+]
+TIMED = [
+    timing("preflight"),
+    *(timing(f"collect.{source}") for source in COLLECTED),
+    *(timing(f"sample_data.{source}") for source in SOURCES),
+    timing("deduplicate"),
+    timing("train_tokenizer"),
+    *(timing(f"prepare_shard.{shard}-of-{SHARDS}") for shard in range(SHARDS)),
+    timing("prepare_data"),
+    timing("baseline"),
+    timing("train"),
+]
+
+
+def same_again(config):
+    """The command that makes this run anew: all of its settings are in the file ``config``."""
+    results = [] if RESULTS == "results/" else ["--config", f"results={CONFIG.results}"]
+    command = ["snakemake", "--cores", "8", RESULTS + "final_model.pt", "--configfile"]
+    return shlex.join([*command, config, *results])
+
+
+rule baseline:
+    input:
+        processed=multiext(
+            RESULTS + "data/processed/",
+            "train.bin",
+            "train.idx",
+            "val.bin",
+            "val.idx",
+            "val_overlap.npy",
+        ),
+        tokenizer=RESULTS + "tokenizer/meta.json",
+        config=settings("analysis/baseline", "evaluate", "seed"),
+    output:
+        RESULTS + "tables/baseline.json",
+    log:
+        log("baseline"),
+    benchmark:
+        timing("baseline")
+    conda:
+        "../envs/analysis.yaml"
+    threads: 1
+    resources:
+        # 32 bytes of the compressor's model for a byte of training text and held-out text, and room for the text
+        mem_mb=1000 + int(70 * CONFIG.evaluate.compressor_mb),
+        runtime=60,
+    params:
+        processed=RESULTS + "data/processed",
+        tokenizer=subpath(input.tokenizer, parent=True),
+    shell:
+        'python "$SNAKELM"/scripts/analysis/baseline.py --config {input.config:q}'
+        " --processed {params.processed:q} --tokenizer {params.tokenizer:q} --output {output:q} --log {log:q}"
+
+
+rule plot_metrics:
+    input:
+        model=RESULTS + "final_model.pt",
+        metrics=RESULTS + "logs/training_metrics.csv",
+        baseline=RESULTS + "tables/baseline.json",
+        train_bin=RESULTS + "data/processed/train.bin",
+        config=settings("analysis/plot_metrics"),
+    output:
+        summary=report(
+            TABLES + "summary.html",
+            caption="../report/summary.rst",
+            category="1. Verdict",
+            labels={"what": "Verdict and cost"},
+        ),
+        bits_per_byte=report(
+            FIGURES + "bits_per_byte.svg",
+            caption="../report/bits_per_byte.rst",
+            category="1. Verdict",
+            labels={"what": "Bits per byte"},
+        ),
+        samples=report(
+            TABLES + "samples.html",
+            caption="../report/samples.rst",
+            category="1. Verdict",
+            labels={"what": "Samples"},
+        ),
+        funnel=report(
+            FIGURES + "funnel.svg",
+            caption="../report/funnel.rst",
+            category="2. Data",
+            labels={"what": "Documents kept and dropped"},
+        ),
+        document_lengths=report(
+            FIGURES + "document_lengths.svg",
+            caption="../report/document_lengths.rst",
+            category="2. Data",
+            labels={"what": "Document lengths"},
+        ),
+        loss=report(
+            FIGURES + "loss.svg",
+            caption="../report/loss.rst",
+            category="3. Pretraining",
+            labels={"what": "Loss"},
+        ),
+        learning_rate=report(
+            FIGURES + "learning_rate.svg",
+            caption="../report/learning_rate.rst",
+            category="3. Pretraining",
+            labels={"what": "Learning rate"},
+        ),
+        gradient_norm=report(
+            FIGURES + "gradient_norm.svg",
+            caption="../report/gradient_norm.rst",
+            category="3. Pretraining",
+            labels={"what": "Gradient norm"},
+        ),
+        throughput=report(
+            FIGURES + "throughput.svg",
+            caption="../report/throughput.rst",
+            category="3. Pretraining",
+            labels={"what": "Speed"},
+        ),
+        configuration=report(
+            TABLES + "configuration.html",
+            caption="../report/configuration.rst",
+            category="4. Provenance",
+            labels={"what": "Settings, versions, hashes"},
+        ),
+    log:
+        log("plot_metrics"),
+    benchmark:
+        timing("plot_metrics")
+    conda:
+        "../envs/analysis.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=30,
+    params:
+        # Written by earlier steps beside their outputs; read where they are there.
+        samples=RESULTS + "logs/samples.jsonl",
+        training_log=RESULTS + "logs/training.log",
+        artefacts=DOCUMENTED,
+        timings=TIMED,
+        rerun=lambda wildcards, input: same_again(input.config),
+        shown=lambda wildcards: shown("analysis/plot_metrics", "train", "prepare"),
+        figures=FIGURES,
+        tables=TABLES,
+    shell:
+        'python "$SNAKELM"/scripts/analysis/plot_metrics.py --config {input.config:q} {params.shown:q}'
+        " --metrics {input.metrics:q} --samples {params.samples:q} --training-log {params.training_log:q}"
+        " --baseline {input.baseline:q} --train-bin {input.train_bin:q} --artefacts {params.artefacts:q}"
+        " --timings {params.timings:q} --rerun {params.rerun:q}"
+        " --figures {params.figures:q} --tables {params.tables:q} --log {log:q}"
