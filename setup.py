@@ -40,7 +40,7 @@ SUFFIX_FLAGS = {
 }
 # sm_80 (A100 and later), sm_90a (Hopper's own instructions), and PTX for what comes after.
 NVCC_FLAGS = (
-    "-std=c++17 -O3 -lineinfo -cudart static -Xcompiler -fPIC,-fvisibility=hidden "
+    "-std=c++17 -O3 -cudart static -Xcompiler -fPIC,-fvisibility=hidden "
     "-gencode arch=compute_80,code=sm_80 -gencode arch=compute_90a,code=sm_90a "
     "-gencode arch=compute_80,code=compute_80"
 )
@@ -75,11 +75,33 @@ def find_torch() -> Path:
     return Path(spec.submodule_search_locations[0])
 
 
-def python_include() -> str:
-    include = sysconfig.get_path("include")
-    if not (Path(include) / "Python.h").exists():
-        fail(f"{include}/Python.h is missing; install Python's headers, e.g. `apt-get install python3-dev`")
-    return include
+def python_include(build: Path) -> str:
+    """Compiler flags that find Python.h, which pybind11 needs.
+
+    A bare Debian or Ubuntu has python3 without its headers. The same version's are then taken out of the
+    distribution's own package into the build folder: that needs no root and installs nothing.
+    """
+    include = Path(sysconfig.get_path("include"))
+    if not (include / "Python.h").exists():
+        unpacked = debian_headers(build) if sys.base_prefix == "/usr" and shutil.which("apt-get") else None
+        if unpacked is None:
+            fail(f"{include}/Python.h is missing; install Python's headers, e.g. `apt-get install python3-dev`")
+        return f"-isystem {unpacked / include.name} -isystem {unpacked}"
+    return f"-isystem {include}"
+
+
+def debian_headers(build: Path) -> Path | None:
+    """usr/include of libpython3.x-dev, unpacked below the build folder; None when apt cannot fetch it."""
+    package = f"libpython{sys.version_info[0]}.{sys.version_info[1]}-dev"
+    folder = build / package
+    if not (folder / "usr/include").exists():
+        print(f"setup.py: Python.h is not installed, taking it from Debian's {package} into {folder}")
+        folder.mkdir(parents=True, exist_ok=True)
+        subprocess.run(["apt-get", "download", package], cwd=folder, capture_output=True)
+        found = sorted(folder.glob("*.deb"))
+        if not found or subprocess.run(["dpkg-deb", "-x", found[-1], folder]).returncode:
+            return None
+    return folder / "usr/include"
 
 
 def find_cuda() -> tuple[str, Path] | None:
@@ -208,10 +230,10 @@ def install(made: Path, target: Path) -> None:
     os.replace(partial, target)
 
 
-def add_text(ninja: Ninja, target: Path, cuda) -> None:
+def add_text(ninja: Ninja, target: Path, cuda: tuple[str, Path] | None) -> None:
     import pybind11
 
-    flags = f"{CXX_FLAGS} -I{ROOT}/csrc -isystem {pybind11.get_include()} -isystem {python_include()}"
+    flags = f"{CXX_FLAGS} -I{ROOT}/csrc -isystem {pybind11.get_include()} {python_include(ninja.folder)}"
     ninja.link(target, [ninja.compile(source, flags) for source in sources("csrc/text/*.cpp")], "")
 
 
