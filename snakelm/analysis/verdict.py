@@ -13,6 +13,8 @@ __all__ = ["Scores", "resumes", "scores", "seconds_in_words", "sentences", "warn
 
 WORSE_AT_THE_END = 1.02  # last bits per byte over the best: beyond it, the end of the run did harm
 
+ENOUGH_DOCUMENTS = 30  # clean documents below which their bits per byte are noise
+
 
 @dataclass(frozen=True)
 class Scores:
@@ -73,6 +75,13 @@ def warnings(record: Record) -> list[str]:
         )
     if count := metrics.not_numbers():
         said.append(f"{count} rows have a training loss that is no number. Try a smaller train.lr or a longer warm-up.")
+    documents = record.baseline.get("docs")
+    few = documents.get("clean") if isinstance(documents, Mapping) else None
+    if isinstance(few, int) and few < ENOUGH_DOCUMENTS:
+        said.append(
+            f"Only {few} held-out documents are clean: their number is a matter of luck. "
+            "More documents, or a larger prepare.val_fraction, make it firm."
+        )
     if turn := _turned(record):
         said.append(
             f"Held-out text was best at step {turn:,} and got worse after it: the model repeats the training text. "

@@ -18,7 +18,7 @@ from ..config import Config
 from ..data.bins import TokenBin, open_bin
 from ..errors import Interrupted, UserError
 from ..log import Log
-from ..model import Decoder, generate, save_model
+from ..model import Decoder, counts, generate, save_model
 from ..tokenizer import Tokenizer
 from . import checkpoint
 from .batches import Batches
@@ -266,7 +266,8 @@ class Run:
             return {}
         sha256 = self.tokenizer.sha256
         save_model(self.paths.output, self.model, tokenizer_sha256=sha256, step=self.step, fingerprint=self.fingerprint)
-        return {"steps": self.step, "fingerprint": self.fingerprint, **self.final}
+        parameters = counts(self.config.model, self.tokenizer.vocab_size).total
+        return {"steps": self.step, "fingerprint": self.fingerprint, "parameters": parameters, **self.final}
 
 
 def _clean_documents(path: Path, val: TokenBin, clean_share: float) -> np.ndarray:

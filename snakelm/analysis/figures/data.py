@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator
 
 from ..funnel import Stage
 from .style import AXIS, COLOURS, INK, figure, human, note, thousands
@@ -110,6 +111,7 @@ def document_lengths(lengths: np.ndarray, context: int, path: str | Path) -> Non
         axes.axvline(context, color=COLOURS["orange"], linewidth=1.8, label=f"context {context:,}: {longer:.0%} longer")
         axes.axvline(np.median(lengths), color=AXIS, linestyle=":", label=f"median {np.median(lengths):,.0f}")
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high - low < 2.5 else (1,)))
         axes.minorticks_off()
         thousands(axes.xaxis)
         thousands(axes.yaxis)

@@ -4,9 +4,11 @@ An SVG in a report is an image: no outside fonts and no scripts reach it. So let
 inside the file swaps colours when the reader's system is dark. matplotlib writes plain colours into each element, which
 any viewer shows; the style sheet finds them by their value, so a viewer without it shows the light figure.
 
-Figures are small (5.4 × 3.4 inches) with letters of 10 points: at a phone's width they are still 9 points.
+Figures are drawn small (5.4 × 3.4 inches) with letters of 10 points and shown larger: on a screen 18 pixels, and at a
+phone's width, where an image shrinks to fit, still 9 or 10.
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -65,6 +67,7 @@ RC = {
     "figure.constrained_layout.use": True,
 }
 SIZE = (5.4, 3.4)  # inches
+SHOWN = 1.8  # pixels of the shown figure for a point of the drawn one
 
 
 @contextmanager
@@ -85,7 +88,13 @@ def save(drawing: Figure, path: str | Path) -> None:
         FigureCanvasSVG(drawing).print_svg(temporary, metadata={"Date": None, "Creator": "snakelm"})
         text = temporary.read_text(encoding="utf-8")
         end = text.index(">", text.index("<svg ")) + 1
-        temporary.write_text(f"{text[:end]}\n <style>{_dark()}</style>{text[end:]}", encoding="utf-8")
+        head = re.sub(r'\b(width|height)="([\d.]+)pt"', _larger, text[:end])
+        temporary.write_text(f"{head}\n <style>{_dark()}</style>{text[end:]}", encoding="utf-8")
+
+
+def _larger(size: re.Match) -> str:
+    """`width="388.8pt"` → `width="700"`: shown larger where there is room; the view box stays."""
+    return f'{size[1]}="{float(size[2]) * SHOWN:.0f}"'
 
 
 def _dark() -> str:
