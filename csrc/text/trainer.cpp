@@ -214,11 +214,10 @@ std::vector<std::pair<uint32_t, uint32_t>> Trainer::train(size_t limit) {
             continue;
         }
         const auto left = static_cast<uint32_t>(best.key >> 32), right = static_cast<uint32_t>(best.key);
+        // Moved out: no such pair is left afterwards, it has no other candidate, and its count is not read again.
         const std::vector<uint32_t> positions = std::move(pair.positions);
         const size_t first_new = pairs.size();
         corpus.merge(left, right, static_cast<uint32_t>(256 + merges.size()), positions, pairs);
-        pairs[best.pair].count = 0;  // none is left; "aaa" may have been subtracted from its own count above
-        pairs[best.pair].positions = {};
         for (size_t i = first_new; i < pairs.size(); ++i) {
             if (pairs[i].count > 0) queue.push({pairs[i].count, pairs[i].key, i});
         }

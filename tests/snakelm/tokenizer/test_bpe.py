@@ -111,6 +111,16 @@ def test_any_bytes_come_back(trained):
 
 
 @pytest.mark.parametrize(
+    "invalid",
+    [b"\xed\xa0\x80", b"\xc0\xaf", b"\xe0\x80\xaf", b"\xf4\x90\x80\x80", b"\xf0\x82\x82\xac", b"\xe6\xbc", b"\x80\xff"],
+    ids=["surrogate", "overlong-2", "overlong-3", "beyond-unicode", "overlong-4", "cut-off", "stray"],
+)
+def test_each_byte_that_is_no_utf8_is_a_symbol_of_its_own(invalid):
+    """As one character it would be the prefix of the word: one piece."""
+    assert _text.split("cl100k", invalid + b"abc") == [len(invalid), 3]
+
+
+@pytest.mark.parametrize(
     ("text", "same_as"),
     [("a\ud800b", "a�b"), ("\udfff", "�"), ("\ud83d\ude42", "🙂"), ("\ude42\ud83d", "��")],
     ids=["lone-high", "lone-low", "pair", "swapped"],
