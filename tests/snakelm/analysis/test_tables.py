@@ -1,0 +1,110 @@
+"""Pages are inert whatever stands in a corpus, a model's text or a manifest; and they say what the numbers say."""
+
+import json
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from snakelm.analysis.plot import TABLES
+from snakelm.analysis.tables.page import element, page
+
+ATTACKS = [
+    "<script>alert(1)</script>",
+    "</pre></body><img src=x onerror=alert(1)>",
+    '" onmouseover="alert(1)" x=\'',
+    "<style>*{display:none}</style><!-- -->",
+    "]]><svg onload=alert(1)>",
+    "a\x00b\x1b[31m\u202egnp.exe",
+]
+ALLOWED = {"html", "head", "meta", "title", "style", "body", "h1", "h2", "p", "div", "span", "section", "pre", "small"}
+ALLOWED |= {"table", "thead", "tbody", "tr", "th", "td"}
+
+
+class Seen(HTMLParser):
+    """Tags, attributes and text of a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: set[str] = set()
+        self.attributes: set[str] = set()
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.add(tag)
+        self.attributes |= {name for name, _ in attrs}
+
+    def handle_data(self, data):
+        self.text += data
+
+
+@pytest.fixture
+def poisoned(make_record, manifest, whole_run, tmp_path):
+    """A record with an attack in every place that text comes from."""
+
+    def make(attack: str):
+        samples = tmp_path / "samples.jsonl"
+        samples.write_text(json.dumps({"step": 100, "prompt": attack, "text": attack}) + "\n", encoding="utf-8")
+        counts = {"read": 2, "kept": 1, "taken": 1, "invalid": {attack: 1}}
+        package = {"package": attack, "version": attack, "licence": attack, "documents": attack, "characters": 3}
+        artefacts = [
+            manifest("raw/docs.parquet", "collect", collected={"packages": [package]}, versions={attack: attack}),
+            manifest("sampled/docs.parquet", "sample_data", counts=counts, inputs=[{"path": attack, "sha256": attack}]),
+            manifest(
+                "documents.parquet", "deduplicate", sources={attack: {"kept": 1, "near": 0}}, host={"system": attack}
+            ),
+            manifest("model.pt", "train", result={"fingerprint": attack, "parameters": 5}, host={attack: attack}),
+        ]
+        timings = tmp_path / f"{re.sub(r'[^a-z]', '_', attack)[:40]}.tsv"
+        timings.write_text(f"s\tcpu_time\tmax_rss\n1.5\t{attack.splitlines()[0]}\t10\n", encoding="utf-8")
+        config = {"sources": [{"path": attack.replace("\x00", ""), "name": "x"}]}
+        return make_record(
+            whole_run, config, samples=samples, artefacts=artefacts, timings=[timings], rerun=f"snakemake {attack}"
+        )
+
+    return make
+
+
+@pytest.mark.parametrize("attack", ATTACKS, ids=range(len(ATTACKS)))
+@pytest.mark.parametrize("name", TABLES)
+def test_text_stays_text(name, attack, poisoned, tmp_path):
+    TABLES[name](poisoned(attack), tmp_path / "page.html")
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    seen = Seen(text)
+    assert seen.tags <= ALLOWED
+    assert seen.attributes <= {"class", "style", "charset", "name", "content", "http-equiv", "lang"}
+    assert "default-src 'none'" in text
+    assert not set("\x00\x1b\u202e") & set(text)
+    if "\x00" not in attack:
+        assert " ".join(attack.split()) in " ".join(seen.text.split()), "the words are there to be read"
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_page_stands_without_rows_samples_or_manifests(name, make_record, tmp_path):
+    TABLES[name](make_record([]), tmp_path / "page.html")
+    assert Seen((tmp_path / "page.html").read_text(encoding="utf-8")).tags <= ALLOWED
+
+
+def test_summary_shows_the_numbers(make_record, manifest, whole_run, tmp_path):
+    model = manifest("model.pt", "train", result={"parameters": 1_234_567, "val_bpb": 1.0625, "val_bpb_clean": 1.2345})
+    TABLES["summary"](make_record(whole_run, artefacts=[model], rerun="snakemake it"), tmp_path / "page.html")
+    text = Seen((tmp_path / "page.html").read_text(encoding="utf-8")).text
+    for part in ("1.062", "1.234", "1.100", "1.500", "2.800", "1,234,567", "snakemake it", "100 of 100"):
+        assert part in text, part
+
+
+def test_samples_stand_newest_first_with_their_loss(make_record, whole_run, tmp_path):
+    samples = tmp_path / "samples.jsonl"
+    samples.write_text("".join(json.dumps({"step": s, "prompt": "p", "text": f"t{s}"}) + "\n" for s in (20, 40)))
+    TABLES["samples"](make_record(whole_run, samples=samples), tmp_path / "page.html")
+    text = Seen((tmp_path / "page.html").read_text(encoding="utf-8")).text
+    assert text.index("t40") < text.index("t20")
+    assert "1.600 bits per byte" in text
+
+
+def test_elements_escape_children_and_attributes():
+    assert element("p", "<b>", class_='"x"') == '<p class="&quot;x&quot;">&lt;b&gt;</p>'
+    assert element("p", element("b", 1), None, ["&", False]) == "<p><b>1</b>&amp;</p>"
+    assert "&lt;title&gt;" in page("<title>")
+    page("lone surrogate \ud800").encode("utf-8")
