@@ -29,5 +29,5 @@ localrules:
 rule all:
     default_target: True
     input:
-        RESULTS + "final_model.pt",
+        results("final_model.pt"),
         rules.plot_metrics.output,

@@ -1,21 +1,16 @@
 # What a run is judged by: the baseline, figures and tables. `snakemake --report` puts them into one HTML.
-import shlex
-
-FIGURES = RESULTS + "figures/"
-TABLES = RESULTS + "tables/"
-
 # What has a manifest beside it: counts for the funnel, hashes and versions for the provenance.
 COLLECTED = [name for name, source in SOURCES.items() if not source.path]
 DOCUMENTED = [
-    *expand(RESULTS + "data/raw/{source}.parquet", source=COLLECTED),
-    *expand(RESULTS + "data/sampled/{source}.parquet", source=SOURCES),
-    RESULTS + "data/deduplicated/documents.parquet",
-    RESULTS + "tokenizer/meta.json",
-    RESULTS + "data/processed/train.bin",
-    RESULTS + "data/processed/val.bin",
-    RESULTS + "data/processed/val_overlap.npy",
-    RESULTS + "tables/baseline.json",
-    RESULTS + "final_model.pt",
+    *expand(results("data/raw/{source}.parquet"), source=COLLECTED),
+    *expand(results("data/sampled/{source}.parquet"), source=SOURCES),
+    results("data/deduplicated/documents.parquet"),
+    results("tokenizer/meta.json"),
+    results("data/processed/train.bin"),
+    results("data/processed/val.bin"),
+    results("data/processed/val_overlap.npy"),
+    results("tables/baseline.json"),
+    results("final_model.pt"),
 ]
 TIMED = [
     timing("preflight"),
@@ -30,27 +25,20 @@ TIMED = [
 ]
 
 
-def same_again(config):
-    """The command that makes this run anew: all of its settings are in the file ``config``."""
-    results = [] if RESULTS == "results/" else ["--config", f"results={CONFIG.results}"]
-    command = ["snakemake", "--cores", "8", RESULTS + "final_model.pt", "--configfile"]
-    return shlex.join([*command, config, *results])
-
-
 rule baseline:
     input:
         processed=multiext(
-            RESULTS + "data/processed/",
+            results("data/processed/"),
             "train.bin",
             "train.idx",
             "val.bin",
             "val.idx",
             "val_overlap.npy",
         ),
-        tokenizer=RESULTS + "tokenizer/meta.json",
+        tokenizer=results("tokenizer/meta.json"),
         config=settings("analysis/baseline", "evaluate", "seed"),
     output:
-        RESULTS + "tables/baseline.json",
+        results("tables/baseline.json"),
     log:
         log("baseline"),
     benchmark:
@@ -63,7 +51,7 @@ rule baseline:
         mem_mb=1000 + int(70 * CONFIG.evaluate.compressor_mb),
         runtime=60,
     params:
-        processed=RESULTS + "data/processed",
+        processed=subpath(input[0], parent=True),
         tokenizer=subpath(input.tokenizer, parent=True),
     shell:
         'python "$SNAKELM"/scripts/analysis/baseline.py --config {input.config:q}'
@@ -72,68 +60,68 @@ rule baseline:
 
 rule plot_metrics:
     input:
-        model=RESULTS + "final_model.pt",
-        metrics=RESULTS + "logs/training_metrics.csv",
-        baseline=RESULTS + "tables/baseline.json",
-        train_bin=RESULTS + "data/processed/train.bin",
+        model=results("final_model.pt"),
+        metrics=results("logs/training_metrics.csv"),
+        baseline=results("tables/baseline.json"),
+        train_bin=results("data/processed/train.bin"),
         config=settings("analysis/plot_metrics"),
     output:
         summary=report(
-            TABLES + "summary.html",
+            results("tables/summary.html"),
             caption="../report/summary.rst",
             category="1. Verdict",
             labels={"what": "1. Verdict and cost"},
         ),
         bits_per_byte=report(
-            FIGURES + "bits_per_byte.svg",
+            results("figures/bits_per_byte.svg"),
             caption="../report/bits_per_byte.rst",
             category="1. Verdict",
             labels={"what": "2. Bits per byte"},
         ),
         samples=report(
-            TABLES + "samples.html",
+            results("tables/samples.html"),
             caption="../report/samples.rst",
             category="1. Verdict",
             labels={"what": "3. Samples"},
         ),
         funnel=report(
-            FIGURES + "funnel.svg",
+            results("figures/funnel.svg"),
             caption="../report/funnel.rst",
             category="2. Data",
             labels={"what": "1. Documents kept and dropped"},
         ),
         document_lengths=report(
-            FIGURES + "document_lengths.svg",
+            results("figures/document_lengths.svg"),
             caption="../report/document_lengths.rst",
             category="2. Data",
             labels={"what": "2. Document lengths"},
         ),
         loss=report(
-            FIGURES + "loss.svg",
+            results("figures/loss.svg"),
             caption="../report/loss.rst",
             category="3. Pretraining",
             labels={"what": "1. Loss"},
         ),
         learning_rate=report(
-            FIGURES + "learning_rate.svg",
+            results("figures/learning_rate.svg"),
             caption="../report/learning_rate.rst",
             category="3. Pretraining",
             labels={"what": "2. Learning rate"},
         ),
         gradient_norm=report(
-            FIGURES + "gradient_norm.svg",
+            results("figures/gradient_norm.svg"),
             caption="../report/gradient_norm.rst",
             category="3. Pretraining",
             labels={"what": "3. Gradient norm"},
         ),
         throughput=report(
-            FIGURES + "throughput.svg",
+            results("figures/throughput.svg"),
             caption="../report/throughput.rst",
             category="3. Pretraining",
             labels={"what": "4. Speed"},
         ),
         configuration=report(
-            TABLES + "configuration.html",
+            results("tables/configuration.html"),
             caption="../report/configuration.rst",
             category="4. Provenance",
             labels={"what": "Settings, versions, hashes"},
@@ -150,14 +138,14 @@ rule plot_metrics:
         runtime=30,
     params:
         # Written by earlier steps beside their outputs; read where they are there.
-        samples=RESULTS + "logs/samples.jsonl",
-        training_log=RESULTS + "logs/training.log",
+        samples=results("logs/samples.jsonl"),
+        training_log=results("logs/training.log"),
         artefacts=DOCUMENTED,
         timings=TIMED,
         rerun=lambda wildcards, input: same_again(input.config),
         shown=lambda wildcards: shown("analysis/plot_metrics", "train", "prepare"),
-        figures=FIGURES,
-        tables=TABLES,
+        figures=subpath(output.loss, parent=True),
+        tables=subpath(output.summary, parent=True),
     shell:
         'python "$SNAKELM"/scripts/analysis/plot_metrics.py --config {input.config:q} {params.shown:q}'
         " --metrics {input.metrics:q} --samples {params.samples:q} --training-log {params.training_log:q}"

@@ -1,5 +1,6 @@
 # What the rules share: the checked configuration, names of files, the files that stand for settings. No rules here.
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -12,9 +13,11 @@ from snakelm.errors import UserError
 from snakelm.settings import changed_since, settings_file, shown_file
 
 # Steps are run as `python "$SNAKELM"/scripts/…`: by this interpreter, or by the rule's conda env, from any folder.
-os.environ["SNAKELM"] = str(workflow.basedir)
-os.environ["PATH"] = os.pathsep.join(
-    [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
+os.environ.update(
+    SNAKELM=str(workflow.basedir),
+    PATH=os.pathsep.join(
+        [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
+    ),
 )
 
 
@@ -27,7 +30,7 @@ def checked(values):
 
 
 CONFIG = checked(config)
-RESULTS = CONFIG.results.rstrip("/") + "/"
+RESULTS = Path(CONFIG.results).as_posix()
 SOURCES = {source.name: source for source in CONFIG.sources}
 SHARDS = CONFIG.prepare.shards
 
@@ -36,6 +39,11 @@ wildcard_constraints:
     source="[A-Za-z0-9][A-Za-z0-9_.-]*",
     shard=r"\d+",
     shards=r"\d+",
+
+
+def results(name):
+    """A file or folder of the run."""
+    return f"{RESULTS}/{name}"
 
 
 def settings(step, *sections):
@@ -64,7 +72,7 @@ def local_files(source):
 def source_files(wildcards):
     """The files a source is sampled from: a person's own files, or the collected parquet."""
     source = SOURCES[wildcards.source]
-    return local_files(source) or f"{RESULTS}data/raw/{wildcards.source}.parquet"
+    return local_files(source) or results(f"data/raw/{wildcards.source}.parquet")
 
 
 def fetched_files(wildcards):
@@ -75,16 +83,23 @@ def fetched_files(wildcards):
 
 def log(name):
     """The log file of a step; a step writes it by itself and leaves stderr to the terminal."""
-    return f"{RESULTS}logs/steps/{name}.log"
+    return results(f"logs/steps/{name}.log")
 
 
 def timing(name):
     """The file for Snakemake's own record of time and memory."""
-    return f"{RESULTS}benchmarks/{name}.tsv"
+    return results(f"benchmarks/{name}.tsv")
+
+
+def same_again(config):
+    """The command that makes this run anew: all of its settings are in the file ``config``."""
+    elsewhere = [] if RESULTS == "results" else ["--config", f"results={RESULTS}"]
+    command = ["snakemake", "--cores", "8", results("final_model.pt"), "--configfile"]
+    return shlex.join([*command, config, *elsewhere])
 
 
 if workflow.is_main_process:
     for message in changed_since(
-        RESULTS + "final_model.pt", "scripts/training/train.py"
+        results("final_model.pt"), "scripts/training/train.py"
     ):
         logger.warning(message)

@@ -11,7 +11,7 @@ rule preflight:
         files=[file for source in CONFIG.sources for file in local_files(source)],
         config=settings("preparation/preflight", "sources", "on_bad_file"),
     output:
-        RESULTS + "tables/preflight.json",
+        results("tables/preflight.json"),
     log:
         log("preflight"),
     benchmark:
@@ -32,7 +32,7 @@ rule collect:
         files=fetched_files,
         config=settings("preparation/collect", "sources", "on_bad_file", "seed"),
     output:
-        RESULTS + "data/raw/{source}.parquet",
+        results("data/raw/{source}.parquet"),
     log:
         log("collect.{source}"),
     benchmark:
@@ -51,10 +51,10 @@ rule collect:
 rule sample_data:
     input:
         files=source_files,
-        preflight=RESULTS + "tables/preflight.json",
+        preflight=results("tables/preflight.json"),
         config=settings("preparation/sample_data", "sources", "on_bad_file", "seed"),
     output:
-        RESULTS + "data/sampled/{source}.parquet",
+        results("data/sampled/{source}.parquet"),
     log:
         log("sample_data.{source}"),
     benchmark:
@@ -72,10 +72,10 @@ rule sample_data:
 
 rule deduplicate:
     input:
-        sampled=expand(RESULTS + "data/sampled/{source}.parquet", source=SOURCES),
+        sampled=expand(results("data/sampled/{source}.parquet"), source=SOURCES),
         config=settings("preparation/deduplicate", "sources", "deduplicate", "seed"),
     output:
-        RESULTS + "data/deduplicated/documents.parquet",
+        results("data/deduplicated/documents.parquet"),
     log:
         log("deduplicate"),
     benchmark:
@@ -93,12 +93,11 @@ rule deduplicate:
 
 rule train_tokenizer:
     input:
-        documents=RESULTS + "data/deduplicated/documents.parquet",
+        documents=results("data/deduplicated/documents.parquet"),
+        brought=[CONFIG.tokenizer.file] if CONFIG.tokenizer.kind == "tiktoken" else [],
         config=settings("preparation/train_tokenizer", "tokenizer", "prepare", "seed"),
     output:
-        multiext(
-            RESULTS + "tokenizer/", "ranks.tiktoken", "tokenizer.json", "meta.json"
-        ),
+        multiext(results("tokenizer/"), "ranks.tiktoken", "tokenizer.json", "meta.json"),
     log:
         log("train_tokenizer"),
     benchmark:
@@ -118,13 +117,13 @@ rule train_tokenizer:
 
 rule prepare_shard:
     input:
-        documents=RESULTS + "data/deduplicated/documents.parquet",
-        tokenizer=RESULTS + "tokenizer/meta.json",
+        documents=results("data/deduplicated/documents.parquet"),
+        tokenizer=results("tokenizer/meta.json"),
         config=settings("preparation/prepare_shard", "sources", "prepare", "seed"),
     output:
         temp(
             expand(
-                RESULTS + "data/processed/shards/{{shards}}/{split}-{{shard}}.{kind}",
+                results("data/processed/shards/{{shards}}/{split}-{{shard}}.{kind}"),
                 split=["train", "val"],
                 kind=["bin", "idx", "bin.manifest.json"],
             )
@@ -151,16 +150,16 @@ rule prepare_shard:
 rule prepare_data:
     input:
         shards=expand(
-            RESULTS + f"data/processed/shards/{SHARDS}/{{split}}-{{shard}}.{{kind}}",
+            results(f"data/processed/shards/{SHARDS}/{{split}}-{{shard}}.{{kind}}"),
             split=["train", "val"],
             shard=range(SHARDS),
             kind=["bin", "idx", "bin.manifest.json"],
         ),
-        tokenizer=RESULTS + "tokenizer/meta.json",
+        tokenizer=results("tokenizer/meta.json"),
         config=settings("preparation/prepare_data", "prepare", "evaluate", "seed"),
     output:
         multiext(
-            RESULTS + "data/processed/",
+            results("data/processed/"),
             "train.bin",
             "train.idx",
             "val.bin",

@@ -4,20 +4,20 @@
 rule train:
     input:
         processed=multiext(
-            RESULTS + "data/processed/",
+            results("data/processed/"),
             "train.bin",
             "train.idx",
             "val.bin",
             "val.idx",
             "val_overlap.npy",
         ),
-        tokenizer=RESULTS + "tokenizer/meta.json",
-        baseline=RESULTS + "tables/baseline.json",
+        tokenizer=results("tokenizer/meta.json"),
+        baseline=results("tables/baseline.json"),
         config=settings("training/train", "model", "train", "evaluate", "seed"),
     output:
         # The run directory with the checkpoints is no output: Snakemake deletes outputs before a job and after a failed one.
-        model=RESULTS + "final_model.pt",
-        metrics=RESULTS + "logs/training_metrics.csv",
+        model=results("final_model.pt"),
+        metrics=results("logs/training_metrics.csv"),
     log:
         log("train"),
     benchmark:
