@@ -28,10 +28,10 @@ def code_digest(script: str | Path) -> dict[str, str]:
     exact, meaning = hashlib.sha256(), hashlib.sha256()
     for file in imported_files(script):
         name = file.relative_to(ROOT).as_posix()
-        data = file.read_bytes()
-        exact.update(f"{name}\0".encode() + data + b"\0")
+        whole, running = _digests(file)
+        exact.update(f"{name} {whole} ".encode())
         if name not in CARRIERS:
-            meaning.update(f"{name}\0{_meaning(file.suffix, data)}\0".encode())
+            meaning.update(f"{name} {running} ".encode())
     return {"exact": exact.hexdigest(), "meaning": meaning.hexdigest()}
 
 
@@ -50,6 +50,8 @@ def imported_files(script: str | Path) -> list[Path]:
     return sorted({*seen, *sources})
 
 
+# Several steps import the same files, and the workflow asks for all steps at once: each file is read once a process.
+@functools.cache
 def _imports(file: Path) -> list[Path]:
     package = list(file.relative_to(ROOT).parts[:-1])
     found: list[Path] = []
@@ -79,6 +81,12 @@ def _files_of(name: list[str]) -> list[Path]:
 def _mentions(file: Path, module: str) -> bool:
     last = module.rsplit(".", 1)[1]
     return file.suffix == ".py" and bool(re.search(rf"\b{last}\b", file.read_text(encoding="utf-8")))
+
+
+@functools.cache
+def _digests(file: Path) -> tuple[str, str]:
+    data = file.read_bytes()
+    return hashlib.sha256(data).hexdigest(), hashlib.sha256(_meaning(file.suffix, data).encode()).hexdigest()
 
 
 def _meaning(suffix: str, data: bytes) -> str:

@@ -55,7 +55,8 @@ def test_it_covers_what_is_imported_and_nothing_else(tree):
 def test_what_an_edit_changes(tree, file, old, new, exact, meaning):
     before = code_digest(tree / "scripts/step.py")
     edit(tree / file, old, new)
-    module._mentions.cache_clear()
+    for cached in (module._mentions, module._imports, module._digests):
+        cached.cache_clear()
     after = code_digest(tree / "scripts/step.py")
     assert (before["exact"] != after["exact"], before["meaning"] != after["meaning"]) == (exact, meaning)
 
