@@ -72,6 +72,11 @@ class TokenBin:
         """Document ``i``, its end-of-text token first."""
         return self.tokens[self.document_offsets[i] : self.document_offsets[i + 1]]
 
+    def read(self, first: int, last: int) -> np.ndarray:
+        """A copy of tokens [first, last), by reading: a pass over a whole memmap would count as memory in use."""
+        dtype = self.tokens.dtype
+        return np.fromfile(self.path, dtype, max(0, min(last, self.meta.tokens) - first), offset=first * dtype.itemsize)
+
 
 def idx_path(path: str | Path) -> Path:
     """`…/train.bin` → `…/train.idx`."""
@@ -300,6 +305,6 @@ def _slices(b: TokenBin, tokens: int = 4 << 20) -> Iterator[tuple[np.ndarray, np
     first, offsets = 0, b.document_offsets
     while first < b.meta.documents:
         last = max(first + 1, int(np.searchsorted(offsets, offsets[first] + tokens, "right")) - 1)
-        part = b.tokens[offsets[first] : offsets[last]]
+        part = b.read(int(offsets[first]), int(offsets[last]))
         yield part, np.diff(offsets[first : last + 1]), b.document_ids[first:last]
         first = last

@@ -10,6 +10,7 @@ no text; the second copies what stays.
 """
 
 import hashlib
+import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -125,10 +126,10 @@ def near_duplicates(signatures: np.ndarray, alive: np.ndarray, threshold: float)
     candidates, buckets = _collisions(signatures, alive, *bands(signatures.shape[1], threshold))
     order = np.argsort(candidates, kind="stable")
     candidates, buckets = candidates[order], buckets[order]
-    starts = np.flatnonzero(np.diff(candidates, prepend=-1))
+    edges = [*np.flatnonzero(np.diff(candidates, prepend=-1)).tolist(), candidates.size]
     staying: dict[int, list[int]] = {}
     dropped = []
-    for start, end in zip(starts.tolist(), [*starts[1:].tolist(), candidates.size], strict=True):
+    for start, end in itertools.pairwise(edges):
         place = int(candidates[start])
         if not signed[place]:
             continue

@@ -115,10 +115,13 @@ def read_documents(
                 table = file.read_row_group(group, columns=columns, use_threads=False)
             except (pa.ArrowException, OSError) as error:
                 raise _damaged(path, error) from None
+            rows = file.metadata.row_group(group).num_rows
+            if table.num_rows != rows:  # page headers have no checksum; damage there can hide whole pages
+                raise _damaged(path, f"{table.num_rows} rows of {rows}")
             yield from table.combine_chunks().to_batches()
 
 
-def _damaged(path: str | Path, error: Exception) -> UserError:
+def _damaged(path: str | Path, error: Exception | str) -> UserError:
     return UserError(f"{path}: damaged ({' '.join(str(error).split())}); delete it and run its step again")
 
 

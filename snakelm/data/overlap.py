@@ -12,7 +12,7 @@ from .bins import TokenBin
 
 __all__ = ["copied_share", "rolling_hashes"]
 
-BLOCK = 1 << 20  # training tokens hashed at a time
+BLOCK = 1 << 17  # training tokens hashed at a time: their 8-byte hashes stay in the cache
 BASE = np.uint64(0xD6E8FEB86659FD93)
 
 
@@ -77,7 +77,7 @@ def _found(
     bitmap = np.zeros(1 << bits, bool)
     bitmap[known >> shift] = True
     for first in range(0, train.meta.tokens, BLOCK):
-        hashes = rolling_hashes(np.asarray(train.tokens[first : first + BLOCK + span - 1]), span, table)
+        hashes = rolling_hashes(train.read(first, first + BLOCK + span - 1), span, table)
         hashes = hashes[bitmap[hashes >> shift]]
         at = np.minimum(np.searchsorted(known, hashes), known.size - 1)
         found[at[known[at] == hashes]] = True

@@ -26,7 +26,9 @@ def open_parquet(path: Path) -> pq.ParquetFile:
     """The file with its footer read; BadFile when it isn't whole parquet."""
     try:
         return pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False, buffer_size=1 << 20)
-    except pa.ArrowException as error:
+    except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
+        raise BadFile(error.strerror) from None
+    except (pa.ArrowException, OSError) as error:
         raise BadFile(f"not a whole parquet file ({_one_line(error)}); fetch it again or take it out") from None
 
 
@@ -50,7 +52,8 @@ def text_batches(file: pq.ParquetFile, parts: list[str], also: tuple[str, ...] =
     """Record batches of `text` (large_binary, nulls kept) and the columns ``also``; BadFile where the file breaks."""
     for group in range(file.num_row_groups):
         meta = file.metadata.row_group(group)
-        rows = max(1, min(65_536, BATCH_BYTES * meta.num_rows // max(1, _text_bytes(meta, parts))))
+        rows = max(1, min(65_536, BATCH_BYTES * meta.num_rows // max(1, meta.total_byte_size)))
+        found = 0
         try:
             columns = [".".join(parts), *also]
             for batch in file.iter_batches(rows, row_groups=[group], columns=columns, use_threads=False):
@@ -58,15 +61,12 @@ def text_batches(file: pq.ParquetFile, parts: list[str], also: tuple[str, ...] =
                 if len(parts) > 1:
                     text = pc.struct_field(text, parts[1:])
                 kept = [batch.column(name) for name in also]
+                found += batch.num_rows
                 yield pa.record_batch([_as_bytes(text), *kept], ["text", *also])
         except (pa.ArrowException, OSError) as error:
             raise BadFile(f"row group {group} is damaged ({_one_line(error)}); fetch it again or take it out") from None
-
-
-def _text_bytes(meta: pq.RowGroupMetaData, parts: list[str]) -> int:
-    """Uncompressed bytes of the column in one row group."""
-    columns = [meta.column(i) for i in range(meta.num_columns)]
-    return sum(c.total_uncompressed_size for c in columns if c.path_in_schema == ".".join(parts))
+        if found != meta.num_rows:  # page headers have no checksum; damage there can hide whole pages
+            raise BadFile(f"row group {group} is damaged ({found} rows of {meta.num_rows}); fetch it again")
 
 
 def _as_bytes(texts: pa.Array) -> pa.Array:

@@ -3,13 +3,14 @@
 Every problem of every file is found now and said at once, not file by file over the hours.
 """
 
+import multiprocessing
 import os
 import shutil
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
-
-import pyarrow.parquet as pq
 
 from ..config import Config, Source
 from ..errors import DiskFullError, UserError
@@ -46,7 +47,8 @@ def preflight(config: Config, results: Path, log: Log) -> dict[str, Any]:
     UserError listing the files that can't be used (on_bad_file: error) or when none can, DiskFullError when the disk
     plainly won't do.
     """
-    facts = [_look(source) for source in config.sources if source.path]
+    with _Footers() as footers:
+        facts = [_look(source, footers) for source in config.sources if source.path]
     _judge(facts, config, log)
     builtins = [source.name for source in config.sources if not source.path]
     need = int(sum(_need(f, s) for f, s in zip(facts, (s for s in config.sources if s.path), strict=True)))
@@ -60,12 +62,32 @@ def preflight(config: Config, results: Path, log: Log) -> dict[str, Any]:
     return {"sources": [asdict(f) for f in facts], "disk_free": free, "disk_needed": need}
 
 
-def _look(source: Source) -> SourceFacts:
+class _Footers:
+    """Reads footers in a process of its own: a flipped bit in one can make Arrow abort, and that must be an answer."""
+
+    def __enter__(self) -> "_Footers":
+        self._pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown()
+
+    def read(self, file: Path, column: str) -> tuple[int, int | None, int]:
+        """(rows, nulls if known, bytes of text); BadFile when it can't be used."""
+        try:
+            return self._pool.submit(_parquet_facts, file, column).result()
+        except BrokenProcessPool:
+            self._pool.shutdown()
+            self.__enter__()
+            raise BadFile("not a whole parquet file (its footer makes the reader abort); fetch it again") from None
+
+
+def _look(source: Source, footers: _Footers) -> SourceFacts:
     facts = SourceFacts(source.name or "")
     for file in expand(source.path or []):
         facts.files += 1
         try:
-            rows, nulls, size = _look_at(file, source)
+            rows, nulls, size = _look_at(file, source, footers)
         except BadFile as bad:
             facts.problems.append({"file": file.as_posix(), "why": str(bad)})
             continue
@@ -75,37 +97,38 @@ def _look(source: Source) -> SourceFacts:
         facts.rows = None if rows is None or facts.rows is None else facts.rows + rows
         facts.nulls = None if nulls is None or facts.nulls is None else facts.nulls + nulls
         facts.text_bytes += size
-        if nulls is not None and nulls == rows:
+        if rows == 0 or (nulls is not None and nulls == rows):
             what = "no rows" if not rows else f"all {rows:,} values of {source.text!r} are null"
             facts.hollow.append({"file": file.as_posix(), "why": what})
     return facts
 
 
-def _look_at(file: Path, source: Source) -> tuple[int | None, int | None, int]:
+def _look_at(file: Path, source: Source, footers: _Footers) -> tuple[int | None, int | None, int]:
     """(rows, nulls, bytes of text) as far as the file tells without being read."""
     kind = file_format(file, source.format)
     size = file.stat().st_size
     if size == 0:
         raise BadFile("empty, 0 bytes; fetch it again or take it out")
     if kind == "parquet":
-        with open_parquet(file) as opened:
-            return _parquet_facts(opened, column_of(opened.schema_arrow, source.text))
+        return footers.read(file, source.text)
     if kind == "jsonl":
         _first_line(file, source.text)
     unpacked = size * (TEXT_PER_COMPRESSED if file.suffix.lower() in COMPRESSION else 1)
     return (1, 0, unpacked) if kind == "text" else (None, None, unpacked)
 
 
-def _parquet_facts(opened: pq.ParquetFile, parts: list[str]) -> tuple[int, int | None, int]:
-    meta, size, nulls = opened.metadata, 0, 0
-    for group in range(meta.num_row_groups):
-        columns = (meta.row_group(group).column(i) for i in range(meta.num_columns))
-        for column in columns:
-            if column.path_in_schema == ".".join(parts):
-                size += column.total_uncompressed_size
-                known = column.statistics is not None and column.statistics.has_null_count
-                nulls = nulls + column.statistics.null_count if known and nulls is not None else None
-    return meta.num_rows, nulls, size
+def _parquet_facts(file: Path, name: str) -> tuple[int, int | None, int]:
+    with open_parquet(file) as opened:
+        path = ".".join(column_of(opened.schema_arrow, name))
+        meta, size, nulls = opened.metadata, 0, 0
+        for group in range(meta.num_row_groups):
+            columns = (meta.row_group(group).column(i) for i in range(meta.num_columns))
+            for column in columns:
+                if column.path_in_schema == path:
+                    size += column.total_uncompressed_size
+                    known = column.statistics is not None and column.statistics.has_null_count
+                    nulls = nulls + column.statistics.null_count if known and nulls is not None else None
+        return meta.num_rows, nulls, size
 
 
 def _first_line(file: Path, name: str) -> None:

@@ -15,7 +15,8 @@ __all__ = ["shingle_hashes"]
 
 BASE = 0x9E3779B97F4A7C15  # odd, so it has an inverse modulo 2**64
 INVERSE = pow(BASE, -1, 2**64)
-BLOCK = 1 << 20  # bytes hashed at a time: 8-byte prefix sums of it stay in the cache's reach
+BLOCK = 1 << 17  # bytes hashed at a time: 8-byte prefix sums of it stay in the cache
+FIRST_OWN, LAST_OWN = 0xE3, 0xEE  # first bytes of U+3000 to U+EFFF in UTF-8
 
 
 def _classes() -> np.ndarray:
@@ -44,16 +45,17 @@ def shingle_hashes(texts: pa.Array, length: int) -> tuple[np.ndarray, np.ndarray
     A text with fewer words than ``length`` is one shingle of all it has; one without words has none.
     """
     sizes = text_sizes(texts)
-    words, counts = [np.zeros(0, np.uint64)], [np.zeros(0, np.int64)]
+    hashes, counts = [np.zeros(0, np.uint64)], [np.zeros(1, np.int64)]
     first, ends = 0, np.cumsum(sizes)
     while first < len(texts):
         before = ends[first - 1] if first else 0
         last = max(first + 1, int(np.searchsorted(ends, before + BLOCK, "right")))
-        some, some_counts = _words(texts.slice(first, last - first), sizes[first:last])
-        words.append(some)
+        words, word_counts = _words(texts.slice(first, last - first), sizes[first:last])
+        some, some_counts = _shingles(words, word_counts, length)
+        hashes.append(some)
         counts.append(some_counts)
         first = last
-    return _shingles(np.concatenate(words), np.concatenate(counts), length)
+    return np.concatenate(hashes), np.cumsum(np.concatenate(counts))
 
 
 def _words(texts: pa.Array, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -64,45 +66,48 @@ def _words(texts: pa.Array, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     start = int(np.frombuffer(texts.buffers()[1], np.int64, 1, 8 * texts.offset)[0])
     raw = np.frombuffer(texts.buffers()[2], np.uint8, total, start)
     inside = CLASSES[raw]
-    is_word = np.zeros(total + 2, bool)  # one byte that is no word on either side
-    is_word[1:-1] = inside != 0
-    begins = is_word[1:-1] & ~is_word[:-2]
-    own = (raw >= 0xE3) & (raw <= 0xEE) if raw.max() >= 0xE3 else None
+    is_word = np.zeros(total + 1, bool)  # one more, no word, to end the last
+    is_word[:-1] = inside != 0
+    begins = is_word.copy()
+    begins[1:] &= ~is_word[:-1]
     text_starts = np.cumsum(sizes) - sizes
-    borders = text_starts[text_starts < total]
-    begins[borders] |= is_word[1:-1][borders]
-    if own is not None:
-        begins |= own
+    begins[text_starts] = is_word[text_starts]
+    if raw.max() >= FIRST_OWN:
+        begins[:-1] |= (raw >= FIRST_OWN) & (raw <= LAST_OWN)
     starts = np.flatnonzero(begins)
-    stops = ~is_word[1:-1]  # a word ends where a byte is no word, or where the next begins
-    ends = _ends(starts, stops, total)
+    ends = np.flatnonzero(is_word[:-1] & (begins[1:] | ~is_word[1:])) + 1  # as many, each after its start
     prefix = np.zeros(total + 1, np.uint64)
-    np.cumsum(inside * _byte_powers(total), out=prefix[1:])
-    hashes = (prefix[ends] - prefix[starts]) * _inverse_powers(total)[starts]
-    counts = np.searchsorted(starts, text_starts + sizes) - np.searchsorted(starts, text_starts)
-    return _mixed(hashes), counts
-
-
-def _ends(starts: np.ndarray, stops: np.ndarray, total: int) -> np.ndarray:
-    """The first stop or next start after each start."""
-    gaps = np.append(np.flatnonzero(stops), total)
-    following = np.append(starts[1:], total)
-    return np.minimum(gaps[np.searchsorted(gaps, starts)], following)
+    np.cumsum(inside * _table(BASE, total), out=prefix[1:])
+    hashes = (prefix[ends] - prefix[starts]) * _table(INVERSE, total)[starts]
+    before = np.searchsorted(starts, np.append(text_starts, total))
+    return _mixed(hashes), np.diff(before)
 
 
 def _shingles(words: np.ndarray, counts: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
-    shingles = np.where(counts >= length, counts - length + 1, np.minimum(counts, 1))
-    offsets = np.concatenate([[0], np.cumsum(shingles)])
-    word_offsets = np.cumsum(counts) - counts
-    at = np.arange(offsets[-1]) + np.repeat(word_offsets - offsets[:-1], shingles)  # first word of each shingle
-    padded = np.concatenate([words, np.zeros(length, np.uint64)])
-    left = np.repeat(np.minimum(counts, length), shingles)  # words in the shingle
-    whole = bool((counts[counts > 0] >= length).all())
-    hashes = np.zeros(at.size, np.uint64)
+    """(hashes, shingles of each text) from the words' hashes, texts end to end."""
+    shingles = np.maximum(counts - length + 1, 0)
+    hashes = np.zeros(max(0, words.size - length + 1), np.uint64)
     for k in range(length):
-        word = padded[at + k]
-        hashes = hashes * np.uint64(BASE) + (word if whole else np.where(left > k, word, np.uint64(0)))
-    return _mixed(hashes), offsets
+        hashes = hashes * np.uint64(BASE) + words[k : k + hashes.size]
+    word_ends = np.cumsum(counts)
+    crossing = np.zeros(hashes.size, bool)  # shingles that begin in one text and end in another
+    for k in range(1, length):
+        last = word_ends - k
+        crossing[last[(last >= word_ends - counts) & (last >= 0) & (last < hashes.size)]] = True
+    hashes = hashes[~crossing]
+    short = np.flatnonzero((counts > 0) & (counts < length))
+    if short.size:
+        whole = [_whole(words[word_ends[i] - counts[i] : word_ends[i]]) for i in short.tolist()]
+        hashes = np.insert(hashes, (np.cumsum(shingles) - shingles)[short], np.array(whole, np.uint64))
+        shingles[short] = 1
+    return _mixed(hashes), shingles
+
+
+def _whole(words: np.ndarray) -> int:
+    value = 0
+    for word in words.tolist():
+        value = (value * BASE + word) % 2**64
+    return value
 
 
 def _mixed(values: np.ndarray) -> np.ndarray:
@@ -119,11 +124,3 @@ def _table(base: int, count: int) -> np.ndarray:
     if _tables[base].size < count:
         _tables[base] = _powers(base, max(count, BLOCK))
     return _tables[base][:count]
-
-
-def _byte_powers(count: int) -> np.ndarray:
-    return _table(BASE, count)
-
-
-def _inverse_powers(count: int) -> np.ndarray:
-    return _table(INVERSE, count)

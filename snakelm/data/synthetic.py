@@ -33,7 +33,7 @@ OPINIONS = [
 
 
 def documents(count: int, seed: int = 0) -> Iterator[str]:
-    """``count`` documents of 300 to 2,000 characters; the first n are the same for every count ≥ n."""
+    """``count`` documents of 150 to 1,000 characters; the first n are the same for every count ≥ n."""
     kinds = (_town, _person, _beast, _machine, _sums)
     for number in range(count):
         random_ = random.Random(f"{seed}:{number}")
