@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from snakelm.cli import parser, run
 from snakelm.config import as_mapping, load_config
-from snakelm.errors import UserError
+from snakelm.errors import EXIT_INTERRUPTED, EXIT_USER, Interrupted, UserError
 from snakelm.log import Log
 from snakelm.manifest import write_manifest
 from snakelm.training.launch import launch, restart_with_environment, under_torchrun
@@ -46,10 +46,10 @@ def main(argv: list[str] | None = None) -> int:
     with Log("train", [path for path in logs if path], append=True, quiet=not writes) as log:
         try:
             result = _train(config, places, log, args.threads)
-        except UserError:
+        except (UserError, Interrupted) as error:
             if writes:
                 raise
-            return 2  # the first process says why
+            return EXIT_USER if isinstance(error, UserError) else EXIT_INTERRUPTED  # the first process says why
         if writes:
             _finish(config, places, baseline, result, log)
     return 0

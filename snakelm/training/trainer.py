@@ -7,7 +7,7 @@ machine, with the same number of threads).
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -81,8 +81,9 @@ class Run:
         self.batches = Batches(self.train_bin, config.model.context, config.train.batch_tokens, config.seed)
         self.fingerprint = fingerprint(config, self.train_bin, self.val_bin)
         self.folder = paths.run_root / self.fingerprint
-        self.step, self.skipped, self.evaluated = 0, 0, 0
+        self.step, self.skipped, self.evaluated = 0, 0, 0  # nothing is evaluated before the first step
         self.best, self.clock = Best(), Clock()
+        self.last: StepResult | None = None
         self.final: dict[str, Any] | None = None
 
     @contextmanager
@@ -145,6 +146,7 @@ class Run:
         torch.set_rng_state(state["rng"])
         self.step, self.skipped, self.evaluated = state["step"], state["skipped"], state["evaluated"]
         self.best, self.clock = Best(**state["best"]), Clock(**state["elapsed"])
+        self.last = StepResult(**state["last"])
         self.log.say(f"resumes after step {self.step} of {self.config.train.steps}")
 
     def _compiled(self) -> Any:
@@ -156,61 +158,59 @@ class Run:
         return torch.compile(self.model)
 
     def _steps(self) -> None:
-        training = self.config.train
-        result, saved = None, self.step
+        training, saved = self.config.train, self.step
         self.clock.start(self.step)
         while True:
             done = self.step == training.steps
-            due = done or (self.step > 0 and self.step % training.eval_every == 0)
-            stopped = result is not None and result.stop
-            if due and not stopped and self.evaluated != self.step:
-                stopped = not self._evaluate(result)
-            elif result is not None and self.step % training.log_every == 0:
-                self._record(result)
-            if saved != self.step and (done or stopped or self.step % training.save_every == 0):
-                saved = self.step
+            due = (done or self.step % training.eval_every == 0) and self.evaluated != self.step
+            stopped = self.last is not None and self.last.stop
+            if due and not stopped:
+                stopped = not self._evaluate()
+            elif not due and self.step != saved and self.step % training.log_every == 0:
+                self._record()
+            if self.step != saved and (done or stopped or self.step % training.save_every == 0):
                 self._save()
+                saved = self.step
             if stopped:
                 raise Interrupted(f"saved step {self.step}; resume: the same command")
             if done:
                 return
-            result = self._one_step()
+            self._one_step()
 
-    def _one_step(self) -> StepResult:
+    def _one_step(self) -> None:
         rows = self.batches.rows(self.step, self.world.rank, self.world.size)
         training, stop = self.config.train, lambda: self.stop.requested
-        result = training_step(self.step, self.forward, self.optimizer, rows, training, self.world, stop)
+        self.last = training_step(self.step, self.forward, self.optimizer, rows, training, self.world, stop)
         self.step += 1
-        self.skipped = check_skips(result, self.step, self.skipped, training)
+        self.skipped = check_skips(self.last, self.step, self.skipped, training)
         if self.skipped:
             self.log.warn(f"step {self.step}: loss or gradient is no number; no update ({self.skipped} in a row)")
-        self.bar.update(self.step, note(self._row(result), self.best))
-        return result
+        self.bar.update(self.step, note(self._row(), self.best))
 
-    def _row(self, result: StepResult | None) -> dict[str, Any]:
+    def _row(self) -> dict[str, Any]:
         tokens = self.step * self.config.train.batch_tokens
         rate = self.clock.rate(self.step) * self.config.train.batch_tokens
         return {
             "step": self.step,
             "tokens": tokens,
             "epoch": self.batches.epoch(self.step),
-            "loss": result.loss if result else None,
-            "lr": result.lr if result else None,
-            "grad_norm": result.grad_norm if result else None,
+            "loss": self.last.loss,
+            "lr": self.last.lr,
+            "grad_norm": self.last.grad_norm,
             "tokens_per_second": rate,
             "mfu": rate * self.plan.counts.flops_per_token / (self.peak * self.world.size),
             **self.clock.elapsed(),
         }
 
-    def _record(self, result: StepResult | None, **more: float | None) -> None:
+    def _record(self) -> None:
         if self.metrics:
-            self.metrics.row(**self._row(result), **more)
+            self.metrics.row(**self._row())
         self.clock.mark(self.step)
 
-    def _evaluate(self, result: StepResult | None) -> bool:
+    def _evaluate(self) -> bool:
         """Evaluates, records, samples; false when a signal came in between. The last time, on all documents."""
         done, training = self.step == self.config.train.steps, self.config.train
-        row_so_far = self._row(result)
+        row_so_far = self._row()
         with self.clock.paused():
             found = self._held_out(None if done else training.eval_tokens)
             if found is None:
@@ -255,6 +255,7 @@ class Run:
                 "evaluated": self.evaluated,
                 "best": {"bpb": self.best.bpb, "step": self.best.step},
                 "elapsed": self.clock.elapsed(),
+                "last": {**asdict(self.last), "stop": False},
                 "final": self.final,
             }
             with self.clock.paused():

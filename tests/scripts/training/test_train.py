@@ -1,0 +1,210 @@
+"""The trainer as a person runs it: what it leaves, what it says, and what it does when it is run again."""
+
+import csv
+import importlib.util
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+
+from snakelm.errors import Interrupted, UserError
+from snakelm.files import sha256_file
+from snakelm.model import load_model
+from snakelm.training import trainer
+
+SCRIPT = Path(__file__).resolve().parents[3] / "scripts/training/train.py"
+
+
+def load_main():
+    spec = importlib.util.spec_from_file_location("train_script", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.main
+
+
+main = load_main()
+
+
+def train(results, config, *more):
+    assert main(results.arguments(config, *more)) == 0
+    return sha256_file(results.folder / "final_model.pt")
+
+
+def rows(results):
+    with open(results.folder / "logs/training_metrics.csv", encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_leaves_model_manifest_metrics_samples_and_log(results, capfd):
+    train(results, results.config())
+    model, record = load_model(results.folder / "final_model.pt")
+    assert record["step"] == 60
+    assert model.vocab_size == 257
+    manifest = json.loads((results.folder / "final_model.pt.manifest.json").read_text())
+    assert manifest["result"]["val_bpb"] < 3.5  # eight bits a byte for a model that knows nothing
+    assert manifest["result"]["fingerprint"] == record["fingerprint"]
+    steps = [int(r["step"]) for r in rows(results)]
+    assert steps == sorted(set(steps))
+    assert [int(r["step"]) for r in rows(results) if r["val_bpb"]] == [20, 40, 60]
+    samples = [json.loads(s) for s in (results.folder / "logs/samples.jsonl").read_text().splitlines()]
+    assert [s["step"] for s in samples] == [20, 40, 60]
+    log = (results.folder / "logs/training.log").read_text()
+    assert "PREFLIGHT" in log
+    assert "DONE val bpb" in log
+    assert "DONE val bpb" in capfd.readouterr().err
+
+
+def test_learns(results):
+    train(results, results.config(steps=100))
+    losses = [float(r["loss"]) for r in rows(results)]
+    assert losses[-1] < 0.6 * losses[0]
+
+
+def test_a_finished_run_is_not_trained_again(results, monkeypatch):
+    config = results.config()
+    first = train(results, config)
+    (results.folder / "final_model.pt").unlink()
+    (results.folder / "logs/training_metrics.csv").unlink()
+    monkeypatch.setattr(trainer.Run, "_one_step", None)
+    assert train(results, config) == first
+    assert int(rows(results)[-1]["step"]) == 60
+
+
+def test_cosmetic_keys_do_not_make_another_run(results, monkeypatch):
+    first = train(results, results.config())
+    monkeypatch.setattr(trainer.Run, "_one_step", None)
+    assert train(results, results.config(log_every=7, sample_prompt="x", keep=5)) == first
+
+
+def test_another_seed_or_rate_is_another_run(results):
+    train(results, results.config())
+    train(results, results.config(lr=0.01))
+    assert len(list(results.folder.glob("checkpoints/*/"))) == 2
+
+
+@pytest.mark.parametrize("step", [1, 20, 37, 59], ids=["first", "evaluation", "middle", "last_but_one"])
+def test_a_signal_saves_its_step_and_the_same_command_ends_with_the_same_bytes(make_results, monkeypatch, step):
+    whole, stopped = make_results("whole"), make_results("stopped")
+    expected = train(whole, whole.config())
+    config, one_step = stopped.config(), trainer.Run._one_step
+
+    def signalled(self):
+        if self.step == step - 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return one_step(self)
+
+    monkeypatch.setattr(trainer.Run, "_one_step", signalled)
+    with pytest.raises(Interrupted, match=f"saved step {step}; resume: the same command"):
+        main(stopped.arguments(config))
+    monkeypatch.undo()
+    assert stopped.checkpoints()[-1].stem == f"step_{step:08d}"
+    assert train(stopped, config) == expected
+    for name in ("step", "loss", "grad_norm", "val_bpb"):
+        assert [r[name] for r in rows(stopped)] == [r[name] for r in rows(whole)], name
+
+
+@pytest.mark.parametrize("step", [20, 60], ids=["on_the_way", "the_last"])
+def test_a_signal_in_evaluation_saves_too(make_results, monkeypatch, step):
+    whole, stopped = make_results("whole"), make_results("stopped")
+    expected, config, spread = train(whole, whole.config()), stopped.config(), trainer.spread_documents
+
+    def signalled(*arguments):
+        if run_step() == step:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return spread(*arguments)
+
+    seen = []
+    record = trainer.Run._evaluate
+    monkeypatch.setattr(trainer.Run, "_evaluate", lambda self: (seen.append(self.step), record(self))[1])
+    monkeypatch.setattr(trainer, "spread_documents", signalled)
+
+    def run_step():
+        return seen[-1]
+
+    with pytest.raises(Interrupted, match=f"saved step {step}"):
+        main(stopped.arguments(config))
+    monkeypatch.undo()
+    assert train(stopped, config) == expected
+    assert [(r["step"], r["val_bpb"]) for r in rows(stopped) if r["val_bpb"]] == [
+        (r["step"], r["val_bpb"]) for r in rows(whole) if r["val_bpb"]
+    ]
+
+
+@pytest.mark.parametrize("damaged", [1, 2])
+def test_damaged_newest_checkpoints_cost_steps_not_the_result(make_results, monkeypatch, damaged, capfd):
+    whole, hurt = make_results("whole"), make_results("hurt")
+    expected, config = train(whole, whole.config()), hurt.config()
+    stop_at(monkeypatch, 45)
+    with pytest.raises(Interrupted):
+        main(hurt.arguments(config))
+    monkeypatch.undo()
+    for path in hurt.checkpoints()[-damaged:]:
+        path.write_bytes(path.read_bytes()[:-1] + b"?")
+    assert train(hurt, config) == expected
+    assert capfd.readouterr().err.count("damaged (SHA-256") == damaged
+
+
+def test_all_checkpoints_damaged_stops_and_changes_nothing(results, monkeypatch):
+    config = results.config()
+    stop_at(monkeypatch, 45)
+    with pytest.raises(Interrupted):
+        main(results.arguments(config))
+    monkeypatch.undo()
+    for path in results.checkpoints():
+        path.write_bytes(b"")
+    before = [(p.name, p.stat().st_size) for p in results.checkpoints()]
+    with pytest.raises(UserError, match="none of its 3 checkpoints is sound"):
+        main(results.arguments(config))
+    assert [(p.name, p.stat().st_size) for p in results.checkpoints()] == before
+    assert not (results.folder / "final_model.pt").exists()
+
+
+def stop_at(monkeypatch, step):
+    one_step = trainer.Run._one_step
+
+    def signalled(self):
+        if self.step == step - 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return one_step(self)
+
+    monkeypatch.setattr(trainer.Run, "_one_step", signalled)
+
+
+@pytest.mark.parametrize("on_nan", ["error", "skip"])
+def test_a_loss_that_is_no_number(results, monkeypatch, on_nan, capfd):
+    forward, calls = trainer.Decoder.forward, []
+
+    def poisoned(self, x, start=None, y=None):
+        calls.append(1)
+        out = forward(self, x, start, y)
+        return out * float("nan") if y is not None and len(calls) == 9 else out  # in the fifth step
+
+    monkeypatch.setattr(trainer.Decoder, "forward", poisoned)
+    config = results.config(on_nan=on_nan)
+    if on_nan == "error":
+        with pytest.raises(UserError, match="step 5: loss or gradient is no number"):
+            main(results.arguments(config))
+        return
+    train(results, config)
+    assert "step 5: loss or gradient is no number; no update" in capfd.readouterr().err
+    weights = load_model(results.folder / "final_model.pt")[0].state_dict().values()
+    assert all(torch.isfinite(w).all() for w in weights)
+
+
+def test_another_tokenizer_is_refused(results):
+    from snakelm.tokenizer import EOT, Tokenizer
+
+    Tokenizer({bytes([i]): i for i in range(256)}, "cl100k", {EOT: 256}).save(results.folder / "tokenizer")
+    with pytest.raises(UserError, match="tokenizer"):
+        main(results.arguments(results.config()))
+
+
+def test_micro_batches_and_compile_change_the_way_not_the_goal(make_results):
+    a, b = make_results("a"), make_results("b")
+    train(a, a.config(micro_batch=8))
+    train(b, b.config(micro_batch=3))
+    for x, y in zip(rows(a), rows(b), strict=True):
+        assert float(x["loss"]) == pytest.approx(float(y["loss"]), rel=2e-3)

@@ -1,0 +1,143 @@
+"""The trainer as processes: killed at any moment, signalled, two at once, two as one."""
+
+import csv
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from snakelm.files import sha256_file
+
+LONGER = {"steps": 240, "save_every": 5, "eval_every": 60}
+
+
+def finish(results, config):
+    process = results.start(config)
+    _, said = process.communicate(timeout=300)
+    assert process.returncode == 0, said
+    return sha256_file(results.folder / "final_model.pt"), said
+
+
+def values(results, name):
+    with open(results.folder / "logs/training_metrics.csv", encoding="utf-8", newline="") as file:
+        return {int(r["step"]): float(r[name]) for r in csv.DictReader(file) if r[name]}
+
+
+def kill_once(results, config, at_least):
+    """Kills a run after the checkpoint of ``at_least``; gives the newest step saved."""
+    process = results.start(config)
+    results.wait_for_step(process, at_least)
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL, "it ended before it was killed"
+    return max(int(p.stem[5:]) for p in results.checkpoints())
+
+
+def test_killed_and_run_again_ends_with_the_same_bytes(make_results):
+    whole, killed = make_results("whole"), make_results("killed")
+    expected, _ = finish(whole, whole.config(**LONGER))
+    config = killed.config(**LONGER)
+    reached = kill_once(killed, config, 20)
+    assert 20 <= reached < 240
+    got, said = finish(killed, config)
+    assert "resumes after step" in said
+    assert got == expected
+    assert values(killed, "loss") == values(whole, "loss")
+
+
+@pytest.mark.long
+def test_killed_twenty_times_ends_with_the_same_bytes(make_results):
+    """`pytest -m long tests/scripts/training`: twenty kills at random moments, each after progress; about 3 minutes."""
+    long = {"steps": 3000, "save_every": 5, "eval_every": 500}
+    whole, killed = make_results("whole"), make_results("killed")
+    expected, _ = finish(whole, whole.config(**long))
+    config, reached, moments = killed.config(**long), 0, random.Random(0)
+    for _ in range(20):
+        before = reached
+        process = killed.start(config)
+        killed.wait_for_step(process, before + 5)
+        time.sleep(moments.uniform(0, 0.3))
+        process.kill()
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL, "it ended before it was killed"
+        reached = max(int(p.stem[5:]) for p in killed.checkpoints())
+        assert reached > before
+    got, _ = finish(killed, config)
+    assert got == expected
+    assert values(killed, "loss") == values(whole, "loss")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
+def test_a_signal_ends_with_code_3_after_saving(results, number):
+    process = results.start(results.config(**LONGER))
+    results.wait_for_step(process, 5)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 3, said
+    step = int(said.rsplit("saved step ", 1)[1].split(";")[0])
+    assert results.checkpoints()[-1].stem == f"step_{step:08d}"
+    assert said.rstrip().endswith("resume: the same command")
+    assert "Traceback" not in said
+
+
+def test_a_second_trainer_is_turned_away(results):
+    config = results.config(**LONGER)
+    first = results.start(config)
+    results.wait_for_step(first, 5)
+    first.send_signal(signal.SIGSTOP)
+    try:
+        second = results.start(config)
+        _, said = second.communicate(timeout=60)
+    finally:
+        first.send_signal(signal.SIGCONT)
+        first.kill()
+        first.communicate()
+    assert second.returncode == 2
+    assert f"held by another training run (process {first.pid})" in said
+    assert "Traceback" not in said
+
+
+def test_two_processes_under_torchrun_learn_what_one_learns(make_results):
+    one, two = make_results("one"), make_results("two")
+    finish(one, one.config())
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    command = [*torchrun, str(two.script), *two.arguments(two.config())]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stderr.count("DONE") == 1
+    losses = values(one, "loss"), values(two, "loss")
+    assert losses[0].keys() == losses[1].keys()
+    for step, loss in losses[0].items():
+        assert losses[1][step] == pytest.approx(loss, rel=2e-3), step
+    assert values(two, "val_bpb")[60] == pytest.approx(values(one, "val_bpb")[60], rel=5e-3)
+
+
+def test_a_signal_ends_two_processes_alike_and_they_resume(make_results):
+    whole, stopped = make_results("whole"), make_results("stopped")
+    expected, _ = finish(whole, whole.config(processes=2, **LONGER))
+    config = stopped.config(processes=2, **LONGER)
+    process = stopped.start(config)
+    stopped.wait_for_step(process, 5)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 3, said
+    assert said.count("saved step") == 1
+    assert finish(stopped, config)[0] == expected
+
+
+def test_one_of_two_killed_ends_both_soon(results):
+    process = results.start(results.config(processes=2, **{**LONGER, "steps": 5000}))
+    results.wait_for_step(process, 5)
+    children = subprocess.run(
+        ["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert len(children) == 2
+    os.kill(int(children[1]), signal.SIGKILL)
+    begun = time.monotonic()
+    process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert time.monotonic() - begun < 30

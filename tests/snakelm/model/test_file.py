@@ -1,0 +1,90 @@
+"""final_model.pt: the same bytes for the same model, nothing but plain types, errors that say what to do."""
+
+import os
+import pickle
+import zipfile
+
+import pytest
+import torch
+
+from snakelm.config import Model
+from snakelm.errors import UserError
+from snakelm.model import Decoder, load_model, save_model
+
+TINY = Model(layers=1, width=16, heads=2, kv_heads=1, head_dim=8, hidden=24, context=8)
+
+
+@pytest.fixture
+def model():
+    return Decoder(TINY, 31).initialize(torch.Generator().manual_seed(0))
+
+
+def write(path, model):
+    save_model(path, model, tokenizer_sha256="ab" * 32, step=7, fingerprint="f" * 16)
+    return path
+
+
+def test_comes_back_as_it_was(tmp_path, model):
+    loaded, record = load_model(write(tmp_path / "m.pt", model))
+    assert record["tokenizer"] == {"sha256": "ab" * 32, "vocab_size": 31}
+    assert (record["step"], record["fingerprint"], loaded.shape) == (7, "f" * 16, TINY)
+    for name, weight in model.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], weight), name
+
+
+def test_bytes_depend_on_the_model_alone(tmp_path, model):
+    (tmp_path / "elsewhere").mkdir()
+    a = write(tmp_path / "one.pt", model).read_bytes()
+    assert a == write(tmp_path / "elsewhere/other_name.pt", model).read_bytes()
+
+
+class Canary:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+def test_code_in_a_model_file_is_refused_and_not_run(tmp_path, model):
+    canary = tmp_path / "executed"
+    path = tmp_path / "m.pt"
+    torch.save({"format": "snakelm-model", "version": 1, "weights": Canary(canary)}, path)
+    with pytest.raises(UserError, match="refused"):
+        load_model(path)
+    assert not canary.exists()
+    pickle.loads(pickle.dumps(Canary(canary)))  # noqa: S301 - the canary does sing when it is run
+    assert canary.exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [(b"", "can't be read"), (b"hello", "refused|can't be read"), (b"PK\x03\x04 cut", "can't be read")],
+    ids=["empty", "text", "torn_zip"],
+)
+def test_what_is_no_model_is_refused(tmp_path, content, says):
+    path = tmp_path / "m.pt"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=says):
+        load_model(path)
+
+
+def test_missing_file_says_how_to_make_one(tmp_path):
+    with pytest.raises(UserError, match="train a model first"):
+        load_model(tmp_path / "m.pt")
+
+
+def test_weights_of_another_shape_are_refused(tmp_path, model):
+    path = write(tmp_path / "m.pt", model)
+    record = torch.load(path, weights_only=True)
+    record["model"]["width"] = 24
+    torch.save(record, path)
+    with pytest.raises(UserError, match="don't fit"):
+        load_model(path)
+
+
+def test_holds_no_path_and_no_time(tmp_path, model):
+    path = write(tmp_path / "m.pt", model)
+    with zipfile.ZipFile(path) as archive:
+        assert {info.date_time for info in archive.infolist()} <= {(1980, 0, 0, 0, 0, 0), (1980, 1, 1, 0, 0, 0)}
+    assert str(tmp_path).encode() not in path.read_bytes()
