@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Column
 
 __all__ = ["Log"]
 
@@ -68,15 +69,18 @@ class Log:
         if not self.console.is_terminal:
             yield Bar(self, total, unit, None)
             return
+        # What a narrow terminal cuts off must be the end of the note, so the note comes last and alone may shrink.
         columns = [
-            SpinnerColumn(),
             TextColumn("{task.description}"),
-            BarColumn(bar_width=20),
-            TextColumn("{task.percentage:>3.0f}% {task.fields[note]}"),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
+            BarColumn(bar_width=12),
+            TextColumn(
+                "{task.completed:,.0f}/{task.total:,.0f} {task.fields[unit]}" if total else "{task.completed:,.0f}"
+            ),
+            TextColumn("ETA"),
+            TimeRemainingColumn(compact=True),
+            TextColumn("{task.fields[note]}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
         ]
-        with Progress(*columns, console=self.console, transient=True) as shown:
+        with Progress(*columns, console=self.console, transient=True, expand=True) as shown:
             yield Bar(self, total, unit, shown)
 
 
@@ -86,7 +90,7 @@ class Bar:
     def __init__(self, log: Log, total: float | None, unit: str, shown: Progress | None) -> None:
         self.log, self.total, self.unit, self.shown = log, total, unit, shown
         self.started = self.said = time.monotonic()
-        self.task = shown.add_task(log.name, total=total, note="") if shown else None
+        self.task = shown.add_task(log.name, total=total, unit=unit, note="") if shown else None
 
     def update(self, done: float, note: str = "") -> None:
         """``done`` is absolute, not an increment; ``note`` stands behind the percentage."""

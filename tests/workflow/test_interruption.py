@@ -1,0 +1,54 @@
+"""Stopping the workflow in the middle of training, hard and soft: the same command ends with the same bytes."""
+
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+
+CONFIG = (
+    "preset: smoke\nsources: [{builtin: synthetic, limit: 500}]\ntrain: {steps: 150, eval_every: 100, save_every: 10}\n"
+)
+MODEL = "results/final_model.pt"
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(checkout):
+    """The bytes of a run that nothing stopped, and a checkout whose data is prepared."""
+    checkout.write("my.yaml", CONFIG)
+    done = checkout.snakemake(MODEL, "--configfile", "my.yaml")
+    assert done.code == 0, done.said
+    return (checkout.root / MODEL).read_bytes()
+
+
+def stop_in_training(checkout, stop):
+    """Starts the workflow without a model or checkpoints, and stops all of it once two checkpoints are there."""
+    (checkout.root / MODEL).unlink()
+    for old in (checkout.root / "results/checkpoints").rglob("step_*"):
+        old.unlink()
+    command = ["snakemake", "--cores", "2", MODEL, "--configfile", "my.yaml"]
+    run = subprocess.Popen(command, cwd=checkout.root, env=checkout.environment(), start_new_session=True,
+                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)  # fmt: skip
+    deadline = time.monotonic() + 120
+    while len(list((checkout.root / "results/checkpoints").rglob("step_*.pt"))) < 2:
+        assert run.poll() is None, run.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.killpg(run.pid, stop)
+    said = run.communicate(timeout=120)[0]
+    assert run.returncode != 0
+    return said
+
+
+@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT], ids=lambda s: s.name)
+def test_the_same_command_goes_on_and_ends_with_the_same_bytes(checkout, uninterrupted, stop):
+    said = stop_in_training(checkout, stop)
+    assert not (checkout.root / MODEL).exists()
+    if stop != signal.SIGKILL:
+        assert "saved step" in said
+    checkout.snakemake("--unlock")
+    done = checkout.snakemake(MODEL, "--configfile", "my.yaml")
+    assert done.code == 0, done.said
+    assert "goes on" in done.said or "resum" in done.said
+    assert (checkout.root / MODEL).read_bytes() == uninterrupted
