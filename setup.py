@@ -6,7 +6,8 @@ unchanged sources are not compiled again, a touched header recompiles what inclu
 
     python setup.py build_ext --inplace [-j N]        pip install --no-build-isolation -e .
 
-Environment: CXX (compiler), MAX_JOBS (parallel compilations), SNAKELM_CUDA=0 (leave CUDA out) or 1 (insist on it).
+Environment: CXX (compiler), MAX_JOBS (parallel compilations), SNAKELM_CUDA=0 (leave CUDA out) or 1 (insist on it),
+SNAKELM_TORCH=0 (an env without torch: only the tokenizer).
 """
 
 import fcntl
@@ -194,6 +195,9 @@ class NinjaBuild(build_ext):
         if not sources("csrc/text/*.cpp"):
             print("setup.py: csrc/text has no .cpp file, snakelm._text is left out")
             self.extensions = [extension for extension in self.extensions if extension.name != "snakelm._text"]
+        if os.environ.get("SNAKELM_TORCH") == "0":
+            print("setup.py: SNAKELM_TORCH=0, pytorch_ext._C is left out")
+            self.extensions = [extension for extension in self.extensions if extension.name != "pytorch_ext._C"]
 
     def build_extensions(self):
         # Not setuptools' temporary folder: pip deletes that one, and the next build would start from nothing.
