@@ -4,12 +4,11 @@ import shlex
 import sys
 from pathlib import Path
 
-from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
 from snakelm.config import from_mapping
 from snakelm.data import readers
-from snakelm.errors import UserError
+from snakelm.errors import EXIT_USER, UserError
 from snakelm.settings import changed_since, settings_file, shown_file
 
 # Steps are run as `python "$SNAKELM"/scripts/…`: by this interpreter, or by the rule's conda env, from any folder.
@@ -21,12 +20,18 @@ os.environ.update(
 )
 
 
+def stop(error):
+    """Ends Snakemake with a person's mistake in one line; a WorkflowError would show lines of this file instead."""
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(EXIT_USER)
+
+
 def checked(values):
-    """The configuration as snakelm reads it, or the workflow's error that names the key."""
+    """The configuration as snakelm reads it; a wrong key ends the run here."""
     try:
         return from_mapping(values)
     except UserError as error:
-        raise WorkflowError(str(error)) from None
+        stop(error)
 
 
 CONFIG = checked(config)
@@ -66,7 +71,7 @@ def local_files(source):
             [str(path) for path in readers.expand(source.path)] if source.path else []
         )
     except UserError as error:
-        raise WorkflowError(str(error)) from None
+        stop(error)
 
 
 def source_files(wildcards):
