@@ -73,7 +73,7 @@ def _frame(axes: Axes, stages: Sequence[Stage], sources: Sequence[str]) -> None:
     axes.set_title("What became of the documents")
     axes.set_yticks(np.arange(len(stages)) - 0.16, [stage.name for stage in stages])
     axes.set_ylim(len(stages) - 0.5, -0.5)
-    axes.set_xlim(0, max(stage.total for stage in stages) * (1.3 if stages[-1].tokens is None else 1.7))
+    axes.set_xlim(0, max(stage.total for stage in stages) * (1.3 if stages[-1].tokens is None else 1.8))
     axes.tick_params(axis="y", length=0)
     axes.xaxis.set_visible(False)
     axes.grid(False)

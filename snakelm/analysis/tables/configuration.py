@@ -6,7 +6,7 @@ from typing import Any
 
 from ...config import as_mapping
 from ..record import Record
-from .page import Html, element, rows, write_page
+from .page import Html, element, facts, rows, write_page
 
 __all__ = ["write_configuration"]
 
@@ -21,7 +21,7 @@ def write_configuration(record: Record, path: str | Path) -> None:
         _corpus(record),
         element("h2", "Settings"),
         element("p", "Every key, defaults and preset included; docs/TRAINING_CONFIG.md explains each.", class_="soft"),
-        rows(["key", "value"], _flat(as_mapping(record.config))),
+        facts(_flat(as_mapping(record.config)), ["key", "value"]),
     )
 
 
@@ -29,10 +29,10 @@ def _versions(record: Record) -> list[Html]:
     newest = max(record.manifests.values(), key=lambda m: str(m.get("created", "")), default={})
     host = {f"host: {key}": value for key, value in _mapping(newest.get("host")).items()}
     code = {"git commit": record.commit} if record.commit else {}
-    facts = {**code, **_mapping(newest.get("versions")), **host}
-    if not facts:
+    found = {**code, **_mapping(newest.get("versions")), **host}
+    if not found:
         return []
-    return [element("h2", "Versions and host"), rows(["", ""], sorted(facts.items()))]
+    return [element("h2", "Versions and host"), facts(sorted(found.items()))]
 
 
 def _files(record: Record) -> list[Html]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ...files import write_text
 
-__all__ = ["Html", "element", "page", "rows", "write_page"]
+__all__ = ["Html", "element", "facts", "page", "rows", "write_page"]
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 STYLE = """
@@ -31,7 +31,7 @@ table { border-collapse: collapse; width: 100%; font-size: .93rem; }
 th, td { text-align: left; padding: .3rem .6rem .3rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
 th { font-weight: 600; }
 td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; overflow-wrap: normal; }
-td.number { white-space: nowrap; }
+td.number { white-space: nowrap; } .facts td:first-child { overflow-wrap: break-word; }
 pre { background: var(--wash); padding: .7rem; border-radius: 6px; white-space: pre-wrap; unicode-bidi: isolate;
   font: .88rem/1.45 ui-monospace, monospace; margin: .4rem 0; }
 small { font: .78rem/1.3 ui-monospace, monospace; }
@@ -52,6 +52,11 @@ def element(name: str, *children: object, **attributes: object) -> Html:
     """`element("td", 3, class_="number")`; None and False children are left out, lists are children in a row."""
     given = "".join(f' {key.rstrip("_").replace("_", "-")}="{_text(value)}"' for key, value in attributes.items())
     return Html(f"<{name}{given}>{''.join(_child(child) for child in children)}</{name}>")
+
+
+def facts(body: Iterable[Sequence[object]], head: Sequence[str] = ("", "")) -> Html:
+    """A table of names and values: names are broken between words only."""
+    return element("div", rows(head, body), class_="facts")
 
 
 def rows(head: Sequence[str], body: Iterable[Sequence[object]], numbers: Iterable[int] = ()) -> Html:

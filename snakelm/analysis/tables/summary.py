@@ -6,7 +6,7 @@ from ..figures.style import human
 from ..funnel import Stage, funnel
 from ..record import Record
 from ..verdict import Scores, resumes, scores, seconds_in_words, sentences, warnings
-from .page import Html, element, rows, write_page
+from .page import Html, element, facts, rows, write_page
 
 __all__ = ["write_summary"]
 
@@ -24,7 +24,7 @@ def write_summary(record: Record, path: str | Path) -> None:
         [element("div", said, class_="warn") for said in warnings(record)],
         _comparison(found),
         element("h2", "The run"),
-        rows(["", ""], ((name, value) for name, value in _facts(record) if value)),
+        facts((name, value) for name, value in _facts(record) if value),
         _rerun(record),
         _sources(funnel(record)),
         _steps(record),
@@ -134,4 +134,5 @@ def _steps(record: Record) -> list[Html]:
         for step, t in record.timings.items()
     ]
     table = rows(["step", "time", "CPU time", "peak memory"], body, numbers=[1, 2, 3])
-    return [element("h2", "Steps"), table]
+    note = "Of the last start of each step; what a resumed training took before it was interrupted is not in it."
+    return [element("h2", "Steps"), table, element("p", note, class_="soft")]
