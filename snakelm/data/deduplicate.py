@@ -17,12 +17,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import rensa
 
 from ..config import Deduplicate
 from ..log import Log
 from .documents import DocumentWriter, byte_views, open_documents, read_documents, text_sizes
-from .shingles import shingle_hashes
+from .shingles import LARGE, large_shingle_hashes, shingle_hashes
 
 __all__ = ["bands", "deduplicate", "exact_duplicates", "near_duplicates"]
 
@@ -97,11 +98,26 @@ def _digests(texts: pa.Array) -> np.ndarray:
 
 
 def _signatures(texts: pa.Array, rules: Deduplicate) -> np.ndarray:
-    hashes, offsets = shingle_hashes(texts, rules.shingle)
-    matrix = rensa.RMinHash.digest_matrix_from_flat_token_hashes(
-        hashes, offsets.astype(np.uint64), rules.permutations, SEED
-    )
-    return np.array(matrix.to_rows(), np.uint32).reshape(len(texts), rules.permutations)
+    """uint32 [n, permutations]; the signature of a large text is the minimum over its stretches' signatures."""
+    large = np.flatnonzero(text_sizes(texts) >= LARGE)
+    small = texts if not large.size else pc.if_else(_mask(len(texts), large), pa.scalar("", pa.large_string()), texts)
+    signatures = _minhash(*shingle_hashes(small, rules.shingle), rules.permutations)
+    for i in large.tolist():
+        for hashes in large_shingle_hashes(byte_views(texts.slice(i, 1))[0], rules.shingle):
+            part = _minhash(hashes, np.array([0, hashes.size]), rules.permutations)
+            np.minimum(signatures[i], part[0], out=signatures[i])
+    return signatures
+
+
+def _minhash(hashes: np.ndarray, offsets: np.ndarray, permutations: int) -> np.ndarray:
+    matrix = rensa.RMinHash.digest_matrix_from_flat_token_hashes(hashes, offsets.astype(np.uint64), permutations, SEED)
+    return np.array(matrix.to_rows(), np.uint32).reshape(offsets.size - 1, permutations)
+
+
+def _mask(size: int, places: np.ndarray) -> pa.Array:
+    mask = np.zeros(size, bool)
+    mask[places] = True
+    return pa.array(mask)
 
 
 def exact_duplicates(digests: np.ndarray) -> np.ndarray:

@@ -55,6 +55,7 @@ class DocumentWriter:
                     compression="zstd",
                     use_dictionary=[name for name in ("source", "origin_file") if name in self.schema.names],
                     write_page_checksum=True,
+                    write_statistics=[name for name in self.schema.names if name != "text"],  # they hold whole texts
                 )
             )
             self._stack = stack.pop_all()
@@ -90,7 +91,9 @@ class DocumentWriter:
 
     def _flush(self) -> None:
         if self._waiting:
-            table = pa.Table.from_batches(self._waiting, self.schema).combine_chunks()
+            table = pa.Table.from_batches(self._waiting, self.schema)
+            if len(self._waiting) > 1:  # pages end where chunks do
+                table = table.combine_chunks()
             self._file.write_table(table, row_group_size=max(1, table.num_rows))
             self._waiting, self._waiting_bytes = [], 0
 

@@ -6,16 +6,19 @@ row. Hashes are polynomials over bytes (and over words) modulo 2**64 with an odd
 loop, and no string is ever cut out. That is what takes deduplication past 10,000 documents a second and core.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 import pyarrow as pa
 
 from .documents import text_sizes
 
-__all__ = ["shingle_hashes"]
+__all__ = ["LARGE", "large_shingle_hashes", "shingle_hashes"]
 
 BASE = 0x9E3779B97F4A7C15  # odd, so it has an inverse modulo 2**64
 INVERSE = pow(BASE, -1, 2**64)
 BLOCK = 1 << 17  # bytes hashed at a time: 8-byte prefix sums of it stay in the cache
+LARGE = 4 << 20  # bytes from which on a text should go through `large_shingle_hashes`
 FIRST_OWN, LAST_OWN = 0xE3, 0xEE  # first bytes of U+3000 to U+EFFF in UTF-8
 
 
@@ -58,13 +61,46 @@ def shingle_hashes(texts: pa.Array, length: int) -> tuple[np.ndarray, np.ndarray
     return np.concatenate(hashes), np.cumsum(np.concatenate(counts))
 
 
+def large_shingle_hashes(text: memoryview, length: int) -> Iterator[np.ndarray]:
+    """The same hashes for one text of any size, a stretch of it at a time: memory is that of a stretch.
+
+    Stretches end where a word ends; a word longer than a stretch is cut there.
+    """
+    raw, first, carried, few = np.frombuffer(text, np.uint8), 0, np.zeros(0, np.uint64), True
+    while first < raw.size:
+        last = _cut(raw, first)
+        words, _ = _raw_words(raw[first:last], np.array([last - first]))
+        words = np.concatenate([carried, words])
+        if words.size >= length:
+            few = False
+            yield _shingles(words, np.array([words.size]), length)[0]
+        carried, first = words[max(0, words.size - length + 1) :], last
+    if few and carried.size:
+        yield _shingles(carried, np.array([carried.size]), length)[0]
+
+
+def _cut(raw: np.ndarray, first: int) -> int:
+    """Where the stretch that begins at ``first`` ends: after the last byte of its second half that is no word."""
+    last = min(raw.size, first + BLOCK)
+    if last == raw.size:
+        return last
+    middle = first + BLOCK // 2
+    gaps = np.flatnonzero(CLASSES[raw[middle:last]] == 0)
+    return middle + int(gaps[-1]) + 1 if gaps.size else last
+
+
 def _words(texts: pa.Array, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(hash of each word, words of each text)."""
     total = int(sizes.sum())
     if not total:
         return np.zeros(0, np.uint64), np.zeros(sizes.size, np.int64)
     start = int(np.frombuffer(texts.buffers()[1], np.int64, 1, 8 * texts.offset)[0])
-    raw = np.frombuffer(texts.buffers()[2], np.uint8, total, start)
+    return _raw_words(np.frombuffer(texts.buffers()[2], np.uint8, total, start), sizes)
+
+
+def _raw_words(raw: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """`_words` of texts end to end as bytes."""
+    total = raw.size
     inside = CLASSES[raw]
     is_word = np.zeros(total + 1, bool)  # one more, no word, to end the last
     is_word[:-1] = inside != 0

@@ -7,6 +7,8 @@ import pyarrow as pa
 import pytest
 
 from snakelm.config import Deduplicate
+from snakelm.data import deduplicate as module
+from snakelm.data import shingles
 from snakelm.data.deduplicate import _signatures, bands, deduplicate, exact_duplicates, near_duplicates
 from snakelm.data.documents import SCHEMA, DocumentWriter, read_documents
 from snakelm.data.split import document_id
@@ -143,3 +145,11 @@ def test_near_duplicates_agree_with_comparing_every_pair():
         alike = any((signatures[i] == signatures[j]).mean() >= 0.7 for j in staying)
         (dropped if alike else staying).append(i)
     assert near_duplicates(signatures, np.arange(200), 0.7).tolist() == dropped
+
+
+def test_a_large_text_has_the_signature_it_would_have_in_one_piece(monkeypatch):
+    texts = pa.array([" ".join(salad(i, 2000)) for i in range(4)] + ["short one", ""], pa.large_string())
+    whole = _signatures(texts, Deduplicate())
+    monkeypatch.setattr(module, "LARGE", 1000)
+    monkeypatch.setattr(shingles, "BLOCK", 3000)
+    assert (_signatures(texts, Deduplicate()) == whole).all()

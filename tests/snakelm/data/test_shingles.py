@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from snakelm.data import shingles
-from snakelm.data.shingles import shingle_hashes
+from snakelm.data.shingles import large_shingle_hashes, shingle_hashes
 
 WORD = re.compile("[\u3000-\uefff][a-z0-9\u0080-\u2fff\uf000-\U0010ffff]*|[a-z0-9\u0080-\u2fff\uf000-\U0010ffff]+")
 
@@ -56,3 +56,19 @@ def test_a_slice_has_the_shingles_of_its_own_texts():
 def test_case_and_punctuation_do_not_count():
     a, b = (shingle_hashes(pa.array([t], pa.large_string()), 3)[0] for t in ("One, two: three!", "one two THREE"))
     assert a.tolist() == b.tolist()
+
+
+@pytest.mark.parametrize(
+    "text", ["one two three four five six " * 500, "few words", "...", "", "漢字 か\n" * 300], ids=repr
+)
+@pytest.mark.parametrize("block", [64, 1000, 1 << 17])
+def test_a_large_text_has_the_same_shingles_a_stretch_at_a_time(monkeypatch, text, block):
+    whole, _ = shingle_hashes(pa.array([text], pa.large_string()), 5)
+    monkeypatch.setattr(shingles, "BLOCK", block)
+    pieces = list(large_shingle_hashes(memoryview(text.encode()), 5))
+    assert [h for piece in pieces for h in piece.tolist()] == whole.tolist()
+
+
+def test_a_word_longer_than_a_stretch_is_cut(monkeypatch):
+    monkeypatch.setattr(shingles, "BLOCK", 100)
+    assert sum(piece.size for piece in large_shingle_hashes(memoryview(b"a" * 1000), 3)) == 8
