@@ -11,7 +11,8 @@ from ..errors import UserError
 from ..files import atomic_path
 from ..log import Log
 from ..tokenizer import Tokenizer
-from .bins import gather, open_bin
+from .bins import open_bin
+from .gather import gather
 from .overlap import copied_share
 from .tokenise import config_hash
 

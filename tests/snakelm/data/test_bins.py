@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from snakelm.data import bins
-from snakelm.data.bins import BinWriter, Meta, gather, idx_path, open_bin, token_dtype
+from snakelm.data.bins import BinWriter, Meta, idx_path, open_bin, token_dtype
+from snakelm.data.gather import gather
 from snakelm.errors import DiskFullError, UserError
 
 ROOT = Path(__file__).resolve().parents[3]
