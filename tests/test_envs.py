@@ -1,6 +1,8 @@
 """The three places that name versions agree: pyproject's bounds, requirements.txt's pins, the conda envs' bounds."""
 
+import ast
 import re
+import sys
 import tomllib
 from pathlib import Path
 
@@ -8,6 +10,8 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
+
+from snakelm.code_digest import imported_files
 
 ROOT = Path(__file__).resolve().parents[1]
 CONDA_NAMES = {"pytorch": "torch", "matplotlib-base": "matplotlib"}
@@ -49,6 +53,29 @@ def test_conda_bounds_are_there_and_admit_our_pin(name, bound):
 @pytest.mark.parametrize("name", sorted(set(pins()) & set(bounds())))
 def test_pins_lie_within_the_bounds(name):
     assert pins()[name] in bounds()[name]
+
+
+def needed(stage):
+    """Distributions that the stage's scripts, and all they import from here, import from elsewhere."""
+    names = {"yaml": "pyyaml", "sklearn": "scikit-learn", "rensa": "rensa"}
+    ours = {"snakelm", "pytorch_ext", "scripts", "setuptools"}
+    for script in (ROOT / "scripts" / stage).glob("*.py"):
+        for file in imported_files(script):
+            if file.suffix == ".py":
+                found = {n.name.split(".")[0] for t in imports(file, ast.Import) for n in t.names}
+                found |= {t.module.split(".")[0] for t in imports(file, ast.ImportFrom) if not t.level}
+                yield from (names.get(name, name) for name in found - ours - sys.stdlib_module_names)
+
+
+def imports(file, kind):
+    """Those at a module's top: what is imported inside a function is asked for only where it is there."""
+    return [node for node in ast.parse(file.read_bytes()).body if isinstance(node, kind)]
+
+
+@pytest.mark.parametrize("env", ENVS, ids=lambda p: p.stem)
+def test_an_env_has_all_that_its_scripts_import(env):
+    there = {param.values[0] for param in env_lines() if param.id.startswith(f"{env.stem}:")}
+    assert set(needed(env.stem)) - there == set()
 
 
 @pytest.mark.parametrize("env", ENVS, ids=lambda p: p.stem)
