@@ -6,19 +6,32 @@ disk dies by SIGBUS, posix_fallocate says ENOSPC while there's still time for a 
 """
 
 import errno
+import glob
 import hashlib
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from .errors import DiskFullError
 
-__all__ = ["atomic_path", "fsync_folder", "human_bytes", "reserve", "sha256_file", "write_if_changed", "write_json",
-           "write_text"]
+__all__ = [
+    "atomic_path",
+    "fsync_folder",
+    "human_bytes",
+    "reserve",
+    "sha256_file",
+    "write_if_changed",
+    "write_json",
+    "write_text",
+]
+
+
+ABANDONED_S = 600
 
 
 @contextmanager
@@ -29,6 +42,7 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
@@ -42,6 +56,28 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _sweep(path: Path) -> None:
+    """Removes what killed processes left of ``path``: their process is gone and nobody has written there of late.
+
+    Both, because on a shared file system the process may live on another machine.
+    """
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        pid = left.name.split(".")[-2]
+        with suppress(OSError):
+            if pid.isdigit() and not _alive(int(pid)) and time.time() - left.stat().st_mtime > ABANDONED_S:
+                left.unlink()
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def fsync_folder(folder: Path) -> None:

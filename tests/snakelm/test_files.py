@@ -36,6 +36,18 @@ def test_a_kill_leaves_the_old_file(tmp_path):
     assert target.read_text() == "old"
 
 
+def test_what_a_killed_process_left_is_swept_by_the_next_write(tmp_path):
+    with subprocess.Popen([sys.executable, "-c", ""]) as gone:
+        gone.wait()
+    names = {"old": f".a.txt.{gone.pid}.tmp", "new": ".a.txt.999999999.tmp", "alive": f".a.txt.{os.getppid()}.tmp"}
+    for name in names.values():
+        (tmp_path / name).write_text("half")
+        os.utime(tmp_path / name, (0, 0))
+    os.utime(tmp_path / names["new"])
+    write_text(tmp_path / "a.txt", "whole")
+    assert set(os.listdir(tmp_path)) == {"a.txt", names["new"], names["alive"]}
+
+
 def test_no_room_says_how_much_is_needed_and_there(tmp_path):
     code = (
         "import resource, sys\nfrom snakelm.files import atomic_path, reserve\n"
