@@ -114,6 +114,12 @@ class Train:
     steps: int = key(2400, "optimizer steps", unit="steps", low=1)
     batch_tokens: int = key(2048, "tokens in an optimizer step, over all devices", unit="tokens", low=8)
     micro_batch: int = key(8, "rows of `context` tokens in one forward pass", unit="rows", low=1)
+    start: str = key(
+        "auto",
+        "weights before the first step: bigrams sets embedding and head from counted pairs of tokens (untied head, "
+        "embedding_norm, at most 8192 tokens; auto takes it there)",
+        choices=("auto", "bigrams", "random"),
+    )
     lr: float = key(0.035, "peak learning rate of Muon, the matrices inside blocks", above=0, high=1)
     embedding_lr: float = key(0.4, "peak learning rate of the embedding table (AdamW)", above=0, high=1)
     head_lr: float = key(0.01, "peak learning rate of the output head (AdamW)", above=0, high=1)
@@ -163,7 +169,7 @@ class Evaluate:
         16, "length of a span that counts as copied when training text has it too", unit="tokens", low=2, high=1024
     )
     compressor_mb: float = key(
-        32.0, "training text that primes the compressor, the newest first to go", unit="MB", above=0
+        32.0, "text the compressor reads, on either side at most; documents at even distances", unit="MB", above=0
     )
 
 

@@ -8,7 +8,7 @@ Started by `torchrun`, or by snakelm/training/launch.py when train.processes > 1
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -76,6 +76,13 @@ class World:
         if own is None or told[-1] > 0:
             return None
         return replace(own, nll=told[:-1].cpu().numpy())
+
+    def share(self, parameters: Iterable[torch.nn.Parameter]) -> None:
+        """Gives every process rank 0's weights: all compute the same ones, but not on every machine to the last bit."""
+        for p in parameters if self.size > 1 else ():
+            moved = p.data.cuda() if dist.get_backend() == "nccl" else p.data
+            dist.broadcast(moved, 0)
+            p.data.copy_(moved)
 
     def wait(self) -> None:
         """Until all are here."""

@@ -20,7 +20,7 @@ from ..errors import Interrupted, UserError
 from ..log import Log
 from ..model import Decoder, counts, generate, save_model
 from ..tokenizer import Tokenizer
-from . import checkpoint
+from . import bigrams, checkpoint
 from .batches import Batches
 from .device import choose_place, choose_threads, peak_flops
 from .distributed import World
@@ -139,7 +139,17 @@ class Run:
         if state:
             model.load_state_dict(state["model"])
             return model
-        return model.initialize(torch.Generator().manual_seed(self.config.seed))
+        generator = torch.Generator().manual_seed(self.config.seed)
+        model.initialize(generator)
+        start, fits = self.config.train.start, bigrams.applies(model.shape, model.vocab_size)
+        if start == "bigrams" and not fits:
+            raise UserError(
+                "train.start: bigrams needs an untied head, embedding_norm and at most 8192 tokens; say auto"
+            )
+        if fits and start != "random":
+            bigrams.start_as_bigrams(model, self.train_bin, generator)
+        self.world.share(model.parameters())
+        return model
 
     def _resume(self, state: dict[str, Any]) -> None:
         self.optimizer.load_state_dict(state["optimizer"])

@@ -1,0 +1,310 @@
+"""Learning for each CPU-second, ours against GPT-2's shape with nanoGPT's recipe, on the same text and tokenizer.
+
+    python benchmarks/learning.py --results results --cpu 60 200 --baseline-cpu 600 [--nanogpt DIR] [--seeds 1 2 3]
+
+Every run is a process of its own with one thread, the same allocator settings, and a budget of CPU-seconds that counts
+all it does from its start (imports, compilation, the counted start), but for evaluations. Its learning rate follows the
+share of the budget that is spent, so each figure is of a run annealed at that budget. Both sides are measured in bits
+per byte of the same held-out documents: all of them, and the clean ones.
+
+Baselines: `gpt`, written here after the same recipe (LayerNorm, learned positions, GELU, tied head, AdamW, cosine,
+random crops of the plain stream, bf16 autocast); `--nanogpt DIR` takes model.py from a person's own clone of nanoGPT.
+"""
+
+import argparse
+import contextlib
+import importlib.util
+import json
+import math
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from snakelm.config import load_config
+from snakelm.training.launch import ENVIRONMENT
+
+MARK = "RESULT "
+THREADS = {"OMP_NUM_THREADS": "1", "TORCHINDUCTOR_COMPILE_THREADS": "1"}
+BASELINE_WARMUP, BASELINE_FLOOR, BASELINE_DECAY = 100, 0.1, 0.1  # steps, share of the peak, weight decay
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], allow_abbrev=False)
+    parser.add_argument(
+        "--results", type=Path, default=Path("results"), help="folder with data/processed and tokenizer"
+    )
+    parser.add_argument("--config", nargs="*", default=[], help="config files for ours")
+    parser.add_argument("--cpu", type=float, nargs="*", default=[60.0, 200.0], help="budgets of ours, CPU-seconds")
+    parser.add_argument("--baseline-cpu", type=float, nargs="*", default=[600.0], help="budgets of the baselines")
+    parser.add_argument("--baseline", choices=("gpt", "none"), default="gpt")
+    parser.add_argument(
+        "--nanogpt", type=Path, metavar="DIR", help="a clone of nanoGPT; its model.py is a baseline too"
+    )
+    parser.add_argument("--baseline-layers", type=int, default=3)
+    parser.add_argument("--baseline-lr", type=float, nargs="*", default=[1e-3])
+    parser.add_argument("--seeds", type=int, nargs="*", default=[1337])
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
+    parser.add_argument("--one", help=argparse.SUPPRESS)  # one run, in a process of its own
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse(argv)
+    if args.one:
+        job = json.loads(args.one)
+        print(MARK + json.dumps(run_one(args, job)), flush=True)
+        return 0
+    rows = []
+    print(f"{'run':<26}{'seed':>6}{'CPU-s':>8}{'tokens':>10}{'tok/CPU-s':>11}{'bpb':>8}{'clean':>8}", flush=True)
+    for job in jobs(args):
+        rows.append({**job, **spawn(args, job)})
+        r = rows[-1]
+        print(
+            f"{r['name']:<26}{r['seed']:>6}{r['cpu']:>8.0f}{r['tokens']:>10,}{r['tokens'] / r['cpu']:>11,.0f}"
+            f"{r['bpb']:>8.4f}{r['bpb_clean'] or math.nan:>8.4f}",
+            flush=True,
+        )
+    if args.json:
+        args.json.write_text(json.dumps({"rows": rows}, indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+def jobs(args: argparse.Namespace) -> list[dict]:
+    """Every run, the short ones first."""
+    kinds = [kind for kind in (args.baseline, "nanogpt" if args.nanogpt else "none") if kind != "none"]
+    made = [{"kind": "ours", "name": "ours", "budget": b, "seed": s} for b in args.cpu for s in args.seeds]
+    for kind in kinds:
+        for lr in args.baseline_lr:
+            name = f"{kind}, {args.baseline_layers} layers, lr {lr:g}"
+            made += [
+                {"kind": kind, "name": name, "budget": b, "seed": s, "lr": lr}
+                for b in args.baseline_cpu
+                for s in args.seeds
+            ]
+    return sorted(made, key=lambda job: job["budget"])
+
+
+def spawn(args: argparse.Namespace, job: dict) -> dict:
+    """The job in a fresh process."""
+    command = [sys.executable, __file__, "--results", str(args.results), "--one", json.dumps(job)]
+    command += ["--baseline-layers", str(args.baseline_layers), *(["--config", *args.config] if args.config else [])]
+    command += ["--nanogpt", str(args.nanogpt)] if args.nanogpt else []
+    ran = subprocess.run(
+        command, env={**os.environ, **ENVIRONMENT, **THREADS}, stdout=subprocess.PIPE, text=True, check=True
+    )
+    return json.loads(next(line for line in ran.stdout.splitlines() if line.startswith(MARK))[len(MARK) :])
+
+
+class Budget:
+    """CPU-seconds of this process and what it started, from its beginning, without those in `pause`."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds, self._paused = seconds, 0.0
+
+    def spent(self) -> float:
+        t = os.times()
+        return t.user + t.system + t.children_user + t.children_system - self._paused
+
+    def share(self) -> float:
+        return min(1.0, self.spent() / self.seconds)
+
+    @contextlib.contextmanager
+    def pause(self):
+        begun = self.spent()
+        yield
+        self._paused += self.spent() - begun
+
+
+def run_one(args: argparse.Namespace, job: dict) -> dict:
+    budget = Budget(job["budget"])
+    import torch
+
+    torch.set_num_threads(1)
+    train = {"ours": train_ours}.get(job["kind"], train_baseline)
+    return train(args, job, budget)
+
+
+def opened(results: Path):
+    """Token files, bytes of each token, which held-out documents are clean (by config's share)."""
+    import numpy as np
+
+    from snakelm.data.bins import open_bin
+    from snakelm.tokenizer import Tokenizer
+
+    folder = results / "data/processed"
+    lengths = Tokenizer.load(results / "tokenizer").token_lengths
+    return open_bin(folder / "train.bin"), open_bin(folder / "val.bin"), lengths, np.load(folder / "val_overlap.npy")
+
+
+def train_ours(args: argparse.Namespace, job: dict, budget: Budget) -> dict:
+    """The trainer's parts, its schedule by share of the budget instead of share of the steps."""
+    import dataclasses
+
+    import numpy as np
+    import torch
+
+    from snakelm.model import Decoder
+    from snakelm.training import bigrams
+    from snakelm.training.batches import Batches
+    from snakelm.training.device import choose_place
+    from snakelm.training.distributed import World
+    from snakelm.training.evaluate import evaluate
+    from snakelm.training.optimizer import Optimizer
+    from snakelm.training.schedule import lr_factor
+    from snakelm.training.step import training_step
+
+    config = load_config(args.config)
+    train_bin, val, lengths, overlap = opened(args.results)
+    model_config, training = config.model, config.train
+    batches = Batches(train_bin, model_config.context, training.batch_tokens, job["seed"])
+    generator = torch.Generator().manual_seed(job["seed"])
+    dtype = choose_place(training, 1).dtype
+    model = Decoder(model_config, train_bin.meta.vocab_size, dtype).initialize(generator)
+    if training.start != "random" and bigrams.applies(model_config, model.vocab_size):
+        bigrams.start_as_bigrams(model, train_bin, generator)
+    forward = torch.compile(model) if training.compile == "on" else model
+    optimizer, step = Optimizer(model, training), 0
+    while (share := budget.share()) < 1:
+        # The step's factor in a run of so many steps that this one is at the same share of it.
+        ends = dataclasses.replace(training, steps=max(step + 1, round((step + 1) / max(share, 1e-3))))
+        ends = dataclasses.replace(ends, warmup=min(training.warmup, ends.steps))
+        assert 0 < lr_factor(step, ends) <= 1
+        training_step(step, forward, optimizer, batches.rows(step), ends, World(), lambda: False)
+        step += 1
+    spent = budget.spent()
+    with budget.pause():
+        found = evaluate(model, val, np.arange(val.meta.documents), lengths, overlap < config.evaluate.clean_share)
+    return {
+        "cpu": spent,
+        "steps": step,
+        "tokens": step * training.batch_tokens,
+        "bpb": found.bpb(),
+        "bpb_clean": found.bpb(clean_only=True),
+    }
+
+
+def train_baseline(args: argparse.Namespace, job: dict, budget: Budget) -> dict:
+    """nanoGPT's recipe: AdamW, warm-up and cosine to a tenth, clipping at 1, random crops, bf16 autocast."""
+    import numpy as np
+    import torch
+
+    config = load_config(args.config)
+    train_bin, val, lengths, overlap = opened(args.results)
+    context, rows = config.model.context, config.train.batch_tokens // config.model.context
+    torch.manual_seed(job["seed"])
+    model = baseline_model(args, job, train_bin.meta.vocab_size, context)
+    decayed = [p for p in model.parameters() if p.ndim >= 2]
+    others = [p for p in model.parameters() if p.ndim < 2]
+    groups = [{"params": decayed, "weight_decay": BASELINE_DECAY}, {"params": others, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=job["lr"], betas=(0.9, 0.95), fused=True)
+    crops, stream = np.random.default_rng(job["seed"]), train_bin.tokens
+    step, begun = 0, time.monotonic()
+    while (share := budget.share()) < 1:
+        cosine = BASELINE_FLOOR + (1 - BASELINE_FLOOR) * 0.5 * (1 + math.cos(math.pi * share))
+        for group in optimizer.param_groups:
+            group["lr"] = job["lr"] * min(1.0, (step + 1) / BASELINE_WARMUP) * cosine
+        starts = crops.integers(0, len(stream) - context - 1, rows)
+        cut = np.stack([stream[s : s + context + 1] for s in starts]).astype(np.int64)
+        x_BT, y_BT = torch.from_numpy(cut[:, :-1]), torch.from_numpy(cut[:, 1:].copy())
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = model(x_BT, y_BT)[1]
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        step += 1
+    spent = budget.spent()
+    bpb, clean = baseline_bpb(model, val, lengths, overlap < config.evaluate.clean_share, context)
+    return {
+        "cpu": spent,
+        "steps": step,
+        "tokens": step * rows * context,
+        "bpb": bpb,
+        "bpb_clean": clean,
+        "wall": time.monotonic() - begun,
+    }
+
+
+def baseline_model(args: argparse.Namespace, job: dict, vocab_size: int, context: int):
+    """A model whose forward(x, y) gives (logits, mean loss)."""
+    if job["kind"] == "gpt":
+        return gpt(vocab_size, context, args.baseline_layers, width=256, heads=4)
+    spec = importlib.util.spec_from_file_location("nanogpt_model", args.nanogpt / "model.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["nanogpt_model"] = module
+    with contextlib.redirect_stdout(sys.stderr):
+        spec.loader.exec_module(module)
+        shape = {"block_size": context, "vocab_size": vocab_size, "n_layer": args.baseline_layers, "n_head": 4}
+        return module.GPT(module.GPTConfig(**shape, n_embd=256, dropout=0.0, bias=False))
+
+
+def gpt(vocab_size: int, context: int, layers: int, width: int, heads: int):
+    """GPT-2's shape without biases, after Radford et al. (2019): pre-norm, learned positions, GELU, tied head."""
+    import torch
+    import torch.nn.functional as F
+    from torch import nn
+
+    class Block(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.norms = nn.ModuleList(nn.LayerNorm(width, bias=False) for _ in range(2))
+            self.qkv, self.out = nn.Linear(width, 3 * width, bias=False), nn.Linear(width, width, bias=False)
+            self.up, self.down = nn.Linear(width, 4 * width, bias=False), nn.Linear(4 * width, width, bias=False)
+
+        def forward(self, x_BTC):
+            qkv = self.qkv(self.norms[0](x_BTC)).unflatten(-1, (3, heads, -1)).permute(2, 0, 3, 1, 4)
+            y = F.scaled_dot_product_attention(*qkv.unbind(), is_causal=True)
+            x_BTC = x_BTC + self.out(y.transpose(1, 2).flatten(2))
+            return x_BTC + self.down(F.gelu(self.up(self.norms[1](x_BTC))))
+
+    class Gpt(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.tokens, self.positions = nn.Embedding(vocab_size, width), nn.Embedding(context, width)
+            self.blocks = nn.ModuleList(Block() for _ in range(layers))
+            self.norm = nn.LayerNorm(width, bias=False)
+            for name, p in self.named_parameters():
+                if p.ndim == 2:
+                    residual = name.endswith(("out.weight", "down.weight"))
+                    nn.init.normal_(p, std=0.02 / math.sqrt(2 * layers) if residual else 0.02)
+
+        def forward(self, x_BT, y_BT=None):
+            x = self.tokens(x_BT) + self.positions(torch.arange(x_BT.shape[1]))
+            for block in self.blocks:
+                x = block(x)
+            logits = F.linear(self.norm(x), self.tokens.weight)
+            return logits, None if y_BT is None else F.cross_entropy(logits.flatten(0, 1).float(), y_BT.flatten())
+
+    return Gpt()
+
+
+def baseline_bpb(model, val, lengths, clean, context: int) -> tuple[float, float]:
+    """Bits per byte of all held-out text and of the clean documents, in rows of the plain stream."""
+    import numpy as np
+    import torch
+
+    tokens = np.asarray(val.tokens, dtype=np.int64)
+    owner = np.repeat(np.arange(val.meta.documents), np.diff(val.document_offsets))
+    total, sizes = np.zeros(val.meta.documents), np.zeros(val.meta.documents)
+    model.eval()
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        for first in range(0, len(tokens) - 1, 8 * context):
+            piece = tokens[first : first + 8 * context + 1]
+            for at in range(0, len(piece) - 1, context):
+                x, y = piece[at : min(at + context, len(piece) - 1)], piece[at + 1 : at + context + 1]
+                logits = model(torch.from_numpy(x)[None], torch.from_numpy(y)[None])[0][0].float()
+                loss = torch.nn.functional.cross_entropy(logits, torch.from_numpy(y), reduction="none").numpy()
+                text = y != val.meta.eot
+                whose = owner[first + at + 1 : first + at + 1 + len(y)][text]
+                np.add.at(total, whose, loss[text])
+                np.add.at(sizes, whose, lengths[y[text]])
+    rate = lambda kept: float(total[kept].sum() / math.log(2) / max(1, sizes[kept].sum()))  # noqa: E731
+    return rate(np.ones_like(clean)), rate(clean)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
