@@ -14,6 +14,7 @@ random crops of the plain stream, bf16 autocast); `--nanogpt DIR` takes model.py
 import argparse
 import contextlib
 import importlib.util
+import itertools
 import json
 import math
 import os
@@ -39,12 +40,13 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--config", nargs="*", default=[], help="config files for ours")
     parser.add_argument("--cpu", type=float, nargs="*", default=[60.0, 200.0], help="budgets of ours, CPU-seconds")
+    parser.add_argument("--layers", type=int, nargs="*", default=[], help="depths of ours; the config's when left out")
     parser.add_argument("--baseline-cpu", type=float, nargs="*", default=[600.0], help="budgets of the baselines")
     parser.add_argument("--baseline", choices=("gpt", "none"), default="gpt")
     parser.add_argument(
         "--nanogpt", type=Path, metavar="DIR", help="a clone of nanoGPT; its model.py is a baseline too"
     )
-    parser.add_argument("--baseline-layers", type=int, default=3)
+    parser.add_argument("--baseline-layers", type=int, nargs="*", default=[3])
     parser.add_argument("--baseline-lr", type=float, nargs="*", default=[1e-3])
     parser.add_argument("--seeds", type=int, nargs="*", default=[1337])
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
@@ -59,12 +61,12 @@ def main(argv: list[str] | None = None) -> int:
         print(MARK + json.dumps(run_one(args, job)), flush=True)
         return 0
     rows = []
-    print(f"{'run':<26}{'seed':>6}{'CPU-s':>8}{'tokens':>10}{'tok/CPU-s':>11}{'bpb':>8}{'clean':>8}", flush=True)
+    print(f"{'run':<28}{'seed':>6}{'CPU-s':>8}{'tokens':>10}{'tok/CPU-s':>11}{'bpb':>8}{'clean':>8}", flush=True)
     for job in jobs(args):
         rows.append({**job, **spawn(args, job)})
         r = rows[-1]
         print(
-            f"{r['name']:<26}{r['seed']:>6}{r['cpu']:>8.0f}{r['tokens']:>10,}{r['tokens'] / r['cpu']:>11,.0f}"
+            f"{r['name']:<28}{r['seed']:>6}{r['cpu']:>8.0f}{r['tokens']:>10,}{r['tokens'] / r['cpu']:>11,.0f}"
             f"{r['bpb']:>8.4f}{r['bpb_clean'] or math.nan:>8.4f}",
             flush=True,
         )
@@ -76,22 +78,27 @@ def main(argv: list[str] | None = None) -> int:
 def jobs(args: argparse.Namespace) -> list[dict]:
     """Every run, the short ones first."""
     kinds = [kind for kind in (args.baseline, "nanogpt" if args.nanogpt else "none") if kind != "none"]
-    made = [{"kind": "ours", "name": "ours", "budget": b, "seed": s} for b in args.cpu for s in args.seeds]
-    for kind in kinds:
-        for lr in args.baseline_lr:
-            name = f"{kind}, {args.baseline_layers} layers, lr {lr:g}"
-            made += [
-                {"kind": kind, "name": name, "budget": b, "seed": s, "lr": lr}
-                for b in args.baseline_cpu
-                for s in args.seeds
-            ]
+    made = []
+    for seed in args.seeds:
+        for layers in args.layers or [load_config(args.config).model.layers]:
+            job = {"kind": "ours", "name": f"ours, {layers} layers", "layers": layers, "seed": seed}
+            made += [{**job, "budget": budget} for budget in args.cpu]
+        for kind, layers, lr in itertools.product(kinds, args.baseline_layers, args.baseline_lr):
+            job = {
+                "kind": kind,
+                "name": f"{kind}, {layers} layers, lr {lr:g}",
+                "layers": layers,
+                "seed": seed,
+                "lr": lr,
+            }
+            made += [{**job, "budget": budget} for budget in args.baseline_cpu]
     return sorted(made, key=lambda job: job["budget"])
 
 
 def spawn(args: argparse.Namespace, job: dict) -> dict:
     """The job in a fresh process."""
     command = [sys.executable, __file__, "--results", str(args.results), "--one", json.dumps(job)]
-    command += ["--baseline-layers", str(args.baseline_layers), *(["--config", *args.config] if args.config else [])]
+    command += ["--config", *args.config] if args.config else []
     command += ["--nanogpt", str(args.nanogpt)] if args.nanogpt else []
     ran = subprocess.run(
         command, env={**os.environ, **ENVIRONMENT, **THREADS}, stdout=subprocess.PIPE, text=True, check=True
@@ -159,7 +166,7 @@ def train_ours(args: argparse.Namespace, job: dict, budget: Budget) -> dict:
 
     config = load_config(args.config)
     train_bin, val, lengths, overlap = opened(args.results)
-    model_config, training = config.model, config.train
+    model_config, training = dataclasses.replace(config.model, layers=job["layers"]), config.train
     batches = Batches(train_bin, model_config.context, training.batch_tokens, job["seed"])
     generator = torch.Generator().manual_seed(job["seed"])
     dtype = choose_place(training, 1).dtype
@@ -232,13 +239,13 @@ def train_baseline(args: argparse.Namespace, job: dict, budget: Budget) -> dict:
 def baseline_model(args: argparse.Namespace, job: dict, vocab_size: int, context: int):
     """A model whose forward(x, y) gives (logits, mean loss)."""
     if job["kind"] == "gpt":
-        return gpt(vocab_size, context, args.baseline_layers, width=256, heads=4)
+        return gpt(vocab_size, context, job["layers"], width=256, heads=4)
     spec = importlib.util.spec_from_file_location("nanogpt_model", args.nanogpt / "model.py")
     module = importlib.util.module_from_spec(spec)
     sys.modules["nanogpt_model"] = module
     with contextlib.redirect_stdout(sys.stderr):
         spec.loader.exec_module(module)
-        shape = {"block_size": context, "vocab_size": vocab_size, "n_layer": args.baseline_layers, "n_head": 4}
+        shape = {"block_size": context, "vocab_size": vocab_size, "n_layer": job["layers"], "n_head": 4}
         return module.GPT(module.GPTConfig(**shape, n_embd=256, dropout=0.0, bias=False))
 
 

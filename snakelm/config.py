@@ -120,9 +120,13 @@ class Train:
         "embedding_norm, at most 8192 tokens; auto takes it there)",
         choices=("auto", "bigrams", "random"),
     )
-    lr: float = key(0.035, "peak learning rate of Muon, the matrices inside blocks", above=0, high=1)
-    embedding_lr: float = key(0.4, "peak learning rate of the embedding table (AdamW)", above=0, high=1)
-    head_lr: float = key(0.01, "peak learning rate of the output head (AdamW)", above=0, high=1)
+    lr: float = key(0.045, "peak learning rate of Muon, the matrices inside blocks", above=0, high=1)
+    embedding_lr: float = key(
+        0.02, "peak learning rate of the embedding table (AdamW); a random start wants 0.4", above=0, high=1
+    )
+    head_lr: float = key(
+        0.002, "peak learning rate of the output head (AdamW); a random start wants 0.01", above=0, high=1
+    )
     scalar_lr: float = key(0.02, "peak learning rate of the norms' gains (AdamW)", above=0, high=1)
     weight_decay: float = key(0.0, "decoupled weight decay of the matrices", low=0, high=1)
     momentum: float = key(0.95, "Muon's momentum once warmed up (from 0.85 over 300 steps)", low=0, high=0.999)

@@ -13,6 +13,8 @@ from ..files import human_bytes
 
 __all__ = ["Best", "Clock", "done_line", "note"]
 
+NEXT = "snakemake --cores 8 && snakemake --report"
+
 
 class Best:
     """The lowest bits per byte so far and its step."""
@@ -92,7 +94,7 @@ def _memory_used() -> int:
 
 
 def done_line(result: dict[str, Any], baseline: dict[str, Any] | None, output: str) -> str:
-    """The last line: `DONE val bpb 1.08 (clean 1.44; primed compressor 1.11, clean 1.51) · 3m41s · results/…`."""
+    """The last line: `DONE val bpb 1.08 (clean 1.44; primed compressor 1.11, clean 1.51) · 3m41s · … · next: …`."""
     ppmd = (baseline or {}).get("ppmd") or {}
     inside = [
         _rate("clean ", result["val_bpb_clean"]),
@@ -101,7 +103,8 @@ def done_line(result: dict[str, Any], baseline: dict[str, Any] | None, output: s
     inside = "; ".join(part for part in inside if part)
     bpb = _rate("", result["val_bpb"]) or "none (no held-out text)"
     seconds = round(result["seconds"])
-    return f"DONE val bpb {bpb}{f' ({inside})' if inside else ''} · {seconds // 60}m{seconds % 60:02d}s · {output}"
+    took = f"{seconds // 60}m{seconds % 60:02d}s"
+    return f"DONE val bpb {bpb}{f' ({inside})' if inside else ''} · {took} · {output} · next: {NEXT}"
 
 
 def _rate(name: str, bpb: float | None) -> str:

@@ -166,11 +166,11 @@ def test_lines_a_person_sees():
     assert "val bpb 1.750 (best 1.500 @10)" in note(row, best)
     baseline = {"ppmd": {"bpb": 1.1, "bpb_clean": 1.5}}
     line = done_line({"val_bpb": 1.25, "val_bpb_clean": 1.5, "seconds": 221.0}, baseline, "out.pt")
-    assert line == "DONE val bpb 1.250 (clean 1.500; primed compressor 1.100, clean 1.500) · 3m41s · out.pt"
-    assert (
-        done_line({"val_bpb": 1.25, "val_bpb_clean": None, "seconds": 1.0}, None, "o")
-        == "DONE val bpb 1.250 · 0m01s · o"
-    )
+    said, _, following = line.partition(" · next: ")
+    assert said == "DONE val bpb 1.250 (clean 1.500; primed compressor 1.100, clean 1.500) · 3m41s · out.pt"
+    assert following.startswith("snakemake")
+    blank = {"val_bpb": 1.25, "val_bpb_clean": None, "seconds": 1.0}
+    assert done_line(blank, None, "o").startswith("DONE val bpb 1.250 · 0m01s · o · next: ")
 
 
 def test_allocator_settings_reach_the_process_once(tmp_path):
