@@ -73,15 +73,23 @@ def test_tensorboard_files_are_written(tmp_path):
     assert [(e.step, e.value) for e in events.Scalars("bpb/val")] == [(3, 2.5)]
 
 
+@pytest.fixture
+def interruptible():
+    """Python's own handler of SIGINT, which a shell takes away from what it starts in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_first_signal_asks_and_second_acts():
-    before = signal.getsignal(signal.SIGINT)
     with StopRequest() as stop:
         assert not stop.requested
         os.kill(os.getpid(), signal.SIGINT)
         assert stop.requested
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
-    assert signal.getsignal(signal.SIGINT) is before
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def result(skipped):
