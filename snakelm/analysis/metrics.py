@@ -13,24 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import UserError
+from ..training.metrics import COLUMNS
 
 __all__ = ["COLUMNS", "Metrics", "Sample", "read_metrics", "read_samples"]
-
-COLUMNS = (
-    "step",
-    "tokens",
-    "epoch",
-    "loss",
-    "lr",
-    "grad_norm",
-    "tokens_per_second",
-    "mfu",
-    "seconds",
-    "cpu_seconds",
-    "val_loss",
-    "val_bpb",
-    "val_bpb_clean",
-)
 
 
 @dataclass(frozen=True)
