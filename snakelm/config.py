@@ -66,7 +66,7 @@ class TokenizerConfig:
     """Byte-level BPE: trained on the run's own text, or an encoding brought as a tiktoken ranks file."""
 
     kind: str = key("bpe", "bpe trains one; tiktoken reads `file`", choices=("bpe", "tiktoken"))
-    vocab_size: int = key(4096, "tokens, the end-of-text token included (bpe)", unit="tokens", low=258, high=1_000_000)
+    vocab_size: int = key(8192, "tokens, the end-of-text token included (bpe)", unit="tokens", low=258, high=1_000_000)
     pattern: str = key("cl100k", "how text is split into words before merging", choices=("gpt2", "cl100k", "o200k"))
     file: str | None = key(None, "ranks file in tiktoken's format (tiktoken)")
     train_mb: float = key(64.0, "text the merges are learned from, spread evenly", unit="MB", above=0)
@@ -93,12 +93,12 @@ class Prepare:
 class Model:
     """A Qwen3-shaped decoder; Llama-shaped with qk_norm off."""
 
-    layers: int = key(3, "transformer blocks", low=1, high=200)
+    layers: int = key(2, "transformer blocks", low=1, high=200)
     width: int = key(256, "size of the residual stream", low=8, high=65_536)
     heads: int = key(4, "query heads", low=1, high=1024)
     kv_heads: int = key(4, "key and value heads; divides heads", low=1, high=1024)
     head_dim: int = key(64, "size of a head; even, for rotary pairs", low=2, high=512)
-    hidden: int = key(768, "inner size of the SwiGLU block", low=8, high=1_000_000)
+    hidden: int = key(512, "inner size of the SwiGLU block", low=8, high=1_000_000)
     context: int = key(256, "positions a query may look back over", unit="tokens", low=8, high=1_048_576)
     rope_base: float = key(10_000.0, "base of the rotary frequencies", above=1)
     tie_embeddings: bool = key(False, "one matrix for embedding and output head")
@@ -111,7 +111,7 @@ class Model:
 class Train:
     """Pretraining: Muon for matrices, AdamW for the rest; warm-up, flat, linear decay."""
 
-    steps: int = key(2400, "optimizer steps", unit="steps", low=1)
+    steps: int = key(1000, "optimizer steps", unit="steps", low=1)
     batch_tokens: int = key(2048, "tokens in an optimizer step, over all devices", unit="tokens", low=8)
     micro_batch: int = key(8, "rows of `context` tokens in one forward pass", unit="rows", low=1)
     start: str = key(
