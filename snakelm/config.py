@@ -111,7 +111,7 @@ class Model:
 class Train:
     """Pretraining: Muon for matrices, AdamW for the rest; warm-up, flat, linear decay."""
 
-    steps: int = key(1000, "optimizer steps", unit="steps", low=1)
+    steps: int = key(850, "optimizer steps", unit="steps", low=1)
     batch_tokens: int = key(2048, "tokens in an optimizer step, over all devices", unit="tokens", low=8)
     micro_batch: int = key(8, "rows of `context` tokens in one forward pass", unit="rows", low=1)
     start: str = key(
