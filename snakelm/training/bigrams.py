@@ -10,8 +10,8 @@ With counts c_ij of pairs, n_i of first tokens and unigram shares u_j, smoothed 
     log P(j|i) = log((c_ij + b u_j) / (n_i + b)) = log u_j + log(1 + c_ij / (b u_j)) - log(1 + n_i / b).
 
 The last two terms, near zero for pairs that meet by chance, are factored as L Rᵀ by a randomised SVD (Halko, Martinsson
-& Tropp, 2011), rows and columns weighted by the root of their frequency. The last one alone makes no difference to a
-softmax, but without it the table is far from zero and its factors spend themselves on that.
+& Tropp, 2011), rows and columns weighted by the root of their frequency. The last one makes no difference to a softmax
+and none that was measured to the fit; with it the table is what it is called.
 
 A row of the embedding is [constant, s·L_i, random filling], of length √width, because the norm that follows would undo
 any other length: the constant carries log u_j, and the filling leaves room in which tokens differ.
