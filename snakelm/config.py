@@ -14,15 +14,34 @@ from typing import Any
 import yaml
 
 from .config_check import Key, build, key
+from .config_sections import (
+    Classifier,
+    Decontaminate,
+    Deduplicate,
+    Evaluate,
+    Model,
+    Prepare,
+    Quality,
+    Sft,
+    SftSource,
+    Source,
+    TokenizerConfig,
+    Train,
+)
 from .errors import UserError
 from .presets import PRESETS
 
 __all__ = [
+    "Classifier",
     "Config",
+    "Decontaminate",
     "Deduplicate",
     "Evaluate",
     "Model",
     "Prepare",
+    "Quality",
+    "Sft",
+    "SftSource",
     "Source",
     "TokenizerConfig",
     "Train",
@@ -30,151 +49,6 @@ __all__ = [
     "from_mapping",
     "load_config",
 ]
-
-
-@dataclass(frozen=True)
-class Source:
-    """One source of documents: exactly one of path, url and builtin."""
-
-    name: str | None = key(None, "name in file names, counts and figures; made from the path when left out")
-    path: str | list[str] | None = key(None, "local files, globs allowed")
-    url: str | list[str] | None = key(None, "http(s) addresses, fetched with retries")
-    sha256: str | list[str] | None = key(None, "SHA-256 each fetched file must have, in the order of url")
-    builtin: str | None = key(
-        None, "docs: docstrings of installed packages; synthetic: generated", choices=("docs", "synthetic")
-    )
-    text: str = key("text", "column (parquet) or field (JSONL) with the text; dots reach into nested fields")
-    format: str = key("auto", "by the file's name when auto", choices=("auto", "parquet", "jsonl", "text"))
-    fraction: float = key(1.0, "share of the documents to take, chosen by document hash", above=0, high=1)
-    limit: int | None = key(None, "at most so many documents, chosen by document hash", unit="documents", low=1)
-    weight: float = key(1.0, "times a document stands in train.bin; 0.5 is a half, chosen by hash", above=0, high=100)
-
-
-@dataclass(frozen=True)
-class Deduplicate:
-    """Exact and near duplicates, over all sources, before the validation split."""
-
-    exact: bool = key(True, "drop documents whose text was seen before")
-    minhash: bool = key(True, "drop near-duplicates too (MinHash with locality-sensitive hashing)")
-    threshold: float = key(0.7, "estimated Jaccard similarity from which two documents count as one", above=0, high=1)
-    permutations: int = key(128, "length of a MinHash signature", low=16, high=1024)
-    shingle: int = key(5, "length of the word n-grams compared", unit="words", low=1, high=50)
-
-
-@dataclass(frozen=True)
-class TokenizerConfig:
-    """Byte-level BPE: trained on the run's own text, or an encoding brought as a tiktoken ranks file."""
-
-    kind: str = key("bpe", "bpe trains one; tiktoken reads `file`", choices=("bpe", "tiktoken"))
-    vocab_size: int = key(8192, "tokens, the end-of-text token included (bpe)", unit="tokens", low=258, high=1_000_000)
-    pattern: str = key("cl100k", "how text is split into words before merging", choices=("gpt2", "cl100k", "o200k"))
-    file: str | None = key(None, "ranks file in tiktoken's format (tiktoken)")
-    train_mb: float = key(64.0, "text the merges are learned from, spread evenly", unit="MB", above=0)
-
-
-@dataclass(frozen=True)
-class Prepare:
-    """Documents to token files."""
-
-    val_fraction: float = key(0.02, "share of the documents held out, chosen by document hash", above=0, high=0.5)
-    shards: int = key(
-        2,
-        "jobs that tokenising is spread over; the bytes of train.bin don't depend on it",
-        low=1,
-        high=10_000,
-        cosmetic=True,
-    )
-    token_bits: str = key(
-        "auto", "width of a token in the file; auto takes 16 when the vocabulary fits", choices=("auto", "16", "32")
-    )
-
-
-@dataclass(frozen=True)
-class Model:
-    """A Qwen3-shaped decoder; Llama-shaped with qk_norm off."""
-
-    layers: int = key(2, "transformer blocks", low=1, high=200)
-    width: int = key(256, "size of the residual stream", low=8, high=65_536)
-    heads: int = key(4, "query heads", low=1, high=1024)
-    kv_heads: int = key(4, "key and value heads; divides heads", low=1, high=1024)
-    head_dim: int = key(64, "size of a head; even, for rotary pairs", low=2, high=512)
-    hidden: int = key(512, "inner size of the SwiGLU block", low=8, high=1_000_000)
-    context: int = key(256, "positions a query may look back over", unit="tokens", low=8, high=1_048_576)
-    rope_base: float = key(10_000.0, "base of the rotary frequencies", above=1)
-    tie_embeddings: bool = key(False, "one matrix for embedding and output head")
-    qk_norm: bool = key(True, "RMS-norm of each query and key head, before the rotation")
-    embedding_norm: bool = key(True, "RMS-norm right after the embedding; folds into the table at export when untied")
-    norm_eps: float = key(1e-6, "added under the root of every RMS-norm", above=0, high=0.1)
-
-
-@dataclass(frozen=True)
-class Train:
-    """Pretraining: Muon for matrices, AdamW for the rest; warm-up, flat, linear decay."""
-
-    steps: int = key(850, "optimizer steps", unit="steps", low=1)
-    batch_tokens: int = key(2048, "tokens in an optimizer step, over all devices", unit="tokens", low=8)
-    micro_batch: int = key(8, "rows of `context` tokens in one forward pass", unit="rows", low=1)
-    start: str = key(
-        "auto",
-        "weights before the first step: bigrams sets embedding and head from counted pairs of tokens (untied head, "
-        "embedding_norm, at most 8192 tokens; auto takes it there)",
-        choices=("auto", "bigrams", "random"),
-    )
-    lr: float = key(0.045, "peak learning rate of Muon, the matrices inside blocks", above=0, high=1)
-    embedding_lr: float = key(
-        0.02, "peak learning rate of the embedding table (AdamW); a random start wants 0.4", above=0, high=1
-    )
-    head_lr: float = key(
-        0.002, "peak learning rate of the output head (AdamW); a random start wants 0.01", above=0, high=1
-    )
-    scalar_lr: float = key(0.02, "peak learning rate of the norms' gains (AdamW)", above=0, high=1)
-    weight_decay: float = key(0.0, "decoupled weight decay of the matrices", low=0, high=1)
-    momentum: float = key(0.95, "Muon's momentum once warmed up (from 0.85 over 300 steps)", low=0, high=0.999)
-    beta1: float = key(0.9, "AdamW's first-moment decay", low=0, high=0.9999)
-    beta2: float = key(0.95, "AdamW's second-moment decay", low=0, high=0.9999)
-    warmup: int = key(20, "steps from 0 to the peak learning rate", unit="steps", low=0)
-    decay: float = key(0.6, "last share of the run over which the learning rate falls to 0", low=0, high=1)
-    clip: float | None = key(1.0, "gradient norm above which gradients are scaled down; null for never", above=0)
-    precision: str = key(
-        "auto", "auto takes bf16 where the device multiplies it natively", choices=("auto", "bf16", "fp32")
-    )
-    device: str = key("auto", "auto takes cuda, then mps, then cpu", choices=("auto", "cuda", "mps", "cpu"))
-    compile: str = key("auto", "torch.compile; auto decides by the length of the run", choices=("auto", "on", "off"))
-    attention: str = key(
-        "auto", "kernel behind pytorch_ext.attention", choices=("auto", "cpu", "cuda", "triton", "sdpa", "reference")
-    )
-    on_nan: str = key(
-        "error", "a loss that is no number: stop, or skip the step (at most 3 in a row)", choices=("error", "skip")
-    )
-    processes: int = key(1, "data-parallel processes on this machine (torchrun)", low=1, high=1024)
-    eval_every: int = key(200, "steps between evaluations", unit="steps", low=1, cosmetic=True)
-    eval_tokens: int | None = key(
-        65_536,
-        "held-out tokens of an evaluation on the way, from documents at even distances; the last one takes all",
-        unit="tokens",
-        low=1,
-        cosmetic=True,
-    )
-    save_every: int = key(200, "steps between checkpoints", unit="steps", low=1, cosmetic=True)
-    keep: int = key(3, "newest checkpoints kept; older ones go", low=1, cosmetic=True)
-    log_every: int = key(10, "steps between lines of the metrics file", unit="steps", low=1, cosmetic=True)
-    sample_tokens: int = key(48, "tokens generated at each evaluation; 0 for none", unit="tokens", low=0, cosmetic=True)
-    sample_prompt: str = key("The function returns", "what each sample goes on from", cosmetic=True)
-
-
-@dataclass(frozen=True)
-class Evaluate:
-    """Bits per byte, and what it is held against."""
-
-    clean_share: float = key(
-        0.1, "held-out documents with less than this share of copied text count as clean", above=0, high=1
-    )
-    span: int = key(
-        16, "length of a span that counts as copied when training text has it too", unit="tokens", low=2, high=1024
-    )
-    compressor_mb: float = key(
-        32.0, "text the compressor reads, on either side at most; documents at even distances", unit="MB", above=0
-    )
 
 
 @dataclass(frozen=True)
@@ -190,13 +64,22 @@ class Config:
         "a file that can't be read: stop, go on and say so, or go on in silence (all are counted)",
         choices=("error", "warn", "skip"),
     )
-    filter: str = key("none", "quality filter before training; none so far", choices=("none",))
+    filter: str = key(
+        "none",
+        "keep academic text only: setfit reads every document with the trained sentence model, static with word "
+        "vectors distilled from it, cascade asks SetFit only where static is in doubt",
+        choices=("none", "setfit", "static", "cascade"),
+    )
+    classifier: Classifier = key(Classifier, "the filter's model")
     deduplicate: Deduplicate = key(Deduplicate, "duplicates")
+    quality: Quality = key(Quality, "rules on the text")
+    decontaminate: Decontaminate = key(Decontaminate, "evaluation sets that training must not see")
     tokenizer: TokenizerConfig = key(TokenizerConfig, "text to tokens")
     prepare: Prepare = key(Prepare, "documents to token files")
     model: Model = key(Model, "the network")
     train: Train = key(Train, "pretraining")
     evaluate: Evaluate = key(Evaluate, "evaluation")
+    sft: Sft = key(Sft, "instruction tuning")
 
 
 def load_config(files: Iterable[str | Path] = (), overrides: Mapping[str, Any] | None = None) -> Config:

@@ -70,6 +70,10 @@ def _convert(hint: Any, value: Any, where: str, rule: Key) -> Any:
         if not isinstance(value, list | tuple):
             raise _wrong(where, value, f"a list of {type_name(arguments[0])}")
         return [_convert(arguments[0], item, f"{where}[{i}]", rule) for i, item in enumerate(value)]
+    if origin is dict:
+        if not isinstance(value, Mapping) or not all(isinstance(k, str) for k in value):
+            raise _wrong(where, value, type_name(hint))
+        return {name: _convert(arguments[1], item, _join(where, name), rule) for name, item in value.items()}
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if type(value) is not hint:
@@ -119,6 +123,8 @@ def type_name(hint: Any) -> str:
     """A type in a person's words."""
     if typing.get_origin(hint) is list:
         return f"a list of {type_name(typing.get_args(hint)[0])}"
+    if typing.get_origin(hint) is dict:
+        return f"`name: {type_name(typing.get_args(hint)[1])}` lines"
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         return " or ".join("null" if a is type(None) else type_name(a) for a in typing.get_args(hint))
     names = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}

@@ -75,6 +75,8 @@ def _kind(hint: Any) -> dict[str, Any]:
         return _object(hint)
     if typing.get_origin(hint) is list:
         return {"type": "array", "items": _kind(typing.get_args(hint)[0])}
+    if typing.get_origin(hint) is dict:
+        return {"type": "object", "additionalProperties": _kind(typing.get_args(hint)[1])}
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         kinds = [{"type": "null"} if a is type(None) else _kind(a) for a in typing.get_args(hint)]
         return {"anyOf": kinds}
@@ -86,17 +88,24 @@ def markdown() -> str:
     parts = [INTRODUCTION, _table("Top level", Config)]
     hints = typing.get_type_hints(Config)
     for field in dataclasses.fields(Config):
-        hint = hints[field.name]
-        if typing.get_origin(hint) is list:
-            parts.append(_table(f"`{field.name}[]`", typing.get_args(hint)[0]))
-        elif dataclasses.is_dataclass(hint):
-            parts.append(_table(f"`{field.name}`", hint))
+        parts += _tables(field.name, hints[field.name])
     parts.append("## Presets\n\nWhat each sets beside the defaults (`snakelm/presets.py`).\n")
     for name, values in PRESETS.items():
         rows = [f"| `{key}` | {_show(value)} |" for key, value in _flat(values)]
         body = "\n".join(["| key | value |", "|---|---|", *rows]) if rows else "The defaults above."
         parts.append(f"### {name}\n\n{body}\n")
     return "\n".join(parts)
+
+
+def _tables(name: str, hint: Any) -> list[str]:
+    """The table of a section or of a list of sections, then those of the lists inside it."""
+    if typing.get_origin(hint) is list and dataclasses.is_dataclass(typing.get_args(hint)[0]):
+        return [_table(f"`{name}[]`", typing.get_args(hint)[0])]
+    if not dataclasses.is_dataclass(hint):
+        return []
+    hints = typing.get_type_hints(hint)
+    inside = [table for f in dataclasses.fields(hint) for table in _tables(f"{name}.{f.name}", hints[f.name])]
+    return [_table(f"`{name}`", hint), *inside]
 
 
 def _table(title: str, kind: type) -> str:
@@ -128,7 +137,8 @@ def _show(value: Any) -> str:
                 if k in ("builtin", "limit") and v is not None
             }
             for x in value
-        ]
+            if not isinstance(x, str)
+        ] or value
         return f"`{json.dumps(made)}`"
     return f"`{json.dumps(value, ensure_ascii=False)}`"
 

@@ -18,7 +18,7 @@ from snakelm.cli import parser, run
 from snakelm.config import Config, as_mapping, load_config
 from snakelm.log import Log
 from snakelm.manifest import write_manifest
-from snakelm.tokenizer import Tokenizer, train_bpe
+from snakelm.tokenizer import CHAT, EOT, Tokenizer, train_bpe
 from snakelm.tokenizer.published import published
 from snakelm.tokenizer.sample import training_documents
 
@@ -59,7 +59,7 @@ def train(config: Config, documents: Path, threads: int, log: Log) -> Tokenizer:
     texts = training_documents(
         documents, int(settings.train_mb * 1e6), val_fraction=config.prepare.val_fraction, seed=config.seed
     )
-    tokenizer = train_bpe(texts, settings.vocab_size, settings.pattern, max(1, threads))
+    tokenizer = train_bpe(texts, settings.vocab_size, settings.pattern, max(1, threads), (EOT, *CHAT))
     facts = tokenizer.facts
     log.say(
         f"{facts['bytes'] / 1e6:.1f} MB of text, {facts['words']:,} words, {facts['distinct_words']:,} different, "

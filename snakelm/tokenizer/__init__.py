@@ -11,7 +11,8 @@ Decisions
 - A tokenizer is identified by `sha256` over ranks, pattern and special tokens; token files record it.
 """
 
-from .bpe import EOT, Tokenizer
+from .bpe import Tokenizer
+from .special import CHAT, EOT
 from .training import train_bpe
 
-__all__ = ["EOT", "Tokenizer", "train_bpe"]
+__all__ = ["CHAT", "EOT", "Tokenizer", "train_bpe"]

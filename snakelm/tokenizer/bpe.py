@@ -16,11 +16,10 @@ from snakelm import _text
 from ..errors import UserError
 from . import folder, ranks
 from .patterns import pattern_name, tiktoken_regex
+from .special import EOT
 from .views import arrow_chunks, is_arrow
 
 __all__ = ["EOT", "Tokenizer", "identity"]
-
-EOT = "<|endoftext|>"
 
 
 def identity(pattern: str, special_tokens: Mapping[str, int], ranks_file: bytes) -> str:

@@ -7,8 +7,9 @@ import hashlib
 from pathlib import Path
 from typing import NamedTuple
 
-from .bpe import EOT, Tokenizer
+from .bpe import Tokenizer
 from .ranks import read_ranks
+from .special import CHAT, EOT
 
 __all__ = ["KnownEncoding", "known_encoding", "published"]
 
@@ -35,12 +36,16 @@ def known_encoding(data: bytes) -> KnownEncoding | None:
 
 
 def published(ranks_file: str | Path, pattern: str) -> Tokenizer:
-    """The tokenizer of a ranks file, with an end-of-text token.
+    """The tokenizer of a ranks file, with an end-of-text token and the chat tokens.
 
     A published file brings its own pattern and end-of-text id; any other has ``pattern``, and the id after its last.
+    The chat tokens take the ids after all of these.
     """
     ranks, data = read_ranks(ranks_file)
     known = known_encoding(data)
     if known:
-        return Tokenizer(ranks, known.pattern, {EOT: known.eot}, {"published": known.name})
-    return Tokenizer(ranks, pattern, {EOT: max(ranks.values(), default=-1) + 1})
+        pattern, eot, facts = known.pattern, known.eot, {"published": known.name}
+    else:
+        eot, facts = max(ranks.values(), default=-1) + 1, {}
+    first = max(eot, max(ranks.values(), default=-1)) + 1
+    return Tokenizer(ranks, pattern, {EOT: eot, **{name: first + i for i, name in enumerate(CHAT)}}, facts)

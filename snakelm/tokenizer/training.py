@@ -4,7 +4,7 @@ Only distinct words and their counts are kept (csrc/text/trainer.h), so memory g
 not with its length. The result depends on the texts alone: not on their order, on batches or on threads.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,8 +13,9 @@ import pyarrow.parquet as pq
 from snakelm import _text
 
 from ..errors import UserError
-from .bpe import EOT, Tokenizer
+from .bpe import Tokenizer
 from .patterns import pattern_name
+from .special import EOT
 from .views import arrow_chunks, is_arrow
 
 __all__ = ["train_bpe"]
@@ -24,16 +25,25 @@ BATCH_ROWS = 1024
 Texts = str | Path | Iterable[str | Path | pa.Array | pa.ChunkedArray] | pa.Array | pa.ChunkedArray
 
 
-def train_bpe(texts_or_parquet_paths: Texts, vocab_size: int, pattern: str = "gpt2", threads: int = 1) -> Tokenizer:
-    """A tokenizer of ``vocab_size`` ids: 256 bytes, then the merges, then `<|endoftext|>` as the last.
+def train_bpe(
+    texts_or_parquet_paths: Texts,
+    vocab_size: int,
+    pattern: str = "gpt2",
+    threads: int = 1,
+    special_tokens: Sequence[str] = (EOT,),
+) -> Tokenizer:
+    """A tokenizer of ``vocab_size`` ids: 256 bytes, then the merges, then the special tokens.
 
     Takes texts (str), Arrow string arrays, parquet files (their column `text`), or an iterable of these. A Path, a
     single str, or a str ending in `.parquet` that names a file is a file; any other str is a text. Missing values are
     passed over. Raises UserError where the texts hold too few different pairs for the size.
     """
-    merges = vocab_size - BYTES - 1
+    merges = vocab_size - BYTES - len(special_tokens)
     if merges < 1:
-        raise UserError(f"vocab_size: found {vocab_size}; expected at least {BYTES + 2} (bytes, one merge, {EOT})")
+        raise UserError(
+            f"vocab_size: found {vocab_size}; expected at least {vocab_size - merges + 1} "
+            f"(bytes, one merge, {', '.join(special_tokens)})"
+        )
     if threads < 1:
         raise ValueError(f"train_bpe: threads {threads}; expected at least 1")
     trainer = _text.Trainer(pattern_name(pattern), threads)
@@ -44,7 +54,7 @@ def train_bpe(texts_or_parquet_paths: Texts, vocab_size: int, pattern: str = "gp
         raise UserError(
             f"vocab_size: {vocab_size} needs {merges} merges; {trainer.bytes} bytes of text with "
             f"{trainer.distinct_pieces} different words gave {len(pairs)}; give more text, or vocab_size at most "
-            f"{BYTES + len(pairs) + 1}"
+            f"{BYTES + len(pairs) + len(special_tokens)}"
         )
     tokens = [bytes([b]) for b in range(BYTES)]
     for left, right in pairs:
@@ -55,7 +65,7 @@ def train_bpe(texts_or_parquet_paths: Texts, vocab_size: int, pattern: str = "gp
         "distinct_words": trainer.distinct_pieces,
     }
     ranks = {token: rank for rank, token in enumerate(tokens)}
-    return Tokenizer(ranks, pattern, {EOT: vocab_size - 1}, facts)
+    return Tokenizer(ranks, pattern, {name: len(ranks) + i for i, name in enumerate(special_tokens)}, facts)
 
 
 def _feed(trainer: _text.Trainer, batch: list[str] | pa.Array | pa.ChunkedArray) -> None:

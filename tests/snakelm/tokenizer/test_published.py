@@ -7,7 +7,7 @@ import pytest
 import tokenizers
 from hypothesis import HealthCheck, given, settings
 
-from snakelm.tokenizer import EOT, Tokenizer
+from snakelm.tokenizer import CHAT, EOT, Tokenizer
 from snakelm.tokenizer.published import KNOWN, published
 
 from .test_exactness import TEXTS, first_difference
@@ -34,7 +34,7 @@ def reference(tokenizer):
 
 def test_pattern_and_end_of_text_are_known(tokenizer, known):
     assert (tokenizer.pattern, tokenizer.eot) == (known.pattern, known.eot)
-    assert tokenizer.vocab_size == max(known.eot, max(tokenizer.mergeable_ranks.values())) + 1
+    assert tokenizer.vocab_size == max(known.eot, max(tokenizer.mergeable_ranks.values())) + 1 + len(CHAT)
 
 
 def test_ids_of_every_code_point_equal_tiktokens(tokenizer, reference, every_code_point):
