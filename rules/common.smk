@@ -39,6 +39,13 @@ RESULTS = Path(CONFIG.results).as_posix()
 SOURCES = {source.name: source for source in CONFIG.sources}
 SHARDS = CONFIG.prepare.shards
 
+# What stands between duplicates and tokens, in order; each only where the configuration asks for it.
+CHECKS = {
+    "quality": any(vars(CONFIG.quality).values()),
+    "filtered": CONFIG.filter != "none",
+    "decontaminated": bool(CONFIG.decontaminate.files),
+}
+
 
 wildcard_constraints:
     source="[A-Za-z0-9][A-Za-z0-9_.-]*",
@@ -84,6 +91,16 @@ def fetched_files(wildcards):
     """The files of a url source, as Snakemake's storage brings them; none for one that is built in."""
     urls = SOURCES[wildcards.source].url or []
     return [storage.http(url) for url in ([urls] if isinstance(urls, str) else urls)]
+
+
+def documents(before=None):
+    """The documents that the check ``before`` reads, or after all checks the tokenizer and the token files."""
+    done = ["deduplicated"]
+    for name, wanted in CHECKS.items():
+        if name == before:
+            break
+        done += [name] if wanted else []
+    return results(f"data/{done[-1]}/documents.parquet")
 
 
 def log(name):

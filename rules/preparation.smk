@@ -93,7 +93,7 @@ rule deduplicate:
 
 rule train_tokenizer:
     input:
-        documents=results("data/deduplicated/documents.parquet"),
+        documents=documents(),
         brought=[CONFIG.tokenizer.file] if CONFIG.tokenizer.kind == "tiktoken" else [],
         config=settings("preparation/train_tokenizer", "tokenizer", "prepare", "seed"),
     output:
@@ -117,7 +117,7 @@ rule train_tokenizer:
 
 rule prepare_shard:
     input:
-        documents=results("data/deduplicated/documents.parquet"),
+        documents=documents(),
         tokenizer=results("tokenizer/meta.json"),
         config=settings("preparation/prepare_shard", "sources", "prepare", "seed"),
     output:
