@@ -18,6 +18,7 @@ model: $(VENV)/.built
 	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores $(CORES) --quiet rules host -- results/final_model.pt
 
 test: $(VENV)/.built $(VENV)/.dev check
+	@date -u +"%T tests begin"
 	PATH="$(CURDIR)/$(BIN):$$PATH" python -m pytest -n 2 --durations=15
 
 check: $(VENV)/.built $(VENV)/.dev

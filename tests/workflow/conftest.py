@@ -3,8 +3,10 @@
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,14 +45,30 @@ class Checkout:
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
         return {**os.environ, "PATH": path, "NO_COLOR": "1", "PYTHONWARNINGS": "default"}
 
-    def run(self, *command: str, timeout: float = 600) -> Done:
-        done = subprocess.run(
-            command, cwd=self.root, env=self.environment(), timeout=timeout, text=True,
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        )  # fmt: skip
-        return Done(done.returncode, done.stdout)
+    def run(self, *command: str, timeout: float = 300) -> Done:
+        """Runs the command in a session of its own; after ``timeout`` seconds all of it is ended and the test fails."""
+        with tempfile.TemporaryFile(
+            "w+", encoding="utf-8"
+        ) as said:  # a pipe would wait for whatever outlives the command
+            process = self.start(*command, stdout=said)
+            try:
+                process.wait(timeout)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+                said.seek(0)
+                pytest.fail(f"{' '.join(command)}: not done after {timeout} s; it said:\n{said.read()}")
+            said.seek(0)
+            return Done(process.returncode, said.read())
 
-    def snakemake(self, *arguments: str, timeout: float = 600) -> Done:
+    def start(self, *command: str, stdout) -> subprocess.Popen:
+        """The command as a process that leads a session; both its streams go to ``stdout``."""
+        return subprocess.Popen(
+            command, cwd=self.root, env=self.environment(), start_new_session=True, text=True,
+            stdin=subprocess.DEVNULL, stdout=stdout, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+
+    def snakemake(self, *arguments: str, timeout: float = 300) -> Done:
         return self.run("snakemake", "--cores", "2", "--nocolor", *arguments, timeout=timeout)
 
 

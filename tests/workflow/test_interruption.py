@@ -7,6 +7,8 @@ import time
 
 import pytest
 
+pytestmark = pytest.mark.xdist_group("interruption")
+
 CONFIG = (
     "preset: smoke\nsources: [{builtin: synthetic, limit: 500}]\ntrain: {steps: 150, eval_every: 100, save_every: 10}\n"
 )
@@ -28,8 +30,7 @@ def stop_in_training(checkout, stop):
     for old in (checkout.root / "results/checkpoints").rglob("step_*"):
         old.unlink()
     command = ["snakemake", "--cores", "2", MODEL, "--configfile", "my.yaml"]
-    run = subprocess.Popen(command, cwd=checkout.root, env=checkout.environment(), start_new_session=True,
-                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)  # fmt: skip
+    run = checkout.start(*command, stdout=subprocess.PIPE)
     deadline = time.monotonic() + 120
     while len(list((checkout.root / "results/checkpoints").rglob("step_*.pt"))) < 2:
         assert run.poll() is None, run.communicate()[0]
