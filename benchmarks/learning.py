@@ -180,7 +180,7 @@ def train_ours(args: argparse.Namespace, job: dict, budget: Budget) -> dict:
         ends = dataclasses.replace(training, steps=max(step + 1, round((step + 1) / max(share, 1e-3))))
         ends = dataclasses.replace(ends, warmup=min(training.warmup, ends.steps))
         assert 0 < lr_factor(step, ends) <= 1
-        training_step(step, forward, optimizer, batches.rows(step), ends, World(), lambda: False)
+        training_step(step, forward, optimizer, batches.rows(step), training.batch_tokens, ends, World(), lambda: False)
         step += 1
     spent = budget.spent()
     with budget.pause():

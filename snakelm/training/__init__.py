@@ -1,1 +1,1 @@
-"""Pretraining: batches, optimizer, checkpoints, evaluation and the loop that ties them (trainer.py)."""
+"""Training: batches, optimizer, checkpoints, evaluation and the loop that ties them (run.py)."""

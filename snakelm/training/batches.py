@@ -10,13 +10,14 @@ mask makes equal anyway.
 """
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from ..data.bins import TokenBin
 from ..errors import UserError
 
-__all__ = ["Batches", "Rows", "lay_out"]
+__all__ = ["Batches", "Rows", "Stream", "lay_out"]
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,22 @@ class Rows:
         return Rows(self.tokens[first:last], self.targets[first:last], self.row_start[first:last])
 
 
+class Stream(Protocol):
+    """What a run steps through: every method a pure function, so that nothing of it has to be saved."""
+
+    def rows(self, step: int, rank: int, world: int) -> Rows:
+        """The rows of ``step`` (from 0) that fall to ``rank`` of ``world`` processes."""
+
+    def targets(self, step: int) -> int:
+        """Tokens to predict in the whole step, over all processes: what its loss is divided by."""
+
+    def tokens(self, step: int) -> int:
+        """Tokens seen before ``step``."""
+
+    def epoch(self, step: int) -> float:
+        """Epochs seen before ``step``."""
+
+
 class Batches:
     """The training stream of one token file."""
 
@@ -48,6 +65,14 @@ class Batches:
                 f"{batch_tokens:,}); bring more text or lower train.batch_tokens"
             )
         self._epochs: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+
+    def targets(self, step: int) -> int:
+        """Tokens to predict in ``step``: all of them."""
+        return self.batch_tokens
+
+    def tokens(self, step: int) -> int:
+        """Tokens seen before ``step``."""
+        return step * self.batch_tokens
 
     def epoch(self, step: int) -> float:
         """Epochs seen before ``step``: 1.5 is once and a half."""

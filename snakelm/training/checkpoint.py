@@ -18,16 +18,21 @@ from ..model.file import read_plain, write_plain
 __all__ = ["load_newest", "prune", "save", "steps_in"]
 
 FORMAT, VERSION = "snakelm-checkpoint", 1
+STEM = "step"  # instruction tuning's are called sft_step
 
 
-def save(run: Path, step: int, fingerprint: str, state: Mapping[str, Any], keep: int) -> Path:
+def save(run: Path, step: int, fingerprint: str, state: Mapping[str, Any], keep: int, stem: str = STEM) -> Path:
     """Writes ``state`` (plain types and tensors) as the checkpoint of ``step``; drops all but the newest ``keep``."""
-    path = run / f"step_{step:08d}.pt"
+    path = _path(run, stem, step)
     record = {"format": FORMAT, "version": VERSION, "fingerprint": fingerprint, "step": step, **state}
     with atomic_path(path) as temporary:
         write_text(hash_path(path), f"{write_plain(temporary, record)}  {path.name}\n")
-    prune(run, keep)
+    prune(run, keep, stem)
     return path
+
+
+def _path(run: Path, stem: str, step: int) -> Path:
+    return run / f"{stem}_{step:08d}.pt"
 
 
 def hash_path(path: Path) -> Path:
@@ -35,17 +40,17 @@ def hash_path(path: Path) -> Path:
     return path.with_name(path.name + ".sha256")
 
 
-def steps_in(run: Path) -> list[int]:
+def steps_in(run: Path, stem: str = STEM) -> list[int]:
     """The steps that have a checkpoint file, sound or not, newest first."""
-    found = [re.fullmatch(r"step_(\d+)\.pt", p.name) for p in run.glob("step_*.pt")]
+    found = [re.fullmatch(rf"{stem}_(\d+)\.pt", p.name) for p in run.glob(f"{stem}_*.pt")]
     return sorted((int(m[1]) for m in found if m), reverse=True)
 
 
-def load_newest(run: Path, fingerprint: str, warn: Callable[[str], None]) -> dict[str, Any] | None:
+def load_newest(run: Path, fingerprint: str, warn: Callable[[str], None], stem: str = STEM) -> dict[str, Any] | None:
     """The newest sound checkpoint; None in a run without any; UserError when there are some and none is sound."""
-    steps = steps_in(run)
+    steps = steps_in(run, stem)
     for step in steps:
-        path = run / f"step_{step:08d}.pt"
+        path = _path(run, stem, step)
         try:
             return _load(path, step, fingerprint)
         except UserError as error:
@@ -71,9 +76,9 @@ def _load(path: Path, step: int, fingerprint: str) -> dict[str, Any]:
     return record
 
 
-def prune(run: Path, keep: int) -> None:
+def prune(run: Path, keep: int, stem: str = STEM) -> None:
     """Removes all but the newest ``keep`` checkpoints, the hash file last."""
-    for step in steps_in(run)[keep:]:
-        path = run / f"step_{step:08d}.pt"
+    for step in steps_in(run, stem)[keep:]:
+        path = _path(run, stem, step)
         path.unlink(missing_ok=True)
         hash_path(path).unlink(missing_ok=True)

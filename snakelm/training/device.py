@@ -11,7 +11,7 @@ import torch
 from ..config import Train
 from ..errors import UserError
 
-__all__ = ["Place", "choose_place", "choose_threads", "peak_flops"]
+__all__ = ["Place", "choose_place", "choose_threads", "multiplies_bf16", "peak_flops"]
 
 # Dense bf16 tensor-core rates from the vendors' data sheets, in FLOP/s, by a part of the device's name.
 GPU_PEAKS = {
@@ -55,11 +55,11 @@ def choose_place(train: Train, threads: int, local_rank: int = 0) -> Place:
         raise UserError(f"train.device: {kind} is not available here ({have} is); say auto, or install what it needs")
     device = torch.device(kind, local_rank) if kind == "cuda" else torch.device(kind)
     torch.set_num_threads(threads)
-    bf16 = train.precision == "bf16" or (train.precision == "auto" and _multiplies_bf16(device))
+    bf16 = train.precision == "bf16" or (train.precision == "auto" and multiplies_bf16(device))
     return Place(device, torch.bfloat16 if bf16 else torch.float32, threads)
 
 
-def _multiplies_bf16(device: torch.device) -> bool:
+def multiplies_bf16(device: torch.device) -> bool:
     """Whether products in bf16 are faster than in fp32: elsewhere they are emulated and slower."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)

@@ -9,12 +9,12 @@ Started by `torchrun`, or by snakelm/training/launch.py when train.processes > 1
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.distributed as dist
 
-from .evaluate import Evaluation
 from .launch import under_torchrun
 
 __all__ = ["World"]
@@ -62,20 +62,18 @@ class World:
             p.grad.copy_(part.view_as(p))
         return flat[sum(sizes) :].tolist()
 
-    def sum_evaluation(self, own: Evaluation | None, documents: int) -> Evaluation | None:
-        """The evaluation over all processes from each one's share; None when any was stopped in its share."""
+    def sum_losses(self, own: np.ndarray | None, length: int) -> np.ndarray | None:
+        """Losses float64 [length] summed over the processes' shares; None when any was stopped in its share."""
         if self.size == 1:
             return own
-        told = torch.zeros(documents + 1, dtype=torch.float64)
+        told = torch.zeros(length + 1, dtype=torch.float64)
         if own is None:
             told[-1] = 1
         else:
-            told[:-1] = torch.from_numpy(own.nll)
+            told[:-1] = torch.from_numpy(own)
         told = told.cuda() if dist.get_backend() == "nccl" else told
         dist.all_reduce(told)
-        if own is None or told[-1] > 0:
-            return None
-        return replace(own, nll=told[:-1].cpu().numpy())
+        return None if told[-1] > 0 else told[:-1].cpu().numpy()
 
     def share(self, parameters: Iterable[torch.nn.Parameter]) -> None:
         """Gives every process rank 0's weights: all compute the same ones, but not on every machine to the last bit."""

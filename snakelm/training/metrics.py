@@ -1,4 +1,4 @@
-"""What a run leaves to be plotted: training_metrics.csv, samples.jsonl, TensorBoard's files.
+"""What a run leaves to be plotted: a file of metrics, one of samples, TensorBoard's files; a Kind has their names.
 
 The run's directory holds the whole record; the logs folder gets a copy that grows with it. Two, because the logs folder
 is shared by runs, and because Snakemake deletes a rule's outputs before the rule goes on. A resumed run first cuts both
@@ -8,12 +8,13 @@ back to the step it resumes from, so no step stands there twice.
 import csv
 import io
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..files import write_text
 
-__all__ = ["COLUMNS", "Metrics"]
+__all__ = ["COLUMNS", "PRETRAINING", "TUNING", "Kind", "Metrics"]
 
 COLUMNS = (
     "step",
@@ -31,38 +32,56 @@ COLUMNS = (
     "val_bpb_clean",
 )
 BOARD_TAGS = {"loss": "loss/train", "val_loss": "loss/val", "val_bpb": "bpb/val", "val_bpb_clean": "bpb/val_clean"}
-CSV_NAME, SAMPLES_NAME = "training_metrics.csv", "samples.jsonl"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of training: its files' names, its columns, and the column that a run is judged by."""
+
+    csv: str
+    samples: str
+    columns: tuple[str, ...]
+    judged: str
+
+
+PRETRAINING = Kind("training_metrics.csv", "samples.jsonl", COLUMNS, "val_bpb")
+TUNING = Kind("sft_metrics.csv", "sft_samples.jsonl", COLUMNS[: COLUMNS.index("val_loss") + 1], "val_loss")
 
 
 class Metrics:
     """Rows and samples of one run, from the step after ``resumed``."""
 
-    def __init__(self, run: Path, logs: Path, resumed: int, board: bool = True) -> None:
-        self.folders = (run, logs)
-        rows = [r for r in _read_rows(run / CSV_NAME) if int(r["step"]) <= resumed]
-        samples = [s for s in _read_samples(run / SAMPLES_NAME) if s["step"] <= resumed]
+    def __init__(self, run: Path, logs: Path, resumed: int, kind: Kind = PRETRAINING, board: bool = True) -> None:
+        self.folders, self.kind = (run, logs), kind
+        rows = [r for r in _read_rows(run / kind.csv) if int(r["step"]) <= resumed]
+        samples = [s for s in _read_samples(run / kind.samples) if s["step"] <= resumed]
         for folder in self.folders:
             folder.mkdir(parents=True, exist_ok=True)
-            write_text(folder / CSV_NAME, _csv([dict(zip(COLUMNS, COLUMNS, strict=True)), *rows]))
-            write_text(folder / SAMPLES_NAME, "".join(_json_line(s) for s in samples))
+            write_text(folder / kind.csv, self._csv([dict(zip(kind.columns, kind.columns, strict=True)), *rows]))
+            write_text(folder / kind.samples, "".join(_json_line(s) for s in samples))
         self._board = _open_board(logs / "runs" / run.name, resumed) if board else None
 
     def row(self, **values: float | None) -> None:
         """Appends a row; columns left out are empty."""
-        line = _csv([{name: _shown(values.get(name)) for name in COLUMNS}])
+        line = self._csv([{name: _shown(values.get(name)) for name in self.kind.columns}])
         for folder in self.folders:
-            _append(folder / CSV_NAME, line)
+            _append(folder / self.kind.csv, line)
         if self._board:
-            for name in COLUMNS[2:]:
+            for name in self.kind.columns[2:]:
                 if values.get(name) is not None:
                     self._board.add_scalar(BOARD_TAGS.get(name, f"run/{name}"), values[name], values["step"])
 
     def sample(self, step: int, prompt: str, text: str) -> None:
         """Appends a generated sample."""
         for folder in self.folders:
-            _append(folder / SAMPLES_NAME, _json_line({"step": step, "prompt": prompt, "text": text}))
+            _append(folder / self.kind.samples, _json_line({"step": step, "prompt": prompt, "text": text}))
         if self._board:
             self._board.add_text("sample", prompt + text, step)
+
+    def _csv(self, rows: list[dict[str, Any]]) -> str:
+        text = io.StringIO()
+        csv.DictWriter(text, self.kind.columns, lineterminator="\n").writerows(rows)
+        return text.getvalue()
 
     def close(self) -> None:
         """Lets TensorBoard's writer finish."""
@@ -88,12 +107,6 @@ def _read_samples(path: Path) -> list[dict[str, Any]]:
 def _append(path: Path, text: str) -> None:
     with open(path, "a", encoding="utf-8") as file:
         file.write(text)
-
-
-def _csv(rows: list[dict[str, Any]]) -> str:
-    text = io.StringIO()
-    csv.DictWriter(text, COLUMNS, lineterminator="\n").writerows(rows)
-    return text.getvalue()
 
 
 def _json_line(sample: dict[str, Any]) -> str:

@@ -6,14 +6,14 @@ import torch
 
 from pytorch_ext import attention
 
-from ..config import Config
+from ..config import Model
 from ..data.bins import TokenBin
 from ..errors import UserError
 from ..files import human_bytes
 from ..model import Counts, counts
 from .device import Place
 
-__all__ = ["Plan", "check_attention", "make_plan"]
+__all__ = ["Plan", "check_attention", "check_sizes", "make_plan"]
 
 # Share of the measured product rate that a whole step reaches (docs/EXPERIMENTS.md); for the estimate only.
 USUAL_SHARE = {"cpu": 0.45, "cuda": 0.35, "mps": 0.2}
@@ -41,24 +41,28 @@ class Plan:
         )
 
 
-def make_plan(config: Config, train: TokenBin, vocab_size: int, place: Place, peak: float, world: int) -> Plan:
-    """The plan of the whole run; UserError for sizes that can't work."""
-    model, training = config.model, config.train
+def make_plan(
+    model: Model, vocab_size: int, tokens: int, epochs: float, rows: int, place: Place, peak: float, world: int
+) -> Plan:
+    """The plan of a run over ``tokens`` tokens that takes ``rows`` rows of the context in one forward pass."""
+    c = counts(model, vocab_size)
+    flops = tokens * c.flops_per_token
+    rate = peak * USUAL_SHARE[place.device.type] * world
+    return Plan(c, tokens, epochs, flops, _memory(model, rows, c, place), flops / rate)
+
+
+def check_sizes(train: TokenBin, vocab_size: int, batch_tokens: int, context: int, world: int) -> None:
+    """UserError for a tokenizer or a batch that the token file, the context or the processes don't go with."""
     if train.meta.vocab_size != vocab_size:
         raise UserError(
             f"{train.path}: made for {train.meta.vocab_size} tokens, the tokenizer has {vocab_size}; "
             "run prepare_data again"
         )
-    if training.batch_tokens % (model.context * world):
+    if batch_tokens % (context * world):
         raise UserError(
-            f"train.batch_tokens: {training.batch_tokens} is no multiple of model.context {model.context} × "
+            f"train.batch_tokens: {batch_tokens} is no multiple of model.context {context} × "
             f"{world} processes; make it one"
         )
-    c = counts(model, vocab_size)
-    tokens = training.steps * training.batch_tokens
-    flops = tokens * c.flops_per_token
-    rate = peak * USUAL_SHARE[place.device.type] * world
-    return Plan(c, tokens, tokens / train.meta.tokens, flops, _memory(config, c, place, world), flops / rate)
 
 
 def check_attention(place: Place, backend: str | None) -> None:
@@ -70,11 +74,10 @@ def check_attention(place: Place, backend: str | None) -> None:
         raise UserError(f"train.attention: {error}") from None
 
 
-def _memory(config: Config, c: Counts, place: Place, world: int) -> float:
+def _memory(model: Model, rows: int, c: Counts, place: Place) -> float:
     """Bytes of weights, gradients, optimizer state and what a micro-batch leaves for its backward pass."""
-    model, width = config.model, 2 if place.dtype == torch.bfloat16 else 4
+    width = 2 if place.dtype == torch.bfloat16 else 4
     states = 4 * (3 * c.matrices + 4 * (c.total - c.matrices)) + width * c.total
-    rows = min(config.train.micro_batch, config.train.batch_tokens // model.context // world)
     inner = model.heads * model.head_dim + 2 * model.kv_heads * model.head_dim
     layer = 12 * model.width + 6 * inner + 8 * model.hidden  # tensors kept a token, in values (eager)
     return states + rows * model.context * model.layers * layer * width + (64 << 20)

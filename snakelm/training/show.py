@@ -17,17 +17,26 @@ NEXT = "snakemake --cores 8 && snakemake --report"
 
 
 class Best:
-    """The lowest bits per byte so far and its step."""
+    """The lowest of the figure that a run is judged by, and its step."""
 
-    def __init__(self, bpb: float = float("inf"), step: int = 0) -> None:
-        self.bpb, self.step = bpb, step
+    def __init__(self, value: float = float("inf"), step: int = 0) -> None:
+        self.value, self.step = value, step
         self.latest: float | None = None
 
-    def see(self, bpb: float | None, step: int) -> None:
+    def see(self, value: float | None, step: int) -> None:
         """Takes an evaluation into account."""
-        self.latest = bpb
-        if bpb is not None and bpb < self.bpb:
-            self.bpb, self.step = bpb, step
+        self.latest = value
+        if value is not None and value < self.value:
+            self.value, self.step = value, step
+
+    def state(self) -> dict[str, float]:
+        """As checkpoints keep it; the figure was always bits per byte when they got their names."""
+        return {"bpb": self.value, "step": self.step}
+
+    @classmethod
+    def of(cls, state: dict[str, float]) -> "Best":
+        """The reverse."""
+        return cls(state["bpb"], state["step"])
 
 
 class Clock:
@@ -69,12 +78,13 @@ class Clock:
         self._since += time.monotonic() - begun
 
 
-def note(row: dict[str, Any], best: Best) -> str:
-    """`loss 3.21 | val bpb 1.14 (best 1.13 @400) | …`, from a row of the metrics."""
+def note(row: dict[str, Any], best: Best, judged: str = "val_bpb") -> str:
+    """`loss 3.21 | val bpb 1.14 (best 1.13 @400) | …`, from a row of the metrics; ``judged``: what ``best`` is of."""
+    name = judged.replace("_", " ")
     parts = [
         f"{row['tokens'] / 1e6:.2f}M tokens",
         f"loss {row['loss']:.3f}",
-        f"val bpb {best.latest:.3f} (best {best.bpb:.3f} @{best.step})" if best.latest is not None else "",
+        f"{name} {best.latest:.3f} (best {best.value:.3f} @{best.step})" if best.latest is not None else "",
         f"lr {row['lr']:.1e}",
         f"gnorm {row['grad_norm']:.2f}",
         f"{row['tokens_per_second'] / 1e3:.1f}k tok/s",

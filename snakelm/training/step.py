@@ -34,19 +34,27 @@ def training_step(
     forward: Callable[..., torch.Tensor],
     optimizer: Optimizer,
     rows: Rows,
+    targets: int,
     train: Train,
     world: World,
     stop: Callable[[], bool],
 ) -> StepResult:
-    """Step number ``step`` (from 0) on this process's ``rows`` of the batch."""
+    """Step number ``step`` (from 0) on this process's ``rows`` of the batch.
+
+    ``targets``: tokens to predict in the whole step. The summed loss is divided by it once, so a token counts the same
+    in whatever micro-batch or process it stands, and however many its neighbours have.
+    """
     device = optimizer.parameters[0].device
     loss_sum = torch.zeros((), device=device)
     for first in range(0, len(rows), train.micro_batch):
         part = rows.part(first, first + train.micro_batch)
         x_BT, start_BT, y_BT = (torch.from_numpy(a).to(device) for a in (part.tokens, part.row_start, part.targets))
         loss = forward(x_BT, start_BT, y_BT)
-        (loss / train.batch_tokens).backward()
+        (loss / targets).backward()
         loss_sum += loss.detach()
+    if not len(rows):  # a short last step has fewer rows than there are processes
+        for p in optimizer.parameters:
+            p.grad = torch.zeros_like(p)
     total, stops = world.sum_gradients(optimizer.parameters, [loss_sum.item(), float(stop())])
     grads = [p.grad for p in optimizer.parameters]
     norm = torch.nn.utils.get_total_norm(grads, foreach=True)
@@ -58,7 +66,7 @@ def training_step(
         if train.clip is not None:
             torch.nn.utils.clip_grads_with_norm_(optimizer.parameters, train.clip, norm, foreach=True)
         optimizer.step(factor, momentum(step, train))
-    return StepResult(total / train.batch_tokens, norm.item(), train.lr * factor, stops > 0, skipped)
+    return StepResult(total / targets, norm.item(), train.lr * factor, stops > 0, skipped)
 
 
 def check_skips(result: StepResult, step: int, in_a_row: int, train: Train) -> int:

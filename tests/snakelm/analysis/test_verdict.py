@@ -75,7 +75,7 @@ def test_resumes_of_the_last_run_in_the_log(tmp_path):
 def test_the_log_is_read_as_training_writes_it():
     from pathlib import Path
 
-    trainer = Path(__file__).resolve().parents[3] / "snakelm/training/trainer.py"
+    trainer = Path(__file__).resolve().parents[3] / "snakelm/training/run.py"
     text = trainer.read_text(encoding="utf-8")
     assert 'f"run {self.fingerprint} on {' in text
     assert 'f"resumes after step {self.step} of' in text

@@ -16,7 +16,7 @@ from snakelm.training import device
 from snakelm.training.launch import _exit_code
 from snakelm.training.lock import locked
 from snakelm.training.metrics import COLUMNS, Metrics
-from snakelm.training.preflight import check_attention, make_plan
+from snakelm.training.preflight import check_attention, check_sizes, make_plan
 from snakelm.training.show import Best, done_line, note
 from snakelm.training.signals import StopRequest
 from snakelm.training.step import StepResult, check_skips
@@ -145,14 +145,18 @@ def test_a_missing_attention_kernel_is_said():
 
 
 def test_preflight_refuses_what_cannot_work(make_bin):
-    train, config = make_bin([300] * 10), load_config()
+    train = make_bin([300] * 10)
     with pytest.raises(UserError, match="made for 50 tokens, the tokenizer has 60"):
-        make_plan(config, train, 60, CPU, 1e9, 1)
+        check_sizes(train, 60, 2048, 256, 1)
     with pytest.raises(UserError, match=r"train\.batch_tokens"):
-        make_plan(config, train, 50, CPU, 1e9, 3)
-    plan = make_plan(config, train, 50, CPU, 1e9, 1)
-    assert plan.tokens == config.train.steps * config.train.batch_tokens
+        check_sizes(train, 50, 2048, 256, 3)
+    check_sizes(train, 50, 2048, 256, 2)
+
+
+def test_preflight_is_a_line_of_what_the_run_takes():
+    plan = make_plan(load_config().model, 50, 1_500_000, 1.5, 8, CPU, 1e9, 1)
     assert plan.words().startswith("PREFLIGHT ")
+    assert "1.5M tokens (1.50 epochs)" in plan.words()
     assert "an estimate" in plan.words()
 
 
