@@ -23,6 +23,7 @@ from .config_sections import (
     Prepare,
     Quality,
     Sft,
+    SftData,
     SftSource,
     Source,
     TokenizerConfig,
@@ -41,6 +42,7 @@ __all__ = [
     "Prepare",
     "Quality",
     "Sft",
+    "SftData",
     "SftSource",
     "Source",
     "TokenizerConfig",
@@ -79,6 +81,7 @@ class Config:
     model: Model = key(Model, "the network")
     train: Train = key(Train, "pretraining")
     evaluate: Evaluate = key(Evaluate, "evaluation")
+    sft_data: SftData = key(SftData, "conversations for instruction tuning")
     sft: Sft = key(Sft, "instruction tuning")
 
 

@@ -13,6 +13,7 @@ __all__ = [
     "Prepare",
     "Quality",
     "Sft",
+    "SftData",
     "SftSource",
     "Source",
     "TokenizerConfig",
@@ -253,10 +254,9 @@ class SftSource:
 
 
 @dataclass(frozen=True)
-class Sft:
-    """Instruction tuning: conversations in, results/sft_model.pt out. No key of it touches the base model."""
+class SftData:
+    """Conversations to packed token files. No key of it touches the base model."""
 
-    base: str | None = key(None, "model file to start from; none for results/final_model.pt")
     sources: list[SftSource] = key([SftSource(builtin="docs")], "where the conversations come from")
     val_fraction: float = key(0.05, "share of the conversations held out, chosen by hash", above=0, high=0.5)
     too_long: str = key(
@@ -264,6 +264,13 @@ class Sft:
         "a conversation longer than the context: drop it, or drop its oldest turns",
         choices=("drop", "truncate"),
     )
+
+
+@dataclass(frozen=True)
+class Sft:
+    """Instruction tuning: packed conversations in, results/sft_model.pt out. No key of it touches the base model."""
+
+    base: str | None = key(None, "model file to start from; none for results/final_model.pt")
     epochs: float = key(2.0, "times each conversation is seen", above=0, high=1000)
     batch_rows: int = key(8, "packed rows of `context` tokens in an optimizer step", unit="rows", low=1)
     micro_batch: int = key(8, "rows in one forward pass", unit="rows", low=1)
