@@ -152,6 +152,10 @@ def _consistent(config: Config) -> Config:
     problems = {
         "model.kv_heads": (model.heads % model.kv_heads, f"{model.kv_heads} does not divide model.heads {model.heads}"),
         "model.head_dim": (model.head_dim % 2, f"{model.head_dim} is odd; rotary embedding turns pairs"),
+        "model.tie_embeddings": (
+            model.tie_embeddings and model.embedding_norm,
+            "true and model.embedding_norm true make a model that no other tool loads; say embedding_norm: false",
+        ),
         "train.batch_tokens": (
             train.batch_tokens % (model.context * train.processes),
             f"{train.batch_tokens} is no multiple of model.context {model.context} × train.processes {train.processes}",

@@ -30,6 +30,7 @@ WRONG = {
     "same name twice": ({"sources": [{"name": "a", "path": "x"}, {"name": "a", "path": "y"}]}, ["taken"]),
     "heads do not divide": ({"model": {"kv_heads": 3}}, ["model.kv_heads: 3 does not divide"]),
     "odd head": ({"model": {"head_dim": 33}}, ["model.head_dim: 33 is odd"]),
+    "tied and normed": ({"model": {"tie_embeddings": True}}, ["model.tie_embeddings", "embedding_norm: false"]),
     "batch is no multiple": ({"train": {"batch_tokens": 1000}}, ["train.batch_tokens: 1000 is no multiple"]),
     "16 bits too few": ({"tokenizer": {"vocab_size": 70_000}, "prepare": {"token_bits": "16"}}, ["16 bits hold"]),
     "ranks file not named": ({"tokenizer": {"kind": "tiktoken"}}, ["tokenizer.file: missing"]),

@@ -1,0 +1,100 @@
+"""The exported model: the same function in transformers, and the same weights when it comes back."""
+
+import dataclasses
+import json
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from snakelm.config import Model
+from snakelm.errors import UserError
+from snakelm.model import Decoder
+from snakelm.model.huggingface import Ends, from_huggingface, huggingface_config, huggingface_weights
+
+transformers = pytest.importorskip("transformers", reason="transformers not installed: requirements-dev.txt has it")
+
+VOCAB = 77
+SMALL = Model(layers=3, width=48, heads=4, kv_heads=2, head_dim=16, hidden=80, context=64, rope_base=5000.0)
+SHAPES = {
+    "Qwen3": SMALL,
+    "Qwen3, no norm after the embedding": dataclasses.replace(SMALL, embedding_norm=False),
+    "Qwen3, tied": dataclasses.replace(SMALL, embedding_norm=False, tie_embeddings=True),
+    "Llama": dataclasses.replace(SMALL, qk_norm=False),
+    "as many keys as queries, head wider than width / heads": dataclasses.replace(SMALL, kv_heads=4, head_dim=20),
+}
+
+
+@pytest.fixture(params=SHAPES)
+def model(request):
+    generator = torch.Generator().manual_seed(3)
+    model = Decoder(SHAPES[request.param], VOCAB).initialize(generator).eval()
+    with torch.no_grad():  # what training would change: gains away from 1, residual outputs away from 0
+        for weight in model.parameters():
+            weight += 0.1 * torch.randn(weight.shape, generator=generator)
+    return model
+
+
+@pytest.fixture
+def folder(model, tmp_path):
+    save_file(huggingface_weights(model), tmp_path / "model.safetensors", metadata={"format": "pt"})
+    config = huggingface_config(model.shape, VOCAB, Ends(76, [75, 76]))
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    return tmp_path
+
+
+@torch.no_grad()
+def test_transformers_gives_the_same_logits(model, folder):
+    theirs, report = transformers.AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True)
+    assert not any(report[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    tokens_BT = torch.randint(0, VOCAB, (2, 64), generator=torch.Generator().manual_seed(0))
+    ours, there = model(tokens_BT), theirs(tokens_BT).logits
+    assert (ours - there).abs().max() < 1e-4
+    assert ours.abs().max() > 0.5  # the model says something
+
+
+@torch.no_grad()
+def test_it_comes_back_as_the_same_function_and_the_same_export(model, folder):
+    back = from_huggingface(folder)
+    tokens_BT = torch.arange(64)[None] % VOCAB
+    torch.testing.assert_close(back(tokens_BT), model(tokens_BT), atol=1e-5, rtol=0)
+    again, before = huggingface_weights(back), huggingface_weights(model)
+    assert again.keys() == before.keys()
+    assert all(torch.equal(again[name], before[name]) for name in before)
+
+
+def test_a_norm_that_can_not_be_folded_is_refused():
+    model = Decoder(dataclasses.replace(SMALL, tie_embeddings=True), VOCAB)
+    with pytest.raises(UserError, match="tie_embeddings it can't be exported"):
+        huggingface_weights(model)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"model_type": "gpt2"}, "a 'gpt2' model; expected one of qwen3, llama"),
+        ({"rope_parameters": {"rope_type": "yarn", "rope_theta": 1.0}}, "'yarn'; expected default"),
+        ({"num_hidden_layers": 4}, "weights don't fit"),
+        ({"num_hidden_layers": 2}, "doesn't speak of"),
+        ({"vocab_size": 78}, "weights don't fit"),
+    ],
+    ids=["another kind", "scaled positions", "a layer missing", "a layer too many", "another vocabulary"],
+)
+@pytest.mark.parametrize("model", ["Qwen3"], indirect=True)
+def test_what_does_not_fit_is_refused(folder, change, said):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, **change}))
+    with pytest.raises(UserError, match=said):
+        from_huggingface(folder)
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+@pytest.mark.parametrize("model", ["Qwen3"], indirect=True)
+def test_damaged_and_missing_files_are_refused(folder, name):
+    path = folder / name
+    path.write_bytes(path.read_bytes()[:20])
+    with pytest.raises(UserError, match="can't be read"):
+        from_huggingface(folder)
+    path.unlink()
+    with pytest.raises(UserError, match="missing"):
+        from_huggingface(folder)
