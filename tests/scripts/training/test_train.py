@@ -212,6 +212,6 @@ def test_micro_batches_change_the_way_not_the_goal(make_results):
 
 def test_a_start_that_does_not_fit_is_refused(results):
     config = results.config(start="bigrams")
-    config.write_text(config.read_text().replace("model:\n", "model:\n  tie_embeddings: true\n"))
+    config.write_text(config.read_text().replace("model:\n", "model:\n  embedding_norm: false\n"))
     with pytest.raises(UserError, match=r"train\.start"):
         main(results.arguments(config))
