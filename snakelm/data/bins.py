@@ -6,12 +6,13 @@ A document is the end-of-text token followed by its text's tokens; the document'
 `X.idx` is renamed into place last; without it the bin does not exist. All integers little-endian:
 
     8 bytes    magic, SNKTOKEN
-    u32        version, 1
+    u32        version, 1; 2 where packs follow (snakelm.data.packs)
     u32        length of the JSON that follows; space-padded so that what follows it is 8-byte aligned
     JSON       the fields of `Meta`
     u64 [n+1]  document offsets, in tokens
     u64 [n]    document ids (snakelm.data.split)
     u32 [c]    CRC-32 of each 16 MiB chunk of X.bin
+    bytes      what another version adds; nothing in version 1
     u32        CRC-32 of all of X.idx before this field
 
 The CRC is zlib's CRC-32 (ISO-HDLC), not CRC-32C: both find every burst up to 32 bits and miss one in 2**32 of other
@@ -30,12 +31,23 @@ import numpy as np
 from ..errors import UserError
 from ..files import atomic_path, fsync_folder, reserve
 
-__all__ = ["CHUNK_BYTES", "BinWriter", "Meta", "TokenBin", "idx_path", "open_bin", "token_dtype"]
+__all__ = ["CHUNK_BYTES", "BinWriter", "Kind", "Meta", "TokenBin", "idx_path", "open_bin", "open_kind", "token_dtype"]
 
-MAGIC, VERSION = b"SNKTOKEN", 1
+MAGIC = b"SNKTOKEN"
 HEADER = struct.Struct("<8sII")
 CHUNK_BYTES = 16 << 20
 DTYPES = {"uint16": np.dtype("<u2"), "uint32": np.dtype("<u4")}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A sort of token file: the version of its idx, and the step to run again when it doesn't verify."""
+
+    version: int
+    step: str
+
+
+PLAIN = Kind(1, "prepare_data")
 
 
 @dataclass
@@ -101,6 +113,8 @@ class BinWriter:
     ``expected_tokens`` reserves the room beforehand, so that a disk too small is an error now, not in an hour.
     """
 
+    kind = PLAIN
+
     def __init__(self, path: str | Path, meta: Meta, expected_tokens: int = 0) -> None:
         self.path, self.meta = Path(path), meta
         self._dtype, self._expected = DTYPES[meta.dtype], expected_tokens
@@ -160,25 +174,29 @@ class BinWriter:
             if self._chunk:
                 self._flush()
             self._file.truncate(self.meta.tokens * self._dtype.itemsize)
-            self._idx.write_bytes(_pack(self.meta, self._offsets, self._ids, self._crcs))
+            self._idx.write_bytes(self._index())
             idx_path(self.path).unlink(missing_ok=True)  # an older bin ends here: its idx goes before its tokens do
             fsync_folder(self.path.parent)
         return None
 
+    def _index(self) -> bytes:
+        text = json.dumps(asdict(self.meta), sort_keys=True).encode()
+        text += b" " * (-(HEADER.size + len(text)) % 8)
+        body = b"".join(
+            [
+                HEADER.pack(MAGIC, self.kind.version, len(text)),
+                text,
+                np.concatenate([np.zeros(1, np.uint64), *self._offsets]).astype("<u8").tobytes(),
+                np.concatenate([np.zeros(0, np.uint64), *self._ids]).astype("<u8").tobytes(),
+                np.array(self._crcs, "<u4").tobytes(),
+                self._more(),
+            ]
+        )
+        return body + struct.pack("<I", zlib.crc32(body))
 
-def _pack(meta: Meta, offsets: list[np.ndarray], ids: list[np.ndarray], crcs: list[int]) -> bytes:
-    text = json.dumps(asdict(meta), sort_keys=True).encode()
-    text += b" " * (-(HEADER.size + len(text)) % 8)
-    body = b"".join(
-        [
-            HEADER.pack(MAGIC, VERSION, len(text)),
-            text,
-            np.concatenate([np.zeros(1, np.uint64), *offsets]).astype("<u8").tobytes(),
-            np.concatenate([np.zeros(0, np.uint64), *ids]).astype("<u8").tobytes(),
-            np.array(crcs, "<u4").tobytes(),
-        ]
-    )
-    return body + struct.pack("<I", zlib.crc32(body))
+    def _more(self) -> bytes:
+        """What another kind of file adds to its idx."""
+        return b""
 
 
 def open_bin(path: str | Path, tokenizer_sha256: str | None = None, verify: bool = True) -> TokenBin:
@@ -188,67 +206,70 @@ def open_bin(path: str | Path, tokenizer_sha256: str | None = None, verify: bool
     the tokenizer when ``tokenizer_sha256`` is given. ``verify`` reads the whole bin too and compares every chunk's CRC
     and its largest token; leave it out only where another process of the same run has just done it.
     """
+    return open_kind(PLAIN, path, tokenizer_sha256, verify)[0]
+
+
+def open_kind(kind: Kind, path: str | Path, tokenizer_sha256: str | None, verify: bool) -> tuple[TokenBin, bytes]:
+    """`open_bin` for files of a ``kind``, with the bytes that its idx adds."""
     path = Path(path)
-    meta, offsets, ids, crcs = _read_idx(idx_path(path))
+    meta, offsets, ids, crcs, more = _read_idx(idx_path(path), kind)
     dtype = DTYPES[meta.dtype]
     if not path.is_file():
-        raise UserError(f"{path}: missing, though {idx_path(path).name} is there; run prepare_data again")
+        raise UserError(f"{path}: missing, though {idx_path(path).name} is there; run {kind.step} again")
     size, expected = path.stat().st_size, meta.tokens * dtype.itemsize
     if size != expected:
         raise UserError(
             f"{path}: {size} bytes, expected {expected} ({meta.tokens} tokens of {dtype.itemsize} bytes); "
-            "truncated or overwritten: run prepare_data again"
+            f"truncated or overwritten: run {kind.step} again"
         )
     if tokenizer_sha256 is not None and meta.tokenizer_sha256 != tokenizer_sha256:
         raise UserError(
             f"{path}: made with tokenizer {meta.tokenizer_sha256[:12]}…, this one is {tokenizer_sha256[:12]}…; "
-            "run prepare_data again with this tokenizer, or give the one it was made with"
+            f"run {kind.step} again with this tokenizer, or give the one it was made with"
         )
     tokens = np.memmap(path, dtype, "r", shape=(meta.tokens,)) if meta.tokens else np.zeros(0, dtype)
     tokens.flags.writeable = False
     if verify:
-        _verify_chunks(path, meta, crcs)
-    return TokenBin(path, tokens, offsets, ids, meta)
+        _verify_chunks(path, meta, crcs, kind)
+    return TokenBin(path, tokens, offsets, ids, meta), more
 
 
-def _read_idx(path: Path) -> tuple[Meta, np.ndarray, np.ndarray, np.ndarray]:
+def _read_idx(path: Path, kind: Kind) -> tuple[Meta, np.ndarray, np.ndarray, np.ndarray, bytes]:
+    again = f"run {kind.step} again"
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        raise UserError(
-            f"{path}: missing, so {path.stem}.bin is unfinished or not ours; run prepare_data again"
-        ) from None
-    broken = UserError(f"{path}: damaged (its checksum does not match); run prepare_data again")
+        raise UserError(f"{path}: missing, so {path.stem}.bin is unfinished or not ours; {again}") from None
+    broken = UserError(f"{path}: damaged (its checksum does not match); {again}")
     if len(data) < HEADER.size + 4 or not data.startswith(MAGIC):
-        raise UserError(f"{path}: not an index of tokens (no {MAGIC.decode()} at its start); run prepare_data again")
+        raise UserError(f"{path}: not an index of tokens (no {MAGIC.decode()} at its start); {again}")
     _, version, length = HEADER.unpack_from(data)
     if zlib.crc32(memoryview(data)[:-4]) != struct.unpack("<I", data[-4:])[0]:
         raise broken
-    if version != VERSION:
-        raise UserError(f"{path}: version {version}, this program reads {VERSION}; run prepare_data again")
+    if version != kind.version:
+        raise UserError(f"{path}: version {version}, this program reads {kind.version} here; {again}")
     values = json.loads(data[HEADER.size : HEADER.size + length])
     meta = Meta(**{f.name: values[f.name] for f in fields(Meta)})
     n, chunks = meta.documents, -(-meta.tokens * DTYPES[meta.dtype].itemsize // meta.chunk_bytes)
     at = HEADER.size + length
-    if len(data) != at + 8 * (2 * n + 1) + 4 * chunks + 4:
+    end = at + 8 * (2 * n + 1) + 4 * chunks
+    if len(data) < end + 4 or (kind is PLAIN and len(data) != end + 4):
         raise broken
     offsets = np.frombuffer(data, "<u8", n + 1, at).astype(np.int64)
     ids = np.frombuffer(data, "<u8", n, at + 8 * (n + 1))
-    _check_meta(path, meta, offsets)
-    return meta, offsets, ids, np.frombuffer(data, "<u4", chunks, at + 8 * (2 * n + 1))
+    _check_meta(path, meta, offsets, again)
+    return meta, offsets, ids, np.frombuffer(data, "<u4", chunks, end - 4 * chunks), data[end:-4]
 
 
-def _check_meta(path: Path, meta: Meta, offsets: np.ndarray) -> None:
+def _check_meta(path: Path, meta: Meta, offsets: np.ndarray, again: str) -> None:
     """A sound file whose writer was wrong: what the checksums can't see."""
     if meta.tokens and meta.max_token >= meta.vocab_size:
-        raise UserError(
-            f"{path}: largest token {meta.max_token}, the vocabulary has {meta.vocab_size}; run prepare_data again"
-        )
+        raise UserError(f"{path}: largest token {meta.max_token}, the vocabulary has {meta.vocab_size}; {again}")
     if offsets[0] != 0 or offsets[-1] != meta.tokens or (np.diff(offsets) <= 0).any():
-        raise UserError(f"{path}: document offsets don't rise from 0 to {meta.tokens}; run prepare_data again")
+        raise UserError(f"{path}: document offsets don't rise from 0 to {meta.tokens}; {again}")
 
 
-def _verify_chunks(path: Path, meta: Meta, crcs: np.ndarray) -> None:
+def _verify_chunks(path: Path, meta: Meta, crcs: np.ndarray, kind: Kind) -> None:
     largest = 0
     with open(path, "rb", buffering=0) as file:
         for i, expected in enumerate(crcs):
@@ -256,8 +277,8 @@ def _verify_chunks(path: Path, meta: Meta, crcs: np.ndarray) -> None:
             if zlib.crc32(chunk) != expected:
                 raise UserError(
                     f"{path}: damaged between bytes {i * meta.chunk_bytes} and {i * meta.chunk_bytes + len(chunk)} "
-                    "(checksum does not match); run prepare_data again"
+                    f"(checksum does not match); run {kind.step} again"
                 )
             largest = max(largest, int(np.frombuffer(chunk, DTYPES[meta.dtype]).max()))
     if largest != meta.max_token:
-        raise UserError(f"{path}: largest token {largest}, its index says {meta.max_token}; run prepare_data again")
+        raise UserError(f"{path}: largest token {largest}, its index says {meta.max_token}; run {kind.step} again")

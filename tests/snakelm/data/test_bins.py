@@ -17,6 +17,7 @@ from snakelm.data import bins
 from snakelm.data.bins import BinWriter, Meta, idx_path, open_bin, token_dtype
 from snakelm.data.gather import gather
 from snakelm.errors import DiskFullError, UserError
+from snakelm.files import sha256_file
 
 ROOT = Path(__file__).resolve().parents[3]
 SHA = "ab" * 32
@@ -55,6 +56,14 @@ def test_a_plain_memmap_reads_the_tokens(tmp_path):
     docs = documents(10)
     path = write(tmp_path / "a.bin", docs)
     assert np.memmap(path, np.uint16, "r").tolist() == np.concatenate(docs).tolist()
+
+
+def test_the_format_of_plain_files_stays_as_it_is(tmp_path):
+    """Files already written must be read, and a rerun must give their bytes: both are of the first release."""
+    more = {"inputs": {"documents.parquet": "cd" * 32}, "weights": {"docs": 1.5}, "part": [0, 2], "config_hash": "c"}
+    path = write(tmp_path / "a.bin", documents(40), meta(**more))
+    assert sha256_file(path) == "9aedb48754057f5ac9597be966e5a88dd8f189e0e3289bf6dba715ad02130ff9"
+    assert sha256_file(idx_path(path)) == "7013514dc397a688c54158c64c1bc0514d95c68925f00388d19ab79ba0fc9d49"
 
 
 def test_several_chunks_each_have_a_checksum(tmp_path, monkeypatch):
