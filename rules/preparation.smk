@@ -88,7 +88,7 @@ rule deduplicate:
         runtime=480,
     shell:
         'python "$SNAKELM"/scripts/preparation/deduplicate.py --config {input.config:q}'
-        " --inputs {input.sampled:q} --output {output:q} --log {log:q}"
+        " --inputs {input.sampled:q} --output {output:q} --threads {threads} --log {log:q}"
 
 
 rule train_tokenizer:

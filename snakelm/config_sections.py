@@ -48,6 +48,12 @@ class Deduplicate:
     threshold: float = key(0.7, "estimated Jaccard similarity from which two documents count as one", above=0, high=1)
     permutations: int = key(128, "length of a MinHash signature", low=16, high=1024)
     shingle: int = key(5, "length of the word n-grams compared", unit="words", low=1, high=50)
+    keep: str = key(
+        "first",
+        "which copy stays: the first in the order of sources, files and rows; the longest; or the longest of the "
+        "source that comes first",
+        choices=("first", "longest", "source"),
+    )
 
 
 @dataclass(frozen=True)
@@ -285,6 +291,7 @@ class Sft:
         0, "rank of low-rank updates of the matrices inside blocks; 0 trains all weights", low=0, high=4096
     )
     lora_alpha: float = key(16.0, "scale of the low-rank updates: alpha / rank", above=0)
+    lora_lr: float = key(0.005, "peak learning rate of the low-rank updates (AdamW)", above=0, high=1)
     eval_every: int = key(50, "steps between evaluations", unit="steps", low=1, cosmetic=True)
     save_every: int = key(50, "steps between checkpoints", unit="steps", low=1, cosmetic=True)
     keep: int = key(2, "newest checkpoints kept; older ones go", low=1, cosmetic=True)

@@ -2,15 +2,18 @@
 
 Everything the workflow produces goes through `atomic_path`, so a kill, a power cut or a full disk leaves the old file
 or none, never a part of the new one. `reserve` asks the file system for the room beforehand: a memory map on a full
-disk dies by SIGBUS, posix_fallocate says ENOSPC while there's still time for a sentence.
+disk dies by SIGBUS, posix_fallocate says ENOSPC while there's still time for a sentence. `Scratch` is for what only the
+running process needs: a file without a name, gone with the process however it ends.
 """
 
 import errno
 import glob
 import hashlib
 import json
+import mmap
 import os
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -20,6 +23,7 @@ from typing import Any
 from .errors import DiskFullError
 
 __all__ = [
+    "Scratch",
     "atomic_path",
     "fsync_folder",
     "human_bytes",
@@ -93,15 +97,41 @@ def reserve(path: str | os.PathLike, size: int) -> None:
     """Takes ``size`` bytes of disk for the file ``path`` (created if need be), or raises DiskFullError."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
+        _allocate(descriptor, size, Path(path))
+    finally:
+        os.close(descriptor)
+
+
+def _allocate(descriptor: int, size: int, path: Path) -> None:
+    try:
         if size:
             os.posix_fallocate(descriptor, 0, size)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise disk_full(Path(path), size) from error
+            raise disk_full(path, size) from error
         if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # a file system without fallocate: go on, unreserved
             raise
-    finally:
-        os.close(descriptor)
+        os.ftruncate(descriptor, size)
+
+
+class Scratch:
+    """``size`` bytes in an unnamed file on the disk of ``folder``, as memory; DiskFullError when it has no room.
+
+    The kernel writes pages out when memory is short, so this is no more in memory than there is room for; `forget`
+    says that none of it will be needed soon.
+    """
+
+    def __init__(self, folder: str | os.PathLike, size: int) -> None:
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            _allocate(file.fileno(), max(1, size), folder / "temporary file")
+            self.buffer = mmap.mmap(file.fileno(), max(1, size))
+
+    def forget(self) -> None:
+        """Gives the pages' memory back; what was written stays."""
+        if hasattr(mmap, "MADV_DONTNEED"):
+            self.buffer.madvise(mmap.MADV_DONTNEED)
 
 
 def disk_full(path: Path, size: int | None) -> DiskFullError:

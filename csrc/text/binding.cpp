@@ -1,4 +1,4 @@
-// snakelm._text: the tokenizer core for Python. Thin: it turns Python and Arrow memory into views, drops the GIL and
+// snakelm._text: the text core for Python: tokenizer, shingles, MinHash. Thin: it turns Python and Arrow memory into views, drops the GIL and
 // calls the library. Errors a user can cause are worded in snakelm/tokenizer; here they are ValueError.
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
@@ -10,6 +10,8 @@
 #include <string>
 
 #include "bpe.h"
+#include "minhash.h"
+#include "shingles.h"
 #include "trainer.h"
 
 namespace py = pybind11;
@@ -154,10 +156,69 @@ py::list merges_of(const Encoder& encoder) {
     return result;
 }
 
+// (hashes uint64 [total], offsets int64 [texts + 1])
+py::tuple shingle_hashes(const std::vector<ArrowChunk>& chunks, size_t length, int threads) {
+    if (length == 0) throw std::invalid_argument("a shingle has at least one word");
+    const std::vector<View> views = arrow_views(chunks);
+    Shingles made;
+    {
+        const py::gil_scoped_release nogil;
+        made = shingles(views, length, threads);
+    }
+    py::array_t<int64_t> offsets(static_cast<py::ssize_t>(views.size() + 1));
+    int64_t* bound = offsets.mutable_data();
+    bound[0] = 0;
+    for (size_t i = 0; i < views.size(); ++i) bound[i + 1] = bound[i] + made.counts[i];
+    py::array_t<uint64_t> hashes(static_cast<py::ssize_t>(bound[views.size()]));
+    uint64_t* out = hashes.mutable_data();
+    for (auto& chunk : made.chunks) {
+        out = std::copy(chunk.begin(), chunk.end(), out);
+        std::vector<uint64_t>().swap(chunk);
+    }
+    return py::make_tuple(hashes, offsets);
+}
+
+// uint32 [texts, permutations]
+py::array_t<uint32_t> minhash(const std::vector<ArrowChunk>& chunks, size_t length, size_t permutations, int threads) {
+    if (length == 0) throw std::invalid_argument("a shingle has at least one word");
+    const std::vector<View> views = arrow_views(chunks);
+    py::array_t<uint32_t> out({views.size(), permutations});
+    uint32_t* data = out.mutable_data();
+    const py::gil_scoped_release nogil;
+    signatures(views, length, permutations, threads, data);
+    return out;
+}
+
+template <class T>
+using Array = py::array_t<T, py::array::c_style>;
+
+// See minhash.h. Shapes are checked here, and once a call that links and rows lead to what is there.
+size_t drop_near_documents(Array<uint32_t> links, const Array<uint16_t>& signatures, const Array<uint32_t>& rows,
+                           Array<uint32_t> state, size_t first, size_t last, size_t least, size_t fullest) {
+    const auto size = [](const py::array& array, int axis) { return static_cast<size_t>(array.shape(axis)); };
+    if (links.ndim() != 2 || signatures.ndim() != 2 || rows.ndim() != 1 || state.ndim() != 1 ||
+        size(links, 1) != size(rows, 0) || size(state, 0) != size(rows, 0) || size(signatures, 1) > 0xFFFF ||
+        first > last || last > size(rows, 0) || size(rows, 0) >= kNoLink) {
+        throw std::invalid_argument("drop_near: links [bands, n], signatures [rows, permutations], rows [n], state [n]");
+    }
+    const Candidates all{size(rows, 0), size(links, 0), size(signatures, 1), links.mutable_data(), signatures.data(),
+                         rows.data(), state.mutable_data()};
+    for (size_t j = first; j < last; ++j) {
+        bool inside = all.rows[j] < size(signatures, 0);
+        for (size_t band = 0; band < all.bands; ++band) {
+            const uint32_t link = all.links[band * all.documents + j];
+            inside = inside && (link == kNoLink || link < j);
+        }
+        if (!inside) throw std::invalid_argument("drop_near: document " + std::to_string(j) + " leads to none before it");
+    }
+    const py::gil_scoped_release nogil;
+    return drop_near(all, first, last, least, fullest);
+}
+
 }  // namespace
 
 PYBIND11_MODULE(_text, m) {
-    m.doc() = "Byte-level BPE over the GPT-2, cl100k and o200k split patterns.";
+    m.doc() = "Byte-level BPE over the GPT-2, cl100k and o200k split patterns; shingles and MinHash of texts.";
 
     py::class_<Encoder>(m, "Encoder")
         .def(py::init([](const std::vector<py::bytes>& tokens, const std::string& pattern) {
@@ -204,5 +265,10 @@ PYBIND11_MODULE(_text, m) {
         .def_property_readonly("pieces", &Trainer::pieces)
         .def_property_readonly("distinct_pieces", &Trainer::distinct_pieces);
 
+    m.def("shingles", &shingle_hashes, py::arg("chunks"), py::arg("length"), py::arg("threads"));
+    m.def("signatures", &minhash, py::arg("chunks"), py::arg("length"), py::arg("permutations"), py::arg("threads"));
+    m.def("drop_near", &drop_near_documents, py::arg("links").noconvert(), py::arg("signatures").noconvert(),
+          py::arg("rows").noconvert(), py::arg("state").noconvert(), py::arg("first"), py::arg("last"),
+          py::arg("least"), py::arg("fullest"));
     m.def("split", &split, py::arg("pattern"), py::arg("text"), "Byte lengths of the pieces of `text`.");
 }

@@ -15,13 +15,14 @@ from snakelm.manifest import write_manifest
 def main(argv: list[str] | None = None) -> int:
     arguments = parser(__doc__)
     arguments.add_argument("--config", nargs="+", required=True, help="settings, later files over earlier ones")
-    arguments.add_argument("--inputs", nargs="+", required=True, help="sampled sources; the first copy of a text stays")
+    arguments.add_argument("--inputs", nargs="+", required=True, help="sampled sources, in their order")
     arguments.add_argument("--output", required=True, type=Path, help="parquet file to write")
+    arguments.add_argument("--threads", type=int, default=1, help="threads that make signatures")
     arguments.add_argument("--log", help="log file")
     given = arguments.parse_args(argv)
     config = load_config(given.config)
     with Log("deduplicate", given.log) as log:
-        extra = deduplicate(given.inputs, given.output, config.deduplicate, log)
+        extra = deduplicate(given.inputs, given.output, config.deduplicate, log, given.threads)
     sections = as_mapping(config, ("deduplicate",), cosmetic=False)
     write_manifest(given.output, inputs=given.inputs, config=sections, script=__file__, seed=config.seed, extra=extra)
     return 0

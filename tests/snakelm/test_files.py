@@ -10,7 +10,7 @@ import time
 import pytest
 
 from snakelm.errors import DiskFullError
-from snakelm.files import atomic_path, human_bytes, reserve, sha256_file, write_if_changed, write_text
+from snakelm.files import Scratch, atomic_path, human_bytes, reserve, sha256_file, write_if_changed, write_text
 
 
 def test_an_error_leaves_the_old_file_and_no_temporary(tmp_path):
@@ -75,6 +75,19 @@ def test_write_beyond_the_limit_becomes_a_disk_full_error_and_leaves_nothing(tmp
 def test_reserve_takes_the_room(tmp_path):
     reserve(tmp_path / "room", 12_345)
     assert (tmp_path / "room").stat().st_size == 12_345
+
+
+def test_scratch_has_no_name_and_keeps_what_was_written(tmp_path):
+    scratch = Scratch(tmp_path / "new", 100_000)
+    scratch.buffer[:3] = b"abc"
+    scratch.forget()
+    assert scratch.buffer[:4] == b"abc\0"
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_scratch_without_room_says_so_before_it_is_used(tmp_path):
+    with pytest.raises(DiskFullError, match=r"temporary file: disk full \(need 1.0 TB"):
+        Scratch(tmp_path, 10**12)
 
 
 def test_write_if_changed_keeps_the_time_of_an_equal_file(tmp_path):

@@ -1,19 +1,25 @@
-// Random and mutated bytes through the tokenizer core; built with sanitizers by test_sanitizers.py.
+// Random and mutated bytes through the text core; built with sanitizers by test_sanitizers.py.
 //
 //   fuzz SEED SECONDS
 //
 // Each input lies in a heap block of exactly its size, so one byte read too far is an error. Checked besides: pieces
-// cover the input, tokens spell it, a batch on three threads equals one on one thread, and training on any bytes
-// gives merges that spell tokens. Exit status 1 and a line on stderr where one does not hold.
+// cover the input, tokens spell it, a batch on three threads equals one on one thread, training on any bytes gives
+// merges that spell tokens, shingles are the hashes of the words' hashes, signatures are the least of their
+// permutations, and near duplicates are those that comparing every pair finds. Exit status 1 and a line on stderr
+// where one does not hold.
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <map>
 #include <memory>
 #include <random>
 #include <string>
 
 #include "bpe.h"
+#include "minhash.h"
+#include "shingles.h"
 #include "trainer.h"
 
 using namespace snakelm::text;
@@ -107,6 +113,77 @@ void check_ids(const Encoder& encoder) {
     if (one.chunks != three.chunks || one.lengths != three.lengths) fail("threads change the ids", texts[0]);
 }
 
+// Equal runs of words have equal hashes and different ones different hashes, counted by the definition.
+void check_shingles() {
+    std::vector<std::string> texts;
+    std::vector<Block> blocks;
+    std::vector<View> views;
+    for (int i = 0; i < 30; ++i) texts.push_back(random_input());
+    for (const std::string& text : texts) blocks.emplace_back(text);
+    for (const Block& block : blocks) views.push_back(block.view);
+    const size_t length = 1 + below(6), permutations = 16 + below(30);
+    const Shingles one = shingles(views, length, 1), three = shingles(views, length, 3);
+    if (one.chunks != three.chunks || one.counts != three.counts) fail("threads change the shingles", texts[0]);
+    std::vector<uint64_t> hashes;
+    for (const auto& chunk : one.chunks) hashes.insert(hashes.end(), chunk.begin(), chunk.end());
+    std::vector<uint32_t> made(views.size() * permutations), again(made);
+    signatures(views, length, permutations, 1, made.data());
+    signatures(views, length, permutations, 3, again.data());
+    if (made != again) fail("threads change the signatures", texts[0]);
+    std::map<std::vector<uint64_t>, uint64_t> of;
+    size_t at = 0;
+    for (size_t i = 0; i < views.size(); ++i) {
+        std::vector<uint64_t> words;
+        each_word(views[i], [&](uint64_t word) { words.push_back(word); });
+        const size_t count = words.empty() ? 0 : words.size() < length ? 1 : words.size() - length + 1;
+        if (static_cast<size_t>(one.counts[i]) != count) fail("the number of shingles is wrong", texts[i]);
+        for (size_t k = 0; k < count; ++k, ++at) {
+            const auto first = words.begin() + static_cast<ptrdiff_t>(k);
+            const std::vector<uint64_t> run(first, first + static_cast<ptrdiff_t>(std::min(length, words.size() - k)));
+            if (of.emplace(run, hashes.at(at)).first->second != hashes[at]) fail("equal shingles differ", texts[i]);
+        }
+        const bool none = std::all_of(&made[i * permutations], &made[i * permutations] + permutations,
+                                      [](uint32_t x) { return x == 0xFFFFFFFFu; });
+        if (none != (count == 0)) fail("a signature is empty, or should be", texts[i]);
+    }
+    if (at != hashes.size()) fail("there are shingles of no text", texts[0]);
+}
+
+// Random signatures and buckets, against every pair that shares one.
+void check_drop_near() {
+    const size_t n = below(60), bands = 1 + below(4), permutations = 16, least = 1 + below(16);
+    std::vector<uint16_t> signatures(n * permutations);
+    for (uint16_t& x : signatures) x = static_cast<uint16_t>(below(3));
+    std::vector<uint32_t> rows(n), state(n), links(n * bands, kNoLink), bucket(n * bands);
+    for (size_t j = 0; j < n; ++j) rows[j] = static_cast<uint32_t>(n - 1 - j);
+    for (size_t band = 0; band < bands; ++band) {
+        std::map<uint32_t, uint32_t> latest;
+        for (size_t j = 0; j < n; ++j) {
+            const uint32_t mine = bucket[band * n + j] = static_cast<uint32_t>(below(5));
+            if (latest.count(mine)) links[band * n + j] = latest[mine];
+            latest[mine] = static_cast<uint32_t>(j);
+        }
+    }
+    const Candidates all{n, bands, permutations, links.data(), signatures.data(), rows.data(), state.data()};
+    const size_t middle = n ? below(n + 1) : 0;
+    const size_t dropped = drop_near(all, 0, middle, least, n) + drop_near(all, middle, n, least, n);
+    std::vector<bool> gone(n, false);
+    size_t expected = 0;
+    for (size_t j = 0; j < n; ++j) {
+        for (size_t i = 0; i < j && !gone[j]; ++i) {
+            size_t shared = 0, equal = 0;
+            for (size_t band = 0; band < bands; ++band) shared += bucket[band * n + i] == bucket[band * n + j];
+            for (size_t k = 0; k < permutations; ++k) {
+                equal += signatures[rows[i] * permutations + k] == signatures[rows[j] * permutations + k];
+            }
+            gone[j] = !gone[i] && shared && equal >= least;
+        }
+        expected += gone[j];
+        if (gone[j] != (state[j] == kGone)) fail("near duplicates differ from those of every pair", "");
+    }
+    if (dropped != expected) fail("near duplicates are counted wrongly", "");
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -120,6 +197,7 @@ int main(int argc, char** argv) {
         const Encoder encoder({tokens.begin(), tokens.end()}, pattern);
         if (encoder.merges().size() != tokens.size()) fail("merges and tokens differ in number", "");
         for (int i = 0; i < 20; ++i) {
+            check_shingles(), check_drop_near();
             check_ids(encoder);
             const std::string text = random_input();
             check_pieces<Gpt2>(text), check_pieces<Cl100k>(text), check_pieces<O200k>(text);

@@ -1,4 +1,4 @@
-"""The tokenizer core under the address, undefined-behaviour and thread sanitizers, fed random and damaged bytes."""
+"""The text core under the address, undefined-behaviour and thread sanitizers, fed random and damaged bytes."""
 
 import os
 import shutil
@@ -8,7 +8,15 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
-CORE = ["unicode.cpp", "vocabulary.cpp", "bpe.cpp", "trainer.cpp"]
+CORE = [
+    "unicode.cpp",
+    "vocabulary.cpp",
+    "bpe.cpp",
+    "trainer.cpp",
+    "shingles.cpp",
+    "minhash.cpp",
+    "minhash_avx2.cpp",
+]
 COMPILER = os.environ.get("CXX") or shutil.which("c++")
 
 

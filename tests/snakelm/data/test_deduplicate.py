@@ -1,5 +1,6 @@
 """Deduplication: what goes, what stays, and that the first in order stays."""
 
+import itertools
 import random
 
 import numpy as np
@@ -7,10 +8,9 @@ import pyarrow as pa
 import pytest
 
 from snakelm.config import Deduplicate
-from snakelm.data import deduplicate as module
-from snakelm.data import shingles
-from snakelm.data.deduplicate import _signatures, bands, deduplicate, exact_duplicates, near_duplicates
+from snakelm.data.deduplicate import deduplicate, exact_duplicates, order_considered
 from snakelm.data.documents import SCHEMA, DocumentWriter, read_documents
+from snakelm.data.shingles import words
 from snakelm.data.split import document_id
 from snakelm.errors import UserError
 from snakelm.log import Log
@@ -114,42 +114,53 @@ def test_a_damaged_input_is_refused_by_its_page_checksums(tmp_path):
     assert silent == 0
 
 
-@pytest.mark.parametrize("threshold", [0.3, 0.5, 0.7, 0.9])
-def test_bands_find_pairs_at_the_threshold(threshold):
-    count, rows = bands(128, threshold)
-    assert count * rows <= 128
-    assert 1 - (1 - threshold**rows) ** count >= 0.97
-
-
-def test_signatures_estimate_the_jaccard_similarity():
-    a, b = " ".join(salad(1, 400)), " ".join(changed(salad(1, 400), 0.3))
-    signatures = _signatures(pa.array([a, b], pa.large_string()), Deduplicate(permutations=1024))
-    sets = [{tuple(t.split()[i : i + 5]) for i in range(396)} for t in (a, b)]
-    exact = len(sets[0] & sets[1]) / len(sets[0] | sets[1])
-    assert abs((signatures[0] == signatures[1]).mean() - exact) < 0.08  # five standard deviations
-
-
 def test_exact_duplicates_are_later_equal_rows():
     digests = np.array([[1, 1], [2, 2], [1, 2], [1, 1], [2, 2], [1, 1]], np.uint64)
     assert exact_duplicates(digests).tolist() == [3, 4, 5]
 
 
-def test_near_duplicates_agree_with_comparing_every_pair():
-    random_ = np.random.default_rng(0)
-    base = random_.integers(0, 2**32 - 1, (20, 128)).astype(np.uint32)
-    signatures = base[random_.integers(0, 20, 200)]
-    flip = random_.random(signatures.shape) < random_.choice([0.0, 0.1, 0.6], (200, 1))
-    signatures = np.where(flip, random_.integers(0, 2**32 - 1, signatures.shape), signatures).astype(np.uint32)
-    staying, dropped = [], []
-    for i in range(200):
-        alike = any((signatures[i] == signatures[j]).mean() >= 0.7 for j in staying)
-        (dropped if alike else staying).append(i)
-    assert near_duplicates(signatures, np.arange(200), 0.7).tolist() == dropped
+@pytest.mark.parametrize(
+    ("keep", "stays"),
+    [("first", [("a", 0), ("b", 1)]), ("longest", [("b", 0), ("b", 2)]), ("source", [("a", 1), ("b", 2)])],
+)
+def test_the_copy_that_stays_is_chosen_by_rule(tmp_path, keep, stays):
+    """Two texts, one with copies in both sources, one with copies in the second."""
+    one, two = salad(1), salad(2)
+    texts = {
+        "a": [one, [*one, "more"]],
+        "b": [[*one, "even", "more"], two, [*two, "longer"]],
+    }
+    inputs = [write(tmp_path / f"{name}.parquet", [" ".join(t) for t in some], name) for name, some in texts.items()]
+    rows, _ = run(tmp_path, inputs, keep=keep)
+    assert [(r["source"], r["origin_row"]) for r in rows] == stays
 
 
-def test_a_large_text_has_the_signature_it_would_have_in_one_piece(monkeypatch):
-    texts = pa.array([" ".join(salad(i, 2000)) for i in range(4)] + ["short one", ""], pa.large_string())
-    whole = _signatures(texts, Deduplicate())
-    monkeypatch.setattr(module, "LARGE", 1000)
-    monkeypatch.setattr(shingles, "BLOCK", 3000)
-    assert (_signatures(texts, Deduplicate()) == whole).all()
+@pytest.mark.parametrize("keep", ["first", "longest", "source"])
+def test_of_equal_texts_the_first_stays_by_every_rule(tmp_path, keep):
+    inputs = [write(tmp_path / f"{name}.parquet", ["same text", "same text"], name) for name in "ab"]
+    rows, counts = run(tmp_path, inputs, keep=keep)
+    assert [(r["source"], r["origin_row"]) for r in rows] == [("a", 0)]
+    assert counts["sources"]["b"]["exact"] == 2
+
+
+def test_the_order_considered_is_that_of_the_rule():
+    sizes, sources = np.array([3, 9, 9, 1, 9, 5]), np.array([0, 0, 0, 1, 1, 1])
+    orders = {keep: order_considered(keep, sizes, sources).tolist() for keep in ("first", "longest", "source")}
+    assert orders == {"first": [0, 1, 2, 3, 4, 5], "longest": [1, 2, 4, 5, 0, 3], "source": [1, 2, 0, 4, 5, 3]}
+
+
+def test_against_the_jaccard_similarity_of_every_pair(tmp_path):
+    """Far above the threshold nothing stays, far below nothing goes, and what goes has a like that stays."""
+    source = random.Random(3)
+    texts = [" ".join(changed(salad(source.randrange(60)), source.random() * 0.6, i)) for i in range(400)]
+    shingles = [{tuple(w[i : i + 5]) for i in range(len(w) - 4)} for w in map(words, texts)]
+    alike = {
+        (i, j): len(shingles[i] & shingles[j]) / len(shingles[i] | shingles[j])
+        for i, j in itertools.combinations(range(400), 2)
+    }
+    rows, _ = run(tmp_path, [write(tmp_path / "a.parquet", texts)], permutations=1024)
+    kept = {r["origin_row"] for r in rows}
+    gone = set(range(400)) - kept
+    assert len(gone) > 50
+    assert all(similarity < 0.76 for (i, j), similarity in alike.items() if i in kept and j in kept)
+    assert all(any(alike[i, j] > 0.64 for i in kept if i < j) for j in gone)
