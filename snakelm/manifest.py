@@ -21,7 +21,7 @@ from .files import sha256_file, write_json
 __all__ = ["content_hash", "manifest_path", "read_manifest", "write_manifest"]
 
 VERSION = 1
-PACKAGES = ("torch", "numpy", "pyarrow", "snakemake", "rensa", "tiktoken", "scikit-learn", "scipy", "matplotlib")
+PACKAGES = ("torch", "numpy", "pyarrow", "snakemake", "tiktoken", "scikit-learn", "scipy", "matplotlib")
 
 
 def manifest_path(artefact: str | Path) -> Path:

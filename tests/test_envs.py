@@ -57,7 +57,7 @@ def test_pins_lie_within_the_bounds(name):
 
 def needed(stage):
     """Distributions that the stage's scripts, and all they import from here, import from elsewhere."""
-    names = {"yaml": "pyyaml", "sklearn": "scikit-learn", "rensa": "rensa"}
+    names = {"yaml": "pyyaml", "sklearn": "scikit-learn"}
     ours = {"snakelm", "pytorch_ext", "scripts", "setuptools"}
     for script in (ROOT / "scripts" / stage).glob("*.py"):
         for file in imported_files(script):
