@@ -38,6 +38,7 @@ CONFIG = checked(config)
 RESULTS = Path(CONFIG.results).as_posix()
 SOURCES = {source.name: source for source in CONFIG.sources}
 SHARDS = CONFIG.prepare.shards
+MODELS = {"train": "final_model.pt", "train_sft": "sft_model.pt"}
 
 # What stands between duplicates and tokens, in order; each only where the configuration asks for it.
 CHECKS = {
@@ -121,7 +122,6 @@ def same_again(config):
 
 
 if workflow.is_main_process:
-    for message in changed_since(
-        results("final_model.pt"), "scripts/training/train.py"
-    ):
-        logger.warning(message)
+    for step, model in MODELS.items():
+        for message in changed_since(results(model), f"scripts/training/{step}.py"):
+            logger.warning(message)

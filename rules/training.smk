@@ -34,3 +34,37 @@ rule train:
     shell:
         'python "$SNAKELM"/scripts/training/train.py --config {input.config:q} {params.shown:q}'
         " --results {params.results:q} --threads {threads} --log {log:q}"
+
+
+rule train_sft:
+    input:
+        base=CONFIG.sft.base or results("final_model.pt"),
+        processed=multiext(
+            results("data/processed/"),
+            "train_sft_packed.bin",
+            "train_sft_packed.idx",
+            "val_sft_packed.bin",
+            "val_sft_packed.idx",
+        ),
+        tokenizer=results("tokenizer/meta.json"),
+        # Of `train` it reads the device, the precision and the like; what else changes there makes no other run.
+        config=settings("training/train_sft", "sft", "train", "seed"),
+    output:
+        model=results("sft_model.pt"),
+        metrics=results("logs/sft_metrics.csv"),
+    log:
+        log("train_sft"),
+    benchmark:
+        timing("train_sft")
+    conda:
+        "../envs/training.yaml"
+    threads: 8
+    resources:
+        mem_mb=6000,
+        runtime=1440,
+    params:
+        results=subpath(output.model, parent=True),
+        shown=lambda wildcards: shown("training/train_sft", "sft", "train"),
+    shell:
+        'python "$SNAKELM"/scripts/training/train_sft.py --config {input.config:q} {params.shown:q}'
+        " --results {params.results:q} --base {input.base:q} --threads {threads} --log {log:q}"

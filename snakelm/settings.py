@@ -21,7 +21,7 @@ from .manifest import manifest_path, read_manifest
 
 __all__ = ["changed_since", "settings_file", "shown_file"]
 
-CODE_IS_NO_TRIGGER = frozenset({"training/train"})
+CODE_IS_NO_TRIGGER = frozenset({"training/train", "training/train_sft"})
 
 
 def settings_file(results: str | Path, config: Config, step: str, sections: Iterable[str]) -> str:

@@ -3,6 +3,8 @@
     {"format": "snakelm-model", "version": 1, "model": keys of config.Model, "weights": {name: tensor},
      "tokenizer": {"sha256", "vocab_size"}, "step": int, "fingerprint": str}
 
+and, once its chat tokens are trained, "chat": True.
+
 No time, no host, no path: the same training gives the same bytes. Read with `weights_only=True`, always, so a file
 with code in it is refused, not run.
 """
@@ -28,7 +30,9 @@ __all__ = ["load_model", "read_plain", "save_model", "write_plain"]
 FORMAT, VERSION = "snakelm-model", 1
 
 
-def save_model(path: str | Path, model: Decoder, *, tokenizer_sha256: str, step: int, fingerprint: str) -> None:
+def save_model(
+    path: str | Path, model: Decoder, *, tokenizer_sha256: str, step: int, fingerprint: str, chat: bool = False
+) -> None:
     """Writes the model's file, atomically. The state is cloned, so that no view drags a larger storage along."""
     weights = {name: tensor.detach().to("cpu", copy=True) for name, tensor in model.named_parameters()}
     record = {
@@ -39,6 +43,7 @@ def save_model(path: str | Path, model: Decoder, *, tokenizer_sha256: str, step:
         "tokenizer": {"sha256": tokenizer_sha256, "vocab_size": model.vocab_size},
         "step": step,
         "fingerprint": fingerprint,
+        **({"chat": True} if chat else {}),
     }
     with atomic_path(path) as temporary:
         write_plain(temporary, record)

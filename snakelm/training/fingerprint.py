@@ -2,14 +2,17 @@
 
 import hashlib
 import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
-from ..config import Config, as_mapping
+from ..config import Config, Train, as_mapping
 from ..data.bins import TokenBin, idx_path
 from ..files import sha256_file
 
-__all__ = ["fingerprint"]
+__all__ = ["fingerprint", "tuning_fingerprint"]
 
-VERSION = 1  # raise it when training itself changes what the same configuration leads to
+VERSION, TUNING_VERSION = 1, 1  # raised when training itself changes what the same configuration leads to
 
 
 def fingerprint(config: Config, train: TokenBin, val: TokenBin) -> str:
@@ -24,4 +27,24 @@ def fingerprint(config: Config, train: TokenBin, val: TokenBin) -> str:
         "val": sha256_file(idx_path(val.path)),
         "tokenizer": train.meta.tokenizer_sha256,
     }
+    return _digits(parts)
+
+
+def tuning_fingerprint(config: Config, training: Train, base: Path, train: Path, val: Path) -> str:
+    """Over the keys of sft, ``training`` as they set it, the base model's bytes and both packed files.
+
+    The packs' idx holds their tokenizer too. Where the base model lies doesn't count, what it is does.
+    """
+    counted = replace(config, train=training, sft=replace(config.sft, base=None))
+    parts = {
+        "version": TUNING_VERSION,
+        "config": as_mapping(counted, ["train", "sft", "seed"], cosmetic=False),
+        "base": sha256_file(base),
+        "train": sha256_file(idx_path(train)),
+        "val": sha256_file(idx_path(val)),
+    }
+    return _digits(parts)
+
+
+def _digits(parts: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]

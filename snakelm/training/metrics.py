@@ -36,16 +36,20 @@ BOARD_TAGS = {"loss": "loss/train", "val_loss": "loss/val", "val_bpb": "bpb/val"
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of training: its files' names, its columns, and the column that a run is judged by."""
+    """A kind of training: its section of the configuration, its files' names, its columns, which of them judges it."""
 
+    section: str
+    stem: str  # of checkpoint files
     csv: str
     samples: str
     columns: tuple[str, ...]
     judged: str
 
 
-PRETRAINING = Kind("training_metrics.csv", "samples.jsonl", COLUMNS, "val_bpb")
-TUNING = Kind("sft_metrics.csv", "sft_samples.jsonl", COLUMNS[: COLUMNS.index("val_loss") + 1], "val_loss")
+PRETRAINING = Kind("train", "step", "training_metrics.csv", "samples.jsonl", COLUMNS, "val_bpb")
+TUNING = Kind(
+    "sft", "sft_step", "sft_metrics.csv", "sft_samples.jsonl", COLUMNS[: COLUMNS.index("val_loss") + 1], "val_loss"
+)
 
 
 class Metrics:
@@ -71,10 +75,10 @@ class Metrics:
                 if values.get(name) is not None:
                     self._board.add_scalar(BOARD_TAGS.get(name, f"run/{name}"), values[name], values["step"])
 
-    def sample(self, step: int, prompt: str, text: str) -> None:
+    def sample(self, step: int, prompt: str, text: str, **more: str) -> None:
         """Appends a generated sample."""
         for folder in self.folders:
-            _append(folder / self.kind.samples, _json_line({"step": step, "prompt": prompt, "text": text}))
+            _append(folder / self.kind.samples, _json_line({"step": step, "prompt": prompt, "text": text, **more}))
         if self._board:
             self._board.add_text("sample", prompt + text, step)
 

@@ -1,4 +1,4 @@
-"""Muon for the matrices inside blocks, AdamW for the embedding, the head and the norms' gains.
+"""Muon for the matrices inside blocks, AdamW for the embedding, the head, the norms' gains and LoRA's factors.
 
 Muon (Keller Jordan, 2024): momentum, then the nearest semi-orthogonal matrix in place of the gradient, by a
 Newton–Schulz iteration in bfloat16. Matrices of one shape go through it as one batch: a batched product of twelve
@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from ..config import Train
+from .lora import is_factor
 
 __all__ = ["Muon", "Optimizer", "orthogonalize"]
 
@@ -71,16 +72,19 @@ class Muon:
 
 
 class Optimizer:
-    """Both, over a Decoder's parameters, with learning rates that follow train.schedule."""
+    """Both, over a Decoder's parameters that want gradients, with learning rates that follow train.schedule."""
 
     def __init__(self, model: nn.Module, train: Train) -> None:
         self.train = train
-        named = dict(model.named_parameters())
-        matrices = [p for name, p in named.items() if p.ndim == 2 and name.startswith("layers.")]
+        named = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        inside = {name: p for name, p in named.items() if p.ndim == 2 and name.startswith("layers.")}
+        matrices = [p for name, p in inside.items() if not is_factor(name)]
         self.muon = Muon(matrices)
         tables = {"embedding": train.embedding_lr, "head": train.head_lr}
         groups = [{"params": [named[name]], "lr": lr} for name, lr in tables.items() if name in named]
         groups.append({"params": [p for p in named.values() if p.ndim == 1], "lr": train.scalar_lr})
+        factors = [p for name, p in inside.items() if is_factor(name)]
+        groups += [{"params": factors, "lr": train.lr}] if factors else []
         self.peaks = [group["lr"] for group in groups]
         # eps: embedding rows are seen rarely and their gradients are tiny
         self.adamw = torch.optim.AdamW(

@@ -41,20 +41,21 @@ COMPILE_FROM_FLOPS = 1e15  # on a CPU: below it, compiling costs more than it sa
 class Run:
     """What stays the same over a run's steps, and its few counters.
 
-    A subclass sets, in its __init__, ``batches`` (a Stream), ``shape`` and ``fingerprint``, and gives the methods that
-    raise NotImplementedError here.
+    A subclass sets, in its __init__, ``training``, ``batches``, ``shape`` and ``fingerprint``, and gives the methods
+    that raise NotImplementedError here.
     """
 
-    kind: Kind  # names of the metrics' files and columns
-    stem = "step"  # of checkpoint files
+    kind: Kind
     evaluates_start = False  # whether held-out text is measured before the first step too
+    chat = False  # whether the model's chat tokens are trained
+    training: Train
     batches: Stream
     shape: Model
     fingerprint: str
 
-    def __init__(self, config: Config, training: Train, paths: Any, log: Log, world: World, stop: StopRequest) -> None:
-        self.config, self.training, self.paths = config, training, paths
-        self.log, self.world, self.stop = log, world, stop
+    def __init__(self, config: Config, paths: Any, log: Log, world: World, stop: StopRequest) -> None:
+        self.config, self.paths, self.log = config, paths, log
+        self.world, self.stop = world, stop
         self.tokenizer = Tokenizer.load(paths.tokenizer)
         self.step, self.skipped, self.evaluated = 0, 0, -1 if self.evaluates_start else 0
         self.best, self.clock = Best(), Clock()
@@ -77,6 +78,10 @@ class Run:
         """Writes what the model says now; called where metrics are written."""
         raise NotImplementedError
 
+    def finished_model(self) -> Decoder:
+        """The model as its file has it."""
+        return self.model
+
     @property
     def folder(self) -> Path:
         """Where the run's checkpoints and its record are."""
@@ -94,7 +99,7 @@ class Run:
 
     def go(self, threads: int | None) -> dict[str, Any]:
         """Everything, from the newest checkpoint to the model's file; gives the figures of the finished run."""
-        state = checkpoint.load_newest(self.folder, self.fingerprint, self.log.warn, self.stem)
+        state = checkpoint.load_newest(self.folder, self.fingerprint, self.log.warn, self.kind.stem)
         if state and state["final"]:
             self.log.say(f"run {self.fingerprint} is complete: its last checkpoint is taken")
             self.model, self.step, self.final = self.new_model(state), state["step"], state["final"]
@@ -174,7 +179,7 @@ class Run:
             self.step, self.forward, self.optimizer, rows, targets, self.training, self.world, stop
         )
         self.step += 1
-        self.skipped = check_skips(self.last, self.step, self.skipped, self.training)
+        self.skipped = check_skips(self.last, self.step, self.skipped, self.training, self.kind.section)
         if self.skipped:
             self.log.warn(f"step {self.step}: loss or gradient is no number; no update ({self.skipped} in a row)")
         self.bar.update(self.step, note(self._row(), self.best, self.kind.judged))
@@ -218,7 +223,7 @@ class Run:
         if self.world.writes:
             with self.clock.paused():
                 state = self.state()
-                checkpoint.save(self.folder, self.step, self.fingerprint, state, self.training.keep, self.stem)
+                checkpoint.save(self.folder, self.step, self.fingerprint, state, self.training.keep, self.kind.stem)
         self.world.wait()
 
     def state(self) -> dict[str, Any]:
@@ -239,7 +244,13 @@ class Run:
     def _finish(self) -> dict[str, Any]:
         if not self.world.writes:
             return {}
-        sha256 = self.tokenizer.sha256
-        save_model(self.paths.output, self.model, tokenizer_sha256=sha256, step=self.step, fingerprint=self.fingerprint)
+        save_model(
+            self.paths.output,
+            self.finished_model(),
+            tokenizer_sha256=self.tokenizer.sha256,
+            step=self.step,
+            fingerprint=self.fingerprint,
+            chat=self.chat,
+        )
         parameters = counts(self.shape, self.tokenizer.vocab_size).total
         return {"steps": self.step, "fingerprint": self.fingerprint, "parameters": parameters, **self.final}

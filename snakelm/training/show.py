@@ -11,9 +11,10 @@ import torch
 
 from ..files import human_bytes
 
-__all__ = ["Best", "Clock", "done_line", "note"]
+__all__ = ["Best", "Clock", "done_line", "note", "tuned_line"]
 
 NEXT = "snakemake --cores 8 && snakemake --report"
+NEXT_TUNED = "python scripts/analysis/chat.py"
 
 
 class Best:
@@ -112,9 +113,18 @@ def done_line(result: dict[str, Any], baseline: dict[str, Any] | None, output: s
     ]
     inside = "; ".join(part for part in inside if part)
     bpb = _rate("", result["val_bpb"]) or "none (no held-out text)"
+    return f"DONE val bpb {bpb}{f' ({inside})' if inside else ''} · {_took(result)} · {output} · next: {NEXT}"
+
+
+def tuned_line(result: dict[str, Any], output: str) -> str:
+    """The last line of tuning: `DONE held-out answers 5.21 → 1.08 nats a token · 0m41s · … · next: …`."""
+    answers = f"{result['val_loss_before']:.3f} → {result['val_loss']:.3f} nats a token"
+    return f"DONE held-out answers {answers} · {_took(result)} · {output} · next: {NEXT_TUNED}"
+
+
+def _took(result: dict[str, Any]) -> str:
     seconds = round(result["seconds"])
-    took = f"{seconds // 60}m{seconds % 60:02d}s"
-    return f"DONE val bpb {bpb}{f' ({inside})' if inside else ''} · {took} · {output} · next: {NEXT}"
+    return f"{seconds // 60}m{seconds % 60:02d}s"
 
 
 def _rate(name: str, bpb: float | None) -> str:

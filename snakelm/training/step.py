@@ -69,18 +69,21 @@ def training_step(
     return StepResult(total / targets, norm.item(), train.lr * factor, stops > 0, skipped)
 
 
-def check_skips(result: StepResult, step: int, in_a_row: int, train: Train) -> int:
-    """Skipped steps in a row, this one counted; UserError by train.on_nan, or after the third in a row."""
+def check_skips(result: StepResult, step: int, in_a_row: int, train: Train, section: str = "train") -> int:
+    """Skipped steps in a row, this one counted; UserError by train.on_nan, or after the third in a row.
+
+    ``section``: of the configuration, where the learning rate is.
+    """
     if not result.skipped:
         return 0
     if train.on_nan == "error":
         raise UserError(
-            f"step {step}: loss or gradient is no number (loss {result.loss}); lower train.lr, or say "
+            f"step {step}: loss or gradient is no number (loss {result.loss}); lower {section}.lr, or say "
             "train.on_nan: skip; the same command goes on from the last checkpoint"
         )
     if in_a_row + 1 > MOST_SKIPS:
         raise UserError(
-            f"step {step}: loss or gradient is no number, {in_a_row + 1} steps in a row; lower train.lr; the same "
+            f"step {step}: loss or gradient is no number, {in_a_row + 1} steps in a row; lower {section}.lr; the same "
             "command goes on from the last checkpoint"
         )
     return in_a_row + 1

@@ -60,13 +60,14 @@ class Pretraining(Run):
     kind = PRETRAINING
 
     def __init__(self, config: Config, paths: Paths, log: Log, world: World, stop: StopRequest) -> None:
-        super().__init__(config, config.train, paths, log, world, stop)
+        super().__init__(config, paths, log, world, stop)
         sha256 = self.tokenizer.sha256
         self.train_bin = open_bin(paths.train_bin, sha256, verify=world.writes)
         self.val_bin = open_bin(paths.val_bin, sha256, verify=world.writes)
         self.clean = _clean_documents(paths.val_overlap, self.val_bin, config.evaluate.clean_share)
         self.batches = Batches(self.train_bin, config.model.context, config.train.batch_tokens, config.seed)
-        self.shape, self.fingerprint = config.model, fingerprint(config, self.train_bin, self.val_bin)
+        self.training, self.shape = config.train, config.model
+        self.fingerprint = fingerprint(config, self.train_bin, self.val_bin)
 
     def make_plan(self) -> Plan:
         """What the run will take; UserError for sizes that can't work."""

@@ -1,0 +1,55 @@
+"""LoRA: the matrices inside blocks stay as they are and learn low-rank updates, which are folded in at the end.
+
+W + (alpha / rank) B A, with A random and B zero, so that the first step starts from the base model exactly (Hu et al.,
+2021). Each W is a torch parametrization: the network reads W + … where it reads W, knows nothing of it, and what is
+folded in is what it computed with, to the last bit. Multiplying B A out costs rank / tokens of the product with W.
+"""
+
+import torch
+from torch import nn
+from torch.nn.utils import parametrize
+
+from ..model import Decoder
+
+__all__ = ["adapt", "fold", "is_factor"]
+
+
+class LowRank(nn.Module):
+    """W → W + scale · B A, W [outputs, inputs]."""
+
+    def __init__(self, outputs: int, inputs: int, rank: int, scale: float, generator: torch.Generator) -> None:
+        super().__init__()
+        self.scale = scale
+        self.a = nn.Parameter(torch.randn(rank, inputs, generator=generator) / inputs**0.5)
+        self.b = nn.Parameter(torch.zeros(outputs, rank))
+
+    def forward(self, weight: torch.Tensor) -> torch.Tensor:
+        """The updated matrix."""
+        return torch.addmm(weight, self.b, self.a, alpha=self.scale)
+
+
+def is_factor(name: str) -> bool:
+    """Whether the parameter of this name is an A or a B."""
+    return ".parametrizations." in name and name.endswith((".a", ".b"))
+
+
+def adapt(model: Decoder, rank: int, alpha: float, generator: torch.Generator) -> None:
+    """Freezes the model and gives each matrix inside its blocks an update of ``rank``, on the CPU."""
+    model.requires_grad_(False)
+    for module, name in _matrices(model):
+        outputs, inputs = getattr(module, name).shape
+        most = min(rank, outputs, inputs)
+        update = LowRank(outputs, inputs, most, alpha / rank, generator)
+        parametrize.register_parametrization(module, name, update)
+
+
+def fold(model: Decoder) -> None:
+    """Makes each updated matrix a plain one again, of the value it was computed with."""
+    for module in model.modules():
+        for name in list(getattr(module, "parametrizations", ())):
+            parametrize.remove_parametrizations(module, name, leave_parametrized=True)
+
+
+def _matrices(model: Decoder) -> list[tuple[nn.Module, str]]:
+    modules = [part for layer in model.layers for part in (layer.attention, layer.mlp)]
+    return [(m, name) for m in modules for name, p in list(m.named_parameters(recurse=False)) if p.ndim == 2]
