@@ -20,6 +20,7 @@ from .base import check_sentence_model, offline
 __all__ = ["SentenceModel", "fast_products", "load_body"]
 
 BATCH = 64
+PIECES = 2048  # word pieces in a batch
 CHARACTERS_PER_TOKEN = 12  # of a text, more than this for each token it may have is not even tokenised
 
 
@@ -65,3 +66,22 @@ class SentenceModel:
             return np.asarray(
                 self.body.encode(heads, batch_size=BATCH, show_progress_bar=False, convert_to_numpy=True), np.float32
             )
+
+    def piece_vectors(self) -> np.ndarray:
+        """The vector of each word piece of the vocabulary by itself, as the ids stand: float32 [vocabulary, width]."""
+        start, *_, end = self.body.tokenizer("a")["input_ids"]
+        found = []
+        with torch.inference_mode(), fast_products(self.body.device):
+            for first in range(0, len(self.body.tokenizer), PIECES):
+                ids = torch.arange(first, min(len(self.body.tokenizer), first + PIECES))
+                rows = torch.stack([torch.full_like(ids, start), ids, torch.full_like(ids, end)], 1)
+                rows = rows.to(self.body.device)
+                made = self.body({"input_ids": rows, "attention_mask": torch.ones_like(rows)})
+                found.append(made["sentence_embedding"].float().cpu().numpy())
+        return np.concatenate(found)
+
+    def pieces_of_words(self) -> Any:
+        """The model's own tokenizer (of the tokenizers package), free of padding and truncation: a copy."""
+        from tokenizers import Tokenizer
+
+        return Tokenizer.from_str(self.body.tokenizer.backend_tokenizer.to_str())
