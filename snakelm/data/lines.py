@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from .parquet_text import BATCH_BYTES, BadFile
 
-__all__ = ["Rows", "jsonl_rows", "open_lines", "text_rows"]
+__all__ = ["Rows", "jsonl_records", "jsonl_rows", "open_lines", "text_rows"]
 
 COMPRESSION = {".gz": "gzip", ".zst": "zstd"}
 BATCH_ROWS = 8192
@@ -52,33 +52,44 @@ def jsonl_rows(path: Path, field: str) -> Iterator[Rows]:
     BadFile when the stream is broken, when it is one JSON array, or when no row has the field.
     """
     rows, seen, first_keys = Rows(), False, None
-    try:
-        with open_lines(path) as stream:
-            for number, line in enumerate(stream):
-                line = line.removeprefix(BOM) if number == 0 else line
-                if not line.strip():
-                    continue
-                if first_keys is None and line.lstrip().startswith(b"["):
-                    raise BadFile("a JSON array, expected one JSON object a line; write it as JSONL")
-                record, problem = _parse(line)
-                if record is None:
-                    rows.add(None, problem)
-                else:
-                    first_keys = list(record) if first_keys is None else first_keys
-                    found, text, problem = _reach(record, field)
-                    seen = seen or found
-                    rows.add(text, problem)
-                if rows.full:
-                    yield rows
-                    rows = Rows()
-    except OSError as error:
-        raise BadFile(f"broken off or damaged ({' '.join(str(error).split())}); fetch it again") from None
+    for record, problem in jsonl_records(path):
+        if record is None:
+            rows.add(None, problem)
+        else:
+            first_keys = list(record) if first_keys is None else first_keys
+            found, text, problem = _reach(record, field)
+            seen = seen or found
+            rows.add(text, problem)
+        if rows.full:
+            yield rows
+            rows = Rows()
     if first_keys is not None and not seen:
         near = difflib.get_close_matches(field, first_keys, 1, cutoff=0.5)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise BadFile(f"no line has the field {field!r}; fields are {', '.join(first_keys) or 'none'}{hint}")
     if rows.texts:
         yield rows
+
+
+def jsonl_records(path: Path) -> Iterator[tuple[dict | None, str | None]]:
+    """Each line's object, or None and what is wrong with the line; blank lines are no rows.
+
+    BadFile when the stream is broken or when it is one JSON array.
+    """
+    objects = False
+    try:
+        with open_lines(path) as stream:
+            for number, line in enumerate(stream):
+                line = line.removeprefix(BOM) if number == 0 else line
+                if not line.strip():
+                    continue
+                if not objects and line.lstrip().startswith(b"["):
+                    raise BadFile("a JSON array, expected one JSON object a line; write it as JSONL")
+                record, problem = _parse(line)
+                objects = objects or record is not None
+                yield record, problem
+    except OSError as error:
+        raise BadFile(f"broken off or damaged ({' '.join(str(error).split())}); fetch it again") from None
 
 
 def _parse(line: bytes) -> tuple[dict | None, str | None]:

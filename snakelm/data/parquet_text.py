@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-__all__ = ["BadFile", "column_of", "open_parquet", "text_batches"]
+__all__ = ["BadFile", "column_of", "open_parquet", "row_batches", "text_batches"]
 
 BATCH_BYTES = 8 << 20
 
@@ -50,19 +50,24 @@ def column_of(schema: pa.Schema, name: str) -> list[str]:
 
 def text_batches(file: pq.ParquetFile, parts: list[str], also: tuple[str, ...] = ()) -> Iterator[pa.RecordBatch]:
     """Record batches of `text` (large_binary, nulls kept) and the columns ``also``; BadFile where the file breaks."""
+    for batch in row_batches(file, [".".join(parts), *also]):
+        text = batch.column(parts[0])
+        if len(parts) > 1:
+            text = pc.struct_field(text, parts[1:])
+        kept = [batch.column(name) for name in also]
+        yield pa.record_batch([_as_bytes(text), *kept], ["text", *also])
+
+
+def row_batches(file: pq.ParquetFile, columns: list[str]) -> Iterator[pa.RecordBatch]:
+    """Record batches of some ``columns``, a few megabytes each; BadFile where the file breaks."""
     for group in range(file.num_row_groups):
         meta = file.metadata.row_group(group)
         rows = max(1, min(65_536, BATCH_BYTES * meta.num_rows // max(1, meta.total_byte_size)))
         found = 0
         try:
-            columns = [".".join(parts), *also]
             for batch in file.iter_batches(rows, row_groups=[group], columns=columns, use_threads=False):
-                text = batch.column(parts[0])
-                if len(parts) > 1:
-                    text = pc.struct_field(text, parts[1:])
-                kept = [batch.column(name) for name in also]
                 found += batch.num_rows
-                yield pa.record_batch([_as_bytes(text), *kept], ["text", *also])
+                yield batch
         except (pa.ArrowException, OSError) as error:
             raise BadFile(f"row group {group} is damaged ({_one_line(error)}); fetch it again or take it out") from None
         if found != meta.num_rows:  # page headers have no checksum; damage there can hide whole pages
