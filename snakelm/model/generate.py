@@ -1,19 +1,18 @@
-"""Text from a model, a token at a time: temperature and top-k from a seeded generator.
+"""Text from a model, a token at a time: temperature, top-k and top-p from a seeded generator.
 
 Without a cache of keys and values: each token runs the window again. Samples during training are short and the models
-small; a cache pays for chat and lives where chat does.
+small; a cache pays where they aren't.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import torch
 
 from .decoder import Decoder
 
-__all__ = ["generate"]
+__all__ = ["generate", "stream"]
 
 
-@torch.no_grad()
 def generate(
     model: Decoder,
     prompt: Sequence[int],
@@ -24,9 +23,28 @@ def generate(
     stop: int | None = None,
     seed: int = 0,
 ) -> list[int]:
-    """Up to ``length`` token ids that follow ``prompt`` (at least one id); ends early at the id ``stop``.
+    """All that `stream` gives, at once; ends early at the id ``stop``."""
+    ends = () if stop is None else (stop,)
+    return list(stream(model, prompt, length, temperature=temperature, top_k=top_k, stop=ends, seed=seed))
 
-    ``temperature`` 0 takes the likeliest each time. The window is the last model.context ids.
+
+@torch.no_grad()
+def stream(
+    model: Decoder,
+    prompt: Sequence[int],
+    length: int,
+    *,
+    temperature: float = 0.8,
+    top_k: int | None = 50,
+    top_p: float = 1.0,
+    stop: Collection[int] = (),
+    seed: int = 0,
+) -> Iterator[int]:
+    """Up to ``length`` token ids that follow ``prompt`` (at least one id), each as it is chosen.
+
+    ``temperature`` 0 takes the likeliest each time; else the choice is among the ``top_k`` likeliest, and of them among
+    the fewest that have ``top_p`` of the probability together. Ends before an id in ``stop``, which isn't given. The
+    window is the last model.context ids.
     """
     assert len(prompt) > 0, "a model needs something to go on from; give it the end-of-text id"
     device = model.embedding.device
@@ -35,18 +53,24 @@ def generate(
     for _ in range(length):
         window_1T = torch.tensor([ids[-model.shape.context :]], dtype=torch.int64, device=device)
         logits_V = torch.nn.functional.linear(model.hidden(window_1T)[0, -1], model.head_weight.to(model.compute_dtype))
-        chosen = _pick(logits_V.float().cpu(), temperature, top_k, generator)
-        if chosen == stop:
-            break
+        chosen = _pick(logits_V.float().cpu(), temperature, top_k, top_p, generator)
+        if chosen in stop:
+            return
         ids.append(chosen)
-    return ids[len(prompt) :]
+        yield chosen
 
 
-def _pick(logits_V: torch.Tensor, temperature: float, top_k: int | None, generator: torch.Generator) -> int:
+def _pick(
+    logits_V: torch.Tensor, temperature: float, top_k: int | None, top_p: float, generator: torch.Generator
+) -> int:
     if temperature == 0:
         return int(logits_V.argmax())
     if top_k is not None and top_k < logits_V.numel():
         lowest_kept = logits_V.topk(top_k).values[-1]
         logits_V = logits_V.masked_fill(logits_V < lowest_kept, float("-inf"))
     probabilities_V = (logits_V / temperature).softmax(dim=-1)
+    if top_p < 1:
+        sorted_V, order_V = probabilities_V.sort(descending=True, stable=True)
+        beyond_V = sorted_V.cumsum(dim=0) - sorted_V >= top_p  # what is likelier already has top_p; never the first
+        probabilities_V[order_V[beyond_V]] = 0.0
     return int(torch.multinomial(probabilities_V, 1, generator=generator))
