@@ -29,7 +29,7 @@ __all__ = ["NearDuplicates", "bands"]
 
 RECALL = 0.97  # wanted chance that a pair just at the threshold becomes a candidate
 FULLEST_BUCKET = 1000  # documents one bucket may hold against which a new one is compared; bounds the worst case
-SLAB = 1 << 19  # documents decided on, or written, between two moments of giving memory back
+SLAB = 1 << 13  # documents decided on, or written, between two moments of giving memory back
 MOST = 2**32 - 2  # documents: places are 32-bit
 NO_LINK = np.uint32(0xFFFFFFFF)
 GONE = np.uint32(0xFFFFFFFF)
