@@ -46,7 +46,7 @@ $(VENV)/.installed: requirements.txt $(VENV)/.created
 	$(PIP) -r requirements.txt
 	touch $@
 
-$(VENV)/.dev: requirements-dev.txt $(VENV)/.installed
+$(VENV)/.dev: requirements-dev.txt requirements-filter.txt $(VENV)/.installed
 	$(PIP) -r requirements-dev.txt
 	touch $@
 

@@ -9,7 +9,10 @@ if any(source.url for source in CONFIG.sources):
 rule preflight:
     input:
         files=[file for source in CONFIG.sources for file in local_files(source)],
-        config=settings("preparation/preflight", "sources", "on_bad_file"),
+        labels=LABELS if CHECKS["filtered"] else [],
+        config=settings(
+            "preparation/preflight", "sources", "on_bad_file", "filter", "classifier"
+        ),
     output:
         results("tables/preflight.json"),
     log:
@@ -17,7 +20,8 @@ rule preflight:
     benchmark:
         timing("preflight")
     conda:
-        "../envs/preparation.yaml"
+        # Where the filter is on, this looks whether its packages are there.
+        "../envs/filter.yaml" if CHECKS["filtered"] else "../envs/preparation.yaml"
     threads: 1
     resources:
         mem_mb=1000,
@@ -89,6 +93,42 @@ rule deduplicate:
     shell:
         'python "$SNAKELM"/scripts/preparation/deduplicate.py --config {input.config:q}'
         " --inputs {input.sampled:q} --output {output:q} --threads {threads} --log {log:q}"
+
+
+rule filter_dataset:
+    input:
+        documents=documents("filtered"),
+        model=results("models/academic_filter/filter.json"),
+        weights=multiext(
+            results("models/academic_filter/"),
+            "head.safetensors",
+            "static.safetensors",
+            "model.safetensors",
+        ),
+        config=settings("preparation/filter_dataset", "filter", "seed"),
+    output:
+        multiext(
+            results("data/filtered/"),
+            "documents.parquet",
+            "scores.parquet",
+            "near_threshold.json",
+        ),
+    log:
+        log("filter_dataset"),
+    benchmark:
+        timing("filter_dataset")
+    conda:
+        "../envs/filter.yaml"
+    threads: 8
+    resources:
+        mem_mb=4000,
+        runtime=1440,
+    params:
+        model=subpath(input.model, parent=True),
+    shell:
+        'python "$SNAKELM"/scripts/preparation/filter_dataset.py --config {input.config:q}'
+        " --documents {input.documents:q} --model {params.model:q} --output {output[0]:q}"
+        " --threads {threads} --log {log:q}"
 
 
 rule train_tokenizer:

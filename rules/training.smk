@@ -1,6 +1,39 @@
 # Token files to a model.
 
 
+rule setfit_train:
+    input:
+        documents=documents("filtered"),
+        labels=LABELS,
+        preflight=results("tables/preflight.json"),
+        config=settings("training/setfit_train", "classifier", "seed"),
+    output:
+        model=results("models/academic_filter/filter.json"),
+        weights=multiext(
+            results("models/academic_filter/"),
+            "head.safetensors",
+            "static.safetensors",
+            "model.safetensors",
+        ),
+        table=results("tables/setfit_train.json"),
+    log:
+        log("setfit_train"),
+    benchmark:
+        timing("setfit_train")
+    conda:
+        "../envs/filter.yaml"
+    threads: 8
+    resources:
+        mem_mb=6000,
+        runtime=240,
+    params:
+        folder=subpath(output.model, parent=True),
+    shell:
+        'python "$SNAKELM"/scripts/training/setfit_train.py --config {input.config:q}'
+        " --documents {input.documents:q} --output {params.folder:q} --table {output.table:q}"
+        " --threads {threads} --log {log:q}"
+
+
 rule train:
     input:
         processed=multiext(

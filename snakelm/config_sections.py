@@ -30,7 +30,9 @@ class Source:
     url: str | list[str] | None = key(None, "http(s) addresses, fetched with retries")
     sha256: str | list[str] | None = key(None, "SHA-256 each fetched file must have, in the order of url")
     builtin: str | None = key(
-        None, "docs: docstrings of installed packages; synthetic: generated", choices=("docs", "synthetic")
+        None,
+        "docs: docstrings of installed packages; synthetic: generated facts; everyday: generated talk, adverts, recipes",
+        choices=("docs", "synthetic", "everyday"),
     )
     text: str = key("text", "column (parquet) or field (JSONL) with the text; dots reach into nested fields")
     format: str = key("auto", "by the file's name when auto", choices=("auto", "parquet", "jsonl", "text"))
@@ -231,7 +233,7 @@ class Classifier:
     base_sha256: str | None = key(None, "SHA-256 that model.safetensors of `base` must have")
     steps: int = key(34, "training steps of the contrastive phase; bounds the pairs", unit="steps", low=1, high=100_000)
     batch: int = key(16, "pairs in a step", unit="pairs", low=2, high=4096)
-    lr: float = key(2e-5, "learning rate of the sentence model", above=0, high=1)
+    lr: float = key(1e-4, "learning rate of the sentence model", above=0, high=1)
     max_tokens: int = key(128, "tokens of a text that the sentence model reads", unit="tokens", low=8, high=512)
     held_out: float = key(0.25, "share of the labelled texts that only measure, chosen by hash", above=0, high=0.9)
     threshold: float = key(0.5, "score from which a document is kept", low=0, high=1)

@@ -29,7 +29,8 @@ def bounds():
 
 
 def pins():
-    lines = [line.split("#")[0].strip() for line in (ROOT / "requirements.txt").read_text().splitlines()]
+    files = (ROOT / name for name in ("requirements.txt", "requirements-filter.txt"))
+    lines = [line.split("#")[0].strip() for file in files for line in file.read_text().splitlines()]
     return {r.name.lower(): str(r.specifier)[2:] for r in map(Requirement, filter(None, lines))}
 
 
@@ -85,6 +86,6 @@ def test_envs_take_conda_forge_alone(env):
 
 
 def test_every_requirement_says_why():
-    for file in ("requirements.txt", "requirements-dev.txt"):
+    for file in ("requirements.txt", "requirements-filter.txt", "requirements-dev.txt"):
         for line in (ROOT / file).read_text().splitlines():
             assert line.startswith(("#", "-r")) or "#" in line, f"{file}: {line} gives no reason"

@@ -1,5 +1,6 @@
 """Keeps the documents that the trained filter takes for academic text, and records the score of every one."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -32,7 +33,7 @@ def main(argv: list[str] | None = None) -> int:
         from snakelm.filter.cascade import Filter
         from snakelm.filter.dataset import filter_documents
 
-        torch.set_num_threads(given.threads)
+        torch.set_num_threads(min(given.threads, len(os.sched_getaffinity(0))))
         model, model_file = Filter.load(given.model, config.filter), given.model / "filter.json"
         extra = filter_documents(given.documents, model, model_file, given.output, log)
     sections = as_mapping(config, ("filter",), cosmetic=False)

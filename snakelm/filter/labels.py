@@ -14,10 +14,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ..code_digest import ROOT
 from ..data.split import document_ids, mixed
 from ..errors import UserError
 
-__all__ = ["CLASSES", "Labels", "read_labels"]
+__all__ = ["CLASSES", "Labels", "labels_file", "read_labels"]
 
 CLASSES = ("other", "academic")  # the index is the class: 1 is kept
 NEXT = "; mend the file, or name another in classifier.labels"
@@ -49,8 +50,14 @@ class Labels:
         return self.take(np.flatnonzero(~measured)), self.take(np.flatnonzero(measured))
 
 
+def labels_file(path: str | Path) -> Path:
+    """``path``, or where nothing is there, the file of that name that comes with the project."""
+    return Path(path) if Path(path).exists() or not (ROOT / path).is_file() else ROOT / path
+
+
 def read_labels(path: str | Path) -> Labels:
     """The labels of a JSONL or parquet file; UserError for what can't be trained on, naming the row."""
+    path = labels_file(path)
     rows = list(_parquet_rows(path) if str(path).endswith(".parquet") else _jsonl_rows(path))
     seen: dict[str, str] = {}
     for where, row in rows:
@@ -90,7 +97,9 @@ def _jsonl_rows(path: str | Path) -> Iterator[tuple[str, dict[str, Any]]]:
         except ValueError:
             raise UserError(f"{path} line {number}: not JSON{NEXT}") from None
         if not isinstance(row, dict):
-            raise UserError(f'{path} line {number}: found {type(row).__name__}, expected {{"text": …, "label": …}}{NEXT}')
+            raise UserError(
+                f'{path} line {number}: found {type(row).__name__}, expected {{"text": …, "label": …}}{NEXT}'
+            )
         yield f"{path} line {number}", row
 
 

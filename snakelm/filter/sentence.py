@@ -5,6 +5,7 @@ sums, norms and the vectors that come out are float32.
 """
 
 import contextlib
+import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ import torch
 from ..training.device import multiplies_bf16
 from .base import check_sentence_model, offline
 
-__all__ = ["SentenceModel", "fast_products", "load_body"]
+__all__ = ["SentenceModel", "fast_products", "load_body", "quiet"]
 
 BATCH = 64
 PIECES = 2048  # word pieces in a batch
@@ -32,10 +33,22 @@ def load_body(folder: str | Path, max_tokens: int) -> Any:
         warnings.simplefilter("ignore", DeprecationWarning)
         from sentence_transformers import SentenceTransformer
 
+    quiet()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     body = SentenceTransformer(str(folder), device=device, local_files_only=True)
     body.max_seq_length = min(max_tokens, body.max_seq_length or max_tokens)
     return body
+
+
+def quiet() -> None:
+    """Takes the libraries' own lines and bars away: a step has its own."""
+    import datasets
+    import transformers
+
+    datasets.disable_progress_bars()
+    transformers.logging.disable_progress_bar()
+    for name in ("setfit", "sentence_transformers", "transformers"):
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 @contextmanager

@@ -11,12 +11,12 @@ import numpy as np
 import pyarrow.compute as pc
 
 from ..config import Classifier
-from ..data.documents import open_documents, read_documents
+from ..data.documents import read_documents
 from ..data.split import limit_threshold, mixed
 from ..errors import UserError
 from ..files import sha256_file
 from ..log import Log
-from .base import base_folder
+from .base import base_folder, base_name
 from .cascade import Filter, choose_band
 from .folder import Linear, Meta, write_folder
 from .labels import Labels, read_labels
@@ -32,10 +32,10 @@ SHARPNESS = 10.0  # C of the logistic head: vectors have length 1, and weaker re
 
 
 def train_filter(documents: Path, rules: Classifier, seed: int, folder: Path, log: Log) -> dict[str, Any]:
-    """Trains, measures and writes the filter into ``folder``; gives the numbers for results/tables/setfit_train.json."""
+    """Trains, measures and writes the filter into ``folder``; gives the numbers for setfit_train.json."""
     base, labels = base_folder(rules), read_labels(rules.labels)
     training, held_out = labels.split(rules.held_out, seed)
-    log.say(f"{len(training)} labelled texts to train on, {len(held_out)} to measure, base {base.name}")
+    log.say(f"{len(training)} labelled texts to train on, {len(held_out)} to measure, base {base_name(rules)}")
     frozen = _frozen(base, training, held_out, rules)
     with log.progress(rules.steps, "steps") as bar:
         sentence = tune(base, training, rules, seed, bar.update)
@@ -43,16 +43,20 @@ def train_filter(documents: Path, rules: Classifier, seed: int, folder: Path, lo
     texts = _drawn(documents, rules.max_tokens, seed, log)
     parts = np.split(np.arange(len(texts)), [len(texts) // 2, 3 * len(texts) // 4])
     logits = _logits(sentence, head, texts, log)
-    student, tensors = _teach(sentence, head, training, [texts[i] for i in parts[0]], logits[parts[0]], rules.max_tokens)
+    student, tensors = _teach(
+        sentence, head, training, [texts[i] for i in parts[0]], logits[parts[0]], rules.max_tokens
+    )
     tensors["head.safetensors"] = {"weight": head.weight, "bias": np.array([head.bias], np.float32)}
     keep = Linear(np.ones(1, np.float32), 0.0).score(logits[:, None]) >= rules.threshold
     choosing = [texts[i] for i in parts[1]]
     low, high = choose_band(student.score(choosing), keep[parts[1]], rules.agreement, rules.threshold)
     if (low, high) == (0.0, 1.0):
         log.warn(f"{len(choosing)} documents are too few to choose a doubtful band: the cascade asks SetFit always")
-    meta = Meta(rules.threshold, low, high, rules.max_tokens, base.name, sha256_file(base / "model.safetensors"))
+    meta = Meta(rules.threshold, low, high, rules.max_tokens, base_name(rules), sha256_file(base / "model.safetensors"))
     write_folder(folder, lambda place: sentence.body.save(place, create_model_card=False), tensors, meta)
-    filters = {kind: Filter(kind, meta, *_parts(kind, student, sentence), head) for kind in ("setfit", "static", "cascade")}
+    filters = {
+        kind: Filter(kind, meta, *_parts(kind, student, sentence), head) for kind in ("setfit", "static", "cascade")
+    }
     measured = _measure(filters, held_out, [texts[i] for i in parts[2]], rules)
     table = {"labels": len(labels), "band": [low, high], "threshold": rules.threshold, **measured}
     table["held_out"]["frozen"] = frozen
@@ -130,7 +134,9 @@ def _measure(filters: dict[str, Filter], held_out: Labels, texts: list[str], rul
         "kept": {kind: float((scores >= rules.threshold).mean()) for kind, (scores, _) in seen.items() if len(texts)},
         "agreement": {kind: agreement(scores, setfit, rules.threshold) for kind, (scores, _) in seen.items()},
         "asked": float(seen["cascade"][1].mean()) if texts else None,
-        "documents_per_cpu_second": {kind: rate(lambda t, one=one: one.score(t), texts) for kind, one in filters.items()}
+        "documents_per_cpu_second": {
+            kind: rate(lambda t, one=one: one.score(t), texts) for kind, one in filters.items()
+        }
         if texts
         else {},
     }
@@ -138,12 +144,14 @@ def _measure(filters: dict[str, Filter], held_out: Labels, texts: list[str], rul
 
 def _say(table: dict[str, Any], log: Log) -> None:
     for kind, found in table["held_out"].items():
-        said = " · ".join(f"{name} {found[name]:.3f}" for name in ("accuracy", "precision", "recall") if found[name] is not None)
+        said = " · ".join(
+            f"{name} {found[name]:.3f}" for name in ("accuracy", "precision", "recall") if found[name] is not None
+        )
         log.say(f"{kind} on {found['texts']} held-out texts: {said}")
     rates = table["documents_per_cpu_second"]
     if rates:
         log.say(
-            f"cascade decides as SetFit on {table['agreement']['cascade']:.2%} of {table['documents']:,} documents, asking "
-            f"it about {table['asked']:.1%}, at {rates['cascade'] / rates['setfit']:.1f} times its speed "
+            f"cascade decides as SetFit on {table['agreement']['cascade']:.2%} of {table['documents']:,} documents, "
+            f"asking it about {table['asked']:.1%}, at {rates['cascade'] / rates['setfit']:.1f} times its speed "
             f"({rates['cascade']:,.0f} against {rates['setfit']:,.0f} documents per CPU-second)"
         )

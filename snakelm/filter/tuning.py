@@ -5,7 +5,6 @@ The library trains; here its work is bounded and seeded. Pairs grow with the squ
 drawn). Its head is left out: it would be saved as a pickle.
 """
 
-import logging
 import tempfile
 import warnings
 from collections.abc import Callable
@@ -18,7 +17,7 @@ from ..config import Classifier
 from ..data.split import document_ids, mixed
 from .base import offline
 from .labels import Labels
-from .sentence import SentenceModel, fast_products, load_body
+from .sentence import SentenceModel, fast_products, load_body, quiet
 
 __all__ = ["tune"]
 
@@ -28,13 +27,14 @@ MOST_TEXTS = 1024
 def tune(base: Path, labels: Labels, rules: Classifier, seed: int, tell: Callable[[int], None]) -> SentenceModel:
     """The model in ``base`` after ``rules.steps`` steps on pairs of ``labels``; ``tell`` hears of each step."""
     offline()
-    logging.getLogger("setfit").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from datasets import Dataset
         from setfit import SetFitModel, Trainer, TrainingArguments
         from sklearn.linear_model import LogisticRegression
         from transformers import TrainerCallback
+
+    quiet()
 
     class Tell(TrainerCallback):
         def on_step_end(self, args, state, control, **more):
@@ -56,6 +56,7 @@ def tune(base: Path, labels: Labels, rules: Classifier, seed: int, tell: Callabl
             report_to="none",
             seed=seed,
             show_progress_bar=False,
+            logging_strategy="no",
         )
         model = SetFitModel(model_body=body, model_head=LogisticRegression())
         trainer = Trainer(model=model, args=arguments, train_dataset=examples, callbacks=[Tell()])
