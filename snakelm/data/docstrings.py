@@ -23,7 +23,7 @@ from pathlib import Path
 from .passages import Passages
 from .prose import SHORTEST, is_prose, prose
 
-__all__ = ["PACKAGES", "Found", "documents", "file_documents", "installed"]
+__all__ = ["PACKAGES", "Found", "documents", "file_documents", "installed", "python_files"]
 
 # import name → distribution; all in the dependency closure of requirements.txt, the most prose first.
 PACKAGES = {
@@ -106,7 +106,7 @@ def documents(processes: int = 1, on_file: Callable[[int, int], None] | None = N
     ``on_file`` hears (files done, files in all). No text comes twice, nor a passage of 40 characters or more.
     """
     packages = installed()
-    files = [(name, folder, file) for name, folder in packages for file in _files(folder)]
+    files = [(name, folder, file) for name, folder in packages for file in python_files(folder)]
     found = {name: Found(name or "python", *_version_and_licence(name)) for name, _ in packages}
     seen = Passages()
     for done, (job, texts) in enumerate(zip(files, _extracted(files, processes), strict=True), 1):
@@ -131,7 +131,8 @@ def _extracted(files: list[tuple[str, Path, Path]], processes: int) -> Iterator[
         yield from pool.map(file_documents, paths, chunksize=16)
 
 
-def _files(folder: Path) -> list[Path]:
+def python_files(folder: Path) -> list[Path]:
+    """A package's files, sorted, without its tests and what it vendors."""
     files = (f for f in folder.rglob("*.py") if not SKIPPED & set(f.relative_to(folder).parts[:-1]))
     return sorted(files, key=lambda f: f.relative_to(folder).as_posix())
 

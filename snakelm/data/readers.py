@@ -45,8 +45,11 @@ FORMATS = {
 ORIGIN = ("origin_file", "origin_row")
 
 
-def expand(patterns: str | Iterable[str]) -> list[Path]:
-    """The files that paths and globs (`**` too) stand for, sorted, each once; UserError where one matches nothing."""
+def expand(patterns: str | Iterable[str], where: str = "sources[].path") -> list[Path]:
+    """The files that paths and globs (`**` too) stand for, sorted, each once; UserError where one matches nothing.
+
+    ``where``: the key of the configuration that has them.
+    """
     found: dict[str, Path] = {}
     for pattern in [patterns] if isinstance(patterns, str) else patterns:
         expanded = os.path.expanduser(pattern)
@@ -55,7 +58,7 @@ def expand(patterns: str | Iterable[str]) -> list[Path]:
         if os.path.isdir(expanded):
             raise UserError(f"{pattern}: a folder, expected files; say {pattern.rstrip('/')}/**/*.parquet")
         if not files:
-            raise UserError(f"{pattern}: no such file, seen from {os.getcwd()}; mend sources[].path")
+            raise UserError(f"{pattern}: no such file, seen from {os.getcwd()}; mend {where}")
         found.update((file.as_posix(), file) for file in files)
     return [found[name] for name in sorted(found)]
 
@@ -106,6 +109,8 @@ class Reader:
     empty. ``origin``: the files are this project's raw parquet and carry the origin of each row themselves.
     """
 
+    twins = "deduplicate.exact drops its documents"  # what becomes of a file that is there twice
+
     def __init__(
         self,
         files: Iterable[Path],
@@ -125,7 +130,7 @@ class Reader:
         """Record batches of `RAW_SCHEMA`, sound documents only; ``on_file`` hears how many files are done."""
         self.counts = Counts(files=len(self.files), duplicate_files=_same_content(self.files))
         for twin in self.counts.duplicate_files:
-            self._warn(f"{twin['file']}: the same bytes as {twin['same_as']}; deduplicate.exact drops its documents")
+            self._warn(f"{twin['file']}: the same bytes as {twin['same_as']}; {self.twins}")
         for number, file in enumerate(self.files):
             before = self.counts.read
             try:
