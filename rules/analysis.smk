@@ -152,3 +152,38 @@ rule plot_metrics:
         " --baseline {input.baseline:q} --train-bin {input.train_bin:q} --artefacts {params.artefacts:q}"
         " --timings {params.timings:q} --rerun {params.rerun:q}"
         " --figures {params.figures:q} --tables {params.tables:q} --log {log:q}"
+
+
+rule export:
+    input:
+        model=results("sft_model.pt" if CONFIG.export == "sft" else "final_model.pt"),
+        tokenizer=results("tokenizer/meta.json"),
+        config=settings("analysis/export", "export", "seed"),
+    output:
+        multiext(
+            results("models/final/"),
+            "model.safetensors",
+            "config.json",
+            "generation_config.json",
+            "tokenizer.json",
+            "tokenizer_config.json",
+            "model.pt",
+            "README.md",
+        ),
+    log:
+        log("export"),
+    benchmark:
+        timing("export")
+    conda:
+        "../envs/training.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        tokenizer=subpath(input.tokenizer, parent=True),
+        folder=subpath(output[0], parent=True),
+        artefacts=DOCUMENTED,
+    shell:
+        'python "$SNAKELM"/scripts/analysis/export.py --config {input.config:q} --model {input.model:q}'
+        " --tokenizer {params.tokenizer:q} --artefacts {params.artefacts:q} --output {params.folder:q} --log {log:q}"

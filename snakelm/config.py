@@ -83,6 +83,7 @@ class Config:
     evaluate: Evaluate = key(Evaluate, "evaluation")
     sft_data: SftData = key(SftData, "conversations for instruction tuning")
     sft: Sft = key(Sft, "instruction tuning")
+    export: str = key("sft", "which model becomes results/models/final", choices=("sft", "base"))
 
 
 def load_config(files: Iterable[str | Path] = (), overrides: Mapping[str, Any] | None = None) -> Config:

@@ -56,11 +56,19 @@ def test_pins_lie_within_the_bounds(name):
     assert pins()[name] in bounds()[name]
 
 
-def needed(stage):
-    """Distributions that the stage's scripts, and all they import from here, import from elsewhere."""
+def scripts_of(env):
+    """The scripts of the rules that name the env."""
+    for file in (ROOT / "rules").glob("*.smk"):
+        for body in re.split(r"^rule ", file.read_text(), flags=re.MULTILINE)[1:]:
+            if f'"../envs/{env}.yaml"' in body:
+                yield ROOT / re.search(r'"\$SNAKELM"/(\S+\.py)', body)[1]
+
+
+def needed(env):
+    """Distributions that the env's scripts, and all they import from here, import from elsewhere."""
     names = {"yaml": "pyyaml", "sklearn": "scikit-learn"}
     ours = {"snakelm", "pytorch_ext", "scripts", "setuptools"}
-    for script in (ROOT / "scripts" / stage).glob("*.py"):
+    for script in scripts_of(env):
         for file in imported_files(script):
             if file.suffix == ".py":
                 found = {n.name.split(".")[0] for t in imports(file, ast.Import) for n in t.names}

@@ -1,0 +1,50 @@
+"""Writes a trained model as people use it: a folder that transformers and others load, with a model card."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from snakelm.cli import parser, run
+from snakelm.config import load_config
+from snakelm.log import Log
+from snakelm.manifest import write_manifest
+
+
+def main(argv: list[str] | None = None) -> int:
+    arguments = parser(__doc__)
+    arguments.add_argument("--config", nargs="+", required=True, help="settings, later files over earlier ones")
+    arguments.add_argument("--model", required=True, type=Path, help="final_model.pt or sft_model.pt")
+    arguments.add_argument("--tokenizer", required=True, type=Path, help="folder of the tokenizer")
+    arguments.add_argument("--artefacts", nargs="*", default=[], help="files of the run that the model card tells of")
+    arguments.add_argument("--output", required=True, type=Path, metavar="FOLDER", help="folder to write")
+    arguments.add_argument("--log", type=Path, help="log file")
+    args = arguments.parse_args(argv)
+    with Log("export", args.log) as log:
+        log.say("loading torch")
+        facts = _export(args)
+        log.say(f"{args.output}: {facts['parameters']:,} parameters in {len(facts['files'])} files")
+    return 0
+
+
+def _export(args) -> dict:
+    from snakelm.analysis.card import model_card
+    from snakelm.model import load_model
+    from snakelm.model.export import export
+    from snakelm.tokenizer import Tokenizer
+
+    model, record = load_model(args.model)
+    parameters = sum(p.numel() for p in model.parameters())
+    card = model_card(
+        model.shape, parameters, model.vocab_size, bool(record.get("chat")), [*args.artefacts, args.model]
+    )
+    facts, seed = export(args.model, Tokenizer.load(args.tokenizer), args.output, card), load_config(args.config).seed
+    inputs = [args.model, args.tokenizer / "meta.json"]
+    write_manifest(
+        args.output / "model.safetensors", inputs=inputs, config={}, script=__file__, seed=seed, extra={"export": facts}
+    )
+    return facts
+
+
+if __name__ == "__main__":
+    raise SystemExit(run(main))

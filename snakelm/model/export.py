@@ -1,0 +1,99 @@
+"""results/models/final/: a model as people use it, in the form that transformers and others load.
+
+    model.safetensors  config.json  generation_config.json       the network
+    tokenizer.json  tokenizer_config.json                        the tokenizer, with the chat template of a tuned model
+    model.pt                                                     the same model in our own form
+    README.md                                                    the model card
+
+Each file is written whole or not at all, config.json last: a folder without it loads nowhere.
+"""
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..data.chat import JINJA, chat_tokens
+from ..errors import UserError
+from ..files import atomic_path, reserve, write_json, write_text
+from ..tokenizer import EOT, Tokenizer
+from ..tokenizer.huggingface import tokenizer_json
+from ..tokenizer.special import END
+from .file import load_model
+from .huggingface import Ends, huggingface_config, huggingface_weights
+
+__all__ = ["FILES", "export"]
+
+FILES = (
+    "model.safetensors",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "model.pt",
+    "README.md",
+    "config.json",
+)
+
+
+def export(model_file: Path, tokenizer: Tokenizer, folder: Path, card: str) -> dict[str, Any]:
+    """Writes all FILES into ``folder``; ``card`` is the model card's text. Gives what a manifest should say of it."""
+    model, record = load_model(model_file)
+    if record["tokenizer"]["sha256"] != tokenizer.sha256:
+        raise UserError(f"{model_file}: trained with another tokenizer than this one; name its own")
+    chat = bool(record.get("chat"))
+    end = chat_tokens(tokenizer)[END] if chat else tokenizer.eot
+    ends = Ends(tokenizer.eot, sorted({tokenizer.eot, end}))
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").unlink(missing_ok=True)
+    weights = huggingface_weights(model)
+    _write_safetensors(folder / "model.safetensors", weights)
+    write_json(folder / "generation_config.json", _generation(ends))
+    with atomic_path(folder / "tokenizer.json") as temporary:
+        temporary.write_text(json.dumps(tokenizer_json(tokenizer), ensure_ascii=False), encoding="utf-8")
+    write_json(folder / "tokenizer_config.json", _tokenizer_config(model.shape.context, END if chat else EOT, chat))
+    with atomic_path(folder / "model.pt") as temporary:
+        shutil.copyfile(model_file, temporary)
+    write_text(folder / "README.md", card)
+    write_json(folder / "config.json", huggingface_config(model.shape, model.vocab_size, ends))
+    return {"parameters": sum(w.numel() for w in weights.values()), "chat": chat, "files": _hashes(folder)}
+
+
+def _write_safetensors(path: Path, weights: dict[str, torch.Tensor]) -> None:
+    from safetensors.torch import save
+
+    data = save(weights, metadata={"format": "pt"})  # transformers wants to know whose tensors they are
+    with atomic_path(path) as temporary:
+        reserve(temporary, len(data))
+        temporary.write_bytes(data)
+
+
+def _generation(ends: Ends) -> dict[str, Any]:
+    return {
+        "bos_token_id": ends.begin,
+        "do_sample": True,
+        "eos_token_id": ends.stop,
+        "pad_token_id": ends.begin,
+        "temperature": 0.3,
+        "top_k": 50,
+    }
+
+
+def _tokenizer_config(context: int, end: str, chat: bool) -> dict[str, Any]:
+    """As transformers' fast tokenizers read it; the chat template stands in a tuned model only."""
+    config = {
+        "bos_token": EOT,
+        "clean_up_tokenization_spaces": False,
+        "eos_token": end,
+        "model_input_names": ["input_ids", "attention_mask"],
+        "model_max_length": context,
+        "pad_token": EOT,
+        "tokenizer_class": "PreTrainedTokenizerFast",
+    }
+    return {**config, "chat_template": JINJA} if chat else config
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in FILES}
