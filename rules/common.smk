@@ -90,6 +90,19 @@ def source_files(wildcards):
     return local_files(source) or results(f"data/raw/{wildcards.source}.parquet")
 
 
+def conversation_files(wildcards):
+    """A person's own files of conversations; looked for only when they are packed: the base model needs none."""
+    paths = [source.path for source in CONFIG.sft_data.sources if source.path]
+    try:
+        return [
+            str(file)
+            for path in paths
+            for file in readers.expand(path, "sft_data.sources[].path")
+        ]
+    except UserError as error:
+        stop(error)
+
+
 def fetched_files(wildcards):
     """The files of a url source, as Snakemake's storage brings them; none for one that is built in."""
     urls = SOURCES[wildcards.source].url or []

@@ -223,3 +223,36 @@ rule prepare_data:
     shell:
         'python "$SNAKELM"/scripts/preparation/prepare_data.py --config {input.config:q}'
         " --shards {params.shards:q} --tokenizer {params.tokenizer:q} --output-dir {params.folder:q} --log {log:q}"
+
+
+rule prepare_sft_data:
+    input:
+        files=conversation_files,
+        tokenizer=results("tokenizer/meta.json"),
+        config=settings(
+            "preparation/prepare_sft_data", "sft_data", "on_bad_file", "seed"
+        ),
+    output:
+        multiext(
+            results("data/processed/"),
+            "train_sft_packed.bin",
+            "train_sft_packed.idx",
+            "val_sft_packed.bin",
+            "val_sft_packed.idx",
+        ),
+    log:
+        log("prepare_sft_data"),
+    benchmark:
+        timing("prepare_sft_data")
+    conda:
+        "../envs/preparation.yaml"
+    threads: 2
+    resources:
+        mem_mb=2000,
+        runtime=240,
+    params:
+        tokenizer=subpath(input.tokenizer, parent=True),
+        folder=subpath(output[0], parent=True),
+    shell:
+        'python "$SNAKELM"/scripts/preparation/prepare_sft_data.py --config {input.config:q}'
+        " --tokenizer {params.tokenizer:q} --output-dir {params.folder:q} --threads {threads} --log {log:q}"

@@ -100,7 +100,7 @@ def from_mapping(values: Mapping[str, Any]) -> Config:
     if not isinstance(preset, str) or preset not in PRESETS:
         build(Config, {"preset": preset})
     config = build(Config, _merge(PRESETS[preset], values))
-    return _named(_consistent(config))
+    return _tuned(_named(_consistent(config)))
 
 
 def as_mapping(config: Config, sections: Iterable[str] = (), *, cosmetic: bool = True) -> dict[str, Any]:
@@ -204,6 +204,24 @@ def _named(config: Config) -> Config:
             name = f"{name}-{i}"
         named.append(dataclasses.replace(source, name=name))
     return dataclasses.replace(config, sources=named)
+
+
+def _tuned(config: Config) -> Config:
+    """Checks that every source of conversations says where they are, and fills in the length of a pack.
+
+    The length is a key of its own, so that a step that packs needn't know the model.
+    """
+    data = config.sft_data
+    if not data.sources:
+        raise UserError("sft_data.sources: empty; name at least one source")
+    for i, source in enumerate(data.sources):
+        given = [k for k in ("path", "builtin") if getattr(source, k)]
+        if len(given) != 1:
+            raise UserError(
+                f"sft_data.sources[{i}]: found {' and '.join(given) or 'none'} of path, builtin; give exactly one"
+            )
+    filled = dataclasses.replace(data, context=data.context or config.model.context)
+    return dataclasses.replace(config, sft_data=filled)
 
 
 def _many(value: str | list[str] | None) -> list[str]:

@@ -266,6 +266,9 @@ class SftData:
     """Conversations to packed token files. No key of it touches the base model."""
 
     sources: list[SftSource] = key([SftSource(builtin="docs")], "where the conversations come from")
+    context: int | None = key(
+        None, "most tokens in a pack; none for model.context", unit="tokens", low=8, high=1_048_576
+    )
     val_fraction: float = key(0.05, "share of the conversations held out, chosen by hash", above=0, high=0.5)
     too_long: str = key(
         "drop",

@@ -5,9 +5,11 @@ documents do: error stops and names file and row. Rows that are sound but no con
 role, an empty turn, …) are part of any large data set; they are left out and counted by reason, always.
 """
 
+import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
+from ..errors import UserError
 from .conversation_formats import COLUMNS, EVERY, FORMATS, Rejected, Row, messages_of
 from .conversation_trees import TREE_COLUMNS, TREE_MAY, Trees, is_tree
 from .parquet_text import BadFile
@@ -41,6 +43,11 @@ class ConversationReader(Reader):
         warn: Callable[[str], None] | None = None,
     ) -> None:
         super().__init__(files, on_bad=on_bad, warn=warn)
+        unknown = [name for name in columns or {} if name not in COLUMN_NAMES]
+        if unknown:
+            near = difflib.get_close_matches(unknown[0], COLUMN_NAMES, 1, cutoff=0.5)
+            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(COLUMN_NAMES)}"
+            raise UserError(f"sft_data.sources[].columns.{unknown[0]}: no format has such a column; {hint}")
         self.shape = shape
         self.ours = {theirs: ours for ours, theirs in (columns or {}).items()}
 
