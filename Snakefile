@@ -31,3 +31,4 @@ rule all:
     input:
         results("final_model.pt"),
         rules.plot_metrics.output,
+        rules.plot_filter.output if CHECKS["filtered"] else [],

@@ -5,6 +5,7 @@ DOCUMENTED = [
     *expand(results("data/raw/{source}.parquet"), source=COLLECTED),
     *expand(results("data/sampled/{source}.parquet"), source=SOURCES),
     results("data/deduplicated/documents.parquet"),
+    *([documents("decontaminated")] if CHECKS["filtered"] else []),
     results("tokenizer/meta.json"),
     results("data/processed/train.bin"),
     results("data/processed/val.bin"),
@@ -17,6 +18,7 @@ TIMED = [
     *(timing(f"collect.{source}") for source in COLLECTED),
     *(timing(f"sample_data.{source}") for source in SOURCES),
     timing("deduplicate"),
+    *map(timing, ["setfit_train", "filter_dataset"] if CHECKS["filtered"] else []),
     timing("train_tokenizer"),
     *(timing(f"prepare_shard.{shard}-of-{SHARDS}") for shard in range(SHARDS)),
     timing("prepare_data"),
@@ -187,3 +189,38 @@ rule export:
     shell:
         'python "$SNAKELM"/scripts/analysis/export.py --config {input.config:q} --model {input.model:q}'
         " --tokenizer {params.tokenizer:q} --artefacts {params.artefacts:q} --output {params.folder:q} --log {log:q}"
+
+
+rule plot_filter:
+    input:
+        measured=results("tables/setfit_train.json"),
+        documents=results("data/filtered/documents.parquet"),
+        near=results("data/filtered/near_threshold.json"),
+        config=settings("analysis/plot_filter"),
+    output:
+        figure=report(
+            results("figures/filter_threshold.svg"),
+            caption="../report/filter_threshold.rst",
+            category="2. Data",
+            labels={"what": "3. The filter's threshold"},
+        ),
+        table=report(
+            results("tables/filter.html"),
+            caption="../report/filter.rst",
+            category="2. Data",
+            labels={"what": "4. Kept and dropped by the filter"},
+        ),
+    log:
+        log("plot_filter"),
+    benchmark:
+        timing("plot_filter")
+    conda:
+        "../envs/analysis.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=30,
+    shell:
+        'python "$SNAKELM"/scripts/analysis/plot_filter.py --measured {input.measured:q}'
+        " --documents {input.documents:q} --near {input.near:q} --figure {output.figure:q}"
+        " --table {output.table:q} --log {log:q}"

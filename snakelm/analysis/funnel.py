@@ -26,7 +26,7 @@ class Stage:
 
 def funnel(record: Record) -> list[Stage]:
     """The stages that manifests tell of, in order; none at all is an empty list."""
-    return [*_sampled(record), *_deduplicated(record), *_split(record)]
+    return [*_sampled(record), *_deduplicated(record), *_filtered(record), *_split(record)]
 
 
 def _sampled(record: Record) -> list[Stage]:
@@ -66,6 +66,15 @@ def _deduplicated(record: Record) -> list[Stage]:
         Stage("without exact copies", exact, _some({"exact copies": dropped["exact"]})),
         Stage("without near copies", near, _some({"near copies": dropped["near"]})),
     ]
+
+
+def _filtered(record: Record) -> list[Stage]:
+    for manifest in record.made_by("filter_dataset"):
+        sources = {name: _mapping(counts) for name, counts in _mapping(manifest.get("sources")).items()}
+        kept = {name: _count(counts.get("kept")) for name, counts in sources.items()}
+        dropped = sum(_count(counts.get("documents")) for counts in sources.values()) - sum(kept.values())
+        return [Stage("academic", kept, _some({"not academic": dropped}))]
+    return []
 
 
 def _split(record: Record) -> list[Stage]:

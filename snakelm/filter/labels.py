@@ -5,7 +5,7 @@ only measure is chosen by hash within each class, so it depends on the texts and
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from ..code_digest import ROOT
 from ..data.split import document_ids, mixed
 from ..errors import UserError
 
-__all__ = ["CLASSES", "Labels", "labels_file", "read_labels"]
+__all__ = ["CLASSES", "Labels", "label_files", "read_labels"]
 
 CLASSES = ("other", "academic")  # the index is the class: 1 is kept
 NEXT = "; mend the file, or name another in classifier.labels"
@@ -50,15 +50,17 @@ class Labels:
         return self.take(np.flatnonzero(~measured)), self.take(np.flatnonzero(measured))
 
 
-def labels_file(path: str | Path) -> Path:
-    """``path``, or where nothing is there, the file of that name that comes with the project."""
-    return Path(path) if Path(path).exists() or not (ROOT / path).is_file() else ROOT / path
+def label_files(named: str | Sequence[str]) -> list[str]:
+    """The files of classifier.labels; where nothing is at a path, the file of that name that comes with the project."""
+    paths = [named] if isinstance(named, str) else named
+    there = (Path(path).exists() or not (ROOT / path).is_file() for path in paths)
+    return [path if here else (ROOT / path).as_posix() for path, here in zip(paths, there, strict=True)]
 
 
-def read_labels(path: str | Path) -> Labels:
-    """The labels of a JSONL or parquet file; UserError for what can't be trained on, naming the row."""
-    path = labels_file(path)
-    rows = list(_parquet_rows(path) if str(path).endswith(".parquet") else _jsonl_rows(path))
+def read_labels(named: str | Sequence[str]) -> Labels:
+    """The labels of JSONL or parquet files together; UserError for what can't be trained on, naming the row."""
+    files = label_files(named)
+    rows = [row for file in files for row in (_parquet_rows if file.endswith(".parquet") else _jsonl_rows)(file)]
     seen: dict[str, str] = {}
     for where, row in rows:
         _check(where, row)
@@ -68,7 +70,9 @@ def read_labels(path: str | Path) -> Labels:
     counts = {name: labels.count(name) for name in CLASSES}
     if min(counts.values()) < 2:
         found = " and ".join(f"{count} {name}" for name, count in counts.items())
-        raise UserError(f"{path}: found {found}; both labels are needed, at least 2 texts each (32 are better){NEXT}")
+        raise UserError(
+            f"{', '.join(files)}: found {found}; both labels are needed, at least 2 texts each (32 are better){NEXT}"
+        )
     groups = [str(row.get("group") or "") for _, row in rows]
     return Labels([row["text"] for _, row in rows], np.array([name == CLASSES[1] for name in labels]), groups)
 

@@ -32,7 +32,7 @@ def tune(base: Path, labels: Labels, rules: Classifier, seed: int, tell: Callabl
         from datasets import Dataset
         from setfit import SetFitModel, Trainer, TrainingArguments
         from sklearn.linear_model import LogisticRegression
-        from transformers import TrainerCallback
+        from transformers import PrinterCallback, TrainerCallback
 
     quiet()
 
@@ -60,6 +60,7 @@ def tune(base: Path, labels: Labels, rules: Classifier, seed: int, tell: Callabl
         )
         model = SetFitModel(model_body=body, model_head=LogisticRegression())
         trainer = Trainer(model=model, args=arguments, train_dataset=examples, callbacks=[Tell()])
+        trainer.pop_callback(PrinterCallback)
         with fast_products(body.device):
             trainer.train_embeddings(*trainer.dataset_to_parameters(trainer.train_dataset), args=arguments)
     return SentenceModel(body, rules.max_tokens)
