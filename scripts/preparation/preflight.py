@@ -1,4 +1,4 @@
-"""Looks at every input file's footer, column, rows and nulls, at the free disk and the filter, before anything is read."""
+"""Looks at every input file's footer, column, rows and nulls, at the free disk and the filter, before any is read."""
 
 import sys
 from pathlib import Path
