@@ -64,13 +64,17 @@ def _rows(batch: pa.RecordBatch) -> Iterator[Record]:
 
 
 def _renamed(row: dict[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
-    """The row with its keys as they are called here, those of its turns too; a name that another takes goes."""
+    """The row with its keys as they are called here, and those of its turns, but not of what is inside a turn."""
     inside = {theirs: ours for theirs, ours in names.items() if ours in TURN_KEYS}
-    kept = {key: _turns(value, inside) if inside else value for key, value in row.items() if key not in names}
-    return kept | {ours: _turns(row[theirs], inside) for theirs, ours in names.items() if theirs in row}
+    return {
+        key: [_rekeyed(turn, inside) for turn in value] if inside and isinstance(value, list) else value
+        for key, value in _rekeyed(row, names).items()
+    }
 
 
-def _turns(value: Any, names: Mapping[str, str]) -> Any:
-    if not isinstance(value, list):
+def _rekeyed(value: Any, names: Mapping[str, str]) -> Any:
+    """An object with its keys as ``names`` has them; a key that another one takes goes."""
+    if not isinstance(value, dict):
         return value
-    return [_renamed(turn, names) if isinstance(turn, dict) else turn for turn in value]
+    kept = {key: item for key, item in value.items() if key not in names}
+    return kept | {ours: value[theirs] for theirs, ours in names.items() if theirs in value}
