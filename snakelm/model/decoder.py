@@ -176,8 +176,10 @@ class Mlp(nn.Module):
         return F.linear(h_BTF, self.down.to(dtype))
 
 
-def rotary_table(context: int, head_dim: int, base: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Cosines and sines, float32 [context, head_dim/2]; from float64, for large positions."""
+def rotary_table(
+    context: int, head_dim: int, base: float, dtype: torch.dtype = torch.float32
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Cosines and sines, ``dtype`` [context, head_dim/2]; from float64, for large positions."""
     frequency_D = base ** -(torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim)
     angle_TD = torch.arange(context, dtype=torch.float64)[:, None] * frequency_D
-    return angle_TD.cos().float(), angle_TD.sin().float()
+    return angle_TD.cos().to(dtype), angle_TD.sin().to(dtype)
