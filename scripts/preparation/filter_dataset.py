@@ -1,6 +1,5 @@
 """Keeps the documents that the trained filter takes for academic text, and records the score of every one."""
 
-import os
 import sys
 from pathlib import Path
 
@@ -32,8 +31,9 @@ def main(argv: list[str] | None = None) -> int:
 
         from snakelm.filter.cascade import Filter
         from snakelm.filter.dataset import filter_documents
+        from snakelm.training.device import choose_threads
 
-        torch.set_num_threads(min(given.threads, len(os.sched_getaffinity(0))))
+        torch.set_num_threads(choose_threads(given.threads, None, 1, log.warn))
         model, model_file = Filter.load(given.model, config.filter), given.model / "filter.json"
         extra = filter_documents(given.documents, model, model_file, given.output, log)
     sections = as_mapping(config, ("filter",), cosmetic=False)

@@ -1,6 +1,5 @@
 """Trains the academic filter: SetFit on labelled texts, and its fast student on the run's own documents."""
 
-import os
 import sys
 from pathlib import Path
 
@@ -33,8 +32,9 @@ def main(argv: list[str] | None = None) -> int:
         import torch  # not at the top: --help and a missing package needn't wait for it
 
         from snakelm.filter.train import train_filter
+        from snakelm.training.device import choose_threads
 
-        torch.set_num_threads(min(given.threads, len(os.sched_getaffinity(0))))
+        torch.set_num_threads(choose_threads(given.threads, None, 1, log.warn))
         found = train_filter(given.documents, config.classifier, config.seed, given.output, log)
     write_json(given.table, found)
     inputs = [given.documents, *label_files(config.classifier.labels)]

@@ -20,7 +20,7 @@ from .base import check_sentence_model, offline
 
 __all__ = ["SentenceModel", "fast_products", "load_body", "quiet"]
 
-BATCH = 64
+BATCH = 32
 PIECES = 2048  # word pieces in a batch
 CHARACTERS_PER_TOKEN = 12  # of a text, more than this for each token it may have is not even tokenised
 

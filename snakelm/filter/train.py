@@ -25,9 +25,9 @@ from .sentence import SentenceModel
 from .student import Student, fit_head, principal
 from .tuning import tune
 
-__all__ = ["train_filter"]
+__all__ = ["drawn", "logistic_head", "train_filter"]
 
-DOCUMENTS = 4096  # of the run, that SetFit reads to teach and to measure the student
+DOCUMENTS = 3072  # of the run, that SetFit reads to teach and to measure the student
 SHARPNESS = 10.0  # C of the logistic head: vectors have length 1, and weaker regularisation lets scores use the range
 
 
@@ -40,7 +40,8 @@ def train_filter(documents: Path, rules: Classifier, seed: int, folder: Path, lo
     with log.progress(rules.steps, "steps") as bar:
         sentence = tune(base, training, rules, seed, bar.update)
     head = logistic_head(sentence.encode(training.texts), training.academic)
-    texts = _drawn(documents, rules.max_tokens, seed, log)
+    texts = drawn(documents, rules.max_tokens, "classifier", seed, DOCUMENTS)
+    log.say(f"{len(texts):,} documents of the run teach and measure the student")
     parts = np.split(np.arange(len(texts)), [len(texts) // 2, 3 * len(texts) // 4])
     logits = _logits(sentence, head, texts, log)
     student, tensors = _teach(
@@ -79,22 +80,21 @@ def _frozen(base: Path, training: Labels, held_out: Labels, rules: Classifier) -
     return quality(head.score(model.encode(held_out.texts)), held_out.academic, rules.threshold)
 
 
-def _drawn(documents: Path, max_tokens: int, seed: int, log: Log) -> list[str]:
-    """The heads of `DOCUMENTS` documents drawn by hash, in the order of their hashes."""
+def drawn(documents: Path, max_tokens: int, purpose: str, seed: int, count: int) -> list[str]:
+    """The heads of ``count`` documents drawn by hash for ``purpose``, in the order of their hashes."""
     ids = [np.asarray(batch.column("id")) for batch in read_documents(documents, ["id"])]
     if not ids:
         raise UserError(f"{documents}: no documents; the sources gave none")
-    last, _ = limit_threshold(mixed(np.concatenate(ids), seed, "classifier"), DOCUMENTS)
+    last, _ = limit_threshold(mixed(np.concatenate(ids), seed, purpose), count)
     found: list[tuple[int, str]] = []
     for group in range(len(ids)):
-        order = mixed(ids[group], seed, "classifier")
+        order = mixed(ids[group], seed, purpose)
         places = np.flatnonzero(order <= np.uint64(min(last, 2**64 - 1)))
         if places.size:
             (batch,) = read_documents(documents, ["text"], [group])
             heads = pc.utf8_slice_codeunits(batch.column("text").take(places), 0, max_tokens * 16)
             found += zip(order[places].tolist(), heads.to_pylist(), strict=True)
-    log.say(f"{len(found):,} documents of the run teach and measure the student")
-    return [text for _, text in sorted(found)[:DOCUMENTS]]
+    return [text for _, text in sorted(found)[:count]]
 
 
 def _logits(sentence: SentenceModel, head: Linear, texts: list[str], log: Log) -> np.ndarray:
