@@ -84,6 +84,15 @@ def local_files(source):
         stop(error)
 
 
+def evaluation_files():
+    """The evaluation sets that no training document may hold text of, globs expanded."""
+    try:
+        found = readers.expand(CONFIG.decontaminate.files, "decontaminate.files")
+    except UserError as error:
+        stop(error)
+    return [str(path) for path in found]
+
+
 def source_files(wildcards):
     """The files a source is sampled from: a person's own files, or the collected parquet."""
     source = SOURCES[wildcards.source]

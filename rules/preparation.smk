@@ -95,6 +95,28 @@ rule deduplicate:
         " --inputs {input.sampled:q} --output {output:q} --threads {threads} --log {log:q}"
 
 
+rule quality:
+    input:
+        documents=documents("quality"),
+        config=settings("preparation/quality", "quality", "seed"),
+    output:
+        documents=results("data/quality/documents.parquet"),
+        examples=results("data/quality/examples.json"),
+    log:
+        log("quality"),
+    benchmark:
+        timing("quality")
+    conda:
+        "../envs/preparation.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=480,
+    shell:
+        'python "$SNAKELM"/scripts/preparation/quality.py --config {input.config:q}'
+        " --documents {input.documents:q} --output {output.documents:q} --examples {output.examples:q} --log {log:q}"
+
+
 rule filter_dataset:
     input:
         documents=documents("filtered"),
@@ -129,6 +151,30 @@ rule filter_dataset:
         'python "$SNAKELM"/scripts/preparation/filter_dataset.py --config {input.config:q}'
         " --documents {input.documents:q} --model {params.model:q} --output {output[0]:q}"
         " --threads {threads} --log {log:q}"
+
+
+rule decontaminate:
+    input:
+        documents=documents("decontaminated"),
+        evaluation=evaluation_files(),
+        config=settings("preparation/decontaminate", "decontaminate", "seed"),
+    output:
+        documents=results("data/decontaminated/documents.parquet"),
+        examples=results("data/decontaminated/examples.json"),
+    log:
+        log("decontaminate"),
+    benchmark:
+        timing("decontaminate")
+    conda:
+        "../envs/preparation.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=480,
+    shell:
+        'python "$SNAKELM"/scripts/preparation/decontaminate.py --config {input.config:q}'
+        " --documents {input.documents:q} --evaluation {input.evaluation:q}"
+        " --output {output.documents:q} --examples {output.examples:q} --log {log:q}"
 
 
 rule train_tokenizer:

@@ -178,45 +178,68 @@ class Evaluate:
 
 @dataclass(frozen=True)
 class Quality:
-    """Rules of the Gopher and C4 kind on the text alone; each is off until it is given a bound."""
+    """Rules of the Gopher and C4 kind on the text alone; each is off until it is given a bound.
 
+    A word is what stands between white space, a line or paragraph one that isn't blank. The two rules on lines go first
+    and change the text; the others judge what they leave, in the order of this list.
+    """
+
+    terminal_punctuation: bool = key(
+        False, "drop lines that end in no . ! ? or quote, and those of fewer than 3 words (C4)"
+    )
+    no_javascript: bool = key(False, "drop lines that speak of javascript (C4)")
     min_words: int | None = key(None, "drop documents with fewer words (Gopher: 50)", unit="words", low=1)
     max_words: int | None = key(None, "drop documents with more words (Gopher: 100,000)", unit="words", low=1)
     min_word_length: float | None = key(None, "least mean length of a word (Gopher: 3)", unit="characters", above=0)
     max_word_length: float | None = key(None, "greatest mean length of a word (Gopher: 10)", unit="characters", above=0)
-    max_symbol_ratio: float | None = key(None, "most # and ellipses for a word (Gopher: 0.1)", above=0)
+    max_symbol_ratio: float | None = key(None, "most # or most ellipses for a word (Gopher: 0.1)", above=0)
     max_bullet_lines: float | None = key(
-        None, "greatest share of lines that begin with a bullet (Gopher: 0.9)", above=0
+        None, "greatest share of lines that begin with a bullet (Gopher: 0.9)", above=0, high=1
     )
     max_ellipsis_lines: float | None = key(
-        None, "greatest share of lines that end in an ellipsis (Gopher: 0.3)", above=0
+        None, "greatest share of lines that end in an ellipsis (Gopher: 0.3)", above=0, high=1
     )
-    min_alphabetic_words: float | None = key(None, "least share of words with a letter in them (Gopher: 0.8)", above=0)
+    min_alphabetic_words: float | None = key(
+        None, "least share of words with a letter in them (Gopher: 0.8)", above=0, high=1
+    )
     min_stop_words: int | None = key(
-        None, "least number of the, be, to, of, and, that, have, with (Gopher: 2); English only", low=1
+        None, "how many of the, be, to, of, and, that, have, with must occur (Gopher: 2); English only", low=1, high=8
     )
-    max_duplicate_lines: float | None = key(None, "greatest share of lines that came before (Gopher: 0.3)", above=0)
+    max_duplicate_lines: float | None = key(
+        None, "greatest share of lines that came before (Gopher: 0.3)", above=0, high=1
+    )
     max_duplicate_paragraphs: float | None = key(
-        None, "greatest share of paragraphs that came before (Gopher: 0.3)", above=0
+        None, "greatest share of paragraphs that came before (Gopher: 0.3)", above=0, high=1
     )
     max_top_ngram: float | None = key(
-        None, "greatest share of characters in the most frequent 2-gram of words (Gopher: 0.2)", above=0
+        None, "greatest share of characters in the commonest pair of words (Gopher: 0.2)", above=0
     )
-    terminal_punctuation: bool = key(False, "drop lines that end in no . ! ? or quote, and short lines (C4)")
-    min_sentences: int | None = key(None, "drop documents with fewer sentences (C4: 5)", low=1)
+    max_duplicate_ngrams: float | None = key(
+        None, "greatest share of characters in runs of 5 words that came before (Gopher: 0.15)", above=0, high=1
+    )
+    min_sentences: int | None = key(None, "drop documents with fewer sentences (C4: 5)", unit="sentences", low=1)
     no_curly_bracket: bool = key(False, "drop documents with a { (C4)")
     no_lorem_ipsum: bool = key(False, "drop documents with lorem ipsum (C4)")
 
 
 @dataclass(frozen=True)
 class Decontaminate:
-    """Training documents that hold text of an evaluation set are dropped."""
+    """Training documents that hold text of an evaluation set are dropped. Words are those of deduplication."""
 
     files: list[str] = key([], "evaluation sets: parquet, JSONL or text files, globs allowed; none for no check")
     text: list[str] = key(
-        ["text", "question", "prompt"], "columns or fields to compare, those that a file has; dots reach inside"
+        ["text", "question", "prompt"],
+        "columns or fields to look for, those that a file has; dots reach inside, lists are taken item by item",
     )
     ngram: int = key(13, "words in a row that count as the same text (GPT-3 took 13)", unit="words", low=3, high=100)
+    shortest: int = key(
+        8,
+        "evaluation texts shorter than an n-gram are looked for whole; those with fewer words than this are not, for "
+        "they stand anywhere",
+        unit="words",
+        low=1,
+        high=100,
+    )
     share: float = key(
         0.0, "drop a document when more than this share of its n-grams stands in an evaluation set", low=0, high=1
     )

@@ -26,7 +26,9 @@ class Stage:
 
 def funnel(record: Record) -> list[Stage]:
     """The stages that manifests tell of, in order; none at all is an empty list."""
-    return [*_sampled(record), *_deduplicated(record), *_filtered(record), *_split(record)]
+    passed, clean = _checked(record, "quality", "of quality"), _checked(record, "decontaminate", "decontaminated")
+    checks = [*passed, *_filtered(record), *clean]
+    return [*_sampled(record), *_deduplicated(record), *checks, *_split(record)]
 
 
 def _sampled(record: Record) -> list[Stage]:
@@ -66,6 +68,19 @@ def _deduplicated(record: Record) -> list[Stage]:
         Stage("without exact copies", exact, _some({"exact copies": dropped["exact"]})),
         Stage("without near copies", near, _some({"near copies": dropped["near"]})),
     ]
+
+
+def _checked(record: Record, step: str, name: str) -> list[Stage]:
+    """What a check let through that counts, per source, the documents kept and those dropped by reason."""
+    for manifest in record.made_by(step):
+        kept: dict[str, int] = {}
+        dropped: dict[str, int] = {}
+        for source, counts in _mapping(manifest.get("sources")).items():
+            kept[source] = _count(_mapping(counts).get("kept"))
+            for reason, documents in _mapping(_mapping(counts).get("dropped")).items():
+                dropped[reason] = dropped.get(reason, 0) + _count(documents)
+        return [Stage(name, kept, _some(dropped))]
+    return []
 
 
 def _filtered(record: Record) -> list[Stage]:

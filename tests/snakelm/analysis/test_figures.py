@@ -114,6 +114,21 @@ def test_funnel_adds_up(manifest, make_record):
     assert stages[4].tokens == 9000
 
 
+def test_funnel_tells_of_the_checks_that_were_on(manifest, make_record):
+    quality = {
+        "docs": {"read": 65, "kept": 60, "dropped": {"min_words": 4, "no_curly_bracket": 1}},
+        "web": {"read": 49, "kept": 40, "dropped": {"min_words": 9}},
+    }
+    clean = {"docs": {"read": 60, "kept": 59, "dropped": {"evaluation text": 1}}, "web": {"read": 40, "kept": 40}}
+    artefacts = [
+        manifest("decontaminated/documents.parquet", "decontaminate", sources=clean),
+        manifest("quality/documents.parquet", "quality", sources=quality),
+    ]
+    stages = funnel(make_record([], artefacts=artefacts))
+    assert [(s.name, s.total) for s in stages] == [("of quality", 100), ("decontaminated", 99)]
+    assert [s.dropped for s in stages] == [{"min_words": 13, "no_curly_bracket": 1}, {"evaluation text": 1}]
+
+
 @pytest.mark.parametrize(
     "counts", [{}, {"counts": None}, {"counts": {"read": "many", "invalid": 3}}, {"counts": {"read": math.nan}}]
 )
