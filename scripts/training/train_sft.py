@@ -40,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
     if config.train.processes > 1 and not under_torchrun():
         return launch([__file__, *(sys.argv[1:] if argv is None else argv)], config.train.processes)
     places = {name: getattr(args, name) or Path(args.results, place) for name, place in {**INPUTS, **OUTPUTS}.items()}
-    places["base"] = args.base or Path(config.sft.base or places["base"])
+    places["base"] = _model_file(args.base or Path(config.sft.base or places["base"]))
     writes = int(os.environ.get("RANK", 0)) == 0
     logs = [places["logs"] / "sft_training.log", args.log] if writes else []
     with Log("train_sft", [path for path in logs if path], append=True, quiet=not writes) as log:
@@ -53,6 +53,11 @@ def main(argv: list[str] | None = None) -> int:
         if writes:
             _finish(config, places, result, log)
     return 0
+
+
+def _model_file(path: Path) -> Path:
+    """The model's file, in an exported folder or by itself."""
+    return path / "model.pt" if path.is_dir() else path
 
 
 def _tune(config, places: dict[str, Path], log: Log, threads: int | None) -> dict:

@@ -9,12 +9,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
+from snakelm.config import Model
 from snakelm.data.bins import BinWriter, Meta
+from snakelm.data.chat import render_batch
+from snakelm.data.packs import PackWriter, best_fit
+from snakelm.model import Decoder, save_model
 from snakelm.tokenizer import EOT, Tokenizer
+from snakelm.tokenizer.special import CHAT
 
-SCRIPT = Path(__file__).resolve().parents[3] / "scripts/training/train.py"
+SCRIPTS = Path(__file__).resolve().parents[3] / "scripts/training"
+SCRIPT, SFT_SCRIPT = SCRIPTS / "train.py", SCRIPTS / "train_sft.py"
 SENTENCE = "the function returns a list of values or raises an error when there is none"
 TINY = {
     "model": {"layers": 1, "width": 32, "heads": 2, "kv_heads": 1, "head_dim": 16, "hidden": 64, "context": 32},
@@ -31,6 +38,17 @@ TINY = {
         "precision": "fp32",
     },
 }
+TINY_SFT = {  # rates for the random base model
+    "lr": 0.03,
+    "embedding_lr": 0.2,
+    "head_lr": 0.02,
+    "epochs": 10.0,
+    "batch_rows": 4,
+    "micro_batch": 4,
+    "eval_every": 20,
+    "save_every": 10,
+    "log_every": 5,
+}
 
 
 @dataclass
@@ -39,11 +57,19 @@ class Results:
 
     folder: Path
     script: Path = SCRIPT
+    stem: str = "step"  # of checkpoints
 
     def config(self, **train) -> Path:
         """A config file with ``train`` keys over the tiny ones."""
+        return self._write({**TINY, "train": {**TINY["train"], **train}})
+
+    def sft_config(self, train=None, **sft) -> Path:
+        """A config file with ``sft`` keys over the tiny ones, and ``train``, a mapping of those."""
+        return self._write({**TINY, "train": {**TINY["train"], **(train or {})}, "sft": {**TINY_SFT, **sft}})
+
+    def _write(self, values) -> Path:
         path = self.folder / f"config-{len(list(self.folder.glob('config-*')))}.yaml"
-        path.write_text(yaml.safe_dump({**TINY, "train": {**TINY["train"], **train}}))
+        path.write_text(yaml.safe_dump(values))
         return path
 
     def arguments(self, config: Path, *more: str) -> list[str]:
@@ -52,17 +78,17 @@ class Results:
 
     def start(self, config: Path) -> subprocess.Popen:
         """The trainer as a process of its own."""
-        command = [sys.executable, str(SCRIPT), *self.arguments(config)]
+        command = [sys.executable, str(self.script), *self.arguments(config)]
         return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "COLUMNS": "200"})
 
     def checkpoints(self) -> list[Path]:
         """Checkpoints of all runs, oldest step first."""
-        return sorted(self.folder.glob("checkpoints/*/step_*.pt"))
+        return sorted(self.folder.glob(f"checkpoints/*/{self.stem}_*.pt"))
 
     def wait_for_step(self, process: subprocess.Popen, step: int, seconds: float = 120.0) -> None:
         """Until a checkpoint of ``step`` or later is there; fails when the process ends before."""
         deadline = time.monotonic() + seconds
-        while not any(int(p.stem[5:]) >= step for p in self.checkpoints()):
+        while not any(int(p.stem.rpartition("_")[2]) >= step for p in self.checkpoints()):
             assert process.poll() is None, f"ended before step {step}: {process.stderr.read()}"
             assert time.monotonic() < deadline, f"no checkpoint of step {step}"
             time.sleep(0.005)
@@ -93,3 +119,39 @@ def make_results(tmp_path):
 @pytest.fixture
 def results(make_results):
     return make_results()
+
+
+@pytest.fixture
+def make_sft_results(tmp_path):
+    """Makes a results folder to tune in: packed conversations and a base model; the same content each time."""
+
+    def make(name: str = "results") -> Results:
+        folder = tmp_path / name
+        special = {name: 256 + i for i, name in enumerate((EOT, *CHAT))}
+        tokenizer = Tokenizer({bytes([i]): i for i in range(256)}, "gpt2", special)
+        tokenizer.save(folder / "tokenizer")
+        for split, first, count in (("train", 0, 60), ("val", 60, 6)):
+            said = [(f"{i * 7 % 60}?", f"{i * 7 % 60 + 1}.") for i in range(first, first + count)]
+            write_packs(folder / f"data/processed/{split}_sft_packed.bin", said, tokenizer)
+        base = Decoder(Model(**TINY["model"]), tokenizer.vocab_size).initialize(torch.Generator().manual_seed(0))
+        save_model(folder / "final_model.pt", base, tokenizer_sha256=tokenizer.sha256, step=0, fingerprint="base")
+        return Results(folder, SFT_SCRIPT, "sft_step")
+
+    return make
+
+
+def write_packs(path: Path, said: list[tuple[str, str]], tokenizer: Tokenizer) -> None:
+    """Questions and answers in packs of the tiny context."""
+    talks = [[{"role": "user", "content": q}, {"role": "assistant", "content": a}] for q, a in said]
+    ids, mask, starts = render_batch(talks, tokenizer)
+    order, bounds = best_fit(np.diff(starts), TINY["model"]["context"])
+    meta = Meta("uint16", tokenizer.vocab_size, tokenizer.eot, tokenizer.sha256)
+    with PackWriter(path, meta, TINY["model"]["context"], bounds) as writer:
+        for i in order:
+            own = slice(starts[i], starts[i + 1])
+            writer.append_masked(ids[own], mask[own], np.diff(starts[i : i + 2]), np.array([i], np.uint64), 1)
+
+
+@pytest.fixture
+def sft_results(make_sft_results):
+    return make_sft_results()

@@ -1,0 +1,218 @@
+"""Tuning as a person runs it: what it leaves and says, that it resumes to the same bytes, and what it refuses."""
+
+import csv
+import importlib.util
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from snakelm.errors import Interrupted, UserError
+from snakelm.files import sha256_file
+from snakelm.model import load_model
+from snakelm.tokenizer import EOT, Tokenizer
+from snakelm.tokenizer.special import CHAT
+from snakelm.training import tuning
+
+SCRIPT = Path(__file__).resolve().parents[3] / "scripts/training/train_sft.py"
+
+
+def load_main():
+    spec = importlib.util.spec_from_file_location("train_sft_script", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.main
+
+
+main = load_main()
+
+
+def tune(results, config, *more):
+    assert main(results.arguments(config, *more)) == 0
+    return sha256_file(results.folder / "sft_model.pt")
+
+
+def finish(results, config):
+    process = results.start(config)
+    _, said = process.communicate(timeout=300)
+    assert process.returncode == 0, said
+    return sha256_file(results.folder / "sft_model.pt"), said
+
+
+def rows(results):
+    with open(results.folder / "logs/sft_metrics.csv", encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_leaves_model_manifest_metrics_samples_and_log(sft_results, capfd):
+    base = sha256_file(sft_results.folder / "final_model.pt")
+    tune(sft_results, sft_results.sft_config())
+    model, record = load_model(sft_results.folder / "sft_model.pt")
+    assert record["chat"] is True
+    steps = record["step"]
+    assert sha256_file(sft_results.folder / "final_model.pt") == base
+    assert all(torch.isfinite(p).all() for p in model.parameters())
+    manifest = json.loads((sft_results.folder / "sft_model.pt.manifest.json").read_text())
+    assert manifest["result"]["val_loss"] < 0.6 * manifest["result"]["val_loss_before"]
+    assert base in [i["sha256"] for i in manifest["inputs"]]
+    evaluated = [int(r["step"]) for r in rows(sft_results) if r["val_loss"]]
+    assert evaluated == [*range(0, steps, 20), *([steps] if steps % 20 else [])]
+    assert rows(sft_results)[0]["loss"] == ""
+    samples = [json.loads(s) for s in (sft_results.folder / "logs/sft_samples.jsonl").read_text().splitlines()]
+    assert {s["step"] for s in samples} == set(evaluated)
+    assert {s["prompt"] for s in samples if s["step"] == 0} == {s["prompt"] for s in samples if s["step"] == steps}
+    assert all(s["prompt"].endswith("?<|end|><|assistant|>") and s["expected"].endswith(".") for s in samples)
+    assert list((sft_results.folder / "logs/runs").rglob("events.out.tfevents.*"))
+    log = (sft_results.folder / "logs/sft_training.log").read_text()
+    for part in ("PREFLIGHT", "60 conversations in", "before the first step", "DONE held-out answers"):
+        assert part in log
+    assert "DONE held-out answers" in capfd.readouterr().err
+
+
+def test_a_finished_run_is_not_trained_again(sft_results, monkeypatch):
+    config = sft_results.sft_config()
+    first = tune(sft_results, config)
+    (sft_results.folder / "sft_model.pt").unlink()
+    (sft_results.folder / "logs/sft_metrics.csv").unlink()
+    monkeypatch.setattr(tuning.Run, "_one_step", None)
+    assert tune(sft_results, sft_results.sft_config(log_every=7, keep=5)) == first
+    assert tune(sft_results, sft_results.sft_config(train={"steps": 77, "lr": 0.3})) == first, "pretraining's keys"
+    result = json.loads((sft_results.folder / "sft_model.pt.manifest.json").read_text())["result"]
+    assert result["val_loss_before"] > result["val_loss"]
+
+
+@pytest.mark.parametrize("step", [1, 20, 37], ids=["first", "evaluation", "middle"])
+@pytest.mark.parametrize("rank", [0, 2], ids=["full", "lora"])
+def test_a_signal_saves_and_the_same_command_ends_with_the_same_bytes(make_sft_results, monkeypatch, step, rank):
+    whole, stopped = make_sft_results("whole"), make_sft_results("stopped")
+    expected, config, one_step = tune(whole, whole.sft_config(lora_rank=rank)), None, tuning.Run._one_step
+    config = stopped.sft_config(lora_rank=rank)
+
+    def signalled(self):
+        if self.step == step - 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return one_step(self)
+
+    monkeypatch.setattr(tuning.Run, "_one_step", signalled)
+    with pytest.raises(Interrupted, match=f"saved step {step}; resume: the same command"):
+        main(stopped.arguments(config))
+    monkeypatch.undo()
+    assert stopped.checkpoints()[-1].stem == f"sft_step_{step:08d}"
+    assert tune(stopped, config) == expected
+    for name in ("step", "tokens", "loss", "grad_norm", "val_loss"):
+        assert [r[name] for r in rows(stopped)] == [r[name] for r in rows(whole)], name
+
+
+def test_a_signal_before_the_first_step_says_that_nothing_is_saved(sft_results, monkeypatch):
+    monkeypatch.setattr(tuning, "answer_loss", lambda *a, **k: None)
+    with pytest.raises(Interrupted, match="before the first step"):
+        main(sft_results.arguments(sft_results.sft_config()))
+    assert not sft_results.checkpoints()
+
+
+def test_killed_and_run_again_ends_with_the_same_bytes(make_sft_results):
+    whole, killed = make_sft_results("whole"), make_sft_results("killed")
+    longer = {"epochs": 40.0, "save_every": 5}
+    expected, _ = finish(whole, whole.sft_config(**longer))
+    config = killed.sft_config(**longer)
+    process = killed.start(config)
+    killed.wait_for_step(process, 20)
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL, "it ended before it was killed"
+    got, said = finish(killed, config)
+    assert "resumes after step" in said
+    assert got == expected
+    assert [r["loss"] for r in rows(killed)] == [r["loss"] for r in rows(whole)]
+
+
+def test_two_processes_learn_what_one_learns(make_sft_results):
+    one, two = make_sft_results("one"), make_sft_results("two")
+    finish(one, one.sft_config(batch_rows=5))
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    command = [*torchrun, str(SCRIPT), *two.arguments(two.sft_config(batch_rows=5))]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stderr.count("DONE") == 1
+    for a, b in zip(rows(one), rows(two), strict=True):
+        for name in ("loss", "val_loss"):
+            assert bool(a[name]) == bool(b[name])
+            if a[name]:
+                assert float(b[name]) == pytest.approx(float(a[name]), rel=1e-2), (a["step"], name)
+
+
+def test_lora_gives_a_plain_model_and_leaves_the_tables_alone(sft_results):
+    tune(sft_results, sft_results.sft_config(lora_rank=2, lora_lr=0.02))
+    base, tuned = (load_model(sft_results.folder / name)[0] for name in ("final_model.pt", "sft_model.pt"))
+    assert dict(tuned.named_parameters()).keys() == dict(base.named_parameters()).keys()
+    assert torch.equal(tuned.embedding, base.embedding)
+    assert torch.equal(tuned.norm, base.norm)
+    moved = (tuned.layers[0].mlp.up - base.layers[0].mlp.up).detach()
+    assert torch.linalg.matrix_rank(moved, rtol=1e-4) == 2
+    result = json.loads((sft_results.folder / "sft_model.pt.manifest.json").read_text())["result"]
+    assert result["val_loss"] < result["val_loss_before"]
+
+
+def test_tunes_on_from_a_tuned_model_or_an_exported_folder(sft_results):
+    tune(sft_results, sft_results.sft_config())
+    exported = sft_results.folder / "models/final"
+    exported.mkdir(parents=True)
+    shutil.copy(sft_results.folder / "sft_model.pt", exported / "model.pt")
+    before = json.loads((sft_results.folder / "sft_model.pt.manifest.json").read_text())["result"]["val_loss"]
+    tune(sft_results, sft_results.sft_config(base=str(exported)))
+    again = json.loads((sft_results.folder / "sft_model.pt.manifest.json").read_text())["result"]
+    assert again["val_loss_before"] == pytest.approx(before, rel=1e-5), "its chat tokens are kept"
+    assert len(list(sft_results.folder.glob("checkpoints/*/"))) == 2
+
+
+def test_the_end_of_an_answer_starts_as_the_end_of_a_text(sft_results):
+    base = load_model(sft_results.folder / "final_model.pt")[0]
+    tokenizer = Tokenizer.load(sft_results.folder / "tokenizer")
+    tuning.start_chat_rows(base, tokenizer)
+    assert torch.equal(base.head[tokenizer.special_tokens["<|end|>"]], base.head[tokenizer.eot])
+
+
+def test_a_base_of_another_tokenizer_is_refused(sft_results):
+    special = {name: 256 + i for i, name in enumerate((EOT, *CHAT))}
+    other = Tokenizer({bytes([i]): i for i in range(256)}, "cl100k", special)
+    record = torch.load(sft_results.folder / "final_model.pt", weights_only=True)
+    record["tokenizer"]["sha256"] = other.sha256
+    torch.save(record, sft_results.folder / "other.pt")
+    with pytest.raises(UserError, match=r"other\.pt: trained with tokenizer .* sft\.base"):
+        main(sft_results.arguments(sft_results.sft_config(base=str(sft_results.folder / "other.pt"))))
+    assert not (sft_results.folder / "sft_model.pt").exists()
+
+
+def test_packs_of_another_tokenizer_are_refused(sft_results):
+    special = {name: 256 + i for i, name in enumerate((EOT, *CHAT))}
+    Tokenizer({bytes([i]): i for i in range(256)}, "cl100k", special).save(sft_results.folder / "tokenizer")
+    with pytest.raises(UserError, match="tokenizer"):
+        main(sft_results.arguments(sft_results.sft_config()))
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(None, "missing"), (b"", "can't be read"), (b"not a model", "refused|can't be read")],
+    ids=["missing", "empty", "text"],
+)
+def test_a_base_that_is_no_model_is_refused(sft_results, content, said):
+    path = sft_results.folder / "final_model.pt"
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UserError, match=said):
+        main(sft_results.arguments(sft_results.sft_config()))
+
+
+def test_packs_longer_than_the_base_s_context_are_refused(sft_results):
+    record = torch.load(sft_results.folder / "final_model.pt", weights_only=True)
+    record["model"]["context"] = 16
+    torch.save(record, sft_results.folder / "final_model.pt")
+    with pytest.raises(UserError, match="looks back over 16"):
+        main(sft_results.arguments(sft_results.sft_config()))
