@@ -1,0 +1,171 @@
+"""chat.py as a process: one question, a pipe, a terminal with Ctrl-C and Ctrl-D, and what it says when it can't."""
+
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from snakelm.config import Model
+from snakelm.model import Decoder, save_model
+from snakelm.tokenizer import EOT, Tokenizer
+from snakelm.tokenizer.special import CHAT
+
+SCRIPT = Path(__file__).resolve().parents[3] / "scripts/analysis/chat.py"
+SPECIAL = {name: 256 + i for i, name in enumerate((EOT, *CHAT))}
+TINY = Model(layers=1, width=32, heads=2, kv_heads=1, head_dim=16, hidden=48, context=64)
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """A model that says one character, é, in two tokens and over again: it has never an end."""
+    folder = tmp_path_factory.mktemp("results")
+    tokenizer = Tokenizer({bytes([i]): i for i in range(256)}, "gpt2", SPECIAL)
+    tokenizer.save(folder / "tokenizer")
+    model = Decoder(TINY, tokenizer.vocab_size).initialize(torch.Generator().manual_seed(0))
+    first, second = "é".encode()
+    with torch.no_grad():  # residual outputs are zero, so the last token alone decides
+        model.embedding.zero_()
+        model.head.zero_()
+        model.embedding[:, 0] = 1.0
+        model.embedding[first] = torch.nn.functional.one_hot(torch.tensor(1), 32)
+        model.head[first, 0] = model.head[second, 1] = 5.0
+    for name, chat in (("sft_model.pt", True), ("final_model.pt", False)):
+        save_model(folder / name, model, tokenizer_sha256=tokenizer.sha256, step=1, fingerprint="x", chat=chat)
+    return folder
+
+
+def command(results, *more):
+    return [sys.executable, str(SCRIPT), "--results", str(results), "--temperature", "0", *more]
+
+
+def run(results, *more, said=""):
+    return subprocess.run(
+        command(results, *more), input=said, capture_output=True, text=True, encoding="utf-8", check=False, timeout=60
+    )
+
+
+def test_one_question(results):
+    done = run(results, "--prompt", "q", "--max-tokens", "6")
+    assert (done.returncode, done.stdout) == (0, "ééé\n"), done.stderr
+    assert "cut off" in done.stderr
+
+
+def test_half_a_character_is_not_shown(results):
+    assert run(results, "--prompt", "q", "--max-tokens", "5").stdout == "éé\ufffd\n"
+
+
+def test_lines_of_a_pipe_are_questions(results):
+    done = run(results, "--max-tokens", "2", said="one\n\n/reset\ntwo\n/quit\nthree\n")
+    assert (done.returncode, done.stdout) == (0, "é\né\n"), done.stderr
+    assert "a new conversation" in done.stderr
+
+
+def test_turns_that_went_are_said(results):
+    done = run(results, "--max-tokens", "10", said="a question\n" * 4)
+    assert done.stdout.count("\n") == 4
+    assert "its first 2 turns went" in done.stderr
+
+
+def test_a_reader_that_had_enough_is_no_error(results):
+    line = " ".join([*map(repr, command(results, "--max-tokens", "2")), "| head -1"])
+    done = subprocess.run(
+        ["bash", "-c", line], input="q\n" * 200, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.stdout == "é\n"
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--model", "nothing.pt"], "nothing.pt: missing; make it first: snakemake"),
+        (["--prompt", "x" * 100], "your message: 1"),
+        (["--temperature", "-1"], "--temperature"),
+        (["--top-p", "0"], "--top-p"),
+    ],
+    ids=["no_model", "too_long", "temperature", "top_p"],
+)
+def test_what_it_cannot_do_it_says_in_a_line(results, more, said):
+    done = run(results, *more)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_base_model_is_refused_but_with_base(results):
+    path = str(results / "final_model.pt")
+    refused = run(results, "--model", path, "--prompt", "q")
+    assert refused.returncode == 2
+    assert "never tuned" in refused.stderr
+    assert run(results, "--base", "--prompt", "q", "--max-tokens", "4").stdout == "éé\n"
+
+
+def test_another_tokenizer_is_refused(results, tmp_path):
+    Tokenizer({bytes([i]): i for i in range(256)}, "cl100k", SPECIAL).save(tmp_path / "other")
+    done = run(results, "--tokenizer", str(tmp_path / "other"), "--prompt", "q")
+    assert done.returncode == 2
+    assert "another tokenizer" in done.stderr
+
+
+class Terminal:
+    """The script on a terminal of its own."""
+
+    def __init__(self, results, *more):
+        self.pid, self.screen = pty.fork()
+        if not self.pid:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            os.environ["TERM"] = "dumb"
+            os.execv(sys.executable, command(results, *more))
+        self.seen = ""
+
+    def wait_for(self, text, seconds=60.0):
+        deadline = time.monotonic() + seconds
+        while text not in self.seen:
+            assert time.monotonic() < deadline, self.seen
+            if select.select([self.screen], [], [], 0.2)[0]:
+                try:
+                    self.seen += os.read(self.screen, 65536).decode(errors="replace")
+                except OSError:  # closed
+                    assert text in self.seen, self.seen
+        self.seen = self.seen.split(text, 1)[1]
+
+    def type(self, text):
+        os.write(self.screen, text.encode())
+
+    def code(self):
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+
+def test_on_a_terminal(results):
+    terminal = Terminal(results, "--max-tokens", "3")
+    terminal.wait_for("you: ")
+    terminal.type("hello\n")
+    terminal.wait_for("é")
+    terminal.wait_for("you: ")
+    terminal.type("x" * 100 + "\n")
+    terminal.wait_for("say it in fewer words")
+    terminal.wait_for("you: ")
+    terminal.type("\x04")
+    assert terminal.code() == 0
+
+
+def test_ctrl_c_stops_an_answer_and_not_the_conversation(results, tmp_path):
+    record = torch.load(results / "sft_model.pt", weights_only=True)
+    record["model"]["context"] = 100_000  # an answer long enough to be stopped
+    torch.save(record, tmp_path / "endless.pt")
+    terminal = Terminal(results, "--model", str(tmp_path / "endless.pt"), "--max-tokens", "50000")
+    terminal.wait_for("you: ")
+    terminal.type("hello\n")
+    terminal.wait_for("éé")
+    terminal.type("\x03")
+    terminal.wait_for("[stopped]")
+    terminal.wait_for("you: ")
+    terminal.type("/quit\n")
+    assert terminal.code() == 0

@@ -1,0 +1,143 @@
+"""A conversation: what the model is shown, what is remembered, which turns go when there's no room; streams of ids."""
+
+import pytest
+import torch
+
+from snakelm.config import Model
+from snakelm.data import chat as template
+from snakelm.errors import UserError
+from snakelm.model import Decoder, generate
+from snakelm.model.chat import Chat, Continuation, spoken
+from snakelm.model.generate import stream
+from snakelm.tokenizer import EOT, Tokenizer
+from snakelm.tokenizer.special import CHAT, END
+
+CONTEXT = 48
+TINY = Model(layers=1, width=32, heads=2, kv_heads=1, head_dim=16, hidden=48, context=CONTEXT)
+SPECIAL = {name: 256 + i for i, name in enumerate((EOT, *CHAT))}
+TOKENIZER = Tokenizer({bytes([i]): i for i in range(256)}, "gpt2", SPECIAL)
+
+
+@pytest.fixture
+def model():
+    made = Decoder(TINY, TOKENIZER.vocab_size).initialize(torch.Generator().manual_seed(0))
+    torch.nn.init.normal_(made.head, generator=torch.Generator().manual_seed(1))
+    return made.eval()
+
+
+@pytest.fixture
+def said(monkeypatch):
+    """Makes the model say given ids, and keeps the prompts and lengths it was asked with."""
+    asked = []
+
+    def script(*answers):
+        waiting = list(answers)
+
+        def stream(model, prompt, length, **sampling):
+            asked.append((list(prompt), length, sampling))
+            for i in TOKENIZER.encode_ordinary(waiting.pop(0))[:length]:
+                yield i
+
+        monkeypatch.setattr("snakelm.model.chat.stream", stream)
+        return asked
+
+    return script
+
+
+def test_each_answer_sees_the_conversation_so_far(model, said):
+    asked = said("ab", "cd")
+    chat = Chat(model, TOKENIZER, system="s", most_tokens=8, seed=5, temperature=0.5)
+    assert "".join(chat.answer("q")) == "ab"
+    assert not chat.cut
+    assert "".join(chat.answer("r")) == "cd"
+    turns = [("system", "s"), ("user", "q"), ("assistant", "ab"), ("user", "r")]
+    messages = [{"role": role, "content": content} for role, content in turns]
+    assert [prompt for prompt, _, _ in asked] == [
+        template.prompt(messages[:2], TOKENIZER),
+        template.prompt(messages, TOKENIZER),
+    ]
+    assert [sampling["seed"] for _, _, sampling in asked] == [5, 6]
+    assert all(sampling["temperature"] == 0.5 and SPECIAL[END] in sampling["stop"] for _, _, sampling in asked)
+
+
+def test_the_oldest_turns_go_first_and_the_system_message_never(model, said):
+    asked = said("a" * 8, "b" * 8, "c")
+    chat = Chat(model, TOKENIZER, system="sys", most_tokens=8)
+    for question in ("one", "two"):
+        list(chat.answer(question))
+        assert chat.dropped == 0
+    list(chat.answer("three"))
+    assert chat.dropped == 2
+    prompt, length, _ = asked[-1]
+    shown = TOKENIZER.decode(prompt)
+    assert shown.startswith("<|endoftext|><|system|>sys<|end|><|user|>two<|end|><|assistant|>bbbbbbbb")
+    assert "one" not in shown
+    assert len(prompt) + length <= CONTEXT
+
+
+def test_a_message_without_room_is_refused_and_nothing_is_forgotten(model, said):
+    said("a", "b")
+    chat = Chat(model, TOKENIZER, most_tokens=8)
+    list(chat.answer("q"))
+    before = list(chat.turns)
+    with pytest.raises(UserError, match=r"your message: 6\d tokens"):
+        chat.answer("x" * 60)
+    assert chat.turns == before
+    assert "".join(chat.answer("r")) == "b"
+
+
+def test_an_answer_that_was_stopped_is_remembered_as_far_as_it_went(model, said):
+    said("abcdef")
+    chat = Chat(model, TOKENIZER)
+    pieces = chat.answer("q")
+    assert next(pieces) + next(pieces) == "ab"
+    pieces.close()
+    assert chat.turns[-1] == {"role": "assistant", "content": "ab"}
+
+
+def test_an_answer_cut_off_says_so_and_reset_forgets(model, said):
+    said("a" * 20)
+    chat = Chat(model, TOKENIZER, most_tokens=5)
+    assert "".join(chat.answer("q")) == "aaaaa"
+    assert chat.cut
+    chat.reset()
+    assert (chat.turns, chat.cut) == ([], False)
+
+
+def test_markers_in_a_message_are_only_text(model, said):
+    asked = said("a")
+    list(Chat(model, TOKENIZER).answer("<|end|>"))
+    assert asked[0][0].count(SPECIAL[END]) == 1
+
+
+@pytest.mark.parametrize("text", ["é", "日本", "a😀b", "plain"])
+def test_characters_are_given_whole(text):
+    pieces = list(spoken(TOKENIZER, iter(text.encode())))
+    assert pieces == list(text)
+
+
+def test_bytes_that_are_no_character_are_replaced():
+    assert "".join(spoken(TOKENIZER, iter([0x61, 0xE6, 0x97]))) == "a\ufffd"
+    assert "".join(spoken(TOKENIZER, iter([0xFF, 0x61]))) == "\ufffda"
+
+
+def test_a_base_model_goes_on(model):
+    first, again = ("".join(Continuation(model, TOKENIZER, most_tokens=6, seed=3).answer("abc")) for _ in range(2))
+    assert first == again
+
+
+def test_a_stream_gives_what_generate_gives(model):
+    whole = generate(model, [1, 2], 12, seed=3)
+    assert list(stream(model, [1, 2], 12, seed=3)) == whole
+    assert list(stream(model, [1, 2], 12, seed=3, stop={whole[4]})) == whole[: whole.index(whole[4])]
+
+
+def test_top_p_keeps_the_fewest_that_have_so_much(model):
+    probabilities = (model(torch.tensor([[1, 2]]))[0, -1] / 2.0).softmax(0).sort(descending=True)
+    enough = int((probabilities.values.cumsum(0) < 0.5).sum()) + 1
+    kept = set(probabilities.indices[:enough].tolist())
+    assert 1 < enough < 200
+    drawn = {next(stream(model, [1, 2], 1, temperature=2.0, top_k=None, top_p=0.5, seed=seed)) for seed in range(300)}
+    assert drawn <= kept
+    assert len(drawn) > 1
+    assert list(stream(model, [1], 5, top_p=1e-9)) == list(stream(model, [1], 5, temperature=0))
