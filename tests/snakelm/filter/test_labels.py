@@ -1,0 +1,108 @@
+"""Labelled texts: read from JSONL and parquet alike, split by hash, and every unusable row named."""
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from snakelm.errors import UserError
+from snakelm.filter.labels import label_files, read_labels
+
+GOOD = [{"text": f"{kind} {i}", "label": kind, "group": "g"} for kind in ("academic", "other") for i in range(8)]
+
+
+def write(path, rows):
+    path.write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows))
+    return str(path)
+
+
+def test_jsonl_and_parquet_say_the_same(tmp_path):
+    jsonl = read_labels(write(tmp_path / "a.jsonl", GOOD))
+    pq.write_table(pa.Table.from_pylist(GOOD), tmp_path / "a.parquet")
+    parquet = read_labels(str(tmp_path / "a.parquet"))
+    assert jsonl.texts == parquet.texts
+    assert (jsonl.academic == parquet.academic).all()
+    assert jsonl.groups == parquet.groups == ["g"] * 16
+
+
+def test_several_files_are_one_set_of_labels(tmp_path):
+    first, second = write(tmp_path / "a.jsonl", GOOD[:8]), write(tmp_path / "b.jsonl", GOOD[8:])
+    assert len(read_labels([first, second])) == 16
+
+
+def test_ours_are_whole_and_none_is_in_two_files():
+    files = ("academic", "academic_test", "academic_it", "academic_it_test")
+    read = [read_labels(f"config/labels/{name}.jsonl") for name in files]
+    assert [int(one.academic.sum()) for one in read] == [32, 81, 10, 10]
+    assert [int((~one.academic).sum()) for one in read] == [32, 85, 10, 10]
+    texts = [text for one in read for text in one.texts]
+    assert len(set(texts)) == len(texts)
+    ours = read[0]
+    assert (
+        sorted(ours.groups.count(g) for g in {g for g, a in zip(ours.groups, ours.academic, strict=True) if a})
+        == [4] * 8
+    )
+
+
+def test_our_file_is_found_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert len(read_labels("config/labels/academic.jsonl")) == 64
+    assert label_files("nowhere.jsonl") == ["nowhere.jsonl"]
+
+
+def test_the_split_depends_on_texts_and_seed_not_on_order(tmp_path):
+    there = read_labels(write(tmp_path / "a.jsonl", GOOD))
+    back = read_labels(write(tmp_path / "b.jsonl", GOOD[::-1]))
+    (training, measured), (_, other) = there.split(0.25, 1), back.split(0.25, 1)
+    assert sorted(measured.texts) == sorted(other.texts)
+    assert not set(training.texts) & set(measured.texts)
+    assert [int(np.count_nonzero(measured.academic == kind)) for kind in (True, False)] == [2, 2]
+    assert sorted(there.split(0.25, 2)[1].texts) != sorted(measured.texts)
+
+
+@pytest.mark.parametrize("share", [0.01, 0.9])
+def test_both_sides_have_both_classes_at_any_share(share, tmp_path):
+    for side in read_labels(write(tmp_path / "a.jsonl", GOOD)).split(share, 3):
+        assert 0 < side.academic.sum() < len(side)
+
+
+BAD = {
+    "one class only": ([GOOD[0], GOOD[1]], "2 academic"),
+    "empty text": ([*GOOD, {"text": " ", "label": "other"}], "line 17: found an empty text"),
+    "no text": ([*GOOD, {"label": "other"}], "line 17: found no text"),
+    "a number for a text": ([*GOOD, {"text": 3, "label": "other"}], "line 17: found 3 as a text"),
+    "unknown label": (
+        [*GOOD, {"text": "x", "label": "science"}],
+        "found label 'science'; allowed are academic and other",
+    ),
+    "null label": ([*GOOD, {"text": "x", "label": None}], "found label None"),
+    "both labels": ([*GOOD, {"text": "academic 0", "label": "other"}], "under both labels"),
+    "not JSON": ([*GOOD, "{oops"], "line 17: not JSON"),
+    "not an object": ([*GOOD, "[1]"], "line 17: found list"),
+    "nothing": ([], "0 other and 0 academic"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_what_cant_be_trained_on_is_named(case, tmp_path):
+    rows, message = BAD[case]
+    with pytest.raises(UserError, match=r"labels\.jsonl") as caught:
+        read_labels(write(tmp_path / "labels.jsonl", rows))
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_isnt_there_or_isnt_parquet(tmp_path):
+    (tmp_path / "a.parquet").write_text("no")
+    for name, message in (
+        ("none.jsonl", "no such file"),
+        ("none.parquet", "no such file"),
+        ("a.parquet", "not a whole"),
+    ):
+        with pytest.raises(UserError, match=message):
+            read_labels(str(tmp_path / name))
+    pq.write_table(pa.table({"body": ["x"]}), tmp_path / "b.parquet")
+    with pytest.raises(UserError, match="no column label and text; it has body"):
+        read_labels(str(tmp_path / "b.parquet"))
