@@ -35,8 +35,7 @@ def said(monkeypatch):
 
         def stream(model, prompt, length, **sampling):
             asked.append((list(prompt), length, sampling))
-            for i in TOKENIZER.encode_ordinary(waiting.pop(0))[:length]:
-                yield i
+            yield from TOKENIZER.encode_ordinary(waiting.pop(0))[:length]
 
         monkeypatch.setattr("snakelm.model.chat.stream", stream)
         return asked
@@ -52,10 +51,7 @@ def test_each_answer_sees_the_conversation_so_far(model, said):
     assert "".join(chat.answer("r")) == "cd"
     turns = [("system", "s"), ("user", "q"), ("assistant", "ab"), ("user", "r")]
     messages = [{"role": role, "content": content} for role, content in turns]
-    assert [prompt for prompt, _, _ in asked] == [
-        template.prompt(messages[:2], TOKENIZER),
-        template.prompt(messages, TOKENIZER),
-    ]
+    assert [prompt for prompt, _, _ in asked] == [template.prompt(messages[:n], TOKENIZER) for n in (2, 4)]
     assert [sampling["seed"] for _, _, sampling in asked] == [5, 6]
     assert all(sampling["temperature"] == 0.5 and SPECIAL[END] in sampling["stop"] for _, _, sampling in asked)
 
