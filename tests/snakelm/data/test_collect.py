@@ -6,7 +6,7 @@ import json
 import pytest
 
 from snakelm.config import Source
-from snakelm.data import docstrings, synthetic
+from snakelm.data import docstrings, everyday, synthetic
 from snakelm.data.collect import collect
 from snakelm.data.documents import read_documents
 from snakelm.data.passages import Passages, passages
@@ -190,3 +190,17 @@ def test_a_fetched_file_with_another_hash_is_refused_and_both_are_named(tmp_path
 def test_local_files_are_not_collected(tmp_path):
     with pytest.raises(UserError, match="nothing to collect"):
         gather(tmp_path, Source(name="p", path="x"))
+
+
+def test_everyday_documents_are_the_same_everywhere_and_hardly_alike():
+    texts = list(everyday.documents(2000, 3))
+    assert texts == list(everyday.documents(2500, 3))[:2000]
+    assert texts != list(everyday.documents(2000, 4))
+    assert len(set(texts)) == len(texts)
+    assert all(100 < len(t) < 1000 and "{" not in t for t in texts)
+
+
+def test_everyday_is_collected(tmp_path):
+    rows, _ = gather(tmp_path, Source(name="talk", builtin="everyday", limit=30))
+    assert [r["text"] for r in rows] == list(everyday.documents(30, 3))
+    assert {r["origin_file"] for r in rows} == {"everyday"}
