@@ -5,7 +5,7 @@ of the output, where no kill leaves anything behind. In memory are some 50 bytes
 """
 
 import errno
-import mmap
+import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -76,12 +76,12 @@ class Spool:
 
     def gather(self, table: Table, which: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Tokens (uint32) and mask (bool) of the conversations ``which`` (int [n], at least one), end to end."""
-        lengths = table.length[which]
-        ends = np.cumsum(lengths)
-        places = np.arange(ends[-1]) + np.repeat(table.offsets[which] - (ends - lengths), lengths)
-        # Mapped for this call only: pages that stayed mapped would count as memory in use.
-        with mmap.mmap(self._file.fileno(), 0, prot=mmap.PROT_READ) as buffer:
-            both = np.frombuffer(buffer, np.uint32).take(places)
+        # Read, not mapped: the places are scattered, and every page they touch would count as memory in use.
+        starts, lengths = 4 * table.offsets[which], 4 * table.length[which]
+        file = self._file.fileno()
+        parts = [os.pread(file, length, at) for at, length in zip(starts.tolist(), lengths.tolist(), strict=True)]
+        both = np.frombuffer(b"".join(parts), np.uint32)
+        assert both.size * 4 == lengths.sum(), "the spool is shorter than its table"
         return both >> np.uint32(1), (both & np.uint32(1)).astype(bool)
 
     def _write(self, data: memoryview) -> None:

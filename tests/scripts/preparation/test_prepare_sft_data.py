@@ -4,6 +4,7 @@ import json
 import os
 import random
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -116,6 +117,24 @@ def test_mistakes_are_one_line(made, tmp_path, name):
 def test_a_tokenizer_without_chat_tokens_is_refused(made, tmp_path):
     said = run(made, tmp_path, None, "old", code=2)
     assert "has no <|system|>, <|user|>, <|assistant|>, <|end|>" in said
+
+
+@pytest.mark.parametrize("limit", [1, 5000, 100_000])
+def test_no_room_is_one_line_and_the_older_files_stay(made, tmp_path, limit):
+    """RLIMIT_FSIZE stands for a full disk; what doesn't fit is the waiting tokens, the largest of all files."""
+    run(made, tmp_path)
+    before = {name: (tmp_path / name).read_bytes() for name in FILES}
+    done = subprocess.run(
+        command(made, tmp_path)[:-2],  # no log: it would be the first not to fit
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+    )
+    assert done.returncode == 2, done.stderr
+    assert "disk full" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert {name: (tmp_path / name).read_bytes() for name in FILES} == before
+    assert not list(tmp_path.glob(".*.tmp"))
 
 
 def test_killed_at_any_moment_leaves_no_accepted_part(made, tmp_path):

@@ -17,6 +17,7 @@ from snakelm.data.packs import open_packs
 from snakelm.data.prepare_sft import prepare_sft, shortened
 from snakelm.errors import UserError
 from snakelm.log import Log
+from snakelm.settings import settings_file
 from snakelm.tokenizer import CHAT, EOT, Tokenizer, train_bpe
 
 
@@ -182,6 +183,21 @@ def test_weights_that_leave_nothing_are_an_error(tmp_path):
 def test_context_is_that_of_the_model_unless_it_is_said():
     assert from_mapping({"model": {"context": 128}}).sft_data.context == 128
     assert from_mapping({"model": {"context": 128}, "sft_data": {"context": 64}}).sft_data.context == 64
+
+
+def test_it_runs_again_for_its_own_settings_only(tmp_path):
+    def names(**values):
+        config = from_mapping(values)
+        steps = {
+            "preparation/prepare_sft_data": ("sft_data", "on_bad_file", "seed"),
+            "training/train": ("model", "train"),
+        }
+        return [settings_file(tmp_path, config, step, sections) for step, sections in steps.items()]
+
+    packing, training = names()
+    assert names(sft={"lr": 0.5}, model={"layers": 3}, train={"steps": 7})[0] == packing
+    assert names(model={"context": 128})[0] != packing
+    assert names(sft={"lr": 0.5}, sft_data={"too_long": "truncate", "context": 64})[1] == training
 
 
 @pytest.mark.parametrize(
