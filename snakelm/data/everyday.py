@@ -184,7 +184,7 @@ KINDS: list[tuple[list[str], list[str], list[str]]] = [
 
 
 def documents(count: int, seed: int = 0) -> Iterator[str]:
-    """``count`` documents of 150 to 800 characters; the first n are the same for every count ≥ n."""
+    """``count`` documents of 200 to 600 characters; the first n are the same for every count ≥ n."""
     for number in range(count):
         random_ = random.Random(f"everyday:{seed}:{number}")
         openings, sentences, ends = KINDS[number % len(KINDS)]

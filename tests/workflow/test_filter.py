@@ -57,4 +57,4 @@ def test_labels_that_cant_be_used_stop_the_run_at_its_first_step(checkout):
     assert done.code != 0
     assert "one.jsonl: found 1 other and 0 academic" in done.said
     assert "Traceback" not in done.said
-    assert not (checkout.root / "bad/data").exists()
+    assert not (checkout.root / "bad/data/deduplicated/documents.parquet").exists()
