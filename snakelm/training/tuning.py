@@ -196,5 +196,5 @@ def _check_base(path: Path, record: dict[str, Any], tokenizer: Tokenizer) -> Non
 def _check_context(packs: Path, packed: int, base: Path, context: int) -> None:
     if packed > context:
         raise UserError(
-            f"{packs}: packs of {packed} tokens, {base} looks back over {context}; set model.context to {context}"
+            f"{packs}: packs of {packed} tokens, {base} looks back over {context}; set sft_data.context to {context}"
         )
