@@ -23,7 +23,7 @@ from pathlib import Path
 from .passages import Passages
 from .prose import SHORTEST, is_prose, prose
 
-__all__ = ["PACKAGES", "Found", "documents", "file_documents", "installed", "python_files"]
+__all__ = ["PACKAGES", "Found", "documents", "file_documents", "installed", "python_files", "version_and_licence"]
 
 # import name → distribution; all in the dependency closure of requirements.txt, the most prose first.
 PACKAGES = {
@@ -107,7 +107,7 @@ def documents(processes: int = 1, on_file: Callable[[int, int], None] | None = N
     """
     packages = installed()
     files = [(name, folder, file) for name, folder in packages for file in python_files(folder)]
-    found = {name: Found(name or "python", *_version_and_licence(name)) for name, _ in packages}
+    found = {name: Found(name or "python", *version_and_licence(name)) for name, _ in packages}
     seen = Passages()
     for done, (job, texts) in enumerate(zip(files, _extracted(files, processes), strict=True), 1):
         name, folder, file = job
@@ -188,7 +188,8 @@ def _added(statement: ast.Expr) -> Iterator[str]:
             yield argument.value
 
 
-def _version_and_licence(name: str) -> tuple[str, str]:
+def version_and_licence(name: str) -> tuple[str, str]:
+    """Of an installed package of `PACKAGES`; '' is Python itself."""
     if not name:
         return ".".join(map(str, sys.version_info[:3])), "PSF-2.0"
     try:

@@ -39,7 +39,9 @@ class Tally:
     """What became of one source's rows."""
 
     name: str
-    reading: dict[str, Any] = field(default_factory=dict)  # the reader's counts
+    reading: dict[str, Any] = field(
+        default_factory=dict
+    )  # the reader's counts, or the packages that a built-in source came from
     found: int = 0  # conversations that could be read
     too_long: int = 0  # dropped
     truncated: int = 0  # kept without their oldest turns
@@ -150,7 +152,7 @@ def _read(
                 ids, mask, starts = render_batch(batch, tokenizer, threads)
             spool.append(batch, ids, mask, np.diff(starts), number)
             bar.update(tally.found, tally.name)
-    tally.reading = reader.counts.as_dict() if reader else {}
+    tally.reading = reader.counts.as_dict() if reader else {"packages": questions.packages()}
 
 
 def _batches(stream: Iterator[Messages]) -> Iterator[list[Messages]]:

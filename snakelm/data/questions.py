@@ -17,9 +17,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .docstrings import installed, python_files
+from .docstrings import installed, python_files, version_and_licence
 
-__all__ = ["Entry", "conversations", "entries", "file_entries"]
+__all__ = ["Entry", "conversations", "entries", "file_entries", "packages"]
 
 Messages = list[dict[str, str]]
 PACKAGES = ("", "numpy", "scipy", "sklearn", "networkx", "pandas")  # '' is the standard library
@@ -68,6 +68,13 @@ def entries() -> list[Entry]:
             for entry in file_entries(file, _module(package, path)) if "externals" not in path.parts else []:
                 found.setdefault((entry.module, entry.name), entry)
     return [found[key] for key in sorted(found)]
+
+
+def packages() -> list[dict[str, str]]:
+    """What the questions come from: the text depends on these versions."""
+    there = [name for name, _ in installed() if name in PACKAGES]
+    about = {name or "python": version_and_licence(name) for name in there}
+    return [{"package": name, "version": version, "licence": licence} for name, (version, licence) in about.items()]
 
 
 def file_entries(file: Path, module: str) -> Iterator[Entry]:

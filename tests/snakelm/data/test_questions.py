@@ -3,6 +3,7 @@
 import operator
 import re
 
+import numpy as np
 import pytest
 
 from snakelm.data import questions
@@ -118,5 +119,6 @@ def test_the_installed_packages_are_enough_to_learn_from(monkeypatch):
     entries = questions.entries()
     assert len(entries) > 300
     assert all(entry.module.split(".")[0] == "numpy" for entry in entries)
+    assert [(p["package"], p["version"]) for p in questions.packages()] == [("numpy", np.__version__)]
     assert {"numpy.linalg", "numpy.fft"} <= {entry.module for entry in entries}
     assert [(e.module, e.name) for e in entries] == sorted({(e.module, e.name) for e in entries})
