@@ -14,7 +14,7 @@ from typing import Any
 
 from ..files import write_text
 
-__all__ = ["COLUMNS", "PRETRAINING", "TUNING", "Kind", "Metrics"]
+__all__ = ["COLUMNS", "NOTHING", "PRETRAINING", "TUNING", "Kind", "Metrics"]
 
 COLUMNS = (
     "step",
@@ -31,6 +31,7 @@ COLUMNS = (
     "val_bpb",
     "val_bpb_clean",
 )
+NOTHING = -1
 BOARD_TAGS = {"loss": "loss/train", "val_loss": "loss/val", "val_bpb": "bpb/val", "val_bpb_clean": "bpb/val_clean"}
 
 
@@ -53,7 +54,7 @@ TUNING = Kind(
 
 
 class Metrics:
-    """Rows and samples of one run, from the step after ``resumed``."""
+    """Rows and samples of one run, from the step after ``resumed``; NOTHING keeps none, not even those of step 0."""
 
     def __init__(self, run: Path, logs: Path, resumed: int, kind: Kind = PRETRAINING, board: bool = True) -> None:
         self.folders, self.kind = (run, logs), kind
@@ -127,4 +128,4 @@ def _open_board(folder: Path, resumed: int) -> Any:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         return None
-    return SummaryWriter(folder, purge_step=resumed + 1 if resumed else None)
+    return SummaryWriter(folder, purge_step=resumed + 1 if resumed > 0 else None)

@@ -26,7 +26,7 @@ from .batches import Stream
 from .device import choose_place, choose_threads, peak_flops
 from .distributed import World
 from .lock import locked
-from .metrics import Kind, Metrics
+from .metrics import NOTHING, Kind, Metrics
 from .optimizer import Optimizer
 from .preflight import Plan, check_attention
 from .show import Best, Clock, note
@@ -132,7 +132,8 @@ class Run:
         self.optimizer = Optimizer(self.model, training)
         if state:
             self._resume(state)
-        self.metrics = Metrics(self.folder, self.paths.logs, self.step, self.kind) if world.writes else None
+        kept = self.step if state else NOTHING
+        self.metrics = Metrics(self.folder, self.paths.logs, kept, self.kind) if world.writes else None
         self.forward = self._compiled()
 
     def _resume(self, state: dict[str, Any]) -> None:

@@ -116,6 +116,21 @@ def test_a_signal_before_the_first_step_says_that_nothing_is_saved(sft_results, 
     assert not sft_results.checkpoints()
 
 
+def test_a_run_that_died_before_its_first_checkpoint_leaves_no_row_twice(sft_results, monkeypatch):
+    def dies(self):
+        raise RuntimeError("the machine went away")
+
+    monkeypatch.setattr(tuning.Run, "_one_step", dies)
+    with pytest.raises(RuntimeError):
+        main(sft_results.arguments(sft_results.sft_config()))
+    monkeypatch.undo()
+    assert [r["step"] for r in rows(sft_results)] == ["0"]
+    tune(sft_results, sft_results.sft_config())
+    assert [r["step"] for r in rows(sft_results)].count("0") == 1
+    samples = (sft_results.folder / "logs/sft_samples.jsonl").read_text().splitlines()
+    assert [json.loads(s)["step"] for s in samples].count(0) == 3
+
+
 def test_killed_and_run_again_ends_with_the_same_bytes(make_sft_results):
     whole, killed = make_sft_results("whole"), make_sft_results("killed")
     longer = {"epochs": 40.0, "save_every": 5}
