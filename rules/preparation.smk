@@ -129,12 +129,9 @@ rule filter_dataset:
         ),
         config=settings("preparation/filter_dataset", "filter", "seed"),
     output:
-        multiext(
-            results("data/filtered/"),
-            "documents.parquet",
-            "scores.parquet",
-            "near_threshold.json",
-        ),
+        documents=results("data/filtered/documents.parquet"),
+        scores=results("data/filtered/scores.parquet"),
+        near=results("data/filtered/near_threshold.json"),
     log:
         log("filter_dataset"),
     benchmark:
@@ -149,7 +146,7 @@ rule filter_dataset:
         model=subpath(input.model, parent=True),
     shell:
         'python "$SNAKELM"/scripts/preparation/filter_dataset.py --config {input.config:q}'
-        " --documents {input.documents:q} --model {params.model:q} --output {output[0]:q}"
+        " --documents {input.documents:q} --model {params.model:q} --output {output.documents:q}"
         " --threads {threads} --log {log:q}"
 
 

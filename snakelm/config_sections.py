@@ -31,7 +31,7 @@ class Source:
     sha256: str | list[str] | None = key(None, "SHA-256 each fetched file must have, in the order of url")
     builtin: str | None = key(
         None,
-        "docs: docstrings of installed packages; synthetic: generated facts; everyday: generated talk, adverts, recipes",
+        "docs: docstrings of installed packages; synthetic: generated facts; everyday: generated talk and adverts",
         choices=("docs", "synthetic", "everyday"),
     )
     text: str = key("text", "column (parquet) or field (JSONL) with the text; dots reach into nested fields")
