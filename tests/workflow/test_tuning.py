@@ -5,6 +5,8 @@ import json
 import pytest
 import torch
 
+pytestmark = pytest.mark.xdist_group("tuning")
+
 OWN = """\
 preset: smoke
 sources: [{builtin: synthetic, limit: 500}]
