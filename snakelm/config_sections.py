@@ -309,10 +309,16 @@ class Sft:
     epochs: float = key(2.0, "times each conversation is seen", above=0, high=1000)
     batch_rows: int = key(8, "packed rows of `context` tokens in an optimizer step", unit="rows", low=1)
     micro_batch: int = key(8, "rows in one forward pass", unit="rows", low=1)
-    lr: float = key(0.01, "peak learning rate of the matrices (Muon)", above=0, high=1)
-    embedding_lr: float = key(0.002, "peak learning rate of the embedding table (AdamW)", above=0, high=1)
-    head_lr: float = key(0.001, "peak learning rate of the output head (AdamW)", above=0, high=1)
-    scalar_lr: float = key(0.002, "peak learning rate of the norms' gains (AdamW)", above=0, high=1)
+    lr: float = key(
+        0.04,
+        "peak learning rate of the matrices (Muon); the default run's base has read little and takes as much as "
+        "pretraining, one that has read much wants a tenth",
+        above=0,
+        high=1,
+    )
+    embedding_lr: float = key(0.006, "peak learning rate of the embedding table (AdamW)", above=0, high=1)
+    head_lr: float = key(0.003, "peak learning rate of the output head (AdamW)", above=0, high=1)
+    scalar_lr: float = key(0.006, "peak learning rate of the norms' gains (AdamW)", above=0, high=1)
     weight_decay: float = key(0.0, "decoupled weight decay of the matrices", low=0, high=1)
     warmup: float = key(0.03, "first share of the steps over which the learning rate rises", low=0, high=1)
     clip: float | None = key(1.0, "gradient norm above which gradients are scaled down; null for never", above=0)
@@ -320,7 +326,7 @@ class Sft:
         0, "rank of low-rank updates of the matrices inside blocks; 0 trains all weights", low=0, high=4096
     )
     lora_alpha: float = key(16.0, "scale of the low-rank updates: alpha / rank", above=0)
-    lora_lr: float = key(0.005, "peak learning rate of the low-rank updates (AdamW)", above=0, high=1)
+    lora_lr: float = key(0.02, "peak learning rate of the low-rank updates (AdamW)", above=0, high=1)
     eval_every: int = key(50, "steps between evaluations", unit="steps", low=1, cosmetic=True)
     save_every: int = key(50, "steps between checkpoints", unit="steps", low=1, cosmetic=True)
     keep: int = key(2, "newest checkpoints kept; older ones go", low=1, cosmetic=True)
