@@ -11,7 +11,7 @@ import torch
 from ..config import Train
 from ..errors import UserError
 
-__all__ = ["Place", "choose_place", "choose_threads", "multiplies_bf16", "peak_flops"]
+__all__ = ["Place", "choose_place", "choose_threads", "multiplies_bf16", "pays_to_compile", "peak_flops"]
 
 # Dense bf16 tensor-core rates from the vendors' data sheets, in FLOP/s, by a part of the device's name.
 GPU_PEAKS = {
@@ -27,6 +27,9 @@ GPU_PEAKS = {
     "RTX 4090": 165e12,
     "RTX 3090": 71e12,
 }
+
+
+COMPILE_FROM_FLOPS = 1e15  # on a CPU: below it, compiling costs more than it saves (docs/EXPERIMENTS.md)
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,11 @@ def _quota(cores: int) -> int:
     except (OSError, ValueError):
         return cores
     return cores if limit == "max" else max(1, min(cores, int(limit) // int(period)))
+
+
+def pays_to_compile(wish: str, place: Place, flops: float) -> bool:
+    """Whether to compile a run of ``flops``, by train.compile; by nothing measured, so that a resumed run agrees."""
+    return wish == "on" or (wish == "auto" and (place.device.type == "cuda" or flops >= COMPILE_FROM_FLOPS))
 
 
 def peak_flops(place: Place) -> tuple[float, str]:

@@ -4,8 +4,7 @@ What decides the result makes the run's fingerprint, and with it the folder of i
 started again, in whatever way and however often, ends with the bytes of one that never stopped (on the same kind of
 machine, with the same number of threads).
 
-Pretraining (trainer.py) and instruction tuning (tuning.py) say what differs: the batches, the weights before the first
-step, what is measured on held-out text, and the names of files.
+Pretraining (trainer.py) and instruction tuning (tuning.py) say what differs: batches, first weights, what is measured.
 """
 
 from collections.abc import Iterator
@@ -23,7 +22,7 @@ from ..model import Decoder, counts, save_model
 from ..tokenizer import Tokenizer
 from . import checkpoint
 from .batches import Stream
-from .device import choose_place, choose_threads, peak_flops
+from .device import choose_place, choose_threads, pays_to_compile, peak_flops
 from .distributed import World
 from .lock import locked
 from .metrics import NOTHING, Kind, Metrics
@@ -34,8 +33,6 @@ from .signals import StopRequest
 from .step import StepResult, check_skips, training_step
 
 __all__ = ["Run"]
-
-COMPILE_FROM_FLOPS = 1e15  # on a CPU: below it, compiling costs more than it saves (docs/EXPERIMENTS.md)
 
 
 class Run:
@@ -121,11 +118,9 @@ class Run:
         self.peak, source = peak_flops(self.place)
         self.plan = self.make_plan()
         processes = f", {world.size} processes" if world.size > 1 else ""
+        of = f"MFU is of {self.peak / 1e9:,.0f} GFLOP/s ({source})"
         self.log.say(self.plan.words())
-        self.log.say(
-            f"run {self.fingerprint} on {self.place.words}{processes}; "
-            f"MFU is of {self.peak / 1e9:,.0f} GFLOP/s ({source})"
-        )
+        self.log.say(f"run {self.fingerprint} on {self.place.words}{processes}; {of}")
         torch.manual_seed(self.config.seed)
         self.model = self.new_model(state).to(self.place.device)
         self.model.compute_dtype, self.model.attention_backend = self.place.dtype, backend
@@ -145,9 +140,8 @@ class Run:
         self.log.say(f"resumes after step {self.step} of {self.training.steps}")
 
     def _compiled(self) -> Any:
-        """The forward pass, through torch.compile where that pays; by the configuration alone, so a resume agrees."""
-        wish, on_gpu = self.training.compile, self.place.device.type == "cuda"
-        if wish == "off" or (wish == "auto" and not on_gpu and self.plan.flops < COMPILE_FROM_FLOPS):
+        """The forward pass, through torch.compile where that pays."""
+        if not pays_to_compile(self.training.compile, self.place, self.plan.flops):
             return self.model
         self.log.say("compiling: the first step waits for it, half a minute or more")
         return torch.compile(self.model)
@@ -174,13 +168,11 @@ class Run:
             self._one_step()
 
     def _one_step(self) -> None:
-        rows = self.batches.rows(self.step, self.world.rank, self.world.size)
-        targets, stop = self.batches.targets(self.step), lambda: self.stop.requested
-        self.last = training_step(
-            self.step, self.forward, self.optimizer, rows, targets, self.training, self.world, stop
-        )
+        step, training, world, stop = self.step, self.training, self.world, lambda: self.stop.requested
+        rows, targets = self.batches.rows(step, world.rank, world.size), self.batches.targets(step)
+        self.last = training_step(step, self.forward, self.optimizer, rows, targets, training, world, stop)
         self.step += 1
-        self.skipped = check_skips(self.last, self.step, self.skipped, self.training, self.kind.section)
+        self.skipped = check_skips(self.last, self.step, self.skipped, training, self.kind.section)
         if self.skipped:
             self.log.warn(f"step {self.step}: loss or gradient is no number; no update ({self.skipped} in a row)")
         self.bar.update(self.step, note(self._row(), self.best, self.kind.judged))
