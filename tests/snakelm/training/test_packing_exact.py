@@ -92,7 +92,7 @@ def make_model(dtype=torch.float64, compute=None, backend="reference"):
             p.add_(0.2 * torch.randn(p.shape, generator=generator))
     model.compute_dtype, model.attention_backend = compute or dtype, backend
     model.to(dtype)
-    # Rotation depends on distances alone only as exactly as its table is: of float32 it would be 1e-9 off.
+    # Rotation depends on distances alone only as exactly as its table is: of float32, gradients would be 1e-7 off.
     model.cos, model.sin = rotary_table(CONTEXT, TINY.head_dim, TINY.rope_base, dtype)
     return model
 
