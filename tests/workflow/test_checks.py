@@ -13,13 +13,18 @@ decontaminate: {files: ["sets/*.jsonl"]}
 CLEAN = "results/data/decontaminated/documents.parquet"
 MODEL = "results/final_model.pt"
 
-pytestmark = pytest.mark.xdist_group("checks")
 
-
-def test_quality_and_decontamination_are_done_where_they_are_on(checkout, own_parquet, sentences):
+@pytest.fixture
+def checkout(checkout, own_parquet, sentences):
+    """The module's checkout with the configuration and its files in it."""
     long_enough = next(sentence for sentence in sentences if len(sentence.split()) >= 31)
-    checkout.write("sets/one.jsonl", json.dumps({"question": long_enough}) + "\n")
-    checkout.write("my.yaml", OWN)
+    if not (checkout.root / "my.yaml").exists():  # a later time would be a reason to run again
+        checkout.write("sets/one.jsonl", json.dumps({"question": long_enough}) + "\n")
+        checkout.write("my.yaml", OWN)
+    return checkout
+
+
+def test_quality_and_decontamination_are_done_where_they_are_on(checkout):
     done = checkout.snakemake(CLEAN, "--configfile", "my.yaml")
     assert done.code == 0, done.said
     results = checkout.root / "results"

@@ -4,8 +4,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-pytestmark = pytest.mark.xdist_group("errors")
-
 MODEL = "results/final_model.pt"
 
 

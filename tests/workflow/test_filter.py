@@ -5,11 +5,8 @@ import shutil
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import pytest
 
 from snakelm.manifest import read_manifest
-
-pytestmark = pytest.mark.xdist_group("filter")
 
 FILTER = {"setfit_train", "filter_dataset", "plot_filter"}
 

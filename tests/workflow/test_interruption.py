@@ -7,8 +7,6 @@ import time
 
 import pytest
 
-pytestmark = pytest.mark.xdist_group("interruption")
-
 CONFIG = (
     "preset: smoke\nsources: [{builtin: synthetic, limit: 500}]\ntrain: {steps: 150, eval_every: 100, save_every: 10}\n"
 )

@@ -7,8 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 
-pytestmark = pytest.mark.xdist_group("run")
-
 OWN = """\
 sources: [{path: "my/*.parquet", text: body}]
 preset: smoke

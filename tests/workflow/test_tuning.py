@@ -5,8 +5,6 @@ import json
 import pytest
 import torch
 
-pytestmark = pytest.mark.xdist_group("tuning")
-
 OWN = """\
 preset: smoke
 sources: [{builtin: synthetic, limit: 500}]

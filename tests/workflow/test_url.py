@@ -9,8 +9,6 @@ import pytest
 
 from snakelm.files import sha256_file
 
-pytestmark = pytest.mark.xdist_group("url")
-
 TARGET = "results/data/sampled/notes.parquet"
 
 
