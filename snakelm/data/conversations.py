@@ -127,7 +127,7 @@ class ConversationReader(Reader):
         needs = {name: " + ".join(kinds[0].needs) for name, kinds in FORMATS.items()} | {
             "oasst": " + ".join(TREE_COLUMNS)
         }
-        expected = needs.get(self.shape) or "; ".join(needs.values())
+        expected = needs.get(self.shape) or "; ".join(dict.fromkeys(needs.values()))
         shown = ", ".join(columns[:20]) or "none"
         return f"columns are {shown}; expected {expected}; say which is which in sft_data.sources[].columns"
 
