@@ -11,13 +11,15 @@ CONFIG = (
     "preset: smoke\nsources: [{builtin: synthetic, limit: 500}]\ntrain: {steps: 150, eval_every: 100, save_every: 10}\n"
 )
 MODEL = "results/final_model.pt"
+# One thread: the trainer would take what cores are free, and another number adds in another order.
+COMMAND = [MODEL, "--set-threads", "train=1", "--configfile", "my.yaml"]
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(checkout):
     """The bytes of a run that nothing stopped, and a checkout whose data is prepared."""
     checkout.write("my.yaml", CONFIG)
-    done = checkout.snakemake(MODEL, "--configfile", "my.yaml")
+    done = checkout.snakemake(*COMMAND)
     assert done.code == 0, done.said
     return (checkout.root / MODEL).read_bytes()
 
@@ -27,7 +29,7 @@ def stop_in_training(checkout, stop):
     (checkout.root / MODEL).unlink()
     for old in (checkout.root / "results/checkpoints").rglob("step_*"):
         old.unlink()
-    command = ["snakemake", "--cores", "2", MODEL, "--configfile", "my.yaml"]
+    command = ["snakemake", "--cores", "2", *COMMAND]
     run = checkout.start(*command, stdout=subprocess.PIPE)
     deadline = time.monotonic() + 120
     while len(list((checkout.root / "results/checkpoints").rglob("step_*.pt"))) < 2:
@@ -47,7 +49,7 @@ def test_the_same_command_goes_on_and_ends_with_the_same_bytes(checkout, uninter
     if stop != signal.SIGKILL:
         assert "saved step" in said
     checkout.snakemake("--unlock")
-    done = checkout.snakemake(MODEL, "--configfile", "my.yaml")
+    done = checkout.snakemake(*COMMAND)
     assert done.code == 0, done.said
     assert "goes on" in done.said or "resum" in done.said
     assert (checkout.root / MODEL).read_bytes() == uninterrupted
