@@ -59,6 +59,23 @@ class Run:
         self.last: StepResult | None = None
         self.final: dict[str, Any] | None = None
 
+    @classmethod
+    def start(cls, config: Config, paths: Any, log: Log, threads: int | None) -> dict[str, Any]:
+        """Begins or goes on, and writes ``paths.output``; gives the figures of the finished run.
+
+        ``threads``: at most so many; None for all that are free. Raises UserError for what a person can mend,
+        Interrupted when a signal ended it after its state was saved. Under torchrun every process calls this; rank 0
+        writes.
+        """
+        world = World.join(config.train.device)
+        try:
+            with StopRequest() as stop:
+                run = cls(config, paths, log, world, stop)
+                with run.sole_writer():
+                    return run.go(threads)
+        finally:
+            world.leave()
+
     def make_plan(self) -> Plan:
         """What the run will take; UserError for sizes that can't work."""
         raise NotImplementedError

@@ -39,19 +39,8 @@ class Paths:
 
 
 def train(config: Config, paths: Paths, log: Log, threads: int | None = None) -> dict[str, Any]:
-    """Trains, or goes on training, and writes ``paths.output``; gives the figures of the finished run.
-
-    ``threads``: at most so many; None for all that are free. Raises UserError for what a person can mend, Interrupted
-    when a signal ended it after its state was saved. Under torchrun every process calls this; rank 0 writes.
-    """
-    world = World.join(config.train.device)
-    try:
-        with StopRequest() as stop:
-            run = Pretraining(config, paths, log, world, stop)
-            with run.sole_writer():
-                return run.go(threads)
-    finally:
-        world.leave()
+    """Trains, or goes on training: `Run.start`."""
+    return Pretraining.start(config, paths, log, threads)
 
 
 class Pretraining(Run):

@@ -49,18 +49,8 @@ class Paths:
 
 
 def tune(config: Config, paths: Paths, log: Log, threads: int | None = None) -> dict[str, Any]:
-    """Tunes ``paths.base``, or goes on tuning it, and writes ``paths.output``; gives the figures of the finished run.
-
-    Threads, errors and processes as in trainer.train.
-    """
-    world = World.join(config.train.device)
-    try:
-        with StopRequest() as stop:
-            run = Tuning(config, paths, log, world, stop)
-            with run.sole_writer():
-                return run.go(threads)
-    finally:
-        world.leave()
+    """Tunes ``paths.base``, or goes on tuning it: `Run.start`."""
+    return Tuning.start(config, paths, log, threads)
 
 
 class Tuning(Run):
