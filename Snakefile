@@ -20,6 +20,7 @@ include: "rules/common.smk"
 include: "rules/preparation.smk"
 include: "rules/training.smk"
 include: "rules/analysis.smk"
+include: "rules/report.smk"
 
 
 localrules:

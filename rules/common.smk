@@ -40,6 +40,8 @@ RESULTS = Path(CONFIG.results).as_posix()
 SOURCES = {source.name: source for source in CONFIG.sources}
 SHARDS = CONFIG.prepare.shards
 LABELS = label_files(CONFIG.classifier.labels)
+TUNED = CONFIG.export == "sft"  # whether the run goes on to instruction tuning
+REPORTING = any(word.split("=")[0] == "--report" for word in sys.argv)
 MODELS = {"train": "final_model.pt", "train_sft": "sft_model.pt"}
 
 # What stands between duplicates and tokens, in order; each only where the configuration asks for it.
@@ -47,6 +49,19 @@ CHECKS = {
     "quality": any(vars(CONFIG.quality).values()),
     "filtered": CONFIG.filter != "none",
     "decontaminated": bool(CONFIG.decontaminate.files),
+}
+
+# The report's chapters, in the order of the story; Snakemake sorts them by name.
+CHAPTERS = {
+    "verdict": "1. Verdict",
+    "data": "2. Data",
+    "tokenizer": "3. Tokenizer",
+    "pretraining": "4. Pretraining",
+    "tuning": "5. Instruction tuning",
+    "evaluation": "6. Evaluation",
+    "samples": "7. Samples",
+    "embeddings": "8. Embeddings",
+    "provenance": "9. Cost and provenance",
 }
 
 
@@ -138,12 +153,55 @@ def timing(name):
     return results(f"benchmarks/{name}.tsv")
 
 
+def reported(name, chapter, what):
+    """A file of the run as a part of the report, captioned by report/<its name>.rst.
+
+    A file that wasn't made (yet) is left out of the report, so a report of half a run stands.
+    """
+    path = results(name)
+    if REPORTING and not Path(path).exists():
+        return path
+    caption = workflow.source_path(f"../report/{Path(name).stem}.rst")
+    return report(
+        path, caption=caption, category=CHAPTERS[chapter], labels={"what": what}
+    )
+
+
 def same_again(config):
     """The command that makes this run anew: all of its settings are in the file ``config``."""
     elsewhere = [] if RESULTS == "results" else ["--config", f"results={RESULTS}"]
     command = ["snakemake", "--cores", "8", results("final_model.pt"), "--configfile"]
     return shlex.join([*command, config, *elsewhere])
 
+
+# What has a manifest beside it: counts for the funnel, hashes and versions for the provenance.
+COLLECTED = [name for name, source in SOURCES.items() if not source.path]
+DOCUMENTED = [
+    *expand(results("data/raw/{source}.parquet"), source=COLLECTED),
+    *expand(results("data/sampled/{source}.parquet"), source=SOURCES),
+    results("data/deduplicated/documents.parquet"),
+    *(results(f"data/{name}/documents.parquet") for name in CHECKS if CHECKS[name]),
+    results("tokenizer/meta.json"),
+    results("data/processed/train.bin"),
+    results("data/processed/val.bin"),
+    results("data/processed/val_overlap.npy"),
+    results("tables/baseline.json"),
+    results("final_model.pt"),
+]
+TIMED = [
+    timing("preflight"),
+    *(timing(f"collect.{source}") for source in COLLECTED),
+    *(timing(f"sample_data.{source}") for source in SOURCES),
+    timing("deduplicate"),
+    *map(timing, ["quality"] if CHECKS["quality"] else []),
+    *map(timing, ["setfit_train", "filter_dataset"] if CHECKS["filtered"] else []),
+    *map(timing, ["decontaminate"] if CHECKS["decontaminated"] else []),
+    timing("train_tokenizer"),
+    *(timing(f"prepare_shard.{shard}-of-{SHARDS}") for shard in range(SHARDS)),
+    timing("prepare_data"),
+    timing("baseline"),
+    timing("train"),
+]
 
 if workflow.is_main_process:
     for step, model in MODELS.items():

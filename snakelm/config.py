@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from .config_analysis import Cost, Embeddings, Task
 from .config_check import Key, build, key
 from .config_sections import (
     Classifier,
@@ -35,8 +36,10 @@ from .presets import PRESETS
 __all__ = [
     "Classifier",
     "Config",
+    "Cost",
     "Decontaminate",
     "Deduplicate",
+    "Embeddings",
     "Evaluate",
     "Model",
     "Prepare",
@@ -45,6 +48,7 @@ __all__ = [
     "SftData",
     "SftSource",
     "Source",
+    "Task",
     "TokenizerConfig",
     "Train",
     "as_mapping",
@@ -83,7 +87,15 @@ class Config:
     evaluate: Evaluate = key(Evaluate, "evaluation")
     sft_data: SftData = key(SftData, "conversations for instruction tuning")
     sft: Sft = key(Sft, "instruction tuning")
-    export: str = key("sft", "which model becomes results/models/final", choices=("sft", "base"))
+    export: str = key(
+        "sft", "which model becomes results/models/final; base leaves instruction tuning out", choices=("sft", "base")
+    )
+    tasks: list[Task] = key(
+        [Task(builtin="continuation"), Task(builtin="answers", kind="greedy")], "tests for the finished model"
+    )
+    embeddings: Embeddings = key(Embeddings, "the map of documents")
+    compare: list[str] = key([], "results folders of other runs, drawn beside this one")
+    cost: Cost = key(Cost, "energy and money")
 
 
 def load_config(files: Iterable[str | Path] = (), overrides: Mapping[str, Any] | None = None) -> Config:
@@ -100,7 +112,7 @@ def from_mapping(values: Mapping[str, Any]) -> Config:
     if not isinstance(preset, str) or preset not in PRESETS:
         build(Config, {"preset": preset})
     config = build(Config, _merge(PRESETS[preset], values))
-    return _tuned(_named(_consistent(config)))
+    return _tested(_tuned(_named(_consistent(config))))
 
 
 def as_mapping(config: Config, sections: Iterable[str] = (), *, cosmetic: bool = True) -> dict[str, Any]:
@@ -224,6 +236,20 @@ def _tuned(config: Config) -> Config:
     return dataclasses.replace(config, sft_data=filled)
 
 
+def _tested(config: Config) -> Config:
+    """Gives every task a name of its own and checks that it says where its items are."""
+    tasks: list[Task] = []
+    for i, task in enumerate(config.tasks):
+        given = [k for k in ("path", "builtin") if getattr(task, k)]
+        if len(given) != 1:
+            raise UserError(f"tasks[{i}]: found {' and '.join(given) or 'none'} of path, builtin; give exactly one")
+        name = task.name or task.builtin or _stem(_many(task.path)[0])
+        if any(name == other.name for other in tasks):
+            raise UserError(f"tasks[{i}].name: {name!r} is taken by another task; give it a name")
+        tasks.append(dataclasses.replace(task, name=name))
+    return dataclasses.replace(config, tasks=tasks)
+
+
 def _many(value: str | list[str] | None) -> list[str]:
     return [] if value is None else [value] if isinstance(value, str) else value
 
@@ -231,7 +257,11 @@ def _many(value: str | list[str] | None) -> list[str]:
 def _name_from(source: Source) -> str:
     if source.builtin:
         return source.builtin
-    first = _many(source.path or source.url)[0]
-    parts = [p for p in re.split(r"[/\\]", first) if p and not re.search(r"[*?\[]", p)]
+    return _stem(_many(source.path or source.url)[0])
+
+
+def _stem(path: str) -> str:
+    """`my/notes-*.parquet` → `my`: the last part that is no pattern, in characters that a file name may have."""
+    parts = [p for p in re.split(r"[/\\]", path) if p and not re.search(r"[*?\[]", p)]
     stem = re.sub(r"[^A-Za-z0-9_-]+", "-", parts[-1].split(".")[0] if parts else "").strip("-_")
     return stem[:40] or "source"
