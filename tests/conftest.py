@@ -1,6 +1,7 @@
 """Order over the cores: what takes longest begins first, so that no core waits at the end.
 
-And a sentence model small enough to make in a second, for all tests of the filter's plumbing.
+And a sentence model small enough to make in a second, for all tests of the filter's plumbing. The browser's fixtures
+are in tests/browser.py.
 """
 
 import json
@@ -18,6 +19,8 @@ import yaml
 
 from snakelm.data.documents import SCHEMA, DocumentWriter
 from snakelm.data.split import document_id
+
+pytest_plugins = ["tests.browser"]
 
 ROOT = Path(__file__).resolve().parents[1]
 
