@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from .config_analysis import Cost, Embeddings, Task
+from .config_analysis import Cost, Embeddings, Task, Tsne
 from .config_check import Key, build, key
 from .config_sections import (
     Classifier,
@@ -51,6 +51,7 @@ __all__ = [
     "Task",
     "TokenizerConfig",
     "Train",
+    "Tsne",
     "as_mapping",
     "from_mapping",
     "load_config",
@@ -93,7 +94,8 @@ class Config:
     tasks: list[Task] = key(
         [Task(builtin="continuation"), Task(builtin="answers", kind="greedy")], "tests for the finished model"
     )
-    embeddings: Embeddings = key(Embeddings, "the map of documents")
+    embeddings: Embeddings = key(Embeddings, "vectors of documents")
+    tsne: Tsne = key(Tsne, "the map of documents")
     compare: list[str] = key([], "results folders of other runs, drawn beside this one")
     cost: Cost = key(Cost, "energy and money")
 

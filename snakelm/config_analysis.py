@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 from .config_check import key
 
-__all__ = ["Cost", "Embeddings", "Task"]
+__all__ = ["Cost", "Embeddings", "Task", "Tsne"]
 
 
 @dataclass(frozen=True)
 class Embeddings:
-    """A vector for each of some documents, and the map that is drawn of them."""
+    """A vector for each of some documents."""
 
     by: str = key(
         "model",
@@ -20,6 +20,12 @@ class Embeddings:
     documents: int | None = key(
         3000, "documents on the map, chosen by hash; none for all", unit="documents", low=1, high=100_000_000
     )
+
+
+@dataclass(frozen=True)
+class Tsne:
+    """The map that is drawn of the vectors; apart from them, because they are dear and the map is not."""
+
     perplexity: float = key(30.0, "neighbours that t-SNE weighs for each document", above=0, high=10_000)
     method: str = key(
         "auto",
