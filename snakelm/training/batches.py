@@ -78,6 +78,14 @@ class Batches:
         """Epochs seen before ``step``: 1.5 is once and a half."""
         return step * self.batch_tokens / self.epoch_tokens
 
+    def seen(self, step: int) -> np.ndarray:
+        """Numbers of the documents that were read to their end before ``step``: int64, ascending."""
+        position = step * self.batch_tokens
+        if position >= self.epoch_tokens:
+            return np.arange(int(self.bin.meta.documents))
+        order, bounds = self._epoch(0)
+        return np.sort(order[: np.searchsorted(bounds[1:], position, "right")])
+
     def rows(self, step: int, rank: int = 0, world: int = 1) -> Rows:
         """The rows of ``step`` (from 0) that fall to ``rank`` of ``world`` processes, in the batch's order."""
         count = self.batch_tokens // self.context

@@ -8,7 +8,7 @@ Legend: as in snakelm/model/decoder.py.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +19,7 @@ from ..data.bins import TokenBin
 from ..model import Decoder
 from .batches import Rows, lay_out
 
-__all__ = ["Evaluation", "document_losses", "evaluate", "spread_documents"]
+__all__ = ["Evaluation", "RowLosses", "document_losses", "evaluate", "row_losses", "spread_documents"]
 
 LOGIT_BYTES = 64 << 20  # of float32 logits at a time
 IGNORE = -100
@@ -78,7 +78,6 @@ def evaluate(
     return Evaluation(nll, sizes, np.array([len(text) for text in texts], np.int64), clean[documents])
 
 
-@torch.no_grad()
 def document_losses(
     model: Decoder,
     val: TokenBin,
@@ -89,21 +88,52 @@ def document_losses(
     stop: Callable[[], bool] = lambda: False,
 ) -> np.ndarray | None:
     """Summed cross-entropy of each document's text, float64 [documents], in nats; None when stopped."""
+    losses = np.zeros(len(documents))
+    for part in row_losses(model, val, documents, rank=rank, world=world, stop=stop):
+        if part is None:
+            return None
+        np.add.at(losses, part.owner.ravel(), part.nll.ravel().astype(np.float64))
+    return losses
+
+
+@dataclass(frozen=True)
+class RowLosses:
+    """Some rows of held-out text, each [R, T]."""
+
+    nll: np.ndarray  # float32, cross-entropy of the target in nats; 0 where there is none
+    targets: np.ndarray  # int64, IGNORE where there is none
+    owner: np.ndarray  # the place in the list of documents that the target belongs to
+    visible: np.ndarray  # tokens that the model saw of the document before the target
+
+
+@torch.no_grad()
+def row_losses(
+    model: Decoder,
+    val: TokenBin,
+    documents: np.ndarray,
+    *,
+    rank: int = 0,
+    world: int = 1,
+    stop: Callable[[], bool] = lambda: False,
+) -> Iterator[RowLosses | None]:
+    """The loss of every token of ``documents``, some rows at a time; None, and no more, once ``stop()`` says so."""
     rows, owner = _rows_of(val, documents, model.shape.context)
     at_once = max(1, LOGIT_BYTES // (4 * model.vocab_size * model.shape.context))
-    losses = np.zeros(len(documents))
     device = model.embedding.device
     for first in range(rank * at_once, len(rows), world * at_once):
         if stop():
-            return None
+            yield None
+            return
         part = rows.part(first, first + at_once)
         x_BT, start_BT, y_BT = (torch.from_numpy(a).to(device) for a in (part.tokens, part.row_start, part.targets))
         logits_BTV = model(x_BT, start_BT)
         loss_N = F.cross_entropy(
             logits_BTV.flatten(0, 1).float(), y_BT.flatten(), ignore_index=IGNORE, reduction="none"
         )
-        np.add.at(losses, owner[first : first + at_once].ravel(), loss_N.double().cpu().numpy())
-    return losses
+        visible = np.arange(1, part.tokens.shape[1] + 1, dtype=np.int32) - part.row_start
+        yield RowLosses(
+            loss_N.cpu().numpy().reshape(part.tokens.shape), part.targets, owner[first : first + at_once], visible
+        )
 
 
 def _rows_of(val: TokenBin, documents: np.ndarray, context: int) -> tuple[Rows, np.ndarray]:

@@ -79,3 +79,15 @@ def test_less_text_than_a_batch_is_an_error(tokens):
 def test_epoch_counts(tokens):
     batches = Batches(tokens, 8, 16, seed=1)
     assert batches.epoch(int(tokens.meta.tokens)) == 16.0
+
+
+@pytest.mark.parametrize("step", [0, 1, 3, 7, 8, 20])
+def test_seen_are_the_documents_whose_last_token_has_passed(tokens, step):
+    batches, total = Batches(tokens, 8, 16, seed=1), int(tokens.meta.tokens)
+    epoch = stream(batches, total // 16 + 1)[:total]
+    begins = np.flatnonzero(epoch == 49)
+    ends = [*begins[1:].tolist(), total]
+    numbers = {tuple(tokens.document(i).tolist()): i for i in range(tokens.meta.documents)}
+    order = [numbers[tuple(epoch[a:b].tolist())] for a, b in zip(begins, ends, strict=True)]
+    expected = sorted(i for i, end in zip(order, ends, strict=True) if end <= 16 * step)
+    assert batches.seen(step).tolist() == expected
