@@ -27,6 +27,7 @@ __all__ = [
     "atomic_path",
     "fsync_folder",
     "human_bytes",
+    "json_text",
     "reserve",
     "sha256_file",
     "write_if_changed",
@@ -153,9 +154,14 @@ def write_text(path: str | os.PathLike, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def json_text(value: Any) -> str:
+    """JSON as every file of ours has it: sorted keys, an indent of one, a line break at the end."""
+    return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+
+
 def write_json(path: str | os.PathLike, value: Any) -> None:
     """Writes JSON with sorted keys, atomically."""
-    write_text(path, json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+    write_text(path, json_text(value))
 
 
 def write_if_changed(path: str | os.PathLike, text: str) -> bool:

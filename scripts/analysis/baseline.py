@@ -26,6 +26,7 @@ def main(argv: list[str] | None = None) -> int:
         table = baselines(args.processed, args.tokenizer, config.evaluate.compressor_mb, config.evaluate.clean_share)
         write_json(args.output, table)
         inputs = [Path(args.processed) / name for name in ("train.bin", "val.bin", "val_overlap.npy")]
+        inputs.append(Path(args.tokenizer) / "meta.json")
         evaluate = as_mapping(config, ["evaluate"])
         write_manifest(args.output, inputs=inputs, config=evaluate, script=__file__, seed=config.seed)
         log.say(

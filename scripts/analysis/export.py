@@ -30,7 +30,7 @@ def main(argv: list[str] | None = None) -> int:
 def _export(args) -> dict:
     from snakelm.analysis.card import model_card
     from snakelm.model import load_model
-    from snakelm.model.export import export
+    from snakelm.model.export import FILES, export
     from snakelm.tokenizer import Tokenizer
 
     model, record = load_model(args.model)
@@ -39,9 +39,15 @@ def _export(args) -> dict:
         model.shape, parameters, model.vocab_size, bool(record.get("chat")), [*args.artefacts, args.model]
     )
     facts, seed = export(args.model, Tokenizer.load(args.tokenizer), args.output, card), load_config(args.config).seed
-    inputs = [args.model, args.tokenizer / "meta.json"]
+    weights = args.output / "model.safetensors"
     write_manifest(
-        args.output / "model.safetensors", inputs=inputs, config={}, script=__file__, seed=seed, extra={"export": facts}
+        weights,
+        inputs=[args.model, args.tokenizer / "meta.json"],
+        files=[args.output / name for name in FILES if name != weights.name],
+        config={},
+        script=__file__,
+        seed=seed,
+        extra={"export": facts},
     )
     return facts
 

@@ -32,7 +32,15 @@ def main(argv: list[str] | None = None) -> int:
     write_json(given.examples, examples)
     sections = as_mapping(config, ("decontaminate",), cosmetic=False)
     inputs = [given.documents, *given.evaluation]
-    write_manifest(given.output, inputs=inputs, config=sections, script=__file__, seed=config.seed, extra=extra)
+    write_manifest(
+        given.output,
+        inputs=inputs,
+        files=[given.examples],
+        config=sections,
+        script=__file__,
+        seed=config.seed,
+        extra=extra,
+    )
     return 0
 
 

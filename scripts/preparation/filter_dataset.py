@@ -37,8 +37,15 @@ def main(argv: list[str] | None = None) -> int:
         model, model_file = Filter.load(given.model, config.filter), given.model / "filter.json"
         extra = filter_documents(given.documents, model, model_file, given.output, log)
     sections = as_mapping(config, ("filter",), cosmetic=False)
-    inputs = [given.documents, model_file]
-    write_manifest(given.output, inputs=inputs, config=sections, script=__file__, seed=config.seed, extra=extra)
+    write_manifest(
+        given.output,
+        inputs=[given.documents, model_file],
+        files=[given.output.with_name(name) for name in ("scores.parquet", "near_threshold.json")],
+        config=sections,
+        script=__file__,
+        seed=config.seed,
+        extra=extra,
+    )
     return 0
 
 

@@ -7,6 +7,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from snakelm.cli import parser, run
 from snakelm.config import as_mapping, load_config
+from snakelm.data.bins import idx_path
 from snakelm.data.prepare import prepare_data, shard_bins
 from snakelm.log import Log
 from snakelm.manifest import write_manifest
@@ -26,8 +27,17 @@ def main(argv: list[str] | None = None) -> int:
         extra = prepare_data(given.shards, Tokenizer.load(given.tokenizer), config, given.output_dir, log)
     sections = as_mapping(config, ("prepare", "evaluate"), cosmetic=False)
     for split in ("train", "val"):
-        inputs, output = shard_bins(given.shards, split), given.output_dir / f"{split}.bin"
-        write_manifest(output, inputs=inputs, config=sections, script=__file__, seed=config.seed, extra=extra)
+        output = given.output_dir / f"{split}.bin"
+        write_manifest(
+            output,
+            inputs=[given.tokenizer / "meta.json"],
+            through=shard_bins(given.shards, split),  # Snakemake deletes them; the documents they were made from stay
+            files=[idx_path(output)],
+            config=sections,
+            script=__file__,
+            seed=config.seed,
+            extra=extra,
+        )
     bins = [given.output_dir / "train.bin", given.output_dir / "val.bin"]
     overlap = given.output_dir / "val_overlap.npy"
     write_manifest(overlap, inputs=bins, config=sections, script=__file__, seed=config.seed, extra=extra)

@@ -7,6 +7,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from snakelm.cli import parser, run
 from snakelm.config import as_mapping, load_config
+from snakelm.data.bins import idx_path
 from snakelm.data.prepare_sft import prepare_sft, source_paths
 from snakelm.log import Log
 from snakelm.manifest import write_manifest
@@ -31,6 +32,7 @@ def main(argv: list[str] | None = None) -> int:
         write_manifest(
             path,
             inputs=[*inputs, given.tokenizer / "meta.json"],
+            files=[idx_path(path)],
             config=sections,
             script=__file__,
             seed=config.seed,

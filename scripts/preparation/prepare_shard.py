@@ -7,6 +7,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from snakelm.cli import parser, run
 from snakelm.config import as_mapping, load_config
+from snakelm.data.bins import idx_path
 from snakelm.data.tokenise import prepare_shard
 from snakelm.log import Log
 from snakelm.manifest import write_manifest
@@ -38,7 +39,14 @@ def main(argv: list[str] | None = None) -> int:
         )
     sections = as_mapping(config, ("sources", "prepare"), cosmetic=False)
     for path in paths.values():
-        write_manifest(path, inputs=[given.documents], config=sections, script=__file__, seed=config.seed)
+        write_manifest(
+            path,
+            inputs=[given.documents, given.tokenizer / "meta.json"],
+            files=[idx_path(path)],
+            config=sections,
+            script=__file__,
+            seed=config.seed,
+        )
     return 0
 
 

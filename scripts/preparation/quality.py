@@ -27,7 +27,13 @@ def main(argv: list[str] | None = None) -> int:
     write_json(given.examples, examples)
     sections = as_mapping(config, ("quality",), cosmetic=False)
     write_manifest(
-        given.output, inputs=[given.documents], config=sections, script=__file__, seed=config.seed, extra=extra
+        given.output,
+        inputs=[given.documents],
+        files=[given.examples],
+        config=sections,
+        script=__file__,
+        seed=config.seed,
+        extra=extra,
     )
     return 0
 

@@ -19,6 +19,7 @@ from snakelm.config import Config, as_mapping, load_config
 from snakelm.log import Log
 from snakelm.manifest import write_manifest
 from snakelm.tokenizer import CHAT, EOT, Tokenizer, train_bpe
+from snakelm.tokenizer.folder import RANKS, TOKENIZER_JSON
 from snakelm.tokenizer.published import published
 from snakelm.tokenizer.sample import training_documents
 
@@ -43,6 +44,7 @@ def main(argv: list[str] | None = None) -> int:
         write_manifest(
             args.output / "meta.json",
             inputs=[source],
+            files=[args.output / RANKS, args.output / TOKENIZER_JSON],
             config=as_mapping(config, ["tokenizer", "prepare"], cosmetic=False),
             script=__file__,
             seed=config.seed,

@@ -8,7 +8,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from snakelm.cli import parser, run
 from snakelm.config import as_mapping, load_config
 from snakelm.files import write_json
-from snakelm.filter.base import check_filter, offline
+from snakelm.filter.base import base_folder, check_filter, offline
+from snakelm.filter.folder import vouched_files
 from snakelm.filter.labels import label_files
 from snakelm.log import Log
 from snakelm.manifest import write_manifest
@@ -37,11 +38,18 @@ def main(argv: list[str] | None = None) -> int:
         torch.set_num_threads(choose_threads(given.threads, None, 1, log.warn))
         found = train_filter(given.documents, config.classifier, config.seed, given.output, log)
     write_json(given.table, found)
-    inputs = [given.documents, *label_files(config.classifier.labels)]
+    base = base_folder(config.classifier) / "model.safetensors"
+    inputs = [given.documents, *label_files(config.classifier.labels), base]
     sections = as_mapping(config, ("classifier",), cosmetic=False)
     counts = {name: found[name] for name in ("labels", "band", "held_out", "agreement", "asked")}
     write_manifest(
-        given.output / "filter.json", inputs=inputs, config=sections, script=__file__, seed=config.seed, extra=counts
+        given.output / "filter.json",
+        inputs=inputs,
+        files=[*vouched_files(given.output), given.table],
+        config=sections,
+        script=__file__,
+        seed=config.seed,
+        extra=counts,
     )
     return 0
 

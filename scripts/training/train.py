@@ -63,13 +63,19 @@ def _train(config, places: dict[str, Path], log: Log, threads: int | None) -> di
 
 
 def _finish(config, places: dict[str, Path], baseline: Path, result: dict, log: Log) -> None:
+    from snakelm.training.metrics import PRETRAINING
     from snakelm.training.show import done_line
 
     held_against = json.loads(baseline.read_text(encoding="utf-8")) if baseline.is_file() else None
     inputs = [places["train_bin"], places["val_bin"], places["val_overlap"], places["tokenizer"] / "meta.json"]
-    settings = as_mapping(config, ["model", "train", "evaluate"])
     write_manifest(
-        places["output"], inputs=inputs, config=settings, script=__file__, seed=config.seed, extra={"result": result}
+        places["output"],
+        inputs=inputs,
+        files=[places["logs"] / PRETRAINING.csv, places["logs"] / PRETRAINING.samples],
+        config=as_mapping(config, ["model", "train", "evaluate"]),
+        script=__file__,
+        seed=config.seed,
+        extra={"result": result},
     )
     log.say(done_line(result, held_against, str(places["output"])))
 

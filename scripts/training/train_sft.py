@@ -68,12 +68,18 @@ def _tune(config, places: dict[str, Path], log: Log, threads: int | None) -> dic
 
 
 def _finish(config, places: dict[str, Path], result: dict, log: Log) -> None:
+    from snakelm.training.metrics import TUNING
     from snakelm.training.show import tuned_line
 
     inputs = [places["base"], places["train_packs"], places["val_packs"], places["tokenizer"] / "meta.json"]
-    settings = as_mapping(config, ["sft", "train"])
     write_manifest(
-        places["output"], inputs=inputs, config=settings, script=__file__, seed=config.seed, extra={"result": result}
+        places["output"],
+        inputs=inputs,
+        files=[places["logs"] / TUNING.csv, places["logs"] / TUNING.samples],
+        config=as_mapping(config, ["sft", "train"]),
+        script=__file__,
+        seed=config.seed,
+        extra={"result": result},
     )
     log.say(tuned_line(result, str(places["output"])))
 

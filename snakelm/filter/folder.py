@@ -21,7 +21,7 @@ from ..errors import UserError
 from ..files import atomic_path, sha256_file, write_json
 from .base import check_sentence_model
 
-__all__ = ["FILES", "Linear", "Meta", "open_folder", "read_tensors", "write_folder"]
+__all__ = ["FILES", "Linear", "Meta", "open_folder", "read_tensors", "vouched_files", "write_folder"]
 
 FORMAT, VERSION = "snakelm academic filter", 1
 FILES = ("filter.json", "head.safetensors", "static.safetensors", "model.safetensors", "config.json", "modules.json")
@@ -101,6 +101,12 @@ def open_folder(folder: str | Path) -> Meta:
         if not (folder / name).is_file() or sha256_file(folder / name) != digest:
             raise UserError(f"{folder / name}: missing or not the file that was trained; run setfit_train again")
     return Meta(**values)
+
+
+def vouched_files(folder: Path) -> list[Path]:
+    """The files that filter.json of a finished ``folder`` names."""
+    record = json.loads((folder / "filter.json").read_text(encoding="utf-8"))
+    return [folder / name for name in record["files"]]
 
 
 def read_tensors(path: str | Path) -> dict[str, np.ndarray]:

@@ -8,7 +8,8 @@ import pytest
 from snakelm import code_digest as module
 from snakelm.code_digest import code_digest, imported_files
 from snakelm.config import from_mapping
-from snakelm.manifest import content_hash, manifest_path, read_manifest, write_manifest
+from snakelm.files import write_json
+from snakelm.manifest import content_hash, manifest_path, read_manifest, seal, write_manifest
 from snakelm.settings import changed_since, settings_file, shown_file
 
 
@@ -85,10 +86,11 @@ def test_a_manifest_records_and_a_change_of_code_is_said(tmp_path):
     assert record["inputs"][0]["bytes"] == 4
     assert record["steps"] == 5
     assert changed_since(artefact, "scripts/training/train.py") == []
-    text = manifest_path(artefact).read_text()
-    manifest_path(artefact).write_text(text.replace(record["code"]["exact"], "0" * 64))
+    record["code"]["exact"] = "0" * 64
+    write_json(manifest_path(artefact), record | {"seal": seal(record)})
     assert "only comments or docstrings differ" in changed_since(artefact, "scripts/training/train.py")[0]
-    manifest_path(artefact).write_text(text.replace(record["code"]["meaning"], "0" * 64))
+    record["code"]["meaning"] = "0" * 64
+    write_json(manifest_path(artefact), record | {"seal": seal(record)})
     assert "--forcerun train" in changed_since(artefact, "scripts/training/train.py")[0]
 
 
