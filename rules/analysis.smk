@@ -67,3 +67,50 @@ rule export:
     shell:
         'python "$SNAKELM"/scripts/analysis/export.py --config {input.config:q} --model {input.model:q}'
         " --tokenizer {params.tokenizer:q} --artefacts {params.artefacts:q} --output {params.folder:q} --log {log:q}"
+
+
+rule loss:
+    input:
+        base=results("final_model.pt"),
+        tuned=results("sft_model.pt") if TUNED else [],
+        processed=multiext(
+            results("data/processed/"),
+            "train.bin",
+            "train.idx",
+            "val.bin",
+            "val.idx",
+            "val_overlap.npy",
+        ),
+        packs=(
+            multiext(
+                results("data/processed/"), "val_sft_packed.bin", "val_sft_packed.idx"
+            )
+            if TUNED
+            else []
+        ),
+        documents=documents(),
+        tokenizer=results("tokenizer/meta.json"),
+        metrics=results("logs/training_metrics.csv"),
+        config=settings("analysis/loss", "evaluate", "seed"),
+    output:
+        table=results("tables/loss.json"),
+        documents=results("tables/loss_documents.parquet"),
+    log:
+        log("loss"),
+    benchmark:
+        timing("loss")
+    conda:
+        "../envs/training.yaml"
+    threads: 8
+    resources:
+        mem_mb=6000,
+        runtime=240,
+    params:
+        tuned=lambda wildcards, input: ["--tuned", input.tuned] if input.tuned else [],
+        processed=subpath(input.processed[0], parent=True),
+        tokenizer=subpath(input.tokenizer, parent=True),
+    shell:
+        'python "$SNAKELM"/scripts/analysis/loss.py --config {input.config:q} --base {input.base:q} {params.tuned:q}'
+        " --processed {params.processed:q} --documents {input.documents:q} --tokenizer {params.tokenizer:q}"
+        " --metrics {input.metrics:q} --output {output.table:q} --per-document {output.documents:q}"
+        " --threads {threads} --log {log:q}"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Interval", "mean_and_deviation", "rate", "share"]
+__all__ = ["Interval", "difference", "mean_and_deviation", "rate", "share"]
 
 Z95 = 1.959964  # the normal distribution's quantile for 95%, two-sided
 DRAWS = 2000
@@ -70,3 +70,13 @@ def mean_and_deviation(values: Sequence[float]) -> tuple[float, float | None]:
     """Mean and sample standard deviation; the latter None for fewer than two values."""
     numbers = np.asarray(values, np.float64)
     return float(numbers.mean()), float(numbers.std(ddof=1)) if numbers.size > 1 else None
+
+
+def difference(a: Interval, b: Interval) -> Interval:
+    """``a`` − ``b`` of independent measurements: each one's distance to its bounds, added in squares (Newcombe)."""
+    value = a.value - b.value
+    if None in (a.low, b.low):
+        return Interval(value, None, None)
+    down = math.hypot(a.value - a.low, b.high - b.value)
+    up = math.hypot(a.high - a.value, b.value - b.low)
+    return Interval(value, value - down, value + up)

@@ -14,7 +14,7 @@ from ..data.packs import Packs
 from ..model import Decoder
 from .batches import Rows
 
-__all__ = ["PackStream", "answer_loss", "spread_packs"]
+__all__ = ["PackStream", "answer_loss", "answer_losses", "spread_packs"]
 
 ROWS_AT_ONCE = 8
 
@@ -94,3 +94,15 @@ def answer_loss(
         x_BT, start_BT, y_BT = (torch.from_numpy(a).to(device) for a in (rows.tokens, rows.row_start, rows.targets))
         found += model(x_BT, start_BT, y_BT).item(), (rows.targets >= 0).sum()
     return found
+
+
+@torch.no_grad()
+def answer_losses(model: Decoder, packs: Packs) -> tuple[np.ndarray, np.ndarray]:
+    """Of each pack: summed cross-entropy of its answers in nats, float64 [packs], and the tokens it is of, int64."""
+    device, nll = model.embedding.device, np.zeros(len(packs))
+    counts = np.zeros(len(packs), np.int64)
+    for pack in range(len(packs)):
+        rows = Rows(*packs.rows(np.array([pack])))
+        x_BT, start_BT, y_BT = (torch.from_numpy(a).to(device) for a in (rows.tokens, rows.row_start, rows.targets))
+        nll[pack], counts[pack] = model(x_BT, start_BT, y_BT).item(), (rows.targets >= 0).sum()
+    return nll, counts
