@@ -24,8 +24,8 @@ from .table import Read
 
 __all__ = ["Reader", "SentenceEncoder"]
 
-LOGIT_BYTES = 64 << 20  # of float32 logits at a time
-IGNORE = -100
+BATCH_TOKENS = 4096  # padding among them
+LOGIT_BYTES = 8 << 20  # of float32 logits at a time: larger ones are mapped and unmapped by the kernel again and again
 SLICE = 1024  # texts that exist as Python strings at a time
 
 
@@ -51,13 +51,12 @@ class Reader:
         return found
 
     def _batches(self, heads: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
-        """Places of documents, alike in length, whose logits fit."""
+        """Places of documents, alike in length, that are read together."""
         order = np.argsort([head.size for head in heads], kind="stable")
-        most = max(1, LOGIT_BYTES // (4 * self.model.vocab_size))
         first = 0
         while first < order.size:
             last = first + 1
-            while last < order.size and (last + 1 - first) * (heads[order[last]].size + 1) <= most:
+            while last < order.size and (last + 1 - first) * (heads[order[last]].size + 1) <= BATCH_TOKENS:
                 last += 1
             yield order[first:last]
             first = last
@@ -72,15 +71,22 @@ class Reader:
         device = self.model.embedding.device
         tokens_BT, inside_BT = torch.from_numpy(rows).to(device), torch.from_numpy(inside).to(device)
         hidden_BTC = self.model.hidden(tokens_BT)
-        logits_BTV = F.linear(hidden_BTC[:, :-1], self.model.head_weight.to(hidden_BTC.dtype)).float()
-        target_BT = tokens_BT[:, 1:].masked_fill(~inside_BT, IGNORE)
-        nll_BT = F.cross_entropy(logits_BTV.transpose(1, 2), target_BT, ignore_index=IGNORE, reduction="none")
-        count_B = inside_BT.sum(1).clamp(min=1)
-        mean_BC = (hidden_BTC[:, 1:].float() * inside_BT[..., None]).sum(1) / count_B[:, None]
+        nll_BT = torch.zeros(inside_BT.shape, dtype=torch.float64, device=device)
+        nll_BT[inside_BT] = self._nll(hidden_BTC[:, :-1][inside_BT], tokens_BT[:, 1:][inside_BT])
+        sum_BC = (hidden_BTC[:, 1:].float() * inside_BT[..., None]).sum(1)
         text_bytes = (self.lengths[rows[:, 1:]] * inside).sum(1)
-        bits = nll_BT.double().sum(1).cpu().numpy() / math.log(2)
+        bits = nll_BT.sum(1).cpu().numpy() / math.log(2)
         found.loss[places] = np.where(text_bytes > 0, bits / np.maximum(text_bytes, 1), np.nan)
-        found.vectors[places] = mean_BC.cpu().numpy()
+        found.vectors[places] = (sum_BC / inside_BT.sum(1).clamp(min=1)[:, None]).cpu().numpy()
+
+    def _nll(self, x_NC: torch.Tensor, target_N: torch.Tensor) -> torch.Tensor:
+        """What each target costs, float64 [N], in nats."""
+        head_VC = self.model.head_weight.to(x_NC.dtype)
+        step = max(16, LOGIT_BYTES // (4 * self.model.vocab_size))
+        costs = [torch.zeros(0, dtype=torch.float64, device=x_NC.device)]
+        for x, target in zip(x_NC.split(step), target_N.split(step), strict=True):
+            costs.append(F.cross_entropy(F.linear(x, head_VC).float(), target, reduction="none").double())
+        return torch.cat(costs)
 
 
 class SentenceEncoder:

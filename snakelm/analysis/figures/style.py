@@ -21,11 +21,13 @@ from matplotlib.ticker import FuncFormatter
 
 from ...files import atomic_path
 
-__all__ = ["AXIS", "COLOURS", "INK", "figure", "human", "mark", "note", "save", "thousands"]
+__all__ = ["AXIS", "COLOURS", "INK", "RAMP", "figure", "human", "mark", "note", "save", "thousands"]
 
 PAPER, INK, AXIS, GRID = "#fffffe", "#1f2329", "#59636f", "#dfe3e8"
 # Told apart by every common kind of colour vision, and by lightness in grey.
 COLOURS = {"blue": "#0b6bcb", "orange": "#c2540a", "green": "#13795b", "purple": "#7d4cc2", "faint": "#9dc3ee"}
+# From little to much, in steps of lightness: on dark paper much is bright.
+RAMP = ("#e8a33d", "#dc6a41", "#b83a72", "#7b35a0", "#332d92")
 DARK = {
     PAPER: "#14181d",
     INK: "#e8ecf1",
@@ -36,6 +38,7 @@ DARK = {
     COLOURS["green"]: "#4fcf9f",
     COLOURS["purple"]: "#c3a1ff",
     COLOURS["faint"]: "#2f5680",
+    **dict(zip(RAMP, ("#5a4fc4", "#a04fc0", "#dd5c86", "#f39150", "#f7d35c"), strict=True)),
 }
 RC = {
     "svg.hashsalt": "snakelm",
