@@ -71,8 +71,6 @@ rule export:
 
 rule loss:
     input:
-        base=results("final_model.pt"),
-        tuned=results("sft_model.pt") if TUNED else [],
         processed=multiext(
             results("data/processed/"),
             "train.bin",
@@ -81,6 +79,8 @@ rule loss:
             "val.idx",
             "val_overlap.npy",
         ),
+        base=results("final_model.pt"),
+        tuned=results("sft_model.pt") if TUNED else [],
         packs=(
             multiext(
                 results("data/processed/"), "val_sft_packed.bin", "val_sft_packed.idx"
@@ -107,7 +107,7 @@ rule loss:
         runtime=240,
     params:
         tuned=lambda wildcards, input: ["--tuned", input.tuned] if input.tuned else [],
-        processed=subpath(input.processed[0], parent=True),
+        processed=subpath(input[0], parent=True),
         tokenizer=subpath(input.tokenizer, parent=True),
     shell:
         'python "$SNAKELM"/scripts/analysis/loss.py --config {input.config:q} --base {input.base:q} {params.tuned:q}'
