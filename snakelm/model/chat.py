@@ -6,37 +6,64 @@ markers off, and the model would see something that it never saw in training.
 """
 
 import codecs
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from ..data import chat
 from ..errors import UserError
 from ..tokenizer import Tokenizer
+from .cache import Cache
 from .decoder import Decoder
 from .generate import stream
 
-__all__ = ["Chat", "Continuation", "spoken"]
+__all__ = ["Chat", "Continuation", "spoken", "until"]
 
 
-class Chat:
-    """The history so far; ``sampling`` goes to `generate.stream`.
+class Speaker:
+    """What says something with a model, and what of it is told: the common half of `Chat` and `Continuation`.
 
-    ``dropped``: turns that went to make room for the last answer; ``cut``: whether that ended for lack of room.
+    ``stop``: texts that end an answer and aren't given; ``cache``: one to go on with, else a new one; ``sampling``
+    goes to `generate.stream`. Of the answer at hand or the last one: ``asked`` and ``said``, the ids of both sides;
+    ``cut``, whether it ended for lack of room; ``dropped``, the turns that went to make room for it.
     """
 
     def __init__(
-        self, model: Decoder, tokenizer: Tokenizer, *, system: str | None = None, most_tokens: int = 128, seed: int = 0,
-        **sampling: float | int | None,
+        self, model: Decoder, tokenizer: Tokenizer, *, most_tokens: int = 128, seed: int = 0, stop: Sequence[str] = (),
+        cache: Cache | None = None, **sampling: float | int | None,
     ) -> None:  # fmt: skip
         self.model, self.tokenizer, self.most_tokens, self.seed = model, tokenizer, most_tokens, seed
+        self.stop, self.cache, self.sampling = tuple(stop), cache or Cache(model), sampling
+        self.asked: list[int] = []
+        self.said: list[int] = []
+        self.cut, self.dropped = False, 0
+
+    def _speak(self, prompt: list[int], room: int, ends: Iterable[int], seed: int) -> Iterator[str]:
+        self.asked, self.said, self.cut = prompt, [], False
+        ids = stream(self.model, prompt, room, stop=set(ends), seed=seed, cache=self.cache, **self.sampling)
+        noted = (self.said.append(i) or i for i in ids)
+        yield from until(spoken(self.tokenizer, noted), self.stop)
+        stopped = any(text in self.tokenizer.decode(self.said) for text in self.stop)
+        self.cut = len(self.said) == room and not stopped
+
+
+class Chat(Speaker):
+    """The history so far, in ``turns``. ``system``: what the model is told first."""
+
+    def __init__(
+        self, model: Decoder, tokenizer: Tokenizer, *, system: str | None = None, **how: float | int | None
+    ) -> None:
+        super().__init__(model, tokenizer, **how)
         self.special = chat.chat_tokens(tokenizer)
-        self.sampling = sampling
         self.system = [{"role": "system", "content": system}] if system else []
         self.reset()
 
     def reset(self) -> None:
         """Forgets all but the system message."""
-        self.turns: list[chat.Message] = []
-        self.answers, self.dropped, self.cut = 0, 0, False
+        self.recall([])
+
+    def recall(self, turns: Sequence[chat.Message]) -> None:
+        """Goes on from ``turns``, questions and answers in turn, as if they had been said here."""
+        self.turns, self.answers = list(turns), len(turns) // 2
+        self.dropped, self.cut = 0, False
 
     def answer(self, question: str) -> Iterator[str]:
         """The model's answer in pieces of whole characters; what of it was given when iteration ends is remembered.
@@ -44,18 +71,17 @@ class Chat:
         UserError at once, and the history as it was, for a question that leaves no room for an answer.
         """
         prompt = self._make_room([*self.turns, {"role": "user", "content": question}])
-        self.cut = False
         return self._say(prompt, min(self.most_tokens, self.model.shape.context - len(prompt)))
 
     def _say(self, prompt: list[int], room: int) -> Iterator[str]:
-        said, seed, ends = [], self.seed + self.answers, set(self.special.values())
-        ids = stream(self.model, prompt, room, stop=ends, seed=seed, **self.sampling)
+        given = []
         try:
-            yield from spoken(self.tokenizer, (said.append(i) or i for i in ids))
-            self.cut = len(said) == room
+            for piece in self._speak(prompt, room, self.special.values(), self.seed + self.answers):
+                given.append(piece)
+                yield piece
         finally:
             self.answers += 1
-            self.turns.append({"role": "assistant", "content": self.tokenizer.decode(said)})
+            self.turns.append({"role": "assistant", "content": "".join(given)})
 
     def _make_room(self, turns: list[chat.Message]) -> list[int]:
         """Takes ``turns`` without the oldest that don't fit as the history; gives the prompt they make."""
@@ -72,7 +98,19 @@ class Chat:
         return prompt
 
 
-def spoken(tokenizer: Tokenizer, ids: Iterator[int]) -> Iterator[str]:
+class Continuation(Speaker):
+    """A base model's like of `Chat`: goes on with each text by itself, remembers none."""
+
+    def reset(self) -> None:
+        """Nothing to forget."""
+
+    def answer(self, text: str) -> Iterator[str]:
+        """How the model goes on, in pieces of whole characters; until the text ends or ``most_tokens`` are said."""
+        prompt = [self.tokenizer.eot, *self.tokenizer.encode_ordinary(text)]
+        return self._speak(prompt, self.most_tokens, [self.tokenizer.eot], self.seed)
+
+
+def spoken(tokenizer: Tokenizer, ids: Iterable[int]) -> Iterator[str]:
     """Text as soon as its characters are whole: a token may end inside one."""
     decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
     for i in ids:
@@ -82,24 +120,19 @@ def spoken(tokenizer: Tokenizer, ids: Iterator[int]) -> Iterator[str]:
         yield rest
 
 
-class Continuation:
-    """A base model's like of `Chat`: goes on with each text by itself, remembers none."""
-
-    dropped = 0
-
-    def __init__(
-        self, model: Decoder, tokenizer: Tokenizer, *, most_tokens: int = 128, seed: int = 0,
-        **sampling: float | int | None,
-    ) -> None:  # fmt: skip
-        self.model, self.tokenizer, self.most_tokens, self.seed = model, tokenizer, most_tokens, seed
-        self.sampling, self.cut = sampling, False
-
-    def reset(self) -> None:
-        """Nothing to forget."""
-
-    def answer(self, text: str) -> Iterator[str]:
-        """How the model goes on, in pieces of whole characters; until the text ends or ``most_tokens`` are said."""
-        prompt = [self.tokenizer.eot, *self.tokenizer.encode_ordinary(text)]
-        ends = {self.tokenizer.eot}
-        ids = stream(self.model, prompt, self.most_tokens, stop=ends, seed=self.seed, **self.sampling)
-        yield from spoken(self.tokenizer, ids)
+def until(pieces: Iterable[str], stops: Sequence[str]) -> Iterator[str]:
+    """Text up to the first of ``stops``; an end that one of them may begin with is held back until that is known."""
+    held = ""
+    for piece in pieces:
+        held += piece
+        found = [at for text in stops if (at := held.find(text)) >= 0]
+        if found:
+            if held[: min(found)]:
+                yield held[: min(found)]
+            return
+        begun = max((n for text in stops for n in range(1, len(text)) if held.endswith(text[:n])), default=0)
+        whole, held = held[: len(held) - begun], held[len(held) - begun :]
+        if whole:
+            yield whole
+    if held:
+        yield held

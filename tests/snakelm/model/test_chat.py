@@ -7,7 +7,7 @@ from snakelm.config import Model
 from snakelm.data import chat as template
 from snakelm.errors import UserError
 from snakelm.model import Decoder, generate
-from snakelm.model.chat import Chat, Continuation, spoken
+from snakelm.model.chat import Chat, Continuation, spoken, until
 from snakelm.model.generate import stream
 from snakelm.tokenizer import EOT, Tokenizer
 from snakelm.tokenizer.special import CHAT, END
@@ -137,3 +137,50 @@ def test_top_p_keeps_the_fewest_that_have_so_much(model):
     assert drawn <= kept
     assert len(drawn) > 1
     assert list(stream(model, [1], 5, top_p=1e-9)) == list(stream(model, [1], 5, temperature=0))
+
+
+@pytest.mark.parametrize(
+    ("pieces", "stops", "given"),
+    [
+        (["a", "b", "c"], [], ["a", "b", "c"]),
+        (["a", "\n", "\n", "b"], ["\n\n"], ["a"]),
+        (["a", "\n", "b"], ["\n\n"], ["a", "\nb"]),
+        (["xENDy"], ["END"], ["x"]),
+        (["END"], ["END"], []),
+        (["xE", "N"], ["END"], ["x", "EN"]),
+        (["ab", "ab", "ac"], ["abac"], ["ab"]),
+        (["one two"], ["two", "one"], []),
+    ],
+    ids=["none", "over_two", "not_yet", "inside", "at_once", "never_whole", "overlapping", "the_first"],
+)
+def test_a_text_that_stops_is_never_given(pieces, stops, given):
+    assert list(until(pieces, stops)) == given
+
+
+def test_an_answer_stopped_by_a_text_is_not_cut_and_is_remembered_without_it(model, said):
+    said("abcdef")
+    chat = Chat(model, TOKENIZER, most_tokens=4, stop=["cd"])
+    assert "".join(chat.answer("q")) == "ab"
+    assert not chat.cut
+    assert chat.turns[-1] == {"role": "assistant", "content": "ab"}
+
+
+def test_a_conversation_recalled_goes_on_as_if_it_had_been_had_here(model):
+    had = Chat(model, TOKENIZER, most_tokens=6, seed=2)
+    first = "".join(had.answer("a"))
+    second = "".join(had.answer("b"))
+    recalled = Chat(model, TOKENIZER, most_tokens=6, seed=2)
+    recalled.recall([{"role": "user", "content": "a"}, {"role": "assistant", "content": first}])
+    assert "".join(recalled.answer("b")) == second
+
+
+def test_the_cache_of_a_conversation_changes_no_answer(model, monkeypatch):
+    def answers():
+        chat = Chat(model, TOKENIZER, most_tokens=6, seed=1, temperature=1.0)
+        return ["".join(chat.answer(question)) for question in ("ab", "cd", "a longer one", "ef", "gh")], chat
+
+    cached, chat = answers()
+    assert chat.cache.read
+    without = lambda model, prompt, room, cache, **how: stream(model, prompt, room, **how)  # noqa: E731
+    monkeypatch.setattr("snakelm.model.chat.stream", without)
+    assert answers()[0] == cached
