@@ -29,7 +29,7 @@ def library(method: str, documents: int) -> str:
 
 
 def lay_out(vectors: np.ndarray, perplexity: float, method: str, seed: int) -> np.ndarray:
-    """Places float32 [n, 2] of ``vectors`` [n, width], centred on zero, the farthest at distance 1."""
+    """Places float32 [n, 2] of ``vectors`` [n, width], as large as goes into the square from -1 to 1, in its middle."""
     different, back = np.unique(_directions(vectors), axis=0, return_inverse=True)
     points = _components(different)
     if len(different) >= FEWEST:
@@ -38,8 +38,8 @@ def lay_out(vectors: np.ndarray, perplexity: float, method: str, seed: int) -> n
         near = min(perplexity, (len(different) - 1) / 3)
         points = _by(library(method, len(different)))(points, near, start, seed)
     places = points[back.ravel(), :2].astype(np.float64)
-    places -= places.mean(0)
-    return (places / max(float(np.hypot(*places.T).max(initial=0)), 1e-12)).astype(np.float32)
+    low, high = places.min(0), places.max(0)
+    return ((places - (low + high) / 2) / max(float((high - low).max()) / 2, 1e-12)).astype(np.float32)
 
 
 def _directions(vectors: np.ndarray) -> np.ndarray:

@@ -39,7 +39,7 @@ COLOURINGS = (
 
 @dataclass(frozen=True)
 class Map:
-    """n documents: ``places`` float32 [n, 2] within the unit circle, and their columns."""
+    """n documents: ``places`` float32 [n, 2] between -1 and 1, and their columns."""
 
     places: np.ndarray
     columns: pa.Table

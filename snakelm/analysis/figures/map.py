@@ -25,11 +25,10 @@ from .style import AXIS, COLOURS, RAMP, figure, note
 __all__ = ["draw_maps", "map_by_number", "map_by_source"]
 
 MOST = 6000  # dots
-SIZE = (5.4, 3.6)  # inches
-FIELD = (6, 6, 262, 224)  # points: left, bottom, width, height of the dots' part
+CENTRE, RADIUS = (116, 110), 106  # of the dots' square, in points of the figure's 389 × 245
 NAMED = ("blue", "orange", "green", "purple")  # colours of the sources with most documents
-NAME_CHARACTERS = 22
-DOT = 2.4  # points
+NAME_CHARACTERS = 20
+DOT = 2.0  # points
 
 
 @dataclass(frozen=True)
@@ -75,9 +74,8 @@ def map_by_number(documents: Map, colouring: Colouring, path: str | Path) -> Non
 
 
 def _draw(documents: Map, by: str, groups: Sequence[Group], path: str | Path) -> None:
-    with figure(path, SIZE) as drawing:
+    with figure(path) as drawing:
         drawing.set_layout_engine("none")
-        left, bottom, width, height = FIELD
         dots, all_of_it = drawing.add_axes((0, 0, 1, 1)), drawing.add_axes((0, 0, 1, 1))
         for axes in (dots, all_of_it):
             axes.set_axis_off()
@@ -85,10 +83,9 @@ def _draw(documents: Map, by: str, groups: Sequence[Group], path: str | Path) ->
             note(all_of_it, "No documents.")
             return
         drawn = _drawn(documents)
-        places = documents.places[drawn] * min(width, height) / 2 * 0.98 + (left + width / 2, bottom + height / 2)
-        scale = drawing.dpi / 72
+        places = documents.places[drawn] * RADIUS + CENTRE
         for group in groups:
-            _dots(dots, places[group.chosen[drawn]] * scale, group.colour, scale)
+            _dots(dots, places[group.chosen[drawn]], group.colour)
         how_many = f"{len(documents):,}" if drawn.size == len(documents) else f"{drawn.size:,} of {len(documents):,}"
         all_of_it.text(0.015, 0.975, f"{how_many} documents by {by}", va="top", weight="bold", size=11)
         _legend(all_of_it, [group for group in groups if group.chosen.any()])
@@ -100,11 +97,11 @@ def _drawn(documents: Map) -> np.ndarray:
     return order[:MOST]
 
 
-def _dots(axes: Axes, places: np.ndarray, colour: str, scale: float) -> None:
-    """``places`` [n, 2] in pixels of the drawing, as one path of lines without length."""
+def _dots(axes: Axes, places: np.ndarray, colour: str) -> None:
+    """``places`` [n, 2] in points of the figure (an SVG is drawn at 72 to the inch), as one path."""
     if not len(places):
         return
-    rounded = np.repeat(np.round(places / scale, 1) * scale, 2, axis=0)
+    rounded = np.repeat(np.round(places, 1), 2, axis=0)
     codes = np.tile(np.array([Outline.MOVETO, Outline.LINETO], np.uint8), len(places))
     outline = Outline(rounded, codes)
     outline.should_simplify = False
@@ -117,7 +114,7 @@ def _dots(axes: Axes, places: np.ndarray, colour: str, scale: float) -> None:
 def _legend(axes: Axes, groups: Sequence[Group]) -> None:
     marks = [Line2D([], [], linestyle="", marker="o", markersize=6, color=group.colour) for group in groups]
     axes.legend(
-        marks, [group.words for group in groups], loc="center left", bbox_to_anchor=(0.7, 0.5), handletextpad=0.2
+        marks, [group.words for group in groups], loc="center left", bbox_to_anchor=(0.62, 0.46), handletextpad=0.2
     )
 
 
