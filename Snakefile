@@ -31,5 +31,4 @@ rule all:
     default_target: True
     input:
         results("final_model.pt"),
-        rules.plot_metrics.output,
-        rules.plot_filter.output if CHECKS["filtered"] else [],
+        DRAWN,

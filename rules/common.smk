@@ -108,6 +108,18 @@ def evaluation_files():
     return [str(path) for path in found]
 
 
+def compared_files():
+    """The metrics of the runs that this one is drawn beside; they are other runs' outputs, so no rule makes them."""
+    files = [Path(folder, "logs/training_metrics.csv") for folder in CONFIG.compare]
+    for folder, file in zip(CONFIG.compare, files):
+        if not file.is_file():
+            stop(
+                f"compare: {folder}: no logs/training_metrics.csv there; expected the results folder of a run: "
+                "name another or take it out"
+            )
+    return [file.as_posix() for file in files]
+
+
 def source_files(wildcards):
     """The files a source is sampled from: a person's own files, or the collected parquet."""
     source = SOURCES[wildcards.source]
@@ -187,6 +199,11 @@ DOCUMENTED = [
     results("data/processed/val_overlap.npy"),
     results("tables/baseline.json"),
     results("final_model.pt"),
+    *(
+        map(results, ["data/processed/train_sft_packed.bin", "sft_model.pt"])
+        if TUNED
+        else []
+    ),
 ]
 TIMED = [
     timing("preflight"),
@@ -201,6 +218,8 @@ TIMED = [
     timing("prepare_data"),
     timing("baseline"),
     timing("train"),
+    *map(timing, ["prepare_sft_data", "train_sft"] if TUNED else []),
+    *map(timing, ["measure_tokenizer", "export"]),
 ]
 
 if workflow.is_main_process:

@@ -7,16 +7,24 @@ rule plot_metrics:
         metrics=results("logs/training_metrics.csv"),
         baseline=results("tables/baseline.json"),
         train_bin=results("data/processed/train.bin"),
-        config=settings("analysis/plot_metrics"),
+        config=settings(
+            "analysis/plot_metrics",
+            "preset",
+            "sources",
+            "prepare",
+            "model",
+            "train",
+            "evaluate",
+            "seed",
+        ),
     output:
-        summary=reported("tables/summary.html", "verdict", "1. Verdict and cost"),
         bits_per_byte=reported(
             "figures/bits_per_byte.svg", "verdict", "2. Bits per byte"
         ),
-        samples=reported("tables/samples.html", "verdict", "3. Samples"),
         funnel=reported("figures/funnel.svg", "data", "1. Documents kept and dropped"),
+        sources=reported("tables/sources.html", "data", "2. Sources and licences"),
         document_lengths=reported(
-            "figures/document_lengths.svg", "data", "2. Document lengths"
+            "figures/document_lengths.svg", "data", "3. Document lengths"
         ),
         loss=reported("figures/loss.svg", "pretraining", "1. Loss"),
         learning_rate=reported(
@@ -26,9 +34,7 @@ rule plot_metrics:
             "figures/gradient_norm.svg", "pretraining", "3. Gradient norm"
         ),
         throughput=reported("figures/throughput.svg", "pretraining", "4. Speed"),
-        configuration=reported(
-            "tables/configuration.html", "provenance", "Settings, versions, hashes"
-        ),
+        samples=reported("tables/samples.html", "samples", "1. While pretraining"),
     log:
         log("plot_metrics"),
     benchmark:
@@ -44,17 +50,140 @@ rule plot_metrics:
         samples=results("logs/samples.jsonl"),
         training_log=results("logs/training.log"),
         artefacts=DOCUMENTED,
-        timings=TIMED,
-        rerun=lambda wildcards, input: same_again(input.config),
         shown=lambda wildcards: shown("analysis/plot_metrics", "train", "prepare"),
         figures=subpath(output.loss, parent=True),
-        tables=subpath(output.summary, parent=True),
+        tables=subpath(output.samples, parent=True),
     shell:
         'python "$SNAKELM"/scripts/analysis/plot_metrics.py --config {input.config:q} {params.shown:q}'
         " --metrics {input.metrics:q} --samples {params.samples:q} --training-log {params.training_log:q}"
         " --baseline {input.baseline:q} --train-bin {input.train_bin:q} --artefacts {params.artefacts:q}"
-        " --timings {params.timings:q} --rerun {params.rerun:q}"
         " --figures {params.figures:q} --tables {params.tables:q} --log {log:q}"
+
+
+rule plot_sft:
+    input:
+        model=results("sft_model.pt"),
+        metrics=results("logs/sft_metrics.csv"),
+        packs=results("data/processed/train_sft_packed.bin"),
+        tokenizer=results("tokenizer/meta.json"),
+        config=settings("analysis/plot_sft", "sft", "train", "seed"),
+    output:
+        loss=reported("figures/sft_loss.svg", "tuning", "1. Loss"),
+        answers=reported("tables/answers.html", "tuning", "2. Answers before and after"),
+        packing=reported(
+            "figures/sft_packing.svg", "tuning", "3. Packs and what is learned"
+        ),
+        conversations=reported(
+            "tables/conversations.html", "tuning", "4. Conversations"
+        ),
+        learning_rate=reported(
+            "figures/sft_learning_rate.svg", "tuning", "5. Learning rate"
+        ),
+        gradient_norm=reported(
+            "figures/sft_gradient_norm.svg", "tuning", "6. Gradient norm"
+        ),
+        throughput=reported("figures/sft_throughput.svg", "tuning", "7. Speed"),
+    log:
+        log("plot_sft"),
+    benchmark:
+        timing("plot_sft")
+    conda:
+        "../envs/analysis.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=30,
+    params:
+        # Written by training beside its outputs; read where they are there.
+        samples=results("logs/sft_samples.jsonl"),
+        training_log=results("logs/sft_training.log"),
+        tokenizer=subpath(input.tokenizer, parent=True),
+        figures=subpath(output.loss, parent=True),
+        tables=subpath(output.answers, parent=True),
+    shell:
+        'python "$SNAKELM"/scripts/analysis/plot_sft.py --config {input.config:q} --metrics {input.metrics:q}'
+        " --samples {params.samples:q} --training-log {params.training_log:q} --packs {input.packs:q}"
+        " --tokenizer {params.tokenizer:q} --artefacts {input.model:q}"
+        " --figures {params.figures:q} --tables {params.tables:q} --log {log:q}"
+
+
+rule plot_compare:
+    input:
+        model=results("final_model.pt"),
+        tuned=results("sft_model.pt") if TUNED else [],
+        others=compared_files(),
+        config=settings("analysis/plot_compare", "compare", "export"),
+    output:
+        pretraining=reported(
+            "figures/compare_pretraining.svg", "pretraining", "5. Runs side by side"
+        ),
+        tuning=(
+            [reported("figures/compare_tuning.svg", "tuning", "8. Runs side by side")]
+            if TUNED
+            else []
+        ),
+        table=reported("tables/compare.html", "verdict", "3. This run among others"),
+    log:
+        log("plot_compare"),
+    benchmark:
+        timing("plot_compare")
+    conda:
+        "../envs/analysis.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=30,
+    params:
+        results=subpath(input.model, parent=True),
+        figures=subpath(output.pretraining, parent=True),
+    shell:
+        'python "$SNAKELM"/scripts/analysis/plot_compare.py --config {input.config:q} --results {params.results:q}'
+        " --figures {params.figures:q} --table {output.table:q} --log {log:q}"
+
+
+rule summarise:
+    input:
+        model=results("final_model.pt"),
+        tuned=(
+            [results("sft_model.pt"), results("logs/sft_metrics.csv")] if TUNED else []
+        ),
+        metrics=results("logs/training_metrics.csv"),
+        baseline=results("tables/baseline.json"),
+        config=settings("analysis/summarise"),
+    output:
+        summary=reported("tables/summary.html", "verdict", "1. Verdict"),
+        time=reported("figures/time.svg", "provenance", "1. Where the time went"),
+        cost=reported("tables/cost.html", "provenance", "2. Time, energy, cost"),
+        configuration=reported(
+            "tables/configuration.html",
+            "provenance",
+            "3. Settings, versions, hashes, rerun",
+        ),
+    log:
+        log("summarise"),
+    benchmark:
+        timing("summarise")
+    conda:
+        "../envs/analysis.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=30,
+    params:
+        # Written by earlier steps beside their outputs; read where they are there.
+        tuned=results("logs/sft_metrics.csv"),
+        training_log=results("logs/training.log"),
+        artefacts=DOCUMENTED,
+        timings=TIMED,
+        rerun=lambda wildcards, input: same_again(input.config),
+        shown=lambda wildcards: shown("analysis/summarise", "train", "prepare", "sft"),
+        figures=subpath(output.time, parent=True),
+        tables=subpath(output.summary, parent=True),
+    shell:
+        'python "$SNAKELM"/scripts/analysis/summarise.py --config {input.config:q} {params.shown:q}'
+        " --metrics {input.metrics:q} --tuned {params.tuned:q} --training-log {params.training_log:q}"
+        " --baseline {input.baseline:q} --artefacts {params.artefacts:q} --timings {params.timings:q}"
+        " --rerun {params.rerun:q} --figures {params.figures:q} --tables {params.tables:q} --log {log:q}"
 
 
 rule plot_filter:
@@ -65,10 +194,10 @@ rule plot_filter:
         config=settings("analysis/plot_filter"),
     output:
         figure=reported(
-            "figures/filter_threshold.svg", "data", "3. The filter's threshold"
+            "figures/filter_threshold.svg", "data", "4. The filter's threshold"
         ),
         table=reported(
-            "tables/filter.html", "data", "4. Kept and dropped by the filter"
+            "tables/filter.html", "data", "5. Kept and dropped by the filter"
         ),
     log:
         log("plot_filter"),
@@ -84,3 +213,20 @@ rule plot_filter:
         'python "$SNAKELM"/scripts/analysis/plot_filter.py --measured {input.measured:q}'
         " --documents {input.documents:q} --near {input.near:q} --figure {output.figure:q}"
         " --table {output.table:q} --log {log:q}"
+
+
+# All that the report shows of this run; `rule all` asks for it.
+DRAWN = [
+    *rules.summarise.output,
+    *rules.plot_metrics.output,
+    *(rules.plot_filter.output if CHECKS["filtered"] else []),
+    *(rules.plot_sft.output if TUNED else []),
+    *(rules.plot_compare.output if CONFIG.compare else []),
+]
+UNMADE = [path for path in DRAWN if not Path(path).exists()]
+
+if REPORTING and UNMADE and workflow.is_main_process:
+    logger.warning(
+        f"{len(UNMADE)} of the report's {len(DRAWN)} figures and tables aren't made yet, {UNMADE[0]} among them. "
+        "To make them: snakemake --cores 8, with the same --configfile; then snakemake --report again"
+    )

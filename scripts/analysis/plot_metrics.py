@@ -1,4 +1,4 @@
-"""Draws a run's figures (SVG) and tables (HTML): verdict, data, training, samples, configuration."""
+"""Draws the data and the pretraining: figures (SVG), and tables (HTML) of samples and sources."""
 
 import sys
 from pathlib import Path
@@ -19,8 +19,6 @@ def main(argv: list[str] | None = None) -> int:
     arguments.add_argument("--baseline", help="baseline.json")
     arguments.add_argument("--train-bin", required=True, help="train.bin, for the lengths of documents")
     arguments.add_argument("--artefacts", nargs="*", default=[], help="files whose manifests are read")
-    arguments.add_argument("--timings", nargs="*", default=[], help="Snakemake's benchmark files")
-    arguments.add_argument("--rerun", help="the command that made this run, to be shown")
     arguments.add_argument("--figures", required=True, help="folder for the figures")
     arguments.add_argument("--tables", required=True, help="folder for the tables")
     arguments.add_argument("--log", help="log file")
@@ -36,9 +34,7 @@ def main(argv: list[str] | None = None) -> int:
             samples=args.samples,
             baseline=args.baseline,
             artefacts=[args.train_bin, *args.artefacts],
-            timings=args.timings,
             training_log=args.training_log,
-            rerun=args.rerun,
         )
         written = plot(record, args.train_bin, args.figures, args.tables)
         log.say(f"{len(record.metrics):,} rows → {len(written)} figures and tables in {args.figures}, {args.tables}")

@@ -62,6 +62,7 @@ class Sample:
     step: int
     prompt: str
     text: str
+    expected: str = ""  # the answer that a held-out conversation has there
 
 
 def read_metrics(path: str | Path) -> Metrics:
@@ -86,7 +87,8 @@ def read_samples(path: str | Path) -> list[Sample]:
     for line in Path(path).read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             record = json.loads(line)
-            sample = Sample(int(record["step"]), str(record.get("prompt", "")), str(record["text"]))
+            prompt, expected = str(record.get("prompt", "")), str(record.get("expected", ""))
+            sample = Sample(int(record["step"]), prompt, str(record["text"]), expected)
         except (ValueError, KeyError, TypeError, AttributeError):
             continue
         found = {key: old for key, old in found.items() if old.step <= sample.step}

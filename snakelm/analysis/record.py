@@ -19,7 +19,7 @@ from ..errors import UserError
 from ..manifest import manifest_path
 from .metrics import Metrics, Sample, read_metrics, read_samples
 
-__all__ = ["Record", "git_commit", "read_record", "read_resumes"]
+__all__ = ["Record", "git_commit", "read_manifests", "read_record", "read_resumes"]
 
 RUN_LINE = re.compile(r"\brun ([0-9a-f]{16}) on\b")
 RESUME_LINE = re.compile(r"\bresumes after step (\d+)\b")
@@ -31,6 +31,7 @@ class Record:
 
     config: Config
     metrics: Metrics
+    tuned: Metrics | None = None  # of instruction tuning
     samples: list[Sample] = field(default_factory=list)
     baseline: dict[str, Any] = field(default_factory=dict)
     manifests: dict[str, dict[str, Any]] = field(default_factory=dict)  # path of the artefact → its manifest
@@ -43,9 +44,9 @@ class Record:
         """The manifests of what scripts of that name made, in the order they were given."""
         return [m for m in self.manifests.values() if Path(str(m.get("script", ""))).stem == step]
 
-    def result(self) -> dict[str, Any]:
+    def result(self, step: str = "train") -> dict[str, Any]:
         """What the finished training said of itself; empty for an unfinished one."""
-        return next((dict(m.get("result") or {}) for m in self.made_by("train")), {})
+        return next((dict(m.get("result") or {}) for m in self.made_by(step)), {})
 
     def last_takes_more(self) -> bool:
         """Whether the last evaluation took all held-out documents and those before it only some: no line joins them."""
@@ -58,6 +59,7 @@ def read_record(
     config: Config,
     *,
     metrics: str | Path,
+    tuned: str | Path | None = None,
     samples: str | Path | None = None,
     baseline: str | Path | None = None,
     artefacts: Iterable[str | Path] = (),
@@ -71,14 +73,20 @@ def read_record(
     return Record(
         config=config,
         metrics=values,
+        tuned=read_metrics(tuned) if tuned and Path(tuned).is_file() else None,
         samples=read_samples(samples) if samples and Path(samples).is_file() else [],
         baseline=_json(baseline) if baseline and Path(baseline).is_file() else {},
-        manifests={str(path): m for path in artefacts if (m := _manifest(path)) is not None},
+        manifests=read_manifests(artefacts),
         timings=_timings(timings),
         resumes=resumes,
         commit=git_commit(),
         rerun=rerun,
     )
+
+
+def read_manifests(artefacts: Iterable[str | Path]) -> dict[str, dict[str, Any]]:
+    """Path of each artefact that has a manifest beside it → the manifest."""
+    return {str(path): m for path in artefacts if (m := _manifest(path)) is not None}
 
 
 def read_resumes(training_log: str | Path) -> tuple[int, ...]:

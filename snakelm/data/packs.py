@@ -177,14 +177,14 @@ class Packs:
         for row, pack in enumerate(packs.tolist()):
             starts = self.document_offsets[self.pack_offsets[pack] : self.pack_offsets[pack + 1] + 1]
             first, last = int(starts[0]), int(starts[-1])
-            here, learned = self.tokens[first:last], self._mask(first + 1, last)
+            here, learned = self.tokens[first:last], self.learned(first + 1, last)
             tokens[row, : last - first] = here
             targets[row, : last - first - 1][learned] = here[1:][learned]
             row_start[row, : last - first] = np.repeat(starts[:-1] - first, np.diff(starts))
         return tokens, targets, row_start
 
-    def _mask(self, first: int, last: int) -> np.ndarray:
-        """The mask of tokens [first, last): the whole of it needn't be in memory."""
+    def learned(self, first: int, last: int) -> np.ndarray:
+        """The mask of tokens [first, last), bool: the whole of it needn't be in memory."""
         bits = np.unpackbits(self.mask_bits[first // 8 : -(-last // 8)], bitorder="little")
         return bits[first % 8 : first % 8 + last - first].view(bool)
 

@@ -1,17 +1,19 @@
 """What training runs on: device, precision, threads, and the rate of arithmetic to measure it against."""
 
 import os
+import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from ..config import Train
 from ..errors import UserError
 
-__all__ = ["Place", "choose_place", "choose_threads", "multiplies_bf16", "pays_to_compile", "peak_flops"]
+__all__ = ["Place", "choose_place", "choose_threads", "multiplies_bf16", "pays_to_compile", "peak_flops", "power_limit"]
 
 # Dense bf16 tensor-core rates from the vendors' data sheets, in FLOP/s, by a part of the device's name.
 GPU_PEAKS = {
@@ -48,6 +50,14 @@ class Place:
         threads = f", {self.threads} thread{'s' * (self.threads > 1)}" if self.device.type == "cpu" else ""
         return f"{name}, {precision}{threads}"
 
+    def record(self, processes: int) -> dict[str, Any]:
+        """For the manifest: the device in words and how many processes; of a GPU its memory at most and its power."""
+        found: dict[str, Any] = {"device": self.words, "processes": processes}
+        if self.device.type == "cuda":
+            found |= {"gpu_peak_bytes": torch.cuda.max_memory_allocated(self.device)}
+            found |= {"gpu_watts": watts} if (watts := power_limit(self.device.index or 0)) else {}
+        return found
+
 
 def choose_place(train: Train, threads: int, local_rank: int = 0) -> Place:
     """The place that train.device and train.precision ask for; sets torch's threads. UserError for a missing device."""
@@ -77,6 +87,16 @@ def _cpu_flags() -> set[str]:
     except OSError:
         return set()
     return set(next((line for line in lines if line.startswith("flags")), "").split())
+
+
+def power_limit(index: int) -> float | None:
+    """Watts that a GPU may draw as nvidia-smi tells it; None where it can't. Energy is estimated from it."""
+    ask = ["nvidia-smi", "-i", str(index), "--query-gpu=power.limit", "--format=csv,noheader,nounits"]
+    try:
+        done = subprocess.run(ask, capture_output=True, text=True, timeout=20, check=True)
+        return float(done.stdout.strip())
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return None
 
 
 def choose_threads(most: int | None, began_with: int | None, processes: int, warn: Callable[[str], None]) -> int:

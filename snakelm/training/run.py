@@ -226,7 +226,7 @@ class Run:
                 self.sample()
         self.clock.mark(self.step)
         if done:
-            self.final = {**found, **self.clock.elapsed()}
+            self.final = {**found, **self.clock.elapsed(), **self.place.record(self.world.size)}
         return True
 
     def _save(self) -> None:

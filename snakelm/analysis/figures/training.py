@@ -1,5 +1,9 @@
-"""Figures of the training run, each from the metrics file: what the model learned, how fast, and how it was driven."""
+"""Figures of a training, each from its metrics: what the model learned, how fast, and how it was driven.
 
+Pretraining and instruction tuning leave the same columns, so one function draws either.
+"""
+
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from ..metrics import Metrics
-from ..record import Record
+from ..trainings import Training
 from .style import AXIS, COLOURS, figure, mark, note, thousands
 
 __all__ = ["bits_per_byte", "gradient_norm", "learning_rate", "loss", "throughput"]
@@ -16,27 +20,27 @@ DASHED = (0, (5, 3))
 NOTHING = "No numbers yet: the metrics file has no rows for this figure."
 
 
-def loss(record: Record, path: str | Path) -> None:
-    """Training loss (thin: as measured; thick: averaged) and validation loss against tokens."""
+def loss(training: Training, path: str | Path) -> None:
+    """Training loss (thin: as measured; thick: averaged) and held-out loss against tokens."""
     with figure(path) as drawing:
         axes = drawing.subplots()
-        x, y = record.metrics.points("loss")
-        val_x, val_y = record.metrics.points("val_loss")
+        x, y = training.metrics.points("loss")
+        val_x, val_y = training.metrics.points("val_loss")
         if not x.size and not val_x.size:
             note(axes, NOTHING)
             return
         axes.plot(x, y, color=COLOURS["faint"], linewidth=1)
         axes.plot(x, smooth(y), color=COLOURS["blue"], label="training (averaged)", **_dot(x))
-        _evaluations(axes, val_x, val_y, COLOURS["orange"], "held-out text", record.last_takes_more())
-        for at in record.metrics["tokens"][np.isinf(record.metrics["loss"])]:
+        _evaluations(axes, val_x, val_y, COLOURS["orange"], training.held_out, training.last_takes_more)
+        for at in training.metrics["tokens"][np.isinf(training.metrics["loss"])]:
             axes.axvline(at, color=COLOURS["purple"], linewidth=1, linestyle="--", label="loss was no number")
-        _name(axes, "Loss", "nats per token")
-        _finish(axes, record)
+        _name(axes, "Loss", training.unit)
+        _finish(axes, training)
         _room_for_the_end(axes, np.concatenate([y, val_y]))
 
 
-def bits_per_byte(record: Record, path: str | Path) -> None:
-    """Bits per byte of the held-out text, whole and clean, with primed PPMd as level lines."""
+def bits_per_byte(training: Training, baseline: Mapping[str, Any], path: str | Path) -> None:
+    """Bits per byte of the held-out text, whole and clean, with the primed PPMd of ``baseline`` as level lines."""
     with figure(path, (5.4, 3.8)) as drawing:
         axes = drawing.subplots()
         drawn = []
@@ -44,11 +48,11 @@ def bits_per_byte(record: Record, path: str | Path) -> None:
             ("val_bpb", "bpb", "all", COLOURS["blue"]),
             ("val_bpb_clean", "bpb_clean", "clean", COLOURS["green"]),
         ):
-            x, y = record.metrics.points(column)
+            x, y = training.metrics.points(column)
             if x.size:
-                _evaluations(axes, x, y, colour, f"model, {name}: {y[-1]:.3f}", record.last_takes_more())
+                _evaluations(axes, x, y, colour, f"model, {name}: {y[-1]:.3f}", training.last_takes_more)
                 drawn.append(y)
-            level = (record.baseline.get("ppmd") or {}).get(key)
+            level = (baseline.get("ppmd") or {}).get(key)
             if isinstance(level, int | float):
                 axes.axhline(level, color=colour, linestyle=DASHED, linewidth=1.3, label=f"PPMd, {name}: {level:.3f}")
                 drawn.append(np.array([level]))
@@ -56,44 +60,44 @@ def bits_per_byte(record: Record, path: str | Path) -> None:
             note(axes, NOTHING)
             return
         _name(axes, "Bits per byte of held-out text", "bits per byte")
-        _finish(axes, record)
+        _finish(axes, training)
         _room_for_the_end(axes, np.concatenate(drawn), low=0.92)
 
 
-def learning_rate(record: Record, path: str | Path) -> None:
+def learning_rate(training: Training, path: str | Path) -> None:
     """The schedule as it was driven."""
     with figure(path) as drawing:
         axes = drawing.subplots()
-        if _line(axes, record.metrics, "lr", "Learning rate of the matrices", "learning rate", bottom=0):
-            _finish(axes, record)
+        if _line(axes, training.metrics, "lr", "Learning rate of the matrices", "learning rate", bottom=0):
+            _finish(axes, training)
 
 
-def gradient_norm(record: Record, path: str | Path) -> None:
+def gradient_norm(training: Training, path: str | Path) -> None:
     """Norm of the gradient before clipping, on a logarithmic axis when it spans more than a factor of 20."""
     with figure(path) as drawing:
         axes = drawing.subplots()
-        if not _line(axes, record.metrics, "grad_norm", "Gradient norm", "norm"):
+        if not _line(axes, training.metrics, "grad_norm", "Gradient norm", "norm"):
             return
-        _, y = record.metrics.points("grad_norm")
-        if (clip := record.config.train.clip) is not None:
+        _, y = training.metrics.points("grad_norm")
+        if (clip := training.clip) is not None:
             axes.axhline(clip, color=AXIS, linestyle=DASHED, linewidth=1.3, label=f"scaled down above {clip:g}")
         if y.min() > 0 and y.max() / y.min() > 20:
             axes.set_yscale("log")
-        _finish(axes, record)
+        _finish(axes, training)
 
 
-def throughput(record: Record, path: str | Path) -> None:
+def throughput(training: Training, path: str | Path) -> None:
     """Tokens a second, and the share of the processor's peak that they stand for where that is known."""
-    has_mfu = record.metrics.points("mfu")[0].size > 0
+    has_mfu = training.metrics.points("mfu")[0].size > 0
     with figure(path, (5.4, 4.6 if has_mfu else 3.4)) as drawing:
         parts = drawing.subplots(2 if has_mfu else 1, 1, sharex=True, squeeze=False)[:, 0]
-        if _line(parts[0], record.metrics, "tokens_per_second", "Speed", "tokens per second", bottom=0):
+        if _line(parts[0], training.metrics, "tokens_per_second", "Speed", "tokens per second", bottom=0):
             thousands(parts[0].yaxis)
         if has_mfu:
-            _line(parts[1], record.metrics, "mfu", "Share of the processor's peak (MFU)", "share", bottom=0)
+            _line(parts[1], training.metrics, "mfu", "Share of the processor's peak (MFU)", "share", bottom=0)
             parts[1].yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
             parts[0].set_xlabel("")
-        _finish(parts[-1], record)
+        _finish(parts[-1], training)
 
 
 def smooth(y: np.ndarray, share: float = 0.04) -> np.ndarray:
@@ -138,11 +142,11 @@ def _name(axes: Axes, title: str, label: str) -> None:
     thousands(axes.xaxis)
 
 
-def _finish(axes: Axes, record: Record) -> None:
+def _finish(axes: Axes, training: Training) -> None:
     """Marks where the run was resumed (steps from its log, or rows that go back) and names the lines, each once."""
-    metrics = record.metrics
+    metrics = training.metrics
     steps, tokens = metrics.points("tokens", "step")
-    places = [float(np.interp(step, steps, tokens)) for step in record.resumes] if steps.size else []
+    places = [float(np.interp(step, steps, tokens)) for step in training.resumes] if steps.size else []
     places = places or [float(metrics["tokens"][row]) for row in metrics.resumes]
     mark(axes, places, f"resumed ({len(places)}×)")
     handles, labels = axes.get_legend_handles_labels()

@@ -16,13 +16,20 @@ def write_configuration(record: Record, path: str | Path) -> None:
     write_page(
         path,
         "Configuration and provenance",
+        _rerun(record),
         _versions(record),
         _files(record),
-        _corpus(record),
         element("h2", "Settings"),
         element("p", "Every key, defaults and preset included; docs/TRAINING_CONFIG.md explains each.", class_="soft"),
         facts(_flat(as_mapping(record.config)), ["key", "value"]),
     )
+
+
+def _rerun(record: Record) -> list[Html]:
+    if not record.rerun:
+        return []
+    note = "In a checkout of the same commit. The settings file holds every key below, so nothing else is needed."
+    return [element("h2", "The same again"), element("pre", record.rerun), element("p", note, class_="soft")]
 
 
 def _versions(record: Record) -> list[Html]:
@@ -52,23 +59,6 @@ def _files(record: Record) -> list[Html]:
     return [element("h2", "Files"), rows(["file", "SHA-256"], body)]
 
 
-def _corpus(record: Record) -> list[Html]:
-    """Packages that a built-in corpus was taken from, with their licences."""
-    packages = [
-        package
-        for manifest in record.made_by("collect")
-        for package in _list(_mapping(manifest.get("collected", manifest)).get("packages"))
-        if isinstance(package, Mapping)
-    ]
-    if not packages:
-        return []
-    columns = ["package", "version", "licence", "documents", "characters"]
-    return [
-        element("h2", "Where the built-in text is from"),
-        rows(columns, ([_shown(p.get(c)) for c in columns] for p in packages), numbers=[3, 4]),
-    ]
-
-
 def _flat(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
     """`{"train": {"lr": 1}}` → `("train.lr", "1")`, lists by number."""
     for key, value in values.items():
@@ -91,7 +81,3 @@ def _list(value: Any) -> list[Any]:
 
 def _size(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else ""
-
-
-def _shown(value: Any) -> str:
-    return f"{value:,}" if isinstance(value, int) else "" if value is None else str(value)

@@ -36,6 +36,12 @@ pre { background: var(--wash); padding: .7rem; border-radius: 6px; white-space: 
   font: .88rem/1.45 ui-monospace, monospace; margin: .4rem 0; }
 small { font: .78rem/1.3 ui-monospace, monospace; }
 .prompt { color: var(--soft); }
+.wide { overflow-x: auto; } .wide td, .wide th { overflow-wrap: normal; }
+.learned { background: color-mix(in srgb, var(--green) 24%, transparent); }
+.a, .b { border-radius: 2px; box-decoration-break: clone; -webkit-box-decoration-break: clone; }
+.a { background: color-mix(in srgb, var(--blue) 22%, transparent); }
+.b { background: color-mix(in srgb, var(--orange) 20%, transparent); }
+td > pre { margin: 0; padding: .3rem .5rem; }
 .bar { height: .5rem; border-radius: 3px; background: var(--line); } .bar.model { background: var(--blue); }
 """
 # What no HTML document may hold, and what turns the direction of the text around it.

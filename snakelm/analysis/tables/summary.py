@@ -1,11 +1,13 @@
-"""summary.html: the verdict, what it cost, and the command that does it again."""
+"""summary.html: the verdict, what was asked, what it cost, and the command that does it again."""
 
 from pathlib import Path
 
+from ..asked import asked, changed_keys
 from ..figures.style import human
-from ..funnel import Stage, funnel
 from ..record import Record
+from ..spent import spent, total
 from ..verdict import Scores, resumes, scores, seconds_in_words, sentences, warnings
+from .cost import energy, money
 from .page import Html, element, facts, rows, write_page
 
 __all__ = ["write_summary"]
@@ -22,12 +24,14 @@ def write_summary(record: Record, path: str | Path) -> None:
         element("p", first),
         [element("p", said, class_="soft") for said in others],
         [element("div", said, class_="warn") for said in warnings(record)],
+        _tuning(record),
         _comparison(found),
+        element("h2", "What was asked"),
+        facts(asked(record.config)),
+        _changed(record),
         element("h2", "The run"),
         facts((name, value) for name, value in _facts(record) if value),
         _rerun(record),
-        _sources(funnel(record)),
-        _steps(record),
     )
 
 
@@ -79,6 +83,33 @@ def _bits(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
 
 
+def _tuning(record: Record) -> Html | None:
+    """What instruction tuning did to answers it was not shown; nothing for a run without it."""
+    result = record.result("train_sft")
+    before, after = result.get("val_loss_before"), result.get("val_loss")
+    if record.config.export != "sft" or not isinstance(before, float) or not isinstance(after, float):
+        return None
+    said = f"Tuned on conversations: held-out answers cost {before:.3f} nats a token before, {after:.3f} after."
+    return element("p", said, class_="soft")
+
+
+def _changed(record: Record) -> list[Html]:
+    """Keys that differ from the preset's, long values cut: all of them stand on the page of the configuration."""
+    keys = [(key, value[:300], plain[:300]) for key, value, plain in changed_keys(record.config)]
+    if not keys:
+        return [element("p", f"Nothing differs from the preset {record.config.preset}.", class_="soft")]
+    return [
+        element("p", f"Keys that differ from the preset {record.config.preset}:", class_="soft"),
+        rows(["key", "here", "preset"], keys),
+    ]
+
+
+def _cost(record: Record) -> str | None:
+    steps = spent(record)
+    whole = total(steps)
+    return f"{energy(whole.kwh)}, {money(whole.money, record.config.cost)} (estimates)" if steps else None
+
+
 def _facts(record: Record) -> list[tuple[str, str | None]]:
     metrics, result = record.metrics, record.result()
     tokens, epochs, speed = metrics.last("tokens"), metrics.last("epoch"), metrics.last("tokens_per_second")
@@ -90,6 +121,7 @@ def _facts(record: Record) -> list[tuple[str, str | None]]:
         ("steps", f"{metrics.last('step'):,.0f} of {record.config.train.steps:,}" if len(metrics) else None),
         ("time to train", seconds_in_words(metrics.last("seconds"))),
         ("CPU time to train", seconds_in_words(processor) if processor else None),
+        ("energy and cost of it all", _cost(record)),
         ("speed at the end", f"{human(speed)} tokens a second" if speed else None),
         ("taken up again", f"{resumes(record)}×" if resumes(record) else None),
         ("preset", record.config.preset),
@@ -111,28 +143,3 @@ def _rerun(record: Record) -> list[Html]:
     if not record.rerun:
         return []
     return [element("h2", "Do it again"), element("pre", record.rerun)]
-
-
-def _sources(stages: list[Stage]) -> list[Html]:
-    """Documents of each source after each step that tells sources apart."""
-    told = [stage for stage in stages if "" not in stage.documents]
-    if not told:
-        return []
-    names = sorted({name for stage in told for name in stage.documents})
-    body = [[name, *(f"{stage.documents.get(name, 0):,}" for stage in told)] for name in names]
-    total = [["all", *(f"{stage.total:,}" for stage in told)]] if len(names) > 1 else []
-    table = rows(["source", *(stage.name for stage in told)], body + total, numbers=range(1, len(told) + 1))
-    return [element("h2", "Documents by source"), table]
-
-
-def _steps(record: Record) -> list[Html]:
-    """Time and memory of every step, as Snakemake measured them."""
-    if not record.timings:
-        return []
-    body = [
-        [step, seconds_in_words(t["seconds"]), seconds_in_words(t["cpu_seconds"]), f"{t['peak_mb']:,.0f} MB"]
-        for step, t in record.timings.items()
-    ]
-    table = rows(["step", "time", "CPU time", "peak memory"], body, numbers=[1, 2, 3])
-    note = "Of the last start of each step; what a resumed training took before it was interrupted is not in it."
-    return [element("h2", "Steps"), table, element("p", note, class_="soft")]

@@ -8,23 +8,36 @@ import docutils.core
 import jinja2
 import pytest
 
-from snakelm.analysis.plot import FIGURES, TABLES
+from snakelm.analysis.plot import FIGURES, LAST_FIGURES, LAST_TABLES, TABLES, TUNING_FIGURES
 
 ROOT = Path(__file__).resolve().parents[3]
-RULES = (ROOT / "rules/analysis.smk").read_text(encoding="utf-8")
-OUTPUTS = re.findall(r'report\(\s*\w+\("(?:figures|tables)/([\w.]+)"\),\s*caption="\.\./report/(\w+)\.rst"', RULES)
+RULES = (ROOT / "rules/report.smk").read_text(encoding="utf-8")
+CHAPTERS = re.findall(r'^    "(\w+)": "(\d)\. ', (ROOT / "rules/common.smk").read_text(encoding="utf-8"), re.MULTILINE)
+OUTPUTS = re.findall(r'reported\(\s*"(?:figures|tables)/([\w.]+)",\s*"(\w+)",\s*"(\d)\. [^"]+",?\s*\)', RULES)
 CAPTIONS = sorted((ROOT / "report").glob("*.rst"))
 
 
 def test_every_figure_and_table_is_in_the_report():
-    drawn = {*(f"{name}.svg" for name in [*FIGURES, "document_lengths"]), *(f"{name}.html" for name in TABLES)}
-    assert {name for name, _ in OUTPUTS} == drawn | {"filter_threshold.svg", "filter.html"}  # plot_filter's
-    assert len(OUTPUTS) == RULES.count("report(\n"), "each report() names its caption"
+    figures = [*FIGURES, *LAST_FIGURES, *TUNING_FIGURES, "document_lengths"]
+    drawn = {*(f"{name}.svg" for name in figures), *(f"{name}.html" for name in [*TABLES, *LAST_TABLES])}
+    assert drawn <= {name for name, _, _ in OUTPUTS}
+    assert len(OUTPUTS) == RULES.count("reported("), "each names its file, chapter and place"
 
 
-def test_a_caption_has_its_figures_name():
-    assert all(Path(name).stem == caption for name, caption in OUTPUTS)
-    assert {c.stem for c in CAPTIONS} == {caption for _, caption in OUTPUTS} | {"workflow"}
+def test_every_part_has_a_caption_and_every_caption_a_part():
+    assert {Path(name).stem for name, _, _ in OUTPUTS} | {"workflow"} == {caption.stem for caption in CAPTIONS}
+
+
+def test_the_chapters_are_in_order_and_no_two_parts_have_one_place():
+    assert [int(number) for _, number in CHAPTERS] == list(range(1, len(CHAPTERS) + 1))
+    assert {chapter for _, chapter, _ in OUTPUTS} <= {name for name, _ in CHAPTERS}
+    places = [(chapter, place) for _, chapter, place in OUTPUTS]
+    assert len(set(places)) == len(places), sorted(place for place in places if places.count(place) > 1)
+
+
+def test_every_rule_of_the_report_is_drawn_by_default():
+    rules = set(re.findall(r"^rule (\w+):", RULES, re.MULTILINE))
+    assert set(re.findall(r"rules\.(\w+)\.output", RULES[RULES.index("DRAWN = ") :])) == rules
 
 
 def test_only_single_files_so_that_a_bare_report_works():
@@ -48,5 +61,5 @@ def test_captions_name_keys_that_exist(caption):
     from snakelm.config import as_mapping, load_config
 
     config = as_mapping(load_config())
-    for section, key in re.findall(r"``(\w+)\.(\w+)``", caption.read_text(encoding="utf-8")):
+    for section, key in re.findall(r"``([a-z_]+)\.(\w+)(?:: \w+)?``", caption.read_text(encoding="utf-8")):
         assert key in config[section], f"{section}.{key}"

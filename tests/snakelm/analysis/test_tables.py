@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from snakelm.analysis.plot import TABLES
+from snakelm.analysis.plot import LAST_TABLES, TABLES
 from snakelm.analysis.tables.page import element, page
 
 ATTACKS = [
@@ -17,8 +17,9 @@ ATTACKS = [
     "]]><svg onload=alert(1)>",
     "a\x00b\x1b[31m\u202egnp.exe",
 ]
+PAGES = {**TABLES, **LAST_TABLES}
 ALLOWED = {"html", "head", "meta", "title", "style", "body", "h1", "h2", "p", "div", "span", "section", "pre", "small"}
-ALLOWED |= {"table", "thead", "tbody", "tr", "th", "td"}
+ALLOWED |= {"b", "table", "thead", "tbody", "tr", "th", "td"}
 
 
 class Seen(HTMLParser):
@@ -67,28 +68,28 @@ def poisoned(make_record, manifest, whole_run, tmp_path):
 
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=range(len(ATTACKS)))
-@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize("name", PAGES)
 def test_text_stays_text(name, attack, poisoned, tmp_path):
-    TABLES[name](poisoned(attack), tmp_path / "page.html")
+    PAGES[name](poisoned(attack), tmp_path / "page.html")
     text = (tmp_path / "page.html").read_text(encoding="utf-8")
     seen = Seen(text)
     assert seen.tags <= ALLOWED
     assert seen.attributes <= {"class", "style", "charset", "name", "content", "http-equiv", "lang"}
     assert "default-src 'none'" in text
     assert not set("\x00\x1b\u202e") & set(text)
-    if "\x00" not in attack:
+    if "\x00" not in attack and name != "cost":  # which shows no text but names of steps
         assert " ".join(attack.split()) in " ".join(seen.text.split()), "the words are there to be read"
 
 
-@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize("name", PAGES)
 def test_a_page_stands_without_rows_samples_or_manifests(name, make_record, tmp_path):
-    TABLES[name](make_record([]), tmp_path / "page.html")
+    PAGES[name](make_record([]), tmp_path / "page.html")
     assert Seen((tmp_path / "page.html").read_text(encoding="utf-8")).tags <= ALLOWED
 
 
 def test_summary_shows_the_numbers(make_record, manifest, whole_run, tmp_path):
     model = manifest("model.pt", "train", result={"parameters": 1_234_567, "val_bpb": 1.0625, "val_bpb_clean": 1.2345})
-    TABLES["summary"](make_record(whole_run, artefacts=[model], rerun="snakemake it"), tmp_path / "page.html")
+    PAGES["summary"](make_record(whole_run, artefacts=[model], rerun="snakemake it"), tmp_path / "page.html")
     text = Seen((tmp_path / "page.html").read_text(encoding="utf-8")).text
     for part in ("1.062", "1.234", "1.100", "1.500", "2.800", "1,234,567", "snakemake it", "100 of 100"):
         assert part in text, part
@@ -97,7 +98,7 @@ def test_summary_shows_the_numbers(make_record, manifest, whole_run, tmp_path):
 def test_samples_stand_newest_first_with_their_loss(make_record, whole_run, tmp_path):
     samples = tmp_path / "samples.jsonl"
     samples.write_text("".join(json.dumps({"step": s, "prompt": "p", "text": f"t{s}"}) + "\n" for s in (20, 40)))
-    TABLES["samples"](make_record(whole_run, samples=samples), tmp_path / "page.html")
+    PAGES["samples"](make_record(whole_run, samples=samples), tmp_path / "page.html")
     text = Seen((tmp_path / "page.html").read_text(encoding="utf-8")).text
     assert text.index("t40") < text.index("t20")
     assert "1.600 bits per byte" in text
