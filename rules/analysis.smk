@@ -34,6 +34,35 @@ rule baseline:
         " --processed {params.processed:q} --tokenizer {params.tokenizer:q} --output {output:q} --log {log:q}"
 
 
+rule measure_tokenizer:
+    input:
+        documents=documents(),
+        tokenizer=results("tokenizer/meta.json"),
+        processed=multiext(
+            results("data/processed/"), "train.bin", "train.idx", "val.bin", "val.idx"
+        ),
+        config=settings("analysis/measure_tokenizer", "seed"),
+    output:
+        results("tables/tokens.json"),
+    log:
+        log("measure_tokenizer"),
+    benchmark:
+        timing("measure_tokenizer")
+    conda:
+        "../envs/analysis.yaml"
+    threads: 2
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        tokenizer=subpath(input.tokenizer, parent=True),
+        processed=subpath(input.processed[0], parent=True),
+    shell:
+        'python "$SNAKELM"/scripts/analysis/measure_tokenizer.py --config {input.config:q}'
+        " --documents {input.documents:q} --tokenizer {params.tokenizer:q} --processed {params.processed:q}"
+        " --threads {threads} --output {output:q} --log {log:q}"
+
+
 rule export:
     input:
         model=results("sft_model.pt" if CONFIG.export == "sft" else "final_model.pt"),
@@ -114,3 +143,42 @@ rule loss:
         " --processed {params.processed:q} --documents {input.documents:q} --tokenizer {params.tokenizer:q}"
         " --metrics {input.metrics:q} --output {output.table:q} --per-document {output.documents:q}"
         " --threads {threads} --log {log:q}"
+
+
+rule evaluate:
+    input:
+        base=results("final_model.pt"),
+        tuned=results("sft_model.pt") if TUNED else [],
+        val=multiext(results("data/processed/"), "val.bin", "val.idx"),
+        packs=(
+            multiext(
+                results("data/processed/"), "val_sft_packed.bin", "val_sft_packed.idx"
+            )
+            if TUNED
+            else []
+        ),
+        tokenizer=results("tokenizer/meta.json"),
+        loss=results("tables/loss.json"),
+        files=task_files,
+        config=settings("analysis/evaluate", "tasks", "seed"),
+    output:
+        table=results("tables/evaluation.json"),
+        each=results("tables/evaluation_items.jsonl"),
+    log:
+        log("evaluate"),
+    benchmark:
+        timing("evaluate")
+    conda:
+        "../envs/training.yaml"
+    threads: 8
+    resources:
+        mem_mb=6000,
+        runtime=240,
+    params:
+        tuned=lambda wildcards, input: ["--tuned", input.tuned] if input.tuned else [],
+        processed=results("data/processed"),
+        tokenizer=subpath(input.tokenizer, parent=True),
+    shell:
+        'python "$SNAKELM"/scripts/analysis/evaluate.py --config {input.config:q} --base {input.base:q} {params.tuned:q}'
+        " --processed {params.processed:q} --tokenizer {params.tokenizer:q} --loss {input.loss:q}"
+        " --output {output.table:q} --items {output.each:q} --threads {threads} --log {log:q}"

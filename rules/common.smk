@@ -139,6 +139,17 @@ def conversation_files(wildcards):
         stop(error)
 
 
+def task_files(wildcards):
+    """A person's own files of test items; looked for only when they are asked."""
+    paths = [task.path for task in CONFIG.tasks if task.path]
+    try:
+        return [
+            str(file) for path in paths for file in readers.expand(path, "tasks[].path")
+        ]
+    except UserError as error:
+        stop(error)
+
+
 def fetched_files(wildcards):
     """The files of a url source, as Snakemake's storage brings them; none for one that is built in."""
     urls = SOURCES[wildcards.source].url or []
