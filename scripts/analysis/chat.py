@@ -1,7 +1,8 @@
-"""Talks with the tuned model on a terminal; its answer appears as it is made.
+"""Talks with the tuned model on a terminal, or with --serve on a page of its own; its answer appears as it is made.
 
 /reset begins a new conversation, /quit or Ctrl-D ends, Ctrl-C stops an answer. With --prompt it answers once; from a
-pipe it takes each line as a question. Only answers go to stdout.
+pipe it takes each line as a question. Only answers go to stdout. With --serve it says an address of this machine, which
+has the page, and below it the API that OpenAI's clients speak; nothing outside this machine can reach it.
 """
 
 import os
@@ -27,11 +28,18 @@ def main(argv: list[str] | None = None) -> int:
     arguments.add_argument("--top-k", type=int, default=50, help="choose among so many tokens (default 50)")
     arguments.add_argument("--top-p", type=float, default=1.0, help="… that have this probability together (default 1)")
     arguments.add_argument("--max-tokens", type=int, default=128, help="longest answer (default 128)")
+    arguments.add_argument("--stop", action="append", default=[], help="text that ends an answer; may be repeated")
     arguments.add_argument("--seed", type=int, default=0, help="of the choices (default 0)")
+    arguments.add_argument("--serve", action="store_true", help="a page and an API on 127.0.0.1 instead")
+    arguments.add_argument("--port", type=int, default=8000, help="of --serve; 0 takes a free one (default 8000)")
     args = arguments.parse_args(argv)
     _check(args)
     sys.stdout.reconfigure(errors="replace")
     talk = _talk(args)
+    if args.serve:
+        from snakelm.serve import serve
+
+        return serve(talk, _model_path(args).stem, args.port)
     try:
         return _once(talk, args.prompt) if args.prompt is not None else _all(talk, args.base)
     except BrokenPipeError:  # whoever read the answers has enough
@@ -45,14 +53,22 @@ def _check(args) -> None:
         ("--top-k", args.top_k, args.top_k >= 1),
         ("--top-p", args.top_p, 0 < args.top_p <= 1),
         ("--max-tokens", args.max_tokens, args.max_tokens >= 1),
+        ("--stop", args.stop, all(args.stop)),
+        ("--seed", args.seed, 0 <= args.seed < 2**63),
+        ("--port", args.port, 0 <= args.port <= 65535),
+        ("--prompt with --serve", args.prompt, args.prompt is None or not args.serve),
     ):
         if not fits:
             raise UserError(f"{name}: found {value}; see --help")
 
 
+def _model_path(args) -> Path:
+    return args.model or args.results / ("final_model.pt" if args.base else "sft_model.pt")
+
+
 def _talk(args):
     """A Chat, or with --base its like that goes on with texts."""
-    path = args.model or args.results / ("final_model.pt" if args.base else "sft_model.pt")
+    path = _model_path(args)
     if not path.is_file():
         raise UserError(f"{path}: missing; make it first: snakemake --cores 8 {path}")
     from snakelm.model import load_model
@@ -68,10 +84,9 @@ def _talk(args):
             f"{path}: a base model, never tuned on conversations; tune it (snakemake --cores 8 results/sft_model.pt) "
             "or say --base to let it go on with your text"
         )
-    sampling = {"temperature": args.temperature, "top_k": args.top_k, "top_p": args.top_p}
-    if args.base:
-        return Continuation(model, tokenizer, most_tokens=args.max_tokens, seed=args.seed, **sampling)
-    return Chat(model, tokenizer, system=args.system, most_tokens=args.max_tokens, seed=args.seed, **sampling)
+    how = {"most_tokens": args.max_tokens, "seed": args.seed, "stop": args.stop}
+    how |= {"temperature": args.temperature, "top_k": args.top_k, "top_p": args.top_p}
+    return Continuation(model, tokenizer, **how) if args.base else Chat(model, tokenizer, system=args.system, **how)
 
 
 def _once(talk, question: str) -> int:
