@@ -49,6 +49,7 @@ class ConversationReader(Reader):
             hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(COLUMN_NAMES)}"
             raise UserError(f"sft_data.sources[].columns.{unknown[0]}: no format has such a column; {hint}")
         self.shape = shape
+        self.row: int | None = None  # of the file, that the conversation just given was read in; None of a tree's
         self.ours = {theirs: ours for ours, theirs in (columns or {}).items()}
 
     def conversations(self, on_file: Callable[[int], None] | None = None) -> Iterator[Messages]:
@@ -93,6 +94,7 @@ class ConversationReader(Reader):
                 self._reject(file, number, str(reason))
                 continue
             self.counts.kept += 1
+            self.row = number
             yield messages
 
     def _trees(self, file: Path, rows: Iterable[tuple[int, Row]]) -> Iterator[Messages]:
@@ -107,6 +109,7 @@ class ConversationReader(Reader):
                 self._count(found)
             else:
                 self.counts.kept += 1
+                self.row = None
                 yield found
         self._count("no way to it from a root", trees.unreached())
 

@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from ..files import disk_full
-from .split import document_ids
+from .split import document_id, document_ids
 
-__all__ = ["Spool", "Table"]
+__all__ = ["Spool", "Table", "conversation_id"]
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,18 @@ class Table:
     length: np.ndarray  # tokens
     source: np.ndarray  # number of its source
     bytes: np.ndarray  # UTF-8 bytes of its contents
+
+
+_SEPARATOR = b"\0"
+
+
+def conversation_id(messages: Sequence[Mapping[str, str]]) -> np.uint64:
+    """The id of a conversation, as token files have it: that of its roles and contents."""
+    return document_id(_SEPARATOR.join(_said(messages)))
+
+
+def _said(messages: Sequence[Mapping[str, str]]) -> list[bytes]:
+    return [part.encode() for message in messages for part in (message["role"], message["content"])]
 
 
 class Spool:
@@ -61,9 +73,9 @@ class Spool:
     ) -> None:
         """Adds rendered conversations: ``tokens`` uint32 and ``mask`` bool end to end, ``lengths`` [conversations]."""
         self._write(memoryview(tokens << np.uint32(1) | mask).cast("B") if tokens.size else memoryview(b""))
-        said = [[part.encode() for m in messages for part in (m["role"], m["content"])] for messages in conversations]
+        said = [_said(messages) for messages in conversations]
         asked = [next(m["content"] for m in messages if m["role"] == "user") for messages in conversations]
-        self._ids.append(document_ids(b"\0".join(parts) for parts in said))
+        self._ids.append(document_ids(map(_SEPARATOR.join, said)))
         self._questions.append(document_ids(" ".join(text.casefold().split()).encode() for text in asked))
         size = [sum(map(len, parts[1::2])) for parts in said]
         self._facts.append(np.array([lengths, np.full(len(said), source), size], np.int64))

@@ -1,0 +1,59 @@
+"""Shows what a file, or all that is in a folder, was made from, down to your own files, and verifies every byte of it.
+
+    python scripts/analysis/trace.py results/models/final
+    python scripts/analysis/trace.py results/final_model.pt --token 12345
+
+Every file is read and its SHA-256 compared with what the manifests of the steps that wrote and read it say. Exits 1
+when one differs or is missing. With --token it names the document, source file and row that a token came from.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from snakelm.analysis.chain import Chain, read_chain
+from snakelm.analysis.chain_shown import show_origin, show_tree, wide_console
+from snakelm.analysis.origin import BINS, token_origin
+from snakelm.analysis.terminal import harmless
+from snakelm.cli import parser, run
+from snakelm.files import human_bytes
+from snakelm.log import Log
+
+
+def main(argv: list[str] | None = None) -> int:
+    arguments = parser(__doc__)
+    arguments.add_argument("target", type=Path, metavar="FILE_OR_FOLDER", help="something that the workflow made")
+    arguments.add_argument("--no-verify", action="store_true", help="read the manifests alone, no file")
+    arguments.add_argument("--token", type=int, metavar="N", help="say where token N came from (the first is 0)")
+    arguments.add_argument(
+        "--bin", choices=BINS, default="train", help="of which token file: train (default), val or sft"
+    )
+    args = arguments.parse_args(argv)
+    chain, console = read_chain(args.target), wide_console()
+    if args.token is not None:
+        show_origin(token_origin(chain, args.bin, args.token), console)
+        return 0
+    with Log("trace") as log:
+        if not args.no_verify:
+            with log.progress(chain.size(), "bytes") as bar:
+                chain.verify(lambda done: bar.update(done))
+    show_tree(chain, console)
+    return _verdict(chain, args.no_verify)
+
+
+def _verdict(chain: Chain, unread: bool) -> int:
+    for note in chain.notes:
+        print(harmless(f"note: {note}"), file=sys.stderr)
+    for problem in chain.problems:
+        print(harmless(f"problem: {problem}"), file=sys.stderr)
+    if chain.problems:
+        print(f"{len(chain.problems)} of what was made can't be trusted", file=sys.stderr)
+        return 1
+    files = f"{len(chain.states):,} files, {human_bytes(chain.size())}"
+    print("NOT VERIFIED: no file was read" if unread else f"VERIFIED {files}: every byte as it was when it was used")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(run(main))
