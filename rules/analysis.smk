@@ -36,11 +36,11 @@ rule baseline:
 
 rule measure_tokenizer:
     input:
-        documents=documents(),
-        tokenizer=results("tokenizer/meta.json"),
         processed=multiext(
             results("data/processed/"), "train.bin", "train.idx", "val.bin", "val.idx"
         ),
+        tokenizer=results("tokenizer/meta.json"),
+        documents=documents(),
         config=settings("analysis/measure_tokenizer", "seed"),
     output:
         results("tables/tokens.json"),
@@ -56,7 +56,7 @@ rule measure_tokenizer:
         runtime=60,
     params:
         tokenizer=subpath(input.tokenizer, parent=True),
-        processed=subpath(input.processed[0], parent=True),
+        processed=subpath(input[0], parent=True),
     shell:
         'python "$SNAKELM"/scripts/analysis/measure_tokenizer.py --config {input.config:q}'
         " --documents {input.documents:q} --tokenizer {params.tokenizer:q} --processed {params.processed:q}"
@@ -182,3 +182,47 @@ rule evaluate:
         'python "$SNAKELM"/scripts/analysis/evaluate.py --config {input.config:q} --base {input.base:q} {params.tuned:q}'
         " --processed {params.processed:q} --tokenizer {params.tokenizer:q} --loss {input.loss:q}"
         " --output {output.table:q} --items {output.each:q} --threads {threads} --log {log:q}"
+
+
+rule generate_embeddings:
+    input:
+        documents=documents(),
+        scores=results("data/filtered/scores.parquet") if CHECKS["filtered"] else [],
+        model=results("final_model.pt"),
+        tokenizer=results("tokenizer/meta.json"),
+        val=multiext(results("data/processed/"), "val.bin", "val.idx"),
+        # Of `train` it reads the device and the precision.
+        config=settings(
+            "analysis/generate_embeddings",
+            "embeddings",
+            "train",
+            "seed",
+            *(["classifier"] if CONFIG.embeddings.by == "sentence" else []),
+        ),
+    output:
+        results("embeddings/documents.parquet"),
+    log:
+        log("generate_embeddings"),
+    benchmark:
+        timing("generate_embeddings")
+    conda:
+        (
+            "../envs/filter.yaml"
+            if CONFIG.embeddings.by == "sentence"
+            else "../envs/training.yaml"
+        )
+    threads: 8
+    resources:
+        mem_mb=4000,
+        runtime=1440,
+    params:
+        tokenizer=subpath(input.tokenizer, parent=True),
+        val=results("data/processed/val.bin"),
+        scores=lambda wildcards, input: (
+            ["--scores", input.scores] if input.scores else []
+        ),
+    shell:
+        'python "$SNAKELM"/scripts/analysis/generate_embeddings.py --config {input.config:q}'
+        " --documents {input.documents:q} {params.scores:q} --model {input.model:q}"
+        " --tokenizer {params.tokenizer:q} --val {params.val:q} --output {output:q}"
+        " --threads {threads} --log {log:q}"

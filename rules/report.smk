@@ -60,6 +60,35 @@ rule plot_metrics:
         " --figures {params.figures:q} --tables {params.tables:q} --log {log:q}"
 
 
+rule plot_tokenizer:
+    input:
+        measured=results("tables/tokens.json"),
+        config=settings("analysis/plot_tokenizer", "seed"),
+    output:
+        fertility=reported(
+            "figures/fertility.svg", "tokenizer", "1. Bytes that a token stands for"
+        ),
+        frequencies=reported(
+            "figures/token_frequencies.svg",
+            "tokenizer",
+            "2. How often tokens are used",
+        ),
+        table=reported("tables/tokenizer.html", "tokenizer", "3. Text in tokens"),
+    log:
+        log("plot_tokenizer"),
+    benchmark:
+        timing("plot_tokenizer")
+    conda:
+        "../envs/analysis.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=30,
+    shell:
+        'python "$SNAKELM"/scripts/analysis/plot_tokenizer.py --measured {input.measured:q}'
+        " --fertility {output.fertility:q} --frequencies {output.frequencies:q} --table {output.table:q} --log {log:q}"
+
+
 rule plot_sft:
     input:
         model=results("sft_model.pt"),
@@ -215,10 +244,63 @@ rule plot_filter:
         " --table {output.table:q} --log {log:q}"
 
 
+rule visualize_embeddings:
+    input:
+        embeddings=results("embeddings/documents.parquet"),
+        config=settings("analysis/visualize_embeddings", "tsne", "seed"),
+    output:
+        map=results("embeddings/map.parquet"),
+        source=reported("figures/map_source.svg", "embeddings", "2. By source"),
+        loss=reported("figures/map_loss.svg", "embeddings", "3. By bits per byte"),
+        tokens=reported("figures/map_tokens.svg", "embeddings", "4. By length"),
+        score=(
+            reported("figures/map_score.svg", "embeddings", "5. By the filter's score")
+            if CHECKS["filtered"]
+            else []
+        ),
+    log:
+        log("visualize_embeddings"),
+    benchmark:
+        timing("visualize_embeddings")
+    conda:
+        "../envs/analysis.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=1440,
+    shell:
+        'python "$SNAKELM"/scripts/analysis/visualize_embeddings.py --config {input.config:q}'
+        " --embeddings {input.embeddings:q} --map {output.map:q}"
+        " --figures {output.source:q} {output.loss:q} {output.tokens:q} {output.score:q} --log {log:q}"
+
+
+rule plot_tsne_interactive:
+    input:
+        map=results("embeddings/map.parquet"),
+        config=settings("analysis/plot_tsne_interactive"),
+    output:
+        reported("figures/map.html", "embeddings", "1. The map"),
+    log:
+        log("plot_tsne_interactive"),
+    benchmark:
+        timing("plot_tsne_interactive")
+    conda:
+        "../envs/analysis.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    shell:
+        'python "$SNAKELM"/scripts/analysis/plot_tsne_interactive.py --map {input.map:q} --output {output:q} --log {log:q}'
+
+
 # All that the report shows of this run; `rule all` asks for it.
 DRAWN = [
     *rules.summarise.output,
     *rules.plot_metrics.output,
+    *rules.plot_tokenizer.output,
+    *rules.plot_tsne_interactive.output,
+    *rules.visualize_embeddings.output[1:],
     *(rules.plot_filter.output if CHECKS["filtered"] else []),
     *(rules.plot_sft.output if TUNED else []),
     *(rules.plot_compare.output if CONFIG.compare else []),

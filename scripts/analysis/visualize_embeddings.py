@@ -16,14 +16,20 @@ def main(argv: list[str] | None = None) -> int:
     arguments.add_argument("--config", nargs="+", required=True, help="settings, later files over earlier ones")
     arguments.add_argument("--embeddings", required=True, type=Path, help="documents.parquet of generate_embeddings")
     arguments.add_argument("--map", required=True, type=Path, help="parquet file of places to write")
-    arguments.add_argument("--figures", required=True, type=Path, help="folder for map_source.svg, map_loss.svg, …")
+    arguments.add_argument(
+        "--figures",
+        nargs="+",
+        required=True,
+        type=Path,
+        help="map_source.svg, map_loss.svg, …, each coloured as its name says",
+    )
     arguments.add_argument("--log", type=Path, help="log file")
     args = arguments.parse_args(argv)
     config = load_config(args.config)
     with Log("visualize_embeddings", args.log) as log:
         from snakelm.analysis.embeddings.layout import lay_out, library
         from snakelm.analysis.embeddings.map import read_map, read_vectors, write_map
-        from snakelm.analysis.figures.map import draw_maps
+        from snakelm.analysis.figures.map import draw_map
 
         vectors, columns = read_vectors(args.embeddings)
         method = library(config.tsne.method, len(vectors))
@@ -34,7 +40,10 @@ def main(argv: list[str] | None = None) -> int:
             args.map, inputs=[args.embeddings], config=as_mapping(config, ["tsne"], cosmetic=False), script=__file__,
             seed=config.seed, extra={"map": {"documents": len(vectors), "method": method}},
         )  # fmt: skip
-        log.say(f"{args.map}, {', '.join(path.name for path in draw_maps(read_map(args.map), args.figures))}")
+        documents = read_map(args.map)
+        for path in args.figures:
+            draw_map(documents, path)
+        log.say(f"{args.map}, {', '.join(path.name for path in args.figures)}")
     return 0
 
 

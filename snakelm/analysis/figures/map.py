@@ -19,10 +19,11 @@ from matplotlib.lines import Line2D
 from matplotlib.path import Path as Outline
 from matplotlib.transforms import IdentityTransform
 
-from ..embeddings.map import Colouring, Map
+from ...errors import UserError
+from ..embeddings.map import COLOURINGS, Colouring, Map
 from .style import AXIS, COLOURS, RAMP, figure, note
 
-__all__ = ["draw_maps", "map_by_number", "map_by_source"]
+__all__ = ["draw_map", "map_by_number", "map_by_source"]
 
 MOST = 6000  # dots
 CENTRE, RADIUS = (116, 110), 106  # of the dots' square, in points of the figure's 389 × 245
@@ -40,14 +41,15 @@ class Group:
     chosen: np.ndarray  # bool [n]
 
 
-def draw_maps(documents: Map, folder: str | Path) -> list[Path]:
-    """Writes map_source.svg, map_loss.svg and the like, of what is known of the documents; gives their paths."""
-    written = [Path(folder, "map_source.svg")]
-    map_by_source(documents, written[0])
-    for colouring in documents.colourings():
-        written.append(Path(folder, f"map_{colouring.column}.svg"))
-        map_by_number(documents, colouring, written[-1])
-    return written
+def draw_map(documents: Map, path: str | Path) -> None:
+    """Draws what the file's name asks for: `map_source.svg`, or `map_` and the column of one of COLOURINGS."""
+    by = Path(path).stem.removeprefix("map_")
+    if by == "source":
+        return map_by_source(documents, path)
+    for colouring in COLOURINGS:
+        if colouring.column == by:
+            return map_by_number(documents, colouring, path)
+    raise UserError(f"{path}: expected one of map_source.svg, {', '.join(f'map_{c.column}.svg' for c in COLOURINGS)}")
 
 
 def map_by_source(documents: Map, path: str | Path) -> None:

@@ -2,8 +2,8 @@
 
 plotly and the documents are in it compressed, which makes of 4.8 MB and more less than 2; the browser unpacks them. Its
 policy names the SHA-256 of the two scripts that may run, ours and plotly's: markup that came from a corpus, however it
-got there, could not. plotly's WebGL compiles its drawing code at run time, so `unsafe-eval` has to be allowed; that
-lets those two scripts call it and nothing else, and neither hands it words of a corpus.
+got there, could not. plotly's WebGL compiles its drawing code when it draws, and shows nothing without `unsafe-eval`
+(tried); that lets those two scripts make code and nothing else, and no words of a corpus are handed to plotly.
 
 The file stays below 8 MB: where many documents would make it larger, excerpts become shorter, and then a part of the
 documents is left out, by hash.
@@ -35,6 +35,7 @@ GRID = 10_000  # steps of a place from the middle to the edge
 GROUPS = 8  # sources with an entry of their own in the legend
 HUES = [COLOURS[name] for name in ("blue", "orange", "green", "purple")] + ["#a8327d", "#6b7d0f", "#0d8394", "#7a5c3e"]
 DARK_HUES = [DARK[hue] for hue in HUES[:4]] + ["#f58ad0", "#c3d65c", "#59d4e6", "#d0ab82"]
+RING = element("div", id="ring", hidden="hidden")
 
 
 def write_map_page(documents: Map, path: str | Path) -> int:
@@ -76,7 +77,7 @@ def _page(documents: Map, chosen: np.ndarray, characters: int, library: str) -> 
         "body",
         element("header", element("h1", "The map of documents"), _told(documents, chosen)),
         _toggles(documents),
-        element("main", element("div", id="map"), _card()),
+        element("main", element("div", element("div", id="map"), RING, id="place"), _card()),
         element("script", _packed(library), type="text/plain", id="plotly"),
         element("script", _packed(words), type="text/plain", id="data"),
         Html(f"<script>{SCRIPT}</script>"),

@@ -17,11 +17,15 @@ label:has(:focus-visible) { outline: 3px solid var(--blue); outline-offset: 1px;
 label input { position: absolute; opacity: 0; }
 main { display: grid; grid-template-columns: minmax(0, 1fr) 17rem; gap: 1rem; }
 #map { height: min(78vh, 46rem); min-height: 20rem; border: 1px solid var(--line); border-radius: 6px; }
+#place { position: relative; }
+#ring { position: absolute; left: -8px; top: -8px; width: 16px; height: 16px; border: 3px solid var(--ink);
+  border-radius: 50%; pointer-events: none; }
+#ring[hidden] { display: none; }
 #card { min-height: 11rem; }
 #card dl { display: grid; grid-template-columns: auto 1fr; gap: .1rem .8rem; margin: .6rem 0; }
 #card dt { color: var(--soft); } #card dd { margin: 0; text-align: right; font-variant-numeric: tabular-nums; }
 #excerpt { background: var(--wash); border-radius: 6px; padding: .7rem; unicode-bidi: isolate; min-height: 4.5rem; }
-@media (max-width: 46rem) { main { grid-template-columns: minmax(0, 1fr); } #map { height: 62vh; }
+@media (max-width: 46rem) { main { grid-template-columns: minmax(0, 1fr); } #map { height: min(66vh, 108vw); }
   body { padding: .7rem; } #card { min-height: 15rem; } }
 """
 
@@ -56,7 +60,8 @@ function start(data, kind) {
     const [known, unknown] = [true, false].map((w) => everything.filter((i) => (by.values[i] !== null) === w));
     const shown = by.magnitudes ? (v) => Math.log10(Math.max(v, 1)) : (v) => v;
     const scale = data.ramp[dark.matches ? "dark" : "light"];
-    const bar = { thickness: 12, outlinewidth: 0, tickvals: by.ticks.map(shown), ticktext: by.written };
+    const bar = { orientation: "h", y: 0, yanchor: "top", thickness: 12, outlinewidth: 0, ypad: 6,
+      tickvals: by.ticks.map(shown), ticktext: by.written };
     return [
       dots(unknown, { color: ink("--line") }),
       dots(known, { color: known.map((i) => shown(by.values[i])), cmin: shown(by.low), cmax: shown(by.high),
@@ -67,12 +72,14 @@ function start(data, kind) {
     const chosen = document.querySelector("input:checked").value;
     const by = data.numbers.find((n) => n.column === chosen);
     const axis = { visible: false, fixedrange: false };
-    const layout = { margin: { l: 8, r: 8, t: 8, b: 8 }, dragmode: "pan", hovermode: "closest", uirevision: "same",
+    const layout = { margin: { l: 12, r: 12, t: 30, b: 54 }, dragmode: "pan", hovermode: "closest", uirevision: "same",
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: ink("--ink"), size: 13 },
       legend: { orientation: "h", y: 0, yanchor: "top", itemsizing: "constant" },
       xaxis: axis, yaxis: { ...axis, scaleanchor: "x" } };
-    return Plotly.react("map", by ? byNumber(by) : bySource(), layout, { responsive: true, scrollZoom: true,
-      displaylogo: false, modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d"] }).then(() => named(by));
+    const bar = { bgcolor: "rgba(0,0,0,0)", color: ink("--soft"), activecolor: ink("--blue") };
+    const buttons = [["pan2d", "zoom2d", "zoomIn2d", "zoomOut2d", "resetScale2d", "toImage"]];
+    return Plotly.react("map", by ? byNumber(by) : bySource(), { ...layout, modebar: bar }, { responsive: true,
+      scrollZoom: true, displaylogo: false, modeBarButtons: buttons }).then(() => named(by));
   }
 
   // A source's name is a person's or a file's: the legend's words are written over plotly's by textContent.
@@ -82,6 +89,13 @@ function start(data, kind) {
       const group = /^group (\\d+)$/.exec(words.textContent);
       if (group) words.textContent = data.groups[Number(group[1])];
     });
+  }
+
+  function point(at) {
+    const [ring, box] = [byId("ring"), at.bbox];
+    ring.hidden = !box;
+    if (box) ring.style.translate = `${(box.x0 + box.x1) / 2}px ${(box.y0 + box.y1) / 2}px`;
+    show(at.customdata);
   }
 
   function show(i) {
@@ -96,8 +110,9 @@ function start(data, kind) {
   }
 
   return draw().then(() => {
-    const pointed = (event) => show(event.points[0].customdata);
-    for (const happens of ["plotly_hover", "plotly_click"]) byId("map").on(happens, pointed);
+    for (const happens of ["plotly_hover", "plotly_click"]) byId("map").on(happens, (e) => point(e.points[0]));
+    const leave = () => { byId("ring").hidden = true; };
+    for (const happens of ["plotly_relayouting", "plotly_relayout"]) byId("map").on(happens, leave);
     byId("map").on("plotly_afterplot", () => named());
     document.querySelector("fieldset").addEventListener("change", draw);
     dark.addEventListener("change", draw);
