@@ -76,6 +76,9 @@ def read_metrics(path: str | Path) -> Metrics:
         raise UserError(f"{path}: no column `step` (found {', '.join(header)[:80]}); expected training_metrics.csv")
     parsed = [_numbers(header, line) for line in lines[1:]]
     rows = [row for row in parsed if row is not None]
+    for row in rows:
+        if row["step"] == 0:  # an evaluation before the first step; nothing has run that could have a speed
+            row.update(tokens_per_second=math.nan, mfu=math.nan)
     kept, resumes = _newest(rows)
     columns = {name: np.array([row.get(name, math.nan) for row in kept], np.float64) for name in COLUMNS}
     return Metrics(columns, resumes, len(rows) - len(kept), len(parsed) - len(rows))

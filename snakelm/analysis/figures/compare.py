@@ -46,7 +46,7 @@ def compare(trainings: Sequence[Training], path: str | Path) -> None:
         thousands(parts[-1].xaxis)
         lines, names = parts[0].get_legend_handles_labels()
         columns = 1 if max(map(len, names)) > 20 else 2
-        legend = drawing.legend(lines, names, loc="outside upper left", ncols=columns)
+        legend = drawing.legend(lines[::-1], names[::-1], loc="outside upper left", ncols=columns)
         for text in legend.get_texts():
             text.set_parse_math(False)
 

@@ -74,7 +74,7 @@ def energy(kwh: float) -> str:
 
 
 def money(amount: float | None, cost: Cost) -> str:
-    """An amount with its currency; less than a hundredth is said so."""
+    """An amount with its currency."""
     if amount is None:
         return "–"
-    return f"under 0.01 {cost.currency}" if 0 < amount < 0.005 else f"{amount:,.2f} {cost.currency}"
+    return f"< 0.01 {cost.currency}" if 0 < amount < 0.01 else f"{amount:,.2f} {cost.currency}"

@@ -29,7 +29,7 @@ p { margin: .4rem 0; } .soft { color: var(--soft); font-size: .9rem; }
 .warn { border-left: 4px solid var(--orange); padding: .3rem .7rem; background: var(--wash); margin: .5rem 0; }
 table { border-collapse: collapse; width: 100%; font-size: .93rem; }
 th, td { text-align: left; padding: .3rem .6rem .3rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
-th { font-weight: 600; }
+th { font-weight: 600; overflow-wrap: normal; }
 td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; overflow-wrap: normal; }
 td.number { white-space: nowrap; } .facts td:first-child { overflow-wrap: break-word; }
 pre { background: var(--wash); padding: .7rem; border-radius: 6px; white-space: pre-wrap; unicode-bidi: isolate;

@@ -94,7 +94,10 @@ def _packages(collected: Mapping[str, Any]) -> list[Html]:
         return []
     columns = ["package", "version", "licence", "documents", "characters"]
     body = ([_shown(package.get(column)) for column in columns] for package in packages)
-    return [element("p", element("b", "Packages it is taken from")), rows(columns, body, numbers=[3, 4])]
+    return [
+        element("p", element("b", "Packages it is taken from")),
+        element("div", rows(columns, body, numbers=[3, 4]), class_="wide"),
+    ]
 
 
 def _stem(manifest: Mapping[str, Any]) -> str:

@@ -57,7 +57,7 @@ def write_conversations(
 ) -> None:
     """``packs``: manifest of train_sft_packed.bin; ``examples``: conversations as (text, is it learned) in order."""
     learned = element("span", "green", class_="learned")
-    shown = [element("pre", _marked(spans)) for spans in examples]
+    shown = [element("pre", list(_marked(spans))) for spans in examples]
     intro = ["Only what is ", learned, " is learned: the answers and their end. The rest is read to answer it."]
     write_page(
         path,

@@ -1,0 +1,34 @@
+"""Draws what measure_tokenizer found: fertility and frequencies (SVG), examples and lists of tokens (HTML)."""
+
+import json
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from snakelm.cli import parser, run
+from snakelm.log import Log
+
+
+def main(argv: list[str] | None = None) -> int:
+    arguments = parser(__doc__)
+    arguments.add_argument("--measured", required=True, type=Path, help="tokens.json")
+    arguments.add_argument("--fertility", required=True, help="SVG file to write")
+    arguments.add_argument("--frequencies", required=True, help="SVG file to write")
+    arguments.add_argument("--table", required=True, help="HTML file to write")
+    arguments.add_argument("--log", help="log file")
+    args = arguments.parse_args(argv)
+    with Log("plot_tokenizer", args.log) as log:
+        from snakelm.analysis.figures.tokens import fertility, token_frequencies  # matplotlib takes a second to load
+        from snakelm.analysis.tables.tokens import write_tokenizer
+
+        table = json.loads(args.measured.read_text(encoding="utf-8"))
+        fertility(table, args.fertility)
+        token_frequencies(table, args.frequencies)
+        write_tokenizer(table, args.table)
+        log.say(f"{args.fertility}, {args.frequencies}, {args.table}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(run(main))
