@@ -220,7 +220,9 @@ class Handler(BaseHTTPRequestHandler):
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """What the base class finds wrong with a request, in the form of all errors here."""
         self.close_connection = True
+        self.request_version = self.protocol_version  # else a line that can't be read gets a reply without a head
         self._json(error(Refused(code, HTTPStatus(code).phrase)), code)
+        self._drain()
 
     def log_message(self, format: str, *args: Any) -> None:
         """Nothing: the desk says what is worth a line."""
