@@ -59,7 +59,6 @@ PACKAGES = {
     "jinja2": "Jinja2",
     "absl": "absl-py",
     "urllib3": "urllib3",
-    "dateutil": "python-dateutil",
     "filelock": "filelock",
 }
 SKIPPED = {

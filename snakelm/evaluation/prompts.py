@@ -37,7 +37,10 @@ def as_conversation(item: Item, before: Sequence[Item], tokenizer: Tokenizer) ->
 
 
 def _pair(question: str, answer: str, tokenizer: Tokenizer) -> Pair:
-    kept = question.rstrip()
+    """What is scored are the ids of the whole behind as many as the question has by itself, as the harness does it.
+
+    Where a token spans the border the two overlap by a character; the other way to cut would give other scores.
+    """
+    kept = tokenizer.encode_ordinary(question.rstrip())
     whole = tokenizer.encode_ordinary(question + answer)
-    first = len(tokenizer.encode_ordinary(kept)) if kept else 0
-    return [tokenizer.eot, *whole[:first]], whole[first:]
+    return [tokenizer.eot, *kept], whole[len(kept) :] or whole[-1:]
