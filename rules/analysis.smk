@@ -98,6 +98,30 @@ rule export:
         " --tokenizer {params.tokenizer:q} --artefacts {params.artefacts:q} --output {params.folder:q} --log {log:q}"
 
 
+rule export_gguf:
+    input:
+        model=results("sft_model.pt" if CONFIG.export == "sft" else "final_model.pt"),
+        tokenizer=results("tokenizer/meta.json"),
+        config=settings("analysis/export_gguf", "export", "seed"),
+    output:
+        results("models/final/model.gguf"),
+    log:
+        log("export_gguf"),
+    benchmark:
+        timing("export_gguf")
+    conda:
+        "../envs/training.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        tokenizer=subpath(input.tokenizer, parent=True),
+    shell:
+        'python "$SNAKELM"/scripts/analysis/export_gguf.py --config {input.config:q} --model {input.model:q}'
+        " --tokenizer {params.tokenizer:q} --output {output:q} --log {log:q}"
+
+
 rule loss:
     input:
         processed=multiext(

@@ -1,0 +1,47 @@
+"""The GGUF file as the rule writes it: its manifest, its line, and what is refused."""
+
+import pytest
+
+from scripts.analysis.export_gguf import main
+from snakelm.analysis.chain import read_chain
+from snakelm.config import Model
+from snakelm.errors import UserError
+from snakelm.manifest import read_manifest
+from snakelm.model import Decoder, save_model
+from snakelm.tokenizer import CHAT, EOT, Tokenizer
+
+pytest.importorskip("gguf", reason="gguf not installed: requirements.txt has it")
+
+
+@pytest.fixture
+def given(tmp_path):
+    """Arguments for a small untrained model."""
+    special = {name: 256 + i for i, name in enumerate((EOT, *CHAT))}
+    tokenizer = Tokenizer({bytes([i]): i for i in range(256)}, "cl100k", special)
+    tokenizer.save(tmp_path / "tokenizer")
+    model = Decoder(Model(layers=1, width=16, heads=1, kv_heads=1, head_dim=16, hidden=24, context=32), 261)
+    save_model(tmp_path / "m.pt", model, tokenizer_sha256=tokenizer.sha256, step=1, fingerprint="0" * 16, chat=True)
+    (tmp_path / "c.yaml").write_text("seed: 7\n")
+    return ["--config", str(tmp_path / "c.yaml"), "--model", str(tmp_path / "m.pt"), "--tokenizer",
+            str(tmp_path / "tokenizer"), "--output", str(tmp_path / "out/model.gguf")]  # fmt: skip
+
+
+def test_it_is_written_with_a_manifest_that_can_be_traced(given, tmp_path, capsys):
+    assert main(given) == 0
+    output = tmp_path / "out/model.gguf"
+    assert output.read_bytes().startswith(b"GGUF")
+    told = read_manifest(output)
+    assert told["export"]["chat"] is True
+    assert told["seed"] == 7
+    chain = read_chain(output)
+    chain.verify()
+    assert chain.problems == []
+    assert [path.name for path in chain.states] == ["model.gguf", "m.pt", "meta.json"]
+    assert f"{output}: {told['export']['parameters']:,} parameters" in capsys.readouterr().err
+
+
+def test_a_failure_leaves_nothing(given, tmp_path):
+    (tmp_path / "m.pt").write_bytes(b"no model")
+    with pytest.raises(UserError, match=r"m\.pt"):
+        main(given)
+    assert list((tmp_path / "out").iterdir()) == [] if (tmp_path / "out").exists() else True
