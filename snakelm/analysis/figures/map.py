@@ -88,9 +88,13 @@ def _draw(documents: Map, by: str, groups: Sequence[Group], path: str | Path) ->
         places = documents.places[drawn] * RADIUS + CENTRE
         for group in groups:
             _dots(dots, places[group.chosen[drawn]], group.colour)
-        how_many = f"{len(documents):,}" if drawn.size == len(documents) else f"{drawn.size:,} of {len(documents):,}"
-        all_of_it.text(0.015, 0.975, f"{how_many} documents by {by}", va="top", weight="bold", size=11)
+        all_of_it.text(0.015, 0.975, _title(drawn.size, len(documents), by), va="top", weight="bold", size=11)
         _legend(all_of_it, [group for group in groups if group.chosen.any()])
+
+
+def _title(drawn: int, there: int, by: str) -> str:
+    """`6,000 of 29,010 documents by source`."""
+    return f"{drawn:,}{f' of {there:,}' if drawn < there else ''} document{'s' * (there != 1)} by {by}"
 
 
 def _drawn(documents: Map) -> np.ndarray:
@@ -115,10 +119,14 @@ def _dots(axes: Axes, places: np.ndarray, colour: str) -> None:
 
 def _legend(axes: Axes, groups: Sequence[Group]) -> None:
     marks = [Line2D([], [], linestyle="", marker="o", markersize=6, color=group.colour) for group in groups]
-    axes.legend(
+    legend = axes.legend(
         marks, [group.words for group in groups], loc="center left", bbox_to_anchor=(0.62, 0.46), handletextpad=0.2
     )
+    for text in legend.get_texts():
+        text.set_parse_math(False)
 
 
 def _short(name: str) -> str:
-    return name if len(name) <= NAME_CHARACTERS else name[: NAME_CHARACTERS - 1] + "…"
+    """A name that has a legend's room, and only what letters there are for: our own font warns of the others."""
+    seen = "".join(c if c.isprintable() else " " for c in name)
+    return seen if len(seen) <= NAME_CHARACTERS else seen[: NAME_CHARACTERS - 1] + "…"
