@@ -139,6 +139,12 @@ def conversation_files(wildcards):
         stop(error)
 
 
+def evaluated_files():
+    """Other runs' evaluations, those that are there: a run without one is named in the report."""
+    files = [Path(folder, "tables/evaluation.json") for folder in CONFIG.compare]
+    return [file.as_posix() for file in files if file.is_file()]
+
+
 def task_files(wildcards):
     """A person's own files of test items; looked for only when they are asked."""
     paths = [task.path for task in CONFIG.tasks if task.path]

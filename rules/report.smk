@@ -215,6 +215,49 @@ rule summarise:
         " --rerun {params.rerun:q} --figures {params.figures:q} --tables {params.tables:q} --log {log:q}"
 
 
+rule plot_loss:
+    input:
+        loss=results("tables/loss.json"),
+        evaluation=results("tables/evaluation.json"),
+        others=evaluated_files(),
+        config=settings("analysis/plot_loss", "compare"),
+    output:
+        tasks=reported("figures/tasks.svg", "evaluation", "1. Tasks"),
+        evaluation=reported(
+            "tables/evaluation.html", "evaluation", "2. Tasks, item by item"
+        ),
+        source=reported("figures/loss_by_source.svg", "evaluation", "3. Loss by source"),
+        documents=reported(
+            "tables/loss_documents.html", "evaluation", "4. Loss in numbers and texts"
+        ),
+        position=reported(
+            "figures/loss_by_position.svg", "evaluation", "5. Loss by what is seen"
+        ),
+        frequency=reported(
+            "figures/loss_by_frequency.svg", "evaluation", "6. Loss by frequency"
+        ),
+        law=reported("figures/scaling_law.svg", "evaluation", "7. The curve's law"),
+        seeds=results("tables/seeds.json"),
+    log:
+        log("plot_loss"),
+    benchmark:
+        timing("plot_loss")
+    conda:
+        "../envs/analysis.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=30,
+    params:
+        results=RESULTS,
+        figures=subpath(output.law, parent=True),
+        tables=subpath(output.seeds, parent=True),
+    shell:
+        'python "$SNAKELM"/scripts/analysis/plot_loss.py --config {input.config:q} --results {params.results:q}'
+        " --loss {input.loss:q} --evaluation {input.evaluation:q} --figures {params.figures:q}"
+        " --tables {params.tables:q} --log {log:q}"
+
+
 rule plot_filter:
     input:
         measured=results("tables/setfit_train.json"),
