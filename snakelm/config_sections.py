@@ -39,6 +39,7 @@ class Source:
     fraction: float = key(1.0, "share of the documents to take, chosen by document hash", above=0, high=1)
     limit: int | None = key(None, "at most so many documents, chosen by document hash", unit="documents", low=1)
     weight: float = key(1.0, "times a document stands in train.bin; 0.5 is a half, chosen by hash", above=0, high=100)
+    licence: str | None = key(None, "what its owner allows; for the model card, as you say it", cosmetic=True)
 
 
 @dataclass(frozen=True)
@@ -283,6 +284,7 @@ class SftSource:
     columns: dict[str, str] = key({}, "the format's name of a column → its name in the file, where they differ")
     limit: int | None = key(None, "at most so many conversations, chosen by hash", unit="conversations", low=1)
     weight: float = key(1.0, "times a conversation stands in the training packs", above=0, high=100)
+    licence: str | None = key(None, "what its owner allows; for the model card, as you say it", cosmetic=True)
 
 
 @dataclass(frozen=True)
@@ -305,7 +307,11 @@ class SftData:
 class Sft:
     """Instruction tuning: packed conversations in, results/sft_model.pt out. No key of it touches the base model."""
 
-    base: str | None = key(None, "model file to start from; none for results/final_model.pt")
+    base: str | None = key(
+        None,
+        "model to start from, a file of ours or a folder that export or transformers wrote; none for "
+        "results/final_model.pt",
+    )
     epochs: float = key(2.0, "times each conversation is seen", above=0, high=1000)
     batch_rows: int = key(8, "packed rows of `context` tokens in an optimizer step", unit="rows", low=1)
     micro_batch: int = key(8, "rows in one forward pass", unit="rows", low=1)

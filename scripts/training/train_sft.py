@@ -1,8 +1,9 @@
 """Tunes a trained model on packed conversations, or goes on tuning it, and writes sft_model.pt.
 
-Starts from final_model.pt, or from the model that sft.base or --base names. Ctrl-C or SIGTERM saves and ends with exit
-code 3; the same command goes on, and ends with the same bytes as a run that was never stopped. Runs under torchrun;
-with train.processes above 1 it starts that many processes by itself.
+Starts from final_model.pt, or from the model that sft.base or --base names: a file of ours, or a folder as export or
+transformers writes it. Ctrl-C or SIGTERM saves and ends with exit code 3; the same command goes on, and ends with the
+same bytes as a run that was never stopped. Runs under torchrun; with train.processes above 1 it starts that many
+processes by itself.
 """
 
 import os
@@ -40,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
     if config.train.processes > 1 and not under_torchrun():
         return launch([__file__, *(sys.argv[1:] if argv is None else argv)], config.train.processes)
     places = {name: getattr(args, name) or Path(args.results, place) for name, place in {**INPUTS, **OUTPUTS}.items()}
-    places["base"] = _model_file(args.base or Path(config.sft.base or places["base"]))
+    places["base"] = args.base or Path(config.sft.base or places["base"])
     writes = int(os.environ.get("RANK", 0)) == 0
     logs = [places["logs"] / "sft_training.log", args.log] if writes else []
     with Log("train_sft", [path for path in logs if path], append=True, quiet=not writes) as log:
@@ -55,11 +56,6 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _model_file(path: Path) -> Path:
-    """The model's file, in an exported folder or by itself."""
-    return path / "model.pt" if path.is_dir() else path
-
-
 def _tune(config, places: dict[str, Path], log: Log, threads: int | None) -> dict:
     log.say("loading torch")
     from snakelm.training.tuning import Paths, tune
@@ -68,13 +64,14 @@ def _tune(config, places: dict[str, Path], log: Log, threads: int | None) -> dic
 
 
 def _finish(config, places: dict[str, Path], result: dict, log: Log) -> None:
+    from snakelm.model.base import base_files
     from snakelm.training.metrics import TUNING
     from snakelm.training.show import tuned_line
 
-    inputs = [places["base"], places["train_packs"], places["val_packs"], places["tokenizer"] / "meta.json"]
+    inputs = [places["train_packs"], places["val_packs"], places["tokenizer"] / "meta.json"]
     write_manifest(
         places["output"],
-        inputs=inputs,
+        inputs=[*base_files(places["base"]), *inputs],
         files=[places["logs"] / TUNING.csv, places["logs"] / TUNING.samples],
         config=as_mapping(config, ["sft", "train"]),
         script=__file__,

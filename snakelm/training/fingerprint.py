@@ -9,6 +9,7 @@ from typing import Any
 from ..config import Config, Train, as_mapping
 from ..data.bins import TokenBin, idx_path
 from ..files import sha256_file
+from ..model.base import base_digest
 
 __all__ = ["fingerprint", "tuning_fingerprint"]
 
@@ -39,7 +40,7 @@ def tuning_fingerprint(config: Config, training: Train, base: Path, train: Path,
     parts = {
         "version": TUNING_VERSION,
         "config": as_mapping(counted, ["train", "sft", "seed"], cosmetic=False),
-        "base": sha256_file(base),
+        "base": base_digest(base),
         "train": sha256_file(idx_path(train)),
         "val": sha256_file(idx_path(val)),
     }

@@ -18,7 +18,8 @@ from ..config import Config, Sft, Train
 from ..data.packs import open_packs
 from ..errors import UserError
 from ..log import Log
-from ..model import Decoder, generate, load_model
+from ..model import Decoder, generate
+from ..model.base import load_base
 from ..tokenizer import Tokenizer
 from ..tokenizer.special import END
 from . import lora
@@ -42,7 +43,7 @@ class Paths:
     train_packs: Path
     val_packs: Path
     tokenizer: Path
-    base: Path
+    base: Path  # a model's file, or a folder that snakelm.model.base reads
     run_root: Path  # run folders, by fingerprint
     output: Path
     logs: Path
@@ -62,8 +63,7 @@ class Tuning(Run):
 
     def __init__(self, config: Config, paths: Paths, log: Log, world: World, stop: StopRequest) -> None:
         super().__init__(config, paths, log, world, stop)
-        self.base, self.record = load_model(paths.base)
-        _check_base(paths.base, self.record, self.tokenizer)
+        self.base, self.record = load_base(paths.base, self.tokenizer)
         sha256, sft = self.tokenizer.sha256, config.sft
         self.train_packs = open_packs(paths.train_packs, sha256, verify=world.writes)
         self.val_packs = open_packs(paths.val_packs, sha256, verify=world.writes)
@@ -172,15 +172,6 @@ def _as_training(sft: Sft, train: Train, steps: int, batch_tokens: int) -> Train
         lr=sft.lora_lr if sft.lora_rank else sft.lr,
         **{name: getattr(sft, name) for name in names},
     )
-
-
-def _check_base(path: Path, record: dict[str, Any], tokenizer: Tokenizer) -> None:
-    found, expected = record["tokenizer"]["sha256"], tokenizer.sha256
-    if found != expected:
-        raise UserError(
-            f"{path}: trained with tokenizer {found[:12]}…, the conversations are made with {expected[:12]}…; name in "
-            "sft.base a model of this tokenizer, or prepare the conversations with the model's"
-        )
 
 
 def _check_context(packs: Path, packed: int, base: Path, context: int) -> None:

@@ -16,6 +16,7 @@ import torch
 from snakelm.errors import Interrupted, UserError
 from snakelm.files import sha256_file
 from snakelm.model import load_model
+from snakelm.model.export import export
 from snakelm.tokenizer import EOT, Tokenizer
 from snakelm.tokenizer.special import CHAT
 from snakelm.training import tuning
@@ -184,6 +185,19 @@ def test_tunes_on_from_a_tuned_model_or_an_exported_folder(sft_results):
     again = json.loads((sft_results.folder / "sft_model.pt.manifest.json").read_text())["result"]
     assert again["val_loss_before"] == pytest.approx(before, rel=1e-5), "its chat tokens are kept"
     assert len(list(sft_results.folder.glob("checkpoints/*/"))) == 2
+
+
+def test_tunes_on_from_a_folder_of_safetensors(sft_results):
+    tune(sft_results, sft_results.sft_config())
+    before = json.loads((sft_results.folder / "sft_model.pt.manifest.json").read_text())["result"]["val_loss"]
+    tokenizer, exported = Tokenizer.load(sft_results.folder / "tokenizer"), sft_results.folder / "models/final"
+    export(sft_results.folder / "sft_model.pt", tokenizer, exported, "")
+    (exported / "model.pt").unlink()
+    tune(sft_results, sft_results.sft_config(base=str(exported)))
+    manifest = json.loads((sft_results.folder / "sft_model.pt.manifest.json").read_text())
+    assert manifest["result"]["val_loss_before"] == pytest.approx(before, rel=1e-3), "its chat tokens are kept"
+    names = [Path(one["path"]).name for one in manifest["inputs"]]
+    assert {"model.safetensors", "config.json", "tokenizer.json"} <= set(names)
 
 
 def test_the_end_of_an_answer_starts_as_the_end_of_a_text(sft_results):
