@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ..figures.evaluation import MEASURES
-from .loss import STAGES, interval
+from .loss import STAGES, two_lines
 from .page import Html, element, rows, write_page
 
 __all__ = ["write_evaluation"]
@@ -18,8 +18,10 @@ def write_evaluation(table: Mapping[str, Any], scatter: Mapping[str, Any], path:
     write_page(
         path,
         "Tasks",
-        element("p", "What share of items is right; in brackets 95% intervals (Wilson's).", class_="soft"),
-        rows(("task", "measure", "items", "guessing", *STAGES.values()), _tasks(table), range(2, 6)),
+        element("p", "What share of the items is right; small: 95% intervals (Wilson's).", class_="soft"),
+        element(
+            "div", rows(("task", "items", "guessing", *STAGES.values()), _tasks(table), range(1, 5)), class_="facts"
+        ),
         [element("p", f"{name}: left out, it {task['left_out']}.") for name, task in _left_out(table)],
         [element("div", said, class_="warn") for said in _cut(table)],
         _scatter(scatter),
@@ -32,8 +34,8 @@ def _tasks(table: Mapping[str, Any]) -> Iterator[tuple]:
         for key, words in MEASURES.items():
             if key in task.get("base", {}):
                 chance = f"{task['chance']:.1%}" if "chance" in task else None
-                shares = (interval(task[stage][key], ".1%") if stage in task else None for stage in STAGES)
-                yield name[:60], words, f"{task['items']:,}", chance, *shares
+                shares = (two_lines(task[stage][key], ".1%") if stage in task else None for stage in STAGES)
+                yield [element("div", name[:60]), element("small", words)], f"{task['items']:,}", chance, *shares
 
 
 def _left_out(table: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
@@ -69,6 +71,8 @@ def _examples(name: str, task: Mapping[str, Any]) -> Html:
     stage = "tuned" if "tuned" in task else "base"
     shown = [_choice(one) if task["kind"] == "choice" else _answer(one) for one in task[stage]["examples"]]
     how = "asked in a conversation" if task[stage]["as"] == "conversation" else "asked as plain text"
+    if task["kind"] == "choice":
+        how += "; ✓ the right choice, → the model's"
     return element("section", element("h2", name[:60]), element("p", f"{STAGES[stage]}, {how}", class_="soft"), shown)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from ..figures.style import human
 from .page import Html, element, rows, write_page
 
-__all__ = ["interval", "write_loss"]
+__all__ = ["STAGES", "interval", "two_lines", "write_loss"]
 
 STAGES = {"base": "after pretraining", "tuned": "after tuning"}
 SHOWN = 600  # characters of a document
@@ -23,14 +23,14 @@ def write_loss(table: Mapping[str, Any], path: str | Path) -> None:
         element(
             "p",
             f"{held['documents']:,} held-out documents of {human(held['bytes'])} bytes, {held['clean_documents']:,} of "
-            "them clean. In brackets: 95% intervals, by drawing documents again.",
+            "them clean. Small: 95% intervals, by drawing documents again.",
             class_="soft",
         ),
-        rows(("", "all documents", "clean documents", "answers"), _stages(table), range(1, 4)),
+        _named(("", "all documents", "clean documents", "answers"), _stages(table), range(1, 4)),
         element("p", "Text in bits per byte, answers in nats per token; the fewer, the better.", class_="soft"),
         [element("p", said) for said in _sentences(table)],
         element("h2", "By source"),
-        rows(("source", "documents", "bytes", *STAGES.values()), _sources(table), range(1, 5)),
+        _named(("source", "documents", "bytes", *STAGES.values()), _sources(table), range(1, 5)),
         [_documents(word, table[key]) for word, key in (("Hardest", "hardest"), ("Easiest", "easiest"))],
     )
 
@@ -44,10 +44,25 @@ def interval(values: Mapping[str, float | None] | None, style: str = ".3f") -> s
     return f"{values['value']:{style}} ({values['low']:{style}} to {values['high']:{style}})"
 
 
+def two_lines(values: Mapping[str, float | None] | None, style: str = ".3f") -> list[Html] | None:
+    """The value and, small below it, its interval: narrow enough for several in a row on a phone."""
+    if not values:
+        return None
+    value = element("div", f"{values['value']:{style}}")
+    if values["low"] is None:
+        return [value]
+    return [value, element("small", f"{values['low']:{style}} – {values['high']:{style}}")]
+
+
 def _stages(table: Mapping[str, Any]) -> Iterator[tuple]:
     for stage, words in STAGES.items():
         if values := table["stages"].get(stage):
-            yield words, *(interval(values[key]) for key in ("all", "clean", "answers"))
+            yield words, *(two_lines(values[key]) for key in ("all", "clean", "answers"))
+
+
+def _named(head: tuple, body: Iterator[tuple], numbers: range) -> Html:
+    """A table whose first column is broken between words only."""
+    return element("div", rows(head, body, numbers), class_="facts")
 
 
 def _sentences(table: Mapping[str, Any]) -> Iterator[str]:
@@ -63,8 +78,8 @@ def _sentences(table: Mapping[str, Any]) -> Iterator[str]:
     if read["gap"]:
         yield (
             f"Held-out text needs {interval(read['gap'], '+.3f')} bits per byte against training text that was read to "
-            f"its end ({read['read']:,} of {read['of']:,} documents, {read['epochs']:.2f} epochs): so much is learned "
-            "by heart."
+            f"its end ({read['read']:,} of {read['of']:,} documents, {read['epochs']:.2f} epochs): the difference is what "
+            "was learned by heart."
         )
     else:
         yield "No training document was read to its end yet, so there is no gap to tell."
@@ -84,7 +99,7 @@ def _sentences(table: Mapping[str, Any]) -> Iterator[str]:
 def _sources(table: Mapping[str, Any]) -> Iterator[tuple]:
     largest = sorted(table["sources"].items(), key=lambda pair: (-pair[1]["bytes"], pair[0]))
     for name, values in largest[:MOST_SOURCES]:
-        rates = (interval(values.get(stage)) for stage in STAGES)
+        rates = (two_lines(values.get(stage)) for stage in STAGES)
         yield name[:60], f"{values['documents']:,}", f"{values['bytes']:,}", *rates
     if len(largest) > MOST_SOURCES:
         yield f"{len(largest) - MOST_SOURCES:,} smaller ones", None, None, None, None
