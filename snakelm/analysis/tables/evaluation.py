@@ -19,9 +19,7 @@ def write_evaluation(table: Mapping[str, Any], scatter: Mapping[str, Any], path:
         path,
         "Tasks",
         element("p", "What share of the items is right; small: 95% intervals (Wilson's).", class_="soft"),
-        element(
-            "div", rows(("task", "items", "guessing", *STAGES.values()), _tasks(table), range(1, 5)), class_="facts"
-        ),
+        element("div", rows(("task", *STAGES.values()), _tasks(table), range(1, 3)), class_="facts"),
         [element("p", f"{name}: left out, it {task['left_out']}.") for name, task in _left_out(table)],
         [element("div", said, class_="warn") for said in _cut(table)],
         _scatter(scatter),
@@ -33,9 +31,10 @@ def _tasks(table: Mapping[str, Any]) -> Iterator[tuple]:
     for name, task in table["tasks"].items():
         for key, words in MEASURES.items():
             if key in task.get("base", {}):
-                chance = f"{task['chance']:.1%}" if "chance" in task else None
+                chance = f", guessing {task['chance']:.0%}" if "chance" in task else ""
+                what = element("small", f"{words} · {task['items']:,} items{chance}")
                 shares = (two_lines(task[stage][key], ".1%") if stage in task else None for stage in STAGES)
-                yield [element("div", name[:60]), element("small", words)], f"{task['items']:,}", chance, *shares
+                yield [element("div", name[:60]), what], *shares
 
 
 def _left_out(table: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:

@@ -30,7 +30,7 @@ def write_loss(table: Mapping[str, Any], path: str | Path) -> None:
         element("p", "Text in bits per byte, answers in nats per token; the fewer, the better.", class_="soft"),
         [element("p", said) for said in _sentences(table)],
         element("h2", "By source"),
-        _named(("source", "documents", "bytes", *STAGES.values()), _sources(table), range(1, 5)),
+        _named(("source", *STAGES.values()), _sources(table), range(1, 3)),
         [_documents(word, table[key]) for word, key in (("Hardest", "hardest"), ("Easiest", "easiest"))],
     )
 
@@ -51,7 +51,7 @@ def two_lines(values: Mapping[str, float | None] | None, style: str = ".3f") -> 
     value = element("div", f"{values['value']:{style}}")
     if values["low"] is None:
         return [value]
-    return [value, element("small", f"{values['low']:{style}} – {values['high']:{style}}")]
+    return [value, element("small", f"{values['low']:{style}}–{values['high']:{style}}")]
 
 
 def _stages(table: Mapping[str, Any]) -> Iterator[tuple]:
@@ -78,8 +78,8 @@ def _sentences(table: Mapping[str, Any]) -> Iterator[str]:
     if read["gap"]:
         yield (
             f"Held-out text needs {interval(read['gap'], '+.3f')} bits per byte against training text that was read to "
-            f"its end ({read['read']:,} of {read['of']:,} documents, {read['epochs']:.2f} epochs): the difference is what "
-            "was learned by heart."
+            f"its end ({read['read']:,} of {read['of']:,} documents, {read['epochs']:.2f} epochs): the difference is "
+            "what was learned by heart."
         )
     else:
         yield "No training document was read to its end yet, so there is no gap to tell."
@@ -100,9 +100,10 @@ def _sources(table: Mapping[str, Any]) -> Iterator[tuple]:
     largest = sorted(table["sources"].items(), key=lambda pair: (-pair[1]["bytes"], pair[0]))
     for name, values in largest[:MOST_SOURCES]:
         rates = (two_lines(values.get(stage)) for stage in STAGES)
-        yield name[:60], f"{values['documents']:,}", f"{values['bytes']:,}", *rates
+        size = f"{values['documents']:,} documents, {human(values['bytes'])} bytes"
+        yield [element("div", name[:60]), element("small", size)], *rates
     if len(largest) > MOST_SOURCES:
-        yield f"{len(largest) - MOST_SOURCES:,} smaller ones", None, None, None, None
+        yield f"{len(largest) - MOST_SOURCES:,} smaller ones", None, None
 
 
 def _documents(word: str, documents: list[Mapping[str, Any]]) -> Html:
