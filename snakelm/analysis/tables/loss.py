@@ -26,7 +26,7 @@ def write_loss(table: Mapping[str, Any], path: str | Path) -> None:
             "them clean. Small: 95% intervals, by drawing documents again.",
             class_="soft",
         ),
-        _named(("", "all documents", "clean documents", "answers"), _stages(table), range(1, 4)),
+        _named(("", *STAGES.values()), _stages(table), range(1, 3)),
         element("p", "Text in bits per byte, answers in nats per token; the fewer, the better.", class_="soft"),
         [element("p", said) for said in _sentences(table)],
         element("h2", "By source"),
@@ -55,9 +55,10 @@ def two_lines(values: Mapping[str, float | None] | None, style: str = ".3f") -> 
 
 
 def _stages(table: Mapping[str, Any]) -> Iterator[tuple]:
-    for stage, words in STAGES.items():
-        if values := table["stages"].get(stage):
-            yield words, *(two_lines(values[key]) for key in ("all", "clean", "answers"))
+    stages = table["stages"]
+    for key, words in (("all", "all documents"), ("clean", "clean documents"), ("answers", "answers")):
+        if any(values[key] for values in stages.values()):
+            yield words, *(two_lines(stages[name][key]) if name in stages else None for name in STAGES)
 
 
 def _named(head: tuple, body: Iterator[tuple], numbers: range) -> Html:
