@@ -20,6 +20,7 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from .desk import Job
 from .reply import Ending, Reply, error
@@ -102,7 +103,7 @@ class Handler(BaseHTTPRequestHandler):
             self._send(200, f"{TYPES[file.suffix]}; charset=utf-8", file.read_bytes())
         elif path == "/v1/models":
             self._json({"object": "list", "data": [{**model, "snakelm": {**server.about, "chat": server.chat}}]})
-        elif path == f"/v1/models/{server.name}":
+        elif unquote(path) == f"/v1/models/{server.name}":
             self._json(model)
         else:
             raise Refused(404, "no such address; the page is at /, the API at /v1", code="not_found")

@@ -1,12 +1,15 @@
-"""chat.py as a process: one question, a pipe, a terminal with Ctrl-C and Ctrl-D, and what it says when it can't."""
+"""chat.py as a process: one question, a pipe, a terminal, a server and its end, and what it says when it can't."""
 
+import json
 import os
 import pty
+import re
 import select
 import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -61,6 +64,12 @@ def test_half_a_character_is_not_shown(results):
     assert run(results, "--prompt", "q", "--max-tokens", "5").stdout == "éé\ufffd\n"
 
 
+def test_a_text_that_stops(results):
+    done = run(results, "--prompt", "q", "--stop", "éé")
+    assert (done.returncode, done.stdout) == (0, "\n"), done.stderr
+    assert "cut off" not in done.stderr
+
+
 def test_lines_of_a_pipe_are_questions(results):
     done = run(results, "--max-tokens", "2", said="one\n\n/reset\ntwo\n/quit\nthree\n")
     assert (done.returncode, done.stdout) == (0, "é\né\n"), done.stderr
@@ -89,8 +98,11 @@ def test_a_reader_that_had_enough_is_no_error(results):
         (["--prompt", "x" * 100], "your message: 1"),
         (["--temperature", "-1"], "--temperature"),
         (["--top-p", "0"], "--top-p"),
+        (["--stop", ""], "--stop"),
+        (["--serve", "--port", "65536"], "--port"),
+        (["--serve", "--prompt", "q"], "--prompt with --serve"),
     ],
-    ids=["no_model", "too_long", "temperature", "top_p"],
+    ids=["no_model", "too_long", "temperature", "top_p", "stop", "port", "prompt_served"],
 )
 def test_what_it_cannot_do_it_says_in_a_line(results, more, said):
     done = run(results, *more)
@@ -169,3 +181,73 @@ def test_ctrl_c_stops_an_answer_and_not_the_conversation(results, tmp_path):
     terminal.wait_for("you: ")
     terminal.type("/quit\n")
     assert terminal.code() == 0
+
+
+@pytest.fixture
+def serving(results):
+    """`serving(*more)`: the script with --serve on a free port, once it says its address, and that address."""
+    started = []
+
+    def start(*more):
+        line = command(results, "--serve", "--port", "0", *more)
+        process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8")
+        started.append(process)
+        return process, re.search(r"http://127\.0\.0\.1:\d+", process.stderr.readline()).group()
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def post(address, path, **body):
+    """The open reply."""
+    asked = urllib.request.Request(address + path, json.dumps(body).encode(), {"Content-Type": "application/json"})
+    return urllib.request.urlopen(asked, timeout=30)
+
+
+def ask(address, model="sft_model", **more):
+    return post(address, "/v1/chat/completions", model=model, messages=[{"role": "user", "content": "q"}], **more)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+def test_a_server_answers_and_ends(serving, number):
+    process, address = serving("--max-tokens", "6")
+    with ask(address) as reply:
+        assert json.load(reply)["choices"][0]["message"]["content"] == "ééé"
+    process.send_signal(number)
+    said, noted = process.communicate(timeout=30)
+    assert (process.returncode, said) == (0, "")
+    assert noted.splitlines()[-1] == f"[chat] {number.name}: the server ends"
+    assert "Traceback" not in noted
+    with pytest.raises(OSError):
+        urllib.request.urlopen(address, timeout=5)
+
+
+def test_a_server_ends_in_the_middle_of_an_answer(serving, results, tmp_path):
+    record = torch.load(results / "sft_model.pt", weights_only=True)
+    record["model"]["context"] = 100_000
+    torch.save(record, tmp_path / "endless.pt")
+    process, address = serving("--model", str(tmp_path / "endless.pt"), "--max-tokens", "50000")
+    with ask(address, "endless", stream=True) as reply:
+        assert "é" in json.loads(reply.readline().removeprefix(b"data: "))["choices"][0]["delta"]["content"]
+        process.send_signal(signal.SIGTERM)
+        assert b"shutting down" in reply.read()
+    assert process.wait(timeout=30) == 0
+
+
+def test_a_port_in_use_is_said_in_a_line(serving, results):
+    process, address = serving()
+    port = address.rpartition(":")[2]
+    done = run(results, "--serve", "--port", port)
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"error: --port {port}: in use by another program; name another, or 0 to take a free one: --port 0\n"
+    )
+    assert process.poll() is None
+
+
+def test_a_base_model_is_served_with_base(serving):
+    _, address = serving("--base", "--max-tokens", "4")
+    with post(address, "/v1/completions", model="final_model", prompt="q") as reply:
+        assert json.load(reply)["choices"][0]["text"] == "éé"
