@@ -67,6 +67,7 @@ rule export:
     input:
         model=results("sft_model.pt" if CONFIG.export == "sft" else "final_model.pt"),
         tokenizer=results("tokenizer/meta.json"),
+        evaluation=results("tables/evaluation.json"),
         config=settings("analysis/export", "export", "seed"),
     output:
         multiext(
@@ -93,9 +94,12 @@ rule export:
         tokenizer=subpath(input.tokenizer, parent=True),
         folder=subpath(output[0], parent=True),
         artefacts=DOCUMENTED,
+        # What the model card says of licences: a word there is no reason to export again.
+        shown=lambda wildcards: shown("analysis/export", "sources", "sft_data"),
     shell:
-        'python "$SNAKELM"/scripts/analysis/export.py --config {input.config:q} --model {input.model:q}'
-        " --tokenizer {params.tokenizer:q} --artefacts {params.artefacts:q} --output {params.folder:q} --log {log:q}"
+        'python "$SNAKELM"/scripts/analysis/export.py --config {input.config:q} {params.shown:q} --model {input.model:q}'
+        " --tokenizer {params.tokenizer:q} --artefacts {params.artefacts:q} --evaluation {input.evaluation:q}"
+        " --output {params.folder:q} --log {log:q}"
 
 
 rule export_gguf:

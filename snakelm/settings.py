@@ -10,6 +10,7 @@ Training's file leaves the code out: weeks of work are not thrown away over an e
 import hashlib
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -37,12 +38,19 @@ def settings_file(results: str | Path, config: Config, step: str, sections: Iter
 
 
 def shown_file(results: str | Path, config: Config, step: str, sections: Iterable[str]) -> str:
-    """The keys of ``sections`` that change only what is shown or kept; overwritten in place, an input of no rule."""
+    """The keys of ``sections`` that change only what is shown or kept; overwritten in place, an input of no rule.
+
+    A list with such keys in its items, as ``sources`` has, stands there whole: it takes the other file's place.
+    """
     whole, counted = (as_mapping(config, sections, cosmetic=flag) for flag in (True, False))
-    shown = {name: {k: v for k, v in keys.items() if k not in counted[name]} for name, keys in whole.items()}
+    shown = {name: _shown(value, counted[name]) for name, value in whole.items()}
     path = Path(results, "config", f"{Path(step).name}-shown.yaml")
     write_if_changed(path, yaml.safe_dump(shown, sort_keys=True, allow_unicode=True))
     return path.as_posix()
+
+
+def _shown(whole: Any, counted: Any) -> Any:
+    return {k: v for k, v in whole.items() if v != counted.get(k)} if isinstance(whole, dict) else whole
 
 
 def changed_since(artefact: str | Path, script: str) -> list[str]:

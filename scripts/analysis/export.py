@@ -1,5 +1,6 @@
 """Writes a trained model as people use it: a folder that transformers and others load, with a model card."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -17,6 +18,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments.add_argument("--model", required=True, type=Path, help="final_model.pt or sft_model.pt")
     arguments.add_argument("--tokenizer", required=True, type=Path, help="folder of the tokenizer")
     arguments.add_argument("--artefacts", nargs="*", default=[], help="files of the run that the model card tells of")
+    arguments.add_argument("--evaluation", type=Path, help="evaluation.json, for the model card")
     arguments.add_argument("--output", required=True, type=Path, metavar="FOLDER", help="folder to write")
     arguments.add_argument("--log", type=Path, help="log file")
     args = arguments.parse_args(argv)
@@ -28,25 +30,32 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _export(args) -> dict:
-    from snakelm.analysis.card import model_card
+    from snakelm.analysis.card import About, model_card
     from snakelm.model import load_model
     from snakelm.model.export import FILES, export
     from snakelm.tokenizer import Tokenizer
 
     model, record = load_model(args.model)
-    parameters = sum(p.numel() for p in model.parameters())
-    card = model_card(
-        model.shape, parameters, model.vocab_size, bool(record.get("chat")), [*args.artefacts, args.model]
+    config, tokenizer = load_config(args.config), Tokenizer.load(args.tokenizer)
+    about = About(
+        shape=model.shape,
+        parameters=sum(p.numel() for p in model.parameters()),
+        vocab_size=model.vocab_size,
+        chat=bool(record.get("chat")),
+        pattern=tokenizer.pattern,
+        config=config,
     )
-    facts, seed = export(args.model, Tokenizer.load(args.tokenizer), args.output, card), load_config(args.config).seed
+    evaluation = json.loads(args.evaluation.read_text(encoding="utf-8")) if args.evaluation else None
+    card = model_card(about, dict.fromkeys([*args.artefacts, args.model.as_posix()]), evaluation)
+    facts = export(args.model, tokenizer, args.output, card)
     weights = args.output / "model.safetensors"
     write_manifest(
         weights,
-        inputs=[args.model, args.tokenizer / "meta.json"],
+        inputs=[args.model, args.tokenizer / "meta.json", *([args.evaluation] if args.evaluation else [])],
         files=[args.output / name for name in FILES if name != weights.name],
         config={},
         script=__file__,
-        seed=seed,
+        seed=config.seed,
         extra={"export": facts},
     )
     return facts

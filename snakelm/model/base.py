@@ -92,7 +92,7 @@ def _check_words(folder: Path, model: Decoder, tokenizer: Tokenizer) -> None:
         differs.append(f"size of the vocabulary ({model.vocab_size:,} in {SHAPE})")
     if differs:
         raise UserError(
-            f"{path}: not the tokenizer {tokenizer.sha256[:12]}…, which the conversations are made with; they differ in "
+            f"{path}: not the tokenizer {tokenizer.sha256[:12]}…, of the conversations; they differ in "
             f"{differs[0]}; name in sft.base a model of this tokenizer"
         )
 

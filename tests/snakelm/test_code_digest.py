@@ -7,7 +7,7 @@ import pytest
 
 from snakelm import code_digest as module
 from snakelm.code_digest import code_digest, imported_files
-from snakelm.config import from_mapping
+from snakelm.config import from_mapping, load_config
 from snakelm.files import write_json
 from snakelm.manifest import content_hash, manifest_path, read_manifest, seal, write_manifest
 from snakelm.settings import changed_since, settings_file, shown_file
@@ -73,6 +73,20 @@ def test_settings_are_named_by_content_and_keep_their_time(tmp_path):
         tmp_path, one, "training/train", ["model"]
     )
     assert "log_every: 3" in Path(shown_file(tmp_path, cosmetic, "training/train", ["train"])).read_text()
+
+
+def test_a_licence_is_shown_and_starts_nothing_again(tmp_path):
+    plain = {"sources": [{"path": "a.txt"}], "sft_data": {"sources": [{"path": "b.jsonl"}]}}
+    told = {
+        "sources": [{"path": "a.txt", "licence": "A"}],
+        "sft_data": {"sources": [{"path": "b.jsonl", "licence": "B"}]},
+    }
+    step, sections = "analysis/export", ["sources", "sft_data"]
+    counted = [settings_file(tmp_path, from_mapping(values), step, sections) for values in (plain, told)]
+    assert counted[0] == counted[1]
+    config = load_config([counted[0], shown_file(tmp_path, from_mapping(told), step, sections)])
+    assert config.sources == from_mapping(told).sources
+    assert config.sft_data == from_mapping(told).sft_data
 
 
 def test_a_manifest_records_and_a_change_of_code_is_said(tmp_path):
