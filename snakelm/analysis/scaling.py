@@ -1,6 +1,6 @@
 """The law of a run's own curve: L(D) = E + A · D^-a, fitted to loss L over training tokens D, with its error.
 
-For a given a the law is linear in E and A, so a is searched (a grid, then by thirds) and the other two are solved for,
+For a given a the law is linear in E and A, so a is searched on grids, each finer, and the other two are solved for,
 neither below 0. The error comes from a bootstrap of the residuals in blocks: neighbouring points of a curve err
 together, and drawing them one by one would promise too much.
 
@@ -20,6 +20,8 @@ FEWEST = 8  # points for three unknowns and an error
 SPAN = 4.0  # the last point's tokens over the first's: less is no curve
 DRAWS = 400
 POWERS = np.geomspace(0.02, 2.0, 60)
+LEVELS = 4  # of a grid ten times as fine each
+TINY = 1e-300
 
 
 class NoLaw(Exception):
@@ -51,7 +53,8 @@ class Law:
     def as_dict(self) -> dict[str, Any]:
         names = ("floor", "scale", "power")
         values = {
-            n: {"value": getattr(self, n), "low": lo, "high": hi} for n, lo, hi in zip(names, self.low, self.high)
+            n: {"value": getattr(self, n), "low": lo, "high": hi}
+            for n, lo, hi in zip(names, self.low, self.high, strict=True)
         }
         return {**values, "residual": self.residual}
 
@@ -64,7 +67,7 @@ def fit(tokens: np.ndarray, losses: np.ndarray, seed: int) -> Law:
     found = _solve(tokens / unit, losses)
     if found[1] <= 0:
         raise NoLaw("the loss does not fall over the run, so there is nothing to extrapolate")
-    if found[2] >= POWERS[-1] or found[2] <= POWERS[0]:
+    if not POWERS[0] < found[2] < POWERS[-1]:
         raise NoLaw(f"the curve is no power of the tokens (the best power lies beyond {POWERS[0]:g} to {POWERS[-1]:g})")
     fitted = _law(found, tokens / unit)
     draws = _bootstrap(tokens / unit, fitted, losses - fitted, np.random.default_rng(seed))
@@ -91,30 +94,26 @@ def _law(found: tuple[float, float, float], tokens: np.ndarray) -> np.ndarray:
 
 def _solve(tokens: np.ndarray, losses: np.ndarray) -> tuple[float, float, float]:
     """(E, A, a) of least squares."""
-    errors = [_linear(tokens, losses, power)[2] for power in POWERS]
-    best = int(np.argmin(errors))
-    low, high = POWERS[max(0, best - 1)], POWERS[min(POWERS.size - 1, best + 1)]
-    for _ in range(40):  # by thirds: the error has one valley between the neighbours of the grid's best
-        a, b = low + (high - low) / 3, high - (high - low) / 3
-        if _linear(tokens, losses, a)[2] <= _linear(tokens, losses, b)[2]:
-            high = b
-        else:
-            low = a
-    power = (low + high) / 2
-    floor, scale, _ = _linear(tokens, losses, power)
-    return floor, scale, float(power)
+    powers = POWERS
+    for level in range(LEVELS + 1):
+        floors, scales, errors = _linear(tokens, losses, powers)
+        best = int(np.argmin(errors))
+        if level < LEVELS:  # the error has one valley between the neighbours of the grid's best
+            powers = np.linspace(powers[max(0, best - 1)], powers[min(powers.size - 1, best + 1)], 21)
+    return float(floors[best]), float(scales[best]), float(powers[best])
 
 
-def _linear(tokens: np.ndarray, losses: np.ndarray, power: float) -> tuple[float, float, float]:
-    """(E, A, squared error) for a given power; where E would be negative it is 0."""
-    x = tokens**-power
-    middle, mean = x.mean(), losses.mean()
-    spread = ((x - middle) ** 2).sum()
-    scale = float(((x - middle) * (losses - mean)).sum() / spread) if spread else 0.0
-    floor = float(mean - scale * middle)
-    if floor < 0:
-        floor, scale = 0.0, float((x * losses).sum() / (x * x).sum())
-    return floor, scale, float(((losses - floor - scale * x) ** 2).sum())
+def _linear(tokens: np.ndarray, losses: np.ndarray, powers: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """E, A and the squared error, each [powers]; where E would be negative it is 0."""
+    x = tokens[None, :] ** -powers[:, None]
+    deviations = x - x.mean(axis=1, keepdims=True)
+    mean = losses.mean()
+    scales = deviations @ (losses - mean) / np.maximum((deviations**2).sum(axis=1), TINY)
+    floors = mean - scales * x.mean(axis=1)
+    below = floors < 0
+    floors[below] = 0.0
+    scales[below] = (x[below] @ losses) / (x[below] ** 2).sum(axis=1)
+    return floors, scales, ((losses - floors[:, None] - scales[:, None] * x) ** 2).sum(axis=1)
 
 
 def _bootstrap(

@@ -74,9 +74,15 @@ def difference_but_seed(ours: Path, theirs: Path) -> str | None:
     return "it has the same seed" if _seed(ours) == _seed(theirs) else None
 
 
+def _sampled(folder: Path) -> list[str]:
+    """The sampled sources, by their manifests: the documents themselves may have been cleared away."""
+    ending = manifest_path("x").name.removeprefix("x")
+    found = folder.glob(f"data/sampled/*{ending}")
+    return sorted(path.relative_to(folder).as_posix().removesuffix(ending) for path in found)
+
+
 def _made(folder: Path) -> list[str]:
-    sampled = sorted(path.relative_to(folder).as_posix() for path in folder.glob("data/sampled/*.parquet"))
-    return [name for name in (*sampled, *MADE) if manifest_path(folder / name).is_file()]
+    return [*_sampled(folder), *(name for name in MADE if manifest_path(folder / name).is_file())]
 
 
 def _seed(folder: Path) -> int:
@@ -97,12 +103,8 @@ def _settings(manifests: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 
 def _own_files(folder: Path) -> list[str]:
     """Hashes of a person's own files; what was collected is left out, for a seed may have decided it."""
-    found = set()
-    for path in folder.glob("data/sampled/*.parquet"):
-        if manifest_path(path).is_file():
-            inputs = read_manifest(path)["inputs"]
-            found |= {one["sha256"] for one in inputs if Path(one["path"]).parts[-3:-1] != ("data", "raw")}
-    return sorted(found)
+    inputs = [one for name in _sampled(folder) for one in read_manifest(folder / name)["inputs"]]
+    return sorted({one["sha256"] for one in inputs if Path(one["path"]).parts[-3:-1] != ("data", "raw")})
 
 
 def _first_difference(ours: Any, theirs: Any, where: str = "") -> str | None:
