@@ -119,9 +119,13 @@ def _sources(config: Config, told: Sequence[Mapping[str, Any]]) -> Iterator[tupl
         name = Path(manifest["artefact"]["path"]).stem
         source = known.get(name)
         builtin = source.builtin if source else None
-        kind = f"built in: {builtin}" if builtin else f"{len(manifest['inputs'])} files"
+        kind = f"built in: {builtin}" if builtin else _files(len(manifest["inputs"]))
         licence = (source.licence if source else None) or WHOSE.get(builtin, NOT_SAID)
         yield f"source {name} ({kind})", f"{manifest['counts']['taken']:,} documents", licence
+
+
+def _files(count: int) -> str:
+    return f"{count:,} file{'s' if count != 1 else ''}"
 
 
 def _conversations(config: Config, told: Sequence[Mapping[str, Any]]) -> Iterator[tuple]:
@@ -150,7 +154,9 @@ def _counts(told: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def _measured(told: Mapping[str, Mapping[str, Any]], evaluation: Mapping[str, Any]) -> str:
-    rows = [*_trained(list(told.values())), *_compressors(told), *_evaluated(evaluation)]
+    # What evaluate measured stands for what training said of itself: the same figures, with intervals.
+    rows = [*_evaluated(evaluation)] or [*_trained(list(told.values()))]
+    rows += _compressors(told)
     if not rows:
         return ""
     return "\n".join(["## Measured", "", *_table(("stage", "what", "value", "95% interval"), rows), ""])

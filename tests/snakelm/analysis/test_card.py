@@ -66,14 +66,18 @@ def test_figures_stand_with_their_intervals(told, tmp_path, manifest):
     baseline = manifest("baseline.json", "baseline")
     write_json(baseline, {"ppmd": {"bpb": 1.1}})
     card = model_card(about(), [*told, baseline], EVALUATION)
+    assert "pretraining" not in card, "said once, with the interval"
     for row in [
-        "| pretraining | bits per byte of held-out text | 1.2500 |",
         "| for comparison | bits per byte of held-out text, a compressor that has read the training text | 1.1000 |",
         "| base | bits per byte of held-out text | 1.5176 | 1.4919 to 1.5423 |",
         "| base | continuation: right, chance 25.0% | 55.4% | 49.2% to 61.5% |",
         f"| final_model.pt | {'ab' * 32} | 1337 |",
     ]:
         assert row in card, row
+
+
+def test_without_an_evaluation_training_speaks_for_itself(told):
+    assert "| pretraining | bits per byte of held-out text | 1.2500 |" in model_card(about(), told)
 
 
 @pytest.mark.parametrize("chat", [False, True], ids=["base", "tuned"])
