@@ -30,6 +30,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments.add_argument("--max-tokens", type=int, default=128, help="longest answer (default 128)")
     arguments.add_argument("--stop", action="append", default=[], help="text that ends an answer; may be repeated")
     arguments.add_argument("--seed", type=int, default=0, help="of the choices (default 0)")
+    arguments.add_argument("--threads", type=int, help="of the processor (default: torch's choice, every core)")
     arguments.add_argument("--serve", action="store_true", help="a page and an API on 127.0.0.1 instead")
     arguments.add_argument("--port", type=int, default=8000, help="of --serve; 0 takes a free one (default 8000)")
     args = arguments.parse_args(argv)
@@ -55,6 +56,7 @@ def _check(args) -> None:
         ("--max-tokens", args.max_tokens, args.max_tokens >= 1),
         ("--stop", args.stop, all(args.stop)),
         ("--seed", args.seed, 0 <= args.seed < 2**63),
+        ("--threads", args.threads, args.threads is None or args.threads >= 1),
         ("--port", args.port, 0 <= args.port <= 65535),
         ("--prompt with --serve", args.prompt, args.prompt is None or not args.serve),
     ):
@@ -71,10 +73,14 @@ def _talk(args):
     path = _model_path(args)
     if not path.is_file():
         raise UserError(f"{path}: missing; make it first: snakemake --cores 8 {path}")
+    import torch
+
     from snakelm.model import load_model
     from snakelm.model.chat import Chat, Continuation
     from snakelm.tokenizer import Tokenizer
 
+    if args.threads:
+        torch.set_num_threads(args.threads)
     model, record = load_model(path)
     tokenizer = Tokenizer.load(args.tokenizer or args.results / "tokenizer")
     if record["tokenizer"]["sha256"] != tokenizer.sha256:
