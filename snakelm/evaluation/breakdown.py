@@ -93,6 +93,7 @@ def visible_edges(context: int) -> np.ndarray:
 
 def frequency_edges(counts: np.ndarray) -> np.ndarray:
     """0, 1, 3, 10, 32, 100, …: two bins for each power of ten, beyond the commonest token."""
-    most = max(1, int(counts.max(initial=0)))
-    halves = np.round(10.0 ** (np.arange(0, int(2 * np.log10(most)) + 2) / 2)).astype(np.int64)
-    return np.concatenate([[0], halves])
+    most, edges = int(counts.max(initial=0)), [0, 1]
+    while edges[-1] <= most:
+        edges.append(round(10 ** ((len(edges) - 1) / 2)))
+    return np.array(edges, np.int64)
