@@ -105,6 +105,7 @@ rule plot_sft:
         conversations=reported(
             "tables/conversations.html", "tuning", "4. Conversations"
         ),
+        samples=reported("tables/sft_samples.html", "samples", "2. While tuning"),
         learning_rate=reported(
             "figures/sft_learning_rate.svg", "tuning", "5. Learning rate"
         ),
@@ -178,6 +179,8 @@ rule summarise:
         ),
         metrics=results("logs/training_metrics.csv"),
         baseline=results("tables/baseline.json"),
+        evaluation=results("tables/evaluation.json"),
+        map=results("embeddings/map.parquet"),  # last of what is timed
         config=settings("analysis/summarise"),
     output:
         summary=reported("tables/summary.html", "verdict", "1. Verdict"),
@@ -202,7 +205,7 @@ rule summarise:
         # Written by earlier steps beside their outputs; read where they are there.
         tuned=results("logs/sft_metrics.csv"),
         training_log=results("logs/training.log"),
-        artefacts=DOCUMENTED,
+        artefacts=[*DOCUMENTED, *MEASURED],
         timings=TIMED,
         rerun=lambda wildcards, input: same_again(input.config),
         shown=lambda wildcards: shown("analysis/summarise", "train", "prepare", "sft"),
@@ -211,7 +214,8 @@ rule summarise:
     shell:
         'python "$SNAKELM"/scripts/analysis/summarise.py --config {input.config:q} {params.shown:q}'
         " --metrics {input.metrics:q} --tuned {params.tuned:q} --training-log {params.training_log:q}"
-        " --baseline {input.baseline:q} --artefacts {params.artefacts:q} --timings {params.timings:q}"
+        " --baseline {input.baseline:q} --evaluation {input.evaluation:q} --artefacts {params.artefacts:q}"
+        " --timings {params.timings:q}"
         " --rerun {params.rerun:q} --figures {params.figures:q} --tables {params.tables:q} --log {log:q}"
 
 
@@ -322,7 +326,9 @@ rule plot_tsne_interactive:
         map=results("embeddings/map.parquet"),
         config=settings("analysis/plot_tsne_interactive"),
     output:
-        reported("figures/map.html", "embeddings", "1. The map"),
+        # A report of one file can't show a page of plotly's size: it has a smaller one.
+        page=results("figures/map.html"),
+        report=reported("figures/map_report.html", "embeddings", "1. The map"),
     log:
         log("plot_tsne_interactive"),
     benchmark:
@@ -334,7 +340,8 @@ rule plot_tsne_interactive:
         mem_mb=2000,
         runtime=60,
     shell:
-        'python "$SNAKELM"/scripts/analysis/plot_tsne_interactive.py --map {input.map:q} --output {output:q} --log {log:q}'
+        'python "$SNAKELM"/scripts/analysis/plot_tsne_interactive.py --map {input.map:q}'
+        " --output {output.page:q} --report {output.report:q} --log {log:q}"
 
 
 # All that the report shows of this run; `rule all` asks for it.
@@ -342,6 +349,7 @@ DRAWN = [
     *rules.summarise.output,
     *rules.plot_metrics.output,
     *rules.plot_tokenizer.output,
+    *rules.plot_loss.output,
     *rules.plot_tsne_interactive.output,
     *rules.visualize_embeddings.output[1:],
     *(rules.plot_filter.output if CHECKS["filtered"] else []),
@@ -352,6 +360,7 @@ UNMADE = [path for path in DRAWN if not Path(path).exists()]
 
 if REPORTING and UNMADE and workflow.is_main_process:
     logger.warning(
-        f"{len(UNMADE)} of the report's {len(DRAWN)} figures and tables aren't made yet, {UNMADE[0]} among them. "
+        f"{'none' if len(UNMADE) == len(DRAWN) else len(DRAWN) - len(UNMADE)} of the report's {len(DRAWN)} figures and "
+        f"tables are made; {UNMADE[0]} is among the missing. "
         "To make them: snakemake --cores 8, with the same --configfile; then snakemake --report again"
     )

@@ -1,19 +1,23 @@
-"""map.html: the map of documents to move about in, as one file that works without a network.
+"""The map of documents to move about in, as files that work without a network: map.html, and one for the report.
 
-plotly and the documents are in it compressed, which makes of 4.8 MB and more less than 2; the browser unpacks them. Its
-policy names the SHA-256 of the two scripts that may run, ours and plotly's: markup that came from a corpus, however it
-got there, could not. plotly's WebGL compiles its drawing code when it draws, and shows nothing without `unsafe-eval`
-(tried); that lets those two scripts make code and nothing else, and no words of a corpus are handed to plotly.
+map.html has plotly inside and the documents with it, both compressed, which makes of 4.8 MB and more less than 2; the
+browser unpacks them. Its policy names the SHA-256 of the two scripts that may run, ours and plotly's: markup that came
+from a corpus, however it got there, could not. plotly's WebGL compiles its drawing code when it draws, and shows
+nothing without `unsafe-eval` (tried); that lets those two scripts make code and nothing else, and no words of a corpus
+are handed to plotly.
 
-The file stays below 8 MB: where many documents would make it larger, excerpts become shorter, and then a part of the
-documents is left out, by hash.
+A report that is one file shows pages by data URIs, and Chromium shows none of more than 2 MB: plotly alone is larger.
+So the report's page draws the same dots on a canvas, with a script of ours alone and no eval.
+
+Where many documents would make a file too large, excerpts become shorter, and then a part of the documents is left
+out, by hash.
 """
 
 import base64
 import gzip
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,25 +29,37 @@ from ..embeddings.map import Colouring, Map
 from ..figures.style import COLOURS, DARK, RAMP
 from ..tables.page import STYLE as PAGE_STYLE
 from ..tables.page import UNFIT, Html, element
-from .script import SCRIPT, STYLE
+from .script import CANVAS, PLOTLY, STYLE
 
-__all__ = ["LARGEST", "write_map_page"]
+__all__ = ["LARGEST", "LARGEST_IN_REPORT", "write_map_page", "write_report_page"]
 
-LARGEST = 8_000_000  # bytes of the file
+LARGEST = 8_000_000  # bytes of map.html
+LARGEST_IN_REPORT = 1_500_000  # bytes, of which base64 makes a third more
 EXCERPTS = (120, 60, 20, 0)  # characters, tried in turn
 GRID = 10_000  # steps of a place from the middle to the edge
 GROUPS = 8  # sources with an entry of their own in the legend
 HUES = [COLOURS[name] for name in ("blue", "orange", "green", "purple")] + ["#a8327d", "#6b7d0f", "#0d8394", "#7a5c3e"]
 DARK_HUES = [DARK[hue] for hue in HUES[:4]] + ["#f58ad0", "#c3d65c", "#59d4e6", "#d0ab82"]
-RING = element("div", id="ring", hidden="hidden")
+EVAL = " 'unsafe-eval'"
 
 
 def write_map_page(documents: Map, path: str | Path) -> int:
-    """Writes the page, atomically; gives how many documents are on it."""
+    """Writes the page with plotly, atomically; gives how many documents are on it."""
     library = get_plotlyjs()
+    block = element("script", _packed(library), type="text/plain", id="plotly")
+    return _write(documents, path, LARGEST, (PLOTLY, library), block)
+
+
+def write_report_page(documents: Map, path: str | Path) -> int:
+    """Writes the report's page, atomically; gives how many documents are on it."""
+    return _write(documents, path, LARGEST_IN_REPORT, (CANVAS,), None)
+
+
+def _write(documents: Map, path: str | Path, largest: int, scripts: Sequence[str], block: Html | None) -> int:
+    """``scripts``: that may run, the page's own first; ``block``: what else the page carries."""
     for chosen, characters in _smaller(documents):
-        page = _page(documents, chosen, characters, library)
-        if len(page.encode()) <= LARGEST:
+        page = _page(documents, chosen, characters, scripts, block)
+        if len(page.encode()) <= largest:
             write_text(path, page)
             return chosen.size
     raise AssertionError("a page without documents fits")
@@ -59,12 +75,12 @@ def _smaller(documents: Map) -> Iterator[tuple[np.ndarray, int]]:
         yield np.sort(by_hash), EXCERPTS[-1]
 
 
-def _page(documents: Map, chosen: np.ndarray, characters: int, library: str) -> str:
+def _page(documents: Map, chosen: np.ndarray, characters: int, scripts: Sequence[str], block: Html | None) -> str:
     words = json.dumps(_data(documents, chosen, characters), ensure_ascii=False, separators=(",", ":"))
-    hashes = " ".join(f"'sha256-{_sha256(script)}'" for script in (SCRIPT, library))
+    hashes = " ".join(f"'sha256-{_sha256(script)}'" for script in scripts)
     policy = (
-        f"default-src 'none'; script-src {hashes} 'unsafe-eval'; style-src 'unsafe-inline'; img-src data: blob:; "
-        "base-uri 'none'; form-action 'none'"
+        f"default-src 'none'; script-src {hashes}{EVAL if block else ''}; style-src 'unsafe-inline'; "
+        "img-src data: blob:; base-uri 'none'; form-action 'none'"
     )
     head = element(
         "head",
@@ -77,17 +93,18 @@ def _page(documents: Map, chosen: np.ndarray, characters: int, library: str) -> 
         "body",
         element("header", element("h1", "The map of documents"), _told(documents, chosen)),
         _toggles(documents),
-        element("main", element("div", element("div", id="map"), RING, id="place"), _card()),
-        element("script", _packed(library), type="text/plain", id="plotly"),
+        element("main", element("div", _place(), element("div", id="scale")), _card()),
+        block,
         element("script", _packed(words), type="text/plain", id="data"),
-        Html(f"<script>{SCRIPT}</script>"),
+        Html(f"<script>{scripts[0]}</script>"),
     )
     return f"<!doctype html>\n{element('html', head, body, lang='en')}\n"
 
 
 def _told(documents: Map, chosen: np.ndarray) -> Html:
     count = f"{chosen.size:,}" if chosen.size == len(documents) else f"{chosen.size:,} of {len(documents):,}"
-    return element("span", f"{count} documents. Point at a dot or touch it; wheel or two fingers zoom.", class_="soft")
+    how = "Point at a dot or touch it; wheel or two fingers zoom, a double click shows all."
+    return element("span", f"{count} documents. {how}", class_="soft")
 
 
 def _toggles(documents: Map) -> Html:
@@ -98,6 +115,10 @@ def _toggles(documents: Map) -> Html:
         given = {"type": "radio", "name_": "by", "value": column, **({"checked": "checked"} if i == 0 else {})}
         buttons.append(element("label", element("input", **given), words))
     return element("fieldset", element("legend", "Colour by"), buttons)
+
+
+def _place() -> Html:
+    return element("div", element("div", id="map"), element("div", id="ring", hidden="hidden"), id="place")
 
 
 def _card() -> Html:

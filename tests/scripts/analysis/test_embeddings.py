@@ -51,9 +51,11 @@ def test_from_documents_to_the_page(tmp_path, capsys):
     assert all(Path(figure).stat().st_size > 1000 for figure in figures)
     assert read_manifest(map_)["map"] == {"documents": 60, "method": "scikit-learn"}
     assert pq.read_table(map_).column_names[:3] == ["x", "y", "id"]
-    assert main_of("plot_tsne_interactive")(["--map", str(map_), "--output", str(page)]) == 0
+    given = ["--map", str(map_), "--output", str(page)]
+    assert main_of("plot_tsne_interactive")([*given, "--report", str(tmp_path / "small.html")]) == 0
     assert "60 of 60 documents" in capsys.readouterr().err.replace("\n", " ")
     assert page.stat().st_size < 8_000_000
+    assert (tmp_path / "small.html").stat().st_size < 100_000
 
 
 @pytest.mark.parametrize(
