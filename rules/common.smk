@@ -236,7 +236,16 @@ TIMED = [
     timing("baseline"),
     timing("train"),
     *map(timing, ["prepare_sft_data", "train_sft"] if TUNED else []),
-    *map(timing, ["measure_tokenizer", "export"]),
+    *map(timing, ["measure_tokenizer", "loss", "evaluate"]),
+    *map(timing, ["generate_embeddings", "visualize_embeddings", "export"]),
+]
+MEASURED = [
+    results("tables/tokens.json"),
+    results("tables/loss.json"),
+    results("tables/evaluation.json"),
+    results("embeddings/documents.parquet"),
+    results("embeddings/map.parquet"),
+    results("models/final/model.safetensors"),
 ]
 
 if workflow.is_main_process:

@@ -17,6 +17,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments.add_argument("--tuned", help="sft_metrics.csv, of a run with instruction tuning")
     arguments.add_argument("--training-log", help="training.log; says where a run was resumed")
     arguments.add_argument("--baseline", help="baseline.json")
+    arguments.add_argument("--evaluation", help="evaluation.json")
     arguments.add_argument("--artefacts", nargs="*", default=[], help="files whose manifests are read")
     arguments.add_argument("--timings", nargs="*", default=[], help="Snakemake's benchmark files")
     arguments.add_argument("--rerun", help="the command that made this run, to be shown")
@@ -34,6 +35,7 @@ def main(argv: list[str] | None = None) -> int:
             metrics=args.metrics,
             tuned=args.tuned,
             baseline=args.baseline,
+            evaluation=args.evaluation,
             artefacts=args.artefacts,
             timings=args.timings,
             training_log=args.training_log,

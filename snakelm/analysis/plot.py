@@ -19,7 +19,7 @@ from .tables.cost import write_cost
 from .tables.samples import write_samples
 from .tables.sources import write_sources
 from .tables.summary import write_summary
-from .tables.tuning import write_answers, write_conversations
+from .tables.tuning import write_answers, write_conversations, write_tuning_samples
 from .trainings import Training, pretraining
 from .tuned import Tuned
 
@@ -83,9 +83,9 @@ def plot_tuning(
 ) -> list[Path]:
     """Draws an instruction tuning; ``examples``: conversations as spans of text, each with whether it is learned."""
     written = _draw(TUNING_FIGURES, tuned.training, figures, "svg")
-    written += [Path(figures, "sft_packing.svg"), Path(tables, "answers.html"), Path(tables, "conversations.html")]
-    packing(tuned.packs, written[-3])
-    write_answers(tuned, written[-2])
+    written += _draw({"sft_packing": packing}, tuned.packs, figures, "svg")
+    written += _draw({"answers": write_answers, "sft_samples": write_tuning_samples}, tuned, tables, "html")
+    written.append(Path(tables, "conversations.html"))
     write_conversations(tuned.packs, examples, written[-1])
     return written
 

@@ -34,6 +34,7 @@ class Record:
     tuned: Metrics | None = None  # of instruction tuning
     samples: list[Sample] = field(default_factory=list)
     baseline: dict[str, Any] = field(default_factory=dict)
+    evaluation: dict[str, Any] = field(default_factory=dict)
     manifests: dict[str, dict[str, Any]] = field(default_factory=dict)  # path of the artefact → its manifest
     timings: dict[str, dict[str, float]] = field(default_factory=dict)  # step → seconds, cpu_seconds, peak_mb
     resumes: tuple[int, ...] = ()  # steps after which the run was taken up again
@@ -62,6 +63,7 @@ def read_record(
     tuned: str | Path | None = None,
     samples: str | Path | None = None,
     baseline: str | Path | None = None,
+    evaluation: str | Path | None = None,
     artefacts: Iterable[str | Path] = (),
     timings: Iterable[str | Path] = (),
     training_log: str | Path | None = None,
@@ -76,6 +78,7 @@ def read_record(
         tuned=read_metrics(tuned) if tuned and Path(tuned).is_file() else None,
         samples=read_samples(samples) if samples and Path(samples).is_file() else [],
         baseline=_json(baseline) if baseline and Path(baseline).is_file() else {},
+        evaluation=_json(evaluation) if evaluation and Path(evaluation).is_file() else {},
         manifests=read_manifests(artefacts),
         timings=_timings(timings),
         resumes=resumes,

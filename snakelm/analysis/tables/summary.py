@@ -1,6 +1,8 @@
 """summary.html: the verdict, what was asked, what it cost, and the command that does it again."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from ..asked import asked, changed_keys
 from ..figures.style import human
@@ -26,6 +28,7 @@ def write_summary(record: Record, path: str | Path) -> None:
         [element("div", said, class_="warn") for said in warnings(record)],
         _tuning(record),
         _comparison(found),
+        _tests(record),
         element("h2", "What was asked"),
         facts(asked(record.config)),
         _changed(record),
@@ -91,6 +94,34 @@ def _tuning(record: Record) -> Html | None:
         return None
     said = f"Tuned on conversations: held-out answers cost {before:.3f} nats a token before, {after:.3f} after."
     return element("p", said, class_="soft")
+
+
+def _tests(record: Record) -> list[Html]:
+    """Right answers of both models in each task; tasks that this run can't be asked are left out."""
+    body = []
+    for name, task in (record.evaluation.get("tasks") or {}).items():
+        found = [
+            ((task.get(model) or {}).get(score) or {}) for model in ("base", "tuned") for score in ("acc", "exact")
+        ]
+        base, tuned = (next((f for f in found[i : i + 2] if "value" in f), {}) for i in (0, 2))
+        if base or tuned:
+            body.append([name, _percent(task.get("chance")), _interval(base), _interval(tuned)])
+    if not body:
+        return []
+    head = ["task", "by chance", "base model", "tuned model"]
+    return [
+        element("h2", "Right answers"),
+        element("div", rows(head, body, numbers=range(1, 4)), class_="wide"),
+        element("p", "With the range that holds the true share in 95 of 100 such tests.", class_="soft"),
+    ]
+
+
+def _interval(found: Mapping[str, Any]) -> str:
+    return f"{found['value']:.0%} ({found['low']:.0%}–{found['high']:.0%})" if "value" in found else "–"
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{share:.0%}"
 
 
 def _changed(record: Record) -> list[Html]:

@@ -1,4 +1,4 @@
-"""answers.html: held-out questions before and after tuning. conversations.html: what it was tuned on."""
+"""answers.html: held-out questions before and after tuning, sft_samples.html: on the way, conversations.html: data."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -7,14 +7,14 @@ from typing import Any
 from ..tuned import Answers, Tuned, answers, turns
 from .page import Html, element, rows, write_page
 
-__all__ = ["write_answers", "write_conversations"]
+__all__ = ["write_answers", "write_conversations", "write_tuning_samples"]
 
 SPEAKERS = {"system": "told beforehand: ", "user": "", "assistant": "answered: ", "": ""}
 LONGEST = 2000  # characters of a text that are shown
 
 
 def write_answers(tuned: Tuned, path: str | Path) -> None:
-    """The page of answers: of each question the wanted answer, the first, the last, and those between."""
+    """The page of answers: of each question the wanted answer, the first and the last."""
     found = answers(tuned.samples)
     if not found:
         write_page(path, "Answers", element("p", "This run has written no answers yet."))
@@ -28,9 +28,18 @@ def write_answers(tuned: Tuned, path: str | Path) -> None:
         "Answers before and after",
         element("p", intro, class_="soft"),
         [_question(i, answer) for i, answer in enumerate(found, 1)],
-        element("h2", "On the way"),
-        [_between(i, answer) for i, answer in enumerate(found, 1)],
     )
+
+
+def write_tuning_samples(tuned: Tuned, path: str | Path) -> None:
+    """The page of all answers, from before the first step to the last."""
+    found = answers(tuned.samples)
+    if not found:
+        write_page(path, "Samples while tuning", element("p", "This run has written no answers yet."))
+        return
+    intro = "The same held-out questions, answered at each evaluation. Step 0 is the base model."
+    asked = [_between(i, answer) for i, answer in enumerate(found, 1)]
+    write_page(path, "Samples while tuning", element("p", intro, class_="soft"), asked)
 
 
 def _question(number: int, answer: Answers) -> Html:
@@ -48,8 +57,10 @@ def _question(number: int, answer: Answers) -> Html:
 
 
 def _between(number: int, answer: Answers) -> Html:
+    said = turns(answer.prompt)
     body = [[f"{step:,}", element("pre", _cut(text))] for step, text in answer.given]
-    return element("section", element("p", element("b", f"Question {number}")), rows(["step", "answer"], body))
+    asked = element("pre", _cut(said[-1][1]))
+    return element("section", element("h2", f"Question {number}"), asked, rows(["step", "answer"], body))
 
 
 def write_conversations(

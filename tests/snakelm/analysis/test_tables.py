@@ -95,6 +95,22 @@ def test_summary_shows_the_numbers(make_record, manifest, whole_run, tmp_path):
         assert part in text, part
 
 
+def test_summary_has_the_right_answers_of_both_models(make_record, whole_run, tmp_path):
+    share = {"value": 0.554, "low": 0.49, "high": 0.61}
+    tasks = {
+        "<b>choice": {"chance": 0.25, "base": {"acc": share, "acc_norm": {"value": 0.9}}, "tuned": {"acc": None}},
+        "greedy": {"base": {"exact": {"value": 0.0, "low": 0.0, "high": 0.01}}, "tuned": {"exact": share}},
+        "left": {"left_out": "needs conversations"},
+    }
+    (tmp_path / "evaluation.json").write_text(json.dumps({"tasks": tasks}), encoding="utf-8")
+    PAGES["summary"](make_record(whole_run, evaluation=tmp_path / "evaluation.json"), tmp_path / "page.html")
+    seen = Seen((tmp_path / "page.html").read_text(encoding="utf-8"))
+    for part in ("<b>choice25%55% (49%–61%)–", "greedy–0% (0%–1%)55% (49%–61%)"):
+        assert part in seen.text, part
+    assert "b" not in seen.tags
+    assert "left" not in seen.text.split("Right answers")[1].split("What was asked")[0]
+
+
 def test_samples_stand_newest_first_with_their_loss(make_record, whole_run, tmp_path):
     samples = tmp_path / "samples.jsonl"
     samples.write_text("".join(json.dumps({"step": s, "prompt": "p", "text": f"t{s}"}) + "\n" for s in (20, 40)))
