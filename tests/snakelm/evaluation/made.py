@@ -20,6 +20,7 @@ from snakelm.data.split import document_id
 from snakelm.manifest import manifest_path
 from snakelm.model import Decoder, save_model
 from snakelm.tokenizer import CHAT, EOT, Tokenizer, train_bpe
+from snakelm.tokenizer.special import END
 
 CONTEXT = 64
 SHAPE = Model(layers=2, width=32, heads=2, kv_heads=1, head_dim=16, hidden=48, context=CONTEXT)
@@ -46,6 +47,7 @@ def build_model(tokenizer: Tokenizer, seed: int = 1) -> Decoder:
         for i, p in enumerate(model.parameters()):
             if p.ndim == 2:
                 p.normal_(0, 0.4, generator=torch.Generator().manual_seed(100 * seed + i))
+        model.head[[tokenizer.special_tokens[name] for name in CHAT if name != END]] = 0.0  # as trained: never said
     return model.eval()
 
 
