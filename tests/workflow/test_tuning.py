@@ -45,6 +45,13 @@ def test_own_conversations_become_a_tuned_model(tuned):
     assert "Nothing to be done" in dry(tuned).said
 
 
+def test_the_tuned_model_is_traced_to_the_persons_own_files(tuned):
+    done = tuned.run("python", "scripts/analysis/trace.py", TUNED)
+    assert done.code == 0, done.said
+    for part in ("my/talks.jsonl", "results/data/raw/synthetic.parquet", "through 2 shards", "VERIFIED"):
+        assert part in done.said, part
+
+
 @pytest.mark.parametrize(
     ("change", "reruns"),
     [
