@@ -59,6 +59,7 @@ PACKAGES = {
     "jinja2": "Jinja2",
     "absl": "absl-py",
     "urllib3": "urllib3",
+    "dateutil": "python-dateutil",
     "filelock": "filelock",
 }
 SKIPPED = {
