@@ -7,7 +7,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from snakelm.cli import parser, run
-from snakelm.config import load_config
+from snakelm.config import as_mapping, load_config
 from snakelm.log import Log
 from snakelm.manifest import write_manifest
 
@@ -53,7 +53,7 @@ def _export(args) -> dict:
         weights,
         inputs=[args.model, args.tokenizer / "meta.json", *([args.evaluation] if args.evaluation else [])],
         files=[args.output / name for name in FILES if name != weights.name],
-        config={},
+        config=as_mapping(config, ("export",), cosmetic=False),
         script=__file__,
         seed=config.seed,
         extra={"export": facts},

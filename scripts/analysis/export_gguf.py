@@ -6,7 +6,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from snakelm.cli import parser, run
-from snakelm.config import load_config
+from snakelm.config import as_mapping, load_config
 from snakelm.files import human_bytes
 from snakelm.log import Log
 from snakelm.manifest import write_manifest
@@ -20,15 +20,21 @@ def main(argv: list[str] | None = None) -> int:
     arguments.add_argument("--output", required=True, type=Path, help="GGUF file to write")
     arguments.add_argument("--log", type=Path, help="log file")
     args = arguments.parse_args(argv)
-    seed = load_config(args.config).seed
+    config = load_config(args.config)
     with Log("export_gguf", args.log) as log:
         log.say("loading torch")
         from snakelm.model.llama_cpp import write_gguf
         from snakelm.tokenizer import Tokenizer
 
         facts = write_gguf(args.model, Tokenizer.load(args.tokenizer), args.output, "snakelm")
-        inputs = [args.model, args.tokenizer / "meta.json"]
-        write_manifest(args.output, inputs=inputs, config={}, script=__file__, seed=seed, extra={"export": facts})
+        write_manifest(
+            args.output,
+            inputs=[args.model, args.tokenizer / "meta.json"],
+            config=as_mapping(config, ("export",), cosmetic=False),
+            script=__file__,
+            seed=config.seed,
+            extra={"export": facts},
+        )
         log.say(f"{args.output}: {facts['parameters']:,} parameters, {human_bytes(args.output.stat().st_size)}")
     return 0
 

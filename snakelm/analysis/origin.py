@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..config import SftSource
@@ -111,13 +112,16 @@ def _document(node: Node, wanted: np.uint64) -> tuple[str, str, str]:
             f"{node.path}: its manifest names no documents.parquet (one of an older version does not); run "
             "prepare_data again"
         )
-    columns = ["id", "source", "origin_file", "origin_row"]
+    columns, found = ["id", "source", "origin_file", "origin_row"], []
     for batch in read_documents(documents.path, columns):
         here = np.flatnonzero(batch.column("id").to_numpy() == wanted)
-        if here.size:
-            source, file, row = (batch.column(name)[int(here[0])].as_py() for name in columns[1:])
-            return source, *_row_again(documents, source, file, row, wanted)
-    raise UserError(f"{documents.path}: has no document {int(wanted):016x}: not what {node.path} was made from")
+        found += batch.select(columns[1:]).take(pa.array(here)).to_pylist()
+    if not found:
+        raise UserError(f"{documents.path}: has no document {int(wanted):016x}: not what {node.path} was made from")
+    source, file, row = found[0].values()
+    where, confirmed = _row_again(documents, source, file, row, wanted)
+    twins = len(found) - 1  # where deduplicate.exact is off
+    return source, where, confirmed + (f"; {twins:,} more rows have this very text" if twins else "")
 
 
 def _row_again(documents: Node, source: str, file: str, row: int, wanted: np.uint64) -> tuple[str, str]:

@@ -20,6 +20,7 @@ from snakelm.data.bins import open_bin
 from snakelm.manifest import manifest_path, read_manifest
 
 ATTACK = "\x1b[31mred\x1b[0m \u202eright to left"
+THRICE = "Three times the same, said the keeper of the light."
 CONFIG = {
     "preset": "smoke",
     "sources": [
@@ -27,6 +28,7 @@ CONFIG = {
         {"name": "lines", "path": "my/lines.jsonl"},
         {"builtin": "synthetic", "limit": 60},
     ],
+    "deduplicate": {"exact": False, "minhash": False},
     "quality": {"min_words": 3},
     "tokenizer": {"vocab_size": 300},
     "model": {"layers": 1, "width": 16, "heads": 1, "kv_heads": 1, "head_dim": 16, "hidden": 24, "context": 48},
@@ -74,7 +76,7 @@ def run(tmp_path_factory):
     os.chdir(folder)
     (folder / "my").mkdir()
     texts = [f"Note {i}: the ferry left at {i % 24} with {i * 7 % 50} people, said the harbour." for i in range(80)]
-    pq.write_table(pa.table({"body": [*texts, ATTACK]}), "my/notes.parquet")
+    pq.write_table(pa.table({"body": [*texts, ATTACK, *[THRICE] * 3]}), "my/notes.parquet")
     lines = [json.dumps({"text": f"Line {i} of the tide table, which fell to {i * i} fathoms."}) for i in range(40)]
     Path("my/lines.jsonl").write_text("\n".join(lines) + "\n")
     talks = [json.dumps({"question": f"{i} and 1?", "answer": f"{i + 1}."}) for i in range(30)]
@@ -239,10 +241,20 @@ def test_a_token_names_its_file_and_row_and_the_row_is_read_again(run, capsys):
         seen.add((source, name))
         if name:
             assert "the same text, byte for byte" in said
+            if THRICE[:9] in said:
+                continue
             assert f"<|endoftext|>{'Note' if source == 'notes' else 'Line'} {row}" in said
         else:
             assert "generated, seed 1337" in said
     assert seen == {("notes", "my/notes.parquet"), ("lines", "my/lines.jsonl"), ("synthetic", None)}
+
+
+def test_rows_with_the_same_text_are_counted(run):
+    chain = read_chain(FINAL)
+    found = [one for start in starts() if "Three" in (one := token_origin(chain, "train", start)).after]
+    assert all(one.where.startswith("my/notes.parquet, row 81") for one in found)
+    assert all("2 more rows have this very text" in one.confirmed for one in found)
+    assert found
 
 
 def test_a_held_out_token_and_a_token_of_a_conversation_have_an_origin_too(run, capsys):
@@ -257,7 +269,7 @@ def test_a_held_out_token_and_a_token_of_a_conversation_have_an_origin_too(run, 
 
 def test_a_changed_row_is_said(run, capsys):
     Path("my/notes.parquet").rename("kept")
-    pq.write_table(pa.table({"body": ["another"] * 81}), "my/notes.parquet")
+    pq.write_table(pa.table({"body": ["another"] * 84}), "my/notes.parquet")
     try:
         assert main([FINAL, "--token", "2"]) == 0
     finally:
