@@ -44,19 +44,19 @@ def lay_out(vectors: np.ndarray, perplexity: float, method: str, seed: int) -> n
 
 def _directions(vectors: np.ndarray) -> np.ndarray:
     """Centred, of length one, float32 [n, width]; zero where a vector is the mean."""
-    centred = vectors.astype(np.float64) - vectors.mean(0, dtype=np.float64)
+    centred = vectors - vectors.mean(0, dtype=np.float64).astype(np.float32)
     length = np.linalg.norm(centred, axis=1, keepdims=True)
-    return np.where(length > 1e-6, centred / np.maximum(length, 1e-6), 0).astype(np.float32)
+    return np.where(length > 1e-4, centred / np.maximum(length, 1e-4), np.float32(0))
 
 
 def _components(vectors: np.ndarray) -> np.ndarray:
     """The first 50 principal components, at least two: float32 [n, 50]. Each one's largest weight is positive."""
-    centred = vectors.astype(np.float64) - vectors.mean(0, dtype=np.float64)
-    _, axes = np.linalg.eigh(centred.T @ centred)
+    centred = vectors - vectors.mean(0, dtype=np.float64).astype(np.float32)
+    _, axes = np.linalg.eigh((centred.T @ centred).astype(np.float64))
     axes = axes[:, ::-1][:, :COMPONENTS]
     axes *= np.sign(axes[np.abs(axes).argmax(0), np.arange(axes.shape[1])])
-    found = centred @ axes
-    return np.pad(found, ((0, 0), (0, max(0, 2 - found.shape[1])))).astype(np.float32)
+    found = centred @ axes.astype(np.float32)
+    return np.pad(found, ((0, 0), (0, max(0, 2 - found.shape[1]))))
 
 
 def _by(name: str) -> Callable[[np.ndarray, float, np.ndarray, int], np.ndarray]:
