@@ -15,7 +15,7 @@ from .cache import Cache
 from .decoder import Decoder
 from .generate import stream
 
-__all__ = ["Chat", "Continuation", "spoken", "until"]
+__all__ = ["Chat", "Continuation", "Speaker", "spoken", "until"]
 
 
 class Speaker:

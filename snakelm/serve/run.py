@@ -13,7 +13,7 @@ from .desk import Desk
 from .request import Ask
 from .server import ADDRESS, Server
 
-__all__ = ["serve", "speakers"]
+__all__ = ["about", "serve", "speakers"]
 
 
 def serve(talk: Chat | Continuation, name: str, port: int) -> int:
@@ -24,7 +24,7 @@ def serve(talk: Chat | Continuation, name: str, port: int) -> int:
     chat = isinstance(talk, Chat)
     with Log("chat") as log, StopRequest() as stop:
         desk = Desk(speakers(talk), say=log.say)
-        server = Server(desk, port, name=name, chat=chat, about=_about(talk))
+        server = Server(desk, port, name=name, chat=chat, about=about(talk))
         server.start()
         try:
             address = f"http://{ADDRESS}:{server.port}"
@@ -58,7 +58,7 @@ def speakers(talk: Chat | Continuation) -> Callable[[Ask], Chat | Continuation]:
     return make
 
 
-def _about(talk: Chat | Continuation) -> dict[str, object]:
+def about(talk: Chat | Continuation) -> dict[str, object]:
     """What the page begins with."""
     told = talk.system[0]["content"] if isinstance(talk, Chat) and talk.system else ""
     settings = {"max_tokens": talk.most_tokens, "seed": talk.seed, "system": told, **talk.sampling}

@@ -8,6 +8,7 @@ const at = (id) => document.getElementById(id);
 
 let model = null; // {id, snakelm: {chat, context, temperature, …}}
 let turns = [];
+let gone = 0; // of them, how many the model no longer sees
 let running = null; // the AbortController of the answer at hand
 
 function add(kind, text) {
@@ -83,8 +84,9 @@ async function answer(question, into) {
     if (!choice) continue;
     say(into, choice.delta ? choice.delta.content || "" : choice.text);
     if (choice.finish_reason === "length") add("note", "cut off: no more room, or the longest answer reached");
-    const dropped = event.snakelm?.dropped_turns;
-    if (dropped) add("note", `the conversation is longer than the model looks back: its first ${dropped} turns went`);
+    const dropped = event.snakelm?.dropped_turns || 0;
+    if (dropped > gone) add("note", `the conversation is longer than the model looks back: its first ${dropped} turns went`);
+    gone = Math.max(gone, dropped);
   }
 }
 
@@ -132,7 +134,7 @@ function submit(event) {
 function renew() {
   running?.abort();
   running = null;
-  turns = [];
+  [turns, gone] = [[], 0];
   busy(false);
   at("log").replaceChildren();
   add("note", model.snakelm.chat

@@ -10,7 +10,7 @@ from snakelm.config import Model
 from snakelm.model import Decoder
 from snakelm.model.chat import Chat, Continuation
 from snakelm.serve import Desk, Server
-from snakelm.serve.run import _about, speakers
+from snakelm.serve.run import about, speakers
 from snakelm.tokenizer import EOT, Tokenizer
 from snakelm.tokenizer.special import CHAT
 
@@ -54,7 +54,7 @@ def served():
     @contextmanager
     def serve(talk, **how):
         desk = Desk(speakers(talk), **how)
-        server = Server(desk, 0, name="tiny", chat=isinstance(talk, Chat), about=_about(talk))
+        server = Server(desk, 0, name="tiny", chat=isinstance(talk, Chat), about=about(talk))
         worker = threading.Thread(target=desk.work)
         server.start()
         worker.start()

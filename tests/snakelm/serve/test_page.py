@@ -153,13 +153,14 @@ def test_a_question_that_is_refused_comes_back(opened, script):
 
 
 def test_turns_that_go_and_answers_that_are_cut_are_told(opened, script):
-    script.answers = ["a", "b" * 60]
+    script.answers = ["a", "b" * 60, "c", "d"]
     page = opened()
-    ask(page, "x" * 200)
-    ask(page, "y" * 300)
+    for question in ("x" * 200, "y" * 300, "short", "z" * 300):
+        ask(page, question)
     notes = page.inner_text("#log")
-    assert "its first 2 turns went" in notes
-    assert "cut off" in notes
+    assert notes.count("its first 2 turns went") == 1  # and not again at the third
+    assert "its first 4 turns went" in notes
+    assert notes.count("cut off") == 1
 
 
 def test_a_server_that_has_ended_is_told(served, talk, page, script):
