@@ -38,7 +38,8 @@ class Speaker:
 
     def _speak(self, prompt: list[int], room: int, ends: Iterable[int], seed: int) -> Iterator[str]:
         self.asked, self.said, self.cut = prompt, [], False
-        ids = stream(self.model, prompt, room, stop=set(ends), seed=seed, cache=self.cache, **self.sampling)
+        stop = {*ends, *self.tokenizer.unused_ids}  # an id that stands for nothing has no text to go on with
+        ids = stream(self.model, prompt, room, stop=stop, seed=seed, cache=self.cache, **self.sampling)
         noted = (self.said.append(i) or i for i in ids)
         yield from until(spoken(self.tokenizer, noted), self.stop)
         stopped = any(text in self.tokenizer.decode(self.said) for text in self.stop)

@@ -184,3 +184,12 @@ def test_the_cache_of_a_conversation_changes_no_answer(model, monkeypatch):
     without = lambda model, prompt, room, cache, **how: stream(model, prompt, room, **how)  # noqa: E731
     monkeypatch.setattr("snakelm.model.chat.stream", without)
     assert answers()[0] == cached
+
+
+@pytest.mark.parametrize("kind", [Chat, Continuation])
+def test_an_id_that_stands_for_nothing_ends_an_answer(kind):
+    gaps = Tokenizer({bytes([i]): i for i in range(256)}, "gpt2", {name: i + 40 for name, i in SPECIAL.items()})
+    model = Decoder(TINY, gaps.vocab_size).initialize(torch.Generator().manual_seed(0)).eval()
+    model.embedding.data.fill_(1.0)
+    model.head.data[270] = 1.0  # the likeliest by far, and in the gap
+    assert "".join(kind(model, gaps, temperature=0).answer("q")) == ""
