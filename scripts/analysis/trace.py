@@ -7,7 +7,10 @@ Every file is read and its SHA-256 compared with what the manifests of the steps
 when one differs or is missing. With --token it names the document, source file and row that a token came from.
 """
 
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -32,27 +35,39 @@ def main(argv: list[str] | None = None) -> int:
     args = arguments.parse_args(argv)
     chain, console = read_chain(args.target), wide_console()
     if args.token is not None:
-        show_origin(token_origin(chain, args.bin, args.token), console)
+        with _whoever_reads():
+            show_origin(token_origin(chain, args.bin, args.token), console)
         return 0
     with Log("trace") as log:
         if not args.no_verify:
             with log.progress(chain.size(), "bytes") as bar:
                 chain.verify(lambda done: bar.update(done))
-    show_tree(chain, console)
-    return _verdict(chain, args.no_verify)
+    with _whoever_reads():
+        show_tree(chain, console)
+        _verdict(chain, args.no_verify)
+        sys.stdout.flush()
+    return 1 if chain.problems else 0
 
 
-def _verdict(chain: Chain, unread: bool) -> int:
+@contextmanager
+def _whoever_reads() -> Iterator[None]:
+    """Ends quietly when `| head` has enough; the exit code still says what was found."""
+    try:
+        yield
+    except (BrokenPipeError, SystemExit):  # rich makes the one into the other
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _verdict(chain: Chain, unread: bool) -> None:
     for note in chain.notes:
         print(harmless(f"note: {note}"), file=sys.stderr)
     for problem in chain.problems:
         print(harmless(f"problem: {problem}"), file=sys.stderr)
     if chain.problems:
-        print(f"{len(chain.problems)} of what was made can't be trusted", file=sys.stderr)
-        return 1
+        print(f"NOT SOUND: {len(chain.problems)} problems", file=sys.stderr)
+        return
     files = f"{len(chain.states):,} files, {human_bytes(chain.size())}"
     print("NOT VERIFIED: no file was read" if unread else f"VERIFIED {files}: every byte as it was when it was used")
-    return 0
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ import json
 import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,6 +18,7 @@ import yaml
 from scripts.analysis.trace import main
 from snakelm.analysis.chain import read_chain
 from snakelm.analysis.origin import token_origin
+from snakelm.code_digest import ROOT
 from snakelm.data.bins import open_bin
 from snakelm.manifest import manifest_path, read_manifest
 
@@ -165,6 +168,16 @@ def test_it_says_what_differs_and_exits_1(run, file, said, capsys):
     told = capsys.readouterr().err
     assert said in told
     assert path.name in told
+
+
+@pytest.mark.parametrize("more", [[], ["--token", "5"]], ids=["the tree", "a token"])
+def test_a_reader_that_has_enough_sees_no_traceback(run, more):
+    command = [sys.executable, str(ROOT / "scripts/analysis/trace.py"), FINAL, *more]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    assert process.wait(60) == 0
 
 
 def test_a_deleted_step_is_a_problem_and_a_missing_own_file_a_note(run, tmp_path, capsys):
