@@ -46,8 +46,10 @@ $(VENV)/.installed: requirements.txt $(VENV)/.created
 	$(PIP) -r requirements.txt
 	touch $@
 
-$(VENV)/.dev: requirements-dev.txt requirements-filter.txt $(VENV)/.installed
+$(VENV)/.dev: requirements-dev.txt requirements-filter.txt requirements-harness.txt $(VENV)/.installed
 	$(PIP) -r requirements-dev.txt
+	rm -rf $(VENV)/harness
+	$(PIP) --no-deps --target $(VENV)/harness -r requirements-harness.txt
 	touch $@
 
 $(VENV)/.built: $(VENV)/.installed setup.py pyproject.toml $(NATIVE)

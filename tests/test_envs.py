@@ -94,6 +94,6 @@ def test_envs_take_conda_forge_alone(env):
 
 
 def test_every_requirement_says_why():
-    for file in ("requirements.txt", "requirements-filter.txt", "requirements-dev.txt"):
+    for file in ("requirements.txt", "requirements-filter.txt", "requirements-dev.txt", "requirements-harness.txt"):
         for line in (ROOT / file).read_text().splitlines():
             assert line.startswith(("#", "-r")) or "#" in line, f"{file}: {line} gives no reason"
