@@ -1,7 +1,7 @@
 # From raw parquet to a trained small language model.
 #
 #   snakemake --cores 8 results/final_model.pt      the default run (config/config.yaml)
-#   snakemake --cores 8                             the same, with figures and tables
+#   snakemake --cores 8                             all of it: tuned, tested, exported, with figures and tables
 #   snakemake --report                              one HTML with all of it (report.html)
 #   snakemake --profile slurm                       on a cluster (slurm/config.yaml)
 #   … --configfile my.yaml                          your own data and settings on top
@@ -31,4 +31,6 @@ rule all:
     default_target: True
     input:
         results("final_model.pt"),
+        rules.export.output,
+        rules.export_gguf.output,
         DRAWN,

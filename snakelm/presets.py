@@ -23,6 +23,9 @@ PRESETS: dict[str, dict] = {
             "sample_tokens": 24,
             "compile": "off",
         },
+        "sft_data": {"sources": [{"builtin": "docs", "limit": 1000}]},
+        "sft": {"epochs": 1.0},
+        "embeddings": {"documents": 500},
     },
     # Six minutes on two cores, corpus and tokenizer included.
     "default": {},
