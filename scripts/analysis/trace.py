@@ -64,7 +64,8 @@ def _verdict(chain: Chain, unread: bool) -> None:
     for problem in chain.problems:
         print(harmless(f"problem: {problem}"), file=sys.stderr)
     if chain.problems:
-        print(f"NOT SOUND: {len(chain.problems)} problems", file=sys.stderr)
+        count = len(chain.problems)
+        print(f"NOT SOUND: {count} problem{'s' if count > 1 else ''}", file=sys.stderr)
         return
     files = f"{len(chain.states):,} files, {human_bytes(chain.size())}"
     print("NOT VERIFIED: no file was read" if unread else f"VERIFIED {files}: every byte as it was when it was used")
