@@ -108,17 +108,6 @@ def test_the_model_is_made_again_from_its_checkpoint_byte_for_byte(finished):
     assert path.read_bytes() == before
 
 
-def test_the_report_is_one_offline_page(finished):
-    done = finished.snakemake("--configfile", "my.yaml")
-    assert done.code == 0, done.said
-    done = finished.snakemake("--configfile", "my.yaml", "--report", "report.html")
-    assert done.code == 0, done.said
-    page = (finished.root / "report.html").read_text(encoding="utf-8")
-    assert "bits_per_byte" in page
-    assert 'src="http' not in page
-    assert 'rel="stylesheet" href="http' not in page
-
-
 HOSTILE = ["my results", "it's", 'a"b', "$(touch pwned)", "../beside", "a;touch pwned"]
 
 
