@@ -57,6 +57,10 @@ __all__ = [
     "load_config",
 ]
 
+NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"  # of sources and tasks: in file names, in tables and in figures
+
+BUILTIN_TASKS = {"continuation": "choice", "answers": "greedy"}
+
 
 @dataclass(frozen=True)
 class Config:
@@ -210,7 +214,7 @@ def _named(config: Config) -> Config:
         if urls != hashes:
             raise UserError(f"sources[{i}].sha256: found {hashes} for {urls} url; give one each, in order")
         name = source.name or _name_from(source)
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", name):
+        if not re.fullmatch(NAME, name):
             raise UserError(f"sources[{i}].name: found {name!r}, allowed are letters, digits and _.- (at most 64)")
         if any(name == other.name for other in named):
             if source.name:
@@ -246,8 +250,16 @@ def _tested(config: Config) -> Config:
         if len(given) != 1:
             raise UserError(f"tasks[{i}]: found {' and '.join(given) or 'none'} of path, builtin; give exactly one")
         name = task.name or task.builtin or _stem(_many(task.path)[0])
+        if not re.fullmatch(NAME, name):
+            raise UserError(f"tasks[{i}].name: found {name!r}, allowed are letters, digits and _.- (at most 64)")
         if any(name == other.name for other in tasks):
             raise UserError(f"tasks[{i}].name: {name!r} is taken by another task; give it a name")
+        if task.builtin and task.kind != BUILTIN_TASKS[task.builtin]:
+            raise UserError(
+                f"tasks[{i}].kind: found {task.kind!r}, the built-in {task.builtin} is {BUILTIN_TASKS[task.builtin]}"
+            )
+        if task.builtin and task.shots:
+            raise UserError(f"tasks[{i}].shots: found {task.shots}, a built-in task takes none")
         tasks.append(dataclasses.replace(task, name=name))
     return dataclasses.replace(config, tasks=tasks)
 

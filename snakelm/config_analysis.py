@@ -39,11 +39,13 @@ class Task:
     """One test for the finished model: exactly one of path and builtin."""
 
     name: str | None = key(None, "name in tables; made from the path when left out")
-    path: str | list[str] | None = key(None, "parquet or JSONL files, globs allowed")
+    path: str | list[str] | None = key(
+        None, "parquet or JSONL files of question, choices and answer (docs/TRAINING_PROCESS.md), globs allowed"
+    )
     builtin: str | None = key(
         None,
-        "continuation: which of four passages goes on a held-out document; answers: held-out questions of the "
-        "built-in conversations",
+        "continuation (kind: choice): which of four passages goes on a held-out document; answers (kind: greedy): "
+        "held-out questions of the conversations that the model was tuned on",
         choices=("continuation", "answers"),
     )
     kind: str = key(

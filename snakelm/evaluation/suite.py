@@ -51,12 +51,6 @@ def gathered(config: Config, at: Places, log: Log) -> list[Gathered]:
     """Every task that can be asked; UserError for a file with something else than items."""
     found = []
     for task in config.tasks:
-        if task.builtin == "answers" and task.kind != "greedy":
-            raise UserError(f"tasks: {task.name}: kind {task.kind}; the built-in answers are greedy")
-        if task.builtin == "continuation" and task.kind != "choice":
-            raise UserError(f"tasks: {task.name}: kind {task.kind}; the built-in continuation is a choice")
-        if task.builtin and task.shots:
-            raise UserError(f"tasks: {task.name}: shots {task.shots}; a built-in task takes none")
         files = task_files(task)
         items = read_items(files, task.kind) if files else []
         log.say(f"{task.name}: {len(items):,} items in {len(files)} files" if files else f"{task.name}: built in")

@@ -34,6 +34,11 @@ WRONG = {
     "batch is no multiple": ({"train": {"batch_tokens": 1000}}, ["train.batch_tokens: 1000 is no multiple"]),
     "16 bits too few": ({"tokenizer": {"vocab_size": 70_000}, "prepare": {"token_bits": "16"}}, ["16 bits hold"]),
     "ranks file not named": ({"tokenizer": {"kind": "tiktoken"}}, ["tokenizer.file: missing"]),
+    "two places for a task": ({"tasks": [{"path": "a", "builtin": "answers"}]}, ["tasks[0]", "exactly one"]),
+    "same task twice": ({"tasks": [{"path": "a/x.jsonl"}, {"path": "b/x.jsonl"}]}, ["tasks[1].name: 'x' is taken"]),
+    "task with a line break": ({"tasks": [{"name": "a\nb", "path": "a"}]}, ["tasks[0].name", "letters, digits"]),
+    "answers to choose": ({"tasks": [{"builtin": "answers"}]}, ["tasks[0].kind: found 'choice'", "is greedy"]),
+    "shots before a built-in": ({"tasks": [{"builtin": "continuation", "shots": 2}]}, ["tasks[0].shots", "takes none"]),
     "braces in results": ({"results": "out/{x}"}, ["results"]),
 }
 

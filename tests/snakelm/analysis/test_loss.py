@@ -1,0 +1,197 @@
+"""Figures and tables of loss.json and evaluation.json: for every kind of run, and whatever stands in its texts."""
+
+import copy
+import xml.etree.ElementTree as ET
+
+import pytest
+
+from snakelm.analysis.figures.evaluation import evaluation
+from snakelm.analysis.figures.loss import FIGURES
+from snakelm.analysis.figures.style import DARK
+from snakelm.analysis.tables.evaluation import write_evaluation
+from snakelm.analysis.tables.loss import interval, write_loss
+
+NASTY = [
+    "<script>alert(1)</script>",
+    "</pre></body><img src=x onerror=alert(1)>",
+    '"><svg onload=alert(1)>',
+    "$\\frac{1}{$",
+    "\u202eright to left\u202c עברית",
+    "\x00\x1b[31m 🙂",
+    "x" * 1_000_000,
+]
+RATE = {"value": 1.5, "low": 1.4, "high": 1.6}
+ALONE = {"value": 1.5, "low": None, "high": None}
+SPREAD = {**RATE, "quantiles": [1.0, 1.2, 1.5, 1.8, 2.1]}
+LAW = {
+    "points": 20,
+    "power": {"value": 0.3, "low": 0.2, "high": 0.4},
+    "floor": {"value": 1.0, "low": 0.0, "high": 1.2},
+    "scale": {"value": 9.0, "low": 8.0, "high": 10.0},
+    "last_tokens": 1e6,
+    "ahead": [{"tokens": 1e7, **RATE}],
+    "measured": {"tokens": [1e5, 1e6], "loss": [2.0, 1.5]},
+    "curve": {"tokens": [1e5, 1e7], "loss": [2.0, 1.3], "low": [1.9, 1.1], "high": [2.1, 1.5]},
+}
+
+
+def document(text, **more):
+    told = {"bpb_base": 1.2, "bpb_tuned": 1.4, "source": text[:40], "file": text[:40], "row": 3, "bytes": 5}
+    return {**told, "id": "1", "clean": True, "text": text, **more}
+
+
+def bins(count, **more):
+    edges = list(range(1, count + 2))
+    return {
+        "edges": edges,
+        "tokens": [5] * count,
+        "bytes": [9] * count,
+        "base": [2.0] * count,
+        "tuned": [3.0] * count,
+        **more,
+    }
+
+
+def whole():
+    """loss.json of a tuned run."""
+    return {
+        "held_out": {"documents": 9, "clean_documents": 4, "tokens": 99, "bytes": 1234},
+        "stages": {
+            "base": {"all": RATE, "clean": RATE, "answers": RATE},
+            "tuned": {"all": RATE, "clean": None, "answers": RATE},
+        },
+        "change": {"all": {"value": 0.8, "low": 0.7, "high": 0.9}, "answers": RATE},
+        "sources": {f"s_{i}.x": {"documents": 3, "bytes": 9, "base": SPREAD, "tuned": SPREAD} for i in range(12)},
+        "by_visible": bins(9),
+        "by_frequency": bins(6, frequency_alone=[9.0] * 6),
+        "reading": {"epochs": 0.3, "read": 5, "of": 9, "documents": 5, "bpb": RATE, "gap": RATE},
+        "law": {"held_out": {"points": 3, "none": "3 points"}, "training": LAW},
+        "hardest": [document(text) for text in NASTY],
+        "easiest": [document("", row=None, file=None, clean=False)],
+    }  # fmt: skip
+
+
+def base_only():
+    table = whole()
+    table["stages"].pop("tuned")
+    table["stages"]["base"]["answers"] = None
+    for values in (table["by_visible"], table["by_frequency"], *table["sources"].values()):
+        values.pop("tuned")
+    for one in table["hardest"]:
+        one.pop("bpb_tuned")
+    return {**table, "change": None}
+
+
+def little():
+    """One document, nothing read, no law."""
+    table = base_only()
+    table["stages"]["base"] = {"all": ALONE, "clean": None, "answers": None}
+    table["sources"] = {"docs": {"documents": 1, "bytes": 9, "base": {**ALONE, "quantiles": [1.5] * 5}}}
+    table["by_visible"] = {"edges": [1, 2, 3], "tokens": [1, 0], "bytes": [3, 0], "base": [2.0, None]}
+    table["by_frequency"] = {"edges": [0, 1], "tokens": [1], "bytes": [3], "base": [2.0], "frequency_alone": [9.0]}
+    table["reading"] = {"epochs": 0.0, "read": 0, "of": 1, "documents": 0, "bpb": None, "gap": None}
+    table["law"] = {"held_out": {"points": 0, "none": "0 points"}, "training": {"points": 0, "none": "0 points"}}
+    return {**table, "hardest": [document("a")], "easiest": []}
+
+
+def tasks():
+    """evaluation.json of a tuned run."""
+    share = {"value": 0.5, "low": 0.3, "high": 0.7}
+    choice = {"acc": share, "acc_norm": share, "as": "text", "cut": 2}
+    greedy = {"exact": share, "loose": share, "as": "conversation", "cut": 0}
+    choices = [
+        {"question": text, "choices": [text, "b"], "gold": 0, "said": i % 2, "acc": not i % 2}
+        for i, text in enumerate(NASTY)
+    ]
+    said = [{"question": t, "answers": [t], "said": t, "exact": i % 2 == 0} for i, t in enumerate(NASTY)]
+    return {
+        "held_out": {},
+        "tasks": {
+            "quiz": {"kind": "choice", "items": 7, "chance": 0.25}
+            | {stage: {**choice, "examples": choices} for stage in ("base", "tuned")},
+            "asked": {"kind": "greedy", "items": 7}
+            | {stage: {**greedy, "examples": said} for stage in ("base", "tuned")},
+            "gone": {"kind": "greedy", "left_out": "needs conversations <i>"},
+        },
+    }
+
+
+SEEDS = {
+    "runs": [{"results": "a", "seed": 1}, {"results": "<b>", "seed": 2}],
+    "left_out": [{"results": "<script>", "why": "train.lr differs"}],
+    "measures": {"base · held-out text": {"values": [1.0, 2.0], "mean": 1.5, "sd": 0.7}},
+}
+NO_SEEDS = {"runs": [{"results": "a", "seed": 1}], "left_out": [], "measures": {}}
+
+
+@pytest.mark.parametrize("table", [whole, base_only, little], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_figure_stands_for_every_run(name, table, tmp_path):
+    for place in "ab":
+        FIGURES[name](table(), tmp_path / f"{place}.svg")
+    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
+    root = ET.fromstring((tmp_path / "a.svg").read_text(encoding="utf-8"))
+    assert not [e for e in root.iter() if e.tag.endswith(("}script", "}text", "}image"))]
+    styles = [part.strip() for e in root.iter() for part in e.get("style", "").split(";")]
+    assert {p.split(": ")[1] for p in styles if p.startswith(("fill: #", "stroke: #"))} <= set(DARK)
+
+
+@pytest.mark.parametrize("table", [tasks(), {"held_out": {}, "tasks": {}}], ids=["tasks", "none"])
+def test_the_figure_of_tasks_stands(table, tmp_path):
+    evaluation(table, tmp_path / "a.svg")
+    assert ET.parse(tmp_path / "a.svg").getroot().tag.endswith("}svg")
+
+
+def harmless(page):
+    """No element of a text's own, and no text at its whole length."""
+    for found in ("<script", "<img", "<svg", "<i>", "onerror=alert(1)>", "\u202e", "\x00", "\x1b"):
+        assert found not in page
+    assert len(page) < 60_000
+    return page
+
+
+@pytest.mark.parametrize("table", [whole, base_only, little], ids=lambda f: f.__name__)
+def test_the_table_of_loss_is_harmless_and_says_what_there_is(table, tmp_path):
+    write_loss(table(), tmp_path / "a.html")
+    page = harmless((tmp_path / "a.html").read_text(encoding="utf-8"))
+    assert ("Nothing was tuned" in page) == (table is not whole)
+    assert ("no gap to tell" in page) == (table is little)
+    assert "No law of the curve on held-out text: " in page
+    assert ("1.400–1.600" in page) == (table is not little)
+
+
+def test_tuning_that_gains_says_so(tmp_path):
+    table = whole()
+    table["change"]["all"] = {"value": -0.2, "low": -0.3, "high": -0.1}
+    write_loss(table, tmp_path / "a.html")
+    assert "Tuning gains 0.200 bits per byte on plain text (0.100 to 0.300)" in (tmp_path / "a.html").read_text()
+
+
+def test_the_table_of_tasks_is_harmless_and_says_what_was_left_out(tmp_path):
+    write_evaluation(tasks(), SEEDS, tmp_path / "a.html")
+    page = harmless((tmp_path / "a.html").read_text(encoding="utf-8"))
+    for said in (
+        "50.0%",
+        "guessing 25%",
+        "gone: left out, it needs",
+        "2 of 7 questions",
+        "Over 2 seeds",
+        "train.lr differs",
+    ):
+        assert said in page
+    assert "± 0.7000" in page
+
+
+def test_one_run_alone_speaks_of_no_seeds(tmp_path):
+    table = copy.deepcopy(tasks())
+    for task in table["tasks"].values():
+        task.pop("tuned", None)
+    write_evaluation(table, NO_SEEDS, tmp_path / "a.html")
+    page = harmless((tmp_path / "a.html").read_text(encoding="utf-8"))
+    assert "seeds" not in page
+
+
+def test_an_interval_in_words():
+    assert interval(RATE) == "1.500 (1.400 to 1.600)"
+    assert interval(ALONE, ".1f") == "1.5"
+    assert interval(None) == "–"
