@@ -3,6 +3,7 @@
 It is computed once and drawn twice, as figures and as a page, so both show the same map.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +16,9 @@ from ...data.documents import read_documents
 from ...errors import UserError
 from ...files import atomic_path
 
-__all__ = ["COLOURINGS", "Colouring", "Map", "read_map", "read_vectors", "write_map"]
+__all__ = ["COLOURINGS", "Colouring", "Map", "by_size", "read_map", "read_vectors", "write_map"]
 
-KEPT = ("id", "source", "bytes", "tokens", "held_out", "loss", "score", "excerpt")
+KEPT = ("id", "source", "origin_file", "bytes", "tokens", "held_out", "loss", "score", "excerpt")
 
 
 @dataclass(frozen=True)
@@ -59,10 +60,22 @@ class Map:
         """Those that this map has numbers for."""
         return [c for c in COLOURINGS if np.isfinite(self.numbers(c.column)).any()]
 
-    def sources(self) -> list[str]:
-        """Names of the sources, the one with most documents first."""
-        found = self.columns["source"].value_counts().to_pylist()
-        return [v["values"] for v in sorted(found, key=lambda v: (-v["counts"], v["values"]))]
+    def origins(self) -> tuple[str, list[str]]:
+        """What tells documents apart, in a word, and each one's: its source, or where there is but one, the first part
+        in which the paths of the files differ (a built-in corpus: the package)."""
+        sources = self.texts("source")
+        if len(set(sources)) > 1:
+            return "source", sources
+        paths = [(path or "").split("/") for path in self.texts("origin_file")]
+        same = 0
+        while len({tuple(path[: same + 1]) for path in paths}) == 1 and all(len(path) > same + 1 for path in paths):
+            same += 1
+        return "origin", [path[same] for path in paths]
+
+
+def by_size(names: Sequence[str]) -> list[str]:
+    """The different ``names``, the one that is there most often first."""
+    return [name for name, _ in sorted(Counter(names).items(), key=lambda found: (-found[1], found[0]))]
 
 
 def read_vectors(path: str | Path) -> tuple[np.ndarray, pa.Table]:

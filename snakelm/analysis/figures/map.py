@@ -20,7 +20,7 @@ from matplotlib.path import Path as Outline
 from matplotlib.transforms import IdentityTransform
 
 from ...errors import UserError
-from ..embeddings.map import COLOURINGS, Colouring, Map
+from ..embeddings.map import COLOURINGS, Colouring, Map, by_size
 from .style import AXIS, COLOURS, RAMP, figure, note
 
 __all__ = ["draw_map", "map_by_number", "map_by_source"]
@@ -53,12 +53,13 @@ def draw_map(documents: Map, path: str | Path) -> None:
 
 
 def map_by_source(documents: Map, path: str | Path) -> None:
-    """Draws the map with a colour for each of the four largest sources, grey for all others."""
-    names, source = documents.sources(), np.array(documents.texts("source"))
+    """Draws the map with a colour for each of the four largest sources (or packages, files), grey for all others."""
+    by, origins = documents.origins()
+    names, source = by_size(origins), np.array(origins)
     groups = [Group(_short(name), COLOURS[colour], source == name) for name, colour in zip(names, NAMED, strict=False)]
     if others := names[len(NAMED) :]:
         groups.insert(0, Group(f"{len(others)} more", AXIS, np.isin(source, others)))
-    _draw(documents, "source", groups, path)
+    _draw(documents, by, groups, path)
 
 
 def map_by_number(documents: Map, colouring: Colouring, path: str | Path) -> None:

@@ -25,8 +25,8 @@ import numpy as np
 from plotly.offline import get_plotlyjs
 
 from ...files import write_text
-from ..embeddings.map import Colouring, Map
-from ..figures.style import COLOURS, DARK, RAMP
+from ..embeddings.map import Colouring, Map, by_size
+from ..figures.style import AXIS, COLOURS, DARK, RAMP
 from ..tables.page import STYLE as PAGE_STYLE
 from ..tables.page import UNFIT, Html, element
 from .script import CANVAS, PLOTLY, STYLE
@@ -37,9 +37,9 @@ LARGEST = 8_000_000  # bytes of map.html
 LARGEST_IN_REPORT = 1_500_000  # bytes, of which base64 makes a third more
 EXCERPTS = (120, 60, 20, 0)  # characters, tried in turn
 GRID = 10_000  # steps of a place from the middle to the edge
-GROUPS = 8  # sources with an entry of their own in the legend
-HUES = [COLOURS[name] for name in ("blue", "orange", "green", "purple")] + ["#a8327d", "#6b7d0f", "#0d8394", "#7a5c3e"]
-DARK_HUES = [DARK[hue] for hue in HUES[:4]] + ["#f58ad0", "#c3d65c", "#59d4e6", "#d0ab82"]
+GROUPS = 8  # entries of the legend; of more sources the last, grey, stands for the rest
+HUES = [COLOURS[name] for name in ("blue", "orange", "green", "purple")] + ["#a8327d", "#6b7d0f", "#0d8394", AXIS]
+DARK_HUES = [DARK[hue] for hue in HUES[:4]] + ["#f58ad0", "#c3d65c", "#59d4e6", DARK[AXIS]]
 EVAL = " 'unsafe-eval'"
 
 
@@ -109,7 +109,7 @@ def _told(documents: Map, chosen: np.ndarray) -> Html:
 
 def _toggles(documents: Map) -> Html:
     """One radio button for each colouring; the first is chosen."""
-    choices = [("source", "source"), *((c.column, c.words) for c in documents.colourings())]
+    choices = [("source", documents.origins()[0]), *((c.column, c.words) for c in documents.colourings())]
     buttons = []
     for i, (column, words) in enumerate(choices):
         given = {"type": "radio", "name_": "by", "value": column, **({"checked": "checked"} if i == 0 else {})}
@@ -128,18 +128,19 @@ def _card() -> Html:
 
 def _data(documents: Map, chosen: np.ndarray, characters: int) -> dict[str, Any]:
     """What the script draws, as plain JSON; words are cut and cleared of what turns the text around them."""
-    names = documents.sources()
+    by, origins = documents.origins()
+    names, excerpts = by_size(origins), documents.texts("excerpt")
     number = {name: i for i, name in enumerate(names)}
-    sources, excerpts = documents.texts("source"), documents.texts("excerpt")
     groups = names if len(names) <= GROUPS else [*names[: GROUPS - 1], f"{len(names) - GROUPS + 1} more"]
     places = np.round(documents.places[chosen] * GRID).astype(int)
     return {
         "x": places[:, 0].tolist(),
         "y": places[:, 1].tolist(),
         "size": 6 if chosen.size <= 5000 else 4 if chosen.size <= 20_000 else 3,
+        "by": by,
         "names": [_clean(name, 60) for name in names],
         "groups": [_clean(name, 24) for name in groups],
-        "source": [number[sources[i]] for i in chosen],
+        "source": [number[origins[i]] for i in chosen],
         "held_out": [int(held) for held in documents.numbers("held_out")[chosen]],
         "numbers": [_number(documents, colouring, chosen) for colouring in documents.colourings()],
         "excerpt": [_clean(excerpts[i], characters) for i in chosen],

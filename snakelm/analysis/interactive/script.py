@@ -60,7 +60,7 @@ function made(kind, words) {
 }
 
 function show(data, i) {
-  const facts = [["source", data.names[data.source[i]]], ...data.numbers.map((n) => [n.words,
+  const facts = [[data.by, data.names[data.source[i]]], ...data.numbers.map((n) => [n.words,
     n.values[i] === null ? "–" : n.values[i].toLocaleString("en")]), ["held out", data.held_out[i] ? "yes" : "no"]];
   byId("facts").replaceChildren(...facts.flatMap(([name, value]) => [made("dt", name), made("dd", value)]));
   byId("excerpt").textContent = data.excerpt[i];

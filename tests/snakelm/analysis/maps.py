@@ -73,6 +73,7 @@ def make_map(path: Path, places: np.ndarray, **columns: list) -> Map:
     plain = {
         "id": list(range(n)),
         "source": [f"source{i % 3}" for i in range(n)],
+        "origin_file": [f"folder{i % 4}/f.py" for i in range(n)],
         "bytes": [100 + i for i in range(n)],
         "tokens": [10 + i * i for i in range(n)],
         "held_out": [i % 5 == 0 for i in range(n)],
