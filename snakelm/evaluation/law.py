@@ -31,8 +31,9 @@ def laws(metrics_file: str | Path, warmup_tokens: int, last_apart: bool, seed: i
 
 
 def _law(tokens: np.ndarray, losses: np.ndarray, warmup_tokens: int, seed: int) -> dict[str, Any]:
+    tokens, first = np.unique(tokens, return_index=True)
     after = tokens > warmup_tokens
-    tokens, losses = tokens[after], losses[after]
+    tokens, losses = tokens[after], losses[first][after]
     told = {"points": int(tokens.size)}
     try:
         law = fit(tokens, losses, seed)

@@ -18,16 +18,13 @@ from ..data.bins import TokenBin, open_bin
 from ..data.packs import Packs, open_packs
 from ..errors import UserError
 from ..log import Log
-from ..manifest import read_manifest
 from ..model import Decoder
 from ..tokenizer import Tokenizer
-from ..training.batches import Batches
 from ..training.conversations import answer_losses
-from ..training.evaluate import document_losses
 from .breakdown import Breakdown, breakdown
 from .origins import Origins, origins
 
-__all__ = ["STAGES", "HeldOut", "Stage", "answers", "fact_sheet", "held_out", "measure", "reading", "table"]
+__all__ = ["STAGES", "HeldOut", "Stage", "answers", "fact_sheet", "held_out", "measure", "table"]
 
 STAGES = ("base", "tuned")
 BITS = 1 / np.log(2)
@@ -89,28 +86,6 @@ def answers(model: Decoder, path: Path, tokenizer: Tokenizer) -> tuple[np.ndarra
             "run prepare_sft_data again"
         )
     return answer_losses(model, packs)
-
-
-def reading(model: Decoder, model_file: Path, step: int, processed: Path, tokenizer: Tokenizer, most: int) -> dict:
-    """Bits per byte of documents that training has read to their end, at even distances, of about ``most`` tokens."""
-    made = read_manifest(model_file)
-    train = open_bin(processed / "train.bin", tokenizer.sha256, verify=False)
-    try:
-        batch_tokens = made["config"]["train"]["batch_tokens"]
-        batches = Batches(train, model.shape.context, batch_tokens, made["seed"])
-    except (KeyError, TypeError):
-        raise UserError(f"{model_file}: its manifest doesn't say how it was trained; train it again") from None
-    seen = batches.seen(step)
-    lengths = np.diff(train.document_offsets)[seen]
-    told = {"epochs": batches.epoch(step), "read": int(seen.size), "of": int(train.meta.documents)}
-    if not seen.size:
-        return {**told, "documents": 0, "bpb": None}
-    count = max(1, int(min(seen.size, seen.size * most / lengths.sum())))
-    chosen = seen[np.unique(np.linspace(0, seen.size - 1, count).astype(np.int64))]
-    nll = document_losses(model, train, chosen)
-    sizes = np.array([int(tokenizer.token_lengths[train.document(i)[1:]].sum()) for i in chosen])
-    found = rate(nll, sizes, 0, BITS)
-    return {**told, "documents": int(chosen.size), "bpb": found and found.as_dict()}
 
 
 def table(held: HeldOut, stages: Mapping[str, Stage], counts: np.ndarray, read: Mapping[str, Any], seed: int) -> dict:

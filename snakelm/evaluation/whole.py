@@ -6,13 +6,13 @@ from typing import Any, Protocol
 from ..config import Config
 from ..data.bins import open_bin
 from ..log import Log
-from ..manifest import read_manifest
 from ..tokenizer import Tokenizer
 from .breakdown import token_counts
 from .extremes import extremes
 from .law import laws
 from .loading import device_for, open_model
-from .loss import HeldOut, Stage, answers, fact_sheet, held_out, measure, reading, table
+from .loss import HeldOut, Stage, answers, fact_sheet, held_out, measure, table
+from .reading import how_it_was_trained, reading
 
 __all__ = ["Places", "measure_run", "summary"]
 
@@ -35,20 +35,21 @@ def measure_run(config: Config, at: Places, log: Log) -> tuple[dict[str, Any], H
     device = device_for(config.train, at.threads, log)
     held = held_out(at.processed, at.documents, tokenizer, config.evaluate.clean_share)
     counts = token_counts(open_bin(at.processed / "train.bin", tokenizer.sha256))
-    packs = at.processed / "val_sft_packed.bin"
-    stages, read = {}, {}
+    packs, train_bin = at.processed / "val_sft_packed.bin", at.processed / "train.bin"
+    stages, read, trained = {}, {}, {}
     for name, file in (("base", at.base), ("tuned", at.tuned)):
         if file is None:
             continue
         model, record = open_model(file, tokenizer, device)
+        if name == "base":
+            trained, seed = how_it_was_trained(file, record, train_bin)
+            most = int(held.tokens.sum())
+            read = reading(model, record["step"], trained["batch_tokens"], seed, train_bin, tokenizer, most)
         stages[name] = measure(model, held, counts, tokenizer, log, name)
         stages[name].facts = fact_sheet(model, record, file)
         if at.tuned is not None:
             stages[name].answers = answers(model, packs, tokenizer)
-        if name == "base":
-            read = reading(model, file, record["step"], at.processed, tokenizer, int(held.tokens.sum()))
         del model
-    trained = read_manifest(at.base)["config"]["train"]
     some = trained.get("eval_tokens")
     apart = some is not None and held.val.meta.tokens > some
     found = table(held, stages, counts, read, config.seed)

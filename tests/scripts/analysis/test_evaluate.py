@@ -186,6 +186,18 @@ def test_a_manifest_that_says_nothing_of_training_is_one_line(results, capfd):
     assert "missing" in fails(capfd, measure, results)
 
 
+def test_a_model_whose_manifest_or_training_text_is_anothers_is_one_line(results, capfd):
+    path = results / "final_model.pt.manifest.json"
+    made_of = json.loads(path.read_text())
+    path.write_text(json.dumps({**made_of, "result": {"fingerprint": "f" * 16}}))
+    assert "its manifest of run ffff" in fails(capfd, measure, results)
+    path.write_text(
+        json.dumps({**made_of, "inputs": [{"path": "results/data/processed/train.bin", "sha256": "0" * 64}]})
+    )
+    assert "trained on another train.bin" in fails(capfd, measure, results)
+    assert not (results / "tables/loss.json").exists()
+
+
 def test_packs_longer_than_the_context_are_one_line(results, capfd, monkeypatch):
     whole = library.open_packs
     monkeypatch.setattr(library, "open_packs", lambda *given: dataclasses.replace(whole(*given), context=128))
