@@ -1,8 +1,8 @@
 """Vectors to places on a plane: t-SNE, by scikit-learn or, for many documents, by openTSNE.
 
-Vectors are centred and scaled to length one first: the mean of a model's states points in much the same direction for
-every document, and how long a vector is says little. Of them 50 principal components are kept, which is what t-SNE
-looks for neighbours in; the first two, tiny, are where it begins, so that the same documents give the same map and far
+Vectors are centred and scaled to length one first: a direction that all share says nothing of one, and how long a
+vector is says little (docs/EXPERIMENTS.md). Of them 50 principal components are kept, which is what t-SNE looks for
+neighbours in; the first two, tiny, are where it begins, so that the same documents give the same map and far
 parts of it mean something. Equal vectors have one place: t-SNE sees each only once, and cannot divide by a distance of
 zero. Fewer than five different ones have no neighbourhoods to keep; their two components are the map.
 
