@@ -1,0 +1,80 @@
+"""Requests that nobody meant: wrong fields, flipped bytes, noise, clients that leave. The server outlives them all."""
+
+import json
+import random
+import re
+import socket
+from collections import Counter
+from contextlib import suppress
+
+import pytest
+
+FIELDS = [
+    "model", "messages", "temperature", "top_p", "top_k", "seed", "stop", "stream", "stream_options", "max_tokens", "n",
+    "tools", "user", "role", "max_completion_tokens", "response_format", "unheard_of",
+]  # fmt: skip
+VALUES = [
+    None, True, 0, -1, 1e308, "", [], {}, "x" * 50, [[]], {"a": 1}, "\ud800", 2**70, -0.0, "\0", [None], float("inf"),
+]  # fmt: skip
+EXPECTED = {"200", "400", "403", "404", "411", "413", "414", "415", "431", "501", "505", "left", "nothing"}
+
+
+def flipped(data, chance):
+    """Some bytes replaced."""
+    data = bytearray(data)
+    for _ in range(chance.randrange(1, 6)):
+        data[chance.randrange(len(data))] = chance.randrange(256)
+    return bytes(data)
+
+
+def body(chance):
+    asked = {"model": "tiny", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 3}
+    for _ in range(chance.randrange(4)):
+        asked[chance.choice(FIELDS)] = chance.choice(VALUES)
+    if chance.random() < 0.4:
+        roles, contents = ["user", "assistant", "system", "tool", 3, None], ["a", "b", *VALUES]
+        count = chance.randrange(5)
+        asked["messages"] = [{"role": chance.choice(roles), "content": chance.choice(contents)} for _ in range(count)]
+    sent = json.dumps(asked).encode()
+    return flipped(sent, chance) if chance.random() < 0.3 else sent
+
+
+def request(port, chance):
+    if chance.random() < 0.1:
+        return chance.randbytes(chance.randrange(1, 400))
+    sent = body(chance)
+    head = (
+        f"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(sent)}\r\n\r\n"
+    ).encode()
+    return (flipped(head, chance) if chance.random() < 0.15 else head) + sent
+
+
+def outcome(port, sent, chance):
+    """The status; `left` when we go without reading, `nothing` when the server hangs up on what is no whole request."""
+    reply = b""
+    with socket.create_connection(("127.0.0.1", port), 30) as connection, suppress(ConnectionError):
+        connection.sendall(sent)
+        if chance.random() < 0.05:
+            return "left"
+        connection.shutdown(socket.SHUT_WR)  # whoever waits for more learns that there is none
+        while part := connection.recv(65536):
+            reply += part
+    found = re.match(rb"HTTP/1\.1 (\d+) ", reply)
+    return found.group(1).decode() if found else "nothing" if not reply else reply[:60]
+
+
+@pytest.mark.parametrize("count", [200, pytest.param(5000, marks=pytest.mark.long)])
+def test_nothing_sent_ends_the_server_or_shows_a_bug(served, talk, monkeypatch, capfd, count):
+    monkeypatch.setattr("snakelm.serve.handler.Handler._gone", lambda self: False)  # we hang up our half at once
+    chance = random.Random(count)
+    with served(talk) as server:
+        outcomes = Counter(outcome(server.port, request(server.port, chance), chance) for _ in range(count))
+        sound = f"GET /v1/models HTTP/1.1\r\nHost: localhost:{server.port}\r\n\r\n".encode()
+        assert outcome(server.port, sound, random.Random(1)) == "200"
+    if count > 1000:
+        with capfd.disabled():
+            print(dict(outcomes.most_common()))
+    assert set(outcomes) <= EXPECTED
+    assert outcomes["200"] > count / 100 < outcomes["400"]
+    assert "Traceback" not in capfd.readouterr().err
