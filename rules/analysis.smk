@@ -175,9 +175,9 @@ rule loss:
 
 rule evaluate:
     input:
+        val=multiext(results("data/processed/"), "val.bin", "val.idx"),
         base=results("final_model.pt"),
         tuned=results("sft_model.pt") if TUNED else [],
-        val=multiext(results("data/processed/"), "val.bin", "val.idx"),
         packs=(
             multiext(
                 results("data/processed/"), "val_sft_packed.bin", "val_sft_packed.idx"
@@ -204,7 +204,7 @@ rule evaluate:
         runtime=240,
     params:
         tuned=lambda wildcards, input: ["--tuned", input.tuned] if input.tuned else [],
-        processed=results("data/processed"),
+        processed=subpath(input[0], parent=True),
         tokenizer=subpath(input.tokenizer, parent=True),
     shell:
         'python "$SNAKELM"/scripts/analysis/evaluate.py --config {input.config:q} --base {input.base:q} {params.tuned:q}'

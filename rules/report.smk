@@ -253,7 +253,7 @@ rule plot_loss:
         mem_mb=1000,
         runtime=30,
     params:
-        results=RESULTS,
+        results=lambda wildcards: RESULTS,
         figures=subpath(output.law, parent=True),
         tables=subpath(output.seeds, parent=True),
     shell:
