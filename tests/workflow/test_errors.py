@@ -14,8 +14,9 @@ MODEL = "results/final_model.pt"
         (["--config", "trian={lr: 0.1}"], ["trian: unknown key", "did you mean train"]),
         (["--config", "preset=smok"], ["preset", "did you mean smoke"]),
         (["--config", "results={x}"], ["results"]),
+        (["--config", "compare=[nowhere]"], ["compare: nowhere: no logs/training_metrics.csv there", "name another"]),
     ],
-    ids=["text for a number", "unknown section", "unknown preset", "braces in a path"],
+    ids=["text for a number", "unknown section", "unknown preset", "braces in a path", "no run to compare with"],
 )
 def test_wrong_keys_stop_before_any_job(checkout, arguments, said):
     done = checkout.snakemake(MODEL, *arguments)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ..tuned import Answers, Tuned, answers, turns
-from .page import Html, element, rows, write_page
+from .page import Html, element, facts, rows, write_page
 
 __all__ = ["write_answers", "write_conversations", "write_tuning_samples"]
 
@@ -52,7 +52,7 @@ def _question(number: int, answer: Answers) -> Html:
         "section",
         element("h2", f"Question {number}"),
         element("pre", asked),
-        rows(["", "answer"], ([name, element("pre", _cut(text))] for name, text in known)),
+        facts(([name, element("pre", _cut(text))] for name, text in known), ["", "answer"]),
     )
 
 
@@ -60,7 +60,7 @@ def _between(number: int, answer: Answers) -> Html:
     said = turns(answer.prompt)
     body = [[f"{step:,}", element("pre", _cut(text))] for step, text in answer.given]
     asked = element("pre", _cut(said[-1][1]))
-    return element("section", element("h2", f"Question {number}"), asked, rows(["step", "answer"], body))
+    return element("section", element("h2", f"Question {number}"), asked, facts(body, ["step", "answer"]))
 
 
 def write_conversations(
