@@ -174,9 +174,8 @@ rule plot_compare:
 rule summarise:
     input:
         model=results("final_model.pt"),
-        tuned=(
-            [results("sft_model.pt"), results("logs/sft_metrics.csv")] if TUNED else []
-        ),
+        tuned_model=results("sft_model.pt") if TUNED else [],
+        tuned=results("logs/sft_metrics.csv") if TUNED else [],
         metrics=results("logs/training_metrics.csv"),
         baseline=results("tables/baseline.json"),
         evaluation=results("tables/evaluation.json"),
@@ -203,8 +202,8 @@ rule summarise:
         runtime=30,
     params:
         # Written by earlier steps beside their outputs; read where they are there.
-        tuned=results("logs/sft_metrics.csv"),
         training_log=results("logs/training.log"),
+        tuned=lambda wildcards, input: ["--tuned", input.tuned] if input.tuned else [],
         artefacts=[*DOCUMENTED, *MEASURED],
         timings=TIMED,
         rerun=lambda wildcards, input: same_again(input.config),
@@ -213,7 +212,7 @@ rule summarise:
         tables=subpath(output.summary, parent=True),
     shell:
         'python "$SNAKELM"/scripts/analysis/summarise.py --config {input.config:q} {params.shown:q}'
-        " --metrics {input.metrics:q} --tuned {params.tuned:q} --training-log {params.training_log:q}"
+        " --metrics {input.metrics:q} {params.tuned:q} --training-log {params.training_log:q}"
         " --baseline {input.baseline:q} --evaluation {input.evaluation:q} --artefacts {params.artefacts:q}"
         " --timings {params.timings:q}"
         " --rerun {params.rerun:q} --figures {params.figures:q} --tables {params.tables:q} --log {log:q}"
