@@ -218,7 +218,8 @@ rule generate_embeddings:
         scores=results("data/filtered/scores.parquet") if CHECKS["filtered"] else [],
         model=results("final_model.pt"),
         tokenizer=results("tokenizer/meta.json"),
-        val=multiext(results("data/processed/"), "val.bin", "val.idx"),
+        val=results("data/processed/val.bin"),
+        val_index=results("data/processed/val.idx"),
         # Of `train` it reads the device and the precision.
         config=settings(
             "analysis/generate_embeddings",
@@ -245,12 +246,11 @@ rule generate_embeddings:
         runtime=1440,
     params:
         tokenizer=subpath(input.tokenizer, parent=True),
-        val=results("data/processed/val.bin"),
         scores=lambda wildcards, input: (
             ["--scores", input.scores] if input.scores else []
         ),
     shell:
         'python "$SNAKELM"/scripts/analysis/generate_embeddings.py --config {input.config:q}'
         " --documents {input.documents:q} {params.scores:q} --model {input.model:q}"
-        " --tokenizer {params.tokenizer:q} --val {params.val:q} --output {output:q}"
+        " --tokenizer {params.tokenizer:q} --val {input.val:q} --output {output:q}"
         " --threads {threads} --log {log:q}"
