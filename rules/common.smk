@@ -199,8 +199,7 @@ def reported(name, chapter, what):
 def same_again(config):
     """The command that makes this run anew: all of its settings are in the file ``config``."""
     elsewhere = [] if RESULTS == "results" else ["--config", f"results={RESULTS}"]
-    command = ["snakemake", "--cores", "8", results("final_model.pt"), "--configfile"]
-    return shlex.join([*command, config, *elsewhere])
+    return shlex.join(["snakemake", "--cores", "8", "--configfile", config, *elsewhere])
 
 
 # What has a manifest beside it: counts for the funnel, hashes and versions for the provenance.
