@@ -120,6 +120,9 @@ def compared_files():
     return [file.as_posix() for file in files]
 
 
+COMPARED = compared_files()  # asked here, before anything is written
+
+
 def source_files(wildcards):
     """The files a source is sampled from: a person's own files, or the collected parquet."""
     source = SOURCES[wildcards.source]

@@ -141,7 +141,7 @@ rule plot_compare:
     input:
         model=results("final_model.pt"),
         tuned=results("sft_model.pt") if TUNED else [],
-        others=compared_files(),
+        others=COMPARED,
         config=settings("analysis/plot_compare", "compare", "export"),
     output:
         pretraining=reported(
