@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 RULES = {
@@ -47,3 +48,10 @@ def test_scripts_translate_and_do_nothing_at_import(script):
     assert "def main(" in text
     assert "__main__" in text
     assert text.removeprefix("#!/usr/bin/env python3\n").startswith('"""'), "opens with its decision"
+
+
+def test_the_cluster_is_asked_for_no_more_cores_than_its_nodes_have():
+    """Rules take eight threads where they can; a node with fewer refuses the job, whichever rule it is of."""
+    profile = yaml.safe_load((ROOT / "slurm" / "config.yaml").read_text(encoding="utf-8"))
+    assert "max-threads" in profile
+    assert "set-threads" not in profile, "names single rules, and the next one is forgotten"
