@@ -1,6 +1,6 @@
 """The three scripts of the map by hand: from documents to the page, mistakes in one line, and a kill in between."""
 
-import importlib.util
+import importlib
 import os
 import signal
 import subprocess
@@ -21,10 +21,7 @@ GENERATE = ROOT / "scripts/analysis/generate_embeddings.py"
 
 
 def main_of(name):
-    spec = importlib.util.spec_from_file_location(name, ROOT / f"scripts/analysis/{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.main
+    return importlib.import_module(f"scripts.analysis.{name}").main
 
 
 def arguments(made, **more):

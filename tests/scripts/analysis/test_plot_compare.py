@@ -1,21 +1,15 @@
 """The scripts of the report by hand: what they write, and mistakes in one line."""
 
-import importlib.util
+import importlib
 import json
-from pathlib import Path
 
 import pytest
 
 from snakelm.cli import run
 
-ROOT = Path(__file__).resolve().parents[3]
-
 
 def script(name):
-    spec = importlib.util.spec_from_file_location(name, ROOT / f"scripts/analysis/{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return importlib.import_module(f"scripts.analysis.{name}")
 
 
 @pytest.fixture

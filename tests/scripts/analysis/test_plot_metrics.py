@@ -1,8 +1,7 @@
 """The script by hand: everything given, nothing but what must be, and mistakes in one line."""
 
-import importlib.util
+import importlib
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,14 +9,9 @@ import pytest
 from snakelm.cli import run
 from snakelm.data.bins import BinWriter, Meta
 
-ROOT = Path(__file__).resolve().parents[3]
-
 
 def script(name):
-    spec = importlib.util.spec_from_file_location(name, ROOT / f"scripts/analysis/{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return importlib.import_module(f"scripts.analysis.{name}")
 
 
 @pytest.fixture
