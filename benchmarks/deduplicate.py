@@ -26,12 +26,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import pyarrow as pa
 
-from snakelm.cli import parser, run
+from snakelm.workflow.exit_codes import parser, run
 from snakelm.config import Deduplicate
-from snakelm.data.deduplicate import _digests, exact_duplicates
-from snakelm.data.documents import DocumentWriter, read_documents
-from snakelm.data.near import NearDuplicates
-from snakelm.data.shingles import shingle_hashes, signatures, words
+from snakelm.data.documents.deduplicate import _digests, exact_duplicates
+from snakelm.data.documents.table import DocumentWriter, read_documents
+from snakelm.data.documents.minhash import NearDuplicates
+from snakelm.data.documents.shingles import shingle_hashes, signatures, words
 from snakelm.files import write_json
 
 RULES = Deduplicate()

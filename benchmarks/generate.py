@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
 
-from snakelm.cli import parser, run
+from snakelm.workflow.exit_codes import parser, run
 from snakelm.config import Model, from_mapping
 from snakelm.errors import UserError
 from snakelm.files import write_json

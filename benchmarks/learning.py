@@ -155,11 +155,11 @@ def train_ours(args: argparse.Namespace, job: dict, budget: Budget) -> dict:
     import torch
 
     from snakelm.model import Decoder
-    from snakelm.training import bigrams
+    from snakelm.training import bigram_init
     from snakelm.training.batches import Batches
     from snakelm.training.device import choose_place
     from snakelm.training.distributed import World
-    from snakelm.training.evaluate import evaluate
+    from snakelm.training.validation import evaluate
     from snakelm.training.optimizer import Optimizer
     from snakelm.training.schedule import lr_factor
     from snakelm.training.step import training_step
@@ -171,8 +171,8 @@ def train_ours(args: argparse.Namespace, job: dict, budget: Budget) -> dict:
     generator = torch.Generator().manual_seed(job["seed"])
     dtype = choose_place(training, 1).dtype
     model = Decoder(model_config, train_bin.meta.vocab_size, dtype).initialize(generator)
-    if training.start != "random" and bigrams.applies(model_config, model.vocab_size):
-        bigrams.start_as_bigrams(model, train_bin, generator)
+    if training.start != "random" and bigram_init.applies(model_config, model.vocab_size):
+        bigram_init.start_as_bigrams(model, train_bin, generator)
     forward = torch.compile(model) if training.compile == "on" else model
     optimizer, step = Optimizer(model, training), 0
     while (share := budget.share()) < 1:

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from snakelm.cli import parser, run
+from snakelm.workflow.exit_codes import parser, run
 from snakelm.files import write_json, write_text
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts" / "preparation"

@@ -18,9 +18,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import pyarrow.parquet as pq
 
-from snakelm.cli import parser, run
+from snakelm.workflow.exit_codes import parser, run
 from snakelm.config import Quality
-from snakelm.data.quality import MEASURES, drop_lines, judge
+from snakelm.data.documents.quality import MEASURES, drop_lines, judge
 from snakelm.files import write_json
 
 GOPHER = "gopher_quality_filter.GopherQualityFilter"

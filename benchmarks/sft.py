@@ -24,12 +24,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
-from snakelm.cli import parser, run
+from snakelm.workflow.exit_codes import parser, run
 from snakelm.config import from_mapping
-from snakelm.data import questions
-from snakelm.data.chat import render_batch
+from snakelm.data.corpora import questions
+from snakelm.data.conversations.chat_template import render_batch
 from snakelm.data.packs import best_fit
-from snakelm.data.prepare_sft import prepare_sft
+from snakelm.data.conversations.prepare import prepare_sft
 from snakelm.files import write_json
 from snakelm.log import Log
 from snakelm.tokenizer import Tokenizer

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
-from snakelm.analysis.embeddings.layout import MANY, lay_out
+from snakelm.evaluation.embeddings.layout import MANY, lay_out
 from snakelm.files import write_json
 
 WIDTH, INNER, CENTRES = 256, 12, 40

@@ -10,7 +10,7 @@ from snakelm.config import from_mapping
 from snakelm.data import readers
 from snakelm.errors import EXIT_USER, UserError
 from snakelm.filter.labels import label_files
-from snakelm.settings import changed_since, settings_file, shown_file
+from snakelm.workflow.settings import changed_since, settings_file, shown_file
 
 # Steps are run as `python "$SNAKELM"/scripts/…`: by this interpreter, or by the rule's conda env, from any folder.
 os.environ.update(

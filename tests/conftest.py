@@ -17,7 +17,7 @@ import pyarrow as pa
 import pytest
 import yaml
 
-from snakelm.data.documents import SCHEMA, DocumentWriter
+from snakelm.data.documents.table import SCHEMA, DocumentWriter
 from snakelm.data.split import document_id
 
 pytest_plugins = ["tests.browser"]

@@ -14,7 +14,7 @@ NEVER = {
     "scripts": {"scripts", "snakemake", "benchmarks", "tests"},
     "csrc": {"snakelm", "pytorch_ext", "torch", "snakemake"},
 }
-WITHOUT_TORCH = ["snakelm.config", "snakelm.data", "snakelm.tokenizer", "snakelm.files", "snakelm.manifest"]
+WITHOUT_TORCH = ["snakelm.config.load", "snakelm.data", "snakelm.tokenizer", "snakelm.files", "snakelm.workflow.manifest"]
 
 
 def modules(folder):

@@ -5,12 +5,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from snakelm.analysis.baselines import baselines
-from snakelm.cli import parser, run
+from snakelm.evaluation.baselines import baselines
+from snakelm.workflow.exit_codes import parser, run
 from snakelm.config import as_mapping, load_config
 from snakelm.files import write_json
 from snakelm.log import Log
-from snakelm.manifest import write_manifest
+from snakelm.workflow.manifest import write_manifest
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from snakelm.cli import parser, run
+from snakelm.workflow.exit_codes import parser, run
 from snakelm.config import as_mapping, load_config
 from snakelm.log import Log
-from snakelm.manifest import write_manifest
+from snakelm.workflow.manifest import write_manifest
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -30,7 +30,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _export(args) -> dict:
-    from snakelm.analysis.card import About, model_card
+    from snakelm.analysis.model_card import About, model_card
     from snakelm.model import load_model
     from snakelm.model.export import FILES, export
     from snakelm.tokenizer import Tokenizer

@@ -5,11 +5,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from snakelm.cli import parser, run
+from snakelm.workflow.exit_codes import parser, run
 from snakelm.config import as_mapping, load_config
 from snakelm.files import human_bytes
 from snakelm.log import Log
-from snakelm.manifest import write_manifest
+from snakelm.workflow.manifest import write_manifest
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -23,7 +23,7 @@ def main(argv: list[str] | None = None) -> int:
     config = load_config(args.config)
     with Log("export_gguf", args.log) as log:
         log.say("loading torch")
-        from snakelm.model.llama_cpp import write_gguf
+        from snakelm.model.gguf import write_gguf
         from snakelm.tokenizer import Tokenizer
 
         facts = write_gguf(args.model, Tokenizer.load(args.tokenizer), args.output, "snakelm")

@@ -5,11 +5,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from snakelm.cli import parser, run
+from snakelm.workflow.exit_codes import parser, run
 from snakelm.config import as_mapping, load_config
 from snakelm.filter.base import offline
 from snakelm.log import Log
-from snakelm.manifest import write_manifest
+from snakelm.workflow.manifest import write_manifest
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -28,7 +28,7 @@ def main(argv: list[str] | None = None) -> int:
     with Log("generate_embeddings", args.log) as log:
         log.say("loading torch")
         offline()
-        from snakelm.analysis.embeddings.generate import Places, generate
+        from snakelm.evaluation.embeddings.generate import Places, generate
 
         places = Places(args.documents, args.model, args.tokenizer, args.val, args.scores, args.output)
         facts = generate(config, places, args.threads, log)

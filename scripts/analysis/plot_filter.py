@@ -6,9 +6,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from snakelm.cli import parser, run
+from snakelm.workflow.exit_codes import parser, run
 from snakelm.log import Log
-from snakelm.manifest import read_manifest
+from snakelm.workflow.manifest import read_manifest
 
 
 def main(argv: list[str] | None = None) -> int:

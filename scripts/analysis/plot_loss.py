@@ -6,7 +6,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from snakelm.cli import parser, run
+from snakelm.workflow.exit_codes import parser, run
 from snakelm.config import load_config
 from snakelm.errors import UserError
 from snakelm.files import write_json
@@ -27,7 +27,7 @@ def main(argv: list[str] | None = None) -> int:
     with Log("plot_loss", args.log) as log:
         from snakelm.analysis.figures.evaluation import evaluation  # matplotlib takes a second to load
         from snakelm.analysis.figures.loss import FIGURES
-        from snakelm.analysis.seeds import scatter
+        from snakelm.evaluation.seeds import scatter
         from snakelm.analysis.tables.evaluation import write_evaluation
         from snakelm.analysis.tables.loss import write_loss
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from snakelm.cli import parser, run
+from snakelm.workflow.exit_codes import parser, run
 from snakelm.files import human_bytes
 from snakelm.log import Log
 
@@ -18,7 +18,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments.add_argument("--log", type=Path, help="log file")
     args = arguments.parse_args(argv)
     with Log("plot_tsne_interactive", args.log) as log:
-        from snakelm.analysis.embeddings.map import read_map
+        from snakelm.evaluation.embeddings.map import read_map
         from snakelm.analysis.interactive.map import write_map_page, write_report_page
 
         documents = read_map(args.map)

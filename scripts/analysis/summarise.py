@@ -5,7 +5,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from snakelm.cli import parser, run
+from snakelm.workflow.exit_codes import parser, run
 from snakelm.config import load_config
 from snakelm.log import Log
 
@@ -28,7 +28,7 @@ def main(argv: list[str] | None = None) -> int:
     config = load_config(args.config)
     with Log("summarise", args.log) as log:
         from snakelm.analysis.plot import summarise  # matplotlib takes a second to load; --help needn't wait
-        from snakelm.analysis.record import read_record
+        from snakelm.analysis.run_record import read_record
 
         record = read_record(
             config,

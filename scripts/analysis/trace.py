@@ -15,11 +15,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from snakelm.analysis.chain import Chain, read_chain
-from snakelm.analysis.chain_shown import show_origin, show_tree, wide_console
-from snakelm.analysis.origin import BINS, token_origin
-from snakelm.analysis.terminal import harmless
-from snakelm.cli import parser, run
+from snakelm.provenance.chain import Chain, read_chain
+from snakelm.provenance.terminal import show_origin, show_tree, wide_console
+from snakelm.provenance.token_origin import BINS, token_origin
+from snakelm.terminal import harmless
+from snakelm.workflow.exit_codes import parser, run
 from snakelm.files import human_bytes
 from snakelm.log import Log
 

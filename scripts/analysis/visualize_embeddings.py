@@ -5,10 +5,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from snakelm.cli import parser, run
+from snakelm.workflow.exit_codes import parser, run
 from snakelm.config import as_mapping, load_config
 from snakelm.log import Log
-from snakelm.manifest import write_manifest
+from snakelm.workflow.manifest import write_manifest
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -27,8 +27,8 @@ def main(argv: list[str] | None = None) -> int:
     args = arguments.parse_args(argv)
     config = load_config(args.config)
     with Log("visualize_embeddings", args.log) as log:
-        from snakelm.analysis.embeddings.layout import lay_out, library
-        from snakelm.analysis.embeddings.map import read_map, read_vectors, write_map
+        from snakelm.evaluation.embeddings.layout import lay_out, library
+        from snakelm.evaluation.embeddings.map import read_map, read_vectors, write_map
         from snakelm.analysis.figures.map import draw_map
 
         vectors, columns = read_vectors(args.embeddings)

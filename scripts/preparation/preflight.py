@@ -5,9 +5,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from snakelm.cli import parser, run
+from snakelm.workflow.exit_codes import parser, run
 from snakelm.config import load_config
-from snakelm.data.preflight import preflight
+from snakelm.data.reading.preflight import preflight
 from snakelm.files import write_json
 from snakelm.filter.base import check_filter
 from snakelm.log import Log

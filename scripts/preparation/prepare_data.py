@@ -5,12 +5,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from snakelm.cli import parser, run
+from snakelm.workflow.exit_codes import parser, run
 from snakelm.config import as_mapping, load_config
 from snakelm.data.bins import idx_path
-from snakelm.data.prepare import prepare_data, shard_bins
+from snakelm.data.tokens.prepare import prepare_data, shard_bins
 from snakelm.log import Log
-from snakelm.manifest import write_manifest
+from snakelm.workflow.manifest import write_manifest
 from snakelm.tokenizer import Tokenizer
 
 

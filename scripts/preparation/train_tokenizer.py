@@ -14,14 +14,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from snakelm.cli import parser, run
+from snakelm.workflow.exit_codes import parser, run
 from snakelm.config import Config, as_mapping, load_config
 from snakelm.log import Log
-from snakelm.manifest import write_manifest
+from snakelm.workflow.manifest import write_manifest
 from snakelm.tokenizer import CHAT, EOT, Tokenizer, train_bpe
-from snakelm.tokenizer.folder import RANKS, TOKENIZER_JSON
+from snakelm.tokenizer.storage import RANKS, TOKENIZER_JSON
 from snakelm.tokenizer.published import published
-from snakelm.tokenizer.sample import training_documents
+from snakelm.tokenizer.training_sample import training_documents
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -5,14 +5,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from snakelm.cli import parser, run
+from snakelm.workflow.exit_codes import parser, run
 from snakelm.config import as_mapping, load_config
 from snakelm.files import write_json
 from snakelm.filter.base import base_folder, check_filter, offline
 from snakelm.filter.folder import vouched_files
 from snakelm.filter.labels import label_files
 from snakelm.log import Log
-from snakelm.manifest import write_manifest
+from snakelm.workflow.manifest import write_manifest
 
 
 def main(argv: list[str] | None = None) -> int:

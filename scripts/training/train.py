@@ -11,11 +11,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from snakelm.cli import parser, run
+from snakelm.workflow.exit_codes import parser, run
 from snakelm.config import as_mapping, load_config
 from snakelm.errors import EXIT_INTERRUPTED, EXIT_USER, Interrupted, UserError
 from snakelm.log import Log
-from snakelm.manifest import write_manifest
+from snakelm.workflow.manifest import write_manifest
 from snakelm.training.launch import launch, restart_with_environment, under_torchrun
 
 INPUTS = {
@@ -57,14 +57,14 @@ def main(argv: list[str] | None = None) -> int:
 
 def _train(config, places: dict[str, Path], log: Log, threads: int | None) -> dict:
     log.say("loading torch")
-    from snakelm.training.trainer import Paths, train
+    from snakelm.training.pretraining import Paths, train
 
     return train(config, Paths(**places), log, threads)
 
 
 def _finish(config, places: dict[str, Path], baseline: Path, result: dict, log: Log) -> None:
     from snakelm.training.metrics import PRETRAINING
-    from snakelm.training.show import done_line
+    from snakelm.training.progress import done_line
 
     held_against = json.loads(baseline.read_text(encoding="utf-8")) if baseline.is_file() else None
     inputs = [places["train_bin"], places["val_bin"], places["val_overlap"], places["tokenizer"] / "meta.json"]

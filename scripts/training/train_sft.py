@@ -12,11 +12,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from snakelm.cli import parser, run
+from snakelm.workflow.exit_codes import parser, run
 from snakelm.config import as_mapping, load_config
 from snakelm.errors import EXIT_INTERRUPTED, EXIT_USER, Interrupted, UserError
 from snakelm.log import Log
-from snakelm.manifest import write_manifest
+from snakelm.workflow.manifest import write_manifest
 from snakelm.training.launch import launch, restart_with_environment, under_torchrun
 
 INPUTS = {
@@ -58,15 +58,15 @@ def main(argv: list[str] | None = None) -> int:
 
 def _tune(config, places: dict[str, Path], log: Log, threads: int | None) -> dict:
     log.say("loading torch")
-    from snakelm.training.tuning import Paths, tune
+    from snakelm.training.finetuning import Paths, tune
 
     return tune(config, Paths(**places), log, threads)
 
 
 def _finish(config, places: dict[str, Path], result: dict, log: Log) -> None:
-    from snakelm.model.base import base_files
+    from snakelm.model.pretrained import base_files
     from snakelm.training.metrics import TUNING
-    from snakelm.training.show import tuned_line
+    from snakelm.training.progress import tuned_line
 
     inputs = [places["train_packs"], places["val_packs"], places["tokenizer"] / "meta.json"]
     write_manifest(

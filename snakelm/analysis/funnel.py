@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .record import Record
+from .run_record import Record
 
 __all__ = ["Stage", "funnel"]
 

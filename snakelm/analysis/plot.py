@@ -9,11 +9,11 @@ from ..data.bins import open_bin
 from .figures.compare import compare
 from .figures.data import document_lengths, draw_funnel
 from .figures.packing import packing
-from .figures.spent import time_by_step
+from .figures.cost import time_by_step
 from .figures.training import bits_per_byte, gradient_norm, learning_rate, loss, throughput
 from .funnel import funnel
-from .record import Record
-from .spent import spent
+from .run_record import Record
+from .cost import spent
 from .tables.configuration import write_configuration
 from .tables.cost import write_cost
 from .tables.samples import write_samples

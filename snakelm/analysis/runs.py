@@ -7,8 +7,8 @@ from typing import Any
 
 from ..errors import UserError
 from ..training.metrics import PRETRAINING, TUNING
-from .metrics import read_metrics
-from .record import read_manifests
+from ..training.metrics_reader import read_metrics
+from .run_record import read_manifests
 from .trainings import Training, tuning
 
 __all__ = ["Run", "read_runs", "run_names", "tunings"]

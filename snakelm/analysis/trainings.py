@@ -6,8 +6,8 @@ Pretraining and instruction tuning are told apart here and nowhere in the figure
 from dataclasses import dataclass
 from pathlib import Path
 
-from .metrics import Metrics
-from .record import Record, read_resumes
+from ..training.metrics_reader import Metrics
+from .run_record import Record, read_resumes
 
 __all__ = ["Training", "pretraining", "tuning"]
 

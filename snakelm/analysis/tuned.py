@@ -12,8 +12,8 @@ import numpy as np
 from ..config import Config
 from ..data.packs import Packs
 from ..tokenizer import Tokenizer
-from .metrics import Sample, read_metrics, read_samples
-from .record import read_manifests
+from ..training.metrics_reader import Sample, read_metrics, read_samples
+from .run_record import read_manifests
 from .trainings import Training, tuning
 
 __all__ = ["Answers", "Tuned", "answers", "conversations", "read_tuned", "turns"]

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .record import Record
+from .run_record import Record
 
 __all__ = ["Scores", "resumes", "scores", "seconds_in_words", "sentences", "warnings"]
 

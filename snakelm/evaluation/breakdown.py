@@ -10,7 +10,7 @@ import numpy as np
 
 from ..data.bins import TokenBin
 from ..model import Decoder
-from ..training.evaluate import row_losses
+from ..training.validation import row_losses
 
 __all__ = ["Bins", "Breakdown", "breakdown", "frequency_edges", "token_counts", "visible_edges"]
 

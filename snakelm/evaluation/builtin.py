@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..data.bins import TokenBin
-from ..data.chat import chat_tokens
+from ..data.conversations.chat_template import chat_tokens
 from ..data.packs import Packs
 from ..data.split import mixed
 from ..tokenizer import Tokenizer

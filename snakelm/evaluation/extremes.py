@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from ..files import atomic_path
 from ..tokenizer import Tokenizer
-from .loss import BITS, HeldOut, Stage
+from .heldout_loss import BITS, HeldOut, Stage
 
 __all__ = ["extremes", "write_documents"]
 

@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 
 from ..config import Task
-from ..data.parquet_text import BadFile
-from ..data.readers import expand, file_format
-from ..data.records import columns_of, records
+from ..data.reading.parquet_text import BadFile
+from ..data.reading.readers import expand, file_format
+from ..data.reading.records import columns_of, records
 from ..data.split import document_ids, mixed
 from ..errors import UserError
 

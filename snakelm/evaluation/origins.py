@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..data.documents import read_documents
+from ..data.documents.table import read_documents
 
 __all__ = ["UNKNOWN", "Origins", "origins"]
 

@@ -7,7 +7,7 @@ its earlier turns. The harness puts the end-of-text id in front when it is told 
 
 from collections.abc import Sequence
 
-from ..data import chat
+from ..data.conversations import chat_template
 from ..tokenizer import Tokenizer
 from .items import Item
 from .likelihood import Pair
@@ -33,7 +33,7 @@ def as_conversation(item: Item, before: Sequence[Item], tokenizer: Tokenizer) ->
     turns = []
     for one in before:
         turns += [{"role": "user", "content": one.question}, {"role": "assistant", "content": one.choices[one.gold]}]
-    return chat.prompt([*turns, {"role": "user", "content": item.question}], tokenizer)
+    return chat_template.prompt([*turns, {"role": "user", "content": item.question}], tokenizer)
 
 
 def _pair(question: str, answer: str, tokenizer: Tokenizer) -> Pair:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..analysis.intervals import share
+from .intervals import share
 from ..errors import UserError
 from ..log import Log
 from ..model import Decoder

@@ -9,10 +9,10 @@ from ..log import Log
 from ..tokenizer import Tokenizer
 from .breakdown import token_counts
 from .extremes import extremes
-from .law import laws
+from .scaling_law import laws
 from .loading import device_for, open_model
-from .loss import HeldOut, Stage, answers, fact_sheet, held_out, measure, table
-from .reading import how_it_was_trained, reading
+from .heldout_loss import HeldOut, Stage, answers, fact_sheet, held_out, measure, table
+from .train_loss import how_it_was_trained, reading
 
 __all__ = ["Places", "measure_run", "summary"]
 

@@ -19,11 +19,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ..data.documents import DocumentWriter, open_documents, read_documents, text_sizes
+from ..data.documents.table import DocumentWriter, open_documents, read_documents, text_sizes
 from ..errors import UserError
 from ..files import atomic_path, write_json
 from ..log import Log
-from ..manifest import content_hash
+from ..workflow.manifest import content_hash
 from .cascade import Filter
 from .student import CHARACTERS_PER_WORD
 

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..code_digest import ROOT
+from ..workflow.code_digest import ROOT
 from ..data.split import document_ids, mixed
 from ..errors import UserError
 

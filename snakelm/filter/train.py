@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from ..config import Classifier
-from ..data.documents import read_documents
+from ..data.documents.table import read_documents
 from ..data.split import limit_threshold, mixed
 from ..errors import UserError
 from ..files import sha256_file
@@ -23,7 +23,7 @@ from .labels import Labels, read_labels
 from .measure import agreement, curve, quality, rate
 from .sentence import SentenceModel
 from .student import Student, fit_head, principal
-from .tuning import tune
+from .contrastive import tune
 
 __all__ = ["drawn", "logistic_head", "train_filter"]
 

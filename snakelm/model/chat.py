@@ -8,10 +8,10 @@ markers off, and the model would see something that it never saw in training.
 import codecs
 from collections.abc import Iterable, Iterator, Sequence
 
-from ..data import chat
+from ..data.conversations import chat_template
 from ..errors import UserError
 from ..tokenizer import Tokenizer
-from .cache import Cache
+from .kv_cache import Cache
 from .decoder import Decoder
 from .generate import stream
 
@@ -53,7 +53,7 @@ class Chat(Speaker):
         self, model: Decoder, tokenizer: Tokenizer, *, system: str | None = None, **how: float | int | None
     ) -> None:
         super().__init__(model, tokenizer, **how)
-        self.special = chat.chat_tokens(tokenizer)
+        self.special = chat_template.chat_tokens(tokenizer)
         self.system = [{"role": "system", "content": system}] if system else []
         self.reset()
 
@@ -61,7 +61,7 @@ class Chat(Speaker):
         """Forgets all but the system message."""
         self.recall([])
 
-    def recall(self, turns: Sequence[chat.Message]) -> None:
+    def recall(self, turns: Sequence[chat_template.Message]) -> None:
         """Goes on from ``turns``, questions and answers in turn, as if they had been said here."""
         self.turns, self.answers = list(turns), len(turns) // 2
         self.dropped, self.cut = 0, False
@@ -84,11 +84,11 @@ class Chat(Speaker):
             self.answers += 1
             self.turns.append({"role": "assistant", "content": "".join(given)})
 
-    def _make_room(self, turns: list[chat.Message]) -> list[int]:
+    def _make_room(self, turns: list[chat_template.Message]) -> list[int]:
         """Takes ``turns`` without the oldest that don't fit as the history; gives the prompt they make."""
         context, dropped = self.model.shape.context, 0
         most = context - min(self.most_tokens, context // 4)
-        while len(prompt := chat.prompt([*self.system, *turns], self.tokenizer)) > most:
+        while len(prompt := chat_template.prompt([*self.system, *turns], self.tokenizer)) > most:
             if len(turns) == 1:
                 raise UserError(
                     f"your message: {len(prompt)} tokens with the system message, the model takes {most} and keeps "

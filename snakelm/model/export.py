@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from ..data.chat import JINJA, chat_tokens
+from ..data.conversations.chat_template import JINJA, chat_tokens
 from ..errors import UserError
 from ..files import atomic_path, reserve, write_json, write_text
 from ..tokenizer import EOT, Tokenizer

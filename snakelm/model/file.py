@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from ..config import Model
-from ..config_check import build
+from ..config.checks import build
 from ..errors import UserError
 from ..files import atomic_path, reserve
 from .decoder import Decoder

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 import torch
 
-from .cache import Cache
+from .kv_cache import Cache
 from .decoder import Decoder
 
 __all__ = ["generate", "stream"]

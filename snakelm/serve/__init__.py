@@ -6,7 +6,7 @@ neither the model nor what was said. Everything a request may take is bounded: i
 wait. One answer is made at a time, by the thread that owns the model.
 """
 
-from .desk import Desk
+from .worker import Desk
 from .run import serve
 from .server import Server
 

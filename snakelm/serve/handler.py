@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-from .desk import Job
+from .worker import Job
 from .reply import Ending, Reply, error
 from .request import Ask, Refused, chat_request, parse, text_request
 

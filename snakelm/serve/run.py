@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 from ..log import Log
 from ..model.chat import Chat, Continuation
-from ..training.signals import StopRequest
-from .desk import Desk
+from ..workflow.signals import StopRequest
+from .worker import Desk
 from .request import Ask
 from .server import ADDRESS, Server
 

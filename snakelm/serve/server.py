@@ -14,7 +14,7 @@ from http.server import ThreadingHTTPServer
 from typing import Any
 
 from ..errors import UserError
-from .desk import Desk
+from .worker import Desk
 from .handler import Handler
 
 __all__ = ["ADDRESS", "Server"]

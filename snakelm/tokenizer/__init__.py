@@ -11,7 +11,7 @@ Decisions
 - A tokenizer is identified by `sha256` over ranks, pattern and special tokens; token files record it.
 """
 
-from .bpe import Tokenizer
+from .tokenizer import Tokenizer
 from .special import CHAT, EOT
 from .training import train_bpe
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .patterns import huggingface_regex
 
 if TYPE_CHECKING:
-    from .bpe import Tokenizer
+    from .tokenizer import Tokenizer
 
 __all__ = ["byte_characters", "tokenizer_json"]
 

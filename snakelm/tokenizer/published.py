@@ -7,7 +7,7 @@ import hashlib
 from pathlib import Path
 from typing import NamedTuple
 
-from .bpe import Tokenizer
+from .tokenizer import Tokenizer
 from .ranks import read_ranks
 from .special import CHAT, EOT
 

@@ -13,10 +13,10 @@ import pyarrow.parquet as pq
 from snakelm import _text
 
 from ..errors import UserError
-from .bpe import Tokenizer
+from .tokenizer import Tokenizer
 from .patterns import pattern_name
 from .special import EOT
-from .views import arrow_chunks, is_arrow
+from .arrow import arrow_chunks, is_arrow
 
 __all__ = ["train_bpe"]
 

@@ -9,7 +9,7 @@ from typing import Any
 from ..config import Config, Train, as_mapping
 from ..data.bins import TokenBin, idx_path
 from ..files import sha256_file
-from ..model.base import base_digest
+from ..model.pretrained import base_digest
 
 __all__ = ["fingerprint", "tuning_fingerprint"]
 

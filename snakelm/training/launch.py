@@ -15,7 +15,7 @@ import time
 from collections.abc import Sequence
 
 from ..errors import EXIT_INTERRUPTED
-from .signals import StopRequest
+from ..workflow.signals import StopRequest
 
 __all__ = ["ENVIRONMENT", "launch", "restart_with_environment", "under_torchrun"]
 

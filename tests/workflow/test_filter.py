@@ -6,7 +6,7 @@ import shutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from snakelm.manifest import read_manifest
+from snakelm.workflow.manifest import read_manifest
 
 FILTER = {"setfit_train", "filter_dataset", "plot_filter"}
 

@@ -20,7 +20,7 @@ from matplotlib.path import Path as Outline
 from matplotlib.transforms import IdentityTransform
 
 from ...errors import UserError
-from ..embeddings.map import COLOURINGS, Colouring, Map, by_size
+from ...evaluation.embeddings.map import COLOURINGS, Colouring, Map, by_size
 from .style import AXIS, COLOURS, RAMP, figure, note
 
 __all__ = ["draw_map", "map_by_number", "map_by_source"]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from ..metrics import Metrics
+from ...training.metrics_reader import Metrics
 from ..trainings import Training
 from .style import AXIS, COLOURS, figure, mark, note, thousands
 

@@ -25,7 +25,7 @@ import numpy as np
 from plotly.offline import get_plotlyjs
 
 from ...files import write_text
-from ..embeddings.map import Colouring, Map, by_size
+from ...evaluation.embeddings.map import Colouring, Map, by_size
 from ..figures.style import AXIS, COLOURS, DARK, RAMP
 from ..tables.page import STYLE as PAGE_STYLE
 from ..tables.page import UNFIT, Html, element

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ...config import as_mapping
-from ..record import Record
+from ..run_record import Record
 from .page import Html, element, facts, rows, write_page
 
 __all__ = ["write_configuration"]

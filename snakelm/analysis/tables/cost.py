@@ -5,8 +5,8 @@ from pathlib import Path
 
 from ...config import Cost
 from ...files import human_bytes
-from ..record import Record
-from ..spent import Spent, spent, total
+from ..run_record import Record
+from ..cost import Spent, spent, total
 from ..verdict import seconds_in_words
 from .page import element, rows, write_page
 

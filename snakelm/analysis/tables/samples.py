@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..metrics import Metrics, Sample
-from ..record import Record
+from ...training.metrics_reader import Metrics, Sample
+from ..run_record import Record
 from .page import Html, element, write_page
 
 __all__ = ["write_samples"]

@@ -7,7 +7,7 @@ from typing import Any
 from ...config import Source
 from ...files import human_bytes
 from ..funnel import Stage, funnel
-from ..record import Record
+from ..run_record import Record
 from .page import Html, element, facts, rows, write_page
 
 __all__ = ["write_sources"]

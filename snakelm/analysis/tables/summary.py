@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..asked import asked, changed_keys
+from ..changed_settings import asked, changed_keys
 from ..figures.style import human
-from ..record import Record
-from ..spent import spent, total
+from ..run_record import Record
+from ..cost import spent, total
 from ..verdict import Scores, resumes, scores, seconds_in_words, sentences, warnings
 from .cost import energy, money
 from .page import Html, element, facts, rows, write_page

@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from snakelm.cli import run
-from snakelm.manifest import read_manifest
+from snakelm.workflow.exit_codes import run
+from snakelm.workflow.manifest import read_manifest
 from tests.snakelm.analysis.made_run import make_run
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -12,13 +12,13 @@ import yaml
 from scripts.analysis.evaluate import main as evaluate
 from scripts.analysis.loss import main as loss
 from scripts.analysis.plot_loss import main as plot_loss
-from snakelm.cli import run
+from snakelm.workflow.exit_codes import run
 from snakelm.data.bins import open_bin
-from snakelm.evaluation import loss as library
-from snakelm.manifest import read_manifest
+from snakelm.evaluation import heldout_loss as library
+from snakelm.workflow.manifest import read_manifest
 from snakelm.model import load_model, save_model
 from snakelm.tokenizer import CHAT, EOT, train_bpe
-from snakelm.training.evaluate import document_losses
+from snakelm.training.validation import document_losses
 from tests.snakelm.evaluation import made
 
 

@@ -9,7 +9,7 @@ import torch
 
 from scripts.analysis.export import main
 from snakelm.config import Model
-from snakelm.data.chat import prompt
+from snakelm.data.conversations.chat_template import prompt
 from snakelm.errors import UserError
 from snakelm.model import Decoder, load_model, save_model
 from snakelm.model.export import FILES

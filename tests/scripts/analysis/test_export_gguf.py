@@ -3,10 +3,10 @@
 import pytest
 
 from scripts.analysis.export_gguf import main
-from snakelm.analysis.chain import read_chain
+from snakelm.provenance.chain import read_chain
 from snakelm.config import Model
 from snakelm.errors import UserError
-from snakelm.manifest import read_manifest
+from snakelm.workflow.manifest import read_manifest
 from snakelm.model import Decoder, save_model
 from snakelm.tokenizer import CHAT, EOT, Tokenizer
 

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from snakelm.cli import run
+from snakelm.workflow.exit_codes import run
 
 
 def script(name):

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from snakelm.cli import run
+from snakelm.workflow.exit_codes import run
 from snakelm.data.bins import BinWriter, Meta
 
 

@@ -16,11 +16,11 @@ import pytest
 import yaml
 
 from scripts.analysis.trace import main
-from snakelm.analysis.chain import read_chain
-from snakelm.analysis.origin import token_origin
-from snakelm.code_digest import ROOT
+from snakelm.provenance.chain import read_chain
+from snakelm.provenance.token_origin import token_origin
+from snakelm.workflow.code_digest import ROOT
 from snakelm.data.bins import open_bin
-from snakelm.manifest import manifest_path, read_manifest
+from snakelm.workflow.manifest import manifest_path, read_manifest
 
 ATTACK = "\x1b[31mred\x1b[0m \u202eright to left"
 THRICE = "Three times the same, said the keeper of the light."

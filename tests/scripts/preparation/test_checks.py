@@ -10,9 +10,9 @@ import pyarrow as pa
 import pytest
 import yaml
 
-from snakelm.data.documents import SCHEMA, DocumentWriter, read_documents
+from snakelm.data.documents.table import SCHEMA, DocumentWriter, read_documents
 from snakelm.data.split import document_id
-from snakelm.manifest import read_manifest
+from snakelm.workflow.manifest import read_manifest
 
 ROOT = Path(__file__).resolve().parents[3]
 TEXTS = [f"Note {i} is a whole sentence about the weather of the {i}th day of that year.\nmenu" for i in range(40)]

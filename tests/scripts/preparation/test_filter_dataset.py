@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from snakelm.data.documents import SCHEMA, open_documents
-from snakelm.manifest import read_manifest
+from snakelm.data.documents.table import SCHEMA, open_documents
+from snakelm.workflow.manifest import read_manifest
 
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -17,10 +17,10 @@ import pytest
 import yaml
 
 from snakelm.data.bins import open_bin
-from snakelm.data.documents import read_documents
+from snakelm.data.documents.table import read_documents
 from snakelm.data.split import is_validation
 from snakelm.errors import UserError
-from snakelm.manifest import read_manifest
+from snakelm.workflow.manifest import read_manifest
 from snakelm.tokenizer import Tokenizer, train_bpe
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -16,7 +16,7 @@ import yaml
 
 from snakelm.data.packs import open_packs
 from snakelm.errors import UserError
-from snakelm.manifest import read_manifest
+from snakelm.workflow.manifest import read_manifest
 from snakelm.tokenizer import CHAT, EOT, train_bpe
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -14,7 +14,7 @@ import yaml
 
 from snakelm.config import Model
 from snakelm.data.bins import BinWriter, Meta
-from snakelm.data.chat import render_batch
+from snakelm.data.conversations.chat_template import render_batch
 from snakelm.data.packs import PackWriter, best_fit
 from snakelm.model import Decoder, save_model
 from snakelm.tokenizer import EOT, Tokenizer

@@ -18,7 +18,7 @@ from snakelm.filter.base import base_folder, check_sentence_model
 from snakelm.filter.cascade import Filter
 from snakelm.filter.folder import open_folder, read_tensors
 from snakelm.filter.labels import read_labels
-from snakelm.manifest import read_manifest
+from snakelm.workflow.manifest import read_manifest
 
 ROOT = Path(__file__).resolve().parents[3]
 IGNORED = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")

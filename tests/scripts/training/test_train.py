@@ -13,7 +13,7 @@ import torch
 from snakelm.errors import Interrupted, UserError
 from snakelm.files import sha256_file
 from snakelm.model import load_model
-from snakelm.training import trainer
+from snakelm.training import pretraining
 
 SCRIPT = Path(__file__).resolve().parents[3] / "scripts/training/train.py"
 
@@ -68,14 +68,14 @@ def test_a_finished_run_is_not_trained_again(results, monkeypatch):
     first = train(results, config)
     (results.folder / "final_model.pt").unlink()
     (results.folder / "logs/training_metrics.csv").unlink()
-    monkeypatch.setattr(trainer.Run, "_one_step", None)
+    monkeypatch.setattr(pretraining.Run, "_one_step", None)
     assert train(results, config) == first
     assert int(rows(results)[-1]["step"]) == 60
 
 
 def test_cosmetic_keys_do_not_make_another_run(results, monkeypatch):
     first = train(results, results.config())
-    monkeypatch.setattr(trainer.Run, "_one_step", None)
+    monkeypatch.setattr(pretraining.Run, "_one_step", None)
     assert train(results, results.config(log_every=7, sample_prompt="x", keep=5)) == first
 
 
@@ -89,14 +89,14 @@ def test_another_seed_or_rate_is_another_run(results):
 def test_a_signal_saves_its_step_and_the_same_command_ends_with_the_same_bytes(make_results, monkeypatch, step):
     whole, stopped = make_results("whole"), make_results("stopped")
     expected = train(whole, whole.config())
-    config, one_step = stopped.config(), trainer.Run._one_step
+    config, one_step = stopped.config(), pretraining.Run._one_step
 
     def signalled(self):
         if self.step == step - 1:
             os.kill(os.getpid(), signal.SIGTERM)
         return one_step(self)
 
-    monkeypatch.setattr(trainer.Run, "_one_step", signalled)
+    monkeypatch.setattr(pretraining.Run, "_one_step", signalled)
     with pytest.raises(Interrupted, match=f"saved step {step}; resume: the same command"):
         main(stopped.arguments(config))
     monkeypatch.undo()
@@ -109,7 +109,7 @@ def test_a_signal_saves_its_step_and_the_same_command_ends_with_the_same_bytes(m
 @pytest.mark.parametrize("step", [20, 60], ids=["on_the_way", "the_last"])
 def test_a_signal_in_evaluation_saves_too(make_results, monkeypatch, step):
     whole, stopped = make_results("whole"), make_results("stopped")
-    expected, config, spread = train(whole, whole.config()), stopped.config(), trainer.spread_documents
+    expected, config, spread = train(whole, whole.config()), stopped.config(), pretraining.spread_documents
 
     def signalled(*arguments):
         if run_step() == step:
@@ -117,9 +117,9 @@ def test_a_signal_in_evaluation_saves_too(make_results, monkeypatch, step):
         return spread(*arguments)
 
     seen = []
-    record = trainer.Run._evaluate
-    monkeypatch.setattr(trainer.Run, "_evaluate", lambda self: (seen.append(self.step), record(self))[1])
-    monkeypatch.setattr(trainer, "spread_documents", signalled)
+    record = pretraining.Run._evaluate
+    monkeypatch.setattr(pretraining.Run, "_evaluate", lambda self: (seen.append(self.step), record(self))[1])
+    monkeypatch.setattr(pretraining, "spread_documents", signalled)
 
     def run_step():
         return seen[-1]
@@ -163,26 +163,26 @@ def test_all_checkpoints_damaged_stops_and_changes_nothing(results, monkeypatch)
 
 
 def stop_at(monkeypatch, step):
-    one_step = trainer.Run._one_step
+    one_step = pretraining.Run._one_step
 
     def signalled(self):
         if self.step == step - 1:
             os.kill(os.getpid(), signal.SIGTERM)
         return one_step(self)
 
-    monkeypatch.setattr(trainer.Run, "_one_step", signalled)
+    monkeypatch.setattr(pretraining.Run, "_one_step", signalled)
 
 
 @pytest.mark.parametrize("on_nan", ["error", "skip"])
 def test_a_loss_that_is_no_number(results, monkeypatch, on_nan, capfd):
-    forward, calls = trainer.Decoder.forward, []
+    forward, calls = pretraining.Decoder.forward, []
 
     def poisoned(self, x, start=None, y=None):
         calls.append(1)
         out = forward(self, x, start, y)
         return out * float("nan") if y is not None and len(calls) == 9 else out  # in the fifth step
 
-    monkeypatch.setattr(trainer.Decoder, "forward", poisoned)
+    monkeypatch.setattr(pretraining.Decoder, "forward", poisoned)
     config = results.config(on_nan=on_nan)
     if on_nan == "error":
         with pytest.raises(UserError, match="step 5: loss or gradient is no number"):

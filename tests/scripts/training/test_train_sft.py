@@ -19,7 +19,7 @@ from snakelm.model import load_model
 from snakelm.model.export import export
 from snakelm.tokenizer import EOT, Tokenizer
 from snakelm.tokenizer.special import CHAT
-from snakelm.training import tuning
+from snakelm.training import finetuning
 
 SCRIPT = Path(__file__).resolve().parents[3] / "scripts/training/train_sft.py"
 
@@ -81,7 +81,7 @@ def test_a_finished_run_is_not_trained_again(sft_results, monkeypatch):
     first = tune(sft_results, config)
     (sft_results.folder / "sft_model.pt").unlink()
     (sft_results.folder / "logs/sft_metrics.csv").unlink()
-    monkeypatch.setattr(tuning.Run, "_one_step", None)
+    monkeypatch.setattr(finetuning.Run, "_one_step", None)
     assert tune(sft_results, sft_results.sft_config(log_every=7, keep=5)) == first
     assert tune(sft_results, sft_results.sft_config(train={"steps": 77, "lr": 0.3})) == first, "pretraining's keys"
     result = json.loads((sft_results.folder / "sft_model.pt.manifest.json").read_text())["result"]
@@ -92,7 +92,7 @@ def test_a_finished_run_is_not_trained_again(sft_results, monkeypatch):
 @pytest.mark.parametrize("rank", [0, 2], ids=["full", "lora"])
 def test_a_signal_saves_and_the_same_command_ends_with_the_same_bytes(make_sft_results, monkeypatch, step, rank):
     whole, stopped = make_sft_results("whole"), make_sft_results("stopped")
-    expected, config, one_step = tune(whole, whole.sft_config(lora_rank=rank)), None, tuning.Run._one_step
+    expected, config, one_step = tune(whole, whole.sft_config(lora_rank=rank)), None, finetuning.Run._one_step
     config = stopped.sft_config(lora_rank=rank)
 
     def signalled(self):
@@ -100,7 +100,7 @@ def test_a_signal_saves_and_the_same_command_ends_with_the_same_bytes(make_sft_r
             os.kill(os.getpid(), signal.SIGTERM)
         return one_step(self)
 
-    monkeypatch.setattr(tuning.Run, "_one_step", signalled)
+    monkeypatch.setattr(finetuning.Run, "_one_step", signalled)
     with pytest.raises(Interrupted, match=f"saved step {step}; resume: the same command"):
         main(stopped.arguments(config))
     monkeypatch.undo()
@@ -111,7 +111,7 @@ def test_a_signal_saves_and_the_same_command_ends_with_the_same_bytes(make_sft_r
 
 
 def test_a_signal_before_the_first_step_says_that_nothing_is_saved(sft_results, monkeypatch):
-    monkeypatch.setattr(tuning, "answer_loss", lambda *a, **k: None)
+    monkeypatch.setattr(finetuning, "answer_loss", lambda *a, **k: None)
     with pytest.raises(Interrupted, match="before the first step"):
         main(sft_results.arguments(sft_results.sft_config()))
     assert not sft_results.checkpoints()
@@ -121,7 +121,7 @@ def test_a_run_that_died_before_its_first_checkpoint_leaves_no_row_twice(sft_res
     def dies(self):
         raise RuntimeError("the machine went away")
 
-    monkeypatch.setattr(tuning.Run, "_one_step", dies)
+    monkeypatch.setattr(finetuning.Run, "_one_step", dies)
     with pytest.raises(RuntimeError):
         main(sft_results.arguments(sft_results.sft_config()))
     monkeypatch.undo()
@@ -203,7 +203,7 @@ def test_tunes_on_from_a_folder_of_safetensors(sft_results):
 def test_the_end_of_an_answer_starts_as_the_end_of_a_text(sft_results):
     base = load_model(sft_results.folder / "final_model.pt")[0]
     tokenizer = Tokenizer.load(sft_results.folder / "tokenizer")
-    tuning.start_chat_rows(base, tokenizer)
+    finetuning.start_chat_rows(base, tokenizer)
     assert torch.equal(base.head[tokenizer.special_tokens["<|end|>"]], base.head[tokenizer.eot])
 
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from snakelm.analysis.metrics import COLUMNS
-from snakelm.analysis.record import Record, read_record
+from snakelm.training.metrics_reader import COLUMNS
+from snakelm.analysis.run_record import Record, read_record
 from snakelm.config import from_mapping
-from snakelm.manifest import manifest_path
+from snakelm.workflow.manifest import manifest_path
 
 
 def _row(step: int, **values: object) -> dict[str, object]:

@@ -7,10 +7,10 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from snakelm.analysis.embeddings.generate import Places, generate
+from snakelm.evaluation.embeddings.generate import Places, generate
 from snakelm.config import Model, from_mapping
 from snakelm.data.bins import BinWriter, Meta
-from snakelm.data.documents import SCHEMA, DocumentWriter
+from snakelm.data.documents.table import SCHEMA, DocumentWriter
 from snakelm.data.split import document_id
 from snakelm.log import Log
 from snakelm.model import Decoder, save_model

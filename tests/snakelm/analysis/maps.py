@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from snakelm.analysis.embeddings.map import KEPT, Map, read_map, write_map
-from snakelm.analysis.embeddings.table import schema
+from snakelm.evaluation.embeddings.map import KEPT, Map, read_map, write_map
+from snakelm.evaluation.embeddings.table import schema
 
 __all__ = ["ATTACKS", "make_map", "scattered"]
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from snakelm.analysis.record import read_record, read_resumes
+from snakelm.analysis.run_record import read_record, read_resumes
 from snakelm.analysis.verdict import Scores, scores, seconds_in_words, sentences, warnings
 from snakelm.config import from_mapping
 from snakelm.errors import UserError

@@ -13,11 +13,11 @@ import torch
 
 from snakelm.config import Model
 from snakelm.data.bins import BinWriter, Meta
-from snakelm.data.chat import render_batch
-from snakelm.data.documents import SCHEMA, DocumentWriter
+from snakelm.data.conversations.chat_template import render_batch
+from snakelm.data.documents.table import SCHEMA, DocumentWriter
 from snakelm.data.packs import PackWriter, best_fit
 from snakelm.data.split import document_id
-from snakelm.manifest import manifest_path
+from snakelm.workflow.manifest import manifest_path
 from snakelm.model import Decoder, save_model
 from snakelm.tokenizer import CHAT, EOT, Tokenizer, train_bpe
 from snakelm.tokenizer.special import END

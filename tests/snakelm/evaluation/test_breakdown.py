@@ -6,7 +6,7 @@ import torch
 
 from snakelm.data.bins import open_bin
 from snakelm.evaluation.breakdown import Bins, breakdown, frequency_edges, token_counts, visible_edges
-from snakelm.training.evaluate import document_losses
+from snakelm.training.validation import document_losses
 
 TEXTS = ["the list", "of", "none of them, " * 30, "an error", "中文 naïve " * 9]
 

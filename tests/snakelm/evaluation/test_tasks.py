@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from snakelm.data import chat
+from snakelm.data.conversations import chat_template
 from snakelm.data.bins import open_bin
 from snakelm.data.packs import open_packs
 from snakelm.evaluation.builtin import CHOICES, answers, continuation
@@ -38,7 +38,7 @@ def test_a_pair_is_the_whole_text_behind_an_end_of_text(question, tokenizer):
 
 def test_a_conversation_has_solved_items_as_turns(tokenizer):
     turns = [("user", "of"), ("assistant", "none"), ("user", ITEM.question)]
-    expected = chat.prompt([{"role": r, "content": c} for r, c in turns], tokenizer)
+    expected = chat_template.prompt([{"role": r, "content": c} for r, c in turns], tokenizer)
     assert as_conversation(ITEM, [SOLVED], tokenizer) == expected
 
 

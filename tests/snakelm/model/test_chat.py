@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from snakelm.config import Model
-from snakelm.data import chat as template
+from snakelm.data.conversations import chat_template as template
 from snakelm.errors import UserError
 from snakelm.model import Decoder, generate
 from snakelm.model.chat import Chat, Continuation, spoken, until

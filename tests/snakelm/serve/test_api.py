@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from snakelm.data.chat import prompt
+from snakelm.data.conversations.chat_template import prompt
 from snakelm.model.chat import Chat, Continuation
 
 openai = pytest.importorskip("openai", reason="requirements-dev.txt: openai isn't installed")

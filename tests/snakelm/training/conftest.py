@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from snakelm.data.bins import BinWriter, Meta, open_bin
-from snakelm.data.chat import render_batch
+from snakelm.data.conversations.chat_template import render_batch
 from snakelm.data.packs import PackWriter, best_fit, open_packs
 from snakelm.tokenizer import EOT as END_OF_TEXT
 from snakelm.tokenizer import Tokenizer

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from snakelm.config import Model
-from snakelm.data.conversation_formats import messages_of
-from snakelm.data.conversation_trees import Trees
+from snakelm.data.conversations.formats import messages_of
+from snakelm.data.conversations.trees import Trees
 from snakelm.model import Decoder
 from snakelm.model.decoder import rotary_table
 from snakelm.training.batches import Rows

@@ -14,11 +14,11 @@ from snakelm.config import Train, load_config
 from snakelm.errors import UserError
 from snakelm.training import device
 from snakelm.training.launch import _exit_code
-from snakelm.training.lock import locked
+from snakelm.workflow.lock import locked
 from snakelm.training.metrics import COLUMNS, Metrics
 from snakelm.training.preflight import check_attention, check_sizes, make_plan
-from snakelm.training.show import Best, done_line, note
-from snakelm.training.signals import StopRequest
+from snakelm.training.progress import Best, done_line, note
+from snakelm.workflow.signals import StopRequest
 from snakelm.training.step import StepResult, check_skips
 
 CPU = device.Place(torch.device("cpu"), torch.float32, 1)

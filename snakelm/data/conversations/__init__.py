@@ -1,0 +1,1 @@
+"""Conversations read, rendered by the chat template and packed for instruction tuning."""

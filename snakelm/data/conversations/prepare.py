@@ -1,0 +1,246 @@
+"""Conversations to packed token files: read, rendered, cut or dropped where too long, split, weighted, packed.
+
+What is held out is decided by the first thing the user says, so a question with two answers stands on one side. The
+bytes of the files depend on the set of conversations and on the seed, not on the order of files or rows.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...config import Config, SftSource, as_mapping
+from ...errors import UserError
+from ...log import Log
+from ...tokenizer import Tokenizer
+from ..corpora import questions
+from ..bins import Meta, token_dtype
+from .chat_template import render_batch
+from .reader import ConversationReader
+from ..packs import PackWriter, best_fit
+from ..reading.readers import expand
+from ..split import is_validation, mixed, repeats, validation_threshold
+from .token_store import Spool, Table
+
+__all__ = ["prepare_sft", "shortened", "source_paths"]
+
+Messages = list[dict[str, str]]
+BATCH, BATCH_CHARACTERS = 4096, 4 << 20
+GATHERED = 1 << 20  # tokens put in the packs' order at a time
+
+
+@dataclass
+class Tally:
+    """What became of one source's rows."""
+
+    name: str
+    reading: dict[str, Any] = field(
+        default_factory=dict
+    )  # the reader's counts, or the packages that a built-in source came from
+    found: int = 0  # conversations that could be read
+    too_long: int = 0  # dropped
+    truncated: int = 0  # kept without their oldest turns
+    duplicates: int = 0
+    over_limit: int = 0
+    kept: int = 0
+
+    def summary(self) -> str:
+        """In one line: what came in, what is left, and where the rest went."""
+        rejected = self.reading.get("invalid", {})
+        left = {"longer than the context": self.too_long, "duplicate": self.duplicates, "over limit": self.over_limit}
+        gone = ", ".join(f"{why} {count:,}" for why, count in {**rejected, **left}.items() if count)
+        cut = f"; {self.truncated:,} without their oldest turns" if self.truncated else ""
+        read = self.reading.get("read", self.found)
+        return f"{self.name}: {read:,} rows → {self.kept:,} conversations ({gone or 'nothing'} left out{cut})"
+
+
+def source_paths(source: SftSource) -> list[Path]:
+    """A source's own files, globs expanded; none for one that is built in."""
+    return expand(source.path, "sft_data.sources[].path") if source.path else []
+
+
+def prepare_sft(
+    config: Config, tokenizer: Tokenizer, output: Path, *, threads: int, log: Log
+) -> tuple[dict[str, Path], dict[str, Any]]:
+    """Writes `train_sft_packed` and `val_sft_packed` (.bin and .idx) into ``output``: (paths by split, counts).
+
+    UserError when nothing is left to train on or to hold out.
+    """
+    data = config.sft_data
+    context = data.context
+    tallies = [Tally(source.builtin or _name(source)) for source in data.sources]
+    with Spool(output) as spool:
+        for number, source in enumerate(data.sources):
+            _read(source, number, tallies[number], spool, tokenizer, config, threads, log)
+        table = spool.table()
+        taken = _chosen(table, data.sources, tallies, config.seed)
+        for tally in tallies:
+            log.say(tally.summary())
+        train, val = _split(table, taken, config, tallies)
+        meta = {
+            "dtype": token_dtype(tokenizer.vocab_size),
+            "vocab_size": tokenizer.vocab_size,
+            "eot": tokenizer.eot,
+            "tokenizer_sha256": tokenizer.sha256,
+            "config_hash": _config_hash(config),
+        }
+        paths, counts = {}, {"context": context, "sources": [vars(tally) for tally in tallies]}
+        for split, places in (("train", train), ("val", val)):
+            paths[split] = output / f"{split}_sft_packed.bin"
+            counts[split] = _write(paths[split], spool, table, places, Meta(**meta), context)
+            log.say(_line(split, counts[split], context))
+    return paths, counts
+
+
+def shortened(messages: Messages, context: int, tokenizer: Tokenizer) -> Messages | None:
+    """The conversation without its oldest pairs of turns, so that it fits; None when even the last pair doesn't.
+
+    A system prompt stays.
+    """
+    lengths = [len(tokenizer.encode_ordinary(message["content"])) + 2 for message in messages]
+    head = 1 if messages[0]["role"] == "system" else 0
+    room = context - 1 - sum(lengths[:head])
+    first = len(messages)
+    while first - 2 >= head and room >= sum(lengths[first - 2 : first]):
+        room -= sum(lengths[first - 2 : first])
+        first -= 2
+    return messages[:head] + messages[first:] if first < len(messages) else None
+
+
+def _name(source: SftSource) -> str:
+    return source.path if isinstance(source.path, str) else ", ".join(source.path or [])
+
+
+def _read(
+    source: SftSource,
+    number: int,
+    tally: Tally,
+    spool: Spool,
+    tokenizer: Tokenizer,
+    config: Config,
+    threads: int,
+    log: Log,
+) -> None:
+    """Renders one source's conversations into the spool."""
+    if source.builtin:
+        reader, stream = None, questions.conversations(config.seed)
+    else:
+        reader = ConversationReader(
+            source_paths(source),
+            shape=source.format,
+            columns=source.columns,
+            on_bad=config.on_bad_file,
+            warn=log.warn,
+        )
+        stream = reader.conversations()
+    context, truncate = config.sft_data.context, config.sft_data.too_long == "truncate"
+    with log.progress(None, "conversations") as bar:
+        for batch in _batches(stream):
+            tally.found += len(batch)
+            ids, mask, starts = render_batch(batch, tokenizer, threads)
+            long = np.flatnonzero(np.diff(starts) > context)
+            if long.size:
+                cut = {i: shortened(batch[i], context, tokenizer) if truncate else None for i in long.tolist()}
+                batch = [m for m in (cut.get(i, m) for i, m in enumerate(batch)) if m is not None]
+                tally.truncated += sum(m is not None for m in cut.values())
+                tally.too_long += sum(m is None for m in cut.values())
+                ids, mask, starts = render_batch(batch, tokenizer, threads)
+            spool.append(batch, ids, mask, np.diff(starts), number)
+            bar.update(tally.found, tally.name)
+    tally.reading = reader.counts.as_dict() if reader else {"packages": questions.packages()}
+
+
+def _batches(stream: Iterator[Messages]) -> Iterator[list[Messages]]:
+    batch: list[Messages] = []
+    size = 0
+    for messages in stream:
+        batch.append(messages)
+        size += sum(len(message["content"]) for message in messages)
+        if len(batch) == BATCH or size >= BATCH_CHARACTERS:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _chosen(table: Table, sources: list[SftSource], tallies: list[Tally], seed: int) -> np.ndarray:
+    """Places of the conversations that are taken, sorted by id: of equal ones the first, of each source its limit."""
+    _, first = np.unique(table.id, return_index=True)
+    taken = []
+    for number, (source, tally) in enumerate(zip(sources, tallies, strict=True)):
+        mine = first[table.source[first] == number]
+        tally.duplicates = int((table.source == number).sum()) - mine.size
+        if source.limit is not None:
+            order = np.argsort(mixed(table.id[mine], seed, "sample"), kind="stable")
+            tally.over_limit = max(0, mine.size - source.limit)
+            mine = mine[order[: source.limit]]
+        tally.kept = mine.size
+        taken.append(mine)
+    together = np.concatenate(taken)
+    return together[np.argsort(table.id[together], kind="stable")]
+
+
+def _split(table: Table, taken: np.ndarray, config: Config, tallies: list[Tally]) -> tuple[np.ndarray, np.ndarray]:
+    """Places of what is trained on, each as often as its source's weight says, and of what is held out."""
+    data, seed = config.sft_data, config.seed
+    if not taken.size:
+        raise UserError(
+            f"sft_data.sources: no conversation left to learn from; {'; '.join(t.summary() for t in tallies)}"
+        )
+    try:
+        threshold = validation_threshold(table.question[taken], data.val_fraction, seed)
+    except ValueError:
+        raise UserError(
+            f"sft_data.sources: {taken.size:,} conversations, but all begin with the same question, and one must be "
+            "held out and one trained on; bring more"
+        ) from None
+    held_out = is_validation(table.question[taken], data.val_fraction, seed, threshold)
+    train = taken[~held_out]
+    times = np.zeros(train.size, np.int64)
+    for number, source in enumerate(data.sources):
+        mine = table.source[train] == number
+        times[mine] = repeats(table.id[train[mine]], source.weight, seed)
+    if not times.any():
+        raise UserError("sft_data.sources[].weight: no conversation is left to train on; raise the weights")
+    return np.repeat(train, times), taken[held_out]
+
+
+def _write(path: Path, spool: Spool, table: Table, taken: np.ndarray, meta: Meta, context: int) -> dict[str, Any]:
+    """Packs and writes the conversations ``taken``; gives the counts for the manifest."""
+    order, bounds = best_fit(table.length[taken], context)
+    taken = taken[order]
+    ends = np.cumsum(table.length[taken])
+    cuts = np.unique([0, *np.searchsorted(ends, np.arange(GATHERED, ends[-1], GATHERED), "right"), taken.size])
+    with PackWriter(path, meta, context, bounds, int(ends[-1])) as writer:
+        for first, last in pairwise(cuts.tolist()):
+            which = taken[first:last]
+            tokens, mask = spool.gather(table, which)
+            writer.append_masked(tokens, mask, table.length[which], table.id[which], int(table.bytes[which].sum()))
+    packs = bounds.size - 1
+    return {
+        "conversations": meta.documents,
+        "tokens": meta.tokens,
+        "learned_tokens": writer.learned,
+        "text_bytes": meta.text_bytes,
+        "packs": packs,
+        "efficiency": round(meta.tokens / (packs * context), 5),
+    }
+
+
+def _line(split: str, counts: dict[str, Any], context: int) -> str:
+    return (
+        f"{split} {counts['conversations']:,} conversations in {counts['packs']:,} packs of {context}: "
+        f"{counts['tokens']:,} tokens, {counts['learned_tokens'] / counts['tokens']:.1%} of them to be learned, "
+        f"{1 - counts['efficiency']:.2%} padding"
+    )
+
+
+def _config_hash(config: Config) -> str:
+    """SHA-256 over what train and val must share."""
+    text = json.dumps(as_mapping(config, ("sft_data", "seed"), cosmetic=False), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,138 @@
+"""model.gguf: the model as llama.cpp and what is built on it load it (Ollama, LM Studio, llama-cpp-python).
+
+Weights stay float32, so that what it says is what we say; `llama-quantize` makes smaller ones. They are the exported
+ones (huggingface.py) under llama.cpp's names. With one turn: a Llama's rotation there pairs neighbours where ours pairs
+halves, so the rows of its queries and keys change places; of a Qwen3 they don't.
+
+The tokenizer's pattern has a name in llama.cpp, or can't go there. Two differences remain, both in that program: it
+takes white space at the end of a text that has a line break inside it for two words where cl100k has one, and, as
+transformers does, the name of a special token in a text for the token.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..data.conversations.chat_template import JINJA, chat_tokens
+from ..errors import UserError
+from ..files import atomic_path
+from ..tokenizer import Tokenizer
+from ..tokenizer.huggingface import byte_characters
+from ..tokenizer.special import END
+from .file import load_model
+from .huggingface import LAYER, OUTSIDE, huggingface_weights
+
+__all__ = ["write_gguf"]
+
+PATTERNS = {"gpt2": "gpt-2", "cl100k": "llama-bpe", "o200k": "gpt-4o"}
+WHOLE_WORDS = {"llama-bpe"}  # where llama.cpp takes a word that is a token as it is, without merging up to it
+NAMES = {
+    "model.embed_tokens": "token_embd",
+    "model.norm": "output_norm",
+    "lm_head": "output",
+    "input_layernorm": "attn_norm",
+    "self_attn.q_proj": "attn_q",
+    "self_attn.k_proj": "attn_k",
+    "self_attn.v_proj": "attn_v",
+    "self_attn.o_proj": "attn_output",
+    "self_attn.q_norm": "attn_q_norm",
+    "self_attn.k_norm": "attn_k_norm",
+    "post_attention_layernorm": "ffn_norm",
+    "mlp.gate_proj": "ffn_gate",
+    "mlp.up_proj": "ffn_up",
+    "mlp.down_proj": "ffn_down",
+}
+assert len(NAMES) == len(LAYER) + len(OUTSIDE), "every weight has a name there"
+
+
+def write_gguf(model_file: Path, tokenizer: Tokenizer, output: Path, name: str) -> dict[str, Any]:
+    """Writes the model with its tokenizer; gives what a manifest should say. UserError for what can't be said there."""
+    model, record = load_model(model_file)
+    if record["tokenizer"]["sha256"] != tokenizer.sha256:
+        raise UserError(f"{model_file}: trained with another tokenizer than this one; name its own")
+    check_tokenizer(tokenizer)
+    from gguf import GGUFWriter
+
+    chat, shape = bool(record.get("chat")), model.shape
+    weights = {gguf_name(n): w for n, w in huggingface_weights(model).items()}
+    with atomic_path(output) as temporary:
+        writer = GGUFWriter(temporary, "qwen3" if shape.qk_norm else "llama")
+        writer.add_name(name)
+        _add_shape(writer, shape, model.vocab_size)
+        _add_tokenizer(writer, tokenizer, model.vocab_size, chat)
+        for tensor, weight in weights.items():
+            turned = _turned(weight, tensor, shape) if not shape.qk_norm else weight
+            writer.add_tensor(tensor, np.ascontiguousarray(turned.numpy()))
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+    return {"parameters": sum(w.numel() for w in weights.values()), "chat": chat, "tensors": len(weights)}
+
+
+def gguf_name(name: str) -> str:
+    """`model.layers.3.self_attn.q_proj.weight` → `blk.3.attn_q.weight`."""
+    stem = name.removesuffix(".weight")
+    if not stem.startswith("model.layers."):
+        return f"{NAMES[stem]}.weight"
+    _, _, number, inside = stem.split(".", 3)
+    return f"blk.{number}.{NAMES[inside]}.weight"
+
+
+def check_tokenizer(tokenizer: Tokenizer) -> None:
+    """UserError for a tokenizer whose words llama.cpp would cut into other tokens."""
+    kind, merges = PATTERNS[tokenizer.pattern], tokenizer.merges()
+    unreached = sum(len(token) > 1 and merges[rank] is None for token, rank in tokenizer.mergeable_ranks.items())
+    if unreached and kind not in WHOLE_WORDS:
+        raise UserError(
+            f"tokenizer {tokenizer.sha256[:12]}…: {unreached:,} tokens that merging never reaches, which llama.cpp "
+            f"takes as whole words only with the pattern cl100k, this one has {tokenizer.pattern}; no GGUF of it"
+        )
+
+
+def _add_shape(writer: Any, shape: Any, vocab_size: int) -> None:
+    writer.add_context_length(shape.context)
+    writer.add_embedding_length(shape.width)
+    writer.add_block_count(shape.layers)
+    writer.add_feed_forward_length(shape.hidden)
+    writer.add_head_count(shape.heads)
+    writer.add_head_count_kv(shape.kv_heads)
+    writer.add_key_length(shape.head_dim)
+    writer.add_value_length(shape.head_dim)
+    writer.add_rope_dimension_count(shape.head_dim)
+    writer.add_rope_freq_base(shape.rope_base)
+    writer.add_layer_norm_rms_eps(shape.norm_eps)
+    writer.add_vocab_size(vocab_size)
+    writer.add_file_type(0)  # all of it float32
+
+
+def _add_tokenizer(writer: Any, tokenizer: Tokenizer, vocab_size: int, chat: bool) -> None:
+    from gguf import TokenType
+
+    table = str.maketrans({b: character for b, character in enumerate(byte_characters())})
+    names = {rank: token.decode("latin-1").translate(table) for token, rank in tokenizer.mergeable_ranks.items()}
+    special = {number: name for name, number in tokenizer.special_tokens.items()}
+    kinds = dict.fromkeys(names, TokenType.NORMAL) | dict.fromkeys(special, TokenType.CONTROL)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre(PATTERNS[tokenizer.pattern])
+    writer.add_token_list([(names | special).get(i, f"[unused {i}]") for i in range(vocab_size)])
+    writer.add_token_types([kinds.get(i, TokenType.UNUSED) for i in range(vocab_size)])
+    writer.add_token_merges([f"{names[pair[0]]} {names[pair[1]]}" for pair in tokenizer.merges() if pair])
+    writer.add_bos_token_id(tokenizer.eot)
+    writer.add_eos_token_id(chat_tokens(tokenizer)[END] if chat else tokenizer.eot)
+    writer.add_pad_token_id(tokenizer.eot)
+    writer.add_add_bos_token(not chat)  # a chat template begins with it by itself
+    writer.add_add_space_prefix(False)
+    if chat:
+        writer.add_eot_token_id(chat_tokens(tokenizer)[END])
+        writer.add_chat_template(JINJA)
+
+
+def _turned(weight: torch.Tensor, name: str, shape: Any) -> torch.Tensor:
+    """Rows of a query's or key's matrix in the order of neighbouring pairs: of a head, row i beside row i + half."""
+    heads = {"attn_q": shape.heads, "attn_k": shape.kv_heads}.get(name.split(".")[-2])
+    if heads is None:
+        return weight
+    return weight.view(heads, 2, shape.head_dim // 2, -1).transpose(1, 2).reshape(weight.shape)

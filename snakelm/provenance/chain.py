@@ -1,0 +1,242 @@
+"""What a file was made from, and from what that, down to a person's own files: the manifests read as one chain.
+
+A manifest says of every file that its step read or wrote what SHA-256 it had: each of these is a `Claim`. `verify`
+reads every file once and holds it against all that is claimed of it. So a changed byte is found in any file; a swapped
+or remade file is found by the next step's claim, though it agrees with a manifest of its own; and a manifest, which
+is sealed, is found by itself or by the seal that the next step noted.
+
+A run may have been moved: paths are looked for from where the artefact lies now, as far as they lay together then.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..errors import UserError
+from ..files import sha256_file
+from ..workflow.manifest import manifest_path, read_manifest
+
+__all__ = ["Chain", "Claim", "Node", "Place", "read_chain"]
+
+MARK = ".manifest.json"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What the manifest of ``by`` says of the file ``path``; ``kind``: its artefact, a file beside it, or an input."""
+
+    path: Path
+    sha256: str
+    size: int
+    by: Path
+    kind: str
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a manifest's paths are now: those under ``then`` are under ``now``, others where they say."""
+
+    then: tuple[str, ...]
+    now: Path
+
+    @classmethod
+    def of(cls, recorded: str, path: Path) -> "Place":
+        """From an artefact's recorded and present path: what ends alike was moved together."""
+        then, now = list(Path(recorded).parts), list(path.parts)
+        while then and now and then[-1] == now[-1]:
+            then.pop()
+            now.pop()
+        return cls(tuple(then), Path(*now))
+
+    def find(self, recorded: str) -> Path:
+        """The path to look at, absolute."""
+        parts = Path(recorded).parts
+        if parts[: len(self.then)] == self.then:
+            return Path(self.now, *parts[len(self.then) :]).absolute()
+        return Path(recorded).absolute()
+
+
+@dataclass
+class Node:
+    """A file of the chain."""
+
+    path: Path
+    made: dict[str, Any] | None = None  # its manifest; None for what was brought from outside
+    files: list[Path] = field(default_factory=list)  # what its step wrote beside it
+    inputs: dict[str, "Node"] = field(default_factory=dict)  # path in the manifest → what it was made from
+
+    @property
+    def step(self) -> str:
+        """The step that made it, by its script's name."""
+        return Path(str((self.made or {}).get("script", ""))).stem
+
+
+@dataclass
+class Chain:
+    """All that some files were made from. ``problems`` are reasons to distrust it, ``notes`` aren't."""
+
+    roots: list[Node] = field(default_factory=list)
+    nodes: dict[Path, Node] = field(default_factory=dict)
+    claims: list[Claim] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    states: dict[Path, str] = field(
+        default_factory=dict
+    )  # after `verify`: sound, changed, missing; gone: a person's own
+
+    def named(self, name: str) -> Node:
+        """The file called ``name`` that is nearest to the roots; UserError when the chain has none."""
+        level, seen = list(self.roots), set()
+        while level:
+            found = next((node for node in level if node.path.name == name), None)
+            if found:
+                return found
+            seen.update(node.path for node in level)
+            level = [one for node in level for one in node.inputs.values() if one.path not in seen]
+        raise UserError(f"{self.roots[0].path}: no {name} among what it was made from")
+
+    def verify(self, on_bytes: Callable[[int], None] | None = None) -> None:
+        """Reads every file and compares it with each claim; ``on_bytes`` hears how many bytes are done."""
+        done = 0
+        for path, claims in self._by_path().items():
+            if not path.is_file():
+                self._missing(path, claims)
+                continue
+            size, found = path.stat().st_size, sha256_file(path)
+            wrong = [claim for claim in claims if (claim.sha256, claim.size) != (found, size)]
+            self.states[path] = "changed" if wrong else "sound"
+            if wrong:
+                self.problems.append(_difference(path, found, wrong))
+            done += size
+            if on_bytes:
+                on_bytes(done)
+
+    def size(self) -> int:
+        """Bytes that `verify` reads."""
+        return sum(path.stat().st_size for path in self._by_path() if path.is_file())
+
+    def _by_path(self) -> dict[Path, list[Claim]]:
+        found: dict[Path, list[Claim]] = {}
+        for claim in self.claims:
+            found.setdefault(claim.path, []).append(claim)
+        return found
+
+    def _missing(self, path: Path, claims: list[Claim]) -> None:
+        node, by = self.nodes.get(path), claims[0].by.name
+        if node is None or node.made is not None or self._ours(claims):
+            self.states[path] = "missing"
+            self.problems.append(f"{path}: missing, so {by} can't be traced further; bring it back or run its step")
+        else:
+            self.states[path] = "gone"
+            self.notes.append(f"{path}: not there any more; {by} was made from it (SHA-256 {claims[0].sha256})")
+
+    def _ours(self, claims: list[Claim]) -> bool:
+        """Whether a step of ours made the file: whoever read it then noted the seal of its manifest."""
+        manifests = (self.nodes[claim.by].made or {} for claim in claims if claim.by in self.nodes)
+        inputs = [one for made in manifests for one in made["inputs"]]
+        return any("manifest" in one for one in inputs if one["sha256"] == claims[0].sha256)
+
+
+def _difference(path: Path, found: str, wrong: list[Claim]) -> str:
+    own = next((claim for claim in wrong if claim.kind != "input"), None)
+    claim = own or wrong[0]
+    said = f"SHA-256 {found[:12]}…, expected {claim.sha256[:12]}…"
+    if own:
+        return f"{path}: changed since it was written ({said}); run the step that makes it again"
+    return (
+        f"{path}: not what {claim.by} was made from ({said}): changed, swapped, or made again since; bring back "
+        "the one it was made from, or run the workflow again"
+    )
+
+
+def read_chain(target: str | Path) -> Chain:
+    """The chain of a file, or of all artefacts in a folder, from manifests alone; UserError when there are none."""
+    chain = Chain()
+    for artefact in _artefacts(Path(target).absolute()):
+        chain.roots.append(_follow(chain, artefact))
+    older = [node.path.name for node in chain.nodes.values() if node.made and "seal" not in node.made]
+    if older:
+        chain.notes.append(
+            f"{len(older)} manifests are of an older version, which names fewer files and has no seal: "
+            f"{', '.join(older)}"
+        )
+    return chain
+
+
+def _artefacts(target: Path) -> list[Path]:
+    if target.is_dir():
+        found = sorted(target.rglob(f"*{MARK}"))
+    elif target.name.endswith(MARK):
+        found = [target]
+    elif target.is_file() or manifest_path(target).is_file():
+        found = [manifest_path(target)] if manifest_path(target).is_file() else list(_manifests_naming(target))
+    else:
+        raise UserError(f"{target}: no such file or folder; name something that the workflow made")
+    if not found:
+        raise UserError(f"{target}: no manifest speaks of it, so nobody can say what it was made from")
+    return [path.with_name(path.name.removesuffix(MARK)) for path in found]
+
+
+def _manifests_naming(target: Path) -> Iterator[Path]:
+    """The manifest, here or a folder higher, whose step wrote ``target`` beside its artefact."""
+    for path in (path for folder in target.parents[:2] for path in sorted(folder.glob(f"*{MARK}"))):
+        artefact = path.with_name(path.name.removesuffix(MARK))
+        try:
+            made = read_manifest(artefact)
+        except UserError:
+            continue
+        place = Place.of(made["artefact"]["path"], artefact)
+        if any(place.find(one["path"]) == target for one in made.get("files", [])):
+            yield path
+            return
+
+
+def _follow(chain: Chain, path: Path) -> Node:
+    """The node of ``path``, with all that it was made from; each file becomes one node however often it was used."""
+    if path in chain.nodes:
+        return chain.nodes[path]
+    node = chain.nodes[path] = Node(path)
+    if not manifest_path(path).is_file():
+        return node
+    try:
+        node.made = read_manifest(path)
+        _claims(chain, node, node.made)
+    except UserError as error:
+        chain.problems.append(str(error))
+    except (KeyError, TypeError, AttributeError):
+        chain.problems.append(f"{manifest_path(path)}: not as a step writes it; delete {path} and run its step again")
+    return node
+
+
+def _claims(chain: Chain, node: Node, made: Mapping[str, Any]) -> None:
+    own = made["artefact"]
+    if Path(own["path"]).name != node.path.name:
+        chain.problems.append(
+            f"{manifest_path(node.path)}: is the manifest of {own['path']}, not of {node.path.name}: swapped or renamed"
+        )
+    place = Place.of(own["path"], node.path)
+    chain.claims.append(Claim(node.path, own["sha256"], own["bytes"], node.path, "artefact"))
+    for one in made.get("files", []):
+        node.files.append(place.find(one["path"]))
+        chain.claims.append(Claim(node.files[-1], one["sha256"], one["bytes"], node.path, "file"))
+    for one in made["inputs"]:
+        path = place.find(one["path"])
+        chain.claims.append(Claim(path, one["sha256"], one["bytes"], node.path, "input"))
+        node.inputs[one["path"]] = _follow(chain, path)
+        _check_seal(chain, node, node.inputs[one["path"]], one)
+
+
+def _check_seal(chain: Chain, node: Node, used: Node, record: Mapping[str, Any]) -> None:
+    """Whether ``used`` still has the manifest that it had when ``node`` was made from it."""
+    then, now = record.get("manifest"), (used.made or {}).get("seal")
+    if then is None or then == now:
+        return
+    manifest = manifest_path(used.path)
+    if used.made is None:
+        if used.path.is_file() and not manifest.is_file():
+            chain.problems.append(f"{manifest}: missing, so what {used.path.name} was made from can't be told")
+    elif str(used.made.get("created")) > str(node.made["created"]):
+        chain.notes.append(f"{used.path}: made again after {node.path.name} was made from it")
+    else:
+        chain.problems.append(f"{manifest}: not the manifest that was there when {node.path.name} was made; swapped?")

@@ -1,0 +1,207 @@
+"""The Tokenizer: ranks, a split pattern and special tokens, over the compiled core."""
+
+import functools
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from snakelm import _text
+
+from ..errors import UserError
+from . import storage, ranks
+from .patterns import pattern_name, tiktoken_regex
+from .special import EOT
+from .arrow import arrow_chunks, is_arrow
+
+__all__ = ["EOT", "Tokenizer", "identity"]
+
+
+def identity(pattern: str, special_tokens: Mapping[str, int], ranks_file: bytes) -> str:
+    """SHA-256 (hex) over what decides ids: pattern, special tokens, and the ranks in canonical form."""
+    head = json.dumps({"pattern": pattern, "special_tokens": dict(sorted(special_tokens.items()))}, sort_keys=True)
+    return hashlib.sha256(head.encode() + b"\n" + ranks_file).hexdigest()
+
+
+class Tokenizer:
+    """Immutable; safe to use from several threads; pickles by content.
+
+    ``facts`` is what training reported (plain JSON types); it doesn't enter the identity.
+    """
+
+    def __init__(
+        self,
+        mergeable_ranks: Mapping[bytes, int],
+        pattern: str,
+        special_tokens: Mapping[str, int] = MappingProxyType({}),
+        facts: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.pattern = pattern_name(pattern)
+        self.mergeable_ranks = dict(mergeable_ranks)
+        self.special_tokens = dict(special_tokens)
+        self.facts = dict(facts or {})
+        self._pieces = _pieces(self.mergeable_ranks, self.special_tokens)
+        plain = [piece or b"" for piece in self._pieces]
+        for special in self.special_tokens.values():
+            plain[special] = b""
+        try:
+            self._core = _text.Encoder(plain, self.pattern)
+        except ValueError as error:
+            raise UserError(f"tokenizer ranks: {error}; these are not the ranks of a byte-level BPE") from None
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Tokenizer":
+        """From the folder that `save` wrote, or any of its files. Raises UserError where it does not verify."""
+        loaded = storage.read(Path(path))
+        meta = loaded.meta
+        found = identity(meta["pattern"], meta["special_tokens"], loaded.ranks_file)
+        if found != meta["sha256"]:
+            raise UserError(
+                f"{loaded.path}: ranks.tiktoken does not belong to meta.json (SHA-256 {found[:12]}…, expected "
+                f"{meta['sha256'][:12]}…); make the tokenizer again (train_tokenizer)"
+            )
+        tokenizer = cls(loaded.ranks, meta["pattern"], meta["special_tokens"], meta["training"])
+        tokenizer.__dict__["sha256"] = found
+        if tokenizer.vocab_size != meta["vocab_size"] or tokenizer.unused_ids != meta["unused_ids"]:
+            raise UserError(
+                f"{loaded.path}: found {tokenizer.vocab_size} ids of which unused are {tokenizer.unused_ids[:5]}; "
+                f"meta.json says {meta['vocab_size']} and {meta['unused_ids'][:5]}; make the tokenizer again"
+            )
+        return tokenizer
+
+    @classmethod
+    def from_tiktoken(
+        cls, ranks_file: str | Path, pattern: str, special_tokens: Mapping[str, int] = MappingProxyType({})
+    ) -> "Tokenizer":
+        """From a ranks file of tiktoken's. ``pattern``: gpt2, cl100k, o200k, or the expression of one.
+
+        Ranks may have gaps (p50k's 50256 is its end-of-text): an id that no token has is never produced.
+        """
+        found, _ = ranks.read_ranks(ranks_file)
+        if not found:
+            raise UserError(f"{ranks_file}: empty; expected ranks in tiktoken's format")
+        return cls(found, pattern, special_tokens)
+
+    def save(self, path: str | Path) -> None:
+        """Writes ranks.tiktoken, tokenizer.json and, to commit them, meta.json into the folder ``path``."""
+        storage.write(Path(path), self)
+
+    def encode_ordinary(self, text: str) -> list[int]:
+        """Token ids. Names of special tokens are ordinary text; lone surrogates count as U+FFFD, as in tiktoken."""
+        if not isinstance(text, str):
+            raise TypeError(f"encode_ordinary: expected str, found {type(text).__name__}")
+        return self._core.encode(text)
+
+    def encode_batch(
+        self, texts: Sequence[str] | pa.Array | pa.ChunkedArray, threads: int = 1
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """All texts' ids end to end, uint32 [total], and where each begins, int64 [texts + 1].
+
+        ``texts``: a list of str, or an Arrow string array, which is read in place. Bytes that aren't UTF-8 in an Arrow
+        array encode byte by byte and decode to themselves. The ids do not depend on ``threads``.
+        """
+        if threads < 1:
+            raise ValueError(f"encode_batch: threads {threads}; expected at least 1")
+        if is_arrow(texts):
+            chunks, owners = arrow_chunks(texts)
+            encoded = self._core.encode_arrow(chunks, threads)
+            del owners  # the buffers had to live until here
+            return encoded
+        if isinstance(texts, str):
+            raise TypeError("encode_batch: expected a list of str, found one str; use encode_ordinary or [text]")
+        return self._core.encode_strings(texts, threads)
+
+    def decode_bytes(self, ids: Iterable[int] | np.ndarray) -> bytes:
+        """The bytes of the ids; a special token gives its name."""
+        array = np.asarray(ids if hasattr(ids, "__array__") else list(ids))
+        if array.size == 0:
+            return b""
+        if array.ndim != 1 or array.dtype.kind not in "iu":
+            raise TypeError(f"decode: expected a row of integers, found {array.dtype} of shape {array.shape}")
+        low, high = int(array.min()), int(array.max())
+        if low < 0 or high >= self.vocab_size:
+            raise UserError(
+                f"decode: id {low if low < 0 else high} is outside the vocabulary of {self.vocab_size} tokens"
+            )
+        try:
+            return b"".join(map(self._pieces.__getitem__, array.tolist()))
+        except TypeError:
+            unused = next(i for i in array.tolist() if self._pieces[i] is None)
+            raise UserError(f"decode: id {unused} stands for nothing in this vocabulary") from None
+
+    def decode(self, ids: Iterable[int] | np.ndarray) -> str:
+        """The text of the ids; bytes that are no UTF-8 (a token may end inside a character) become U+FFFD."""
+        return self.decode_bytes(ids).decode("utf-8", errors="replace")
+
+    @property
+    def vocab_size(self) -> int:
+        """One more than the greatest id, so a table of this many rows serves every id."""
+        return len(self._pieces)
+
+    @property
+    def eot(self) -> int:
+        """Id of `<|endoftext|>`."""
+        if EOT not in self.special_tokens:
+            raise UserError(f"tokenizer: has no {EOT}; give it one: from_tiktoken(…, special_tokens={{{EOT!r}: id}})")
+        return self.special_tokens[EOT]
+
+    @functools.cached_property
+    def token_lengths(self) -> np.ndarray:
+        """Bytes of text per id, int32 [vocab_size]; 0 for special tokens and unused ids."""
+        lengths = np.zeros(self.vocab_size, np.int32)
+        lengths[list(self.mergeable_ranks.values())] = [len(token) for token in self.mergeable_ranks]
+        lengths.setflags(write=False)
+        return lengths
+
+    @functools.cached_property
+    def unused_ids(self) -> list[int]:
+        """Ids below vocab_size that stand for nothing."""
+        return [i for i, piece in enumerate(self._pieces) if piece is None]
+
+    @functools.cached_property
+    def sha256(self) -> str:
+        """Identity: equal exactly where ranks, pattern and special tokens are."""
+        return identity(self.pattern, self.special_tokens, ranks.format_ranks(self.mergeable_ranks))
+
+    def merges(self) -> list[tuple[int, int] | None]:
+        """The two ids each token merges from, by id; None for bytes, specials, and tokens found only as whole words."""
+        return self._core.merges()
+
+    def to_tiktoken(self, name: str = "snakelm") -> Any:
+        """The same tokenizer as a `tiktoken.Encoding`."""
+        import tiktoken
+
+        return tiktoken.Encoding(
+            name,
+            pat_str=tiktoken_regex(self.pattern),
+            mergeable_ranks=self.mergeable_ranks,
+            special_tokens=self.special_tokens,
+        )
+
+    def __reduce__(self):
+        return Tokenizer, (self.mergeable_ranks, self.pattern, self.special_tokens, self.facts)
+
+    def __repr__(self) -> str:
+        return f"Tokenizer({self.vocab_size} tokens, {self.pattern}, {self.sha256[:12]})"
+
+
+def _pieces(mergeable_ranks: Mapping[bytes, int], special_tokens: Mapping[str, int]) -> list[bytes | None]:
+    """Bytes by id, a special token's name included; None for unused ids."""
+    every = [*mergeable_ranks.values(), *special_tokens.values()]
+    if not mergeable_ranks:
+        raise UserError("tokenizer: no ranks; expected at least the 256 bytes")
+    if min(every) < 0 or max(every) >= ranks.MAX_RANK:
+        raise UserError(f"tokenizer: ids from {min(every)} to {max(every)}; expected 0 to {ranks.MAX_RANK - 1}")
+    pieces: list[bytes | None] = [None] * (max(every) + 1)
+    for token, rank in mergeable_ranks.items():
+        pieces[rank] = token
+    for name, special in special_tokens.items():
+        if pieces[special] is not None:
+            raise UserError(f"special token {name}: id {special} is taken by {pieces[special]!r}; choose a free id")
+        pieces[special] = name.encode()
+    return pieces

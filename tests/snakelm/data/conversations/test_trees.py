@@ -1,0 +1,82 @@
+"""Trees: one path each, by rank, wherever its messages stand in the file."""
+
+import random
+
+import pytest
+
+from snakelm.data.conversations.formats import Rejected
+from snakelm.data.conversations.trees import Trees
+
+
+def row(name, parent, role, rank=None, **more):
+    return {"message_id": name, "parent_id": parent, "role": role, "text": f"I am {name}.", "rank": rank, **more}
+
+
+ROWS = [
+    row("q", None, "prompter"),
+    row("bad", "q", "assistant", 2),
+    row("good", "q", "assistant", 0),
+    row("middling", "q", "assistant", 1),
+    row("more", "good", "prompter"),
+    row("unranked", "more", "assistant"),
+    row("ranked", "more", "assistant", 5),
+    row("thanks", "ranked", "prompter"),
+    row("other", None, "prompter"),
+    row("alone", "other", "assistant"),
+]
+
+
+def paths(rows):
+    trees = Trees()
+    for one in rows:
+        trees.add(one)
+    names = [
+        found if isinstance(found, str) else [m["content"][5:-1] for m in found] for found in trees.conversations()
+    ]
+    return names, trees.unreached()
+
+
+def test_the_best_ranked_path_of_each_tree():
+    found, unreached = paths(ROWS)
+    assert found == [["q", "good", "more", "ranked"], ["other", "alone"]]
+    assert unreached == 0
+
+
+def test_rows_may_stand_in_any_order():
+    shuffled = ROWS.copy()
+    random.Random(0).shuffle(shuffled)
+    assert sorted(paths(shuffled)[0]) == sorted(paths(ROWS)[0])
+
+
+def test_equal_ranks_take_the_first_row():
+    assert paths([ROWS[0], row("a", "q", "assistant"), row("b", "q", "assistant")])[0] == [["q", "a"]]
+
+
+def test_a_tree_without_an_answer_is_counted():
+    assert paths([ROWS[0]])[0] == ["no assistant turn"]
+
+
+def test_orphans_and_rings_are_counted_and_end():
+    found, unreached = paths(
+        [*ROWS[8:], row("x", "gone", "assistant"), row("a", "b", "prompter"), row("b", "a", "assistant")]
+    )
+    assert found == [["other", "alone"]]
+    assert unreached == 3
+
+
+BAD = {
+    "deleted": (row("x", None, "prompter", deleted=True), "deleted message"),
+    "no id": (row(None, None, "prompter"), "null field"),
+    "no text": ({**row("x", None, "prompter"), "text": None}, "null field"),
+    "unknown role": (row("x", None, "narrator"), "unknown role"),
+    "id taken": (row("q", None, "prompter"), "message id seen before"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_messages_that_are_none_are_rejected(name):
+    trees = Trees()
+    trees.add(ROWS[0])
+    bad, reason = BAD[name]
+    with pytest.raises(Rejected, match=reason):
+        trees.add(bad)

@@ -1,0 +1,102 @@
+"""The preflight: one line that says what is there, every problem at once, room on the disk."""
+
+import json
+import os
+import signal
+from types import SimpleNamespace
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from snakelm.config import from_mapping
+from snakelm.data.reading import preflight as module
+from snakelm.data.reading.parquet_text import BadFile
+from snakelm.data.reading.preflight import preflight
+from snakelm.errors import DiskFullError, UserError
+from snakelm.log import Log
+
+
+def look(tmp_path, sources, **more):
+    config = from_mapping({"preset": "smoke", "sources": sources, **more})
+    with Log("preflight", tmp_path / "log.txt") as log:
+        found = preflight(config, tmp_path / "not" / "there" / "yet", log)
+    return found, (tmp_path / "log.txt").read_text()
+
+
+def parquet(path, **columns):
+    pq.write_table(pa.table(columns), path)
+    return str(path)
+
+
+def test_one_line_says_what_is_there(tmp_path):
+    parquet(tmp_path / "a.parquet", body=["x" * 1000, None, "y" * 500])
+    parquet(tmp_path / "b.parquet", body=["z"])
+    found, log = look(tmp_path, [{"path": f"{tmp_path}/*.parquet", "text": "body"}, {"builtin": "docs"}])
+    assert "PREFLIGHT 2 files · 4 rows · 1 null · text='body' · builtin or fetched: docs · disk " in log
+    assert " free, needs ~" in log
+    source = found["sources"][0]
+    assert (source["rows"], source["nulls"], source["problems"]) == (4, 1, [])
+    assert 1500 < source["text_bytes"] < 4000
+
+
+def test_rows_of_json_lines_are_not_known_before_reading(tmp_path):
+    (tmp_path / "a.jsonl").write_text(json.dumps({"text": "x"}) + "\n")
+    (tmp_path / "b.txt").write_text("x")
+    found, log = look(tmp_path, [{"path": str(tmp_path / "a.jsonl")}, {"path": str(tmp_path / "b.txt")}])
+    assert "2 files · 1+ rows" in log
+    assert found["sources"][0]["rows"] is None
+
+
+def test_every_problem_is_said_at_once(tmp_path):
+    parquet(tmp_path / "a.parquet", text=["x"])
+    parquet(tmp_path / "b.parquet", txt=["x"])
+    (tmp_path / "c.parquet").write_bytes(b"")
+    (tmp_path / "d.parquet").write_bytes(b"PAR1 and no more")
+    (tmp_path / "e.jsonl").write_text("[1]\n")
+    sources = [{"path": f"{tmp_path}/*.parquet", "name": "p"}, {"path": f"{tmp_path}/*.jsonl", "name": "j"}]
+    with pytest.raises(UserError) as caught:
+        look(tmp_path, sources)
+    message = str(caught.value)
+    assert message.startswith("4 of 5 files can't be used")
+    for part in ("no column 'text'; columns are txt", "0 bytes", "d.parquet: not a whole"):
+        assert part in message
+    assert "e.jsonl: a JSON array" in message
+    with pytest.raises(UserError, match="source j: none of its 1 files has a text"):
+        look(tmp_path, sources, on_bad_file="warn")
+    found, log = look(tmp_path, sources[:1], on_bad_file="warn")
+    assert log.count("warning:") == 3
+    assert len(found["sources"][0]["problems"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("texts", "why"), [([], "no rows"), ([None, None], "all 2 values of 'text' are null")], ids=["no rows", "nulls"]
+)
+def test_a_source_without_a_text_is_refused_and_a_file_without_one_is_told(tmp_path, texts, why):
+    parquet(tmp_path / "a.parquet", text=pa.array(texts, pa.string()))
+    with pytest.raises(UserError, match=f"a.parquet: {why}"):
+        look(tmp_path, [{"path": f"{tmp_path}/*.parquet"}])
+    parquet(tmp_path / "b.parquet", text=["x"])
+    assert f"a.parquet: {why}" in look(tmp_path, [{"path": f"{tmp_path}/*.parquet"}])[1]
+
+
+def test_a_disk_too_small_is_said_before_it_is_filled(tmp_path, monkeypatch):
+    parquet(tmp_path / "a.parquet", text=["x" * 10_000])
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda _: SimpleNamespace(free=9))
+    with pytest.raises(DiskFullError, match=r"need about 1\d\.\d kB, have 9 B"):
+        look(tmp_path, [{"path": f"{tmp_path}/*.parquet"}])
+
+
+def abort(file, column):
+    os.kill(os.getpid(), signal.SIGABRT)
+
+
+def test_a_footer_that_aborts_the_reader_is_an_error_not_the_end(tmp_path, monkeypatch):
+    """A flipped bit in the statistics of a footer makes pyarrow 26 end its process."""
+    with module._Footers() as footers:
+        real = module._parquet_facts
+        monkeypatch.setattr(module, "_parquet_facts", abort)
+        with pytest.raises(BadFile, match="makes the reader abort"):
+            footers.read(tmp_path, "text")
+        monkeypatch.setattr(module, "_parquet_facts", real)
+        assert footers.read(parquet(tmp_path / "a.parquet", text=["x"]), "text")[:2] == (1, 0)

@@ -1,0 +1,333 @@
+"""The bad-input corpus: what each kind of file gives, and that nothing is dropped without a count."""
+
+import gzip
+import json
+import random
+from collections import defaultdict
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from snakelm.data.documents.table import read_documents
+from snakelm.data.reading.parquet_text import BadFile
+from snakelm.data.reading.readers import Reader, expand, file_format
+from snakelm.errors import UserError
+
+GOOD = ["first text", "second text", "third text"]
+
+
+def parquet(path, texts, name="text", kind=None, **options):
+    pq.write_table(pa.table({name: pa.array(texts, kind), "other": range(len(texts))}), path, **options)
+    return path
+
+
+def jsonl(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def zstd(data: bytes) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.CompressedOutputStream(sink, "zstd") as stream:
+        stream.write(data)
+    return sink.getvalue().to_pybytes()
+
+
+def read(files, **options):
+    """(texts, counts, warnings)"""
+    warnings = []
+    reader = Reader(files if isinstance(files, list) else [files], warn=warnings.append, **options)
+    texts = [text for batch in reader.batches() for text in batch.column("text").to_pylist()]
+    c = reader.counts
+    assert c.read == c.kept + c.null + c.empty + sum(c.invalid.values()), "every row is accounted for"
+    assert c.kept == len(texts)
+    return texts, c, warnings
+
+
+def invalid_utf8(path):
+    values = pa.array([b"good", b"\xff\xfe bad", b"also good", b"cut \xe2\x82"], pa.large_binary())
+    pq.write_table(pa.table({"text": values.view(pa.large_string())}), path)
+    return path
+
+
+# What parquet may call text.
+KINDS = {
+    "string": pa.string(),
+    "large_string": pa.large_string(),
+    "string_view": pa.string_view(),
+    "dictionary": pa.dictionary(pa.int32(), pa.string()),
+    "binary": pa.binary(),
+    "large_binary": pa.large_binary(),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_type_of_text_column_is_read(tmp_path, kind):
+    texts, counts, _ = read(parquet(tmp_path / "a.parquet", [*GOOD, None], kind=KINDS[kind]))
+    assert texts == GOOD
+    assert counts.null == 1
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "jsonl.gz", "jsonl.zst", "ndjson", "json"])
+def test_json_lines_plain_and_compressed(tmp_path, suffix):
+    data = "".join(json.dumps({"text": t}) + "\n" for t in GOOD).encode()
+    pack = {"gz": gzip.compress, "zst": zstd}.get(suffix.split(".")[-1], bytes)
+    path = tmp_path / f"a.{suffix}"
+    path.write_bytes(pack(data) + pack(data))  # two members, two frames: both are read
+    assert read(path)[0] == GOOD * 2
+
+
+def test_a_text_file_is_one_document_without_its_byte_order_mark(tmp_path):
+    (tmp_path / "b.txt").write_bytes(b"\xef\xbb\xbfline one\nline two\r\n")
+    (tmp_path / "a.md").write_text("# Title")
+    assert read(expand(str(tmp_path / "*")))[0] == ["# Title", "line one\nline two\r\n"]
+
+
+NESTED = [{"doc": {"body": {"text": "deep"}, "n": 1}}, {"doc": {"body": {"text": None}, "n": 2}}, {"doc": None}]
+
+
+def test_dots_reach_into_structs_and_objects(tmp_path):
+    pq.write_table(pa.Table.from_pylist(NESTED), tmp_path / "a.parquet")
+    jsonl(tmp_path / "b.jsonl", NESTED)
+    for name in ("a.parquet", "b.jsonl"):
+        texts, counts, _ = read(tmp_path / name, column="doc.body.text")
+        assert (texts, counts.null) == (["deep"], 2)
+
+
+def test_a_name_with_a_dot_in_it_is_that_column(tmp_path):
+    assert read(parquet(tmp_path / "a.parquet", GOOD, "meta.text"), column="meta.text")[0] == GOOD
+
+
+def test_only_the_text_column_is_touched(tmp_path):
+    """The other column is of a type and with damage that reading it would stumble over."""
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"other": [b"\xaa" * 1000] * 3, "text": GOOD}), path, compression="none")
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b"\xaa" * 500, b"\xbb" * 500))
+    assert read(path)[0] == GOOD
+
+
+def test_origin_is_the_row_in_the_file(tmp_path):
+    path = parquet(tmp_path / "a.parquet", ["x1", None, "x2", "", "x3"], row_group_size=2)
+    reader = Reader([path])
+    rows = [row for batch in reader.batches() for row in batch.to_pylist()]
+    assert [(r["text"], r["origin_row"]) for r in rows] == [("x1", 0), ("x2", 2), ("x3", 4)]
+    assert {r["origin_file"] for r in rows} == {path.as_posix()}
+
+
+def test_nul_and_names_of_special_tokens_are_ordinary_text(tmp_path):
+    texts = ["a\0b", "<|endoftext|> in the middle <|endoftext|>", "e\u0301 \U0001f600 \ufeff"]
+    assert read(parquet(tmp_path / "a.parquet", texts))[0] == texts
+    assert read(jsonl(tmp_path / "a.jsonl", [{"text": t} for t in texts]))[0] == texts
+
+
+def test_null_empty_and_blank_documents_are_counted(tmp_path):
+    texts, counts, warnings = read(parquet(tmp_path / "a.parquet", [None, "", " \n\t\u3000", "x"]))
+    assert (texts, counts.null, counts.empty, warnings) == (["x"], 1, 2, [])
+
+
+def test_a_column_of_nulls_gives_no_documents_and_no_error(tmp_path):
+    for kind in (pa.string(), pa.null()):
+        assert read(parquet(tmp_path / "a.parquet", [None] * 3, kind=kind))[1].null == 3
+
+
+@pytest.mark.parametrize("bad", ["missing column", "number column", "truncated", "not parquet", "0 bytes", "corrupt"])
+def test_a_bad_parquet_file_stops_or_is_left_out_by_policy(tmp_path, bad):
+    good = parquet(tmp_path / "a.parquet", GOOD)
+    path = parquet(tmp_path / "b.parquet", ["lost text"] * 1000, write_page_checksum=True, use_dictionary=False)
+    data = path.read_bytes()
+    message = {
+        "missing column": r"no column 'text'; columns are txt, other; did you mean txt\?",
+        "number column": "column 'text' holds int64, expected text; columns with text: body",
+        "truncated": "not a whole parquet file",
+        "not parquet": "not a whole parquet file",
+        "0 bytes": "empty, 0 bytes",
+        "corrupt": "row group 0 is damaged .*CRC",
+    }[bad]
+    if bad == "missing column":
+        parquet(path, GOOD, "txt")
+    elif bad == "number column":
+        pq.write_table(pa.table({"text": [1, 2], "body": ["a", "b"]}), path)
+    elif bad == "corrupt":
+        path.write_bytes(data[:60] + bytes([data[60] ^ 1]) + data[61:])
+    else:
+        path.write_bytes({"truncated": data[:-100], "not parquet": b"PK\3\4" * 40, "0 bytes": b""}[bad])
+    with pytest.raises(UserError, match=rf"b\.parquet: {message}"):
+        read([good, path])
+    for policy in ("warn", "skip"):
+        texts, counts, warnings = read([good, path], on_bad=policy)
+        assert texts == GOOD
+        assert [f["file"] for f in counts.bad_files] == [path.as_posix()]
+        assert len(warnings) == (policy == "warn")
+    assert counts.rows_unread == (1000 if bad == "corrupt" else 0)
+
+
+def test_row_groups_before_the_damage_are_kept(tmp_path):
+    path = parquet(tmp_path / "a.parquet", [f"text {i}" for i in range(40)], row_group_size=10, use_dictionary=False)
+    meta = pq.ParquetFile(path).metadata
+    at = meta.row_group(2).column(0).data_page_offset
+    data = bytearray(path.read_bytes())
+    data[at : at + 12] = b"\xff" * 12
+    path.write_bytes(data)
+    texts, counts, _ = read(path, on_bad="warn")
+    assert texts == [f"text {i}" for i in range(20)]
+    assert counts.rows_unread == 20
+
+
+# A line of JSON that is no sound row → what it is counted as.
+BAD_LINES = {
+    "not JSON": b'{"text": "cut off',
+    "not a JSON object": b'"just text"',
+    "not UTF-8": b'{"text": "\xff\xfe"}',
+    "lone surrogate": b'{"text": "half \\ud800 of a pair"}',
+    "a int where text should be": b'{"text": 7}',
+    "a list where text should be": b'{"text": ["a", "b"]}',
+}
+
+
+@pytest.mark.parametrize("why", BAD_LINES)
+def test_a_bad_line_stops_or_is_left_out_by_policy(tmp_path, why):
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b'{"text": "before"}\n\n' + BAD_LINES[why] + b'\n{"text": "after"}\n{"other": 1}\n{"text": null}')
+    with pytest.raises(UserError, match=rf"a\.jsonl: row 1: {why}; .*on_bad_file: warn"):
+        read(path)
+    texts, counts, warnings = read(path, on_bad="warn")
+    assert (texts, counts.invalid, counts.null) == (["before", "after"], {why: 1}, 2)
+    assert len(warnings) == 1
+
+
+def test_a_pair_of_surrogate_escapes_is_one_sound_character(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": "\\ud83d\\ude00"}\n')
+    assert read(path)[0] == ["\U0001f600"]
+
+
+def test_strings_that_are_not_utf8_in_parquet_are_found(tmp_path):
+    path = invalid_utf8(tmp_path / "a.parquet")
+    with pytest.raises(UserError, match="row 1: not UTF-8"):
+        read(path)
+    texts, counts, _ = read(path, on_bad="skip")
+    assert (texts, counts.invalid) == (["good", "also good"], {"not UTF-8": 2})
+
+
+def test_surrogates_written_as_utf8_bytes_are_not_utf8(tmp_path):
+    pq.write_table(pa.table({"text": pa.array([b"\xed\xa0\x80", b"fine"])}), tmp_path / "a.parquet")
+    assert read(tmp_path / "a.parquet", on_bad="warn")[1].invalid == {"not UTF-8": 1}
+
+
+BAD_STREAMS = {
+    "cut gzip": ("a.jsonl.gz", lambda d: gzip.compress(d)[:-20]),
+    "cut zstd": ("a.jsonl.zst", lambda d: zstd(d)[:-20]),
+    "not gzip": ("a.jsonl.gz", lambda d: d),
+    "no such field": ("a.jsonl", lambda d: d.replace(b"text", b"texts")),
+    "JSON array": ("a.json", lambda d: b"[" + d.replace(b"\n", b",\n")),
+    "unknown name": ("a.docx", lambda d: d),
+}
+
+
+@pytest.mark.parametrize("name", BAD_STREAMS)
+def test_a_bad_stream_stops_or_is_left_out_by_policy(tmp_path, name):
+    file, make = BAD_STREAMS[name]
+    random_ = random.Random(0)
+    data = "".join(json.dumps({"text": str(random_.random())}) + "\n" for _ in range(3000)).encode()
+    (tmp_path / file).write_bytes(make(data))
+    message = {
+        "no such field": r"no line has the field 'text'; fields are texts; did you mean texts\?",
+        "JSON array": "a JSON array, expected one JSON object a line",
+        "unknown name": "set the source's format",
+    }.get(name, "broken off or damaged")
+    with pytest.raises(UserError, match=message):
+        read(tmp_path / file)
+    assert len(read(tmp_path / file, on_bad="warn")[1].bad_files) == 1
+
+
+@pytest.mark.parametrize("name", ["rows.parquet", "rows.jsonl"])
+def test_a_file_without_rows_is_left_out_with_a_warning(tmp_path, name):
+    path = tmp_path / name
+    _ = parquet(path, [], kind=pa.string()) if name.endswith("parquet") else path.write_text("\n\n")
+    _, counts, warnings = read([path, parquet(tmp_path / "z.parquet", GOOD)])
+    assert counts.files_without_rows == [path.as_posix()]
+    assert warnings == [f"{path}: no rows"]
+
+
+def test_the_same_file_under_two_names_is_told(tmp_path):
+    for name in ("a", "b"):
+        parquet(tmp_path / f"{name}.parquet", GOOD)
+    parquet(tmp_path / "c.parquet", list(reversed(GOOD)))
+    texts, counts, warnings = read(expand(str(tmp_path / "*.parquet")))
+    assert texts == [*GOOD, *GOOD, *reversed(GOOD)]
+    twin = {"file": (tmp_path / "b.parquet").as_posix(), "same_as": (tmp_path / "a.parquet").as_posix()}
+    assert counts.duplicate_files == [twin]
+    assert len(warnings) == 1
+
+
+def test_a_reader_reads_again_the_same(tmp_path):
+    reader = Reader([parquet(tmp_path / "a.parquet", [*GOOD, None])])
+    first = [b.to_pylist() for b in reader.batches()]
+    counts = reader.counts.as_dict()
+    assert [b.to_pylist() for b in reader.batches()] == first
+    assert reader.counts.as_dict() == counts
+
+
+def test_a_document_larger_than_any_batch_is_whole(tmp_path):
+    large = "many words " * 2_000_000  # 22 MB
+    texts, *_ = read(parquet(tmp_path / "a.parquet", ["before", large, "after"]))
+    assert [len(t) for t in texts] == [6, len(large), 5]
+    assert read(jsonl(tmp_path / "a.jsonl", [{"text": large}]))[0] == [large]
+
+
+def test_globs_are_sorted_and_each_file_comes_once(tmp_path):
+    (tmp_path / "sub" / "deep").mkdir(parents=True)
+    for name in ("b.txt", "a.txt", "sub/c.txt", "sub/deep/d.txt"):
+        (tmp_path / name).write_text("x")
+    found = expand([f"{tmp_path}/**/*.txt", f"{tmp_path}/a.txt"])
+    assert [p.relative_to(tmp_path).as_posix() for p in found] == ["a.txt", "b.txt", "sub/c.txt", "sub/deep/d.txt"]
+
+
+def test_a_name_with_brackets_is_first_a_name(tmp_path):
+    (tmp_path / "a[1].txt").write_text("x")
+    assert expand(str(tmp_path / "a[1].txt")) == [tmp_path / "a[1].txt"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "message"), [("none-*.parquet", "no such file"), (".", "a folder, expected files")]
+)
+def test_patterns_without_files_are_errors(tmp_path, pattern, message):
+    with pytest.raises(UserError, match=message):
+        expand(str(tmp_path / pattern))
+
+
+def test_formats_are_told_by_names():
+    from pathlib import Path
+
+    kinds = defaultdict(list)
+    for name in ("a.parquet", "a.PQ", "a.jsonl.zst", "a.json.gz", "a.txt", "a.md.gz"):
+        kinds[file_format(Path(name))].append(name)
+    assert dict(kinds) == {
+        "parquet": ["a.parquet", "a.PQ"],
+        "jsonl": ["a.jsonl.zst", "a.json.gz"],
+        "text": ["a.txt", "a.md.gz"],
+    }
+    assert file_format(Path("a.csv"), "text") == "text"
+    with pytest.raises(BadFile):
+        file_format(Path("a.csv"))
+
+
+def test_random_damage_to_checksummed_parquet_is_never_silent(tmp_path):
+    texts = [f"a text of some length {random.Random(i).random()}" for i in range(300)]
+    path = parquet(tmp_path / "a.parquet", texts, write_page_checksum=True, compression="zstd")
+    good, silent, random_ = path.read_bytes(), 0, random.Random(0)
+    for at in random_.sample(range(len(good)), 100):
+        path.write_bytes(good[:at] + bytes([good[at] ^ 1 << random_.randrange(8)]) + good[at + 1 :])
+        try:
+            found = read(path)[0]
+        except UserError:
+            continue
+        silent += found != texts
+    assert silent == 0
+
+
+def test_documents_files_are_read_in_order(tmp_path):
+    with pytest.raises(UserError, match=r"missing\.parquet: missing"):
+        next(read_documents(tmp_path / "missing.parquet"))

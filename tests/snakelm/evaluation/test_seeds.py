@@ -1,0 +1,82 @@
+"""Runs that differ in their seed alone are found by their manifests, and others are named with what differs."""
+
+import json
+
+import pytest
+
+from snakelm.evaluation.seeds import difference_but_seed, scatter
+from snakelm.workflow.manifest import manifest_path
+
+
+@pytest.fixture
+def make_run(tmp_path):
+    """`make_run(name, seed, bpb, train=…, code=…)`: a results folder with manifests and an evaluation."""
+
+    def make(name, seed, bpb=1.5, *, train=None, code="c", file="f" * 64, acc=0.5):
+        folder = tmp_path / name
+        settings = {"train": {"lr": 0.045, **(train or {})}}
+        raw = {"path": f"{name}/data/raw/synthetic.parquet", "sha256": str(seed) * 8}  # a seed may decide it
+        own = {"path": "my/notes.parquet", "sha256": file}
+        for artefact, config, inputs in (
+            ("data/sampled/notes.parquet", {"sources": [{"path": "my/notes.parquet"}]}, [own, raw]),
+            ("tokenizer/meta.json", {"tokenizer": {"vocab_size": 8192}}, []),
+            ("final_model.pt", settings, []),
+        ):
+            path = manifest_path(folder / artefact)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            record = {"manifest": 1, "seed": seed, "config": config, "inputs": inputs, "code": {"meaning": code}}
+            path.write_text(json.dumps(record))
+        rates = {"all": {"value": bpb}, "clean": None, "answers": None}
+        tasks = {"quiz": {"kind": "choice", "base": {"acc": {"value": acc}}}, "asked": {"left_out": "no"}}
+        (folder / "tables").mkdir()
+        (folder / "tables/evaluation.json").write_text(json.dumps({"held_out": {"base": rates}, "tasks": tasks}))
+        return folder
+
+    return make
+
+
+def test_mean_and_deviation_over_seeds(make_run):
+    first, *others = (make_run(f"r{i}", i, 1.5 + i / 10, acc=0.4 + i / 10) for i in range(3))
+    found = scatter(first, others)
+    assert [run["seed"] for run in found["runs"]] == [0, 1, 2]
+    assert not found["left_out"]
+    assert found["measures"]["base · held-out text"]["mean"] == pytest.approx(1.6)
+    assert found["measures"]["base · held-out text"]["sd"] == pytest.approx(0.1)
+    assert found["measures"]["base · quiz · acc"]["values"] == pytest.approx([0.4, 0.5, 0.6])
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"train": {"lr": 0.02}}, "train.lr differs"),
+        ({"code": "d"}, "another version of the code"),
+        ({"file": "e" * 64}, "other files"),
+    ],
+    ids=["setting", "code", "data"],
+)
+def test_what_else_differs_is_named(make_run, change, why):
+    ours, theirs = make_run("ours", 1), make_run("theirs", 2, **change)
+    assert why in difference_but_seed(ours, theirs)
+    assert scatter(ours, [theirs])["left_out"][0]["why"] == difference_but_seed(ours, theirs)
+    assert scatter(ours, [theirs])["measures"] == {}
+
+
+def test_settings_that_change_no_result_may_differ(make_run):
+    assert difference_but_seed(make_run("ours", 1), make_run("theirs", 2, train={"log_every": 3})) is None
+
+
+def test_the_same_seed_is_no_second_sample(make_run):
+    assert "same seed" in difference_but_seed(make_run("ours", 1), make_run("theirs", 1))
+
+
+def test_a_run_without_evaluation_or_with_other_parts_is_named(make_run):
+    ours, theirs, tuned = make_run("ours", 1), make_run("theirs", 2), make_run("tuned", 3)
+    (theirs / "tables/evaluation.json").unlink()
+    assert "evaluate that run first" in difference_but_seed(ours, theirs)
+    manifest_path(tuned / "sft_model.pt").write_text("{}")
+    assert "sft_model.pt" in difference_but_seed(ours, tuned)
+
+
+def test_one_run_alone_has_no_scatter(make_run):
+    ours = make_run("ours", 1)
+    assert scatter(ours, []) == {"runs": [{"results": ours.as_posix(), "seed": 1}], "left_out": [], "measures": {}}

@@ -1,0 +1,228 @@
+"""model.gguf: what is in it, and, where llama-cpp-python is installed, that llama.cpp says what we say.
+
+pip install llama-cpp-python        # compiles llama.cpp: minutes
+python -m pytest tests/snakelm/model/test_llama_cpp.py
+"""
+
+import dataclasses
+import itertools
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from snakelm.config import Model
+from snakelm.data.conversations.chat_template import JINJA, prompt
+from snakelm.errors import UserError
+from snakelm.model import Decoder, generate, load_model, save_model
+from snakelm.model.huggingface import huggingface_weights
+from snakelm.model.gguf import gguf_name, write_gguf
+from snakelm.tokenizer import CHAT, EOT, Tokenizer, train_bpe
+
+gguf = pytest.importorskip("gguf", reason="gguf not installed: requirements.txt has it")
+
+SMALL = Model(layers=2, width=64, heads=4, kv_heads=2, head_dim=16, hidden=96, context=256, rope_base=5000.0)
+SHAPES = {
+    "Qwen3": SMALL,
+    "Qwen3, tied": dataclasses.replace(SMALL, embedding_norm=False, tie_embeddings=True),
+    "Qwen3, head wider than width / heads": dataclasses.replace(SMALL, head_dim=32),
+    "Llama": dataclasses.replace(SMALL, qk_norm=False),
+    "Llama, as many keys as queries": dataclasses.replace(SMALL, qk_norm=False, kv_heads=4, embedding_norm=False),
+}
+CORPUS = [
+    f"def f{i}(x):\n    return x + {i}\n\nThe café's {i % 13} otters, naïve or not, don't swim\t— 中文 {i * i}?!  \r\n"
+    for i in range(400)
+]
+WORDS = [
+    "it'ſ",
+    "İ'S",
+    "e\u0301",
+    "\u0301a",
+    "ǅ",
+    "ʰ",
+    "٣٤٥٦",
+    "x²",
+    "½",
+    "\u00a0a",
+    "\u2003 b",
+    "ａ１",
+    "नमस्ते",
+    "สวัสดี",
+    "한국어",
+]
+WORDS += ["‘quote’", "\u200bz", "A\u0301BC", "aB'C", "\ufeffx", "\u0085 a", "\x1c a", "\U0001f1e9\U0001f1ea"]
+PROMPTS = ["def f", "The café", "return x +", "otters swim\n\n", "中文 and 12345"]
+
+
+def tokenizer_of(pattern):
+    return train_bpe(CORPUS, 400, pattern, special_tokens=(EOT, *CHAT))
+
+
+def make(folder, shape, pattern="cl100k", chat=False):
+    """A model that says something, its tokenizer and its GGUF."""
+    tokenizer = tokenizer_of(pattern)
+    generator = torch.Generator().manual_seed(3)
+    model = Decoder(shape, tokenizer.vocab_size).initialize(generator)
+    with torch.no_grad():  # gains away from 1, residual outputs away from 0, and a head that has preferences
+        for weight in model.parameters():
+            weight += 0.1 * torch.randn(weight.shape, generator=generator)
+        model.head_weight.mul_(4)
+    save_model(folder / "m.pt", model, tokenizer_sha256=tokenizer.sha256, step=1, fingerprint="0" * 16, chat=chat)
+    write_gguf(folder / "m.pt", tokenizer, folder / "m.gguf", "a small model")
+    return load_model(folder / "m.pt")[0], tokenizer
+
+
+@pytest.fixture(params=SHAPES)
+def made(request, tmp_path):
+    return (*make(tmp_path, SHAPES[request.param]), tmp_path / "m.gguf")
+
+
+def test_every_weight_is_there_under_its_name(made):
+    model, _, path = made
+    reader = gguf.GGUFReader(path)
+    there = {tensor.name: tensor for tensor in reader.tensors}
+    expected = {gguf_name(name): weight for name, weight in huggingface_weights(model).items()}
+    assert there.keys() == expected.keys()
+    for name, weight in expected.items():
+        assert tuple(reversed(there[name].shape.tolist())) == tuple(weight.shape), name
+        same = there[name].data.reshape(weight.shape)
+        if model.shape.qk_norm or name.split(".")[-2] not in ("attn_q", "attn_k"):
+            assert np.array_equal(same, weight.numpy()), name
+        else:
+            assert np.array_equal(np.sort(same, axis=0), np.sort(weight.numpy(), axis=0)), name
+            assert not np.array_equal(same, weight.numpy()), name
+
+
+def test_the_same_model_gives_the_same_bytes(made, tmp_path):
+    _, tokenizer, path = made
+    write_gguf(tmp_path / "m.pt", tokenizer, tmp_path / "again.gguf", "a small model")
+    assert (tmp_path / "again.gguf").read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize("chat", [False, True], ids=["base", "tuned"])
+def test_the_file_tells_of_the_tokenizer_and_how_a_chat_is_written(tmp_path, chat):
+    _, tokenizer = make(tmp_path, SMALL, "o200k", chat)
+    fields = gguf.GGUFReader(tmp_path / "m.gguf").fields
+    assert fields["tokenizer.ggml.pre"].contents() == "gpt-4o"
+    assert fields["tokenizer.ggml.bos_token_id"].contents() == tokenizer.eot
+    assert fields["tokenizer.ggml.add_bos_token"].contents() is not chat
+    end = tokenizer.special_tokens["<|end|>"] if chat else tokenizer.eot
+    assert fields["tokenizer.ggml.eos_token_id"].contents() == end
+    assert ("tokenizer.chat_template" in fields) is chat
+    if chat:
+        assert fields["tokenizer.chat_template"].contents() == JINJA
+    assert len(fields["tokenizer.ggml.tokens"].contents()) == tokenizer.vocab_size
+
+
+def test_words_that_llama_cpp_would_cut_are_refused(tmp_path):
+    ranks = {bytes([i]): i for i in range(256)} | {b"xyz": 256}
+    for pattern, refused in (("cl100k", False), ("gpt2", True), ("o200k", True)):
+        tokenizer = Tokenizer(ranks, pattern, {EOT: 257})
+        model = Decoder(SMALL, tokenizer.vocab_size)
+        save_model(tmp_path / "m.pt", model, tokenizer_sha256=tokenizer.sha256, step=1, fingerprint="0" * 16)
+        if refused:
+            with pytest.raises(UserError, match="1 tokens that merging never reaches"):
+                write_gguf(tmp_path / "m.pt", tokenizer, tmp_path / f"{pattern}.gguf", "")
+        else:
+            write_gguf(tmp_path / "m.pt", tokenizer, tmp_path / f"{pattern}.gguf", "")
+        assert (tmp_path / f"{pattern}.gguf").exists() is not refused
+
+
+def test_another_tokenizer_is_refused(tmp_path):
+    make(tmp_path, SMALL)
+    with pytest.raises(UserError, match="another tokenizer"):
+        write_gguf(tmp_path / "m.pt", tokenizer_of("gpt2"), tmp_path / "other.gguf", "")
+    assert not (tmp_path / "other.gguf").exists()
+
+
+@pytest.fixture
+def loaded():
+    """`loaded(path)`: llama.cpp with the file, keys and values in float32 as ours (its default is float16)."""
+    llama_cpp = pytest.importorskip(
+        "llama_cpp", reason="llama-cpp-python not installed: it compiles for minutes (see above)"
+    )
+    opened = []
+
+    def load(path, **more):
+        float32 = {"type_k": llama_cpp.GGML_TYPE_F32, "type_v": llama_cpp.GGML_TYPE_F32}
+        opened.append(llama_cpp.Llama(str(path), n_ctx=256, n_threads=1, verbose=False, **float32, **more))
+        return opened[-1]
+
+    yield load
+    for one in opened:
+        one.close()
+
+
+@torch.no_grad()
+def test_llama_cpp_gives_the_same_logits_and_the_same_200_tokens(made, loaded):
+    model, tokenizer, path = made
+    theirs = loaded(path, logits_all=True)
+    for text in PROMPTS:
+        ids = [tokenizer.eot, *tokenizer.encode_ordinary(text)]
+        theirs.reset()
+        theirs.eval(ids)
+        there = torch.tensor(theirs.scores[: len(ids)])
+        assert (model(torch.tensor([ids]))[0] - there).abs().max() < 2e-4
+        said = []
+        for token in theirs.generate(ids, temp=0.0, top_k=1, repeat_penalty=1.0):
+            said.append(token)
+            if len(said) == 200:
+                break
+        assert said == generate(model, ids, 200, temperature=0)
+
+
+@pytest.mark.parametrize("pattern", ["gpt2", "cl100k", "o200k"])
+def test_llama_cpp_reads_the_same_tokens(pattern, tmp_path, loaded):
+    _, tokenizer = make(tmp_path, SMALL, pattern)
+    theirs = loaded(tmp_path / "m.gguf", vocab_only=True)
+    rng = random.Random(0)
+    pieces = [
+        "The",
+        " café",
+        "'s",
+        "DON'T",
+        "é",
+        "中文",
+        "🙂",
+        " ",
+        "  ",
+        "\n",
+        "\t",
+        "\r\n",
+        "x_1",
+        "12345",
+        "?!",
+        "—",
+    ]
+    texts = ["".join(rng.choices(pieces, k=rng.randint(1, 14))) + "." for _ in range(500)]
+    for text in [*CORPUS[:20], *texts, *(word + "." for word in WORDS)]:
+        assert theirs.tokenize(text.encode(), add_bos=False, special=False) == tokenizer.encode_ordinary(text), text
+
+
+def test_the_one_difference_in_tokens_is_white_space_at_the_end(tmp_path, loaded):
+    texts = [*CORPUS, *(["x\n  "] * 400)]
+    tokenizer = train_bpe(texts, 400, "cl100k", special_tokens=(EOT, *CHAT))
+    model = Decoder(SMALL, tokenizer.vocab_size)
+    save_model(tmp_path / "m.pt", model, tokenizer_sha256=tokenizer.sha256, step=1, fingerprint="0" * 16)
+    write_gguf(tmp_path / "m.pt", tokenizer, tmp_path / "m.gguf", "")
+    theirs = loaded(tmp_path / "m.gguf", vocab_only=True)
+    differ = []
+    for end in ("".join(some) for length in range(5) for some in itertools.product(" \n\t", repeat=length)):
+        ids = theirs.tokenize(f"x{end}".encode(), add_bos=False, special=False)
+        assert tokenizer.decode(ids) == f"x{end}"
+        differ += [end] if ids != tokenizer.encode_ordinary(f"x{end}") else []
+    assert "\n  " in differ
+    assert all("\n" in end and not end.endswith("\n") for end in differ)
+
+
+def test_llama_cpp_writes_a_chat_as_we_do(tmp_path, loaded):
+    _, tokenizer = make(tmp_path, SMALL, chat=True)
+    theirs = loaded(tmp_path / "m.gguf", vocab_only=True)
+    asked = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": " What is 中文?\n"}]
+    from jinja2 import Environment
+
+    text = Environment().from_string(theirs.metadata["tokenizer.chat_template"])
+    written = text.render(messages=asked, add_generation_prompt=True)
+    assert theirs.tokenize(written.encode(), add_bos=False, special=True) == prompt(asked, tokenizer)
+    assert theirs.token_eos() == tokenizer.special_tokens["<|end|>"]

@@ -1,0 +1,74 @@
+"""The counted start: better than knowing nothing, close to the counted table, and only where it fits."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from snakelm.config import Model
+from snakelm.data.bins import BinWriter, Meta, open_bin
+from snakelm.model import Decoder
+from snakelm.training import bigram_init
+
+SHAPE = Model(layers=1, width=64, heads=2, kv_heads=1, head_dim=16, hidden=48, context=32)
+VOCAB = 40
+
+
+@pytest.fixture
+def chain(tmp_path):
+    """Text in which a token is followed by one of two, 3 to 1."""
+    generator, tokens = np.random.default_rng(0), [0]
+    for _ in range(100_000):
+        tokens.append((tokens[-1] * 7 + (3 if generator.random() < 0.75 else 11)) % VOCAB)
+    with BinWriter(tmp_path / "train.bin", Meta("uint16", VOCAB, VOCAB - 1, "ab" * 32)) as writer:
+        writer.append(np.array(tokens), np.array([len(tokens)]), np.array([0], np.uint64), len(tokens))
+    return open_bin(tmp_path / "train.bin")
+
+
+def loss(model, tokens):
+    ids = torch.from_numpy(tokens.tokens[:3201].astype(np.int64))
+    with torch.no_grad():
+        return model(ids[:-1].view(-1, 32), None, ids[1:].view(-1, 32)).item() / 3200
+
+
+def fresh():
+    return Decoder(SHAPE, VOCAB).initialize(torch.Generator().manual_seed(0))
+
+
+def test_knows_which_token_follows_which(chain):
+    model = fresh()
+    before = loss(model, chain)
+    bigram_init.start_as_bigrams(model, chain, torch.Generator().manual_seed(0))
+    entropy = -(0.75 * math.log(0.75) + 0.25 * math.log(0.25))
+    assert before == pytest.approx(math.log(VOCAB), abs=0.02)
+    assert entropy < loss(model, chain) < entropy + 0.4
+
+
+def test_rows_of_the_embedding_have_the_length_that_the_norm_gives_them(chain):
+    model = fresh()
+    bigram_init.start_as_bigrams(model, chain, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(model.embedding.square().mean(dim=1), torch.ones(VOCAB))
+
+
+def test_is_the_same_for_the_same_seed(chain):
+    a, b = fresh(), fresh()
+    for model in (a, b):
+        bigram_init.start_as_bigrams(model, chain, torch.Generator().manual_seed(5))
+    assert torch.equal(a.embedding, b.embedding)
+    assert torch.equal(a.head, b.head)
+
+
+@pytest.mark.parametrize(
+    ("changes", "vocab", "expected"),
+    [
+        ({}, 4096, True),
+        ({"tie_embeddings": True}, 4096, False),
+        ({"embedding_norm": False}, 4096, False),
+        ({}, 9000, False),
+    ],
+    ids=["default", "tied", "no_norm", "large_vocabulary"],
+)
+def test_where_it_applies(changes, vocab, expected):
+    assert bigram_init.applies(dataclasses.replace(Model(), **changes), vocab) is expected
