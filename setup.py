@@ -1,13 +1,15 @@
-"""Build the compiled core with ninja: `snakelm._text` (pybind11, no torch) and `pytorch_ext._C` (torch's stable ABI).
+"""Build the compiled core with ninja: `snakelm._text` (pybind11, no torch) and `pytorch_ext._C`
+(torch's stable ABI).
 
-Why not torch.utils.cpp_extension: CUDAExtension refuses a CPU-only torch, and neither it nor setuptools knows flags
-per file, which run-time dispatch over instruction sets needs. So this file writes one build.ninja and runs it:
-unchanged sources are not compiled again, a touched header recompiles what includes it, and flags follow a file's name.
+Why not torch.utils.cpp_extension: CUDAExtension refuses a CPU-only torch, and neither it nor
+setuptools knows flags per file, which run-time dispatch over instruction sets needs. So this file
+writes one build.ninja and runs it: unchanged sources are not compiled again, a touched header
+recompiles what includes it, and flags follow a file's name.
 
     python setup.py build_ext --inplace [-j N]        pip install --no-build-isolation -e .
 
-Environment: CXX (compiler), MAX_JOBS (parallel compilations), SNAKELM_CUDA=0 (leave CUDA out) or 1 (insist on it),
-SNAKELM_TORCH=0 (an env without torch: only the tokenizer).
+Environment: CXX (compiler), MAX_JOBS (parallel compilations), SNAKELM_CUDA=0 (leave CUDA out) or 1
+(insist on it), SNAKELM_TORCH=0 (an env without torch: only the tokenizer).
 """
 
 import fcntl
@@ -27,11 +29,14 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).resolve().parent
-TORCH_TARGET = "0x020B000000000000"  # the stable ABI of torch 2.11: one binary serves 2.11 and later
+TORCH_TARGET = (
+    "0x020B000000000000"  # the stable ABI of torch 2.11: one binary serves 2.11 and later
+)
 OLDEST_TORCH = (2, 11)
 CXX_FLAGS = "-std=c++20 -O3 -fPIC -fvisibility=hidden -Wall -Wextra -Wno-unknown-pragmas -pthread"
 # A file's suffix names the instruction set it may use; nothing outside such a file may assume one.
-# GCC 12 takes the undefined vectors inside its own AVX-512 headers for our mistake: no warning about those.
+# GCC 12 takes the undefined vectors inside its own AVX-512 headers for our mistake: no warning
+# about those.
 AVX512 = "-mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma -mf16c -Wno-maybe-uninitialized -Wno-uninitialized"
 SUFFIX_FLAGS = {
     "_avx2": "-mavx2 -mfma -mf16c",
@@ -48,7 +53,9 @@ NVCC_FLAGS = (
 
 
 def fail(message: str):
-    """Stop with one line: a missing tool is the person's to fix, and a traceback would hide which."""
+    """Stop with one line: a missing tool is the person's to fix, and a traceback would hide
+    which.
+    """
     raise SystemExit(f"setup.py: {message}")
 
 
@@ -56,7 +63,9 @@ def find_compiler() -> str:
     for name in filter(None, (os.environ.get("CXX"), "g++", "c++", "clang++")):
         if shutil.which(shlex.split(name)[0]):
             return name
-    fail("no C++ compiler found (looked for $CXX, g++, c++, clang++); install one, e.g. `apt-get install g++`")
+    fail(
+        "no C++ compiler found (looked for $CXX, g++, c++, clang++); install one, e.g. `apt-get install g++`"
+    )
 
 
 def find_ninja() -> str:
@@ -72,31 +81,42 @@ def find_torch() -> Path:
         fail("torch is not installed in this Python; `python -m pip install torch==2.13.0` first")
     version = importlib.metadata.version("torch")
     if tuple(int(part) for part in version.split(".")[:2]) < OLDEST_TORCH:
-        fail(f"torch {version} found, 2.11 or later expected; `python -m pip install torch==2.13.0`")
+        fail(
+            f"torch {version} found, 2.11 or later expected; `python -m pip install torch==2.13.0`"
+        )
     return Path(spec.submodule_search_locations[0])
 
 
 def python_include(build: Path) -> str:
     """Compiler flags that find Python.h, which pybind11 needs.
 
-    A bare Debian or Ubuntu has python3 without its headers. The same version's are then taken out of the
-    distribution's own package into the build folder: that needs no root and installs nothing.
+    A bare Debian or Ubuntu has python3 without its headers. The same version's are then taken out
+    of the distribution's own package into the build folder: that needs no root and installs
+    nothing.
     """
     include = Path(sysconfig.get_path("include"))
     if not (include / "Python.h").exists():
-        unpacked = debian_headers(build) if sys.base_prefix == "/usr" and shutil.which("apt-get") else None
+        unpacked = (
+            debian_headers(build) if sys.base_prefix == "/usr" and shutil.which("apt-get") else None
+        )
         if unpacked is None:
-            fail(f"{include}/Python.h is missing; install Python's headers, e.g. `apt-get install python3-dev`")
+            fail(
+                f"{include}/Python.h is missing; install Python's headers, e.g. `apt-get install python3-dev`"
+            )
         return f"-isystem {unpacked / include.name} -isystem {unpacked}"
     return f"-isystem {include}"
 
 
 def debian_headers(build: Path) -> Path | None:
-    """usr/include of libpython3.x-dev, unpacked below the build folder; None when apt cannot fetch it."""
+    """usr/include of libpython3.x-dev, unpacked below the build folder; None when apt cannot fetch
+    it.
+    """
     package = f"libpython{sys.version_info[0]}.{sys.version_info[1]}-dev"
     folder = build / package
     if not (folder / "usr/include").exists():
-        print(f"setup.py: Python.h is not installed, taking it from Debian's {package} into {folder}")
+        print(
+            f"setup.py: Python.h is not installed, taking it from Debian's {package} into {folder}"
+        )
         folder.mkdir(parents=True, exist_ok=True)
         subprocess.run(["apt-get", "download", package], cwd=folder, capture_output=True)
         found = sorted(folder.glob("*.deb"))
@@ -106,14 +126,18 @@ def debian_headers(build: Path) -> Path | None:
 
 
 def find_cuda() -> tuple[str, Path] | None:
-    """(nvcc, toolkit folder), or None, said in one line. nvcc may be a wrapper, so ask it where it lives."""
+    """(nvcc, toolkit folder), or None, said in one line. nvcc may be a wrapper, so ask it where it
+    lives.
+    """
     wish = os.environ.get("SNAKELM_CUDA", "")
     if wish == "0":
         print("setup.py: SNAKELM_CUDA=0, CUDA kernels are left out")
         return None
     nvcc = shutil.which("nvcc") or shutil.which("nvcc", path="/usr/local/cuda/bin")
     if nvcc:
-        dry = subprocess.run([nvcc, "--dryrun", "-x", "cu", os.devnull], capture_output=True, text=True)
+        dry = subprocess.run(
+            [nvcc, "--dryrun", "-x", "cu", os.devnull], capture_output=True, text=True
+        )
         top = re.search(r"^#\$ TOP=(.+)$", dry.stderr, re.MULTILINE)
         if top:
             return nvcc, Path(top[1].strip()).resolve()
@@ -129,13 +153,17 @@ def is_x86() -> bool:
 
 
 def sources(*patterns: str) -> list[Path]:
-    """Sorted sources below ROOT, without the x86 instruction-set files where the machine is not x86."""
+    """Sorted sources below ROOT, without the x86 instruction-set files where the machine is not
+    x86.
+    """
     found = sorted(path for pattern in patterns for path in ROOT.glob(pattern))
     return [path for path in found if is_x86() or not path.stem.endswith(tuple(SUFFIX_FLAGS))]
 
 
 def suffix_flags(source: Path) -> str:
-    return next((flags for suffix, flags in SUFFIX_FLAGS.items() if source.stem.endswith(suffix)), "")
+    return next(
+        (flags for suffix, flags in SUFFIX_FLAGS.items() if source.stem.endswith(suffix)), ""
+    )
 
 
 class Ninja:
@@ -175,7 +203,9 @@ rule link
             return re.sub(r"([$ :])", r"$\1", str(path))
 
         escaped = flags.replace("$", "$$")
-        self.lines.append(f"build {quote(target)}: {rule} {' '.join(map(quote, inputs))}\n  flags = {escaped}\n")
+        self.lines.append(
+            f"build {quote(target)}: {rule} {' '.join(map(quote, inputs))}\n  flags = {escaped}\n"
+        )
 
     def run(self, jobs: int) -> None:
         script = self.folder / "build.ninja"
@@ -184,23 +214,32 @@ rule link
             script.write_text(text)
         result = subprocess.run([find_ninja(), "-f", str(script), "-j", str(jobs)], cwd=self.folder)
         if result.returncode:
-            fail("compilation failed, the compiler's message is above (SNAKELM_CUDA=0 leaves the CUDA kernels out)")
+            fail(
+                "compilation failed, the compiler's message is above (SNAKELM_CUDA=0 leaves the CUDA kernels out)"
+            )
 
 
 class NinjaBuild(build_ext):
-    """setuptools asks for extensions, ninja makes them; where they go (in place, wheel, editable) is setuptools'."""
+    """setuptools asks for extensions, ninja makes them; where they go (in place, wheel, editable)
+    is setuptools'.
+    """
 
     def finalize_options(self):
         super().finalize_options()
         if not sources("csrc/text/*.cpp"):
             print("setup.py: csrc/text has no .cpp file, snakelm._text is left out")
-            self.extensions = [extension for extension in self.extensions if extension.name != "snakelm._text"]
+            self.extensions = [
+                extension for extension in self.extensions if extension.name != "snakelm._text"
+            ]
         if os.environ.get("SNAKELM_TORCH") == "0":
             print("setup.py: SNAKELM_TORCH=0, pytorch_ext._C is left out")
-            self.extensions = [extension for extension in self.extensions if extension.name != "pytorch_ext._C"]
+            self.extensions = [
+                extension for extension in self.extensions if extension.name != "pytorch_ext._C"
+            ]
 
     def build_extensions(self):
-        # Not setuptools' temporary folder: pip deletes that one, and the next build would start from nothing.
+        # Not setuptools' temporary folder: pip deletes that one, and the next build would start
+        # from nothing.
         folder = ROOT / "build" / f"native-{sys.implementation.cache_tag}"
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / "lock").open("w") as lock:  # two builds of one checkout wait for each other
@@ -244,16 +283,26 @@ def add_text(ninja: Ninja, target: Path, cuda: tuple[str, Path] | None) -> None:
 def add_ops(ninja: Ninja, target: Path, cuda: tuple[str, Path] | None) -> None:
     torch = find_torch()
     flags = f"{CXX_FLAGS} -I{ROOT}/csrc"
-    # Python.h is optional here: torch.ops.load_library needs no module, it only makes `import pytorch_ext._C` work.
+    # Python.h is optional here: torch.ops.load_library needs no module, it only makes `import
+    # pytorch_ext._C` work.
     binding = f"{flags} -DTORCH_TARGET_VERSION={TORCH_TARGET}ULL -isystem {torch}/include"
-    binding += f" -isystem {sysconfig.get_path('include')}" + (" -DSNAKELM_WITH_CUDA" if cuda else "")
-    objects = [ninja.compile(source, binding) for source in sources("pytorch_ext/*.cpp", "pytorch_ext/ops/*/*.cpp")]
+    binding += f" -isystem {sysconfig.get_path('include')}" + (
+        " -DSNAKELM_WITH_CUDA" if cuda else ""
+    )
+    objects = [
+        ninja.compile(source, binding)
+        for source in sources("pytorch_ext/*.cpp", "pytorch_ext/ops/*/*.cpp")
+    ]
     objects += [ninja.compile(source, flags) for source in sources("csrc/ops/*/*.cpp")]
-    # No run path: `import torch` has loaded these by the time our library is opened.
-    # libtorch itself, though nothing in it is named: a CUDA build's pulls in libtorch_cuda, which knows the stream.
+    # No run path: `import torch` has loaded these by the time our library is opened. libtorch
+    # itself, though nothing in it is named: a CUDA build's pulls in libtorch_cuda, which knows the
+    # stream.
     libraries = f"-L{torch}/lib -Wl,--no-as-needed -ltorch -Wl,--as-needed -ltorch_cpu -lc10"
     if cuda:
-        objects += [ninja.compile(source, f"{NVCC_FLAGS} -I{ROOT}/csrc") for source in sources("csrc/ops/*/*_cuda.cu")]
+        objects += [
+            ninja.compile(source, f"{NVCC_FLAGS} -I{ROOT}/csrc")
+            for source in sources("csrc/ops/*/*_cuda.cu")
+        ]
         # Static: the library then loads where there is no CUDA at all; a launch returns an error.
         libraries += f" -L{cuda[1]}/lib64 -L{cuda[1]}/lib -lcudart_static -ldl -lrt"
     ninja.link(target, objects, libraries)

@@ -35,19 +35,29 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], allow_abbrev=False)
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
-    parser.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda where there is one")
-    parser.add_argument("--tokens", type=int, default=2048, help="B x T of each measurement (default 2048)")
+    parser.add_argument(
+        "--device", choices=("cpu", "cuda"), help="default: cuda where there is one"
+    )
+    parser.add_argument(
+        "--tokens", type=int, default=2048, help="B x T of each measurement (default 2048)"
+    )
     parser.add_argument("--lengths", type=int, nargs="+", default=[256, 512, 1024, 2048], help="T")
     parser.add_argument("--heads", type=int, default=4)
     parser.add_argument("--kv-heads", type=int, default=None, help="default: as many as --heads")
     parser.add_argument("--dim", type=int, default=64, help="head dimension (default 64)")
-    parser.add_argument("--documents", type=int, default=8, help="documents in each row of a pack (default 8)")
-    parser.add_argument("--repeats", type=int, default=9, help="measurements a median is taken of (default 9)")
+    parser.add_argument(
+        "--documents", type=int, default=8, help="documents in each row of a pack (default 8)"
+    )
+    parser.add_argument(
+        "--repeats", type=int, default=9, help="measurements a median is taken of (default 9)"
+    )
     return parser.parse_args(argv)
 
 
 def clock(call: Callable[[], object], device: str) -> float:
-    """Seconds of one call: CPU time there (all threads together over their number), device time on CUDA."""
+    """Seconds of one call: CPU time there (all threads together over their number), device time on
+    CUDA.
+    """
     if device == "cuda":
         begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         begin.record()
@@ -55,7 +65,9 @@ def clock(call: Callable[[], object], device: str) -> float:
         end.record()
         end.synchronize()
         return begin.elapsed_time(end) / 1000
-    if torch.get_num_threads() > 1:  # a waiting thread burns CPU time too: wall time is the honest one
+    if (
+        torch.get_num_threads() > 1
+    ):  # a waiting thread burns CPU time too: wall time is the honest one
         began = time.perf_counter()
         call()
         return time.perf_counter() - began
@@ -65,7 +77,9 @@ def clock(call: Callable[[], object], device: str) -> float:
 
 
 def medians(calls: dict[str, Callable[[], object]], device: str, repeats: int) -> dict[str, float]:
-    """Median seconds by name. The calls take turns, so that a slow moment of the machine hits all of them."""
+    """Median seconds by name. The calls take turns, so that a slow moment of the machine hits all
+    of them.
+    """
     for call in calls.values():
         call()
     rounds = [{name: clock(call, device) for name, call in calls.items()} for _ in range(repeats)]
@@ -88,7 +102,10 @@ def rivals(q, k, v, ends: list[int] | None) -> dict[str, Callable[[], torch.Tens
 
     backend = "cuda" if q.is_cuda else "cpu"
     if ends is None:
-        return {"ours": lambda: attention(q, k, v, backend=backend), "SDPA causal": lambda: causal(q, k, v)}
+        return {
+            "ours": lambda: attention(q, k, v, backend=backend),
+            "SDPA causal": lambda: causal(q, k, v),
+        }
     starts = [0, *ends[:-1]]
     position = torch.arange(q.shape[1], device=q.device)
     begins = torch.tensor(starts, device=q.device)
@@ -101,21 +118,30 @@ def rivals(q, k, v, ends: list[int] | None) -> dict[str, Callable[[], torch.Tens
         "SDPA materialised mask": lambda: sdpa(
             *(x.transpose(1, 2) for x in (q, k, v)), attn_mask=mask[None, None], **grouped
         ).transpose(1, 2),
-        "SDPA loop": lambda: torch.cat([causal(q[:, a:b], k[:, a:b], v[:, a:b]) for a, b in cuts], dim=1),
+        "SDPA loop": lambda: torch.cat(
+            [causal(q[:, a:b], k[:, a:b], v[:, a:b]) for a, b in cuts], dim=1
+        ),
     }
 
 
-def measure(options: argparse.Namespace, device: str, dtype: str, length: int, ends: list[int] | None) -> list[dict]:
+def measure(
+    options: argparse.Namespace, device: str, dtype: str, length: int, ends: list[int] | None
+) -> list[dict]:
     """Rows of forward and forward + backward for one mask, dtype and length."""
     batch = max(1, options.tokens // length)
     kv_heads = options.kv_heads or options.heads
     generator = torch.Generator().manual_seed(length)
-    shapes = [(batch, length, h, options.dim) for h in (options.heads, kv_heads, kv_heads, options.heads)]
-    tensors = [torch.randn(shape, generator=generator).to(device, DTYPES[dtype]) for shape in shapes]
+    shapes = [
+        (batch, length, h, options.dim) for h in (options.heads, kv_heads, kv_heads, options.heads)
+    ]
+    tensors = [
+        torch.randn(shape, generator=generator).to(device, DTYPES[dtype]) for shape in shapes
+    ]
     leaves, grad = [x.requires_grad_() for x in tensors[:3]], tensors[3].detach()
     calls = rivals(*leaves, ends)
     check_agreement(calls, dtype)
-    # Score and value products of the visible pairs, two operations a multiply-add; backward has 2.5 times as many.
+    # Score and value products of the visible pairs, two operations a multiply-add; backward has 2.5
+    # times as many.
     spans = [b - a for a, b in zip([0, *ends[:-1]], ends, strict=True)] if ends else [length]
     operations = 4 * batch * options.heads * options.dim * sum(n * (n + 1) / 2 for n in spans)
 
@@ -179,11 +205,15 @@ def describe(options: argparse.Namespace, device: str) -> dict:
 def cpu_name() -> str:
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "CPU")
+    return next(
+        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "CPU"
+    )
 
 
 def cuda_backends() -> dict[str, list]:
-    """Each SDPA backend by itself: "the default" means another kernel on every version and device."""
+    """Each SDPA backend by itself: "the default" means another kernel on every version and
+    device.
+    """
     return {"cudnn": [SDPBackend.CUDNN_ATTENTION], "flash": [SDPBackend.FLASH_ATTENTION],
             "efficient": [SDPBackend.EFFICIENT_ATTENTION]}  # fmt: skip
 
@@ -201,7 +231,9 @@ def measure_all(options: argparse.Namespace, device: str):
                         with sdpa_kernel(backends):
                             rows = measure(options, device, dtype, length, ends)
                     except RuntimeError as error:
-                        print(f"  {name} does not take {dtype}, T {length}: {str(error).splitlines()[0]}")
+                        print(
+                            f"  {name} does not take {dtype}, T {length}: {str(error).splitlines()[0]}"
+                        )
                         continue
                     yield from ({**row, "against": f"{row['against']} {name}"} for row in rows)
 

@@ -1,14 +1,17 @@
-"""Deduplication by stage, beside datasketch, rensa and datatrove on the same documents, and against every pair.
+"""Deduplication by stage, beside datasketch, rensa and datatrove on the same documents, and against
+every pair.
 
     python benchmarks/deduplicate.py --documents results/data/sampled/docs.parquet --json deduplicate.json
     python benchmarks/deduplicate.py --signatures 10e6 --folder /somewhere/with/4/GB
 
-CPU-seconds of one thread. The others take part where they are installed (datasketch, rensa; datatrove with spacy,
-tokenizers and "xxhash<4"); none is a requirement of the project. All make 128-place signatures of 5-word shingles;
-datasketch is given our words, rensa our shingles, datatrove takes its own. What is dropped is measured on documents
-with changed copies of them, against a greedy pass over the exact Jaccard similarity of every pair.
+CPU-seconds of one thread. The others take part where they are installed (datasketch, rensa;
+datatrove with spacy, tokenizers and "xxhash<4"); none is a requirement of the project. All make
+128-place signatures of 5-word shingles; datasketch is given our words, rensa our shingles,
+datatrove takes its own. What is dropped is measured on documents with changed copies of them,
+against a greedy pass over the exact Jaccard similarity of every pair.
 
-`--signatures` measures the near-duplicate stage alone, on that many generated signatures of which a third are copies.
+`--signatures` measures the near-duplicate stage alone, on that many generated signatures of which a
+third are copies.
 """
 
 import argparse
@@ -26,13 +29,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import pyarrow as pa
 
-from snakelm.workflow.exit_codes import parser, run
 from snakelm.config import Deduplicate
 from snakelm.data.documents.deduplicate import _digests, exact_duplicates
-from snakelm.data.documents.table import DocumentWriter, read_documents
 from snakelm.data.documents.minhash import NearDuplicates
 from snakelm.data.documents.shingles import shingle_hashes, signatures, words
+from snakelm.data.documents.table import DocumentWriter, read_documents
 from snakelm.files import write_json
+from snakelm.workflow.exit_codes import parser, run
 
 RULES = Deduplicate()
 
@@ -51,8 +54,9 @@ class Clock:
 
 
 class OwnMemory:
-    """The most memory of its own that the process has within the block, in MB: without pages of files, which the
-    kernel takes back when it needs them. Linux alone; looked at fifty times a second.
+    """The most memory of its own that the process has within the block, in MB: without pages of
+    files, which the kernel takes back when it needs them. Linux alone; looked at fifty times a
+    second.
     """
 
     def __enter__(self) -> "OwnMemory":
@@ -67,7 +71,9 @@ class OwnMemory:
 
     def _watch(self) -> None:
         while not self._done.wait(0.02):
-            fields = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+            fields = dict(
+                line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines()
+            )
             self.peak_mb = max(self.peak_mb, int(fields["RssAnon"].split()[0]) * 1024 / 1e6)
 
 
@@ -81,9 +87,13 @@ def our_stages(path: Path, folder: Path) -> dict[str, float]:
     for batch in batches:
         texts = batch.column("text")
         digests.append(clock("exact: digests", lambda texts=texts: _digests(texts)))
-        clock("shingles alone (not part of it)", lambda texts=texts: shingle_hashes(texts, RULES.shingle))
+        clock(
+            "shingles alone (not part of it)",
+            lambda texts=texts: shingle_hashes(texts, RULES.shingle),
+        )
         made = clock(
-            "near: shingles, signatures", lambda texts=texts: signatures(texts, RULES.shingle, RULES.permutations)
+            "near: shingles, signatures",
+            lambda texts=texts: signatures(texts, RULES.shingle, RULES.permutations),
         )
         clock("near: bands", lambda made=made: near.add_signatures(made))
     out = np.zeros(total, bool)
@@ -100,7 +110,9 @@ def shingle_sets(texts: list[str]) -> list[set[bytes]]:
     found = []
     for text in texts:
         w = words(text)
-        found.append({" ".join(w[i : i + 5]).encode() for i in range(max(1, len(w) - 4))} if w else set())
+        found.append(
+            {" ".join(w[i : i + 5]).encode() for i in range(max(1, len(w) - 4))} if w else set()
+        )
     return found
 
 
@@ -131,7 +143,9 @@ def datasketch(texts: list[str], folder: Path, clock: Clock) -> list[int]:
     index = MinHashLSH(threshold=RULES.threshold, num_perm=128)
 
     def alike(i: int) -> bool:
-        return bool(sets[i]) and any(made[i].jaccard(made[j]) >= RULES.threshold for j in index.query(made[i]))
+        return bool(sets[i]) and any(
+            made[i].jaccard(made[j]) >= RULES.threshold for j in index.query(made[i])
+        )
 
     return clock("compare", lambda: greedy(len(texts), alike, lambda i: index.insert(i, made[i])))
 
@@ -139,7 +153,9 @@ def datasketch(texts: list[str], folder: Path, clock: Clock) -> list[int]:
 def rensa(texts: list[str], folder: Path, clock: Clock) -> list[int]:
     from rensa import RMinHash
 
-    hashes, offsets = clock("shingles", lambda: shingle_hashes(pa.array(texts, pa.large_string()), 5))
+    hashes, offsets = clock(
+        "shingles", lambda: shingle_hashes(pa.array(texts, pa.large_string()), 5)
+    )
     digest = RMinHash.digest_matrix_from_flat_token_hashes
     matrix = clock("signatures", lambda: digest(hashes, offsets.astype(np.uint64), 128, 1))
     rows = clock("out of rensa", lambda: np.array(matrix.to_rows(), np.uint32))
@@ -183,7 +199,9 @@ def exactly(texts: list[str]) -> set[int]:
 
     def alike(i: int) -> bool:
         return any(
-            len(sets[i] & sets[j]) >= RULES.threshold * len(sets[i] | sets[j]) for j in staying if sets[i] and sets[j]
+            len(sets[i] & sets[j]) >= RULES.threshold * len(sets[i] | sets[j])
+            for j in staying
+            if sets[i] and sets[j]
         )
 
     return set(greedy(len(texts), alike, staying.append))
@@ -191,7 +209,12 @@ def exactly(texts: list[str]) -> set[int]:
 
 def contestants(texts: list[str], few: list[str], folder: Path) -> Iterator[dict]:
     truth = exactly(few)
-    for name, method in (("snakelm", ours), ("rensa", rensa), ("datasketch", datasketch), ("datatrove", datatrove)):
+    for name, method in (
+        ("snakelm", ours),
+        ("rensa", rensa),
+        ("datasketch", datasketch),
+        ("datatrove", datatrove),
+    ):
         clock = Clock()
         try:
             method(texts, folder, clock)
@@ -203,7 +226,11 @@ def contestants(texts: list[str], few: list[str], folder: Path) -> Iterator[dict
         row = {"name": name, "documents_per_cpu_s": len(texts) / seconds, "cpu_s": clock.seconds}
         if gone is not None:
             hits = len(truth & set(gone))
-            row |= {"precision": hits / max(1, len(gone)), "recall": hits / max(1, len(truth)), "dropped": len(gone)}
+            row |= {
+                "precision": hits / max(1, len(gone)),
+                "recall": hits / max(1, len(truth)),
+                "dropped": len(gone),
+            }
         yield row
 
 
@@ -242,18 +269,28 @@ def measure(given: argparse.Namespace, folder: Path) -> dict:
         row = near_alone(int(given.signatures), folder)
         stages = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in row["cpu_s"].items())
         print(f"{row['signatures']:,} signatures, {row['dropped']:,} dropped: {stages} CPU-s")
-        print(f"memory of its own {row['own_mb']:,.0f} MB, resident with pages of files {row['resident_mb']:,.0f} MB")
+        print(
+            f"memory of its own {row['own_mb']:,.0f} MB, resident with pages of files {row['resident_mb']:,.0f} MB"
+        )
         return row
     stages = our_stages(given.documents, folder)
-    texts = [text for batch in read_documents(given.documents, ["text"]) for text in batch.column("text").to_pylist()]
+    texts = [
+        text
+        for batch in read_documents(given.documents, ["text"])
+        for text in batch.column("text").to_pylist()
+    ]
     print(f"{len(texts):,} documents, {sum(map(len, texts)) / 1e6:.1f} M characters\n")
     for stage, seconds in stages.items():
-        print(f"{stage:<34} {seconds:8.3f} CPU-s {len(texts) / max(seconds, 1e-6):14,.0f} documents/CPU-s")
+        print(
+            f"{stage:<34} {seconds:8.3f} CPU-s {len(texts) / max(seconds, 1e-6):14,.0f} documents/CPU-s"
+        )
     whole = sum(seconds for stage, seconds in stages.items() if "alone" not in stage)
     print(f"{'all':<34} {whole:8.3f} CPU-s {len(texts) / whole:14,.0f} documents/CPU-s\n")
     texts = texts[:: max(1, len(texts) // given.limit)][: given.limit]
     few = with_copies([text for text in texts if len(text) > 300][:800])
-    print(f"{'':<12} {'docs/CPU-s':>12} {'precision':>9} {'recall':>7}   CPU-seconds of {len(texts):,} documents")
+    print(
+        f"{'':<12} {'docs/CPU-s':>12} {'precision':>9} {'recall':>7}   CPU-seconds of {len(texts):,} documents"
+    )
     rows = []
     for row in contestants(texts, few, folder):
         show(row)
@@ -263,10 +300,18 @@ def measure(given: argparse.Namespace, folder: Path) -> dict:
 
 def main(argv: list[str] | None = None) -> int:
     arguments = parser(__doc__)
-    arguments.add_argument("--documents", type=Path, default=Path("results/data/sampled/docs.parquet"))
-    arguments.add_argument("--limit", type=int, default=5000, help="documents for the comparison, at even distances")
-    arguments.add_argument("--signatures", type=float, help="measure the near-duplicate stage on so many")
-    arguments.add_argument("--folder", type=Path, help="for temporary files; the system's when left out")
+    arguments.add_argument(
+        "--documents", type=Path, default=Path("results/data/sampled/docs.parquet")
+    )
+    arguments.add_argument(
+        "--limit", type=int, default=5000, help="documents for the comparison, at even distances"
+    )
+    arguments.add_argument(
+        "--signatures", type=float, help="measure the near-duplicate stage on so many"
+    )
+    arguments.add_argument(
+        "--folder", type=Path, help="for temporary files; the system's when left out"
+    )
     arguments.add_argument("--json", help="file for the figures")
     given = arguments.parse_args(argv)
     with tempfile.TemporaryDirectory(dir=given.folder) as name:

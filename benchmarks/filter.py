@@ -1,4 +1,5 @@
-"""A trained filter on labels and documents it never saw: quality, agreement with SetFit, documents per CPU-second.
+"""A trained filter on labels and documents it never saw: quality, agreement with SetFit, documents
+per CPU-second.
 
     python benchmarks/filter.py --model results/filtered/models/academic_filter \
         --labels config/labels/academic_test.jsonl --documents results/filtered/data/deduplicated/documents.parquet
@@ -13,11 +14,19 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 
 def main() -> int:
-    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--model", default="results/filtered/models/academic_filter", help="folder of setfit_train")
+    arguments = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    arguments.add_argument(
+        "--model", default="results/filtered/models/academic_filter", help="folder of setfit_train"
+    )
     arguments.add_argument("--labels", nargs="+", default=["config/labels/academic_test.jsonl"])
-    arguments.add_argument("--documents", help="parquet file, for agreement and speed on whole documents")
-    arguments.add_argument("--sample", type=int, default=1000, help="documents to take, drawn by another hash")
+    arguments.add_argument(
+        "--documents", help="parquet file, for agreement and speed on whole documents"
+    )
+    arguments.add_argument(
+        "--sample", type=int, default=1000, help="documents to take, drawn by another hash"
+    )
     arguments.add_argument("--threads", type=int, default=1)
     arguments.add_argument("--json", help="file to write the numbers to")
     given = arguments.parse_args()
@@ -45,7 +54,9 @@ def main() -> int:
 
 
 def on_labels(filters, file):
-    """Quality of each kind, and of the untuned base with a head fitted on the project's own labels."""
+    """Quality of each kind, and of the untuned base with a head fitted on the project's own
+    labels.
+    """
     from snakelm.config import Classifier
     from snakelm.filter.base import base_folder
     from snakelm.filter.labels import read_labels
@@ -57,8 +68,13 @@ def on_labels(filters, file):
     threshold = filters["setfit"].meta.threshold
     training, _ = read_labels(rules.labels).split(rules.held_out, 1337)
     base = SentenceModel.load(base_folder(rules), rules.max_tokens)
-    frozen = logistic_head(base.encode(training.texts), training.academic).score(base.encode(labels.texts))
-    scores = {"frozen": frozen, **{kind: one.score(labels.texts)[0] for kind, one in filters.items()}}
+    frozen = logistic_head(base.encode(training.texts), training.academic).score(
+        base.encode(labels.texts)
+    )
+    scores = {
+        "frozen": frozen,
+        **{kind: one.score(labels.texts)[0] for kind, one in filters.items()},
+    }
     asked = {"cascade": float(filters["cascade"].score(labels.texts)[1].mean())}
     return {
         kind: {
@@ -71,7 +87,9 @@ def on_labels(filters, file):
 
 
 def on_documents(filters, file, count):
-    """Agreement with SetFit and speed on documents drawn by a hash of their own; each kind's speed by itself."""
+    """Agreement with SetFit and speed on documents drawn by a hash of their own; each kind's speed
+    by itself.
+    """
     from snakelm.filter.measure import agreement, rate
     from snakelm.filter.train import drawn
 

@@ -1,14 +1,17 @@
-"""Learning for each CPU-second, ours against GPT-2's shape with nanoGPT's recipe, on the same text and tokenizer.
+"""Learning for each CPU-second, ours against GPT-2's shape with nanoGPT's recipe, on the same text
+and tokenizer.
 
     python benchmarks/learning.py --results results --cpu 60 200 --baseline-cpu 600 [--nanogpt DIR] [--seeds 1 2 3]
 
-Every run is a process of its own with one thread, the same allocator settings, and a budget of CPU-seconds that counts
-all it does from its start (imports, compilation, the counted start), but for evaluations. Its learning rate follows the
-share of the budget that is spent, so each figure is of a run annealed at that budget. Both sides are measured in bits
-per byte of the same held-out documents: all of them, and the clean ones.
+Every run is a process of its own with one thread, the same allocator settings, and a budget of
+CPU-seconds that counts all it does from its start (imports, compilation, the counted start), but
+for evaluations. Its learning rate follows the share of the budget that is spent, so each figure is
+of a run annealed at that budget. Both sides are measured in bits per byte of the same held-out
+documents: all of them, and the clean ones.
 
-Baselines: `gpt`, written here after the same recipe (LayerNorm, learned positions, GELU, tied head, AdamW, cosine,
-random crops of the plain stream, bf16 autocast); `--nanogpt DIR` takes model.py from a person's own clone of nanoGPT.
+Baselines: `gpt`, written here after the same recipe (LayerNorm, learned positions, GELU, tied head,
+AdamW, cosine, random crops of the plain stream, bf16 autocast); `--nanogpt DIR` takes model.py from
+a person's own clone of nanoGPT.
 """
 
 import argparse
@@ -30,21 +33,41 @@ from snakelm.training.launch import ENVIRONMENT
 
 MARK = "RESULT "
 THREADS = {"OMP_NUM_THREADS": "1", "TORCHINDUCTOR_COMPILE_THREADS": "1"}
-BASELINE_WARMUP, BASELINE_FLOOR, BASELINE_DECAY = 100, 0.1, 0.1  # steps, share of the peak, weight decay
+BASELINE_WARMUP, BASELINE_FLOOR, BASELINE_DECAY = (
+    100,
+    0.1,
+    0.1,
+)  # steps, share of the peak, weight decay
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], allow_abbrev=False)
     parser.add_argument(
-        "--results", type=Path, default=Path("results"), help="folder with data/processed and tokenizer"
+        "--results",
+        type=Path,
+        default=Path("results"),
+        help="folder with data/processed and tokenizer",
     )
     parser.add_argument("--config", nargs="*", default=[], help="config files for ours")
-    parser.add_argument("--cpu", type=float, nargs="*", default=[60.0, 200.0], help="budgets of ours, CPU-seconds")
-    parser.add_argument("--layers", type=int, nargs="*", default=[], help="depths of ours; the config's when left out")
-    parser.add_argument("--baseline-cpu", type=float, nargs="*", default=[600.0], help="budgets of the baselines")
+    parser.add_argument(
+        "--cpu", type=float, nargs="*", default=[60.0, 200.0], help="budgets of ours, CPU-seconds"
+    )
+    parser.add_argument(
+        "--layers",
+        type=int,
+        nargs="*",
+        default=[],
+        help="depths of ours; the config's when left out",
+    )
+    parser.add_argument(
+        "--baseline-cpu", type=float, nargs="*", default=[600.0], help="budgets of the baselines"
+    )
     parser.add_argument("--baseline", choices=("gpt", "none"), default="gpt")
     parser.add_argument(
-        "--nanogpt", type=Path, metavar="DIR", help="a clone of nanoGPT; its model.py is a baseline too"
+        "--nanogpt",
+        type=Path,
+        metavar="DIR",
+        help="a clone of nanoGPT; its model.py is a baseline too",
     )
     parser.add_argument("--baseline-layers", type=int, nargs="*", default=[3])
     parser.add_argument("--baseline-lr", type=float, nargs="*", default=[1e-3])
@@ -61,7 +84,10 @@ def main(argv: list[str] | None = None) -> int:
         print(MARK + json.dumps(run_one(args, job)), flush=True)
         return 0
     rows = []
-    print(f"{'run':<28}{'seed':>6}{'CPU-s':>8}{'tokens':>10}{'tok/CPU-s':>11}{'bpb':>8}{'clean':>8}", flush=True)
+    print(
+        f"{'run':<28}{'seed':>6}{'CPU-s':>8}{'tokens':>10}{'tok/CPU-s':>11}{'bpb':>8}{'clean':>8}",
+        flush=True,
+    )
     for job in jobs(args):
         rows.append({**job, **spawn(args, job)})
         r = rows[-1]
@@ -77,7 +103,9 @@ def main(argv: list[str] | None = None) -> int:
 
 def jobs(args: argparse.Namespace) -> list[dict]:
     """Every run, the short ones first."""
-    kinds = [kind for kind in (args.baseline, "nanogpt" if args.nanogpt else "none") if kind != "none"]
+    kinds = [
+        kind for kind in (args.baseline, "nanogpt" if args.nanogpt else "none") if kind != "none"
+    ]
     made = []
     for seed in args.seeds:
         for layers in args.layers or [load_config(args.config).model.layers]:
@@ -101,13 +129,21 @@ def spawn(args: argparse.Namespace, job: dict) -> dict:
     command += ["--config", *args.config] if args.config else []
     command += ["--nanogpt", str(args.nanogpt)] if args.nanogpt else []
     ran = subprocess.run(
-        command, env={**os.environ, **ENVIRONMENT, **THREADS}, stdout=subprocess.PIPE, text=True, check=True
+        command,
+        env={**os.environ, **ENVIRONMENT, **THREADS},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
     )
-    return json.loads(next(line for line in ran.stdout.splitlines() if line.startswith(MARK))[len(MARK) :])
+    return json.loads(
+        next(line for line in ran.stdout.splitlines() if line.startswith(MARK))[len(MARK) :]
+    )
 
 
 class Budget:
-    """CPU-seconds of this process and what it started, from its beginning, without those in `pause`."""
+    """CPU-seconds of this process and what it started, from its beginning, without those in
+    `pause`.
+    """
 
     def __init__(self, seconds: float) -> None:
         self.seconds, self._paused = seconds, 0.0
@@ -144,7 +180,12 @@ def opened(results: Path):
 
     folder = results / "data/processed"
     lengths = Tokenizer.load(results / "tokenizer").token_lengths
-    return open_bin(folder / "train.bin"), open_bin(folder / "val.bin"), lengths, np.load(folder / "val_overlap.npy")
+    return (
+        open_bin(folder / "train.bin"),
+        open_bin(folder / "val.bin"),
+        lengths,
+        np.load(folder / "val_overlap.npy"),
+    )
 
 
 def train_ours(args: argparse.Namespace, job: dict, budget: Budget) -> dict:
@@ -159,10 +200,10 @@ def train_ours(args: argparse.Namespace, job: dict, budget: Budget) -> dict:
     from snakelm.training.batches import Batches
     from snakelm.training.device import choose_place
     from snakelm.training.distributed import World
-    from snakelm.training.validation import evaluate
     from snakelm.training.optimizer import Optimizer
     from snakelm.training.schedule import lr_factor
     from snakelm.training.step import training_step
+    from snakelm.training.validation import evaluate
 
     config = load_config(args.config)
     train_bin, val, lengths, overlap = opened(args.results)
@@ -177,14 +218,31 @@ def train_ours(args: argparse.Namespace, job: dict, budget: Budget) -> dict:
     optimizer, step = Optimizer(model, training), 0
     while (share := budget.share()) < 1:
         # The step's factor in a run of so many steps that this one is at the same share of it.
-        ends = dataclasses.replace(training, steps=max(step + 1, round((step + 1) / max(share, 1e-3))))
+        ends = dataclasses.replace(
+            training, steps=max(step + 1, round((step + 1) / max(share, 1e-3)))
+        )
         ends = dataclasses.replace(ends, warmup=min(training.warmup, ends.steps))
         assert 0 < lr_factor(step, ends) <= 1
-        training_step(step, forward, optimizer, batches.rows(step), training.batch_tokens, ends, World(), lambda: False)
+        training_step(
+            step,
+            forward,
+            optimizer,
+            batches.rows(step),
+            training.batch_tokens,
+            ends,
+            World(),
+            lambda: False,
+        )
         step += 1
     spent = budget.spent()
     with budget.pause():
-        found = evaluate(model, val, np.arange(val.meta.documents), lengths, overlap < config.evaluate.clean_share)
+        found = evaluate(
+            model,
+            val,
+            np.arange(val.meta.documents),
+            lengths,
+            overlap < config.evaluate.clean_share,
+        )
     return {
         "cpu": spent,
         "steps": step,
@@ -195,7 +253,9 @@ def train_ours(args: argparse.Namespace, job: dict, budget: Budget) -> dict:
 
 
 def train_baseline(args: argparse.Namespace, job: dict, budget: Budget) -> dict:
-    """nanoGPT's recipe: AdamW, warm-up and cosine to a tenth, clipping at 1, random crops, bf16 autocast."""
+    """nanoGPT's recipe: AdamW, warm-up and cosine to a tenth, clipping at 1, random crops, bf16
+    autocast.
+    """
     import numpy as np
     import torch
 
@@ -206,7 +266,10 @@ def train_baseline(args: argparse.Namespace, job: dict, budget: Budget) -> dict:
     model = baseline_model(args, job, train_bin.meta.vocab_size, context)
     decayed = [p for p in model.parameters() if p.ndim >= 2]
     others = [p for p in model.parameters() if p.ndim < 2]
-    groups = [{"params": decayed, "weight_decay": BASELINE_DECAY}, {"params": others, "weight_decay": 0.0}]
+    groups = [
+        {"params": decayed, "weight_decay": BASELINE_DECAY},
+        {"params": others, "weight_decay": 0.0},
+    ]
     optimizer = torch.optim.AdamW(groups, lr=job["lr"], betas=(0.9, 0.95), fused=True)
     crops, stream = np.random.default_rng(job["seed"]), train_bin.tokens
     step, begun = 0, time.monotonic()
@@ -245,12 +308,19 @@ def baseline_model(args: argparse.Namespace, job: dict, vocab_size: int, context
     sys.modules["nanogpt_model"] = module
     with contextlib.redirect_stdout(sys.stderr):
         spec.loader.exec_module(module)
-        shape = {"block_size": context, "vocab_size": vocab_size, "n_layer": job["layers"], "n_head": 4}
+        shape = {
+            "block_size": context,
+            "vocab_size": vocab_size,
+            "n_layer": job["layers"],
+            "n_head": 4,
+        }
         return module.GPT(module.GPTConfig(**shape, n_embd=256, dropout=0.0, bias=False))
 
 
 def gpt(vocab_size: int, context: int, layers: int, width: int, heads: int):
-    """GPT-2's shape without biases, after Radford et al. (2019): pre-norm, learned positions, GELU, tied head."""
+    """GPT-2's shape without biases, after Radford et al. (2019): pre-norm, learned positions, GELU,
+    tied head.
+    """
     import torch
     import torch.nn.functional as F
     from torch import nn
@@ -259,11 +329,19 @@ def gpt(vocab_size: int, context: int, layers: int, width: int, heads: int):
         def __init__(self):
             super().__init__()
             self.norms = nn.ModuleList(nn.LayerNorm(width, bias=False) for _ in range(2))
-            self.qkv, self.out = nn.Linear(width, 3 * width, bias=False), nn.Linear(width, width, bias=False)
-            self.up, self.down = nn.Linear(width, 4 * width, bias=False), nn.Linear(4 * width, width, bias=False)
+            self.qkv, self.out = (
+                nn.Linear(width, 3 * width, bias=False),
+                nn.Linear(width, width, bias=False),
+            )
+            self.up, self.down = (
+                nn.Linear(width, 4 * width, bias=False),
+                nn.Linear(4 * width, width, bias=False),
+            )
 
         def forward(self, x_BTC):
-            qkv = self.qkv(self.norms[0](x_BTC)).unflatten(-1, (3, heads, -1)).permute(2, 0, 3, 1, 4)
+            qkv = (
+                self.qkv(self.norms[0](x_BTC)).unflatten(-1, (3, heads, -1)).permute(2, 0, 3, 1, 4)
+            )
             y = F.scaled_dot_product_attention(*qkv.unbind(), is_causal=True)
             x_BTC = x_BTC + self.out(y.transpose(1, 2).flatten(2))
             return x_BTC + self.down(F.gelu(self.up(self.norms[1](x_BTC))))
@@ -271,7 +349,10 @@ def gpt(vocab_size: int, context: int, layers: int, width: int, heads: int):
     class Gpt(nn.Module):
         def __init__(self):
             super().__init__()
-            self.tokens, self.positions = nn.Embedding(vocab_size, width), nn.Embedding(context, width)
+            self.tokens, self.positions = (
+                nn.Embedding(vocab_size, width),
+                nn.Embedding(context, width),
+            )
             self.blocks = nn.ModuleList(Block() for _ in range(layers))
             self.norm = nn.LayerNorm(width, bias=False)
             for name, p in self.named_parameters():
@@ -284,13 +365,17 @@ def gpt(vocab_size: int, context: int, layers: int, width: int, heads: int):
             for block in self.blocks:
                 x = block(x)
             logits = F.linear(self.norm(x), self.tokens.weight)
-            return logits, None if y_BT is None else F.cross_entropy(logits.flatten(0, 1).float(), y_BT.flatten())
+            return logits, None if y_BT is None else F.cross_entropy(
+                logits.flatten(0, 1).float(), y_BT.flatten()
+            )
 
     return Gpt()
 
 
 def baseline_bpb(model, val, lengths, clean, context: int) -> tuple[float, float]:
-    """Bits per byte of all held-out text and of the clean documents, in rows of the plain stream."""
+    """Bits per byte of all held-out text and of the clean documents, in rows of the plain
+    stream.
+    """
     import numpy as np
     import torch
 
@@ -302,9 +387,14 @@ def baseline_bpb(model, val, lengths, clean, context: int) -> tuple[float, float
         for first in range(0, len(tokens) - 1, 8 * context):
             piece = tokens[first : first + 8 * context + 1]
             for at in range(0, len(piece) - 1, context):
-                x, y = piece[at : min(at + context, len(piece) - 1)], piece[at + 1 : at + context + 1]
+                x, y = (
+                    piece[at : min(at + context, len(piece) - 1)],
+                    piece[at + 1 : at + context + 1],
+                )
                 logits = model(torch.from_numpy(x)[None], torch.from_numpy(y)[None])[0][0].float()
-                loss = torch.nn.functional.cross_entropy(logits, torch.from_numpy(y), reduction="none").numpy()
+                loss = torch.nn.functional.cross_entropy(
+                    logits, torch.from_numpy(y), reduction="none"
+                ).numpy()
                 text = y != val.meta.eot
                 whose = owner[first + at + 1 : first + at + 1 + len(y)][text]
                 np.add.at(total, whose, loss[text])

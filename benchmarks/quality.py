@@ -1,11 +1,13 @@
-"""The quality rules beside datatrove's on the same documents: which documents each drops, and how many a CPU-second.
+"""The quality rules beside datatrove's on the same documents: which documents each drops, and how
+many a CPU-second.
 
     python -m venv elsewhere && elsewhere/bin/pip install datatrove spacy numpy pyarrow pyyaml rich
     elsewhere/bin/python benchmarks/quality.py --documents results/data/deduplicated/documents.parquet
 
-One rule at a time with the papers' bounds, then all of them. datatrove brings spaCy (180 MB), so it is no requirement
-of the project. Its words are spaCy's tokens; the column "same words" has it count ours, so what is left there are
-differences of the rules themselves. Without datatrove only our own columns are filled.
+One rule at a time with the papers' bounds, then all of them. datatrove brings spaCy (180 MB), so it
+is no requirement of the project. Its words are spaCy's tokens; the column "same words" has it count
+ours, so what is left there are differences of the rules themselves. Without datatrove only our own
+columns are filled.
 """
 
 import sys
@@ -18,17 +20,24 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import pyarrow.parquet as pq
 
-from snakelm.workflow.exit_codes import parser, run
 from snakelm.config import Quality
 from snakelm.data.documents.quality import MEASURES, drop_lines, judge
 from snakelm.files import write_json
+from snakelm.workflow.exit_codes import parser, run
 
 GOPHER = "gopher_quality_filter.GopherQualityFilter"
 REPETITION = "gopher_repetition_filter.GopherRepetitionFilter"
 C4 = "c4_filters.C4QualityFilter"
 OFF = {
-    GOPHER: {f"{most}_{what}": None for most in ("min", "max") for what in ("doc_words", "avg_word_length")}
-    | {f"max_{what}_ratio": None for what in ("symbol_word", "bullet_lines", "ellipsis_lines", "non_alpha_words")}
+    GOPHER: {
+        f"{most}_{what}": None
+        for most in ("min", "max")
+        for what in ("doc_words", "avg_word_length")
+    }
+    | {
+        f"max_{what}_ratio": None
+        for what in ("symbol_word", "bullet_lines", "ellipsis_lines", "non_alpha_words")
+    }
     | {"min_stop_words": None},
     REPETITION: {f"dup_{what}_frac": None for what in ("line", "para", "line_char", "para_char")}
     | {"top_n_grams": (), "dup_n_grams": ()},
@@ -36,7 +45,12 @@ OFF = {
         f"filter_{what}": False
         for what in ("no_terminal_punct", "lorem_ipsum", "javascript", "curly_bracket", "policy")
     }
-    | {"remove_citations": False, "min_num_sentences": -1, "min_words_per_line": -1, "max_word_length": -1},
+    | {
+        "remove_citations": False,
+        "min_num_sentences": -1,
+        "min_words_per_line": -1,
+        "max_word_length": -1,
+    },
 }
 # Our key, its bound, datatrove's filter and what is switched on there.
 RULES = [
@@ -64,7 +78,11 @@ COLUMNS = f"{'rule':<26} {'dropped':>8} {'its':>8} {'agree %':>8} {'same words %
 
 def ours(text: str, rules: Quality) -> str | None:
     """What is left of the text; None when the document goes."""
-    bounds = {name: 0 if value is True else value for name, value in vars(rules).items() if value and name in MEASURES}
+    bounds = {
+        name: 0 if value is True else value
+        for name, value in vars(rules).items()
+        if value and name in MEASURES
+    }
     left = drop_lines(text, rules)
     return left if left.strip() and judge(left, bounds) is None else None
 
@@ -76,7 +94,9 @@ def theirs(filters: list, text: str) -> str | None:
     document = Document(text=text, id="")
     for one in filters:
         answer = one.filter(document)
-        if (answer[0] if isinstance(answer, tuple) else answer) is False or not document.text.strip():
+        if (
+            answer[0] if isinstance(answer, tuple) else answer
+        ) is False or not document.text.strip():
             return None
     return document.text
 
@@ -102,7 +122,9 @@ def timed(call: Callable[[str], str | None], texts: list[str]) -> tuple[list[str
 
 
 def same(a: str | None, b: str | None) -> bool:
-    """Both dropped, or both kept with the same lines; datatrove strips lines and drops blank ones."""
+    """Both dropped, or both kept with the same lines; datatrove strips lines and drops blank
+    ones.
+    """
     if a is None or b is None:
         return a is b
     return [line for line in map(str.strip, a.split("\n")) if line] == [
@@ -112,18 +134,30 @@ def same(a: str | None, b: str | None) -> bool:
 
 def compare(rule: str, rules: Quality, switched: list[tuple[str, dict]], texts: list[str]) -> dict:
     mine, seconds = timed(lambda text: ours(text, rules), texts)
-    row = {"rule": rule, "dropped": mine.count(None), "documents_per_cpu_s": len(texts) / max(seconds, 1e-6)}
+    row = {
+        "rule": rule,
+        "dropped": mine.count(None),
+        "documents_per_cpu_s": len(texts) / max(seconds, 1e-6),
+    }
     filters = made(switched)
     if filters is None:
         return row
-    words = {module: vars(sys.modules[module]) for module in {type(one).__module__ for one in filters}}
+    words = {
+        module: vars(sys.modules[module]) for module in {type(one).__module__ for one in filters}
+    }
     its, its_seconds = timed(lambda text: theirs(filters, text), texts)
     row |= {"its_dropped": its.count(None), "its_documents_per_cpu_s": len(texts) / its_seconds}
     row["agreement"] = sum(map(same, mine, its)) / len(texts)
-    before = {module: names["split_into_words"] for module, names in words.items() if "split_into_words" in names}
+    before = {
+        module: names["split_into_words"]
+        for module, names in words.items()
+        if "split_into_words" in names
+    }
     for module in before:
         words[module]["split_into_words"] = lambda text, language: text.split()
-    row["agreement_same_words"] = sum(map(same, mine, (theirs(filters, text) for text in texts))) / len(texts)
+    row["agreement_same_words"] = sum(
+        map(same, mine, (theirs(filters, text) for text in texts))
+    ) / len(texts)
     for module, function in before.items():
         words[module]["split_into_words"] = function
     return row
@@ -133,16 +167,22 @@ def show(row: dict) -> None:
     print(f"{row['rule']:<26} {row['dropped']:8,} ", end="")
     if "its_dropped" in row:
         print(
-            f"{row['its_dropped']:8,} {100 * row['agreement']:8.2f} {100 * row['agreement_same_words']:13.2f} ", end=""
+            f"{row['its_dropped']:8,} {100 * row['agreement']:8.2f} {100 * row['agreement_same_words']:13.2f} ",
+            end="",
         )
     else:
         print(" " * 32, end="")
-    print(f"{row['documents_per_cpu_s']:11,.0f} {row.get('its_documents_per_cpu_s', 0):8,.0f}", flush=True)
+    print(
+        f"{row['documents_per_cpu_s']:11,.0f} {row.get('its_documents_per_cpu_s', 0):8,.0f}",
+        flush=True,
+    )
 
 
 def main(argv: list[str] | None = None) -> int:
     arguments = parser(__doc__)
-    arguments.add_argument("--documents", type=Path, default=Path("results/data/deduplicated/documents.parquet"))
+    arguments.add_argument(
+        "--documents", type=Path, default=Path("results/data/deduplicated/documents.parquet")
+    )
     arguments.add_argument("--limit", type=int, default=3000, help="documents, at even distances")
     arguments.add_argument("--json", help="file for the figures")
     given = arguments.parse_args(argv)
@@ -160,7 +200,9 @@ def main(argv: list[str] | None = None) -> int:
         for _, _, kind, more in chosen:
             options[kind] |= more
         name = "all" if len(kinds) > 1 else kinds[0].split(".")[1]
-        rows.append(compare(name, Quality(**{r[0]: r[1] for r in chosen}), list(options.items()), texts))
+        rows.append(
+            compare(name, Quality(**{r[0]: r[1] for r in chosen}), list(options.items()), texts)
+        )
         show(rows[-1])
     if given.json:
         write_json(given.json, rows)

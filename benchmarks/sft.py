@@ -1,13 +1,15 @@
-"""Conversations to packs, against TRL: padding, and MB of text a CPU-second from JSONL to what training reads.
+"""Conversations to packs, against TRL: padding, and MB of text a CPU-second from JSONL to what
+training reads.
 
     python benchmarks/sft.py --tokenizer results/tokenizer --folder /somewhere --json sft.json
     PYTHONPATH=/where/trl/is python benchmarks/sft.py …      # pip install --no-deps --target /where/trl/is trl
 
-Two sets: the built-in one in rows of its 256 tokens, and generated words with a long tail of lengths (lognormal, like
-chats that people have had) in rows of 2048. TRL's side does what SFTTrainer does with `packing=True` and
-`assistant_only_loss=True`: its chat template and mask for each conversation, then `pack_dataset(strategy="bfd")`, which
-packs within batches of 1,000; "one batch" gives it all at once. Both have the same tokenizer, one thread, and CPU time
-is counted, of the process with its children; ids and masks of both are compared before anything is timed.
+Two sets: the built-in one in rows of its 256 tokens, and generated words with a long tail of
+lengths (lognormal, like chats that people have had) in rows of 2048. TRL's side does what
+SFTTrainer does with `packing=True` and `assistant_only_loss=True`: its chat template and mask for
+each conversation, then `pack_dataset(strategy="bfd")`, which packs within batches of 1,000; "one
+batch" gives it all at once. Both have the same tokenizer, one thread, and CPU time is counted, of
+the process with its children; ids and masks of both are compared before anything is timed.
 """
 
 import json
@@ -24,16 +26,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
-from snakelm.workflow.exit_codes import parser, run
 from snakelm.config import from_mapping
-from snakelm.data.corpora import questions
 from snakelm.data.conversations.chat_template import render_batch
-from snakelm.data.packs import best_fit
 from snakelm.data.conversations.prepare import prepare_sft
+from snakelm.data.corpora import questions
+from snakelm.data.packs import best_fit
 from snakelm.files import write_json
 from snakelm.log import Log
 from snakelm.tokenizer import Tokenizer
 from snakelm.tokenizer.special import END, EOT
+from snakelm.workflow.exit_codes import parser, run
 
 Messages = list[dict[str, str]]
 # TRL wants to be told what the assistant says; the markers are those of snakelm.data.chat.
@@ -45,10 +47,14 @@ TEMPLATE = (
 
 
 def generated(megabytes: float, seed: int = 0) -> list[Messages]:
-    """Conversations of one to four pairs of turns, lengths lognormal, words by Zipf's law, no two begun alike."""
+    """Conversations of one to four pairs of turns, lengths lognormal, words by Zipf's law, no two
+    begun alike.
+    """
     random = np.random.default_rng(seed)
     letters = np.array(list("etaoinshrdlucmfwypvbgkqjxz"))
-    words = ["".join(letters[random.geometric(0.13, random.integers(2, 11)) % 26]) for _ in range(20_000)]
+    words = [
+        "".join(letters[random.geometric(0.13, random.integers(2, 11)) % 26]) for _ in range(20_000)
+    ]
     chance = np.cumsum(1 / np.arange(3, 20_003))
     found, size = [], 0
     while size < megabytes * 1e6:
@@ -71,7 +77,9 @@ def cpu(work: Callable[[], Any]) -> tuple[float, Any]:
     return sum(after[:4]) - sum(before[:4]), result
 
 
-def ours(file: Path, tokenizer: Tokenizer, context: int, folder: Path) -> tuple[float, dict[str, Any]]:
+def ours(
+    file: Path, tokenizer: Tokenizer, context: int, folder: Path
+) -> tuple[float, dict[str, Any]]:
     """prepare_sft_data as the workflow runs it."""
     config = from_mapping({"sft_data": {"sources": [{"path": str(file)}], "context": context}})
     with Log("prepare_sft_data", quiet=True) as log:
@@ -82,13 +90,17 @@ def fast_tokenizer(folder: Path) -> Any:
     """The same tokenizer for TRL, from its tokenizer.json."""
     from transformers import PreTrainedTokenizerFast
 
-    tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(folder / "tokenizer.json"), eos_token=EOT)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_file=str(folder / "tokenizer.json"), eos_token=EOT
+    )
     tokenizer.chat_template = TEMPLATE
     return tokenizer
 
 
 def trl_tokenised(file: Path, tokenizer: Any, context: int, cache: Path) -> Any:
-    """TRL's first half: input_ids and assistant_masks; conversations over ``context`` dropped, as ours are."""
+    """TRL's first half: input_ids and assistant_masks; conversations over ``context`` dropped, as
+    ours are.
+    """
     from datasets import load_dataset
 
     def tokenise(example: dict[str, Any]) -> dict[str, Any]:
@@ -106,10 +118,14 @@ def trl_packed(rows: Any, context: int, batch: int | None = None) -> Any:
     """TRL's second half."""
     from trl.data_utils import pack_dataset
 
-    return pack_dataset(rows, context, strategy="bfd", map_kwargs={"batch_size": batch} if batch else None)
+    return pack_dataset(
+        rows, context, strategy="bfd", map_kwargs={"batch_size": batch} if batch else None
+    )
 
 
-def compare(name: str, talks: list[Messages], context: int, given: Any, baseline: bool) -> list[dict[str, Any]]:
+def compare(
+    name: str, talks: list[Messages], context: int, given: Any, baseline: bool
+) -> list[dict[str, Any]]:
     """The rows of the table for one set of conversations."""
     folder = given.folder / name
     shutil.rmtree(folder, ignore_errors=True)
@@ -173,15 +189,24 @@ def show(rows: list[dict[str, Any]]) -> None:
     print(f"{'set':<12} {'context':>7} {'talks':>7} {'MB':>6} {'':<15}", end=" ")
     print(f"{'packs':>7} {'filled':>7} {'pack s':>7} {'MB/CPU-s':>9}")
     for r in rows:
-        print(f"{r['set']:<12} {r['context']:7} {r['conversations']:7,} {r['mb']:6.1f} {r['who']:<15}", end=" ")
-        print(f"{r['packs']:7,} {r['efficiency']:7.2%} {r['packing_s']:7.2f} {r['mb_per_cpu_s']:9.2f}")
+        print(
+            f"{r['set']:<12} {r['context']:7} {r['conversations']:7,} {r['mb']:6.1f} {r['who']:<15}",
+            end=" ",
+        )
+        print(
+            f"{r['packs']:7,} {r['efficiency']:7.2%} {r['packing_s']:7.2f} {r['mb_per_cpu_s']:9.2f}"
+        )
 
 
 def main(argv: list[str] | None = None) -> int:
     arguments = parser(__doc__)
-    arguments.add_argument("--tokenizer", type=Path, default=Path("results/tokenizer"), help="folder of the tokenizer")
+    arguments.add_argument(
+        "--tokenizer", type=Path, default=Path("results/tokenizer"), help="folder of the tokenizer"
+    )
     arguments.add_argument("--mb", type=float, default=10, help="size of the generated set")
-    arguments.add_argument("--folder", type=Path, required=True, help="where files may go; about 20 times --mb")
+    arguments.add_argument(
+        "--folder", type=Path, required=True, help="where files may go; about 20 times --mb"
+    )
     arguments.add_argument("--json", help="file for the figures")
     given = arguments.parse_args(argv)
     reason = why_no_baseline()
@@ -193,7 +218,9 @@ def main(argv: list[str] | None = None) -> int:
     show(rows)
     if given.json:
         trl = metadata.version("trl") if not reason else None
-        write_json(given.json, {"rows": rows, "trl": trl, "reason": reason, "wall_s": time.time() - began})
+        write_json(
+            given.json, {"rows": rows, "trl": trl, "reason": reason, "wall_s": time.time() - began}
+        )
     return 0
 
 

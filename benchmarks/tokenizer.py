@@ -1,11 +1,13 @@
-"""The tokenizer against tiktoken: encoding and training, MB a CPU-second, on text made from installed packages.
+"""The tokenizer against tiktoken: encoding and training, MB a CPU-second, on text made from
+installed packages.
 
     python benchmarks/tokenizer.py                      # vocabularies trained here, nothing downloaded
     python benchmarks/tokenizer.py --ranks cl100k_base.tiktoken --json out.json
 
-Method: both encode the same documents in the same process, in turns; each turn is CPU time (one thread). The table has
-medians, and the median of the paired ratios, because on a shared machine only ratios within a turn hold. Ids are
-compared before anything is timed. Documents are cut at 3,000 characters, about the length of a web page.
+Method: both encode the same documents in the same process, in turns; each turn is CPU time (one
+thread). The table has medians, and the median of the paired ratios, because on a shared machine
+only ratios within a turn hold. Ids are compared before anything is timed. Documents are cut at
+3,000 characters, about the length of a web page.
 """
 
 import argparse
@@ -32,12 +34,18 @@ CUT = 3000
 
 def main(argv: list[str] | None = None) -> int:
     arguments = argparse.ArgumentParser(
-        description=__doc__, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__,
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     arguments.add_argument("--mb", type=float, default=8.0, help="text to encode")
     arguments.add_argument("--train-mb", type=float, default=48.0, help="text to train on")
-    arguments.add_argument("--vocab-size", type=int, default=32_768, help="ids of the trained vocabularies")
-    arguments.add_argument("--ranks", type=Path, nargs="*", default=[], help="published ranks files to encode with too")
+    arguments.add_argument(
+        "--vocab-size", type=int, default=32_768, help="ids of the trained vocabularies"
+    )
+    arguments.add_argument(
+        "--ranks", type=Path, nargs="*", default=[], help="published ranks files to encode with too"
+    )
     arguments.add_argument("--rounds", type=int, default=5, help="turns of each contestant")
     arguments.add_argument("--json", type=Path, help="write the rows here")
     args = arguments.parse_args(argv)
@@ -49,7 +57,9 @@ def main(argv: list[str] | None = None) -> int:
         tokenizers.append(tokenizer)
         rows.append(row)
     encoded = head(documents, args.mb * 1e6)
-    rows += [row for tokenizer in tokenizers for row in time_encoding(tokenizer, encoded, args.rounds)]
+    rows += [
+        row for tokenizer in tokenizers for row in time_encoding(tokenizer, encoded, args.rounds)
+    ]
     show(rows)
     if args.json:
         args.json.write_text(json.dumps(rows, indent=1) + "\n")
@@ -57,10 +67,14 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def installed_text(size: float) -> list[str]:
-    """Source and documentation of the standard library and installed packages, cut, about ``size`` bytes; sorted."""
+    """Source and documentation of the standard library and installed packages, cut, about ``size``
+    bytes; sorted.
+    """
     folders = [Path(sysconfig.get_path(name)) for name in ("stdlib", "purelib")]
     endings = ("py", "rst", "md", "txt")
-    files = {file for folder in folders for ending in endings for file in folder.rglob(f"*.{ending}")}
+    files = {
+        file for folder in folders for ending in endings for file in folder.rglob(f"*.{ending}")
+    }
     documents, found = [], 0
     for file in sorted(files):
         text = file.read_text(encoding="utf-8", errors="replace")
@@ -92,14 +106,21 @@ def cpu_seconds(call: Callable[[], object]) -> float:
 
 
 def time_training(documents: list[str], vocab_size: int, pattern: str) -> tuple[Tokenizer, dict]:
-    """Trains once; the extra memory is the growth of the process's peak, so only the first row's says anything."""
+    """Trains once; the extra memory is the growth of the process's peak, so only the first row's
+    says anything.
+    """
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     started = time.process_time()
     tokenizer = train_bpe(documents, vocab_size, pattern)
     seconds = time.process_time() - started
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1e3
     size = megabytes(documents)
-    row = {"what": "train", "vocabulary": f"{pattern} {vocab_size}", "megabytes": size, "cpu_seconds": seconds}
+    row = {
+        "what": "train",
+        "vocabulary": f"{pattern} {vocab_size}",
+        "megabytes": size,
+        "cpu_seconds": seconds,
+    }
     return tokenizer, row | {"mb_per_cpu_second": size / seconds, "peak_growth_mb": grown}
 
 
@@ -136,10 +157,19 @@ def time_encoding(tokenizer: Tokenizer, documents: list[str], rounds: int) -> li
 
 
 def show(rows: list[dict]) -> None:
-    table = Table("what", Column("vocabulary", no_wrap=True), "MB", "CPU-s", "MB/CPU-s", "× tiktoken", "peak +MB")
+    table = Table(
+        "what",
+        Column("vocabulary", no_wrap=True),
+        "MB",
+        "CPU-s",
+        "MB/CPU-s",
+        "× tiktoken",
+        "peak +MB",
+    )
     for row in rows:
         numbers = [
-            f"{row[key]:.2f}" if key in row else "" for key in ("cpu_seconds", "mb_per_cpu_second", "times_tiktoken")
+            f"{row[key]:.2f}" if key in row else ""
+            for key in ("cpu_seconds", "mb_per_cpu_second", "times_tiktoken")
         ]
         grown = f"{row['peak_growth_mb']:.0f}" if "peak_growth_mb" in row else ""
         table.add_row(row["what"], row["vocabulary"], f"{row['megabytes']:.1f}", *numbers, grown)

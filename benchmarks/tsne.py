@@ -1,7 +1,9 @@
-"""t-SNE of many documents: CPU time and memory of scikit-learn and openTSNE, and how well either keeps neighbours.
+"""t-SNE of many documents: CPU time and memory of scikit-learn and openTSNE, and how well either
+keeps neighbours.
 
-Vectors are made up: points around 40 centres, as many centres as a corpus has topics, so the figures need no corpus.
-Each measurement is a process of its own, on one thread, as the workflow's step is.
+Vectors are made up: points around 40 centres, as many centres as a corpus has topics, so the
+figures need no corpus. Each measurement is a process of its own, on one thread, as the workflow's
+step is.
 
     python benchmarks/tsne.py --documents 10000 50000
 """
@@ -26,9 +28,13 @@ LOOKED_AT, NEIGHBOURS = 1000, 10
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--documents", type=int, nargs="+", default=[3000, 10_000, 50_000])
-    parser.add_argument("--most-scikit-learn", type=int, default=MANY, help="larger maps by openTSNE alone")
+    parser.add_argument(
+        "--most-scikit-learn", type=int, default=MANY, help="larger maps by openTSNE alone"
+    )
     parser.add_argument("--json", type=Path, help="write the measurements here")
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
@@ -36,7 +42,9 @@ def main(argv: list[str] | None = None) -> None:
         print(json.dumps(measured(args.one[0], int(args.one[1]))))
         return
     rows = []
-    print(f"{'documents':>9}  {'library':<12}  {'CPU s':>6}  {'memory MB':>9}  {'neighbours kept':>15}")
+    print(
+        f"{'documents':>9}  {'library':<12}  {'CPU s':>6}  {'memory MB':>9}  {'neighbours kept':>15}"
+    )
     for count in args.documents:
         for method in ("scikit-learn", "opentsne"):
             if method == "opentsne" or count <= args.most_scikit_learn:
@@ -53,12 +61,14 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def measured(method: str, count: int) -> dict[str, float | str]:
-    """CPU seconds of one map, the most memory the process held, and the share of 10 nearest neighbours it keeps."""
+    """CPU seconds of one map, the most memory the process held, and the share of 10 nearest
+    neighbours it keeps.
+    """
     generator = np.random.default_rng(0)
     centres = generator.normal(size=(CENTRES, WIDTH))
-    vectors = (centres[generator.integers(0, CENTRES, count)] + generator.normal(size=(count, WIDTH))).astype(
-        np.float16
-    )
+    vectors = (
+        centres[generator.integers(0, CENTRES, count)] + generator.normal(size=(count, WIDTH))
+    ).astype(np.float16)
     began = time.process_time()
     places = lay_out(vectors, 30.0, method, 0)
     spent = time.process_time() - began
@@ -68,7 +78,9 @@ def measured(method: str, count: int) -> dict[str, float | str]:
 
 
 def made_up(count: int) -> np.ndarray:
-    """Vectors float16 [count, 256] that vary along 12 directions around their centres, and a little along all."""
+    """Vectors float16 [count, 256] that vary along 12 directions around their centres, and a little
+    along all.
+    """
     generator = np.random.default_rng(0)
     places = generator.normal(size=(CENTRES, INNER))[generator.integers(0, CENTRES, count)] * 2
     places += generator.normal(size=(count, INNER))
@@ -77,13 +89,20 @@ def made_up(count: int) -> np.ndarray:
 
 
 def kept(vectors: np.ndarray, places: np.ndarray) -> float:
-    """Of the nearest 10 of each of 1,000 documents, the share that is among the nearest 10 on the map."""
+    """Of the nearest 10 of each of 1,000 documents, the share that is among the nearest 10 on the
+    map.
+    """
     some = np.arange(0, len(vectors), max(1, len(vectors) // LOOKED_AT))
     shares = []
     wide = vectors.astype(np.float32)
     for i in some:
         before, after = (
-            set(np.argpartition(((points - points[i]) ** 2).sum(1), NEIGHBOURS + 1)[: NEIGHBOURS + 1].tolist()) - {i}
+            set(
+                np.argpartition(((points - points[i]) ** 2).sum(1), NEIGHBOURS + 1)[
+                    : NEIGHBOURS + 1
+                ].tolist()
+            )
+            - {i}
             for points in (wide, places)
         )
         shares.append(len(before & after) / NEIGHBOURS)

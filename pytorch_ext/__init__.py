@@ -1,7 +1,9 @@
-"""Operators for training language models on tensors: each has a plain torch reference, and kernels where they pay.
+"""Operators for training language models on tensors: each has a plain torch reference, and kernels
+where they pay.
 
-Knows tensors, never models. An operator is a folder below `ops`: `__init__.py` holds the public function, its checks,
-dispatch, autograd and fake; `reference.py` is the specification the kernels are tested against.
+Knows tensors, never models. An operator is a folder below `ops`: `__init__.py` holds the public
+function, its checks, dispatch, autograd and fake; `reference.py` is the specification the kernels
+are tested against.
 """
 
 from pytorch_ext.ops.attention import attention

@@ -1,4 +1,6 @@
-"""Opens the compiled operators, pytorch_ext/_C.abi3.so, where they are built; nothing here computes."""
+"""Opens the compiled operators, pytorch_ext/_C.abi3.so, where they are built; nothing here
+computes.
+"""
 
 from pathlib import Path
 
@@ -9,7 +11,9 @@ REMEDY = "run `python setup.py build_ext --inplace`, or pass backend='reference'
 
 
 def load() -> bool:
-    """Register torch.ops.pytorch_ext.*; False when the library is not built. A library that does not open raises."""
+    """Register torch.ops.pytorch_ext.*; False when the library is not built. A library that does
+    not open raises.
+    """
     if not LIBRARY.exists():
         return False
     try:

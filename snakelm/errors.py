@@ -16,7 +16,9 @@ EXIT_INTERRUPTED = 3
 
 
 class UserError(ValueError):
-    """A mistake or a state that a person can mend: «where: what was found; what was expected; what to do»."""
+    """A mistake or a state that a person can mend: «where: what was found; what was expected; what
+    to do».
+    """
 
 
 class DiskFullError(UserError):

@@ -1,9 +1,10 @@
 """Files that are either whole or not there: temporary name → fsync → rename → fsync of the folder.
 
-Everything the workflow produces goes through `atomic_path`, so a kill, a power cut or a full disk leaves the old file
-or none, never a part of the new one. `reserve` asks the file system for the room beforehand: a memory map on a full
-disk dies by SIGBUS, posix_fallocate says ENOSPC while there's still time for a sentence. `Scratch` is for what only the
-running process needs: a file without a name, gone with the process however it ends.
+Everything the workflow produces goes through `atomic_path`, so a kill, a power cut or a full disk
+leaves the old file or none, never a part of the new one. `reserve` asks the file system for the
+room beforehand: a memory map on a full disk dies by SIGBUS, posix_fallocate says ENOSPC while
+there's still time for a sentence. `Scratch` is for what only the running process needs: a file
+without a name, gone with the process however it ends.
 """
 
 import errno
@@ -41,9 +42,11 @@ ABANDONED_S = 600
 
 @contextmanager
 def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
-    """Yields a temporary name beside ``path``; what was written there takes the name ``path`` when the block ends well.
+    """Yields a temporary name beside ``path``; what was written there takes the name ``path`` when
+    the block ends well.
 
-    On an error the temporary file is removed and ``path`` is as it was. ENOSPC becomes a DiskFullError.
+    On an error the temporary file is removed and ``path`` is as it was. ENOSPC becomes a
+    DiskFullError.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -64,14 +67,19 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
 
 
 def _sweep(path: Path) -> None:
-    """Removes what killed processes left of ``path``: their process is gone and nobody has written there of late.
+    """Removes what killed processes left of ``path``: their process is gone and nobody has written
+    there of late.
 
     Both, because on a shared file system the process may live on another machine.
     """
     for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
         pid = left.name.split(".")[-2]
         with suppress(OSError):
-            if pid.isdigit() and not _alive(int(pid)) and time.time() - left.stat().st_mtime > ABANDONED_S:
+            if (
+                pid.isdigit()
+                and not _alive(int(pid))
+                and time.time() - left.stat().st_mtime > ABANDONED_S
+            ):
                 left.unlink()
 
 
@@ -95,7 +103,9 @@ def fsync_folder(folder: Path) -> None:
 
 
 def reserve(path: str | os.PathLike, size: int) -> None:
-    """Takes ``size`` bytes of disk for the file ``path`` (created if need be), or raises DiskFullError."""
+    """Takes ``size`` bytes of disk for the file ``path`` (created if need be), or raises
+    DiskFullError.
+    """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         _allocate(descriptor, size, Path(path))
@@ -110,16 +120,20 @@ def _allocate(descriptor: int, size: int, path: Path) -> None:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise disk_full(path, size) from error
-        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # a file system without fallocate: go on, unreserved
+        if error.errno not in (
+            errno.EOPNOTSUPP,
+            errno.EINVAL,
+        ):  # a file system without fallocate: go on, unreserved
             raise
         os.ftruncate(descriptor, size)
 
 
 class Scratch:
-    """``size`` bytes in an unnamed file on the disk of ``folder``, as memory; DiskFullError when it has no room.
+    """``size`` bytes in an unnamed file on the disk of ``folder``, as memory; DiskFullError when it
+    has no room.
 
-    The kernel writes pages out when memory is short, so this is no more in memory than there is room for; `forget`
-    says that none of it will be needed soon.
+    The kernel writes pages out when memory is short, so this is no more in memory than there is
+    room for; `forget` says that none of it will be needed soon.
     """
 
     def __init__(self, folder: str | os.PathLike, size: int) -> None:
@@ -139,7 +153,9 @@ def disk_full(path: Path, size: int | None) -> DiskFullError:
     """The error for a write that found no room; ``size`` is what was needed, in bytes, if known."""
     free = shutil.disk_usage(path.parent).free
     need = f"need {human_bytes(size)}, " if size is not None else ""
-    return DiskFullError(f"{path}: disk full ({need}have {human_bytes(free)}); free some room and run the same again")
+    return DiskFullError(
+        f"{path}: disk full ({need}have {human_bytes(free)}); free some room and run the same again"
+    )
 
 
 def sha256_file(path: str | os.PathLike) -> str:
@@ -165,7 +181,9 @@ def write_json(path: str | os.PathLike, value: Any) -> None:
 
 
 def write_if_changed(path: str | os.PathLike, text: str) -> bool:
-    """Writes ``text`` unless the file says so already; true if it wrote. The time stamp stays when nothing changed."""
+    """Writes ``text`` unless the file says so already; true if it wrote. The time stamp stays when
+    nothing changed.
+    """
     path = Path(path)
     if path.is_file() and path.read_bytes() == text.encode():
         return False

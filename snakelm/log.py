@@ -1,7 +1,8 @@
 """What a step says: plain lines in its own log file, and on the terminal a live line or plain ones.
 
-Snakemake leaves a step's stderr on the terminal as long as the step writes its log file by itself, so it does: the
-file always has every line, the terminal has them too, and a progress bar where there is one to draw on.
+Snakemake leaves a step's stderr on the terminal as long as the step writes its log file by itself,
+so it does: the file always has every line, the terminal has them too, and a progress bar where
+there is one to draw on.
 """
 
 import time
@@ -19,9 +20,11 @@ PLAIN_EVERY_S = 10.0
 
 
 class Log:
-    """Lines to one or more log files (when given) and to stderr, each with the step's name in front.
+    """Lines to one or more log files (when given) and to stderr, each with the step's name in
+    front.
 
-    Use as a context manager. ``append`` keeps what earlier runs wrote, as training does. ``quiet``: nothing to stderr.
+    Use as a context manager. ``append`` keeps what earlier runs wrote, as training does. ``quiet``:
+    nothing to stderr.
     """
 
     def __init__(
@@ -69,16 +72,22 @@ class Log:
         if not self.console.is_terminal:
             yield Bar(self, total, unit, None)
             return
-        # What a narrow terminal cuts off must be the end of the note, so the note comes last and alone may shrink.
+        # What a narrow terminal cuts off must be the end of the note, so the note comes last and
+        # alone may shrink.
         columns = [
             TextColumn("{task.description}"),
             BarColumn(bar_width=12),
             TextColumn(
-                "{task.completed:,.0f}/{task.total:,.0f} {task.fields[unit]}" if total else "{task.completed:,.0f}"
+                "{task.completed:,.0f}/{task.total:,.0f} {task.fields[unit]}"
+                if total
+                else "{task.completed:,.0f}"
             ),
             TextColumn("ETA"),
             TimeRemainingColumn(compact=True),
-            TextColumn("{task.fields[note]}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
+            TextColumn(
+                "{task.fields[note]}",
+                table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis"),
+            ),
         ]
         with Progress(*columns, console=self.console, transient=True, expand=True) as shown:
             yield Bar(self, total, unit, shown)
@@ -100,7 +109,11 @@ class Bar:
             self.said = time.monotonic()
             of = f"/{self.total:,.0f}" if self.total else ""
             eta = self._eta(done)
-            self.log.say(" | ".join(part for part in (f"{done:,.0f}{of} {self.unit}".strip(), note, eta) if part))
+            self.log.say(
+                " | ".join(
+                    part for part in (f"{done:,.0f}{of} {self.unit}".strip(), note, eta) if part
+                )
+            )
 
     def _eta(self, done: float) -> str:
         if not self.total or not done:

@@ -8,12 +8,21 @@ SHOWN = {"\n": "⏎", "\t": "⇥", "\r": "␍"}
 
 
 def harmless(text: str) -> str:
-    """On one line, without anything that steers a terminal: controls, escapes, marks that turn the direction.
+    """On one line, without anything that steers a terminal: controls, escapes, marks that turn the
+    direction.
 
-    A line break and a tab become a sign for it, whatever else is no printable character `\\N{REPLACEMENT CHARACTER}`.
+    A line break and a tab become a sign for it, whatever else is no printable character
+    `\\N{REPLACEMENT CHARACTER}`.
     """
     return "".join(SHOWN.get(c) or (c if _shows(c) else "\N{REPLACEMENT CHARACTER}") for c in text)
 
 
 def _shows(character: str) -> bool:
-    return character.isprintable() and unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
+    return character.isprintable() and unicodedata.category(character) not in (
+        "Cc",
+        "Cf",
+        "Cs",
+        "Co",
+        "Zl",
+        "Zp",
+    )

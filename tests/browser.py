@@ -1,7 +1,9 @@
-"""The machine's own Chromium, without a window, as fixtures: what a page does is asked of a browser, not of its source.
+"""The machine's own Chromium, without a window, as fixtures: what a page does is asked of a
+browser, not of its source.
 
-`browser` is one process a module; `page` a fresh profile a test; `seen` what that page did: errors, dialogs, messages
-on the console and requests. A machine without Chromium or playwright skips, and says which is missing.
+`browser` is one process a module; `page` a fresh profile a test; `seen` what that page did: errors,
+dialogs, messages on the console and requests. A machine without Chromium or playwright skips, and
+says which is missing.
 """
 
 import shutil
@@ -17,7 +19,9 @@ PHONE = {"width": 390, "height": 844}
 
 @dataclass
 class Seen:
-    """What a page did: uncaught errors, alerts and the like, console messages as (kind, text), addresses asked for."""
+    """What a page did: uncaught errors, alerts and the like, console messages as (kind, text),
+    addresses asked for.
+    """
 
     errors: list[str] = field(default_factory=list)
     dialogs: list[str] = field(default_factory=list)
@@ -25,14 +29,18 @@ class Seen:
     requests: list[str] = field(default_factory=list)
 
     def complaints(self) -> list[str]:
-        """Uncaught errors, and console messages of the kind `error`: what a policy blocked is among them."""
+        """Uncaught errors, and console messages of the kind `error`: what a policy blocked is among
+        them.
+        """
         return [*self.errors, *(text for kind, text in self.console if kind == "error")]
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator:
     """A playwright Browser."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="requirements-dev.txt: playwright isn't installed")
+    playwright = pytest.importorskip(
+        "playwright.sync_api", reason="requirements-dev.txt: playwright isn't installed"
+    )
     program = next(filter(None, map(shutil.which, NAMES)), None)
     if program is None:
         pytest.skip(f"none of {', '.join(NAMES)} on this machine")
@@ -44,7 +52,9 @@ def browser() -> Iterator:
 
 @pytest.fixture
 def page(browser) -> Iterator:
-    """A playwright Page in a profile of its own, 1200 × 800; `page.set_viewport_size(PHONE)` makes it a phone's."""
+    """A playwright Page in a profile of its own, 1200 × 800; `page.set_viewport_size(PHONE)` makes
+    it a phone's.
+    """
     context = browser.new_context(viewport={"width": 1200, "height": 800})
     context.set_default_timeout(20_000)
     yield context.new_page()

@@ -1,7 +1,7 @@
 """Order over the cores: what takes longest begins first, so that no core waits at the end.
 
-And a sentence model small enough to make in a second, for all tests of the filter's plumbing. The browser's fixtures
-are in tests/browser.py.
+And a sentence model small enough to make in a second, for all tests of the filter's plumbing. The
+browser's fixtures are in tests/browser.py.
 """
 
 import json
@@ -26,15 +26,23 @@ ROOT = Path(__file__).resolve().parents[1]
 
 FIRST = ("tests/workflow/", "tests/scripts/training/")
 ACADEMIC = re.findall(
-    r"\w+", "theorem proof cohort estimate regression protein spectroscopy hypothesis lemma sample kernel asymptotic"
+    r"\w+",
+    "theorem proof cohort estimate regression protein spectroscopy hypothesis lemma sample kernel asymptotic",
 )
-OTHER = re.findall(r"\w+", "recipe butter football horoscope discount camper puppy weekend soup cheap lovely neighbour")
+OTHER = re.findall(
+    r"\w+",
+    "recipe butter football horoscope discount camper puppy weekend soup cheap lovely neighbour",
+)
 PLAIN = re.findall(r"\S+", "the a of and in we is with for new our on it at . ,")
 
 
 def pytest_collection_modifyitems(items):
     """The whole-workflow tests, then the trainer's, then all others as they were."""
-    items.sort(key=lambda item: next((i for i, part in enumerate(FIRST) if part in item.nodeid), len(FIRST)))
+    items.sort(
+        key=lambda item: next(
+            (i for i, part in enumerate(FIRST) if part in item.nodeid), len(FIRST)
+        )
+    )
 
 
 def _sentences(words, count):
@@ -42,9 +50,14 @@ def _sentences(words, count):
     some = []
     for i in range(count):
         some.append(
-            " ".join(words[(i * 7 + j * j) % 12] if j % 2 else PLAIN[(i + j * 3) % 14] for j in range(9 + i % 5))
+            " ".join(
+                words[(i * 7 + j * j) % 12] if j % 2 else PLAIN[(i + j * 3) % 14]
+                for j in range(9 + i % 5)
+            )
         )
-    return [f"{text} {words[i % 12]} {words[(i // 12 + 1) % 12]} {i}" for i, text in enumerate(some)]
+    return [
+        f"{text} {words[i % 12]} {words[(i // 12 + 1) % 12]} {i}" for i, text in enumerate(some)
+    ]
 
 
 @pytest.fixture(scope="session")
@@ -55,21 +68,37 @@ def sentences_of():
 
 @pytest.fixture(scope="session")
 def tiny_base(tmp_path_factory):
-    """The folder of a random sentence-transformers model: 2 layers of width 32, a vocabulary of whole words."""
+    """The folder of a random sentence-transformers model: 2 layers of width 32, a vocabulary of
+    whole words.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch = pytest.importorskip("torch")
-        pytest.importorskip("sentence_transformers", reason="requirements-filter.txt is not installed")
+        pytest.importorskip(
+            "sentence_transformers", reason="requirements-filter.txt is not installed"
+        )
         from sentence_transformers import SentenceTransformer
         from sentence_transformers.models import Normalize, Pooling, Transformer
         from transformers import BertConfig, BertModel, BertTokenizerFast
 
         folder = tmp_path_factory.mktemp("base")
         special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-        pieces = [*special, *ACADEMIC, *OTHER, *PLAIN, *"0123456789", *(f"##{d}" for d in "0123456789")]
+        pieces = [
+            *special,
+            *ACADEMIC,
+            *OTHER,
+            *PLAIN,
+            *"0123456789",
+            *(f"##{d}" for d in "0123456789"),
+        ]
         (folder / "vocab.txt").write_text("\n".join(pieces) + "\n")
         torch.manual_seed(0)
-        shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+        shape = {
+            "hidden_size": 32,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "intermediate_size": 64,
+        }
         config = BertConfig(vocab_size=len(pieces), max_position_embeddings=64, **shape)
         BertModel(config).save_pretrained(folder / "network")
         BertTokenizerFast(vocab=str(folder / "vocab.txt")).save_pretrained(folder / "network")
@@ -82,7 +111,9 @@ def tiny_base(tmp_path_factory):
 @pytest.fixture(scope="session")
 def labels_file(tmp_path_factory, sentences_of):
     """A file of 16 labelled texts a class."""
-    rows = [{"text": t, "label": kind} for kind in ("academic", "other") for t in sentences_of(kind, 16)]
+    rows = [
+        {"text": t, "label": kind} for kind in ("academic", "other") for t in sentences_of(kind, 16)
+    ]
     path = tmp_path_factory.mktemp("labels") / "labels.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return path
@@ -109,9 +140,15 @@ def documents_file(tmp_path_factory, sentences_of):
             rows = []
             for i in range(first, first + 100):
                 for kind, source in (("academic", "journal"), ("other", "market")):
-                    text = " ".join(found[kind][(i * 13 + j * 29) % 1300] for j in range(24)) + f" {i}"
-                    rows.append((text, source, int(document_id(text.encode())), f"{source}.parquet", i))
-            writer.append(pa.record_batch([list(column) for column in zip(*rows, strict=True)], schema=SCHEMA))
+                    text = (
+                        " ".join(found[kind][(i * 13 + j * 29) % 1300] for j in range(24)) + f" {i}"
+                    )
+                    rows.append(
+                        (text, source, int(document_id(text.encode())), f"{source}.parquet", i)
+                    )
+            writer.append(
+                pa.record_batch([list(column) for column in zip(*rows, strict=True)], schema=SCHEMA)
+            )
     return path
 
 
@@ -119,11 +156,25 @@ def documents_file(tmp_path_factory, sentences_of):
 def tiny_filter(tmp_path_factory, tiny_base, labels_file, documents_file):
     """`setfit_train` as a person runs it, once for all tests."""
     folder = tmp_path_factory.mktemp("filter")
-    rules = {"labels": str(labels_file), "base": str(tiny_base), "steps": 12, "batch": 8, "lr": 0.003, "max_tokens": 48}
+    rules = {
+        "labels": str(labels_file),
+        "base": str(tiny_base),
+        "steps": 12,
+        "batch": 8,
+        "lr": 0.003,
+        "max_tokens": 48,
+    }
     config = folder / "config.yaml"
     config.write_text(yaml.safe_dump({"filter": "cascade", "classifier": rules}))
     model, table = folder / "academic_filter", folder / "setfit_train.json"
-    command = [sys.executable, "scripts/training/setfit_train.py", "--config", config, "--documents", documents_file]
+    command = [
+        sys.executable,
+        "scripts/training/setfit_train.py",
+        "--config",
+        config,
+        "--documents",
+        documents_file,
+    ]
     done = subprocess.run(
         [*map(str, command), "--output", str(model), "--table", str(table)],
         cwd=ROOT, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},

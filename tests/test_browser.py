@@ -1,10 +1,14 @@
-"""The browser's fixtures see what a page does: without that, a test that finds nothing has shown nothing."""
+"""The browser's fixtures see what a page does: without that, a test that finds nothing has shown
+nothing.
+"""
 
 from tests.browser import PHONE
 
 
 def test_errors_alerts_and_messages_are_seen(page, seen):
-    page.set_content("<script>alert(1); console.error('said'); setTimeout(() => { throw Error('thrown') }, 0)</script>")
+    page.set_content(
+        "<script>alert(1); console.error('said'); setTimeout(() => { throw Error('thrown') }, 0)</script>"
+    )
     page.wait_for_timeout(100)
     assert seen.dialogs == ["1"]
     assert sorted(seen.complaints()) == ["said", "thrown"]

@@ -1,4 +1,6 @@
-"""What `python setup.py build_ext --inplace` leaves: the right libraries, linked to no more than they should be."""
+"""What `python setup.py build_ext --inplace` leaves: the right libraries, linked to no more than
+they should be.
+"""
 
 import os
 import re
@@ -18,22 +20,30 @@ NOT_BUILT = "is not built; run `python setup.py build_ext --inplace`"
 
 def needed(library: Path) -> str:
     """The shared libraries it asks for, as text."""
-    return subprocess.run(["readelf", "-d", library], capture_output=True, text=True, check=True).stdout
+    return subprocess.run(
+        ["readelf", "-d", library], capture_output=True, text=True, check=True
+    ).stdout
 
 
 def run_python(code: str) -> subprocess.CompletedProcess:
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd="/")
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd="/"
+    )
 
 
 def setup(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
     command = [sys.executable, "setup.py", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=os.environ | environment)
+    return subprocess.run(
+        command, capture_output=True, text=True, cwd=ROOT, env=os.environ | environment
+    )
 
 
 operators = pytest.mark.skipif(not OPERATORS.exists(), reason=f"{OPERATORS.name} {NOT_BUILT}")
 text = pytest.mark.skipif(not TEXT.exists(), reason=f"{TEXT.name} {NOT_BUILT}")
-has_readelf = pytest.mark.skipif(not shutil.which("readelf"), reason="readelf (binutils) is not here")
+has_readelf = pytest.mark.skipif(
+    not shutil.which("readelf"), reason="readelf (binutils) is not here"
+)
 
 
 @text
@@ -58,7 +68,9 @@ def test_the_operators_ask_for_no_cuda_library_no_python_and_no_path():
 
 @operators
 def test_the_operators_open_and_import():
-    result = run_python("import torch, pytorch_ext._C; print(torch.ops.pytorch_ext.attention_level(0))")
+    result = run_python(
+        "import torch, pytorch_ext._C; print(torch.ops.pytorch_ext.attention_level(0))"
+    )
     assert (result.returncode, result.stdout.strip()) == (0, "0"), result.stderr
 
 
@@ -68,10 +80,14 @@ def test_the_library_holds_cuda_kernels_where_nvcc_was_there():
     ask = "import torch; from pytorch_ext.ops import attention; print(attention._HAS_CUDA)"
     if run_python(ask).stdout.strip() != "True":
         pytest.skip("built without CUDA: there was no nvcc, or SNAKELM_CUDA=0")
-    sections = subprocess.run(["readelf", "-S", "-W", OPERATORS], capture_output=True, text=True, check=True).stdout
+    sections = subprocess.run(
+        ["readelf", "-S", "-W", OPERATORS], capture_output=True, text=True, check=True
+    ).stdout
     assert ".nv_fatbin" in sections
     if shutil.which("cuobjdump"):
-        listing = subprocess.run(["cuobjdump", "-lelf", "-lptx", OPERATORS], capture_output=True, text=True).stdout
+        listing = subprocess.run(
+            ["cuobjdump", "-lelf", "-lptx", OPERATORS], capture_output=True, text=True
+        ).stdout
         assert {"sm_80", "sm_90a"} <= set(re.findall(r"sm_\w+?(?=\.)", listing))
 
 
@@ -96,7 +112,8 @@ def test_a_second_build_compiles_nothing():
     """The first call here may compile (sources newer than the library); the second must not."""
     environment = (
         {}
-        if "True" in run_python("from pytorch_ext.ops import attention as a; print(a._HAS_CUDA)").stdout
+        if "True"
+        in run_python("from pytorch_ext.ops import attention as a; print(a._HAS_CUDA)").stdout
         else {"SNAKELM_CUDA": "0"}
     )
     first = setup("build_ext", "--inplace", "-j", "2", **environment)

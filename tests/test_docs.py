@@ -29,10 +29,22 @@ def test_make_targets_named_exist():
     makefile = (ROOT / "Makefile").read_text()
     for doc in DOCS:
         for target in re.findall(r"`make (\w+)`", doc.read_text(encoding="utf-8")):
-            assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), f"{doc.name} names make {target}"
+            assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), (
+                f"{doc.name} names make {target}"
+            )
 
 
-FILES = {"bin", "gguf", "html", "idx", "json", "pt", "py", "safetensors", "svg"}  # `model.pt` is no key
+FILES = {
+    "bin",
+    "gguf",
+    "html",
+    "idx",
+    "json",
+    "pt",
+    "py",
+    "safetensors",
+    "svg",
+}  # `model.pt` is no key
 
 
 def test_configuration_keys_named_exist():

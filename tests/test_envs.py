@@ -1,4 +1,6 @@
-"""The three places that name versions agree: pyproject's bounds, requirements.txt's pins, the conda envs' bounds."""
+"""The three places that name versions agree: pyproject's bounds, requirements.txt's pins, the conda
+envs' bounds.
+"""
 
 import ast
 import re
@@ -39,7 +41,9 @@ def env_lines():
         for line in yaml.safe_load(env.read_text())["dependencies"]:
             for one in line["pip"] if isinstance(line, dict) else [line]:
                 name, bound = re.match(r"([\w-]+)\s*(.*)", one).groups()
-                yield pytest.param(CONDA_NAMES.get(name, name).lower(), bound, id=f"{env.stem}:{name}")
+                yield pytest.param(
+                    CONDA_NAMES.get(name, name).lower(), bound, id=f"{env.stem}:{name}"
+                )
 
 
 @pytest.mark.parametrize(("name", "bound"), list(env_lines()))
@@ -65,19 +69,27 @@ def scripts_of(env):
 
 
 def needed(env):
-    """Distributions that the env's scripts, and all they import from here, import from elsewhere."""
+    """Distributions that the env's scripts, and all they import from here, import from
+    elsewhere.
+    """
     names = {"yaml": "pyyaml", "sklearn": "scikit-learn"}
     ours = {"snakelm", "pytorch_ext", "scripts", "setuptools"}
     for script in scripts_of(env):
         for file in imported_files(script):
             if file.suffix == ".py":
                 found = {n.name.split(".")[0] for t in imports(file, ast.Import) for n in t.names}
-                found |= {t.module.split(".")[0] for t in imports(file, ast.ImportFrom) if not t.level}
-                yield from (names.get(name, name) for name in found - ours - sys.stdlib_module_names)
+                found |= {
+                    t.module.split(".")[0] for t in imports(file, ast.ImportFrom) if not t.level
+                }
+                yield from (
+                    names.get(name, name) for name in found - ours - sys.stdlib_module_names
+                )
 
 
 def imports(file, kind):
-    """Those at a module's top: what is imported inside a function is asked for only where it is there."""
+    """Those at a module's top: what is imported inside a function is asked for only where it is
+    there.
+    """
     return [node for node in ast.parse(file.read_bytes()).body if isinstance(node, kind)]
 
 
@@ -94,6 +106,11 @@ def test_envs_take_conda_forge_alone(env):
 
 
 def test_every_requirement_says_why():
-    for file in ("requirements.txt", "requirements-filter.txt", "requirements-dev.txt", "requirements-harness.txt"):
+    for file in (
+        "requirements.txt",
+        "requirements-filter.txt",
+        "requirements-dev.txt",
+        "requirements-harness.txt",
+    ):
         for line in (ROOT / file).read_text().splitlines():
             assert line.startswith(("#", "-r")) or "#" in line, f"{file}: {line} gives no reason"

@@ -1,4 +1,6 @@
-"""Imports go one way: rules → scripts → snakelm → pytorch_ext → csrc; the data half never loads torch."""
+"""Imports go one way: rules → scripts → snakelm → pytorch_ext → csrc; the data half never loads
+torch.
+"""
 
 import ast
 import subprocess
@@ -14,7 +16,13 @@ NEVER = {
     "scripts": {"scripts", "snakemake", "benchmarks", "tests"},
     "csrc": {"snakelm", "pytorch_ext", "torch", "snakemake"},
 }
-WITHOUT_TORCH = ["snakelm.config.load", "snakelm.data", "snakelm.tokenizer", "snakelm.files", "snakelm.workflow.manifest"]
+WITHOUT_TORCH = [
+    "snakelm.config.load",
+    "snakelm.data",
+    "snakelm.tokenizer",
+    "snakelm.files",
+    "snakelm.workflow.manifest",
+]
 
 
 def modules(folder):
@@ -30,7 +38,9 @@ def imported(file):
 
 
 @pytest.mark.parametrize(
-    "file", [f for folder in NEVER for f in modules(folder)], ids=lambda f: f.relative_to(ROOT).as_posix()
+    "file",
+    [f for folder in NEVER for f in modules(folder)],
+    ids=lambda f: f.relative_to(ROOT).as_posix(),
 )
 def test_imports_go_one_way(file):
     wrong = set(imported(file)) & NEVER[file.relative_to(ROOT).parts[0]]
@@ -46,7 +56,11 @@ def test_the_data_half_never_loads_torch(name):
     names = [name]
     folder = ROOT.joinpath(*name.split("."))
     if folder.is_dir():
-        names += [f"{name}.{f.stem}" for f in folder.glob("*.py") if f.stem != "__init__"]
+        names += [
+            ".".join(f.relative_to(ROOT).with_suffix("").parts)
+            for f in folder.rglob("*.py")
+            if f.stem != "__init__"
+        ]
     code = f"import sys, {', '.join(names)}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
@@ -55,4 +69,6 @@ def test_native_code_knows_no_tensors():
     sources = [f for f in (ROOT / "csrc").rglob("*") if f.suffix in {".cpp", ".h", ".cu", ".cuh"}]
     assert sources
     for file in sources:
-        assert "torch/" not in file.read_text(encoding="utf-8"), f"{file.relative_to(ROOT)} includes a torch header"
+        assert "torch/" not in file.read_text(encoding="utf-8"), (
+            f"{file.relative_to(ROOT)} includes a torch header"
+        )

@@ -1,8 +1,10 @@
-"""Write unicode_ranges.h: the character classes the split patterns ask about, one entry per run of code points.
+"""Write unicode_ranges.h: the character classes the split patterns ask about, one entry per run of
+code points.
 
-Decision: tiktoken is asked, not a Unicode data file. Exactness means agreeing with tiktoken, so its own regex engine is
-the source of the categories (Unicode 16 in tiktoken 0.14): an encoding whose only tokens are the 256 bytes and whose
-pattern is one category returns exactly the characters of that category. Run once, commit the result:
+Decision: tiktoken is asked, not a Unicode data file. Exactness means agreeing with tiktoken, so its
+own regex engine is the source of the categories (Unicode 16 in tiktoken 0.14): an encoding whose
+only tokens are the 256 bytes and whose pattern is one category returns exactly the characters of
+that category. Run once, commit the result:
 
     python csrc/text/generate_unicode.py
 
@@ -16,7 +18,8 @@ import tiktoken
 OUTPUT = Path(__file__).with_name("unicode_ranges.h")
 CODE_POINTS = 0x110000
 OTHER = 0
-# Class number (as in unicode.h) -> pattern of its members. What no pattern matches is class 0, "other".
+# Class number (as in unicode.h) -> pattern of its members. What no pattern matches is class 0,
+# "other".
 CLASSES = {
     1: r"\s",
     2: r"\p{N}",
@@ -32,7 +35,10 @@ def members(pattern: str) -> list[int]:
     """Code points (surrogates excepted) that tiktoken's regex engine matches with `pattern`."""
     every = "".join(chr(c) for c in range(CODE_POINTS) if not 0xD800 <= c < 0xE000)
     encoding = tiktoken.Encoding(
-        "probe", pat_str=pattern, mergeable_ranks={bytes([b]): b for b in range(256)}, special_tokens={}
+        "probe",
+        pat_str=pattern,
+        mergeable_ranks={bytes([b]): b for b in range(256)},
+        special_tokens={},
     )
     return [ord(c) for c in encoding.decode(encoding.encode_ordinary(every))]
 
@@ -43,7 +49,9 @@ def classify() -> bytearray:
     for number, pattern in CLASSES.items():
         for code_point in members(pattern):
             if table[code_point] != OTHER:
-                raise RuntimeError(f"U+{code_point:04X} is in classes {table[code_point]} and {number}")
+                raise RuntimeError(
+                    f"U+{code_point:04X} is in classes {table[code_point]} and {number}"
+                )
             table[code_point] = number
     return table
 

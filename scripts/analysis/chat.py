@@ -1,8 +1,10 @@
-"""Talks with the tuned model on a terminal, or with --serve on a page of its own; its answer appears as it is made.
+"""Talks with the tuned model on a terminal, or with --serve on a page of its own; its answer
+appears as it is made.
 
-/reset begins a new conversation, /quit or Ctrl-D ends, Ctrl-C stops an answer. With --prompt it answers once; from a
-pipe it takes each line as a question. Only answers go to stdout. With --serve it says an address of this machine, which
-has the page, and below it the API that OpenAI's clients speak; nothing outside this machine can reach it.
+/reset begins a new conversation, /quit or Ctrl-D ends, Ctrl-C stops an answer. With --prompt it
+answers once; from a pipe it takes each line as a question. Only answers go to stdout. With --serve
+it says an address of this machine, which has the page, and below it the API that OpenAI's clients
+speak; nothing outside this machine can reach it.
 """
 
 import os
@@ -12,27 +14,49 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from snakelm.workflow.exit_codes import parser, run
 from snakelm.errors import UserError
+from snakelm.workflow.exit_codes import parser, run
 
 
 def main(argv: list[str] | None = None) -> int:
     arguments = parser(__doc__)
-    arguments.add_argument("--results", type=Path, default=Path("results"), help="folder with model and tokenizer")
-    arguments.add_argument("--model", type=Path, help="<results>/sft_model.pt, with --base <results>/final_model.pt")
+    arguments.add_argument(
+        "--results", type=Path, default=Path("results"), help="folder with model and tokenizer"
+    )
+    arguments.add_argument(
+        "--model", type=Path, help="<results>/sft_model.pt, with --base <results>/final_model.pt"
+    )
     arguments.add_argument("--tokenizer", type=Path, help="<results>/tokenizer")
     arguments.add_argument("--prompt", help="answer this and end")
     arguments.add_argument("--system", help="what the model is told before the conversation")
-    arguments.add_argument("--base", action="store_true", help="go on with each text instead of answering it")
-    arguments.add_argument("--temperature", type=float, default=0.3, help="0 takes the likeliest token (default 0.3)")
-    arguments.add_argument("--top-k", type=int, default=50, help="choose among so many tokens (default 50)")
-    arguments.add_argument("--top-p", type=float, default=1.0, help="… that have this probability together (default 1)")
-    arguments.add_argument("--max-tokens", type=int, default=128, help="longest answer (default 128)")
-    arguments.add_argument("--stop", action="append", default=[], help="text that ends an answer; may be repeated")
+    arguments.add_argument(
+        "--base", action="store_true", help="go on with each text instead of answering it"
+    )
+    arguments.add_argument(
+        "--temperature", type=float, default=0.3, help="0 takes the likeliest token (default 0.3)"
+    )
+    arguments.add_argument(
+        "--top-k", type=int, default=50, help="choose among so many tokens (default 50)"
+    )
+    arguments.add_argument(
+        "--top-p", type=float, default=1.0, help="… that have this probability together (default 1)"
+    )
+    arguments.add_argument(
+        "--max-tokens", type=int, default=128, help="longest answer (default 128)"
+    )
+    arguments.add_argument(
+        "--stop", action="append", default=[], help="text that ends an answer; may be repeated"
+    )
     arguments.add_argument("--seed", type=int, default=0, help="of the choices (default 0)")
-    arguments.add_argument("--threads", type=int, help="of the processor (default: torch's choice, every core)")
-    arguments.add_argument("--serve", action="store_true", help="a page and an API on 127.0.0.1 instead")
-    arguments.add_argument("--port", type=int, default=8000, help="of --serve; 0 takes a free one (default 8000)")
+    arguments.add_argument(
+        "--threads", type=int, help="of the processor (default: torch's choice, every core)"
+    )
+    arguments.add_argument(
+        "--serve", action="store_true", help="a page and an API on 127.0.0.1 instead"
+    )
+    arguments.add_argument(
+        "--port", type=int, default=8000, help="of --serve; 0 takes a free one (default 8000)"
+    )
     args = arguments.parse_args(argv)
     _check(args)
     sys.stdout.reconfigure(errors="replace")
@@ -84,7 +108,9 @@ def _talk(args):
     model, record = load_model(path)
     tokenizer = Tokenizer.load(args.tokenizer or args.results / "tokenizer")
     if record["tokenizer"]["sha256"] != tokenizer.sha256:
-        raise UserError(f"{path}: trained with another tokenizer than this one; name its own with --tokenizer")
+        raise UserError(
+            f"{path}: trained with another tokenizer than this one; name its own with --tokenizer"
+        )
     if not args.base and not record.get("chat"):
         raise UserError(
             f"{path}: a base model, never tuned on conversations; tune it (snakemake --cores 8 results/sft_model.pt) "
@@ -92,7 +118,11 @@ def _talk(args):
         )
     how = {"most_tokens": args.max_tokens, "seed": args.seed, "stop": args.stop}
     how |= {"temperature": args.temperature, "top_k": args.top_k, "top_p": args.top_p}
-    return Continuation(model, tokenizer, **how) if args.base else Chat(model, tokenizer, system=args.system, **how)
+    return (
+        Continuation(model, tokenizer, **how)
+        if args.base
+        else Chat(model, tokenizer, system=args.system, **how)
+    )
 
 
 def _once(talk, question: str) -> int:
@@ -140,7 +170,9 @@ def _lines(before: str, typed: bool) -> Iterator[str]:
 def _show(talk, question: str) -> None:
     stopped, pieces = False, talk.answer(question)
     if talk.dropped:
-        _note(f"the conversation is longer than the model looks back: its first {talk.dropped} turns went")
+        _note(
+            f"the conversation is longer than the model looks back: its first {talk.dropped} turns went"
+        )
     try:
         for piece in pieces:
             print(_harmless(piece), end="", flush=True)
@@ -156,7 +188,9 @@ def _show(talk, question: str) -> None:
 
 def _harmless(text: str) -> str:
     """Without control characters: what a model says must not steer the terminal."""
-    return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
+    return "".join(
+        c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text
+    )
 
 
 def _note(text: str) -> None:

@@ -1,7 +1,8 @@
-"""Puts the configuration's tasks to a run's models and writes evaluation.json, with a 95% interval for every number.
+"""Puts the configuration's tasks to a run's models and writes evaluation.json, with a 95% interval
+for every number.
 
-Beside it, as JSON lines, every item with what the models made of it. Without a tuned model the base model stands alone,
-and tasks that need conversations say so.
+Beside it, as JSON lines, every item with what the models made of it. Without a tuned model the base
+model stands alone, and tasks that need conversations say so.
 """
 
 import sys
@@ -9,25 +10,31 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from snakelm.workflow.exit_codes import parser, run
 from snakelm.config import as_mapping, load_config
 from snakelm.files import write_json
 from snakelm.log import Log
-from snakelm.workflow.manifest import write_manifest
 from snakelm.training.launch import restart_with_environment
+from snakelm.workflow.exit_codes import parser, run
+from snakelm.workflow.manifest import write_manifest
 
 
 def main(argv: list[str] | None = None) -> int:
     arguments = parser(__doc__)
-    arguments.add_argument("--config", nargs="+", required=True, help="settings, later files over earlier ones")
+    arguments.add_argument(
+        "--config", nargs="+", required=True, help="settings, later files over earlier ones"
+    )
     arguments.add_argument("--base", required=True, type=Path, help="final_model.pt")
     arguments.add_argument("--tuned", type=Path, help="sft_model.pt, where there is one")
-    arguments.add_argument("--processed", required=True, type=Path, help="folder with val.bin and the packs")
+    arguments.add_argument(
+        "--processed", required=True, type=Path, help="folder with val.bin and the packs"
+    )
     arguments.add_argument("--tokenizer", required=True, help="folder of the tokenizer")
     arguments.add_argument("--loss", required=True, type=Path, help="loss.json, for bits per byte")
     arguments.add_argument("--output", required=True, type=Path, help="evaluation.json")
     arguments.add_argument("--items", required=True, type=Path, help="JSON lines with every item")
-    arguments.add_argument("--threads", type=int, help="at most so many; all that are free when left out")
+    arguments.add_argument(
+        "--threads", type=int, help="at most so many; all that are free when left out"
+    )
     arguments.add_argument("--log", help="log file")
     args = arguments.parse_args(argv)
     config = load_config(args.config)
@@ -49,7 +56,9 @@ def main(argv: list[str] | None = None) -> int:
         inputs += [file for task in tasks for file in task.files]
         settings = as_mapping(config, ["tasks"])
         for artefact in (args.items, args.output):
-            write_manifest(artefact, inputs=inputs, config=settings, script=__file__, seed=config.seed)
+            write_manifest(
+                artefact, inputs=inputs, config=settings, script=__file__, seed=config.seed
+            )
         for line in lines(table):
             log.say(line)
     return 0

@@ -1,4 +1,6 @@
-"""Writes a trained model as people use it: a folder that transformers and others load, with a model card."""
+"""Writes a trained model as people use it: a folder that transformers and others load, with a model
+card.
+"""
 
 import json
 import sys
@@ -6,20 +8,28 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from snakelm.workflow.exit_codes import parser, run
 from snakelm.config import as_mapping, load_config
 from snakelm.log import Log
+from snakelm.workflow.exit_codes import parser, run
 from snakelm.workflow.manifest import write_manifest
 
 
 def main(argv: list[str] | None = None) -> int:
     arguments = parser(__doc__)
-    arguments.add_argument("--config", nargs="+", required=True, help="settings, later files over earlier ones")
-    arguments.add_argument("--model", required=True, type=Path, help="final_model.pt or sft_model.pt")
+    arguments.add_argument(
+        "--config", nargs="+", required=True, help="settings, later files over earlier ones"
+    )
+    arguments.add_argument(
+        "--model", required=True, type=Path, help="final_model.pt or sft_model.pt"
+    )
     arguments.add_argument("--tokenizer", required=True, type=Path, help="folder of the tokenizer")
-    arguments.add_argument("--artefacts", nargs="*", default=[], help="files of the run that the model card tells of")
+    arguments.add_argument(
+        "--artefacts", nargs="*", default=[], help="files of the run that the model card tells of"
+    )
     arguments.add_argument("--evaluation", type=Path, help="evaluation.json, for the model card")
-    arguments.add_argument("--output", required=True, type=Path, metavar="FOLDER", help="folder to write")
+    arguments.add_argument(
+        "--output", required=True, type=Path, metavar="FOLDER", help="folder to write"
+    )
     arguments.add_argument("--log", type=Path, help="log file")
     args = arguments.parse_args(argv)
     with Log("export", args.log) as log:
@@ -45,13 +55,19 @@ def _export(args) -> dict:
         pattern=tokenizer.pattern,
         config=config,
     )
-    evaluation = json.loads(args.evaluation.read_text(encoding="utf-8")) if args.evaluation else None
+    evaluation = (
+        json.loads(args.evaluation.read_text(encoding="utf-8")) if args.evaluation else None
+    )
     card = model_card(about, dict.fromkeys([*args.artefacts, args.model.as_posix()]), evaluation)
     facts = export(args.model, tokenizer, args.output, card)
     weights = args.output / "model.safetensors"
     write_manifest(
         weights,
-        inputs=[args.model, args.tokenizer / "meta.json", *([args.evaluation] if args.evaluation else [])],
+        inputs=[
+            args.model,
+            args.tokenizer / "meta.json",
+            *([args.evaluation] if args.evaluation else []),
+        ],
         files=[args.output / name for name in FILES if name != weights.name],
         config=as_mapping(config, ("export",), cosmetic=False),
         script=__file__,

@@ -5,17 +5,21 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from snakelm.workflow.exit_codes import parser, run
 from snakelm.config import as_mapping, load_config
 from snakelm.files import human_bytes
 from snakelm.log import Log
+from snakelm.workflow.exit_codes import parser, run
 from snakelm.workflow.manifest import write_manifest
 
 
 def main(argv: list[str] | None = None) -> int:
     arguments = parser(__doc__)
-    arguments.add_argument("--config", nargs="+", required=True, help="settings, later files over earlier ones")
-    arguments.add_argument("--model", required=True, type=Path, help="final_model.pt or sft_model.pt")
+    arguments.add_argument(
+        "--config", nargs="+", required=True, help="settings, later files over earlier ones"
+    )
+    arguments.add_argument(
+        "--model", required=True, type=Path, help="final_model.pt or sft_model.pt"
+    )
     arguments.add_argument("--tokenizer", required=True, type=Path, help="folder of the tokenizer")
     arguments.add_argument("--output", required=True, type=Path, help="GGUF file to write")
     arguments.add_argument("--log", type=Path, help="log file")
@@ -35,7 +39,9 @@ def main(argv: list[str] | None = None) -> int:
             seed=config.seed,
             extra={"export": facts},
         )
-        log.say(f"{args.output}: {facts['parameters']:,} parameters, {human_bytes(args.output.stat().st_size)}")
+        log.say(
+            f"{args.output}: {facts['parameters']:,} parameters, {human_bytes(args.output.stat().st_size)}"
+        )
     return 0
 
 

@@ -1,6 +1,8 @@
-"""Measures where a run's loss comes from, on held-out text and answers, before and after tuning, and writes loss.json.
+"""Measures where a run's loss comes from, on held-out text and answers, before and after tuning,
+and writes loss.json.
 
-Beside it a parquet with every held-out document. Without a tuned model the base model's half stands alone.
+Beside it a parquet with every held-out document. Without a tuned model the base model's half stands
+alone.
 """
 
 import sys
@@ -8,26 +10,36 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from snakelm.workflow.exit_codes import parser, run
 from snakelm.config import as_mapping, load_config
 from snakelm.files import write_json
 from snakelm.log import Log
-from snakelm.workflow.manifest import write_manifest
 from snakelm.training.launch import restart_with_environment
+from snakelm.workflow.exit_codes import parser, run
+from snakelm.workflow.manifest import write_manifest
 
 
 def main(argv: list[str] | None = None) -> int:
     arguments = parser(__doc__)
-    arguments.add_argument("--config", nargs="+", required=True, help="settings, later files over earlier ones")
+    arguments.add_argument(
+        "--config", nargs="+", required=True, help="settings, later files over earlier ones"
+    )
     arguments.add_argument("--base", required=True, type=Path, help="final_model.pt")
     arguments.add_argument("--tuned", type=Path, help="sft_model.pt, where there is one")
-    arguments.add_argument("--processed", required=True, type=Path, help="folder with train.bin, val.bin and the packs")
-    arguments.add_argument("--documents", required=True, type=Path, help="documents that the token files were made of")
+    arguments.add_argument(
+        "--processed", required=True, type=Path, help="folder with train.bin, val.bin and the packs"
+    )
+    arguments.add_argument(
+        "--documents", required=True, type=Path, help="documents that the token files were made of"
+    )
     arguments.add_argument("--tokenizer", required=True, help="folder of the tokenizer")
     arguments.add_argument("--metrics", required=True, type=Path, help="training_metrics.csv")
     arguments.add_argument("--output", required=True, type=Path, help="loss.json")
-    arguments.add_argument("--per-document", required=True, type=Path, help="parquet with every held-out document")
-    arguments.add_argument("--threads", type=int, help="at most so many; all that are free when left out")
+    arguments.add_argument(
+        "--per-document", required=True, type=Path, help="parquet with every held-out document"
+    )
+    arguments.add_argument(
+        "--threads", type=int, help="at most so many; all that are free when left out"
+    )
     arguments.add_argument("--log", help="log file")
     args = arguments.parse_args(argv)
     config = load_config(args.config)
@@ -39,12 +51,23 @@ def main(argv: list[str] | None = None) -> int:
         table, held, stages = measure_run(config, args, log)
         write_documents(args.per_document, held, stages)
         write_json(args.output, table)
-        names = ["train.bin", "val.bin", "val_overlap.npy", *(["val_sft_packed.bin"] if args.tuned else [])]
-        inputs = [args.base, *([args.tuned] if args.tuned else []), *(args.processed / name for name in names)]
+        names = [
+            "train.bin",
+            "val.bin",
+            "val_overlap.npy",
+            *(["val_sft_packed.bin"] if args.tuned else []),
+        ]
+        inputs = [
+            args.base,
+            *([args.tuned] if args.tuned else []),
+            *(args.processed / name for name in names),
+        ]
         inputs += [args.documents, args.metrics]
         settings = as_mapping(config, ["evaluate"])
         for artefact in (args.per_document, args.output):
-            write_manifest(artefact, inputs=inputs, config=settings, script=__file__, seed=config.seed)
+            write_manifest(
+                artefact, inputs=inputs, config=settings, script=__file__, seed=config.seed
+            )
         log.say(summary(table))
     return 0
 

@@ -1,4 +1,6 @@
-"""Draws the filter's threshold figure (SVG) and writes its table (HTML): kept by source, quality, doubtful texts."""
+"""Draws the filter's threshold figure (SVG) and writes its table (HTML): kept by source, quality,
+doubtful texts.
+"""
 
 import json
 import sys
@@ -6,8 +8,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from snakelm.workflow.exit_codes import parser, run
 from snakelm.log import Log
+from snakelm.workflow.exit_codes import parser, run
 from snakelm.workflow.manifest import read_manifest
 
 
@@ -15,7 +17,10 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser(__doc__)
     arguments.add_argument("--measured", required=True, type=Path, help="setfit_train.json")
     arguments.add_argument(
-        "--documents", required=True, type=Path, help="the filtered documents; their manifest is read"
+        "--documents",
+        required=True,
+        type=Path,
+        help="the filtered documents; their manifest is read",
     )
     arguments.add_argument("--near", required=True, type=Path, help="near_threshold.json")
     arguments.add_argument("--figure", required=True, help="SVG file to write")
@@ -23,10 +28,14 @@ def main(argv: list[str] | None = None) -> int:
     arguments.add_argument("--log", help="log file")
     given = arguments.parse_args(argv)
     with Log("plot_filter", given.log) as log:
-        from snakelm.analysis.figures.filter import filter_threshold  # matplotlib takes a second to load
+        from snakelm.analysis.figures.filter import (
+            filter_threshold,  # matplotlib takes a second to load
+        )
         from snakelm.analysis.tables.filter import write_filter
 
-        measured, near = (json.loads(path.read_text(encoding="utf-8")) for path in (given.measured, given.near))
+        measured, near = (
+            json.loads(path.read_text(encoding="utf-8")) for path in (given.measured, given.near)
+        )
         filter_threshold(measured, given.figure)
         write_filter(measured, read_manifest(given.documents), near, given.table)
         log.say(f"{given.figure}, {given.table}")

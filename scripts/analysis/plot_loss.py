@@ -1,4 +1,6 @@
-"""Draws loss.json and evaluation.json: figures (SVG), tables (HTML), and the scatter over seeds (JSON)."""
+"""Draws loss.json and evaluation.json: figures (SVG), tables (HTML), and the scatter over seeds
+(JSON).
+"""
 
 import json
 import sys
@@ -6,17 +8,21 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from snakelm.workflow.exit_codes import parser, run
 from snakelm.config import load_config
 from snakelm.errors import UserError
 from snakelm.files import write_json
 from snakelm.log import Log
+from snakelm.workflow.exit_codes import parser, run
 
 
 def main(argv: list[str] | None = None) -> int:
     arguments = parser(__doc__)
-    arguments.add_argument("--config", nargs="+", required=True, help="settings; `compare` names other runs")
-    arguments.add_argument("--results", required=True, type=Path, help="this run's results folder, for its manifests")
+    arguments.add_argument(
+        "--config", nargs="+", required=True, help="settings; `compare` names other runs"
+    )
+    arguments.add_argument(
+        "--results", required=True, type=Path, help="this run's results folder, for its manifests"
+    )
     arguments.add_argument("--loss", required=True, type=Path, help="loss.json")
     arguments.add_argument("--evaluation", required=True, type=Path, help="evaluation.json")
     arguments.add_argument("--figures", required=True, type=Path, help="folder for the figures")
@@ -25,11 +31,13 @@ def main(argv: list[str] | None = None) -> int:
     args = arguments.parse_args(argv)
     config = load_config(args.config)
     with Log("plot_loss", args.log) as log:
-        from snakelm.analysis.figures.evaluation import evaluation  # matplotlib takes a second to load
+        from snakelm.analysis.figures.evaluation import (
+            evaluation,  # matplotlib takes a second to load
+        )
         from snakelm.analysis.figures.loss import FIGURES
-        from snakelm.evaluation.seeds import scatter
         from snakelm.analysis.tables.evaluation import write_evaluation
         from snakelm.analysis.tables.loss import write_loss
+        from snakelm.evaluation.seeds import scatter
 
         loss, tasks = _read(args.loss), _read(args.evaluation)
         over_seeds = scatter(args.results, config.compare)

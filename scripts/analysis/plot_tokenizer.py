@@ -1,4 +1,6 @@
-"""Draws what measure_tokenizer found: fertility and frequencies (SVG), examples and lists of tokens (HTML)."""
+"""Draws what measure_tokenizer found: fertility and frequencies (SVG), examples and lists of tokens
+(HTML).
+"""
 
 import json
 import sys
@@ -6,8 +8,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from snakelm.workflow.exit_codes import parser, run
 from snakelm.log import Log
+from snakelm.workflow.exit_codes import parser, run
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -19,7 +21,10 @@ def main(argv: list[str] | None = None) -> int:
     arguments.add_argument("--log", help="log file")
     args = arguments.parse_args(argv)
     with Log("plot_tokenizer", args.log) as log:
-        from snakelm.analysis.figures.tokens import fertility, token_frequencies  # matplotlib takes a second to load
+        from snakelm.analysis.figures.tokens import (  # matplotlib takes a second to load
+            fertility,
+            token_frequencies,
+        )
         from snakelm.analysis.tables.tokens import write_tokenizer
 
         table = json.loads(args.measured.read_text(encoding="utf-8"))

@@ -1,24 +1,30 @@
-"""Writes what can only be said of a whole run: the verdict, what it cost, its settings and hashes (HTML, SVG)."""
+"""Writes what can only be said of a whole run: the verdict, what it cost, its settings and hashes
+(HTML, SVG).
+"""
 
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from snakelm.workflow.exit_codes import parser, run
 from snakelm.config import load_config
 from snakelm.log import Log
+from snakelm.workflow.exit_codes import parser, run
 
 
 def main(argv: list[str] | None = None) -> int:
     arguments = parser(__doc__)
-    arguments.add_argument("--config", nargs="+", required=True, help="settings, later files over earlier ones")
+    arguments.add_argument(
+        "--config", nargs="+", required=True, help="settings, later files over earlier ones"
+    )
     arguments.add_argument("--metrics", required=True, help="training_metrics.csv")
     arguments.add_argument("--tuned", help="sft_metrics.csv, of a run with instruction tuning")
     arguments.add_argument("--training-log", help="training.log; says where a run was resumed")
     arguments.add_argument("--baseline", help="baseline.json")
     arguments.add_argument("--evaluation", help="evaluation.json")
-    arguments.add_argument("--artefacts", nargs="*", default=[], help="files whose manifests are read")
+    arguments.add_argument(
+        "--artefacts", nargs="*", default=[], help="files whose manifests are read"
+    )
     arguments.add_argument("--timings", nargs="*", default=[], help="Snakemake's benchmark files")
     arguments.add_argument("--rerun", help="the command that made this run, to be shown")
     arguments.add_argument("--figures", required=True, help="folder for the figures")
@@ -27,7 +33,9 @@ def main(argv: list[str] | None = None) -> int:
     args = arguments.parse_args(argv)
     config = load_config(args.config)
     with Log("summarise", args.log) as log:
-        from snakelm.analysis.plot import summarise  # matplotlib takes a second to load; --help needn't wait
+        from snakelm.analysis.plot import (
+            summarise,  # matplotlib takes a second to load; --help needn't wait
+        )
         from snakelm.analysis.run_record import read_record
 
         record = read_record(

@@ -1,10 +1,12 @@
-"""Shows what a file, or all that is in a folder, was made from, down to your own files, and verifies every byte of it.
+"""Shows what a file, or all that is in a folder, was made from, down to your own files, and
+verifies every byte of it.
 
     python scripts/analysis/trace.py results/models/final
     python scripts/analysis/trace.py results/final_model.pt --token 12345
 
-Every file is read and its SHA-256 compared with what the manifests of the steps that wrote and read it say. Exits 1
-when one differs or is missing. With --token it names the document, source file and row that a token came from.
+Every file is read and its SHA-256 compared with what the manifests of the steps that wrote and read
+it say. Exits 1 when one differs or is missing. With --token it names the document, source file and
+row that a token came from.
 """
 
 import os
@@ -15,22 +17,31 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from snakelm.files import human_bytes
+from snakelm.log import Log
 from snakelm.provenance.chain import Chain, read_chain
 from snakelm.provenance.terminal import show_origin, show_tree, wide_console
 from snakelm.provenance.token_origin import BINS, token_origin
 from snakelm.terminal import harmless
 from snakelm.workflow.exit_codes import parser, run
-from snakelm.files import human_bytes
-from snakelm.log import Log
 
 
 def main(argv: list[str] | None = None) -> int:
     arguments = parser(__doc__)
-    arguments.add_argument("target", type=Path, metavar="FILE_OR_FOLDER", help="something that the workflow made")
-    arguments.add_argument("--no-verify", action="store_true", help="read the manifests alone, no file")
-    arguments.add_argument("--token", type=int, metavar="N", help="say where token N came from (the first is 0)")
     arguments.add_argument(
-        "--bin", choices=BINS, default="train", help="of which token file: train (default), val or sft"
+        "target", type=Path, metavar="FILE_OR_FOLDER", help="something that the workflow made"
+    )
+    arguments.add_argument(
+        "--no-verify", action="store_true", help="read the manifests alone, no file"
+    )
+    arguments.add_argument(
+        "--token", type=int, metavar="N", help="say where token N came from (the first is 0)"
+    )
+    arguments.add_argument(
+        "--bin",
+        choices=BINS,
+        default="train",
+        help="of which token file: train (default), val or sft",
     )
     args = arguments.parse_args(argv)
     chain, console = read_chain(args.target), wide_console()
@@ -68,7 +79,11 @@ def _verdict(chain: Chain, unread: bool) -> None:
         print(f"NOT SOUND: {count} problem{'s' if count > 1 else ''}", file=sys.stderr)
         return
     files = f"{len(chain.states):,} files, {human_bytes(chain.size())}"
-    print("NOT VERIFIED: no file was read" if unread else f"VERIFIED {files}: every byte as it was when it was used")
+    print(
+        "NOT VERIFIED: no file was read"
+        if unread
+        else f"VERIFIED {files}: every byte as it was when it was used"
+    )
 
 
 if __name__ == "__main__":

@@ -1,21 +1,29 @@
-"""Lays the documents' vectors out as a map by t-SNE and draws it (SVG), once for each thing it is coloured by."""
+"""Lays the documents' vectors out as a map by t-SNE and draws it (SVG), once for each thing it is
+coloured by.
+"""
 
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from snakelm.workflow.exit_codes import parser, run
 from snakelm.config import as_mapping, load_config
 from snakelm.log import Log
+from snakelm.workflow.exit_codes import parser, run
 from snakelm.workflow.manifest import write_manifest
 
 
 def main(argv: list[str] | None = None) -> int:
     arguments = parser(__doc__)
-    arguments.add_argument("--config", nargs="+", required=True, help="settings, later files over earlier ones")
-    arguments.add_argument("--embeddings", required=True, type=Path, help="documents.parquet of generate_embeddings")
-    arguments.add_argument("--map", required=True, type=Path, help="parquet file of places to write")
+    arguments.add_argument(
+        "--config", nargs="+", required=True, help="settings, later files over earlier ones"
+    )
+    arguments.add_argument(
+        "--embeddings", required=True, type=Path, help="documents.parquet of generate_embeddings"
+    )
+    arguments.add_argument(
+        "--map", required=True, type=Path, help="parquet file of places to write"
+    )
     arguments.add_argument(
         "--figures",
         nargs="+",
@@ -27,9 +35,9 @@ def main(argv: list[str] | None = None) -> int:
     args = arguments.parse_args(argv)
     config = load_config(args.config)
     with Log("visualize_embeddings", args.log) as log:
+        from snakelm.analysis.figures.map import draw_map
         from snakelm.evaluation.embeddings.layout import lay_out, library
         from snakelm.evaluation.embeddings.map import read_map, read_vectors, write_map
-        from snakelm.analysis.figures.map import draw_map
 
         vectors, columns = read_vectors(args.embeddings)
         method = library(config.tsne.method, len(vectors))

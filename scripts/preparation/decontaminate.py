@@ -5,22 +5,29 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from snakelm.workflow.exit_codes import parser, run
 from snakelm.config import as_mapping, load_config
 from snakelm.data.documents.decontaminate import decontaminate
 from snakelm.files import write_json
 from snakelm.log import Log
+from snakelm.workflow.exit_codes import parser, run
 from snakelm.workflow.manifest import write_manifest
 
 
 def main(argv: list[str] | None = None) -> int:
     arguments = parser(__doc__)
-    arguments.add_argument("--config", nargs="+", required=True, help="settings, later files over earlier ones")
+    arguments.add_argument(
+        "--config", nargs="+", required=True, help="settings, later files over earlier ones"
+    )
     arguments.add_argument("--documents", required=True, type=Path, help="documents to clean")
-    arguments.add_argument("--evaluation", nargs="+", required=True, type=Path, help="files of the evaluation sets")
+    arguments.add_argument(
+        "--evaluation", nargs="+", required=True, type=Path, help="files of the evaluation sets"
+    )
     arguments.add_argument("--output", required=True, type=Path, help="parquet file to write")
     arguments.add_argument(
-        "--examples", required=True, type=Path, help="JSON with a few dropped documents an evaluation file"
+        "--examples",
+        required=True,
+        type=Path,
+        help="JSON with a few dropped documents an evaluation file",
     )
     arguments.add_argument("--log", help="log file")
     given = arguments.parse_args(argv)

@@ -1,24 +1,32 @@
-"""Keeps the documents that the trained filter takes for academic text, and records the score of every one."""
+"""Keeps the documents that the trained filter takes for academic text, and records the score of
+every one.
+"""
 
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from snakelm.workflow.exit_codes import parser, run
 from snakelm.config import as_mapping, load_config
 from snakelm.errors import UserError
 from snakelm.filter.base import offline
 from snakelm.log import Log
+from snakelm.workflow.exit_codes import parser, run
 from snakelm.workflow.manifest import write_manifest
 
 
 def main(argv: list[str] | None = None) -> int:
     arguments = parser(__doc__)
-    arguments.add_argument("--config", nargs="+", required=True, help="settings, later files over earlier ones")
+    arguments.add_argument(
+        "--config", nargs="+", required=True, help="settings, later files over earlier ones"
+    )
     arguments.add_argument("--documents", required=True, type=Path, help="parquet file to filter")
-    arguments.add_argument("--model", required=True, type=Path, help="folder of the filter (setfit_train)")
-    arguments.add_argument("--output", required=True, type=Path, help="parquet file to write; scores go beside it")
+    arguments.add_argument(
+        "--model", required=True, type=Path, help="folder of the filter (setfit_train)"
+    )
+    arguments.add_argument(
+        "--output", required=True, type=Path, help="parquet file to write; scores go beside it"
+    )
     arguments.add_argument("--threads", type=int, default=1, help="threads of the sentence model")
     arguments.add_argument("--log", help="log file")
     given = arguments.parse_args(argv)

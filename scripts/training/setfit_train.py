@@ -1,28 +1,39 @@
-"""Trains the academic filter: SetFit on labelled texts, and its fast student on the run's own documents."""
+"""Trains the academic filter: SetFit on labelled texts, and its fast student on the run's own
+documents.
+"""
 
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from snakelm.workflow.exit_codes import parser, run
 from snakelm.config import as_mapping, load_config
 from snakelm.files import write_json
 from snakelm.filter.base import base_folder, check_filter, offline
 from snakelm.filter.folder import vouched_files
 from snakelm.filter.labels import label_files
 from snakelm.log import Log
+from snakelm.workflow.exit_codes import parser, run
 from snakelm.workflow.manifest import write_manifest
 
 
 def main(argv: list[str] | None = None) -> int:
     arguments = parser(__doc__)
-    arguments.add_argument("--config", nargs="+", required=True, help="settings, later files over earlier ones")
     arguments.add_argument(
-        "--documents", required=True, type=Path, help="parquet file whose documents teach the student"
+        "--config", nargs="+", required=True, help="settings, later files over earlier ones"
     )
-    arguments.add_argument("--output", required=True, type=Path, help="folder to write the filter into")
-    arguments.add_argument("--table", required=True, type=Path, help="JSON file for what was measured")
+    arguments.add_argument(
+        "--documents",
+        required=True,
+        type=Path,
+        help="parquet file whose documents teach the student",
+    )
+    arguments.add_argument(
+        "--output", required=True, type=Path, help="folder to write the filter into"
+    )
+    arguments.add_argument(
+        "--table", required=True, type=Path, help="JSON file for what was measured"
+    )
     arguments.add_argument("--threads", type=int, default=1, help="threads of the sentence model")
     arguments.add_argument("--log", help="log file")
     given = arguments.parse_args(argv)

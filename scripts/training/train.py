@@ -1,7 +1,8 @@
 """Pretrains the model on train.bin, or goes on with it, and writes final_model.pt.
 
-Ctrl-C or SIGTERM saves and ends with exit code 3; the same command goes on, and ends with the same bytes as a run that
-was never stopped. Runs under torchrun; with train.processes above 1 it starts that many processes by itself.
+Ctrl-C or SIGTERM saves and ends with exit code 3; the same command goes on, and ends with the same
+bytes as a run that was never stopped. Runs under torchrun; with train.processes above 1 it starts
+that many processes by itself.
 """
 
 import json
@@ -11,12 +12,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from snakelm.workflow.exit_codes import parser, run
 from snakelm.config import as_mapping, load_config
 from snakelm.errors import EXIT_INTERRUPTED, EXIT_USER, Interrupted, UserError
 from snakelm.log import Log
-from snakelm.workflow.manifest import write_manifest
 from snakelm.training.launch import launch, restart_with_environment, under_torchrun
+from snakelm.workflow.exit_codes import parser, run
+from snakelm.workflow.manifest import write_manifest
 
 INPUTS = {
     "train_bin": "data/processed/train.bin",
@@ -29,17 +30,26 @@ OUTPUTS = {"run_root": "checkpoints", "output": "final_model.pt", "logs": "logs"
 
 def main(argv: list[str] | None = None) -> int:
     arguments = parser(__doc__)
-    arguments.add_argument("--config", nargs="+", required=True, help="settings, later files over earlier ones")
-    arguments.add_argument("--results", default="results", help="folder that the paths below are in when left out")
+    arguments.add_argument(
+        "--config", nargs="+", required=True, help="settings, later files over earlier ones"
+    )
+    arguments.add_argument(
+        "--results", default="results", help="folder that the paths below are in when left out"
+    )
     for name, place in {**INPUTS, **OUTPUTS, "baseline": "tables/baseline.json"}.items():
         arguments.add_argument(f"--{name.replace('_', '-')}", type=Path, help=f"<results>/{place}")
-    arguments.add_argument("--threads", type=int, help="at most so many; all that are free when left out")
+    arguments.add_argument(
+        "--threads", type=int, help="at most so many; all that are free when left out"
+    )
     arguments.add_argument("--log", type=Path, help="log file besides <logs>/training.log")
     args = arguments.parse_args(argv)
     config = load_config(args.config)
     if config.train.processes > 1 and not under_torchrun():
         return launch([__file__, *(sys.argv[1:] if argv is None else argv)], config.train.processes)
-    places = {name: getattr(args, name) or Path(args.results, place) for name, place in {**INPUTS, **OUTPUTS}.items()}
+    places = {
+        name: getattr(args, name) or Path(args.results, place)
+        for name, place in {**INPUTS, **OUTPUTS}.items()
+    }
     baseline = args.baseline or Path(args.results, "tables/baseline.json")
     writes = int(os.environ.get("RANK", 0)) == 0
     logs = [places["logs"] / "training.log", args.log] if writes else []
@@ -49,7 +59,9 @@ def main(argv: list[str] | None = None) -> int:
         except (UserError, Interrupted) as error:
             if writes:
                 raise
-            return EXIT_USER if isinstance(error, UserError) else EXIT_INTERRUPTED  # the first process says why
+            return (
+                EXIT_USER if isinstance(error, UserError) else EXIT_INTERRUPTED
+            )  # the first process says why
         if writes:
             _finish(config, places, baseline, result, log)
     return 0
@@ -67,7 +79,12 @@ def _finish(config, places: dict[str, Path], baseline: Path, result: dict, log: 
     from snakelm.training.progress import done_line
 
     held_against = json.loads(baseline.read_text(encoding="utf-8")) if baseline.is_file() else None
-    inputs = [places["train_bin"], places["val_bin"], places["val_overlap"], places["tokenizer"] / "meta.json"]
+    inputs = [
+        places["train_bin"],
+        places["val_bin"],
+        places["val_overlap"],
+        places["tokenizer"] / "meta.json",
+    ]
     write_manifest(
         places["output"],
         inputs=inputs,

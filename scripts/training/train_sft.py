@@ -1,9 +1,9 @@
 """Tunes a trained model on packed conversations, or goes on tuning it, and writes sft_model.pt.
 
-Starts from final_model.pt, or from the model that sft.base or --base names: a file of ours, or a folder as export or
-transformers writes it. Ctrl-C or SIGTERM saves and ends with exit code 3; the same command goes on, and ends with the
-same bytes as a run that was never stopped. Runs under torchrun; with train.processes above 1 it starts that many
-processes by itself.
+Starts from final_model.pt, or from the model that sft.base or --base names: a file of ours, or a
+folder as export or transformers writes it. Ctrl-C or SIGTERM saves and ends with exit code 3; the
+same command goes on, and ends with the same bytes as a run that was never stopped. Runs under
+torchrun; with train.processes above 1 it starts that many processes by itself.
 """
 
 import os
@@ -12,12 +12,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from snakelm.workflow.exit_codes import parser, run
 from snakelm.config import as_mapping, load_config
 from snakelm.errors import EXIT_INTERRUPTED, EXIT_USER, Interrupted, UserError
 from snakelm.log import Log
-from snakelm.workflow.manifest import write_manifest
 from snakelm.training.launch import launch, restart_with_environment, under_torchrun
+from snakelm.workflow.exit_codes import parser, run
+from snakelm.workflow.manifest import write_manifest
 
 INPUTS = {
     "train_packs": "data/processed/train_sft_packed.bin",
@@ -30,17 +30,26 @@ OUTPUTS = {"run_root": "checkpoints", "output": "sft_model.pt", "logs": "logs"}
 
 def main(argv: list[str] | None = None) -> int:
     arguments = parser(__doc__)
-    arguments.add_argument("--config", nargs="+", required=True, help="settings, later files over earlier ones")
-    arguments.add_argument("--results", default="results", help="folder that the paths below are in when left out")
+    arguments.add_argument(
+        "--config", nargs="+", required=True, help="settings, later files over earlier ones"
+    )
+    arguments.add_argument(
+        "--results", default="results", help="folder that the paths below are in when left out"
+    )
     for name, place in {**INPUTS, **OUTPUTS}.items():
         arguments.add_argument(f"--{name.replace('_', '-')}", type=Path, help=f"<results>/{place}")
-    arguments.add_argument("--threads", type=int, help="at most so many; all that are free when left out")
+    arguments.add_argument(
+        "--threads", type=int, help="at most so many; all that are free when left out"
+    )
     arguments.add_argument("--log", type=Path, help="log file besides <logs>/sft_training.log")
     args = arguments.parse_args(argv)
     config = load_config(args.config)
     if config.train.processes > 1 and not under_torchrun():
         return launch([__file__, *(sys.argv[1:] if argv is None else argv)], config.train.processes)
-    places = {name: getattr(args, name) or Path(args.results, place) for name, place in {**INPUTS, **OUTPUTS}.items()}
+    places = {
+        name: getattr(args, name) or Path(args.results, place)
+        for name, place in {**INPUTS, **OUTPUTS}.items()
+    }
     places["base"] = args.base or Path(config.sft.base or places["base"])
     writes = int(os.environ.get("RANK", 0)) == 0
     logs = [places["logs"] / "sft_training.log", args.log] if writes else []
@@ -50,7 +59,9 @@ def main(argv: list[str] | None = None) -> int:
         except (UserError, Interrupted) as error:
             if writes:
                 raise
-            return EXIT_USER if isinstance(error, UserError) else EXIT_INTERRUPTED  # the first process says why
+            return (
+                EXIT_USER if isinstance(error, UserError) else EXIT_INTERRUPTED
+            )  # the first process says why
         if writes:
             _finish(config, places, result, log)
     return 0

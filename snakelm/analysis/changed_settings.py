@@ -1,4 +1,6 @@
-"""What was asked of a run, in words: the configuration for somebody who hasn't read it, and what was changed in it."""
+"""What was asked of a run, in words: the configuration for somebody who hasn't read it, and what
+was changed in it.
+"""
 
 from collections.abc import Iterator
 from typing import Any
@@ -31,14 +33,20 @@ def asked(config: Config) -> list[tuple[str, str]]:
 
 
 def changed_keys(config: Config) -> list[tuple[str, str, str]]:
-    """(key, value, what the preset has) of every key that differs from the preset's; folders and names aside."""
-    own, plain = (dict(_flat(as_mapping(c))) for c in (config, from_mapping({"preset": config.preset})))
+    """(key, value, what the preset has) of every key that differs from the preset's; folders and
+    names aside.
+    """
+    own, plain = (
+        dict(_flat(as_mapping(c))) for c in (config, from_mapping({"preset": config.preset}))
+    )
     keys = [key for key in own if key not in ("results", "preset") and own[key] != plain.get(key)]
     return [(key, own[key], plain.get(key, "–")) for key in keys]
 
 
 def _source(source: Source) -> str:
-    where = {"docs": "docstrings of the packages on the machine", "synthetic": "made-up text"}.get(source.builtin or "")
+    where = {"docs": "docstrings of the packages on the machine", "synthetic": "made-up text"}.get(
+        source.builtin or ""
+    )
     given = source.path or source.url
     files = given if isinstance(given, str) else ", ".join(given or [])
     parts = [where or source.builtin or files]
@@ -51,7 +59,9 @@ def _source(source: Source) -> str:
 def _left_out(config: Config) -> str:
     duplicates = config.deduplicate
     parts = ["exact copies"] if duplicates.exact else []
-    parts += [f"near copies (alike from {duplicates.threshold:.0%} on)"] if duplicates.minhash else []
+    parts += (
+        [f"near copies (alike from {duplicates.threshold:.0%} on)"] if duplicates.minhash else []
+    )
     rules = sum(value not in (None, False) for value in vars(config.quality).values())
     parts += [f"what fails {rules} rule{'s' * (rules > 1)} of quality"] if rules else []
     parts += [f"what is not academic ({config.filter})"] if config.filter != "none" else []

@@ -1,8 +1,10 @@
-"""What each step took: time, energy, money, memory, disk. Time is measured; energy and money are estimates and say so.
+"""What each step took: time, energy, money, memory, disk. Time is measured; energy and money are
+estimates and say so.
 
-A CPU's energy is its busy seconds times `cost.watts_per_core`; a GPU's is the time of the training on it times its
-power limit, which is more than it drew on average. Neither counts what the rest of the machine takes. Training that
-was interrupted is counted whole: its metrics add the parts up, Snakemake's record knows only the last.
+A CPU's energy is its busy seconds times `cost.watts_per_core`; a GPU's is the time of the training
+on it times its power limit, which is more than it drew on average. Neither counts what the rest of
+the machine takes. Training that was interrupted is counted whole: its metrics add the parts up,
+Snakemake's record knows only the last.
 """
 
 from collections.abc import Mapping
@@ -39,7 +41,14 @@ def spent(record: Record) -> list[Spent]:
     written = _written(record)
     trainings = {"train": record.metrics, "train_sft": record.tuned}
     return [
-        _one(step, timing, trainings.get(step), record.result(step), written.get(step, 0), record.config.cost)
+        _one(
+            step,
+            timing,
+            trainings.get(step),
+            record.result(step),
+            written.get(step, 0),
+            record.config.cost,
+        )
         for step, timing in record.timings.items()
     ]
 
@@ -61,7 +70,12 @@ def total(steps: list[Spent]) -> Spent:
 
 
 def _one(
-    step: str, timing: Mapping[str, float], metrics: Metrics | None, result: Mapping[str, Any], written: int, cost: Cost
+    step: str,
+    timing: Mapping[str, float],
+    metrics: Metrics | None,
+    result: Mapping[str, Any],
+    written: int,
+    cost: Cost,
 ) -> Spent:
     seconds, cpu = timing["seconds"], timing["cpu_seconds"]
     processes = int(result.get("processes") or 1)
@@ -69,10 +83,18 @@ def _one(
         seconds = max(seconds, metrics.last("seconds") or 0.0)
         cpu = max(cpu, processes * (metrics.last("cpu_seconds") or 0.0))
     on_gpu = "gpu_peak_bytes" in result
-    gpu = processes * ((metrics.last("seconds") if metrics is not None else None) or seconds) if on_gpu else 0.0
+    gpu = (
+        processes * ((metrics.last("seconds") if metrics is not None else None) or seconds)
+        if on_gpu
+        else 0.0
+    )
     watts = cost.watts_per_gpu or float(result.get("gpu_watts") or 0)
     kwh = (cpu * cost.watts_per_core + gpu * watts) / JOULES_PER_KWH
-    money = kwh * cost.price_per_kwh if cost.price_per_hour is None else seconds / 3600 * cost.price_per_hour
+    money = (
+        kwh * cost.price_per_kwh
+        if cost.price_per_hour is None
+        else seconds / 3600 * cost.price_per_hour
+    )
     gpu_peak = float(result.get("gpu_peak_bytes") or 0) / 2**20
     return Spent(step, seconds, cpu, gpu, kwh, money, timing["peak_mb"], gpu_peak, written)
 

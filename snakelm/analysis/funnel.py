@@ -1,4 +1,6 @@
-"""How many documents each step of the preparation let through, by source, and why the others went."""
+"""How many documents each step of the preparation let through, by source, and why the others
+went.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -26,7 +28,10 @@ class Stage:
 
 def funnel(record: Record) -> list[Stage]:
     """The stages that manifests tell of, in order; none at all is an empty list."""
-    passed, clean = _checked(record, "quality", "of quality"), _checked(record, "decontaminate", "decontaminated")
+    passed, clean = (
+        _checked(record, "quality", "of quality"),
+        _checked(record, "decontaminate", "decontaminated"),
+    )
     checks = [*passed, *_filtered(record), *clean]
     return [*_sampled(record), *_deduplicated(record), *checks, *_split(record)]
 
@@ -41,7 +46,11 @@ def _sampled(record: Record) -> list[Stage]:
         source = _source_of(manifest)
         read[source] = _count(counts.get("read"))
         taken[source] = _count(counts.get("taken"))
-        reasons = {"null": counts.get("null"), "empty": counts.get("empty"), **_mapping(counts.get("invalid"))}
+        reasons = {
+            "null": counts.get("null"),
+            "empty": counts.get("empty"),
+            **_mapping(counts.get("invalid")),
+        }
         for reason, documents in reasons.items():
             unfit[str(reason)] = unfit.get(str(reason), 0) + _count(documents)
         not_chosen += max(0, _count(counts.get("kept")) - taken[source])
@@ -71,7 +80,9 @@ def _deduplicated(record: Record) -> list[Stage]:
 
 
 def _checked(record: Record, step: str, name: str) -> list[Stage]:
-    """What a check let through that counts, per source, the documents kept and those dropped by reason."""
+    """What a check let through that counts, per source, the documents kept and those dropped by
+    reason.
+    """
     for manifest in record.made_by(step):
         kept: dict[str, int] = {}
         dropped: dict[str, int] = {}
@@ -85,17 +96,26 @@ def _checked(record: Record, step: str, name: str) -> list[Stage]:
 
 def _filtered(record: Record) -> list[Stage]:
     for manifest in record.made_by("filter_dataset"):
-        sources = {name: _mapping(counts) for name, counts in _mapping(manifest.get("sources")).items()}
+        sources = {
+            name: _mapping(counts) for name, counts in _mapping(manifest.get("sources")).items()
+        }
         kept = {name: _count(counts.get("kept")) for name, counts in sources.items()}
-        dropped = sum(_count(counts.get("documents")) for counts in sources.values()) - sum(kept.values())
+        dropped = sum(_count(counts.get("documents")) for counts in sources.values()) - sum(
+            kept.values()
+        )
         return [Stage("academic", kept, _some({"not academic": dropped}))]
     return []
 
 
 def _split(record: Record) -> list[Stage]:
-    """Training and held-out documents; the token files don't say which source a document is from."""
+    """Training and held-out documents; the token files don't say which source a document is
+    from.
+    """
     for manifest in record.made_by("prepare_data"):
-        parts = [("for training", _mapping(manifest.get("train"))), ("held out", _mapping(manifest.get("val")))]
+        parts = [
+            ("for training", _mapping(manifest.get("train"))),
+            ("held out", _mapping(manifest.get("val"))),
+        ]
         return [
             Stage(name, {"": _count(part.get("documents"))}, tokens=_count(part.get("tokens")))
             for name, part in parts
@@ -106,7 +126,11 @@ def _split(record: Record) -> list[Stage]:
 
 def _source_of(manifest: Mapping[str, Any]) -> str:
     """`…/sampled/docs.parquet` → `docs`."""
-    name = str(_mapping(manifest.get("artefact")).get("path", "?")).replace("\\", "/").rsplit("/", 1)[-1]
+    name = (
+        str(_mapping(manifest.get("artefact")).get("path", "?"))
+        .replace("\\", "/")
+        .rsplit("/", 1)[-1]
+    )
     return name.removesuffix(".parquet")
 
 

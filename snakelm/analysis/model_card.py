@@ -1,7 +1,9 @@
-"""The model card: what an exported model is, what went into it and under which licences, how good it was found.
+"""The model card: what an exported model is, what went into it and under which licences, how good
+it was found.
 
-All of it from the run's manifests, its tables and what a person's configuration says of licences. What stands in a
-corpus or a package is no Markdown of ours: it is cut and its marks are taken out of it.
+All of it from the run's manifests, its tables and what a person's configuration says of licences.
+What stands in a corpus or a package is no Markdown of ours: it is cut and its marks are taken out
+of it.
 """
 
 import json
@@ -54,20 +56,30 @@ class About:
     config: Config = field(default_factory=Config)
 
 
-def model_card(about: About, artefacts: Sequence[str | Path] = (), evaluation: Mapping[str, Any] | None = None) -> str:
-    """Markdown. ``artefacts``: files of the run with manifests beside them; those without are left out.
+def model_card(
+    about: About, artefacts: Sequence[str | Path] = (), evaluation: Mapping[str, Any] | None = None
+) -> str:
+    """Markdown. ``artefacts``: files of the run with manifests beside them; those without are left
+    out.
 
     ``evaluation``: what evaluation.json holds.
     """
     told = {str(path): read_manifest(path) for path in artefacts if manifest_path(path).is_file()}
-    parts = [_head(about), _use(about), _data(about.config, list(told.values())), _measured(told, evaluation or {})]
+    parts = [
+        _head(about),
+        _use(about),
+        _data(about.config, list(told.values())),
+        _measured(told, evaluation or {}),
+    ]
     return "\n".join(part for part in [*parts, _limits(about), _made(list(told.values()))] if part)
 
 
 def _head(about: About) -> str:
     shape, kind = about.shape, "Qwen3" if about.shape.qk_norm else "Llama"
     what = "tuned on conversations" if about.chat else "a base model: it goes on with text"
-    words = f" of a byte-level BPE that splits words as {about.pattern} does" if about.pattern else ""
+    words = (
+        f" of a byte-level BPE that splits words as {about.pattern} does" if about.pattern else ""
+    )
     return (
         f"---\nlibrary_name: transformers\npipeline_tag: text-generation\ntags: [snakelm]\n---\n\n"
         f"# A language model made with snakelm\n\n"
@@ -102,7 +114,9 @@ def _data(config: Config, told: Sequence[Mapping[str, Any]]) -> str:
     ]
     if not rows:
         return ""
-    return "\n".join(["## Data", "", *_table(("what", "taken", "licence"), rows), "", *_counts(told)])
+    return "\n".join(
+        ["## Data", "", *_table(("what", "taken", "licence"), rows), "", *_counts(told)]
+    )
 
 
 def _packages(told: Sequence[Mapping[str, Any]]) -> Iterator[tuple]:
@@ -131,42 +145,69 @@ def _files(count: int) -> str:
 def _conversations(config: Config, told: Sequence[Mapping[str, Any]]) -> Iterator[tuple]:
     licences = {}
     for source in config.sft_data.sources:
-        name = source.builtin or (source.path if isinstance(source.path, str) else ", ".join(source.path or []))
-        own = "made by snakelm of installed packages' docstrings, each package's own" if source.builtin else NOT_SAID
+        name = source.builtin or (
+            source.path if isinstance(source.path, str) else ", ".join(source.path or [])
+        )
+        own = (
+            "made by snakelm of installed packages' docstrings, each package's own"
+            if source.builtin
+            else NOT_SAID
+        )
         licences[name] = source.licence or own
     for manifest in _by(told, "prepare_sft_data")[:1]:
         for source in manifest.get("sources", []):
             name = str(source["name"])
-            yield f"conversations of {name}", f"{source['kept']:,} conversations", licences.get(name, NOT_SAID)
+            yield (
+                f"conversations of {name}",
+                f"{source['kept']:,} conversations",
+                licences.get(name, NOT_SAID),
+            )
 
 
 def _counts(told: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """A sentence on what became of the documents."""
     steps = (("deduplicate", "without duplicates"), ("quality", "after rules of quality"))
-    steps += (("filter_dataset", "kept by the filter"), ("decontaminate", "without text of evaluation sets"))
-    parts = [f"{m['documents']:,} {what}" for step, what in steps for m in _by(told, step)[:1] if "documents" in m]
+    steps += (
+        ("filter_dataset", "kept by the filter"),
+        ("decontaminate", "without text of evaluation sets"),
+    )
+    parts = [
+        f"{m['documents']:,} {what}"
+        for step, what in steps
+        for m in _by(told, step)[:1]
+        if "documents" in m
+    ]
     for manifest in _by(told, "prepare_data")[:1]:
         train, val = manifest["train"], manifest["val"]
-        parts.append(f"{train['documents']:,} trained on ({train['tokens']:,} tokens, {train['text_bytes']:,} bytes)")
+        parts.append(
+            f"{train['documents']:,} trained on ({train['tokens']:,} tokens, {train['text_bytes']:,} bytes)"
+        )
         parts.append(f"{val['documents']:,} held out")
     if parts:
         yield f"Documents: {'; '.join(parts)}.\n"
 
 
 def _measured(told: Mapping[str, Mapping[str, Any]], evaluation: Mapping[str, Any]) -> str:
-    # What evaluate measured stands for what training said of itself: the same figures, with intervals.
+    # What evaluate measured stands for what training said of itself: the same figures, with
+    # intervals.
     rows = [*_evaluated(evaluation)] or [*_trained(list(told.values()))]
     rows += _compressors(told)
     if not rows:
         return ""
-    return "\n".join(["## Measured", "", *_table(("stage", "what", "value", "95% interval"), rows), ""])
+    return "\n".join(
+        ["## Measured", "", *_table(("stage", "what", "value", "95% interval"), rows), ""]
+    )
 
 
 def _trained(told: Sequence[Mapping[str, Any]]) -> Iterator[tuple]:
     for step, stage in (("train", "pretraining"), ("train_sft", "tuning")):
         for manifest in _by(told, step):
             found = {what: manifest.get("result", {}).get(key) for key, what in RESULTS.items()}
-            yield from ((stage, what, f"{value:.4f}", "") for what, value in found.items() if value is not None)
+            yield from (
+                (stage, what, f"{value:.4f}", "")
+                for what, value in found.items()
+                if value is not None
+            )
 
 
 def _compressors(told: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple]:
@@ -174,22 +215,37 @@ def _compressors(told: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple]:
         if Path(manifest["script"]).stem == "baseline" and Path(path).is_file():
             found = json.loads(Path(path).read_text(encoding="utf-8")).get("ppmd", {})
             if "bpb" in found:
-                what = "bits per byte of held-out text, a compressor that has read the training text"
+                what = (
+                    "bits per byte of held-out text, a compressor that has read the training text"
+                )
                 yield "for comparison", what, f"{found['bpb']:.4f}", ""
 
 
 def _evaluated(evaluation: Mapping[str, Any]) -> Iterator[tuple]:
     for stage, values in evaluation.get("held_out", {}).items():
-        yield from (_row(stage, what, values[key], "{:.4f}") for key, what in HELD_OUT.items() if values.get(key))
+        yield from (
+            _row(stage, what, values[key], "{:.4f}")
+            for key, what in HELD_OUT.items()
+            if values.get(key)
+        )
     for name, task in evaluation.get("tasks", {}).items():
         for stage in (stage for stage in ("base", "tuned") if stage in task):
             chance = f", chance {task['chance']:.1%}" if "chance" in task else ""
             found = ((what, task[stage].get(key)) for key, what in SCORES.items())
-            yield from (_row(stage, f"{name}: {what}{chance}", value, "{:.1%}") for what, value in found if value)
+            yield from (
+                _row(stage, f"{name}: {what}{chance}", value, "{:.1%}")
+                for what, value in found
+                if value
+            )
 
 
 def _row(stage: str, what: str, value: Mapping[str, float], form: str) -> tuple[str, str, str, str]:
-    return stage, what, form.format(value["value"]), f"{form.format(value['low'])} to {form.format(value['high'])}"
+    return (
+        stage,
+        what,
+        form.format(value["value"]),
+        f"{form.format(value['low'])} to {form.format(value['high'])}",
+    )
 
 
 def _limits(about: About) -> str:
@@ -206,7 +262,12 @@ def _made(told: Sequence[Mapping[str, Any]]) -> str:
     if not newest:
         return ""
     rows = [
-        (Path(m["artefact"]["path"]).name, m["artefact"]["sha256"], m["seed"], m["versions"].get("torch", ""))
+        (
+            Path(m["artefact"]["path"]).name,
+            m["artefact"]["sha256"],
+            m["seed"],
+            m["versions"].get("torch", ""),
+        )
         for m in newest
     ]
     return "\n".join(

@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 
 from ..data.bins import open_bin
+from .cost import spent
 from .figures.compare import compare
+from .figures.cost import time_by_step
 from .figures.data import document_lengths, draw_funnel
 from .figures.packing import packing
-from .figures.cost import time_by_step
 from .figures.training import bits_per_byte, gradient_norm, learning_rate, loss, throughput
 from .funnel import funnel
 from .run_record import Record
-from .cost import spent
 from .tables.configuration import write_configuration
 from .tables.cost import write_cost
 from .tables.samples import write_samples
@@ -61,37 +61,52 @@ TUNING_FIGURES: dict[str, Callable[[Training, Path], None]] = {
 }
 
 
-def plot(record: Record, train_bin: str | Path, figures: str | Path, tables: str | Path) -> list[Path]:
+def plot(
+    record: Record, train_bin: str | Path, figures: str | Path, tables: str | Path
+) -> list[Path]:
     """Draws the data and the pretraining into ``figures`` and ``tables``; gives the paths.
 
     Of ``train_bin`` only the index is read: the lengths of its documents.
     """
     written = _draw(FIGURES, record, figures, "svg")
-    lengths = np.diff(open_bin(train_bin, verify=False).document_offsets) - 1  # without the end-of-text token
+    lengths = (
+        np.diff(open_bin(train_bin, verify=False).document_offsets) - 1
+    )  # without the end-of-text token
     written.append(Path(figures, "document_lengths.svg"))
     document_lengths(lengths, record.config.model.context, written[-1])
     return written + _draw(TABLES, record, tables, "html")
 
 
 def summarise(record: Record, figures: str | Path, tables: str | Path) -> list[Path]:
-    """Writes what can only be said of a finished run: the verdict, what it cost, and what it was made of."""
+    """Writes what can only be said of a finished run: the verdict, what it cost, and what it was
+    made of.
+    """
     return _draw(LAST_FIGURES, record, figures, "svg") + _draw(LAST_TABLES, record, tables, "html")
 
 
 def plot_tuning(
-    tuned: Tuned, examples: Iterable[Sequence[tuple[str, bool]]], figures: str | Path, tables: str | Path
+    tuned: Tuned,
+    examples: Iterable[Sequence[tuple[str, bool]]],
+    figures: str | Path,
+    tables: str | Path,
 ) -> list[Path]:
-    """Draws an instruction tuning; ``examples``: conversations as spans of text, each with whether it is learned."""
+    """Draws an instruction tuning; ``examples``: conversations as spans of text, each with whether
+    it is learned.
+    """
     written = _draw(TUNING_FIGURES, tuned.training, figures, "svg")
     written += _draw({"sft_packing": packing}, tuned.packs, figures, "svg")
-    written += _draw({"answers": write_answers, "sft_samples": write_tuning_samples}, tuned, tables, "html")
+    written += _draw(
+        {"answers": write_answers, "sft_samples": write_tuning_samples}, tuned, tables, "html"
+    )
     written.append(Path(tables, "conversations.html"))
     write_conversations(tuned.packs, examples, written[-1])
     return written
 
 
 def plot_comparison(trainings: Mapping[str, Sequence[Training]], figures: str | Path) -> list[Path]:
-    """Draws several runs over each other, a figure for each kind of training; this run stands first in each."""
+    """Draws several runs over each other, a figure for each kind of training; this run stands first
+    in each.
+    """
     written = []
     for name, some in trainings.items():
         written.append(Path(figures, f"{name}.svg"))

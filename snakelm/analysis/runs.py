@@ -1,4 +1,6 @@
-"""Several runs, by their results folders: this one and those that `compare` names, each with what it is called."""
+"""Several runs, by their results folders: this one and those that `compare` names, each with what
+it is called.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -50,16 +52,27 @@ def _named(own: str | Path, others: Sequence[str | Path]) -> list[tuple[str | Pa
 
 
 def run_names(folders: Iterable[str | Path]) -> list[str]:
-    """Names for runs: the last parts of their paths, as many as tell them apart, cut to what a legend holds.
+    """Names for runs: the last parts of their paths, as many as tell them apart, cut to what a
+    legend holds.
 
-    The folder `results` is what all of them are called, so it counts only where there is no more of a name.
+    The folder `results` is what all of them are called, so it counts only where there is no more of
+    a name.
     """
-    parts = [[p for p in Path(folder).parts if p not in ("/", ".", "..")] or ["run"] for folder in folders]
+    parts = [
+        [p for p in Path(folder).parts if p not in ("/", ".", "..")] or ["run"]
+        for folder in folders
+    ]
     parts = [part[:-1] if len(part) > 1 and part[-1] == "results" else part for part in parts]
     names: list[str] = []
     for count in range(1, max(map(len, parts), default=0) + 1):
         names = ["/".join(part[-count:]) for part in parts]
         if len(set(names)) == len(names):
             break
-    short = [name if len(name) <= LONGEST_NAME else "…" + name[1 - LONGEST_NAME :] for name in names]
-    return short if len(set(short)) == len(short) else [f"{i}: {name}" for i, name in enumerate(short, 1)]
+    short = [
+        name if len(name) <= LONGEST_NAME else "…" + name[1 - LONGEST_NAME :] for name in names
+    ]
+    return (
+        short
+        if len(set(short)) == len(short)
+        else [f"{i}: {name}" for i, name in enumerate(short, 1)]
+    )

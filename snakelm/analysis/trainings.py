@@ -1,4 +1,5 @@
-"""A training as figures of it are drawn: its metrics, where it was resumed, and what its numbers are of.
+"""A training as figures of it are drawn: its metrics, where it was resumed, and what its numbers
+are of.
 
 Pretraining and instruction tuning are told apart here and nowhere in the figures.
 """
@@ -14,7 +15,9 @@ __all__ = ["Training", "pretraining", "tuning"]
 
 @dataclass(frozen=True)
 class Training:
-    """One training of one run. ``unit`` is that of its losses; ``held_out`` says what the held-out loss is of."""
+    """One training of one run. ``unit`` is that of its losses; ``held_out`` says what the held-out
+    loss is of.
+    """
 
     metrics: Metrics
     name: str = "this run"
@@ -28,12 +31,18 @@ class Training:
 def pretraining(record: Record) -> Training:
     """The pretraining of ``record``."""
     return Training(
-        record.metrics, clip=record.config.train.clip, resumes=record.resumes, last_takes_more=record.last_takes_more()
+        record.metrics,
+        clip=record.config.train.clip,
+        resumes=record.resumes,
+        last_takes_more=record.last_takes_more(),
     )
 
 
 def tuning(
-    metrics: Metrics, clip: float | None = None, log: str | Path | None = None, name: str = "this run"
+    metrics: Metrics,
+    clip: float | None = None,
+    log: str | Path | None = None,
+    name: str = "this run",
 ) -> Training:
     """An instruction tuning; ``log`` is sft_training.log, where it is there."""
     resumes = read_resumes(log) if log and Path(log).is_file() else ()

@@ -1,4 +1,6 @@
-"""An instruction tuning as its files tell it, for its chapter of the report; what isn't there is left out."""
+"""An instruction tuning as its files tell it, for its chapter of the report; what isn't there is
+left out.
+"""
 
 import re
 from collections.abc import Iterable
@@ -33,7 +35,9 @@ class Tuned:
 
 @dataclass(frozen=True)
 class Answers:
-    """A held-out question, the answer its conversation has, and the model's at each evaluation: (step, text)."""
+    """A held-out question, the answer its conversation has, and the model's at each evaluation:
+    (step, text).
+    """
 
     prompt: str
     expected: str
@@ -47,8 +51,13 @@ def read_tuned(
     log: str | Path | None = None,
     artefacts: Iterable[str | Path] = (),
 ) -> Tuned:
-    """Reads all of it; ``artefacts`` are files with manifests beside them, of which packs and model are looked for."""
-    found = {Path(str(m.get("script", ""))).stem: m for m in reversed(list(read_manifests(artefacts).values()))}
+    """Reads all of it; ``artefacts`` are files with manifests beside them, of which packs and model
+    are looked for.
+    """
+    found = {
+        Path(str(m.get("script", ""))).stem: m
+        for m in reversed(list(read_manifests(artefacts).values()))
+    }
     return Tuned(
         tuning(read_metrics(metrics), config.sft.clip, log),
         read_samples(samples) if samples and Path(samples).is_file() else [],
@@ -63,25 +72,37 @@ def answers(samples: Iterable[Sample]) -> list[Answers]:
     for sample in samples:
         by_prompt.setdefault(sample.prompt, []).append(sample)
     return [
-        Answers(prompt, some[-1].expected, tuple((s.step, s.text) for s in some)) for prompt, some in by_prompt.items()
+        Answers(prompt, some[-1].expected, tuple((s.step, s.text) for s in some))
+        for prompt, some in by_prompt.items()
     ]
 
 
 def turns(prompt: str) -> list[tuple[str, str]]:
-    """`<|user|>What?<|end|><|assistant|>` → [("user", "What?")]: who says what, the turn to be answered left out.
+    """`<|user|>What?<|end|><|assistant|>` → [("user", "What?")]: who says what, the turn to be
+    answered left out.
 
     A text without such marks is one turn of nobody's.
     """
     parts = MARK.split(prompt)
     said = [(mark, text.strip()) for mark, text in zip(parts[1::2], parts[2::2], strict=True)]
-    found = [(mark, text) for mark, text in said if mark in ("system", "user", "assistant") and text]
+    found = [
+        (mark, text) for mark, text in said if mark in ("system", "user", "assistant") and text
+    ]
     return found or [("", prompt)]
 
 
-def conversations(packs: Packs, tokenizer: Tokenizer, count: int = 4) -> list[list[tuple[str, bool]]]:
-    """Some conversations, at even distances, as spans of text in order, each with whether it is learned."""
+def conversations(
+    packs: Packs, tokenizer: Tokenizer, count: int = 4
+) -> list[list[tuple[str, bool]]]:
+    """Some conversations, at even distances, as spans of text in order, each with whether it is
+    learned.
+    """
     documents = packs.meta.documents
-    taken = np.unique(np.linspace(0, documents - 1, min(count, documents)).astype(np.int64)) if documents else []
+    taken = (
+        np.unique(np.linspace(0, documents - 1, min(count, documents)).astype(np.int64))
+        if documents
+        else []
+    )
     found = []
     for i in taken:
         first, last = (int(at) for at in packs.document_offsets[i : i + 2])

@@ -26,16 +26,24 @@ class Scores:
     unigram: tuple[float | None, float | None]
 
     def deciding(self) -> tuple[float | None, float | None, bool]:
-        """The model's and the compressor's number that decide, and whether they are those of the clean documents."""
+        """The model's and the compressor's number that decide, and whether they are those of the
+        clean documents.
+        """
         clean = self.model[1] is not None and self.ppmd[1] is not None
         return self.model[clean], self.ppmd[clean], clean
 
 
 def scores(record: Record) -> Scores:
-    """The model's last evaluation (of the finished run, on all held-out documents) and the baselines."""
+    """The model's last evaluation (of the finished run, on all held-out documents) and the
+    baselines.
+    """
     result, metrics = record.result(), record.metrics
-    whole, clean = (_finite(result.get(name)) or metrics.last(name) for name in ("val_bpb", "val_bpb_clean"))
-    return Scores((whole, clean), *(_pair(record.baseline.get(name)) for name in ("ppmd", "xz", "unigram")))
+    whole, clean = (
+        _finite(result.get(name)) or metrics.last(name) for name in ("val_bpb", "val_bpb_clean")
+    )
+    return Scores(
+        (whole, clean), *(_pair(record.baseline.get(name)) for name in ("ppmd", "xz", "unigram"))
+    )
 
 
 def sentences(found: Scores) -> list[str]:
@@ -49,11 +57,18 @@ def sentences(found: Scores) -> list[str]:
     ]
     if compressor is None:
         return said
-    where = "on held-out documents that repeat no passages of the training text" if clean else "on held-out text"
+    where = (
+        "on held-out documents that repeat no passages of the training text"
+        if clean
+        else "on held-out text"
+    )
     against = f"PPMd, a strong compressor that read the same training text first, needs {compressor:.3f} {where}"
     share = abs(1 - model / compressor)
     if model < compressor:
-        return [f"{against}; the model needs {share:.0%} less. It has learned more than copying gives.", *said]
+        return [
+            f"{against}; the model needs {share:.0%} less. It has learned more than copying gives.",
+            *said,
+        ]
     return [
         f"{against}; the model needs {share:.0%} more. So far it has learned less than a good copyist. "
         "Train longer (train.steps), bring more text, or try a larger preset.",
@@ -74,7 +89,9 @@ def warnings(record: Record) -> list[str]:
             "until then these are numbers of an unfinished model."
         )
     if count := metrics.not_numbers():
-        said.append(f"{count} rows have a training loss that is no number. Try a smaller train.lr or a longer warm-up.")
+        said.append(
+            f"{count} rows have a training loss that is no number. Try a smaller train.lr or a longer warm-up."
+        )
     documents = record.baseline.get("docs")
     few = documents.get("clean") if isinstance(documents, Mapping) else None
     if isinstance(few, int) and few < ENOUGH_DOCUMENTS:
@@ -88,12 +105,16 @@ def warnings(record: Record) -> list[str]:
             "Fewer steps or more text would help."
         )
     if metrics.unreadable:
-        said.append(f"{metrics.unreadable} lines of the metrics file could not be read and were left out.")
+        said.append(
+            f"{metrics.unreadable} lines of the metrics file could not be read and were left out."
+        )
     return said
 
 
 def _turned(record: Record) -> int | None:
-    """The step after which held-out text got worse for good; None when it didn't. Like is compared with like."""
+    """The step after which held-out text got worse for good; None when it didn't. Like is compared
+    with like.
+    """
     rows = np.flatnonzero(np.isfinite(record.metrics["val_bpb"]))
     rows = rows[:-1] if record.last_takes_more() else rows
     values = record.metrics["val_bpb"][rows]

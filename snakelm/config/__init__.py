@@ -1,4 +1,6 @@
-"""The configuration of a run: one schema with every key, read strictly from YAML, a preset and a person's own keys."""
+"""The configuration of a run: one schema with every key, read strictly from YAML, a preset and a
+person's own keys.
+"""
 
 from .analysis_schema import Cost, Embeddings, Task, Tsne
 from .load import Config, as_mapping, from_mapping, load_config

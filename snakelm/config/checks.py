@@ -1,7 +1,9 @@
-"""Turns plain mappings into frozen dataclasses, strictly: the mechanism behind snakelm/config.py, which holds the keys.
+"""Turns plain mappings into frozen dataclasses, strictly: the mechanism behind snakelm/config.py,
+which holds the keys.
 
-An unknown key, a wrong type or a value out of range is a UserError that names the key, what was found and what is
-allowed. Nothing is converted: the text "7" is not the number 7, because a typing slip that trains for a day is dear.
+An unknown key, a wrong type or a value out of range is a UserError that names the key, what was
+found and what is allowed. Nothing is converted: the text "7" is not the number 7, because a typing
+slip that trains for a day is dear.
 """
 
 import difflib
@@ -18,9 +20,11 @@ __all__ = ["Key", "build", "key", "type_name"]
 
 @dataclass(frozen=True)
 class Key:
-    """What a configuration key says of itself: the reason for it in a line, its unit, its range or its choices.
+    """What a configuration key says of itself: the reason for it in a line, its unit, its range or
+    its choices.
 
-    ``cosmetic`` keys change what is shown or kept, never the trained bytes: they are left out of fingerprints.
+    ``cosmetic`` keys change what is shown or kept, never the trained bytes: they are left out of
+    fingerprints.
     """
 
     reason: str
@@ -43,7 +47,9 @@ def key(default: Any, reason: str, **more: Any) -> Any:
 
 
 def build(kind: type, values: Any, where: str = "") -> Any:
-    """``values``, a mapping from YAML, as an instance of the dataclass ``kind``; ``where`` is the key's dotted path."""
+    """``values``, a mapping from YAML, as an instance of the dataclass ``kind``; ``where`` is the
+    key's dotted path.
+    """
     if not isinstance(values, Mapping):
         raise _wrong(where, values, "a section of `key: value` lines")
     hints = typing.get_type_hints(kind)
@@ -73,7 +79,10 @@ def _convert(hint: Any, value: Any, where: str, rule: Key) -> Any:
     if origin is dict:
         if not isinstance(value, Mapping) or not all(isinstance(k, str) for k in value):
             raise _wrong(where, value, type_name(hint))
-        return {name: _convert(arguments[1], item, _join(where, name), rule) for name, item in value.items()}
+        return {
+            name: _convert(arguments[1], item, _join(where, name), rule)
+            for name, item in value.items()
+        }
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if type(value) is not hint:
@@ -87,7 +96,9 @@ def _convert_union(arguments: tuple, value: Any, where: str, rule: Key) -> Any:
         return None
     kinds = [a for a in arguments if a is not type(None)]
     for kind in kinds:
-        if (typing.get_origin(kind) or kind) is type(value) or (kind is float and type(value) is int):
+        if (typing.get_origin(kind) or kind) is type(value) or (
+            kind is float and type(value) is int
+        ):
             return _convert(kind, value, where, rule)
     raise _wrong(where, value, " or ".join(_allowed(kind, rule) for kind in kinds))
 
@@ -126,13 +137,21 @@ def type_name(hint: Any) -> str:
     if typing.get_origin(hint) is dict:
         return f"`name: {type_name(typing.get_args(hint)[1])}` lines"
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        return " or ".join("null" if a is type(None) else type_name(a) for a in typing.get_args(hint))
+        return " or ".join(
+            "null" if a is type(None) else type_name(a) for a in typing.get_args(hint)
+        )
     names = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
     return names.get(hint, "a section")
 
 
 def _wrong(where: str, value: Any, allowed: str) -> UserError:
-    found = "nothing (null)" if value is None else f"the text {value!r}" if isinstance(value, str) else repr(value)
+    found = (
+        "nothing (null)"
+        if value is None
+        else f"the text {value!r}"
+        if isinstance(value, str)
+        else repr(value)
+    )
     hint = ""
     if isinstance(value, str) and "text" not in allowed and "one of" not in allowed:
         hint = "; leave out the quotes, write 1.0e-3 for 1e-3, and give sections in a file (--configfile my.yaml)"

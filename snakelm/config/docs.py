@@ -1,6 +1,8 @@
-"""Writes what is said about the configuration from the schema itself: config/schema.json and docs/TRAINING_CONFIG.md.
+"""Writes what is said about the configuration from the schema itself: config/schema.json and
+docs/TRAINING_CONFIG.md.
 
-`python -m snakelm.config_docs` writes both; a test compares them with what this module makes, so they can't drift.
+`python -m snakelm.config.docs` writes both; a test compares them with what this module makes, so
+they can't drift.
 """
 
 import dataclasses
@@ -10,17 +12,17 @@ import typing
 from pathlib import Path
 from typing import Any
 
-from .load import Config
-from .checks import Key, type_name
 from ..files import write_if_changed
+from .checks import Key, type_name
+from .load import Config
 from .presets import PRESETS
 
 __all__ = ["json_schema", "main", "markdown"]
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 INTRODUCTION = """# Configuration
 
-Generated from `snakelm/config.py`; change it there and run `python -m snakelm.config_docs`.
+Generated from `snakelm/config/`; change it there and run `python -m snakelm.config.docs`.
 
 A run is `config/config.yaml` with your own file on top:
 `snakemake --cores 8 results/final_model.pt --configfile my.yaml`.
@@ -104,26 +106,45 @@ def _tables(name: str, hint: Any) -> list[str]:
     if not dataclasses.is_dataclass(hint):
         return []
     hints = typing.get_type_hints(hint)
-    inside = [table for f in dataclasses.fields(hint) for table in _tables(f"{name}.{f.name}", hints[f.name])]
+    inside = [
+        table
+        for f in dataclasses.fields(hint)
+        for table in _tables(f"{name}.{f.name}", hints[f.name])
+    ]
     return [_table(f"`{name}`", hint), *inside]
 
 
 def _table(title: str, kind: type) -> str:
     hints = typing.get_type_hints(kind)
-    rows = [f"## {title}\n\n{_summary(kind)}\n\n| key | default | allowed | what it is |", "|---|---|---|---|"]
+    rows = [
+        f"## {title}\n\n{_summary(kind)}\n\n| key | default | allowed | what it is |",
+        "|---|---|---|---|",
+    ]
     for field in dataclasses.fields(kind):
         hint = hints[field.name]
         if not dataclasses.is_dataclass(hint):
             rule = field.metadata["key"]
-            what = rule.reason + (f" [{rule.unit}]" if rule.unit else "") + (" *(shown only)*" if rule.cosmetic else "")
-            rows.append(f"| `{field.name}` | {_show(_default(field))} | {_allowed(hint, rule)} | {what} |")
+            what = (
+                rule.reason
+                + (f" [{rule.unit}]" if rule.unit else "")
+                + (" *(shown only)*" if rule.cosmetic else "")
+            )
+            rows.append(
+                f"| `{field.name}` | {_show(_default(field))} | {_allowed(hint, rule)} | {what} |"
+            )
     return "\n".join(rows) + "\n"
 
 
 def _allowed(hint: Any, rule: Key) -> str:
     if rule.choices:
         return ", ".join(f"`{c}`" for c in rule.choices)
-    low = [f"> {rule.above:g}"] if rule.above is not None else [f"≥ {rule.low:g}"] if rule.low is not None else []
+    low = (
+        [f"> {rule.above:g}"]
+        if rule.above is not None
+        else [f"≥ {rule.low:g}"]
+        if rule.low is not None
+        else []
+    )
     high = [f"≤ {rule.high:g}"] if rule.high is not None else []
     return ", ".join([type_name(hint), *low, *high])
 
@@ -146,7 +167,11 @@ def _show(value: Any) -> str:
 def _flat(values: dict, where: str = "") -> list[tuple[str, Any]]:
     found = []
     for key, value in values.items():
-        found += _flat(value, f"{where}{key}.") if isinstance(value, dict) else [(f"{where}{key}", value)]
+        found += (
+            _flat(value, f"{where}{key}.")
+            if isinstance(value, dict)
+            else [(f"{where}{key}", value)]
+        )
     return found
 
 

@@ -1,7 +1,8 @@
 """The one schema of the configuration: every key with its type, unit, range and reason.
 
-config/schema.json and docs/TRAINING_CONFIG.md are generated from it (`python -m snakelm.config_docs`). Values come in
-three layers: the defaults here, a preset (snakelm/presets.py), a person's own keys on top.
+config/schema.json and docs/TRAINING_CONFIG.md are generated from it (`python -m
+snakelm.config_docs`). Values come in three layers: the defaults here, a preset
+(snakelm/presets.py), a person's own keys on top.
 """
 
 import dataclasses
@@ -13,8 +14,10 @@ from typing import Any
 
 import yaml
 
+from ..errors import UserError
 from .analysis_schema import Cost, Embeddings, Task, Tsne
 from .checks import Key, build, key
+from .presets import PRESETS
 from .schema import (
     Classifier,
     Decontaminate,
@@ -30,8 +33,6 @@ from .schema import (
     TokenizerConfig,
     Train,
 )
-from ..errors import UserError
-from .presets import PRESETS
 
 __all__ = [
     "Classifier",
@@ -66,7 +67,9 @@ BUILTIN_TASKS = {"continuation": "choice", "answers": "greedy"}
 class Config:
     """A whole run."""
 
-    preset: str = key("default", "sizes of model, training and data together", choices=tuple(PRESETS))
+    preset: str = key(
+        "default", "sizes of model, training and data together", choices=tuple(PRESETS)
+    )
     results: str = key("results", "folder for everything that is produced", cosmetic=True)
     seed: int = key(1337, "the one seed: split, weights, batches, samples", low=0, high=2**32 - 1)
     sources: list[Source] = key([Source(builtin="docs")], "where the documents come from")
@@ -93,10 +96,13 @@ class Config:
     sft_data: SftData = key(SftData, "conversations for instruction tuning")
     sft: Sft = key(Sft, "instruction tuning")
     export: str = key(
-        "sft", "which model becomes results/models/final; base leaves instruction tuning out", choices=("sft", "base")
+        "sft",
+        "which model becomes results/models/final; base leaves instruction tuning out",
+        choices=("sft", "base"),
     )
     tasks: list[Task] = key(
-        [Task(builtin="continuation"), Task(builtin="answers", kind="greedy")], "tests for the finished model"
+        [Task(builtin="continuation"), Task(builtin="answers", kind="greedy")],
+        "tests for the finished model",
     )
     embeddings: Embeddings = key(Embeddings, "vectors of documents")
     tsne: Tsne = key(Tsne, "the map of documents")
@@ -104,8 +110,12 @@ class Config:
     cost: Cost = key(Cost, "energy and money")
 
 
-def load_config(files: Iterable[str | Path] = (), overrides: Mapping[str, Any] | None = None) -> Config:
-    """Reads YAML files, later ones over earlier ones, then ``overrides``; checks everything; gives the whole config."""
+def load_config(
+    files: Iterable[str | Path] = (), overrides: Mapping[str, Any] | None = None
+) -> Config:
+    """Reads YAML files, later ones over earlier ones, then ``overrides``; checks everything; gives
+    the whole config.
+    """
     merged: dict[str, Any] = {}
     for file in files:
         merged = _merge(merged, _read(Path(file)))
@@ -113,7 +123,9 @@ def load_config(files: Iterable[str | Path] = (), overrides: Mapping[str, Any] |
 
 
 def from_mapping(values: Mapping[str, Any]) -> Config:
-    """The config that a plain mapping of a person's keys stands for; raises UserError naming the key that is wrong."""
+    """The config that a plain mapping of a person's keys stands for; raises UserError naming the
+    key that is wrong.
+    """
     preset = values.get("preset", "default")
     if not isinstance(preset, str) or preset not in PRESETS:
         build(Config, {"preset": preset})
@@ -121,10 +133,13 @@ def from_mapping(values: Mapping[str, Any]) -> Config:
     return _tested(_tuned(_named(_consistent(config))))
 
 
-def as_mapping(config: Config, sections: Iterable[str] = (), *, cosmetic: bool = True) -> dict[str, Any]:
+def as_mapping(
+    config: Config, sections: Iterable[str] = (), *, cosmetic: bool = True
+) -> dict[str, Any]:
     """The config as plain YAML types: the top-level keys in ``sections`` (all when none are named).
 
-    Without ``cosmetic``, keys that don't change a result are left out; what is left is what a fingerprint is made of.
+    Without ``cosmetic``, keys that don't change a result are left out; what is left is what a
+    fingerprint is made of.
     """
     wanted = set(sections)
     result = {}
@@ -169,8 +184,14 @@ def _consistent(config: Config) -> Config:
     """What no single key can say: combinations that can't work."""
     model, train = config.model, config.train
     problems = {
-        "model.kv_heads": (model.heads % model.kv_heads, f"{model.kv_heads} does not divide model.heads {model.heads}"),
-        "model.head_dim": (model.head_dim % 2, f"{model.head_dim} is odd; rotary embedding turns pairs"),
+        "model.kv_heads": (
+            model.heads % model.kv_heads,
+            f"{model.kv_heads} does not divide model.heads {model.heads}",
+        ),
+        "model.head_dim": (
+            model.head_dim % 2,
+            f"{model.head_dim} is odd; rotary embedding turns pairs",
+        ),
         "model.tie_embeddings": (
             model.tie_embeddings and model.embedding_norm,
             "true and model.embedding_norm true make a model that no other tool loads; say embedding_norm: false",
@@ -212,10 +233,14 @@ def _named(config: Config) -> Config:
             )
         urls, hashes = len(_many(source.url)), len(_many(source.sha256))
         if urls != hashes:
-            raise UserError(f"sources[{i}].sha256: found {hashes} for {urls} url; give one each, in order")
+            raise UserError(
+                f"sources[{i}].sha256: found {hashes} for {urls} url; give one each, in order"
+            )
         name = source.name or _name_from(source)
         if not re.fullmatch(NAME, name):
-            raise UserError(f"sources[{i}].name: found {name!r}, allowed are letters, digits and _.- (at most 64)")
+            raise UserError(
+                f"sources[{i}].name: found {name!r}, allowed are letters, digits and _.- (at most 64)"
+            )
         if any(name == other.name for other in named):
             if source.name:
                 raise UserError(f"sources[{i}].name: {name!r} is taken by another source")
@@ -225,7 +250,8 @@ def _named(config: Config) -> Config:
 
 
 def _tuned(config: Config) -> Config:
-    """Checks that every source of conversations says where they are, and fills in the length of a pack.
+    """Checks that every source of conversations says where they are, and fills in the length of a
+    pack.
 
     The length is a key of its own, so that a step that packs needn't know the model.
     """
@@ -248,10 +274,14 @@ def _tested(config: Config) -> Config:
     for i, task in enumerate(config.tasks):
         given = [k for k in ("path", "builtin") if getattr(task, k)]
         if len(given) != 1:
-            raise UserError(f"tasks[{i}]: found {' and '.join(given) or 'none'} of path, builtin; give exactly one")
+            raise UserError(
+                f"tasks[{i}]: found {' and '.join(given) or 'none'} of path, builtin; give exactly one"
+            )
         name = task.name or task.builtin or _stem(_many(task.path)[0])
         if not re.fullmatch(NAME, name):
-            raise UserError(f"tasks[{i}].name: found {name!r}, allowed are letters, digits and _.- (at most 64)")
+            raise UserError(
+                f"tasks[{i}].name: found {name!r}, allowed are letters, digits and _.- (at most 64)"
+            )
         if any(name == other.name for other in tasks):
             raise UserError(f"tasks[{i}].name: {name!r} is taken by another task; give it a name")
         if task.builtin and task.kind != BUILTIN_TASKS[task.builtin]:
@@ -275,7 +305,9 @@ def _name_from(source: Source) -> str:
 
 
 def _stem(path: str) -> str:
-    """`my/notes-*.parquet` → `my`: the last part that is no pattern, in characters that a file name may have."""
+    """`my/notes-*.parquet` → `my`: the last part that is no pattern, in characters that a file name
+    may have.
+    """
     parts = [p for p in re.split(r"[/\\]", path) if p and not re.search(r"[*?\[]", p)]
     stem = re.sub(r"[^A-Za-z0-9_-]+", "-", parts[-1].split(".")[0] if parts else "").strip("-_")
     return stem[:40] or "source"

@@ -1,6 +1,7 @@
 """Presets: model, training and data sizes that fit together; a person's own keys go on top.
 
-Plain data, because each is a layer of the configuration like a file (snakelm/config.py has the keys and their reasons).
+Plain data, because each is a layer of the configuration like a file (snakelm/config.py has the keys
+and their reasons).
 """
 
 __all__ = ["PRESETS"]
@@ -11,7 +12,15 @@ PRESETS: dict[str, dict] = {
         "sources": [{"builtin": "synthetic", "limit": 1500}],
         "tokenizer": {"vocab_size": 512, "train_mb": 4.0},
         "prepare": {"val_fraction": 0.05},
-        "model": {"layers": 2, "width": 64, "heads": 2, "kv_heads": 1, "head_dim": 32, "hidden": 192, "context": 64},
+        "model": {
+            "layers": 2,
+            "width": 64,
+            "heads": 2,
+            "kv_heads": 1,
+            "head_dim": 32,
+            "hidden": 192,
+            "context": 64,
+        },
         "train": {
             "steps": 60,
             "batch_tokens": 1024,
@@ -29,7 +38,8 @@ PRESETS: dict[str, dict] = {
     },
     # Six minutes on two cores, corpus and tokenizer included.
     "default": {},
-    # One GPU of 24 GB or more; GPT-2 small's size on a corpus of a person's own (2.5 billion tokens).
+    # One GPU of 24 GB or more; GPT-2 small's size on a corpus of a person's own (2.5 billion
+    # tokens).
     "gpt2-124m": {
         "tokenizer": {"vocab_size": 32_768, "train_mb": 512.0},
         "prepare": {"val_fraction": 0.001, "shards": 16},

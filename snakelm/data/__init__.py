@@ -1,1 +1,3 @@
-"""Documents: read, sampled, deduplicated, split and written as token files. Nothing here imports torch."""
+"""Documents: read, sampled, deduplicated, split and written as token files. Nothing here imports
+torch.
+"""

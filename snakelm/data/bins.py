@@ -1,7 +1,9 @@
-"""Token files: `X.bin` holds the tokens, `X.idx` says what they are and commits them. One writer, one reader, here.
+"""Token files: `X.bin` holds the tokens, `X.idx` says what they are and commits them. One writer,
+one reader, here.
 
-`X.bin` is raw little-endian uint16 or uint32 with no header, so a plain `np.memmap` (as nanoGPT does it) reads it too.
-A document is the end-of-text token followed by its text's tokens; the document's offset points at that token.
+`X.bin` is raw little-endian uint16 or uint32 with no header, so a plain `np.memmap` (as nanoGPT
+does it) reads it too. A document is the end-of-text token followed by its text's tokens; the
+document's offset points at that token.
 
 `X.idx` is renamed into place last; without it the bin does not exist. All integers little-endian:
 
@@ -15,8 +17,9 @@ A document is the end-of-text token followed by its text's tokens; the document'
     bytes      what another version adds; nothing in version 1
     u32        CRC-32 of all of X.idx before this field
 
-The CRC is zlib's CRC-32 (ISO-HDLC), not CRC-32C: both find every burst up to 32 bits and miss one in 2**32 of other
-damage, so the choice is one of speed and dependencies, and zlib is in the standard library, at 4 GB/s here.
+The CRC is zlib's CRC-32 (ISO-HDLC), not CRC-32C: both find every burst up to 32 bits and miss one
+in 2**32 of other damage, so the choice is one of speed and dependencies, and zlib is in the
+standard library, at 4 GB/s here.
 """
 
 import json
@@ -31,7 +34,17 @@ import numpy as np
 from ..errors import UserError
 from ..files import atomic_path, fsync_folder, reserve
 
-__all__ = ["CHUNK_BYTES", "BinWriter", "Kind", "Meta", "TokenBin", "idx_path", "open_bin", "open_kind", "token_dtype"]
+__all__ = [
+    "CHUNK_BYTES",
+    "BinWriter",
+    "Kind",
+    "Meta",
+    "TokenBin",
+    "idx_path",
+    "open_bin",
+    "open_kind",
+    "token_dtype",
+]
 
 MAGIC = b"SNKTOKEN"
 HEADER = struct.Struct("<8sII")
@@ -41,7 +54,9 @@ DTYPES = {"uint16": np.dtype("<u2"), "uint32": np.dtype("<u4")}
 
 @dataclass(frozen=True)
 class Kind:
-    """A sort of token file: the version of its idx, and the step to run again when it doesn't verify."""
+    """A sort of token file: the version of its idx, and the step to run again when it doesn't
+    verify.
+    """
 
     version: int
     step: str
@@ -60,7 +75,9 @@ class Meta:
     tokenizer_sha256: str
     config_hash: str = ""
     inputs: dict[str, str] = field(default_factory=dict)  # file name → SHA-256
-    weights: dict[str, float] = field(default_factory=dict)  # source → how often its documents are in here
+    weights: dict[str, float] = field(
+        default_factory=dict
+    )  # source → how often its documents are in here
     part: list[int] | None = None  # [i, n] of a shard, None of the whole
     max_token: int = 0
     tokens: int = 0  # end-of-text tokens included
@@ -71,7 +88,9 @@ class Meta:
 
 @dataclass(frozen=True)
 class TokenBin:
-    """An opened token file. ``tokens``: read-only memmap [tokens]; ``document_offsets``: int64 [n+1], in tokens."""
+    """An opened token file. ``tokens``: read-only memmap [tokens]; ``document_offsets``: int64
+    [n+1], in tokens.
+    """
 
     path: Path
     tokens: np.ndarray
@@ -84,9 +103,16 @@ class TokenBin:
         return self.tokens[self.document_offsets[i] : self.document_offsets[i + 1]]
 
     def read(self, first: int, last: int) -> np.ndarray:
-        """A copy of tokens [first, last), by reading: a pass over a whole memmap would count as memory in use."""
+        """A copy of tokens [first, last), by reading: a pass over a whole memmap would count as
+        memory in use.
+        """
         dtype = self.tokens.dtype
-        return np.fromfile(self.path, dtype, max(0, min(last, self.meta.tokens) - first), offset=first * dtype.itemsize)
+        return np.fromfile(
+            self.path,
+            dtype,
+            max(0, min(last, self.meta.tokens) - first),
+            offset=first * dtype.itemsize,
+        )
 
 
 def idx_path(path: str | Path) -> Path:
@@ -95,9 +121,11 @@ def idx_path(path: str | Path) -> Path:
 
 
 def token_dtype(vocab_size: int, bits: str = "auto") -> str:
-    """`uint16` or `uint32` for prepare.token_bits; UserError when 16 bits are asked for and too few.
+    """`uint16` or `uint32` for prepare.token_bits; UserError when 16 bits are asked for and too
+    few.
 
-    The largest vocabulary for 16 bits is 65,535: one less than would fit, so 65,535 stays free as a mark.
+    The largest vocabulary for 16 bits is 65,535: one less than would fit, so 65,535 stays free as a
+    mark.
     """
     if bits == "16" and vocab_size > 65_535:
         raise UserError(
@@ -108,9 +136,11 @@ def token_dtype(vocab_size: int, bits: str = "auto") -> str:
 
 
 class BinWriter:
-    """Writes `X.bin` and `X.idx`; a context manager. Nothing has the final names until the block ends well.
+    """Writes `X.bin` and `X.idx`; a context manager. Nothing has the final names until the block
+    ends well.
 
-    ``expected_tokens`` reserves the room beforehand, so that a disk too small is an error now, not in an hour.
+    ``expected_tokens`` reserves the room beforehand, so that a disk too small is an error now, not
+    in an hour.
     """
 
     kind = PLAIN
@@ -133,8 +163,12 @@ class BinWriter:
             self._stack = stack.pop_all()
         return self
 
-    def append(self, tokens: np.ndarray, lengths: np.ndarray, ids: np.ndarray, text_bytes: int) -> None:
-        """Adds whole documents: ``tokens`` [sum of lengths] of any integer dtype, ``lengths`` and ``ids`` [n]."""
+    def append(
+        self, tokens: np.ndarray, lengths: np.ndarray, ids: np.ndarray, text_bytes: int
+    ) -> None:
+        """Adds whole documents: ``tokens`` [sum of lengths] of any integer dtype, ``lengths`` and
+        ``ids`` [n].
+        """
         assert (tokens.size, lengths.size) == (int(lengths.sum()), ids.size), "lengths don't add up"
         if tokens.size:
             low, high = int(tokens.min()), int(tokens.max())
@@ -149,7 +183,9 @@ class BinWriter:
         self.meta.tokens += tokens.size
         self.meta.documents += ids.size
         self.meta.text_bytes += text_bytes
-        self._write(memoryview(tokens.astype(self._dtype)).cast("B") if tokens.size else memoryview(b""))
+        self._write(
+            memoryview(tokens.astype(self._dtype)).cast("B") if tokens.size else memoryview(b"")
+        )
 
     def _write(self, data: memoryview) -> None:
         while len(data):
@@ -175,7 +211,9 @@ class BinWriter:
                 self._flush()
             self._file.truncate(self.meta.tokens * self._dtype.itemsize)
             self._idx.write_bytes(self._index())
-            idx_path(self.path).unlink(missing_ok=True)  # an older bin ends here: its idx goes before its tokens do
+            idx_path(self.path).unlink(
+                missing_ok=True
+            )  # an older bin ends here: its idx goes before its tokens do
             fsync_folder(self.path.parent)
         return None
 
@@ -199,23 +237,30 @@ class BinWriter:
         return b""
 
 
-def open_bin(path: str | Path, tokenizer_sha256: str | None = None, verify: bool = True) -> TokenBin:
+def open_bin(
+    path: str | Path, tokenizer_sha256: str | None = None, verify: bool = True
+) -> TokenBin:
     """Opens a token file, or raises a UserError that says what does not verify.
 
-    Always checked: the idx (magic, version, CRC of itself), the bin's size, the largest token against the vocabulary,
-    the tokenizer when ``tokenizer_sha256`` is given. ``verify`` reads the whole bin too and compares every chunk's CRC
-    and its largest token; leave it out only where another process of the same run has just done it.
+    Always checked: the idx (magic, version, CRC of itself), the bin's size, the largest token
+    against the vocabulary, the tokenizer when ``tokenizer_sha256`` is given. ``verify`` reads the
+    whole bin too and compares every chunk's CRC and its largest token; leave it out only where
+    another process of the same run has just done it.
     """
     return open_kind(PLAIN, path, tokenizer_sha256, verify)[0]
 
 
-def open_kind(kind: Kind, path: str | Path, tokenizer_sha256: str | None, verify: bool) -> tuple[TokenBin, bytes]:
+def open_kind(
+    kind: Kind, path: str | Path, tokenizer_sha256: str | None, verify: bool
+) -> tuple[TokenBin, bytes]:
     """`open_bin` for files of a ``kind``, with the bytes that its idx adds."""
     path = Path(path)
     meta, offsets, ids, crcs, more = _read_idx(idx_path(path), kind)
     dtype = DTYPES[meta.dtype]
     if not path.is_file():
-        raise UserError(f"{path}: missing, though {idx_path(path).name} is there; run {kind.step} again")
+        raise UserError(
+            f"{path}: missing, though {idx_path(path).name} is there; run {kind.step} again"
+        )
     size, expected = path.stat().st_size, meta.tokens * dtype.itemsize
     if size != expected:
         raise UserError(
@@ -227,7 +272,9 @@ def open_kind(kind: Kind, path: str | Path, tokenizer_sha256: str | None, verify
             f"{path}: made with tokenizer {meta.tokenizer_sha256[:12]}…, this one is {tokenizer_sha256[:12]}…; "
             f"run {kind.step} again with this tokenizer, or give the one it was made with"
         )
-    tokens = np.memmap(path, dtype, "r", shape=(meta.tokens,)) if meta.tokens else np.zeros(0, dtype)
+    tokens = (
+        np.memmap(path, dtype, "r", shape=(meta.tokens,)) if meta.tokens else np.zeros(0, dtype)
+    )
     tokens.flags.writeable = False
     if verify:
         _verify_chunks(path, meta, crcs, kind)
@@ -239,15 +286,21 @@ def _read_idx(path: Path, kind: Kind) -> tuple[Meta, np.ndarray, np.ndarray, np.
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        raise UserError(f"{path}: missing, so {path.stem}.bin is unfinished or not ours; {again}") from None
+        raise UserError(
+            f"{path}: missing, so {path.stem}.bin is unfinished or not ours; {again}"
+        ) from None
     broken = UserError(f"{path}: damaged (its checksum does not match); {again}")
     if len(data) < HEADER.size + 4 or not data.startswith(MAGIC):
-        raise UserError(f"{path}: not an index of tokens (no {MAGIC.decode()} at its start); {again}")
+        raise UserError(
+            f"{path}: not an index of tokens (no {MAGIC.decode()} at its start); {again}"
+        )
     _, version, length = HEADER.unpack_from(data)
     if zlib.crc32(memoryview(data)[:-4]) != struct.unpack("<I", data[-4:])[0]:
         raise broken
     if version != kind.version:
-        raise UserError(f"{path}: version {version}, this program reads {kind.version} here; {again}")
+        raise UserError(
+            f"{path}: version {version}, this program reads {kind.version} here; {again}"
+        )
     values = json.loads(data[HEADER.size : HEADER.size + length])
     meta = Meta(**{f.name: values[f.name] for f in fields(Meta)})
     n, chunks = meta.documents, -(-meta.tokens * DTYPES[meta.dtype].itemsize // meta.chunk_bytes)
@@ -264,7 +317,9 @@ def _read_idx(path: Path, kind: Kind) -> tuple[Meta, np.ndarray, np.ndarray, np.
 def _check_meta(path: Path, meta: Meta, offsets: np.ndarray, again: str) -> None:
     """A sound file whose writer was wrong: what the checksums can't see."""
     if meta.tokens and meta.max_token >= meta.vocab_size:
-        raise UserError(f"{path}: largest token {meta.max_token}, the vocabulary has {meta.vocab_size}; {again}")
+        raise UserError(
+            f"{path}: largest token {meta.max_token}, the vocabulary has {meta.vocab_size}; {again}"
+        )
     if offsets[0] != 0 or offsets[-1] != meta.tokens or (np.diff(offsets) <= 0).any():
         raise UserError(f"{path}: document offsets don't rise from 0 to {meta.tokens}; {again}")
 
@@ -281,4 +336,6 @@ def _verify_chunks(path: Path, meta: Meta, crcs: np.ndarray, kind: Kind) -> None
                 )
             largest = max(largest, int(np.frombuffer(chunk, DTYPES[meta.dtype]).max()))
     if largest != meta.max_token:
-        raise UserError(f"{path}: largest token {largest}, its index says {meta.max_token}; run {kind.step} again")
+        raise UserError(
+            f"{path}: largest token {largest}, its index says {meta.max_token}; run {kind.step} again"
+        )

@@ -1,17 +1,21 @@
-"""Packed conversations: rows of `context` tokens that hold whole conversations, with as little padding as can be.
+"""Packed conversations: rows of `context` tokens that hold whole conversations, with as little
+padding as can be.
 
-`X.bin` and `X.idx` are those of snakelm.data.bins, a document being a conversation; the idx is version 2 and goes on:
+`X.bin` and `X.idx` are those of snakelm.data.bins, a document being a conversation; the idx is
+version 2 and goes on:
 
     u64        context, the most tokens in a pack
     u64        p, the number of packs
     u64 [p+1]  the first conversation of each pack
     bytes      the mask, a bit a token, the lowest bit first: 1 where the token is to be predicted
 
-so one rename commits tokens, packs and mask together. The conversations of a pack follow each other in the bin.
+so one rename commits tokens, packs and mask together. The conversations of a pack follow each other
+in the bin.
 
-Packing is best-fit decreasing: the longest first, each into the fullest pack that still takes it. It is within 11/9 of
-the fewest packs there can be; the share of padding goes into the manifest. Cutting conversations instead would leave no
-padding, but the second half of an answer teaches something else than what was asked.
+Packing is best-fit decreasing: the longest first, each into the fullest pack that still takes it.
+It is within 11/9 of the fewest packs there can be; the share of padding goes into the manifest.
+Cutting conversations instead would leave no padding, but the second half of an answer teaches
+something else than what was asked.
 """
 
 import struct
@@ -35,11 +39,14 @@ IGNORED = -100  # the target that torch's losses leave out by default
 def best_fit(lengths: np.ndarray, context: int) -> tuple[np.ndarray, np.ndarray]:
     """Packs for conversations of ``lengths`` (int [n], each 1 to ``context``).
 
-    Gives the conversations in the packs' order, int64 [n], and the packs' bounds in that order, int64 [packs + 1].
-    Equal lengths are told apart by their place alone, so they go in groups: O(n log n), and quick where lengths repeat.
+    Gives the conversations in the packs' order, int64 [n], and the packs' bounds in that order,
+    int64 [packs + 1]. Equal lengths are told apart by their place alone, so they go in groups: O(n
+    log n), and quick where lengths repeat.
     """
     lengths = np.asarray(lengths, np.int64)
-    assert lengths.size == 0 or 1 <= lengths.min() <= lengths.max() <= context, "whole conversations of 1 to context"
+    assert lengths.size == 0 or 1 <= lengths.min() <= lengths.max() <= context, (
+        "whole conversations of 1 to context"
+    )
     order = np.argsort(-lengths, kind="stable")
     pack_of, packs = np.empty(lengths.size, np.int64), 0
     room: dict[int, list[int]] = {}  # free tokens → packs with so many
@@ -49,7 +56,9 @@ def best_fit(lengths: np.ndarray, context: int) -> tuple[np.ndarray, np.ndarray]
         while group:
             place = bisect_left(rooms, length)
             free = rooms[place] if place < len(rooms) else context
-            each = free // length  # a pack once begun on is the fullest that fits, until it fits no more
+            each = (
+                free // length
+            )  # a pack once begun on is the fullest that fits, until it fits no more
             wanted = -(-group // each)
             if place < len(rooms):
                 taken = room[free][-wanted:]
@@ -66,7 +75,9 @@ def best_fit(lengths: np.ndarray, context: int) -> tuple[np.ndarray, np.ndarray]
             _give_back(room, rooms, free - last * length, taken[-1:])
             at, group = at + put, group - put
     placed = order[np.argsort(pack_of[order], kind="stable")]
-    return placed, np.concatenate([[0], np.cumsum(np.bincount(pack_of, minlength=packs))]).astype(np.int64)
+    return placed, np.concatenate([[0], np.cumsum(np.bincount(pack_of, minlength=packs))]).astype(
+        np.int64
+    )
 
 
 def _groups(lengths: np.ndarray) -> list[list[int]]:
@@ -86,12 +97,20 @@ def _give_back(room: dict[int, list[int]], rooms: list[int], free: int, packs: l
 class PackWriter(BinWriter):
     """Writes packed conversations; a context manager, atomic as `BinWriter` is.
 
-    ``pack_offsets``: the first conversation of each pack, int [p+1]. Call `append_masked`, not `append`.
+    ``pack_offsets``: the first conversation of each pack, int [p+1]. Call `append_masked`, not
+    `append`.
     """
 
     kind = PACKED
 
-    def __init__(self, path: str | Path, meta: Meta, context: int, pack_offsets: np.ndarray, expected_tokens=0) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        meta: Meta,
+        context: int,
+        pack_offsets: np.ndarray,
+        expected_tokens=0,
+    ) -> None:
         super().__init__(path, meta, expected_tokens)
         self.context, self.pack_offsets = context, np.asarray(pack_offsets, np.int64)
         self.learned = 0  # tokens to be predicted
@@ -99,11 +118,20 @@ class PackWriter(BinWriter):
         self._rest = np.zeros(0, bool)  # of the mask, less than a byte
 
     def append_masked(
-        self, tokens: np.ndarray, mask: np.ndarray, lengths: np.ndarray, ids: np.ndarray, text_bytes: int
+        self,
+        tokens: np.ndarray,
+        mask: np.ndarray,
+        lengths: np.ndarray,
+        ids: np.ndarray,
+        text_bytes: int,
     ) -> None:
-        """Adds whole conversations in the packs' order; ``mask`` bool [tokens], the rest as `BinWriter.append`."""
+        """Adds whole conversations in the packs' order; ``mask`` bool [tokens], the rest as
+        `BinWriter.append`.
+        """
         assert mask.size == tokens.size, "a bit of the mask for each token"
-        assert not mask[np.cumsum(lengths) - lengths].any(), "no target may cross into the next conversation"
+        assert not mask[np.cumsum(lengths) - lengths].any(), (
+            "no target may cross into the next conversation"
+        )
         self.append(tokens, lengths, ids, text_bytes)
         self.learned += int(mask.sum())
         bits = np.concatenate([self._rest, mask])
@@ -122,7 +150,9 @@ class PackWriter(BinWriter):
 
 @dataclass(frozen=True)
 class Packs:
-    """An opened file of packs; ``pack_offsets`` int64 [p+1] in conversations, ``context`` in tokens."""
+    """An opened file of packs; ``pack_offsets`` int64 [p+1] in conversations, ``context`` in
+    tokens.
+    """
 
     bin: TokenBin
     context: int
@@ -163,11 +193,13 @@ class Packs:
     def rows(self, packs: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The ``packs`` (int [R]) as rows [R, context]: tokens and targets int64, row_start int32.
 
-        A target is the token after, where that is to be predicted; everywhere else, padding too, it's `IGNORED`. The
-        first token of a conversation is never to be predicted, so no target crosses from one into the next. row_start
-        says where a position's conversation begins, and attention looks back no further; padding (end-of-text tokens)
-        sees itself alone. Positions go on counting through the row: rotary embedding turns queries and keys by their
-        positions, and their product depends on the distance only, so counting anew would give the same numbers.
+        A target is the token after, where that is to be predicted; everywhere else, padding too,
+        it's `IGNORED`. The first token of a conversation is never to be predicted, so no target
+        crosses from one into the next. row_start says where a position's conversation begins, and
+        attention looks back no further; padding (end-of-text tokens) sees itself alone. Positions
+        go on counting through the row: rotary embedding turns queries and keys by their positions,
+        and their product depends on the distance only, so counting anew would give the same
+        numbers.
         """
         packs = np.asarray(packs, np.int64)
         shape = (packs.size, self.context)
@@ -175,7 +207,9 @@ class Packs:
         targets = np.full(shape, IGNORED, np.int64)
         row_start = np.tile(np.arange(self.context, dtype=np.int32), (packs.size, 1))
         for row, pack in enumerate(packs.tolist()):
-            starts = self.document_offsets[self.pack_offsets[pack] : self.pack_offsets[pack + 1] + 1]
+            starts = self.document_offsets[
+                self.pack_offsets[pack] : self.pack_offsets[pack + 1] + 1
+            ]
             first, last = int(starts[0]), int(starts[-1])
             here, learned = self.tokens[first:last], self.learned(first + 1, last)
             tokens[row, : last - first] = here
@@ -190,9 +224,13 @@ class Packs:
 
 
 def open_packs(path: str | Path, tokenizer_sha256: str | None = None, verify: bool = True) -> Packs:
-    """Opens packed conversations, or raises a UserError that says what does not verify (see `open_bin`)."""
+    """Opens packed conversations, or raises a UserError that says what does not verify (see
+    `open_bin`).
+    """
     opened, more = open_kind(PACKED, path, tokenizer_sha256, verify)
-    broken = UserError(f"{path}: packs or mask don't fit its conversations; run {PACKED.step} again")
+    broken = UserError(
+        f"{path}: packs or mask don't fit its conversations; run {PACKED.step} again"
+    )
     if len(more) < HEAD.size:
         raise broken
     context, packs = HEAD.unpack_from(more)

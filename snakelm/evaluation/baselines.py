@@ -1,11 +1,14 @@
-"""The numbers a model's bits per byte are held against, from the same token files that it learns from.
+"""The numbers a model's bits per byte are held against, from the same token files that it learns
+from.
 
-Three of them, from weak to strong: unigram (each token by its frequency in the training text, no context at all), xz
-(what repeats inside the held-out text) and PPMd primed with the training text (compressor.py says how it is measured).
-All are given for the whole held-out text and for its clean documents: those with less than `evaluate.clean_share` of
-their tokens in spans that the training text has too.
+Three of them, from weak to strong: unigram (each token by its frequency in the training text, no
+context at all), xz (what repeats inside the held-out text) and PPMd primed with the training text
+(compressor.py says how it is measured). All are given for the whole held-out text and for its clean
+documents: those with less than `evaluate.clean_share` of their tokens in spans that the training
+text has too.
 
-Both texts are capped at `evaluate.compressor_mb`, documents taken at even distances, so that no source is left out.
+Both texts are capped at `evaluate.compressor_mb`, documents taken at even distances, so that no
+source is left out.
 """
 
 from collections.abc import Iterator
@@ -36,8 +39,12 @@ class HeldOut:
         return sum(len(text) for text, taken in zip(self.texts, chosen, strict=True) if taken)
 
 
-def baselines(processed: str | Path, tokenizer_folder: str | Path, compressor_mb: float, clean_share: float) -> dict:
-    """What baseline.json holds: bits per byte of ppmd, xz and unigram, with the counts they are taken from."""
+def baselines(
+    processed: str | Path, tokenizer_folder: str | Path, compressor_mb: float, clean_share: float
+) -> dict:
+    """What baseline.json holds: bits per byte of ppmd, xz and unigram, with the counts they are
+    taken from.
+    """
     processed, tokenizer = Path(processed), Tokenizer.load(tokenizer_folder)
     train = open_bin(processed / "train.bin", tokenizer.sha256)
     val = open_bin(processed / "val.bin", tokenizer.sha256)
@@ -46,12 +53,16 @@ def baselines(processed: str | Path, tokenizer_folder: str | Path, compressor_mb
     chosen = spread(_document_bytes(val, tokenizer), cap)
     held = HeldOut(chosen, list(_texts(val, tokenizer, chosen)), shares[chosen] < clean_share)
     if not held.bytes_of(np.ones(chosen.size, bool)):
-        raise UserError(f"{val.path}: no held-out text; raise prepare.val_fraction or bring more documents")
+        raise UserError(
+            f"{val.path}: no held-out text; raise prepare.val_fraction or bring more documents"
+        )
     primer = spread(_document_bytes(train, tokenizer), cap)
     return _table(train, val, tokenizer, held, primer)
 
 
-def _table(train: TokenBin, val: TokenBin, tokenizer: Tokenizer, held: HeldOut, primer: np.ndarray) -> dict[str, Any]:
+def _table(
+    train: TokenBin, val: TokenBin, tokenizer: Tokenizer, held: HeldOut, primer: np.ndarray
+) -> dict[str, Any]:
     everything = np.ones(held.clean.size, bool)
     whole, clean = held.bytes_of(everything), held.bytes_of(held.clean)
     clean_texts = [text for text, c in zip(held.texts, held.clean, strict=True) if c]
@@ -70,12 +81,18 @@ def _table(train: TokenBin, val: TokenBin, tokenizer: Tokenizer, held: HeldOut, 
         "xz": _rates(8 * xz_size(held.texts), 8 * xz_size(clean_texts), whole, clean),
         "unigram": _rates(bits.sum(), bits[held.clean].sum(), whole, clean),
         "bytes": {"whole": whole, "clean": clean},
-        "docs": {"whole": int(held.clean.size), "clean": int(held.clean.sum()), "val": val.meta.documents},
+        "docs": {
+            "whole": int(held.clean.size),
+            "clean": int(held.clean.sum()),
+            "val": val.meta.documents,
+        },
     }
 
 
 def spread(sizes: np.ndarray, cap: int) -> np.ndarray:
-    """Places [m] of documents, at even distances, whose ``sizes`` [n] in bytes sum to at most ``cap``."""
+    """Places [m] of documents, at even distances, whose ``sizes`` [n] in bytes sum to at most
+    ``cap``.
+    """
     if sizes.sum() <= cap:
         return np.arange(sizes.size)
     count = max(1, int(sizes.size * cap / sizes.sum()))
@@ -85,7 +102,10 @@ def spread(sizes: np.ndarray, cap: int) -> np.ndarray:
 
 def _rates(bits: float, bits_clean: float, whole: int, clean: int) -> dict[str, float | None]:
     """Bits per byte, to five digits; none where there is no clean text."""
-    return {"bpb": round(float(bits) / whole, 5), "bpb_clean": round(float(bits_clean) / clean, 5) if clean else None}
+    return {
+        "bpb": round(float(bits) / whole, 5),
+        "bpb_clean": round(float(bits_clean) / clean, 5) if clean else None,
+    }
 
 
 def _shares(path: Path, val: TokenBin) -> np.ndarray:
@@ -100,7 +120,10 @@ def _shares(path: Path, val: TokenBin) -> np.ndarray:
 
 def _document_bytes(bin_: TokenBin, tokenizer: Tokenizer) -> np.ndarray:
     """Bytes of text [n] of each document; the end-of-text token has none."""
-    lengths, sizes = np.asarray(tokenizer.token_lengths, np.int64), np.empty(bin_.meta.documents, np.int64)
+    lengths, sizes = (
+        np.asarray(tokenizer.token_lengths, np.int64),
+        np.empty(bin_.meta.documents, np.int64),
+    )
     for first, last, tokens in _runs(bin_):
         starts = bin_.document_offsets[first:last] - bin_.document_offsets[first]
         sizes[first:last] = np.add.reduceat(lengths[tokens], starts)
@@ -108,7 +131,9 @@ def _document_bytes(bin_: TokenBin, tokenizer: Tokenizer) -> np.ndarray:
 
 
 def _runs(bin_: TokenBin, documents: int = 4096) -> Iterator[tuple[int, int, np.ndarray]]:
-    """Some documents at a time, as (first, last, their tokens), so that memory doesn't grow with the corpus."""
+    """Some documents at a time, as (first, last, their tokens), so that memory doesn't grow with
+    the corpus.
+    """
     for first in range(0, bin_.meta.documents, documents):
         last = min(first + documents, bin_.meta.documents)
         yield first, last, bin_.tokens[bin_.document_offsets[first] : bin_.document_offsets[last]]

@@ -1,6 +1,8 @@
-"""Where a model's loss comes from: each document, how much of it the model could see, how common each token is.
+"""Where a model's loss comes from: each document, how much of it the model could see, how common
+each token is.
 
-One pass over the held-out text; what is kept is a number a document and a few dozen bins, so any amount of text fits.
+One pass over the held-out text; what is kept is a number a document and a few dozen bins, so any
+amount of text fits.
 """
 
 from collections.abc import Callable
@@ -19,7 +21,9 @@ BLOCK = 1 << 22  # training tokens read at a time
 
 @dataclass
 class Bins:
-    """Sums over targets, by a quantity cut at ``edges`` (ascending; bin i holds edges[i] up to edges[i+1] - 1)."""
+    """Sums over targets, by a quantity cut at ``edges`` (ascending; bin i holds edges[i] up to
+    edges[i+1] - 1).
+    """
 
     edges: np.ndarray
     targets: np.ndarray  # int64 [bins]
@@ -29,7 +33,9 @@ class Bins:
     @classmethod
     def empty(cls, edges: np.ndarray) -> "Bins":
         """Nothing counted yet."""
-        return cls(edges, *(np.zeros(edges.size - 1, kind) for kind in (np.int64, np.float64, np.int64)))
+        return cls(
+            edges, *(np.zeros(edges.size - 1, kind) for kind in (np.int64, np.float64, np.int64))
+        )
 
     def add(self, quantity: np.ndarray, nll: np.ndarray, sizes: np.ndarray) -> None:
         """Counts targets, each array [n]."""
@@ -41,12 +47,17 @@ class Bins:
 
     def mean(self) -> list[float | None]:
         """Nats per token of each bin; None where there is none."""
-        return [round(n / t, 5) if t else None for n, t in zip(self.nll.tolist(), self.targets.tolist(), strict=True)]
+        return [
+            round(n / t, 5) if t else None
+            for n, t in zip(self.nll.tolist(), self.targets.tolist(), strict=True)
+        ]
 
 
 @dataclass
 class Breakdown:
-    """``nll`` float64 [documents], in nats; ``visible``: by tokens seen before; ``frequency``: by those in training."""
+    """``nll`` float64 [documents], in nats; ``visible``: by tokens seen before; ``frequency``: by
+    those in training.
+    """
 
     nll: np.ndarray
     visible: Bins
@@ -61,9 +72,13 @@ def breakdown(
     sizes: np.ndarray,
     on_progress: Callable[[int], None] | None = None,
 ) -> Breakdown:
-    """Of the text of ``documents`` (numbers). ``counts``, ``sizes`` [V]: of each token in training, its bytes."""
+    """Of the text of ``documents`` (numbers). ``counts``, ``sizes`` [V]: of each token in training,
+    its bytes.
+    """
     found = Breakdown(
-        np.zeros(len(documents)), Bins.empty(visible_edges(model.shape.context)), Bins.empty(frequency_edges(counts))
+        np.zeros(len(documents)),
+        Bins.empty(visible_edges(model.shape.context)),
+        Bins.empty(frequency_edges(counts)),
     )
     done = 0
     for part in row_losses(model, val, documents):

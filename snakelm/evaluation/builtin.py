@@ -1,8 +1,9 @@
 """The two tasks that need no file: made of the run's own held-out text and held-out conversations.
 
-`continuation`: the beginning of a held-out document, and four passages of the same length from the same place in four
-documents, of which one goes on. Guessing gets a quarter. `answers`: the first question of each held-out conversation,
-and the answer that it got there. No question of theirs was trained on (snakelm.data.prepare_sft splits by it).
+`continuation`: the beginning of a held-out document, and four passages of the same length from the
+same place in four documents, of which one goes on. Guessing gets a quarter. `answers`: the first
+question of each held-out conversation, and the answer that it got there. No question of theirs was
+trained on (snakelm.data.prepare_sft splits by it).
 """
 
 from dataclasses import dataclass

@@ -1,17 +1,22 @@
-"""Compressors as language models: how many bits per byte the held-out documents cost without any network.
+"""Compressors as language models: how many bits per byte the held-out documents cost without any
+network.
 
-A model's bits per byte mean little by themselves. Text repeats itself, so a compressor that has read the training text
-first is the honest floor: a model that doesn't beat it has learned to copy at best.
+A model's bits per byte mean little by themselves. Text repeats itself, so a compressor that has
+read the training text first is the honest floor: a model that doesn't beat it has learned to copy
+at best.
 
-PPMd (variant I, `pyppmd.Ppmd8Encoder`) predicts each byte from the up to 16 bytes before it; higher orders change
-nothing in this coder, lower ones were worse on copied and on fresh text alike (order 6: +0.4 and +0.19 bits).
+PPMd (variant I, `pyppmd.Ppmd8Encoder`) predicts each byte from the up to 16 bytes before it; higher
+orders change nothing in this coder, lower ones were worse on copied and on fresh text alike (order
+6: +0.4 and +0.19 bits).
 
-How priming is measured. One coder reads the training documents, then the held-out ones, in one stream; what it puts
-out for the held-out part is its cost: size(train + held-out) − size(train), for the price of one pass. Clean documents
-come before the others, so their cost is size(train + clean) − size(train): no copied document helped. The coder goes on
-learning while it reads held-out documents, which a model may not: the compressor is favoured. A zero byte ends each
-document; like the model's end-of-text token it costs nothing here, because no byte of text pays for it. A range coder
-puts out whole bytes and holds some back, as many before a part as after it: the error of each size is a few bytes.
+How priming is measured. One coder reads the training documents, then the held-out ones, in one
+stream; what it puts out for the held-out part is its cost: size(train + held-out) − size(train),
+for the price of one pass. Clean documents come before the others, so their cost is size(train +
+clean) − size(train): no copied document helped. The coder goes on learning while it reads held-out
+documents, which a model may not: the compressor is favoured. A zero byte ends each document; like
+the model's end-of-text token it costs nothing here, because no byte of text pays for it. A range
+coder puts out whole bytes and holds some back, as many before a part as after it: the error of each
+size is a few bytes.
 """
 
 import lzma
@@ -25,7 +30,8 @@ from ..errors import UserError
 __all__ = ["coder_memory", "ppmd_sizes", "unigram_bits", "xz_size"]
 
 ORDER = 16
-CUT_OFF = 1  # Ppmd8: a full memory drops rare contexts; 0 would forget everything at once, the priming too
+# Ppmd8: a full memory drops rare contexts; 0 would forget everything at once, the priming too
+CUT_OFF = 1
 MEMORY_PER_BYTE = 32  # measured 22 bytes of model for a byte of English at order 16
 MEMORY_MIN, MEMORY_MAX = 256 << 20, (4 << 30) - (1 << 20)
 BLOCK = 1 << 22  # bytes handed over at once, so that the coder's output is never large
@@ -33,12 +39,16 @@ END = b"\0"
 
 
 def coder_memory(text_bytes: int) -> int:
-    """Bytes of model memory for that much text: by the text alone, so that results don't depend on the machine."""
+    """Bytes of model memory for that much text: by the text alone, so that results don't depend on
+    the machine.
+    """
     return min(MEMORY_MAX, max(MEMORY_MIN, MEMORY_PER_BYTE * text_bytes))
 
 
 def ppmd_sizes(primer: Iterable[bytes], parts: Sequence[Sequence[bytes]], memory: int) -> list[int]:
-    """Bytes that PPMd puts out for each of ``parts`` (lists of documents), in order, after it has read ``primer``."""
+    """Bytes that PPMd puts out for each of ``parts`` (lists of documents), in order, after it has
+    read ``primer``.
+    """
     try:
         coder = pyppmd.Ppmd8Encoder(ORDER, memory, CUT_OFF)
     except MemoryError:
@@ -51,12 +61,16 @@ def ppmd_sizes(primer: Iterable[bytes], parts: Sequence[Sequence[bytes]], memory
 
 
 def xz_size(documents: Iterable[bytes]) -> int:
-    """Bytes of an .xz file (preset 9e) with the documents alone: what repeats within the held-out text."""
+    """Bytes of an .xz file (preset 9e) with the documents alone: what repeats within the held-out
+    text.
+    """
     return len(lzma.compress(b"".join(documents), preset=9 | lzma.PRESET_EXTREME))
 
 
 def unigram_bits(counts: np.ndarray) -> np.ndarray:
-    """Bits [symbols] that each symbol costs by how often it was seen, ``counts`` [symbols]; one is added to each."""
+    """Bits [symbols] that each symbol costs by how often it was seen, ``counts`` [symbols]; one is
+    added to each.
+    """
     smoothed = counts + 1.0
     return np.log2(smoothed.sum()) - np.log2(smoothed)
 

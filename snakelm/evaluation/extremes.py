@@ -1,4 +1,6 @@
-"""The held-out documents that a model finds hardest and easiest, with their text, and all of them as parquet."""
+"""The held-out documents that a model finds hardest and easiest, with their text, and all of them
+as parquet.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +21,9 @@ ENOUGH_BYTES = 200  # a shorter document is hard or easy by luck
 EXCERPT_TOKENS, EXCERPT = 400, 600  # tokens decoded, characters shown
 
 
-def extremes(held: HeldOut, stages: Mapping[str, Stage], tokenizer: Tokenizer) -> dict[str, list[dict[str, Any]]]:
+def extremes(
+    held: HeldOut, stages: Mapping[str, Stage], tokenizer: Tokenizer
+) -> dict[str, list[dict[str, Any]]]:
     """`hardest` and `easiest` by the base model's bits per byte, the most extreme first."""
     rates = stages["base"].text.nll * BITS / np.maximum(held.bytes, 1)
     long = np.flatnonzero(held.bytes >= ENOUGH_BYTES)
@@ -35,7 +39,9 @@ def extremes(held: HeldOut, stages: Mapping[str, Stage], tokenizer: Tokenizer) -
 
 
 def write_documents(path: str | Path, held: HeldOut, stages: Mapping[str, Stage]) -> None:
-    """A row a held-out document, in val.bin's order: where it is from, its size, each stage's bits per byte."""
+    """A row a held-out document, in val.bin's order: where it is from, its size, each stage's bits
+    per byte.
+    """
     columns = {
         "id": pa.array(held.val.document_ids, pa.uint64()),
         "source": pa.array(held.origins.source, pa.string()),
@@ -53,11 +59,16 @@ def write_documents(path: str | Path, held: HeldOut, stages: Mapping[str, Stage]
         pq.write_table(pa.table(columns), temporary, compression="zstd", write_page_checksum=True)
 
 
-def _shown(place: int, held: HeldOut, stages: Mapping[str, Stage], tokenizer: Tokenizer) -> dict[str, Any]:
+def _shown(
+    place: int, held: HeldOut, stages: Mapping[str, Stage], tokenizer: Tokenizer
+) -> dict[str, Any]:
     tokens = held.val.document(place)[1 : 1 + EXCERPT_TOKENS]
     text = tokenizer.decode(tokens)
     whole = tokens.size == held.tokens[place] and len(text) <= EXCERPT
-    rates = {f"bpb_{name}": float(stage.text.nll[place] * BITS / held.bytes[place]) for name, stage in stages.items()}
+    rates = {
+        f"bpb_{name}": float(stage.text.nll[place] * BITS / held.bytes[place])
+        for name, stage in stages.items()
+    }
     return {
         "id": str(held.val.document_ids[place]),  # beyond what JSON's readers hold as a number
         "source": held.origins.source[place],

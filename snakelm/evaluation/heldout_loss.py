@@ -1,9 +1,10 @@
-"""loss.json: what a run's models make of held-out text and held-out answers, before and after tuning.
+"""loss.json: what a run's models make of held-out text and held-out answers, before and after
+tuning.
 
-Two stages: `base`, the pretrained model, and `tuned`, after instruction tuning, where there was one. Tuning on answers
-costs some knowledge of plain text; both stages on both kinds of text show how much. The gap to text that training has
-read says how much is learned by heart: only documents that were read to their end count as read, which a run of less
-than an epoch has few of.
+Two stages: `base`, the pretrained model, and `tuned`, after instruction tuning, where there was
+one. Tuning on answers costs some knowledge of plain text; both stages on both kinds of text show
+how much. The gap to text that training has read says how much is learned by heart: only documents
+that were read to their end count as read, which a run of less than an epoch has few of.
 """
 
 from collections.abc import Mapping
@@ -13,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from .intervals import Interval, difference, rate
 from ..data.bins import TokenBin, open_bin
 from ..data.packs import Packs, open_packs
 from ..errors import UserError
@@ -22,6 +22,7 @@ from ..model import Decoder
 from ..tokenizer import Tokenizer
 from ..training.conversations import answer_losses
 from .breakdown import Breakdown, breakdown
+from .intervals import Interval, difference, rate
 from .origins import Origins, origins
 
 __all__ = ["STAGES", "HeldOut", "Stage", "answers", "fact_sheet", "held_out", "measure", "table"]
@@ -62,23 +63,36 @@ def held_out(processed: Path, documents: Path, tokenizer: Tokenizer, clean_share
     texts = [val.document(i)[1:] for i in range(val.meta.documents)]
     sizes = np.array([int(tokenizer.token_lengths[text].sum()) for text in texts], np.int64)
     if not sizes.sum():
-        raise UserError(f"{val.path}: no held-out text; raise prepare.val_fraction or bring more documents")
+        raise UserError(
+            f"{val.path}: no held-out text; raise prepare.val_fraction or bring more documents"
+        )
     lengths = np.array([text.size for text in texts], np.int64)
     return HeldOut(val, sizes, lengths, shares < clean_share, origins(documents, val.document_ids))
 
 
-def measure(model: Decoder, held: HeldOut, counts: np.ndarray, tokenizer: Tokenizer, log: Log, name: str) -> Stage:
-    """A model's loss on the held-out text, broken down. ``counts``: occurrences of each token in training."""
+def measure(
+    model: Decoder, held: HeldOut, counts: np.ndarray, tokenizer: Tokenizer, log: Log, name: str
+) -> Stage:
+    """A model's loss on the held-out text, broken down. ``counts``: occurrences of each token in
+    training.
+    """
     everything = np.arange(held.val.meta.documents)
     with log.progress(int(held.tokens.sum()), "tokens") as bar:
         text = breakdown(
-            model, held.val, everything, counts, tokenizer.token_lengths, lambda done: bar.update(done, name)
+            model,
+            held.val,
+            everything,
+            counts,
+            tokenizer.token_lengths,
+            lambda done: bar.update(done, name),
         )
     return Stage(text)
 
 
 def answers(model: Decoder, path: Path, tokenizer: Tokenizer) -> tuple[np.ndarray, np.ndarray]:
-    """Nats and tokens [packs] of the answers in held-out conversations; UserError when they don't fit the model."""
+    """Nats and tokens [packs] of the answers in held-out conversations; UserError when they don't
+    fit the model.
+    """
     packs: Packs = open_packs(path, tokenizer.sha256)
     if packs.context > model.shape.context:
         raise UserError(
@@ -88,7 +102,13 @@ def answers(model: Decoder, path: Path, tokenizer: Tokenizer) -> tuple[np.ndarra
     return answer_losses(model, packs)
 
 
-def table(held: HeldOut, stages: Mapping[str, Stage], counts: np.ndarray, read: Mapping[str, Any], seed: int) -> dict:
+def table(
+    held: HeldOut,
+    stages: Mapping[str, Stage],
+    counts: np.ndarray,
+    read: Mapping[str, Any],
+    seed: int,
+) -> dict:
     """loss.json without the documents and the law."""
     whole = {name: _rates(stage, held, seed) for name, stage in stages.items()}
     return {
@@ -118,7 +138,9 @@ def _rates(stage: Stage, held: HeldOut, seed: int) -> dict[str, Any]:
 
 
 def _change(held: HeldOut, stages: Mapping[str, Stage], seed: int) -> dict[str, Any] | None:
-    """Tuned minus base, on the same documents: what the two have in common falls out of the interval."""
+    """Tuned minus base, on the same documents: what the two have in common falls out of the
+    interval.
+    """
     if "tuned" not in stages:
         return None
     base, tuned = (stages[name] for name in STAGES)
@@ -145,23 +167,40 @@ def _sources(held: HeldOut, stages: Mapping[str, Stage], seed: int) -> dict[str,
 def _quantiles(nll: np.ndarray, sizes: np.ndarray) -> list[float]:
     """Bits per byte that 5, 25, 50, 75 and 95% of the documents stay below."""
     there = sizes > 0
-    return np.quantile(nll[there] * BITS / sizes[there], [0.05, 0.25, 0.5, 0.75, 0.95]).round(5).tolist()
+    return (
+        np.quantile(nll[there] * BITS / sizes[there], [0.05, 0.25, 0.5, 0.75, 0.95])
+        .round(5)
+        .tolist()
+    )
 
 
 def _bins(stages: Mapping[str, Stage], name: str) -> dict[str, Any]:
     first = getattr(next(iter(stages.values())).text, name)
-    told = {"edges": first.edges.tolist(), "tokens": first.targets.tolist(), "bytes": first.bytes.tolist()}
+    told = {
+        "edges": first.edges.tolist(),
+        "tokens": first.targets.tolist(),
+        "bytes": first.bytes.tolist(),
+    }
     return told | {key: getattr(stage.text, name).mean() for key, stage in stages.items()}
 
 
 def _alone(stages: Mapping[str, Stage], counts: np.ndarray) -> list[float | None]:
-    """Nats per token by frequency alone, for each bin: what its commonness says before any context is read."""
-    bins, nats = next(iter(stages.values())).text.frequency, -np.log((counts + 1.0) / (counts.sum() + counts.size))
+    """Nats per token by frequency alone, for each bin: what its commonness says before any context
+    is read.
+    """
+    bins, nats = (
+        next(iter(stages.values())).text.frequency,
+        -np.log((counts + 1.0) / (counts.sum() + counts.size)),
+    )
     found = []
     for low, high, met in zip(bins.edges[:-1], bins.edges[1:], bins.targets.tolist(), strict=True):
         within = (counts >= low) & (counts < high)
         weights = counts[within] + 1.0  # held-out text has them about as often as training text
-        found.append(round(float((weights * nats[within]).sum() / weights.sum()), 5) if met and within.any() else None)
+        found.append(
+            round(float((weights * nats[within]).sum() / weights.sum()), 5)
+            if met and within.any()
+            else None
+        )
     return found
 
 
@@ -172,4 +211,9 @@ def _gap(val: Mapping[str, Any], read: Mapping[str, Any] | None) -> dict[str, An
 def fact_sheet(model: Decoder, record: Mapping[str, Any], file: Path) -> dict[str, Any]:
     """What loss.json says of a model itself."""
     weights = sum(p.numel() for p in model.parameters())
-    return {"model": Path(file).name, "parameters": weights, "step": record["step"], "context": model.shape.context}
+    return {
+        "model": Path(file).name,
+        "parameters": weights,
+        "step": record["step"],
+        "context": model.shape.context,
+    }

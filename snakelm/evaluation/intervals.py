@@ -1,9 +1,10 @@
 """How far a measured number may be from the truth: 95% intervals.
 
-A share of items (accuracy) gets Wilson's interval, which stays within 0 and 1 and is honest for few items. A rate over
-documents (bits per byte) gets a bootstrap over documents, because the tokens of one document are not independent: whole
-documents are drawn again, with replacement, and the rate is taken of each draw. With very many documents the draws
-would say what the normal interval of a ratio says, so that one is taken then.
+A share of items (accuracy) gets Wilson's interval, which stays within 0 and 1 and is honest for few
+items. A rate over documents (bits per byte) gets a bootstrap over documents, because the tokens of
+one document are not independent: whole documents are drawn again, with replacement, and the rate is
+taken of each draw. With very many documents the draws would say what the normal interval of a ratio
+says, so that one is taken then.
 """
 
 import math
@@ -21,7 +22,9 @@ MANY = 20_000  # documents from which the normal interval does
 
 @dataclass(frozen=True)
 class Interval:
-    """A value and the bounds within which it lies with 95% confidence; both None where nothing can be said."""
+    """A value and the bounds within which it lies with 95% confidence; both None where nothing can
+    be said.
+    """
 
     value: float
     low: float | None
@@ -43,7 +46,8 @@ def share(right: int, items: int) -> Interval | None:
 
 
 def rate(amounts: np.ndarray, sizes: np.ndarray, seed: int, scale: float = 1.0) -> Interval | None:
-    """``scale`` · sum(amounts) / sum(sizes), both [documents], with its interval; None when the sizes sum to nothing.
+    """``scale`` · sum(amounts) / sum(sizes), both [documents], with its interval; None when the
+    sizes sum to nothing.
 
     Of one document nothing can be said but its value.
     """
@@ -54,7 +58,11 @@ def rate(amounts: np.ndarray, sizes: np.ndarray, seed: int, scale: float = 1.0) 
     if n < 2:
         return Interval(scale * value, None, None)
     if n > MANY:
-        half = Z95 * math.sqrt(n / (n - 1) * float(((amounts - value * sizes) ** 2).sum())) / sizes.sum()
+        half = (
+            Z95
+            * math.sqrt(n / (n - 1) * float(((amounts - value * sizes) ** 2).sum()))
+            / sizes.sum()
+        )
         return Interval(scale * value, scale * (value - half), scale * (value + half))
     generator = np.random.default_rng(seed)
     drawn = np.empty(DRAWS)
@@ -73,7 +81,9 @@ def mean_and_deviation(values: Sequence[float]) -> tuple[float, float | None]:
 
 
 def difference(a: Interval, b: Interval) -> Interval:
-    """``a`` − ``b`` of independent measurements: each one's distance to its bounds, added in squares (Newcombe)."""
+    """``a`` − ``b`` of independent measurements: each one's distance to its bounds, added in
+    squares (Newcombe).
+    """
     value = a.value - b.value
     if None in (a.low, b.low):
         return Interval(value, None, None)

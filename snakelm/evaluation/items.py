@@ -5,7 +5,8 @@
     answer      answer, gold, label, answerKey or target. choice: a choice's text, its label or letter, or its number
                 from 0. greedy: the text, or several of which any will do
 
-A test set must be whole: a damaged row or one without an answer is an error with its place, never left out in silence.
+A test set must be whole: a damaged row or one without an answer is an error with its place, never
+left out in silence.
 """
 
 import itertools
@@ -34,7 +35,9 @@ LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 @dataclass(frozen=True)
 class Item:
-    """``gold`` is the right one of ``choices``; of a greedy item all ``choices`` are right, and ``gold`` is 0."""
+    """``gold`` is the right one of ``choices``; of a greedy item all ``choices`` are right, and
+    ``gold`` is 0.
+    """
 
     question: str
     choices: tuple[str, ...]
@@ -42,7 +45,9 @@ class Item:
 
     def key(self) -> bytes:
         """What an item is chosen by."""
-        return json.dumps([self.question, self.choices], ensure_ascii=False).encode("utf-8", "surrogatepass")
+        return json.dumps([self.question, self.choices], ensure_ascii=False).encode(
+            "utf-8", "surrogatepass"
+        )
 
 
 def task_files(task: Task) -> list[Path]:
@@ -59,14 +64,18 @@ def read_items(files: Iterable[Path], kind: str) -> list[Item]:
             if form == "text":
                 raise BadFile("a text file, expected items as JSONL or parquet")
             columns = columns_of(file, form)
-            for number, (row, problem) in enumerate(records(file, form, {name: name for name in columns})):
+            for number, (row, problem) in enumerate(
+                records(file, form, {name: name for name in columns})
+            ):
                 if row is None:
                     raise BadFile(f"row {number}: {problem}; a test set must be whole")
                 items.append(_item(row, kind, number))
         except BadFile as bad:
             raise UserError(f"{file}: {bad}") from None
     if not items:
-        raise UserError(f"{', '.join(map(str, files)) or 'no file'}: no items; a task needs at least one")
+        raise UserError(
+            f"{', '.join(map(str, files)) or 'no file'}: no items; a task needs at least one"
+        )
     return items
 
 
@@ -83,15 +92,21 @@ def shot_order(items: list[Item], seed: int) -> list[int]:
 
 
 def solved(items: list[Item], number: int, order: list[int], shots: int) -> list[Item]:
-    """The first ``shots`` items of ``order``, to stand before item ``number``: never the item itself."""
+    """The first ``shots`` items of ``order``, to stand before item ``number``: never the item
+    itself.
+    """
     found = list(itertools.islice((items[i] for i in order if items[i] != items[number]), shots))
     if len(found) < shots:
-        raise UserError(f"tasks[].shots: {shots} solved items asked for, {len(found)} others are there; ask for fewer")
+        raise UserError(
+            f"tasks[].shots: {shots} solved items asked for, {len(found)} others are there; ask for fewer"
+        )
     return found
 
 
 def _by_hash(items: list[Item], seed: int, purpose: str) -> list[int]:
-    return np.argsort(mixed(document_ids([item.key() for item in items]), seed, purpose), kind="stable").tolist()
+    return np.argsort(
+        mixed(document_ids([item.key() for item in items]), seed, purpose), kind="stable"
+    ).tolist()
 
 
 def _item(row: Mapping[str, Any], kind: str, number: int) -> Item:
@@ -115,7 +130,9 @@ def _first(row: Mapping[str, Any], names: tuple[str, ...], number: int) -> Any:
 
 def _accepted(value: Any, number: int) -> tuple[str, ...]:
     values = value if isinstance(value, list) else [value]
-    found = tuple(str(v) for v in values if isinstance(v, str | int | float) and not isinstance(v, bool))
+    found = tuple(
+        str(v) for v in values if isinstance(v, str | int | float) and not isinstance(v, bool)
+    )
     if not found or not all(text.strip() for text in found):
         raise BadFile(f"row {number}: the answer is empty, or no text")
     return found
@@ -126,8 +143,14 @@ def _choices(value: Any, number: int) -> tuple[tuple[str, ...], list[str]]:
     if isinstance(value, Mapping):
         labels = [str(label) for label in value.get("label") or labels]
         value = value.get("text")
-    if not isinstance(value, list) or len(value) < 2 or not all(isinstance(v, str) and v for v in value):
-        raise BadFile(f"row {number}: the choices are {str(value)[:60]!r}; expected a list of at least two texts")
+    if (
+        not isinstance(value, list)
+        or len(value) < 2
+        or not all(isinstance(v, str) and v for v in value)
+    ):
+        raise BadFile(
+            f"row {number}: the choices are {str(value)[:60]!r}; expected a list of at least two texts"
+        )
     return tuple(value), labels
 
 
@@ -135,8 +158,14 @@ def _gold(value: Any, texts: tuple[str, ...], labels: list[str], number: int) ->
     """The number of the right choice."""
     found = value
     if isinstance(value, str):
-        known = [texts.index(value)] if value in texts else [i for i, label in enumerate(labels) if label == value]
+        known = (
+            [texts.index(value)]
+            if value in texts
+            else [i for i, label in enumerate(labels) if label == value]
+        )
         found = known[0] if known else int(value) if value.isascii() and value.isdigit() else None
     if not isinstance(found, int) or isinstance(found, bool) or not 0 <= found < len(texts):
-        raise BadFile(f"row {number}: the answer {str(value)[:60]!r} is none of the {len(texts)} choices")
+        raise BadFile(
+            f"row {number}: the answer {str(value)[:60]!r} is none of the {len(texts)} choices"
+        )
     return found

@@ -1,8 +1,10 @@
-"""How likely a model finds a continuation, and what it says by itself at temperature 0; many at a time.
+"""How likely a model finds a continuation, and what it says by itself at temperature 0; many at a
+time.
 
-Continuations stand at the left of their rows, padding behind them, where a causal model can't see it. What is generated
-grows at the right end of its rows, padding before it: row_start keeps a row from looking back into the padding, and
-rotary positions count by their distance alone, so a row gives what it gives by itself.
+Continuations stand at the left of their rows, padding behind them, where a causal model can't see
+it. What is generated grows at the right end of its rows, padding before it: row_start keeps a row
+from looking back into the padding, and rotary positions count by their distance alone, so a row
+gives what it gives by itself.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -24,8 +26,9 @@ Pair = tuple[list[int], list[int]]  # ids before, at least one; ids to be scored
 def loglikelihoods(
     model: Decoder, pairs: Sequence[Pair], on_progress: Callable[[int], None] | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Of each pair the sum of log-probabilities of the second part in nats (float64 [n]), and whether it is what
-    temperature 0 would have said (bool [n]). What is longer than the model looks back loses its beginning.
+    """Of each pair the sum of log-probabilities of the second part in nats (float64 [n]), and
+    whether it is what temperature 0 would have said (bool [n]). What is longer than the model looks
+    back loses its beginning.
     """
     context = model.shape.context
     rows = [(before + scored)[-(context + 1) :] for before, scored in pairs]
@@ -33,10 +36,15 @@ def loglikelihoods(
     sums, greedy_too, done = np.zeros(len(pairs)), np.zeros(len(pairs), bool), 0
     for batch in _batches([len(row) - 1 for row in rows]):
         length = max(len(rows[i]) for i in batch) - 1
-        x_BT, target_BT = np.zeros((len(batch), length), np.int64), np.full((len(batch), length), -1)
+        x_BT, target_BT = (
+            np.zeros((len(batch), length), np.int64),
+            np.full((len(batch), length), -1),
+        )
         for place, i in enumerate(batch):
             x_BT[place, : len(rows[i]) - 1] = rows[i][:-1]
-            target_BT[place, len(rows[i]) - 1 - counts[i] : len(rows[i]) - 1] = rows[i][-counts[i] :]
+            target_BT[place, len(rows[i]) - 1 - counts[i] : len(rows[i]) - 1] = rows[i][
+                -counts[i] :
+            ]
         owner, nll, likeliest = _scored(model, x_BT, target_BT)
         sums[batch] -= np.bincount(owner, nll, minlength=len(batch))
         greedy_too[batch] = np.bincount(owner, ~likeliest, minlength=len(batch)) == 0
@@ -47,7 +55,9 @@ def loglikelihoods(
 
 
 def _batches(lengths: Sequence[int]) -> list[list[int]]:
-    """Numbers of rows that go together, the longest first, none of more than TOKENS_AT_ONCE padded tokens."""
+    """Numbers of rows that go together, the longest first, none of more than TOKENS_AT_ONCE padded
+    tokens.
+    """
     order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
     found: list[list[int]] = []
     for i in order:
@@ -58,12 +68,17 @@ def _batches(lengths: Sequence[int]) -> list[list[int]]:
     return found
 
 
-def _scored(model: Decoder, x_BT: np.ndarray, target_BT: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _scored(
+    model: Decoder, x_BT: np.ndarray, target_BT: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Row, loss in nats and whether it is the likeliest, of each target that isn't -1."""
     device = model.embedding.device
     hidden_BTC = model.hidden(torch.from_numpy(x_BT).to(device))
     wanted_BT = torch.from_numpy(target_BT >= 0).to(device)
-    hidden_NC, target_N = hidden_BTC[wanted_BT], torch.from_numpy(target_BT[target_BT >= 0]).to(device)
+    hidden_NC, target_N = (
+        hidden_BTC[wanted_BT],
+        torch.from_numpy(target_BT[target_BT >= 0]).to(device),
+    )
     nll, likeliest = [], []
     at_once = max(1, LOGIT_BYTES // (4 * model.vocab_size))
     for part_NC, part_N in zip(hidden_NC.split(at_once), target_N.split(at_once), strict=True):
@@ -82,7 +97,8 @@ def greedy(
     ended: Callable[[list[int]], bool] = lambda said: False,
     on_progress: Callable[[int], None] | None = None,
 ) -> list[list[int]]:
-    """What the model says after each prompt: up to ``most`` ids, until one of ``stop`` (left out) or ``ended(ids)``.
+    """What the model says after each prompt: up to ``most`` ids, until one of ``stop`` (left out)
+    or ``ended(ids)``.
 
     A prompt without room for ``most`` more loses its beginning.
     """
@@ -98,7 +114,11 @@ def greedy(
             for i, chosen in zip(going, ids, strict=True):
                 if chosen not in stop:
                     said[i].append(chosen)
-            going = [i for i, chosen in zip(going, ids, strict=True) if chosen not in stop and not ended(said[i])]
+            going = [
+                i
+                for i, chosen in zip(going, ids, strict=True)
+                if chosen not in stop and not ended(said[i])
+            ]
             if not going:
                 break
         done += len(batch)
@@ -115,5 +135,7 @@ def _next(model: Decoder, rows: Sequence[list[int]]) -> list[int]:
     for place, row in enumerate(rows):
         x_BT[place, length - len(row) :] = row
         start_BT[place] = np.minimum(start_BT[place], length - len(row))
-    hidden_BC = model.hidden(torch.from_numpy(x_BT).to(device), torch.from_numpy(start_BT).to(device))[:, -1]
+    hidden_BC = model.hidden(
+        torch.from_numpy(x_BT).to(device), torch.from_numpy(start_BT).to(device)
+    )[:, -1]
     return F.linear(hidden_BC, model.head_weight.to(hidden_BC.dtype)).argmax(-1).tolist()

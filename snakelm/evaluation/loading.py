@@ -1,4 +1,6 @@
-"""A trained model with the tokenizer it was trained with, or one line that says what doesn't fit."""
+"""A trained model with the tokenizer it was trained with, or one line that says what doesn't
+fit.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,9 @@ __all__ = ["device_for", "open_model"]
 
 
 def device_for(train: Train, most_threads: int | None, log) -> torch.device:
-    """The device that train.device asks for, torch's threads set to those that are free, at most ``most_threads``."""
+    """The device that train.device asks for, torch's threads set to those that are free, at most
+    ``most_threads``.
+    """
     place = choose_place(train, choose_threads(most_threads, None, 1, log.warn))
     log.say(f"on {place.device.type}, fp32, {place.threads} thread{'s' * (place.threads > 1)}")
     return place.device
@@ -24,7 +28,9 @@ def device_for(train: Train, most_threads: int | None, log) -> torch.device:
 def open_model(
     path: str | Path, tokenizer: Tokenizer, device: str | torch.device = "cpu"
 ) -> tuple[Decoder, dict[str, Any]]:
-    """The model, in float32, and its record; UserError when it was trained with another tokenizer."""
+    """The model, in float32, and its record; UserError when it was trained with another
+    tokenizer.
+    """
     model, record = load_model(path, device)
     theirs = record["tokenizer"]
     if theirs["sha256"] != tokenizer.sha256:

@@ -1,4 +1,6 @@
-"""Where held-out documents came from: token files know ids alone, the documents file has source, file and row."""
+"""Where held-out documents came from: token files know ids alone, the documents file has source,
+file and row.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +16,9 @@ UNKNOWN = "unknown"
 
 @dataclass(frozen=True)
 class Origins:
-    """Each a list [documents]; ``source`` is `UNKNOWN`, the others None, for an id that isn't there."""
+    """Each a list [documents]; ``source`` is `UNKNOWN`, the others None, for an id that isn't
+    there.
+    """
 
     source: list[str]
     file: list[str | None]
@@ -26,7 +30,9 @@ def origins(documents: str | Path, ids: np.ndarray) -> Origins:
     order = np.argsort(ids, kind="stable")
     ascending = ids[order]
     found = Origins([UNKNOWN] * ids.size, [None] * ids.size, [None] * ids.size)
-    for batch in read_documents(documents, ["id", "source", "origin_file", "origin_row"]) if ids.size else ():
+    for batch in (
+        read_documents(documents, ["id", "source", "origin_file", "origin_row"]) if ids.size else ()
+    ):
         here = batch.column("id").to_numpy()
         at = np.minimum(np.searchsorted(ascending, here), ids.size - 1)
         for row in np.flatnonzero(ascending[at] == here).tolist():
@@ -35,6 +41,7 @@ def origins(documents: str | Path, ids: np.ndarray) -> Origins:
             for place in order[first:last].tolist():
                 if found.source[place] == UNKNOWN:
                     found.source[place], found.file[place], found.row[place] = (
-                        batch.column(name)[row].as_py() for name in ("source", "origin_file", "origin_row")
+                        batch.column(name)[row].as_py()
+                        for name in ("source", "origin_file", "origin_row")
                     )
     return found

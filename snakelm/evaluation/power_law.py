@@ -1,12 +1,14 @@
-"""The law of a run's own curve: L(D) = E + A · D^-a, fitted to loss L over training tokens D, with its error.
+"""The law of a run's own curve: L(D) = E + A · D^-a, fitted to loss L over training tokens D, with
+its error.
 
-For a given a the law is linear in E and A, so a is searched on grids, each finer, and the other two are solved for,
-neither below 0. The error comes from a bootstrap of the residuals in blocks: neighbouring points of a curve err
-together, and drawing them one by one would promise too much.
+For a given a the law is linear in E and A, so a is searched on grids, each finer, and the other two
+are solved for, neither below 0. The error comes from a bootstrap of the residuals in blocks:
+neighbouring points of a curve err together, and drawing them one by one would promise too much.
 
-It is the law of this run's schedule, not of the data: a falling learning rate bends the curve down by itself, and a run
-of another length would have bent elsewhere. And the power is not told from the floor E by a short curve: where the
-interval of E reaches from 0 to nearly the last loss, that is what it says.
+It is the law of this run's schedule, not of the data: a falling learning rate bends the curve down
+by itself, and a run of another length would have bent elsewhere. And the power is not told from the
+floor E by a short curve: where the interval of E reaches from 0 to nearly the last loss, that is
+what it says.
 """
 
 from dataclasses import dataclass
@@ -60,7 +62,9 @@ class Law:
 
 
 def fit(tokens: np.ndarray, losses: np.ndarray, seed: int) -> Law:
-    """The law of a curve, ``tokens`` (ascending) and ``losses`` [points]; NoLaw with the reason where there is none."""
+    """The law of a curve, ``tokens`` (ascending) and ``losses`` [points]; NoLaw with the reason
+    where there is none.
+    """
     tokens, losses = np.asarray(tokens, np.float64), np.asarray(losses, np.float64)
     _check(tokens, losses)
     unit = float(tokens[-1])  # so that the scale is of the loss's size while it is searched
@@ -68,14 +72,18 @@ def fit(tokens: np.ndarray, losses: np.ndarray, seed: int) -> Law:
     if found[1] <= 0:
         raise NoLaw("the loss does not fall over the run, so there is nothing to extrapolate")
     if not POWERS[0] < found[2] < POWERS[-1]:
-        raise NoLaw(f"the curve is no power of the tokens (the best power lies beyond {POWERS[0]:g} to {POWERS[-1]:g})")
+        raise NoLaw(
+            f"the curve is no power of the tokens (the best power lies beyond {POWERS[0]:g} to {POWERS[-1]:g})"
+        )
     fitted = _law(found, tokens / unit)
     draws = _bootstrap(tokens / unit, fitted, losses - fitted, np.random.default_rng(seed))
     draws[:, 1] *= unit ** draws[:, 2]
     low, high = np.quantile(draws, [0.025, 0.975], axis=0)
     residual = float(np.sqrt(np.mean((losses - fitted) ** 2)))
     scale = found[1] * unit ** found[2]
-    return Law(found[0], scale, found[2], tuple(map(float, low)), tuple(map(float, high)), residual, draws)
+    return Law(
+        found[0], scale, found[2], tuple(map(float, low)), tuple(map(float, high)), residual, draws
+    )
 
 
 def _check(tokens: np.ndarray, losses: np.ndarray) -> None:
@@ -83,7 +91,9 @@ def _check(tokens: np.ndarray, losses: np.ndarray) -> None:
         raise NoLaw(f"{tokens.size} points, and three unknowns with their error need {FEWEST}")
     assert (np.diff(tokens) > 0).all(), "a curve goes forward"
     if tokens[-1] < SPAN * tokens[0]:
-        raise NoLaw(f"the points span a factor of {tokens[-1] / tokens[0]:.1f} in tokens; a law needs {SPAN:g}")
+        raise NoLaw(
+            f"the points span a factor of {tokens[-1] / tokens[0]:.1f} in tokens; a law needs {SPAN:g}"
+        )
     if not np.isfinite(losses).all():
         raise NoLaw("some losses are no numbers")
 
@@ -99,11 +109,15 @@ def _solve(tokens: np.ndarray, losses: np.ndarray) -> tuple[float, float, float]
         floors, scales, errors = _linear(tokens, losses, powers)
         best = int(np.argmin(errors))
         if level < LEVELS:  # the error has one valley between the neighbours of the grid's best
-            powers = np.linspace(powers[max(0, best - 1)], powers[min(powers.size - 1, best + 1)], 21)
+            powers = np.linspace(
+                powers[max(0, best - 1)], powers[min(powers.size - 1, best + 1)], 21
+            )
     return float(floors[best]), float(scales[best]), float(powers[best])
 
 
-def _linear(tokens: np.ndarray, losses: np.ndarray, powers: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _linear(
+    tokens: np.ndarray, losses: np.ndarray, powers: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """E, A and the squared error, each [powers]; where E would be negative it is 0."""
     x = tokens[None, :] ** -powers[:, None]
     deviations = x - x.mean(axis=1, keepdims=True)

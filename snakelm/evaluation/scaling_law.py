@@ -1,7 +1,9 @@
-"""The law of a run's own curves, from its metrics: of the held-out text, and of the training loss where that is fair.
+"""The law of a run's own curves, from its metrics: of the held-out text, and of the training loss
+where that is fair.
 
-A run has few evaluations and many training losses. As long as no text comes a second time, the loss on the next batch
-is the loss on text never seen, and so as good a curve as the other; beyond one epoch it isn't, and is cut there.
+A run has few evaluations and many training losses. As long as no text comes a second time, the loss
+on the next batch is the loss on text never seen, and so as good a curve as the other; beyond one
+epoch it isn't, and is cut there.
 """
 
 from pathlib import Path
@@ -15,10 +17,14 @@ from .power_law import NoLaw, fit
 __all__ = ["laws"]
 
 
-def laws(metrics_file: str | Path, warmup_tokens: int, last_apart: bool, seed: int) -> dict[str, Any]:
-    """`held_out` (bits per byte) and `training` (nats per token): each the fit with its points, or `none` and why.
+def laws(
+    metrics_file: str | Path, warmup_tokens: int, last_apart: bool, seed: int
+) -> dict[str, Any]:
+    """`held_out` (bits per byte) and `training` (nats per token): each the fit with its points, or
+    `none` and why.
 
-    ``warmup_tokens``: what comes before is left out. ``last_apart``: the last evaluation took other documents.
+    ``warmup_tokens``: what comes before is left out. ``last_apart``: the last evaluation took other
+    documents.
     """
     metrics = read_metrics(metrics_file)
     x, y = metrics.points("val_bpb")
@@ -50,7 +56,9 @@ def _law(tokens: np.ndarray, losses: np.ndarray, warmup_tokens: int, seed: int) 
         "last_tokens": float(tokens[-1]),
         "ahead": [
             {"tokens": t, "value": v, "low": lo, "high": hi}
-            for t, v, lo, hi in zip(ahead.tolist(), law.at(ahead).tolist(), low.tolist(), high.tolist(), strict=True)
+            for t, v, lo, hi in zip(
+                ahead.tolist(), law.at(ahead).tolist(), low.tolist(), high.tolist(), strict=True
+            )
         ],
         "measured": {"tokens": tokens.tolist(), "loss": losses.tolist()},
         "curve": {

@@ -1,11 +1,12 @@
 """Runs that differ in nothing but their seed, and what their numbers scatter by.
 
-One run's interval says how far its number may be from what endless test text would give. It does not say how far
-another run of the same settings would end from this one; only other seeds do. A seed decides everything that chance
-has a hand in: which documents are held out, the weights, the order of batches.
+One run's interval says how far its number may be from what endless test text would give. It does
+not say how far another run of the same settings would end from this one; only other seeds do. A
+seed decides everything that chance has a hand in: which documents are held out, the weights, the
+order of batches.
 
-Whether two runs differ in their seed alone is read from their manifests: settings (but for what changes no result),
-code, and the hashes of a person's own files.
+Whether two runs differ in their seed alone is read from their manifests: settings (but for what
+changes no result), code, and the hashes of a person's own files.
 """
 
 import json
@@ -32,7 +33,8 @@ TABLE = "tables/evaluation.json"
 
 
 def scatter(ours: str | Path, others: Iterable[str | Path]) -> dict[str, Any]:
-    """Mean and standard deviation of every number over ``ours`` and those of ``others`` that differ by seed alone.
+    """Mean and standard deviation of every number over ``ours`` and those of ``others`` that differ
+    by seed alone.
 
     `left_out` says of each of the rest why it isn't counted.
     """
@@ -58,11 +60,16 @@ def difference_but_seed(ours: Path, theirs: Path) -> str | None:
     if not (theirs / TABLE).is_file():
         return f"it has no {TABLE}; evaluate that run first, with its own configuration"
     try:
-        mine, other = ({name: read_manifest(folder / name) for name in _made(folder)} for folder in (ours, theirs))
+        mine, other = (
+            {name: read_manifest(folder / name) for name in _made(folder)}
+            for folder in (ours, theirs)
+        )
     except UserError as error:
         return str(error)
     if mine.keys() != other.keys():
-        return f"one of the two has {', '.join(sorted(mine.keys() ^ other.keys()))}, the other has not"
+        return (
+            f"one of the two has {', '.join(sorted(mine.keys() ^ other.keys()))}, the other has not"
+        )
     for name in mine:
         if mine[name]["code"]["meaning"] != other[name]["code"]["meaning"]:
             return f"its {name} was made by another version of the code"
@@ -75,7 +82,9 @@ def difference_but_seed(ours: Path, theirs: Path) -> str | None:
 
 
 def _sampled(folder: Path) -> list[str]:
-    """The sampled sources, by their manifests: the documents themselves may have been cleared away."""
+    """The sampled sources, by their manifests: the documents themselves may have been cleared
+    away.
+    """
     ending = manifest_path("x").name.removeprefix("x")
     found = folder.glob(f"data/sampled/*{ending}")
     return sorted(path.relative_to(folder).as_posix().removesuffix(ending) for path in found)
@@ -102,15 +111,21 @@ def _settings(manifests: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _own_files(folder: Path) -> list[str]:
-    """Hashes of a person's own files; what was collected is left out, for a seed may have decided it."""
+    """Hashes of a person's own files; what was collected is left out, for a seed may have decided
+    it.
+    """
     inputs = [one for name in _sampled(folder) for one in read_manifest(folder / name)["inputs"]]
-    return sorted({one["sha256"] for one in inputs if Path(one["path"]).parts[-3:-1] != ("data", "raw")})
+    return sorted(
+        {one["sha256"] for one in inputs if Path(one["path"]).parts[-3:-1] != ("data", "raw")}
+    )
 
 
 def _first_difference(ours: Any, theirs: Any, where: str = "") -> str | None:
     if isinstance(ours, Mapping) and isinstance(theirs, Mapping):
         for key in sorted({*ours, *theirs}, key=str):
-            found = _first_difference(ours.get(key), theirs.get(key), f"{where}.{key}" if where else str(key))
+            found = _first_difference(
+                ours.get(key), theirs.get(key), f"{where}.{key}" if where else str(key)
+            )
             if found:
                 return found
         return None
@@ -127,7 +142,11 @@ def _table(folder: Path) -> dict[str, Any]:
 def _numbers(table: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
     """Every measured value as (name, value): `base · held-out text`, `tuned · answers · exact`."""
     for stage, values in table.get("held_out", {}).items():
-        for key, words in (("all", "held-out text"), ("clean", "clean text"), ("answers", "held-out answers")):
+        for key, words in (
+            ("all", "held-out text"),
+            ("clean", "clean text"),
+            ("answers", "held-out answers"),
+        ):
             if values.get(key):
                 yield f"{stage} · {words}", values[key]["value"]
     for name, task in table.get("tasks", {}).items():

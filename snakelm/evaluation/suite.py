@@ -53,12 +53,18 @@ def gathered(config: Config, at: Places, log: Log) -> list[Gathered]:
     for task in config.tasks:
         files = task_files(task)
         items = read_items(files, task.kind) if files else []
-        log.say(f"{task.name}: {len(items):,} items in {len(files)} files" if files else f"{task.name}: built in")
+        log.say(
+            f"{task.name}: {len(items):,} items in {len(files)} files"
+            if files
+            else f"{task.name}: built in"
+        )
         found.append(Gathered(task, files, items))
     return found
 
 
-def suite(config: Config, at: Places, tasks: list[Gathered], log: Log) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def suite(
+    config: Config, at: Places, tasks: list[Gathered], log: Log
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """evaluation.json's content and a record of every item for every model."""
     tokenizer = Tokenizer.load(at.tokenizer)
     device = device_for(config.train, at.threads, log)
@@ -74,8 +80,12 @@ def suite(config: Config, at: Places, tasks: list[Gathered], log: Log) -> tuple[
             if asked:
                 chat = bool(record.get("chat"))
                 log.say(f"{one.task.name}: {len(asked):,} items, {stage} model")
-                told[stage], made = ask(model, tokenizer, asked, one.task.kind, chat, log, one.task.name)
-                told[stage] |= {"as": "conversation" if chat and one.task.kind == "greedy" else "text"}
+                told[stage], made = ask(
+                    model, tokenizer, asked, one.task.kind, chat, log, one.task.name
+                )
+                told[stage] |= {
+                    "as": "conversation" if chat and one.task.kind == "greedy" else "text"
+                }
                 told[stage] |= {"cut": sum(r["cut"] for r in made), "examples": _examples(made)}
                 records += [{"task": one.task.name, "model": stage, **r} for r in made]
         del model
@@ -114,7 +124,9 @@ def _questions(
     if task.builtin == "answers":
         if at.tuned is None:
             return [], NOT_TUNED
-        made = builtin.answers(open_packs(at.processed / "val_sft_packed.bin", tokenizer.sha256), tokenizer)
+        made = builtin.answers(
+            open_packs(at.processed / "val_sft_packed.bin", tokenizer.sha256), tokenizer
+        )
     plain = [getattr(item, "item", item) for item in made]
     chosen = chosen_items(plain, task.limit, seed)
     order = shot_order(plain, seed) if task.shots else []

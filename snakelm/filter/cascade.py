@@ -1,8 +1,10 @@
-"""The filter at work: SetFit reads every document, or the student does, or it asks SetFit where it is in doubt.
+"""The filter at work: SetFit reads every document, or the student does, or it asks SetFit where it
+is in doubt.
 
-The doubtful band is chosen on documents that taught the student nothing: the narrowest one outside of which it
-contradicts SetFit so rarely that the share is below 1 - agreement at the upper end of its 95% interval
-(Clopper–Pearson). Too few documents can't show that; the band is everything then, and the cascade is SetFit.
+The doubtful band is chosen on documents that taught the student nothing: the narrowest one outside
+of which it contradicts SetFit so rarely that the share is below 1 - agreement at the upper end of
+its 95% interval (Clopper–Pearson). Too few documents can't show that; the band is everything then,
+and the cascade is SetFit.
 """
 
 from collections.abc import Sequence
@@ -20,14 +22,31 @@ CONFIDENCE = 0.95
 
 
 class Filter:
-    """`score(texts)` → (scores float32 [n], whether SetFit gave them bool [n]), for one of setfit, static, cascade."""
+    """`score(texts)` → (scores float32 [n], whether SetFit gave them bool [n]), for one of setfit,
+    static, cascade.
+    """
 
-    def __init__(self, kind: str, meta: Meta, student: Student | None, sentence: SentenceModel | None, head: Linear):
-        self.kind, self.meta, self.student, self.sentence, self.head = kind, meta, student, sentence, head
+    def __init__(
+        self,
+        kind: str,
+        meta: Meta,
+        student: Student | None,
+        sentence: SentenceModel | None,
+        head: Linear,
+    ):
+        self.kind, self.meta, self.student, self.sentence, self.head = (
+            kind,
+            meta,
+            student,
+            sentence,
+            head,
+        )
 
     @classmethod
     def load(cls, folder: str | Path, kind: str) -> "Filter":
-        """The filter saved in ``folder``, as far as ``kind`` needs it; UserError when it isn't whole or ours."""
+        """The filter saved in ``folder``, as far as ``kind`` needs it; UserError when it isn't
+        whole or ours.
+        """
         meta = open_folder(folder)
         student = None if kind == "setfit" else Student.load(folder, meta.max_tokens)
         sentence = None if kind == "static" else SentenceModel.load(folder, meta.max_tokens)
@@ -51,10 +70,14 @@ class Filter:
         return self.head.score(self.sentence.encode(texts))
 
 
-def choose_band(scores: np.ndarray, keep: np.ndarray, agreement: float, threshold: float) -> tuple[float, float]:
-    """(low, high) around the student's ``scores`` [n] between which SetFit, which decided ``keep`` [n], is asked.
+def choose_band(
+    scores: np.ndarray, keep: np.ndarray, agreement: float, threshold: float
+) -> tuple[float, float]:
+    """(low, high) around the student's ``scores`` [n] between which SetFit, which decided ``keep``
+    [n], is asked.
 
-    Below low the student drops, above high it keeps. (0, 1), all of it, where the documents are too few to show less.
+    Below low the student drops, above high it keeps. (0, 1), all of it, where the documents are too
+    few to show less.
     """
     errors = allowed_errors(scores.size, agreement)
     if errors is None:
@@ -72,7 +95,9 @@ def choose_band(scores: np.ndarray, keep: np.ndarray, agreement: float, threshol
 
 
 def allowed_errors(documents: int, agreement: float) -> int | None:
-    """The most contradictions among ``documents`` that still show ``agreement``; None when not even none would."""
+    """The most contradictions among ``documents`` that still show ``agreement``; None when not even
+    none would.
+    """
     from scipy.stats import beta
 
     errors = None

@@ -1,8 +1,9 @@
-"""The contrastive phase of SetFit: texts of one class are drawn together, those of two classes apart.
+"""The contrastive phase of SetFit: texts of one class are drawn together, those of two classes
+apart.
 
-The library trains; here its work is bounded and seeded. Pairs grow with the square of the texts, so `steps` times
-`batch` pairs are taken and no more, from at most `MOST_TEXTS` texts a class (the pairs are listed before they are
-drawn). Its head is left out: it would be saved as a pickle.
+The library trains; here its work is bounded and seeded. Pairs grow with the square of the texts, so
+`steps` times `batch` pairs are taken and no more, from at most `MOST_TEXTS` texts a class (the
+pairs are listed before they are drawn). Its head is left out: it would be saved as a pickle.
 """
 
 import tempfile
@@ -24,8 +25,12 @@ __all__ = ["tune"]
 MOST_TEXTS = 1024
 
 
-def tune(base: Path, labels: Labels, rules: Classifier, seed: int, tell: Callable[[int], None]) -> SentenceModel:
-    """The model in ``base`` after ``rules.steps`` steps on pairs of ``labels``; ``tell`` hears of each step."""
+def tune(
+    base: Path, labels: Labels, rules: Classifier, seed: int, tell: Callable[[int], None]
+) -> SentenceModel:
+    """The model in ``base`` after ``rules.steps`` steps on pairs of ``labels``; ``tell`` hears of
+    each step.
+    """
     offline()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -62,7 +67,9 @@ def tune(base: Path, labels: Labels, rules: Classifier, seed: int, tell: Callabl
         trainer = Trainer(model=model, args=arguments, train_dataset=examples, callbacks=[Tell()])
         trainer.pop_callback(PrinterCallback)
         with fast_products(body.device):
-            trainer.train_embeddings(*trainer.dataset_to_parameters(trainer.train_dataset), args=arguments)
+            trainer.train_embeddings(
+                *trainer.dataset_to_parameters(trainer.train_dataset), args=arguments
+            )
     return SentenceModel(body, rules.max_tokens)
 
 
@@ -70,4 +77,6 @@ def _balanced(labels: Labels, seed: int) -> np.ndarray:
     """Places of at most `MOST_TEXTS` texts of each class, by hash, in their order: int64 [m]."""
     order = mixed(document_ids(text.encode() for text in labels.texts), seed, "pairs")
     classes = [np.flatnonzero(labels.academic == kind) for kind in (False, True)]
-    return np.sort(np.concatenate([c[np.argsort(order[c], kind="stable")[:MOST_TEXTS]] for c in classes]))
+    return np.sort(
+        np.concatenate([c[np.argsort(order[c], kind="stable")[:MOST_TEXTS]] for c in classes])
+    )

@@ -1,9 +1,10 @@
-"""Keeps the academic documents of a parquet file, a row group at a time, and records what it thought of every one.
+"""Keeps the academic documents of a parquet file, a row group at a time, and records what it
+thought of every one.
 
-Scoring is the dear part, so the scores of each finished row group are a file of their own, in a folder beside the
-output that is named after all that decides a score. A killed run finds them and goes on; when every group has its
-scores, the output is written from them in one go, so it is the same bytes whether or not the run was ever broken off,
-and the folder goes.
+Scoring is the dear part, so the scores of each finished row group are a file of their own, in a
+folder beside the output that is named after all that decides a score. A killed run finds them and
+goes on; when every group has its scores, the output is written from them in one go, so it is the
+same bytes whether or not the run was ever broken off, and the folder goes.
 """
 
 import hashlib
@@ -46,10 +47,14 @@ SLICE = 4096  # documents whose texts exist as Python strings at a time
 SAMPLES, SAMPLE_CHARACTERS = 4, 400
 
 
-def filter_documents(documents: Path, model: Filter, model_file: Path, output: Path, log: Log) -> dict[str, Any]:
-    """Writes what ``model`` keeps to ``output``, with scores.parquet and near_threshold.json beside it.
+def filter_documents(
+    documents: Path, model: Filter, model_file: Path, output: Path, log: Log
+) -> dict[str, Any]:
+    """Writes what ``model`` keeps to ``output``, with scores.parquet and near_threshold.json beside
+    it.
 
-    Gives the counts per source. ``model_file`` is filter.json, whose hash stands for the model. Memory: a row group.
+    Gives the counts per source. ``model_file`` is filter.json, whose hash stands for the model.
+    Memory: a row group.
     """
     parts = _parts_folder(documents, model, model_file, output)
     with open_documents(documents) as file:
@@ -66,14 +71,26 @@ def filter_documents(documents: Path, model: Filter, model_file: Path, output: P
     shutil.rmtree(parts.parent)
     total, kept = sum(sizes), found["documents"]
     asked = sum(counts["by_setfit"] for counts in found["sources"].values())
-    log.say(f"{total:,} documents → {kept:,} ({kept / total:.1%} kept); {model.kind}, {asked:,} read by SetFit")
+    log.say(
+        f"{total:,} documents → {kept:,} ({kept / total:.1%} kept); {model.kind}, {asked:,} read by SetFit"
+    )
     return found
 
 
 def _parts_folder(documents: Path, model: Filter, model_file: Path, output: Path) -> Path:
-    """`.scores/<hash of all that decides a score>` beside the output; what other settings left there goes."""
-    decides = [model.kind, content_hash(documents), hashlib.sha256(model_file.read_bytes()).hexdigest()]
-    folder = output.absolute().parent / ".scores" / hashlib.sha256(" ".join(decides).encode()).hexdigest()[:16]
+    """`.scores/<hash of all that decides a score>` beside the output; what other settings left
+    there goes.
+    """
+    decides = [
+        model.kind,
+        content_hash(documents),
+        hashlib.sha256(model_file.read_bytes()).hexdigest(),
+    ]
+    folder = (
+        output.absolute().parent
+        / ".scores"
+        / hashlib.sha256(" ".join(decides).encode()).hexdigest()[:16]
+    )
     folder.mkdir(parents=True, exist_ok=True)
     for other in folder.parent.iterdir():
         if other != folder:
@@ -81,14 +98,22 @@ def _parts_folder(documents: Path, model: Filter, model_file: Path, output: Path
     return folder
 
 
-def _score_all(documents: Path, sizes: list[int], model: Filter, parts: Path, log: Log, bar: Any) -> None:
+def _score_all(
+    documents: Path, sizes: list[int], model: Filter, parts: Path, log: Log, bar: Any
+) -> None:
     done = 0
     before = sum(rows for group, rows in enumerate(sizes) if _part(parts, group).is_file())
     if before:
         log.say(f"goes on after {before:,} documents that are scored")
     for group, rows in enumerate(sizes):
         if not _part(parts, group).is_file():
-            _score_group(documents, group, model, _part(parts, group), lambda n, base=done: bar.update(base + n))
+            _score_group(
+                documents,
+                group,
+                model,
+                _part(parts, group),
+                lambda n, base=done: bar.update(base + n),
+            )
         done += rows
         bar.update(done)
 
@@ -117,7 +142,9 @@ def _read_part(path: Path) -> tuple[np.ndarray, np.ndarray]:
     try:
         table = pq.read_table(path, page_checksum_verification=True)
     except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{path}: damaged ({' '.join(str(error).split())}); delete it and run the same again") from None
+        raise UserError(
+            f"{path}: damaged ({' '.join(str(error).split())}); delete it and run the same again"
+        ) from None
     return tuple(column.to_numpy() for column in table.columns)
 
 
@@ -128,7 +155,9 @@ def _write(documents: Path, model: Filter, parts: Path, output: Path) -> dict[st
     scored = output.with_name("scores.parquet")
     with ExitStack() as stack:
         temporary = stack.enter_context(atomic_path(scored))
-        table = stack.enter_context(pq.ParquetWriter(temporary, SCORES, compression="zstd", write_page_checksum=True))
+        table = stack.enter_context(
+            pq.ParquetWriter(temporary, SCORES, compression="zstd", write_page_checksum=True)
+        )
         writer = stack.enter_context(DocumentWriter(output))
         for batch, scores, by_setfit in _with_scores(documents, parts):
             kept = scores >= model.meta.threshold
@@ -137,32 +166,55 @@ def _write(documents: Path, model: Filter, parts: Path, output: Path) -> dict[st
             _count(counts, batch, kept, by_setfit)
             nearest.add(batch, scores)
             highest = max(highest, float(scores.max()))
-    write_json(output.with_name("near_threshold.json"), {"threshold": model.meta.threshold, "sources": nearest.found()})
+    write_json(
+        output.with_name("near_threshold.json"),
+        {"threshold": model.meta.threshold, "sources": nearest.found()},
+    )
     totals = {"documents": writer.documents, "text_bytes": writer.text_bytes}
     return {"filter": model.kind, "sources": counts, "highest": highest, **totals}
 
 
-def _with_scores(documents: Path, parts: Path) -> Iterator[tuple[pa.RecordBatch, np.ndarray, np.ndarray]]:
+def _with_scores(
+    documents: Path, parts: Path
+) -> Iterator[tuple[pa.RecordBatch, np.ndarray, np.ndarray]]:
     for group, batch in enumerate(read_documents(documents)):
         scores, by_setfit = _read_part(_part(parts, group))
         if scores.size != batch.num_rows:
-            raise UserError(f"{_part(parts, group)}: {scores.size} scores for {batch.num_rows} documents; delete it")
+            raise UserError(
+                f"{_part(parts, group)}: {scores.size} scores for {batch.num_rows} documents; delete it"
+            )
         yield batch, scores, by_setfit
 
 
-def _rows(batch: pa.RecordBatch, scores: np.ndarray, by_setfit: np.ndarray, kept: np.ndarray) -> pa.RecordBatch:
-    reasons = np.array(["below, static", "below, setfit", "above, static", "above, setfit"])[2 * kept + by_setfit]
+def _rows(
+    batch: pa.RecordBatch, scores: np.ndarray, by_setfit: np.ndarray, kept: np.ndarray
+) -> pa.RecordBatch:
+    reasons = np.array(["below, static", "below, setfit", "above, static", "above, setfit"])[
+        2 * kept + by_setfit
+    ]
     given = [batch.column(name) for name in ("id", "source", "origin_file", "origin_row")]
-    made = [pa.array(scores), pa.array(kept), pa.array(reasons), pa.array(text_sizes(batch.column("text")))]
+    made = [
+        pa.array(scores),
+        pa.array(kept),
+        pa.array(reasons),
+        pa.array(text_sizes(batch.column("text"))),
+    ]
     return pa.RecordBatch.from_arrays([*given, *made], schema=SCORES)
 
 
-def _count(counts: dict[str, dict[str, int]], batch: pa.RecordBatch, kept: np.ndarray, by_setfit: np.ndarray) -> None:
+def _count(
+    counts: dict[str, dict[str, int]],
+    batch: pa.RecordBatch,
+    kept: np.ndarray,
+    by_setfit: np.ndarray,
+) -> None:
     """Adds to source → documents, kept, by_setfit, bytes, kept_bytes."""
     sources, sizes = np.asarray(batch.column("source")), text_sizes(batch.column("text"))
     for source in dict.fromkeys(sources.tolist()):
         here = sources == source
-        mine = counts.setdefault(source, dict.fromkeys(("documents", "kept", "by_setfit", "bytes", "kept_bytes"), 0))
+        mine = counts.setdefault(
+            source, dict.fromkeys(("documents", "kept", "by_setfit", "bytes", "kept_bytes"), 0)
+        )
         mine["documents"] += int(here.sum())
         mine["kept"] += int((here & kept).sum())
         mine["by_setfit"] += int((here & by_setfit).sum())
@@ -178,7 +230,9 @@ class _Nearest:
         self._heaps: dict[tuple[str, bool], list[tuple[float, int, float, str]]] = {}
 
     def add(self, batch: pa.RecordBatch, scores: np.ndarray) -> None:
-        """Looks at a batch; only texts that come in are read. Ties go by id, so the order of documents is no matter."""
+        """Looks at a batch; only texts that come in are read. Ties go by id, so the order of
+        documents is no matter.
+        """
         sources, ids = batch.column("source").to_pylist(), np.asarray(batch.column("id"))
         distances = np.abs(scores.astype(np.float64) - self.threshold)
         for i in np.argsort(distances, kind="stable").tolist():
@@ -186,14 +240,24 @@ class _Nearest:
             nearness = (-float(distances[i]), int(ids[i]))
             if len(heap) == SAMPLES and nearness <= heap[0][:2]:
                 continue
-            text = pc.utf8_slice_codeunits(batch.column("text").slice(i, 1), 0, SAMPLE_CHARACTERS)[0].as_py()
-            (heapq.heappush if len(heap) < SAMPLES else heapq.heapreplace)(heap, (*nearness, float(scores[i]), text))
+            text = pc.utf8_slice_codeunits(batch.column("text").slice(i, 1), 0, SAMPLE_CHARACTERS)[
+                0
+            ].as_py()
+            (heapq.heappush if len(heap) < SAMPLES else heapq.heapreplace)(
+                heap, (*nearness, float(scores[i]), text)
+            )
 
     def found(self) -> dict[str, dict[str, list[dict[str, Any]]]]:
         """source → kept and dropped → [{score, id, text}], the nearest first."""
         sources = sorted({source for source, _ in self._heaps})
-        return {source: {"kept": self._side(source, True), "dropped": self._side(source, False)} for source in sources}
+        return {
+            source: {"kept": self._side(source, True), "dropped": self._side(source, False)}
+            for source in sources
+        }
 
     def _side(self, source: str, kept: bool) -> list[dict[str, Any]]:
         heap = sorted(self._heaps.get((source, kept), []), reverse=True)
-        return [{"score": round(score, 4), "id": f"{number:016x}", "text": text} for _, number, score, text in heap]
+        return [
+            {"score": round(score, 4), "id": f"{number:016x}", "text": text}
+            for _, number, score, text in heap
+        ]

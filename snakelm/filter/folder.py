@@ -1,11 +1,13 @@
-"""results/models/academic_filter/: the trained filter on disk, its one writer and its one reader. No pickle in it.
+"""results/models/academic_filter/: the trained filter on disk, its one writer and its one reader.
+No pickle in it.
 
     model.safetensors, config.json, tokenizer.json, modules.json …   the tuned sentence model (sentence-transformers)
     head.safetensors      weight float32 [width], bias float32 [1]: its logistic head
     static.safetensors    vectors float16 [pieces, width], weight float32 [width], bias float32 [1]: the student
     filter.json           written last: threshold, doubtful band, tokens read, and the SHA-256 of every file above
 
-The folder is a sentence-transformers model too and loads as one. What filter.json doesn't vouch for is refused.
+The folder is a sentence-transformers model too and loads as one. What filter.json doesn't vouch for
+is refused.
 """
 
 import json
@@ -21,10 +23,25 @@ from ..errors import UserError
 from ..files import atomic_path, sha256_file, write_json
 from .base import check_sentence_model
 
-__all__ = ["FILES", "Linear", "Meta", "open_folder", "read_tensors", "vouched_files", "write_folder"]
+__all__ = [
+    "FILES",
+    "Linear",
+    "Meta",
+    "open_folder",
+    "read_tensors",
+    "vouched_files",
+    "write_folder",
+]
 
 FORMAT, VERSION = "snakelm academic filter", 1
-FILES = ("filter.json", "head.safetensors", "static.safetensors", "model.safetensors", "config.json", "modules.json")
+FILES = (
+    "filter.json",
+    "head.safetensors",
+    "static.safetensors",
+    "model.safetensors",
+    "config.json",
+    "modules.json",
+)
 FILES += ("tokenizer.json",)
 
 
@@ -62,9 +79,14 @@ class Meta:
 
 
 def write_folder(
-    folder: Path, save_body: Callable[[str], None], tensors: Mapping[str, Mapping[str, np.ndarray]], meta: Meta
+    folder: Path,
+    save_body: Callable[[str], None],
+    tensors: Mapping[str, Mapping[str, np.ndarray]],
+    meta: Meta,
 ) -> None:
-    """Writes the filter into ``folder``; ``save_body`` saves the sentence model into the folder it is given."""
+    """Writes the filter into ``folder``; ``save_body`` saves the sentence model into the folder it
+    is given.
+    """
     from safetensors.numpy import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -72,18 +94,26 @@ def write_folder(
     with tempfile.TemporaryDirectory(prefix=".saving-", dir=folder.parent) as scratch:
         save_body(scratch)
         for name, values in tensors.items():
-            save_file({key: np.ascontiguousarray(value) for key, value in values.items()}, f"{scratch}/{name}")
+            save_file(
+                {key: np.ascontiguousarray(value) for key, value in values.items()},
+                f"{scratch}/{name}",
+            )
         files = {}
         for file in sorted(f for f in Path(scratch).rglob("*") if f.is_file()):
             name = file.relative_to(scratch).as_posix()
             with atomic_path(folder / name) as temporary:
                 shutil.copyfile(file, temporary)
             files[name] = sha256_file(file)
-    write_json(folder / "filter.json", {"format": FORMAT, "version": VERSION, **asdict(meta), "files": files})
+    write_json(
+        folder / "filter.json",
+        {"format": FORMAT, "version": VERSION, **asdict(meta), "files": files},
+    )
 
 
 def open_folder(folder: str | Path) -> Meta:
-    """Checks the folder, opening nothing that could run, and gives its meta; UserError when it isn't whole or ours."""
+    """Checks the folder, opening nothing that could run, and gives its meta; UserError when it
+    isn't whole or ours.
+    """
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; run setfit_train")
@@ -92,14 +122,22 @@ def open_folder(folder: str | Path) -> Meta:
         record = json.loads((folder / "filter.json").read_text(encoding="utf-8"))
         files, values = record["files"], {name: record[name] for name in Meta.__dataclass_fields__}
     except FileNotFoundError:
-        raise UserError(f"{folder}: has no filter.json, so it is unfinished or no filter; run setfit_train") from None
+        raise UserError(
+            f"{folder}: has no filter.json, so it is unfinished or no filter; run setfit_train"
+        ) from None
     except (ValueError, KeyError, TypeError):
-        raise UserError(f"{folder / 'filter.json'}: damaged; delete it and run setfit_train again") from None
+        raise UserError(
+            f"{folder / 'filter.json'}: damaged; delete it and run setfit_train again"
+        ) from None
     if (record.get("format"), record.get("version")) != (FORMAT, VERSION):
-        raise UserError(f"{folder / 'filter.json'}: not version {VERSION} of this format; run setfit_train again")
+        raise UserError(
+            f"{folder / 'filter.json'}: not version {VERSION} of this format; run setfit_train again"
+        )
     for name, digest in files.items():
         if not (folder / name).is_file() or sha256_file(folder / name) != digest:
-            raise UserError(f"{folder / name}: missing or not the file that was trained; run setfit_train again")
+            raise UserError(
+                f"{folder / name}: missing or not the file that was trained; run setfit_train again"
+            )
     return Meta(**values)
 
 

@@ -1,7 +1,9 @@
-"""Labelled texts: a few examples of what to keep and what to drop, ours or a person's, from JSONL or parquet.
+"""Labelled texts: a few examples of what to keep and what to drop, ours or a person's, from JSONL
+or parquet.
 
-Columns: text; label, `academic` or `other`; group (optional), the field or kind that a text stands for. Which of them
-only measure is chosen by hash within each class, so it depends on the texts and the seed, not on their order.
+Columns: text; label, `academic` or `other`; group (optional), the field or kind that a text stands
+for. Which of them only measure is chosen by hash within each class, so it depends on the texts and
+the seed, not on their order.
 """
 
 import json
@@ -14,9 +16,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..workflow.code_digest import ROOT
 from ..data.split import document_ids, mixed
 from ..errors import UserError
+from ..workflow.code_digest import ROOT
 
 __all__ = ["CLASSES", "Labels", "label_files", "read_labels"]
 
@@ -37,10 +39,14 @@ class Labels:
 
     def take(self, places: np.ndarray) -> "Labels":
         """The texts at ``places`` (int64 [m])."""
-        return Labels([self.texts[i] for i in places], self.academic[places], [self.groups[i] for i in places])
+        return Labels(
+            [self.texts[i] for i in places], self.academic[places], [self.groups[i] for i in places]
+        )
 
     def split(self, held_out: float, seed: int) -> tuple["Labels", "Labels"]:
-        """(to train on, to measure on): of each class the share ``held_out`` with the smallest hashes, at least one."""
+        """(to train on, to measure on): of each class the share ``held_out`` with the smallest
+        hashes, at least one.
+        """
         order = mixed(document_ids(text.encode() for text in self.texts), seed, "labels")
         measured = np.zeros(len(self), bool)
         for kind in (False, True):
@@ -51,16 +57,26 @@ class Labels:
 
 
 def label_files(named: str | Sequence[str]) -> list[str]:
-    """The files of classifier.labels; where nothing is at a path, the file of that name that comes with the project."""
+    """The files of classifier.labels; where nothing is at a path, the file of that name that comes
+    with the project.
+    """
     paths = [named] if isinstance(named, str) else named
     there = (Path(path).exists() or not (ROOT / path).is_file() for path in paths)
-    return [path if here else (ROOT / path).as_posix() for path, here in zip(paths, there, strict=True)]
+    return [
+        path if here else (ROOT / path).as_posix() for path, here in zip(paths, there, strict=True)
+    ]
 
 
 def read_labels(named: str | Sequence[str]) -> Labels:
-    """The labels of JSONL or parquet files together; UserError for what can't be trained on, naming the row."""
+    """The labels of JSONL or parquet files together; UserError for what can't be trained on, naming
+    the row.
+    """
     files = label_files(named)
-    rows = [row for file in files for row in (_parquet_rows if file.endswith(".parquet") else _jsonl_rows)(file)]
+    rows = [
+        row
+        for file in files
+        for row in (_parquet_rows if file.endswith(".parquet") else _jsonl_rows)(file)
+    ]
     seen: dict[str, str] = {}
     for where, row in rows:
         _check(where, row)
@@ -74,23 +90,35 @@ def read_labels(named: str | Sequence[str]) -> Labels:
             f"{', '.join(files)}: found {found}; both labels are needed, at least 2 texts each (32 are better){NEXT}"
         )
     groups = [str(row.get("group") or "") for _, row in rows]
-    return Labels([row["text"] for _, row in rows], np.array([name == CLASSES[1] for name in labels]), groups)
+    return Labels(
+        [row["text"] for _, row in rows], np.array([name == CLASSES[1] for name in labels]), groups
+    )
 
 
 def _check(where: str, row: dict[str, Any]) -> None:
     text, label = row.get("text"), row.get("label")
     if not isinstance(text, str) or not text.strip():
-        what = "no text" if text is None else "an empty text" if isinstance(text, str) else f"{text!r} as a text"
+        what = (
+            "no text"
+            if text is None
+            else "an empty text"
+            if isinstance(text, str)
+            else f"{text!r} as a text"
+        )
         raise UserError(f"{where}: found {what}; each row needs some{NEXT}")
     if label not in CLASSES:
-        raise UserError(f"{where}: found label {label!r}; allowed are {' and '.join(reversed(CLASSES))}{NEXT}")
+        raise UserError(
+            f"{where}: found label {label!r}; allowed are {' and '.join(reversed(CLASSES))}{NEXT}"
+        )
 
 
 def _jsonl_rows(path: str | Path) -> Iterator[tuple[str, dict[str, Any]]]:
     try:
         lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file; classifier.labels names the labelled texts") from None
+        raise UserError(
+            f"{path}: no such file; classifier.labels names the labelled texts"
+        ) from None
     except UnicodeDecodeError:
         raise UserError(f"{path}: not UTF-8 text; expected JSONL or .parquet{NEXT}") from None
     for number, line in enumerate(lines, 1):
@@ -112,11 +140,19 @@ def _parquet_rows(path: str | Path) -> Iterator[tuple[str, dict[str, Any]]]:
         with pq.ParquetFile(path) as file:
             names = set(file.schema_arrow.names)
             if missing := {"text", "label"} - names:
-                raise UserError(f"{path}: no column {' and '.join(sorted(missing))}; it has {', '.join(sorted(names))}")
-            table = file.read(columns=[name for name in ("text", "label", "group") if name in names])
+                raise UserError(
+                    f"{path}: no column {' and '.join(sorted(missing))}; it has {', '.join(sorted(names))}"
+                )
+            table = file.read(
+                columns=[name for name in ("text", "label", "group") if name in names]
+            )
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file; classifier.labels names the labelled texts") from None
+        raise UserError(
+            f"{path}: no such file; classifier.labels names the labelled texts"
+        ) from None
     except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{path}: not a whole parquet file ({' '.join(str(error).split())}){NEXT}") from None
+        raise UserError(
+            f"{path}: not a whole parquet file ({' '.join(str(error).split())}){NEXT}"
+        ) from None
     for number, row in enumerate(table.to_pylist()):
         yield f"{path} row {number}", row

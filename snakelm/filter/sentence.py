@@ -1,7 +1,7 @@
 """A sentence model: texts to vectors, in bf16 where the processor multiplies it natively.
 
-Texts are sorted by length before they are cut into batches, so little is padding. Products are in bf16 under autocast;
-sums, norms and the vectors that come out are float32.
+Texts are sorted by length before they are cut into batches, so little is padding. Products are in
+bf16 under autocast; sums, norms and the vectors that come out are float32.
 """
 
 import contextlib
@@ -22,11 +22,15 @@ __all__ = ["SentenceModel", "fast_products", "load_body", "quiet"]
 
 BATCH = 32
 PIECES = 2048  # word pieces in a batch
-CHARACTERS_PER_TOKEN = 12  # of a text, more than this for each token it may have is not even tokenised
+CHARACTERS_PER_TOKEN = (
+    12  # of a text, more than this for each token it may have is not even tokenised
+)
 
 
 def load_body(folder: str | Path, max_tokens: int) -> Any:
-    """The sentence-transformers model in ``folder``, on the CPU or the first GPU; nothing is fetched or unpickled."""
+    """The sentence-transformers model in ``folder``, on the CPU or the first GPU; nothing is
+    fetched or unpickled.
+    """
     check_sentence_model(Path(folder))
     offline()
     with warnings.catch_warnings():
@@ -77,11 +81,16 @@ class SentenceModel:
             return np.zeros((0, self.body.get_embedding_dimension()), np.float32)
         with torch.inference_mode(), fast_products(self.body.device):
             return np.asarray(
-                self.body.encode(heads, batch_size=BATCH, show_progress_bar=False, convert_to_numpy=True), np.float32
+                self.body.encode(
+                    heads, batch_size=BATCH, show_progress_bar=False, convert_to_numpy=True
+                ),
+                np.float32,
             )
 
     def piece_vectors(self) -> np.ndarray:
-        """The vector of each word piece of the vocabulary by itself, as the ids stand: float32 [vocabulary, width]."""
+        """The vector of each word piece of the vocabulary by itself, as the ids stand: float32
+        [vocabulary, width].
+        """
         start, *_, end = self.body.tokenizer("a")["input_ids"]
         found = []
         with torch.inference_mode(), fast_products(self.body.device):
@@ -94,7 +103,9 @@ class SentenceModel:
         return np.concatenate(found)
 
     def pieces_of_words(self) -> Any:
-        """The model's own tokenizer (of the tokenizers package), free of padding and truncation: a copy."""
+        """The model's own tokenizer (of the tokenizers package), free of padding and truncation: a
+        copy.
+        """
         from tokenizers import Tokenizer
 
         return Tokenizer.from_str(self.body.tokenizer.backend_tokenizer.to_str())

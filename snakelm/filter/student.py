@@ -1,10 +1,11 @@
 """The static student: one number for each word, so a document's score is a mean over its words.
 
-It is distilled from the sentence model: each word piece of the vocabulary goes through the network by itself, the
-vectors that come out are cut to their principal components, and a document's vector is the mean over its pieces; a
-ridge regression from there to the sentence model's own logits is the head. All of this is linear, so vectors and head
-fold into one number a piece, and, pieces never crossing words, into a sum and a count a word. What is left of the work
-is to look words up. (Weights by rarity, SIF, were tried and agreed less: docs/EXPERIMENTS.md.)
+It is distilled from the sentence model: each word piece of the vocabulary goes through the network
+by itself, the vectors that come out are cut to their principal components, and a document's vector
+is the mean over its pieces; a ridge regression from there to the sentence model's own logits is the
+head. All of this is linear, so vectors and head fold into one number a piece, and, pieces never
+crossing words, into a sum and a count a word. What is left of the work is to look words up.
+(Weights by rarity, SIF, were tried and agreed less: docs/EXPERIMENTS.md.)
 """
 
 import re
@@ -31,10 +32,17 @@ def words_of(text: str, most: int) -> list[str]:
 
 
 class Student:
-    """`score(texts)` → float32 [n]. ``pieces``: the number of each word piece, float32 [vocabulary]."""
+    """`score(texts)` → float32 [n]. ``pieces``: the number of each word piece, float32
+    [vocabulary].
+    """
 
     def __init__(self, tokenizer: Any, pieces: np.ndarray, bias: float, most_words: int) -> None:
-        self.tokenizer, self.pieces, self.bias, self.most_words = tokenizer, pieces, bias, most_words
+        self.tokenizer, self.pieces, self.bias, self.most_words = (
+            tokenizer,
+            pieces,
+            bias,
+            most_words,
+        )
         self._forget()
 
     @classmethod
@@ -45,7 +53,9 @@ class Student:
         found = read_tensors(Path(folder, "static.safetensors"))
         head = Linear(found["weight"], float(found["bias"][0]))
         tokenizer = Tokenizer.from_file(str(Path(folder, "tokenizer.json")))
-        return cls(tokenizer, found["vectors"].astype(np.float32) @ head.weight, head.bias, most_words)
+        return cls(
+            tokenizer, found["vectors"].astype(np.float32) @ head.weight, head.bias, most_words
+        )
 
     def score(self, texts: Sequence[str]) -> np.ndarray:
         """What it takes the sentence model's scores to be: float32 [n]."""
@@ -67,7 +77,9 @@ class Student:
             return
         pieces, counts = piece_counts(self.tokenizer, fresh)
         owner = np.repeat(np.arange(len(fresh)), counts)
-        self._place.update(zip(fresh, range(len(self._place), len(self._place) + len(fresh)), strict=True))
+        self._place.update(
+            zip(fresh, range(len(self._place), len(self._place) + len(fresh)), strict=True)
+        )
         self._sums = np.append(self._sums, np.bincount(owner, self.pieces[pieces], len(fresh)))
         self._counts = np.append(self._counts, counts)
 
@@ -80,19 +92,30 @@ def piece_counts(tokenizer: Any, words: Sequence[str]) -> tuple[np.ndarray, np.n
     """(ids of the pieces of all words in a row, pieces of each word): int64 [p], int64 [n]."""
     tokenizer.no_padding()
     tokenizer.no_truncation()
-    found = [encoding.ids for encoding in tokenizer.encode_batch_fast(list(words), add_special_tokens=False)]
-    return np.array([i for ids in found for i in ids], np.int64), np.array([len(ids) for ids in found], np.int64)
+    found = [
+        encoding.ids
+        for encoding in tokenizer.encode_batch_fast(list(words), add_special_tokens=False)
+    ]
+    return np.array([i for ids in found for i in ids], np.int64), np.array(
+        [len(ids) for ids in found], np.int64
+    )
 
 
 def principal(vectors: np.ndarray) -> np.ndarray:
-    """The first principal components of ``vectors`` [pieces, width]: float16 [pieces, at most `WIDTH`]."""
+    """The first principal components of ``vectors`` [pieces, width]: float16 [pieces, at most
+    `WIDTH`].
+    """
     centred = vectors - vectors.mean(0)
     _, directions = np.linalg.eigh(centred.T @ centred)  # ascending
     return (centred @ directions[:, ::-1][:, :WIDTH]).astype(np.float16)
 
 
-def fit_head(vectors: np.ndarray, tokenizer: Any, texts: Sequence[str], logits: np.ndarray, most_words: int) -> Linear:
-    """Ridge regression from mean ``vectors`` to the sentence model's ``logits`` [n]; its strength by leave-one-out."""
+def fit_head(
+    vectors: np.ndarray, tokenizer: Any, texts: Sequence[str], logits: np.ndarray, most_words: int
+) -> Linear:
+    """Ridge regression from mean ``vectors`` to the sentence model's ``logits`` [n]; its strength
+    by leave-one-out.
+    """
     from sklearn.linear_model import RidgeCV
 
     means = _mean_vectors(vectors.astype(np.float32), tokenizer, texts, most_words)
@@ -100,7 +123,9 @@ def fit_head(vectors: np.ndarray, tokenizer: Any, texts: Sequence[str], logits: 
     return Linear(fitted.coef_.astype(np.float32), float(fitted.intercept_))
 
 
-def _mean_vectors(vectors: np.ndarray, tokenizer: Any, texts: Sequence[str], most_words: int) -> np.ndarray:
+def _mean_vectors(
+    vectors: np.ndarray, tokenizer: Any, texts: Sequence[str], most_words: int
+) -> np.ndarray:
     """The mean over each text's pieces of ``vectors`` [vocabulary, width]: float32 [n, width]."""
     means = np.zeros((len(texts), vectors.shape[1]), np.float32)
     for i, text in enumerate(texts):

@@ -1,8 +1,9 @@
 """A conversation with a tuned model: the history as the template writes it, answers piece by piece.
 
-When the history grows beyond the context the oldest turns go, a question with its answer at a time and the system
-message never, until an answer has room. Sliding the window over the ids instead would cut the template's first
-markers off, and the model would see something that it never saw in training.
+When the history grows beyond the context the oldest turns go, a question with its answer at a time
+and the system message never, until an answer has room. Sliding the window over the ids instead
+would cut the template's first markers off, and the model would see something that it never saw in
+training.
 """
 
 import codecs
@@ -11,26 +12,33 @@ from collections.abc import Iterable, Iterator, Sequence
 from ..data.conversations import chat_template
 from ..errors import UserError
 from ..tokenizer import Tokenizer
-from .kv_cache import Cache
 from .decoder import Decoder
 from .generate import stream
+from .kv_cache import Cache
 
 __all__ = ["Chat", "Continuation", "Speaker", "spoken", "until"]
 
 
 class Speaker:
-    """What says something with a model, and what of it is told: the common half of `Chat` and `Continuation`.
+    """What says something with a model, and what of it is told: the common half of `Chat` and
+    `Continuation`.
 
-    ``stop``: texts that end an answer and aren't given; ``cache``: one to go on with, else a new one; ``sampling``
-    goes to `generate.stream`. Of the answer at hand or the last one: ``asked`` and ``said``, the ids of both sides;
-    ``cut``, whether it ended for lack of room; ``dropped``, the turns that went to make room for it.
+    ``stop``: texts that end an answer and aren't given; ``cache``: one to go on with, else a new
+    one; ``sampling`` goes to `generate.stream`. Of the answer at hand or the last one: ``asked``
+    and ``said``, the ids of both sides; ``cut``, whether it ended for lack of room; ``dropped``,
+    the turns that went to make room for it.
     """
 
     def __init__(
         self, model: Decoder, tokenizer: Tokenizer, *, most_tokens: int = 128, seed: int = 0, stop: Sequence[str] = (),
         cache: Cache | None = None, **sampling: float | int | None,
     ) -> None:  # fmt: skip
-        self.model, self.tokenizer, self.most_tokens, self.seed = model, tokenizer, most_tokens, seed
+        self.model, self.tokenizer, self.most_tokens, self.seed = (
+            model,
+            tokenizer,
+            most_tokens,
+            seed,
+        )
         self.stop, self.cache, self.sampling = tuple(stop), cache or Cache(model), sampling
         self.asked: list[int] = []
         self.said: list[int] = []
@@ -38,8 +46,13 @@ class Speaker:
 
     def _speak(self, prompt: list[int], room: int, ends: Iterable[int], seed: int) -> Iterator[str]:
         self.asked, self.said, self.cut = prompt, [], False
-        stop = {*ends, *self.tokenizer.unused_ids}  # an id that stands for nothing has no text to go on with
-        ids = stream(self.model, prompt, room, stop=stop, seed=seed, cache=self.cache, **self.sampling)
+        stop = {
+            *ends,
+            *self.tokenizer.unused_ids,
+        }  # an id that stands for nothing has no text to go on with
+        ids = stream(
+            self.model, prompt, room, stop=stop, seed=seed, cache=self.cache, **self.sampling
+        )
         noted = (self.said.append(i) or i for i in ids)
         yield from until(spoken(self.tokenizer, noted), self.stop)
         stopped = any(text in self.tokenizer.decode(self.said) for text in self.stop)
@@ -50,7 +63,12 @@ class Chat(Speaker):
     """The history so far, in ``turns``. ``system``: what the model is told first."""
 
     def __init__(
-        self, model: Decoder, tokenizer: Tokenizer, *, system: str | None = None, **how: float | int | None
+        self,
+        model: Decoder,
+        tokenizer: Tokenizer,
+        *,
+        system: str | None = None,
+        **how: float | int | None,
     ) -> None:
         super().__init__(model, tokenizer, **how)
         self.special = chat_template.chat_tokens(tokenizer)
@@ -67,9 +85,11 @@ class Chat(Speaker):
         self.dropped, self.cut = 0, False
 
     def answer(self, question: str) -> Iterator[str]:
-        """The model's answer in pieces of whole characters; what of it was given when iteration ends is remembered.
+        """The model's answer in pieces of whole characters; what of it was given when iteration
+        ends is remembered.
 
-        UserError at once, and the history as it was, for a question that leaves no room for an answer.
+        UserError at once, and the history as it was, for a question that leaves no room for an
+        answer.
         """
         prompt = self._make_room([*self.turns, {"role": "user", "content": question}])
         return self._say(prompt, min(self.most_tokens, self.model.shape.context - len(prompt)))
@@ -85,7 +105,9 @@ class Chat(Speaker):
             self.turns.append({"role": "assistant", "content": "".join(given)})
 
     def _make_room(self, turns: list[chat_template.Message]) -> list[int]:
-        """Takes ``turns`` without the oldest that don't fit as the history; gives the prompt they make."""
+        """Takes ``turns`` without the oldest that don't fit as the history; gives the prompt they
+        make.
+        """
         context, dropped = self.model.shape.context, 0
         most = context - min(self.most_tokens, context // 4)
         while len(prompt := chat_template.prompt([*self.system, *turns], self.tokenizer)) > most:
@@ -106,7 +128,9 @@ class Continuation(Speaker):
         """Nothing to forget."""
 
     def answer(self, text: str) -> Iterator[str]:
-        """How the model goes on, in pieces of whole characters; until the text ends or ``most_tokens`` are said."""
+        """How the model goes on, in pieces of whole characters; until the text ends or
+        ``most_tokens`` are said.
+        """
         prompt = [self.tokenizer.eot, *self.tokenizer.encode_ordinary(text)]
         return self._speak(prompt, self.most_tokens, [self.tokenizer.eot], self.seed)
 
@@ -122,7 +146,9 @@ def spoken(tokenizer: Tokenizer, ids: Iterable[int]) -> Iterator[str]:
 
 
 def until(pieces: Iterable[str], stops: Sequence[str]) -> Iterator[str]:
-    """Text up to the first of ``stops``; an end that one of them may begin with is held back until that is known."""
+    """Text up to the first of ``stops``; an end that one of them may begin with is held back until
+    that is known.
+    """
     held = ""
     for piece in pieces:
         held += piece
@@ -131,7 +157,9 @@ def until(pieces: Iterable[str], stops: Sequence[str]) -> Iterator[str]:
             if held[: min(found)]:
                 yield held[: min(found)]
             return
-        begun = max((n for text in stops for n in range(1, len(text)) if held.endswith(text[:n])), default=0)
+        begun = max(
+            (n for text in stops for n in range(1, len(text)) if held.endswith(text[:n])), default=0
+        )
         whole, held = held[: len(held) - begun], held[len(held) - begun :]
         if whole:
             yield whole

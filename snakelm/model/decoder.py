@@ -1,15 +1,18 @@
-"""The network: a Qwen3-shaped decoder, so that what it learns loads as a standard architecture elsewhere.
+"""The network: a Qwen3-shaped decoder, so that what it learns loads as a standard architecture
+elsewhere.
 
-RMS-norm before each sublayer, rotary positions, RMS-norm of each query and key head before the rotation, grouped
-key/value heads, SwiGLU, optionally one matrix for embedding and head. With model.qk_norm off it is Llama's shape.
+RMS-norm before each sublayer, rotary positions, RMS-norm of each query and key head before the
+rotation, grouped key/value heads, SwiGLU, optionally one matrix for embedding and head. With
+model.qk_norm off it is Llama's shape.
 
-What speeds up learning and leaves no trace in the exported model: an RMS-norm without gain right after the embedding
-(a function of the token alone, so it folds into the table), residual outputs that start at zero, an untied head.
-Left out because nothing loads it: ReLU², value embeddings, logit softcap.
+What speeds up learning and leaves no trace in the exported model: an RMS-norm without gain right
+after the embedding (a function of the token alone, so it folds into the table), residual outputs
+that start at zero, an untied head. Left out because nothing loads it: ReLU², value embeddings,
+logit softcap.
 
-Weights are kept in float32 and cast to the compute dtype where they are used; the residual stream is in the compute
-dtype. Legend of shape suffixes: B batch rows, T positions, C width, H query heads, K key/value heads, D head size,
-F hidden size of the SwiGLU block, V vocabulary, N = B·T.
+Weights are kept in float32 and cast to the compute dtype where they are used; the residual stream
+is in the compute dtype. Legend of shape suffixes: B batch rows, T positions, C width, H query
+heads, K key/value heads, D head size, F hidden size of the SwiGLU block, V vocabulary, N = B·T.
 """
 
 import math
@@ -30,7 +33,8 @@ IGNORE = -100  # a target that doesn't count
 class Decoder(nn.Module):
     """``model`` gives the shape, ``vocab_size`` comes from the tokenizer.
 
-    ``compute_dtype``: dtype of activations and products; ``attention_backend``: passed to pytorch_ext.attention.
+    ``compute_dtype``: dtype of activations and products; ``attention_backend``: passed to
+    pytorch_ext.attention.
     """
 
     def __init__(
@@ -54,7 +58,9 @@ class Decoder(nn.Module):
 
     @torch.no_grad()
     def initialize(self, generator: torch.Generator) -> "Decoder":
-        """Fills the weights: uniform matrices of variance 1/inputs, zero residual outputs, a small head."""
+        """Fills the weights: uniform matrices of variance 1/inputs, zero residual outputs, a small
+        head.
+        """
         for name, weight in self.named_parameters():
             if weight.ndim == 1:
                 weight.fill_(1.0)
@@ -80,19 +86,27 @@ class Decoder(nn.Module):
         row_start_BT: torch.Tensor | None = None,
         targets_BT: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Logits [B, T, V], or with targets (int64, -100 doesn't count) the cross-entropy summed over them, in nats.
+        """Logits [B, T, V], or with targets (int64, -100 doesn't count) the cross-entropy summed
+        over them, in nats.
 
-        ``tokens_BT``: int64, T at most model.context. ``row_start_BT``: int32, the first position each one may look
-        back to (its document's start); None lets every position see the whole row before it.
+        ``tokens_BT``: int64, T at most model.context. ``row_start_BT``: int32, the first position
+        each one may look back to (its document's start); None lets every position see the whole row
+        before it.
         """
         x_BTC = self.hidden(tokens_BT, row_start_BT)
         head_VC = self.head_weight.to(x_BTC.dtype)
         if targets_BT is None:
             return F.linear(x_BTC, head_VC)
-        return linear_cross_entropy(x_BTC.flatten(0, 1), head_VC, targets_BT.flatten(), IGNORE, reduction="sum")
+        return linear_cross_entropy(
+            x_BTC.flatten(0, 1), head_VC, targets_BT.flatten(), IGNORE, reduction="sum"
+        )
 
-    def hidden(self, tokens_BT: torch.Tensor, row_start_BT: torch.Tensor | None = None) -> torch.Tensor:
-        """The residual stream [B, T, C] after the last norm: what the head reads, and what embeddings are made of."""
+    def hidden(
+        self, tokens_BT: torch.Tensor, row_start_BT: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """The residual stream [B, T, C] after the last norm: what the head reads, and what
+        embeddings are made of.
+        """
         length = tokens_BT.shape[1]
         cos_TD, sin_TD = self.cos[:length], self.sin[:length]
         x_BTC = self.embed(tokens_BT)

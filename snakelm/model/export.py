@@ -39,7 +39,9 @@ FILES = (
 
 
 def export(model_file: Path, tokenizer: Tokenizer, folder: Path, card: str) -> dict[str, Any]:
-    """Writes all FILES into ``folder``; ``card`` is the model card's text. Gives what a manifest should say of it."""
+    """Writes all FILES into ``folder``; ``card`` is the model card's text. Gives what a manifest
+    should say of it.
+    """
     model, record = load_model(model_file)
     if record["tokenizer"]["sha256"] != tokenizer.sha256:
         raise UserError(f"{model_file}: trained with another tokenizer than this one; name its own")
@@ -52,19 +54,30 @@ def export(model_file: Path, tokenizer: Tokenizer, folder: Path, card: str) -> d
     _write_safetensors(folder / "model.safetensors", weights)
     write_json(folder / "generation_config.json", _generation(ends))
     with atomic_path(folder / "tokenizer.json") as temporary:
-        temporary.write_text(json.dumps(tokenizer_json(tokenizer), ensure_ascii=False), encoding="utf-8")
-    write_json(folder / "tokenizer_config.json", _tokenizer_config(model.shape.context, END if chat else EOT, chat))
+        temporary.write_text(
+            json.dumps(tokenizer_json(tokenizer), ensure_ascii=False), encoding="utf-8"
+        )
+    write_json(
+        folder / "tokenizer_config.json",
+        _tokenizer_config(model.shape.context, END if chat else EOT, chat),
+    )
     with atomic_path(folder / "model.pt") as temporary:
         shutil.copyfile(model_file, temporary)
     write_text(folder / "README.md", card)
     write_json(folder / "config.json", huggingface_config(model.shape, model.vocab_size, ends))
-    return {"parameters": sum(w.numel() for w in weights.values()), "chat": chat, "files": _hashes(folder)}
+    return {
+        "parameters": sum(w.numel() for w in weights.values()),
+        "chat": chat,
+        "files": _hashes(folder),
+    }
 
 
 def _write_safetensors(path: Path, weights: dict[str, torch.Tensor]) -> None:
     from safetensors.torch import save
 
-    data = save(weights, metadata={"format": "pt"})  # transformers wants to know whose tensors they are
+    data = save(
+        weights, metadata={"format": "pt"}
+    )  # transformers wants to know whose tensors they are
     with atomic_path(path) as temporary:
         reserve(temporary, len(data))
         temporary.write_bytes(data)

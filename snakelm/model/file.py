@@ -5,8 +5,8 @@
 
 and, once its chat tokens are trained, "chat": True.
 
-No time, no host, no path: the same training gives the same bytes. Read with `weights_only=True`, always, so a file
-with code in it is refused, not run.
+No time, no host, no path: the same training gives the same bytes. Read with `weights_only=True`,
+always, so a file with code in it is refused, not run.
 """
 
 import hashlib
@@ -31,10 +31,20 @@ FORMAT, VERSION = "snakelm-model", 1
 
 
 def save_model(
-    path: str | Path, model: Decoder, *, tokenizer_sha256: str, step: int, fingerprint: str, chat: bool = False
+    path: str | Path,
+    model: Decoder,
+    *,
+    tokenizer_sha256: str,
+    step: int,
+    fingerprint: str,
+    chat: bool = False,
 ) -> None:
-    """Writes the model's file, atomically. The state is cloned, so that no view drags a larger storage along."""
-    weights = {name: tensor.detach().to("cpu", copy=True) for name, tensor in model.named_parameters()}
+    """Writes the model's file, atomically. The state is cloned, so that no view drags a larger
+    storage along.
+    """
+    weights = {
+        name: tensor.detach().to("cpu", copy=True) for name, tensor in model.named_parameters()
+    }
     record = {
         "format": FORMAT,
         "version": VERSION,
@@ -52,7 +62,9 @@ def save_model(
 def load_model(
     path: str | Path, device: str | torch.device = "cpu", compute_dtype: torch.dtype = torch.float32
 ) -> tuple[Decoder, dict[str, Any]]:
-    """The model, in evaluation mode, and the record without its weights; UserError for what isn't such a file."""
+    """The model, in evaluation mode, and the record without its weights; UserError for what isn't
+    such a file.
+    """
     record = read_plain(path)
     if record.get("format") != FORMAT or record.get("version") != VERSION:
         raise UserError(
@@ -64,15 +76,18 @@ def load_model(
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
-        raise UserError(f"{path}: weights don't fit the shape it names: {' '.join(str(error).split())}") from None
+        raise UserError(
+            f"{path}: weights don't fit the shape it names: {' '.join(str(error).split())}"
+        ) from None
     return model.to(device).eval(), record
 
 
 def write_plain(path: Path, record: Mapping[str, Any]) -> str:
-    """torch.save of plain types into ``path``, and the SHA-256 of what should be there; a full disk is a UserError.
+    """torch.save of plain types into ``path``, and the SHA-256 of what should be there; a full disk
+    is a UserError.
 
-    Goes through memory: torch's own writer to a path puts the file's name inside (so equal content would give other
-    bytes under another name) and reports a full disk as «unexpected pos».
+    Goes through memory: torch's own writer to a path puts the file's name inside (so equal content
+    would give other bytes under another name) and reports a full disk as «unexpected pos».
     """
     buffer = io.BytesIO()
     torch.save(dict(record), buffer)
@@ -83,15 +98,23 @@ def write_plain(path: Path, record: Mapping[str, Any]) -> str:
 
 
 def read_plain(path: str | Path) -> dict[str, Any]:
-    """What `write_plain` wrote, on the CPU; UserError when it can't be read or holds anything but plain types."""
+    """What `write_plain` wrote, on the CPU; UserError when it can't be read or holds anything but
+    plain types.
+    """
     try:
         record = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise UserError(f"{path}: missing; train a model first (snakemake --cores 8 results/final_model.pt)") from None
+        raise UserError(
+            f"{path}: missing; train a model first (snakemake --cores 8 results/final_model.pt)"
+        ) from None
     except pickle.UnpicklingError:
-        raise UserError(f"{path}: refused: it holds more than plain tensors and types, and may run code") from None
+        raise UserError(
+            f"{path}: refused: it holds more than plain tensors and types, and may run code"
+        ) from None
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise UserError(f"{path}: can't be read ({' '.join(str(error).split())[:120]}); damaged or no model") from None
+        raise UserError(
+            f"{path}: can't be read ({' '.join(str(error).split())[:120]}); damaged or no model"
+        ) from None
     if not isinstance(record, dict):
         raise UserError(f"{path}: holds a {type(record).__name__}, expected a model's record")
     return record

@@ -1,4 +1,6 @@
-"""How many parameters and operations a shape has, in closed form: known before anything is allocated."""
+"""How many parameters and operations a shape has, in closed form: known before anything is
+allocated.
+"""
 
 from dataclasses import dataclass
 
@@ -9,10 +11,12 @@ __all__ = ["Counts", "counts"]
 
 @dataclass(frozen=True)
 class Counts:
-    """Parameters by where they are, and operations of a training step (forward and backward) for each token.
+    """Parameters by where they are, and operations of a training step (forward and backward) for
+    each token.
 
-    ``matrices``: inside blocks; ``embedding``: the table; ``head``: 0 when tied; ``gains``: of the norms.
-    ``flops_per_token`` counts a multiply-add as two, attention over the causal half only, the embedding look-up not.
+    ``matrices``: inside blocks; ``embedding``: the table; ``head``: 0 when tied; ``gains``: of the
+    norms. ``flops_per_token`` counts a multiply-add as two, attention over the causal half only,
+    the embedding look-up not.
     """
 
     matrices: int

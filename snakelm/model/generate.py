@@ -1,15 +1,16 @@
 """Text from a model, a token at a time: temperature, top-k and top-p from a seeded generator.
 
-Without a cache each token reads the window again: that is the specification, and the way of samples during training,
-which are few and whose bytes are part of a run. With a `Cache` of keys and values it gives the same ids sooner.
+Without a cache each token reads the window again: that is the specification, and the way of samples
+during training, which are few and whose bytes are part of a run. With a `Cache` of keys and values
+it gives the same ids sooner.
 """
 
 from collections.abc import Collection, Iterator, Sequence
 
 import torch
 
-from .kv_cache import Cache
 from .decoder import Decoder
+from .kv_cache import Cache
 
 __all__ = ["generate", "stream"]
 
@@ -26,7 +27,9 @@ def generate(
 ) -> list[int]:
     """All that `stream` gives, at once; ends early at the id ``stop``."""
     ends = () if stop is None else (stop,)
-    return list(stream(model, prompt, length, temperature=temperature, top_k=top_k, stop=ends, seed=seed))
+    return list(
+        stream(model, prompt, length, temperature=temperature, top_k=top_k, stop=ends, seed=seed)
+    )
 
 
 @torch.no_grad()
@@ -44,9 +47,10 @@ def stream(
 ) -> Iterator[int]:
     """Up to ``length`` token ids that follow ``prompt`` (at least one id), each as it is chosen.
 
-    ``temperature`` 0 takes the likeliest each time; else the choice is among the ``top_k`` likeliest, and of them among
-    the fewest that have ``top_p`` of the probability together. Ends before an id in ``stop``, which isn't given. The
-    window is the last model.context ids. ``cache``: of this model; what an earlier stream left in it is used.
+    ``temperature`` 0 takes the likeliest each time; else the choice is among the ``top_k``
+    likeliest, and of them among the fewest that have ``top_p`` of the probability together. Ends
+    before an id in ``stop``, which isn't given. The window is the last model.context ids.
+    ``cache``: of this model; what an earlier stream left in it is used.
     """
     assert len(prompt) > 0, "a model needs something to go on from; give it the end-of-text id"
     device = model.embedding.device
@@ -54,7 +58,11 @@ def stream(
     ids = list(prompt)
     for _ in range(length):
         window = ids[-model.shape.context :]
-        last_C = model.hidden(torch.tensor([window], device=device))[0, -1] if cache is None else cache.last(window)
+        last_C = (
+            model.hidden(torch.tensor([window], device=device))[0, -1]
+            if cache is None
+            else cache.last(window)
+        )
         logits_V = torch.nn.functional.linear(last_C, model.head_weight.to(model.compute_dtype))
         chosen = _pick(logits_V.float().cpu(), temperature, top_k, top_p, generator)
         if chosen in stop:
@@ -64,7 +72,11 @@ def stream(
 
 
 def _pick(
-    logits_V: torch.Tensor, temperature: float, top_k: int | None, top_p: float, generator: torch.Generator
+    logits_V: torch.Tensor,
+    temperature: float,
+    top_k: int | None,
+    top_p: float,
+    generator: torch.Generator,
 ) -> int:
     if temperature == 0:
         return int(logits_V.argmax())
@@ -74,6 +86,8 @@ def _pick(
     probabilities_V = (logits_V / temperature).softmax(dim=-1)
     if top_p < 1:
         sorted_V, order_V = probabilities_V.sort(descending=True, stable=True)
-        beyond_V = sorted_V.cumsum(dim=0) - sorted_V >= top_p  # what is likelier already has top_p; never the first
+        beyond_V = (
+            sorted_V.cumsum(dim=0) - sorted_V >= top_p
+        )  # what is likelier already has top_p; never the first
         probabilities_V[order_V[beyond_V]] = 0.0
     return int(torch.multinomial(probabilities_V, 1, generator=generator))

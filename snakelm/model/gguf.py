@@ -1,12 +1,15 @@
-"""model.gguf: the model as llama.cpp and what is built on it load it (Ollama, LM Studio, llama-cpp-python).
+"""model.gguf: the model as llama.cpp and what is built on it load it (Ollama, LM Studio,
+llama-cpp-python).
 
-Weights stay float32, so that what it says is what we say; `llama-quantize` makes smaller ones. They are the exported
-ones (huggingface.py) under llama.cpp's names. With one turn: a Llama's rotation there pairs neighbours where ours pairs
-halves, so the rows of its queries and keys change places; of a Qwen3 they don't.
+Weights stay float32, so that what it says is what we say; `llama-quantize` makes smaller ones. They
+are the exported ones (huggingface.py) under llama.cpp's names. With one turn: a Llama's rotation
+there pairs neighbours where ours pairs halves, so the rows of its queries and keys change places;
+of a Qwen3 they don't.
 
-The tokenizer's pattern has a name in llama.cpp, or can't go there. Two differences remain, both in that program: it
-takes white space at the end of a text that has a line break inside it for two words where cl100k has one, and, as
-transformers does, the name of a special token in a text for the token.
+The tokenizer's pattern has a name in llama.cpp, or can't go there. Two differences remain, both in
+that program: it takes white space at the end of a text that has a line break inside it for two
+words where cl100k has one, and, as transformers does, the name of a special token in a text for the
+token.
 """
 
 from pathlib import Path
@@ -27,7 +30,9 @@ from .huggingface import LAYER, OUTSIDE, huggingface_weights
 __all__ = ["write_gguf"]
 
 PATTERNS = {"gpt2": "gpt-2", "cl100k": "llama-bpe", "o200k": "gpt-4o"}
-WHOLE_WORDS = {"llama-bpe"}  # where llama.cpp takes a word that is a token as it is, without merging up to it
+WHOLE_WORDS = {
+    "llama-bpe"
+}  # where llama.cpp takes a word that is a token as it is, without merging up to it
 NAMES = {
     "model.embed_tokens": "token_embd",
     "model.norm": "output_norm",
@@ -48,7 +53,9 @@ assert len(NAMES) == len(LAYER) + len(OUTSIDE), "every weight has a name there"
 
 
 def write_gguf(model_file: Path, tokenizer: Tokenizer, output: Path, name: str) -> dict[str, Any]:
-    """Writes the model with its tokenizer; gives what a manifest should say. UserError for what can't be said there."""
+    """Writes the model with its tokenizer; gives what a manifest should say. UserError for what
+    can't be said there.
+    """
     model, record = load_model(model_file)
     if record["tokenizer"]["sha256"] != tokenizer.sha256:
         raise UserError(f"{model_file}: trained with another tokenizer than this one; name its own")
@@ -69,7 +76,11 @@ def write_gguf(model_file: Path, tokenizer: Tokenizer, output: Path, name: str) 
         writer.write_kv_data_to_file()
         writer.write_tensors_to_file()
         writer.close()
-    return {"parameters": sum(w.numel() for w in weights.values()), "chat": chat, "tensors": len(weights)}
+    return {
+        "parameters": sum(w.numel() for w in weights.values()),
+        "chat": chat,
+        "tensors": len(weights),
+    }
 
 
 def gguf_name(name: str) -> str:
@@ -84,7 +95,9 @@ def gguf_name(name: str) -> str:
 def check_tokenizer(tokenizer: Tokenizer) -> None:
     """UserError for a tokenizer whose words llama.cpp would cut into other tokens."""
     kind, merges = PATTERNS[tokenizer.pattern], tokenizer.merges()
-    unreached = sum(len(token) > 1 and merges[rank] is None for token, rank in tokenizer.mergeable_ranks.items())
+    unreached = sum(
+        len(token) > 1 and merges[rank] is None for token, rank in tokenizer.mergeable_ranks.items()
+    )
     if unreached and kind not in WHOLE_WORDS:
         raise UserError(
             f"tokenizer {tokenizer.sha256[:12]}…: {unreached:,} tokens that merging never reaches, which llama.cpp "
@@ -112,14 +125,19 @@ def _add_tokenizer(writer: Any, tokenizer: Tokenizer, vocab_size: int, chat: boo
     from gguf import TokenType
 
     table = str.maketrans({b: character for b, character in enumerate(byte_characters())})
-    names = {rank: token.decode("latin-1").translate(table) for token, rank in tokenizer.mergeable_ranks.items()}
+    names = {
+        rank: token.decode("latin-1").translate(table)
+        for token, rank in tokenizer.mergeable_ranks.items()
+    }
     special = {number: name for name, number in tokenizer.special_tokens.items()}
     kinds = dict.fromkeys(names, TokenType.NORMAL) | dict.fromkeys(special, TokenType.CONTROL)
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre(PATTERNS[tokenizer.pattern])
     writer.add_token_list([(names | special).get(i, f"[unused {i}]") for i in range(vocab_size)])
     writer.add_token_types([kinds.get(i, TokenType.UNUSED) for i in range(vocab_size)])
-    writer.add_token_merges([f"{names[pair[0]]} {names[pair[1]]}" for pair in tokenizer.merges() if pair])
+    writer.add_token_merges(
+        [f"{names[pair[0]]} {names[pair[1]]}" for pair in tokenizer.merges() if pair]
+    )
     writer.add_bos_token_id(tokenizer.eot)
     writer.add_eos_token_id(chat_tokens(tokenizer)[END] if chat else tokenizer.eot)
     writer.add_pad_token_id(tokenizer.eot)
@@ -131,7 +149,9 @@ def _add_tokenizer(writer: Any, tokenizer: Tokenizer, vocab_size: int, chat: boo
 
 
 def _turned(weight: torch.Tensor, name: str, shape: Any) -> torch.Tensor:
-    """Rows of a query's or key's matrix in the order of neighbouring pairs: of a head, row i beside row i + half."""
+    """Rows of a query's or key's matrix in the order of neighbouring pairs: of a head, row i beside
+    row i + half.
+    """
     heads = {"attn_q": shape.heads, "attn_k": shape.kv_heads}.get(name.split(".")[-2])
     if heads is None:
         return weight

@@ -1,11 +1,12 @@
-"""The model as transformers, lm-evaluation-harness and llama.cpp know it: Qwen3, or Llama with qk_norm off.
+"""The model as transformers, lm-evaluation-harness and llama.cpp know it: Qwen3, or Llama with
+qk_norm off.
 
-Weights change their names and nothing else, with one exception: an RMS-norm after the embedding is a function of the
-token alone, so it is worked into the table. With tied embeddings that can't be, for the head reads the same table;
-such a shape is refused when the configuration is read.
+Weights change their names and nothing else, with one exception: an RMS-norm after the embedding is
+a function of the token alone, so it is worked into the table. With tied embeddings that can't be,
+for the head reads the same table; such a shape is refused when the configuration is read.
 
-The other way, a folder of that form becomes a Decoder without the norm after the embedding: other weights in the
-table, the same function, and the same folder when it is exported again.
+The other way, a folder of that form becomes a Decoder without the norm after the embedding: other
+weights in the table, the same function, and the same folder when it is exported again.
 """
 
 import json
@@ -37,13 +38,19 @@ LAYER = {
     "mlp.up": "mlp.up_proj.weight",
     "mlp.down": "mlp.down_proj.weight",
 }
-OUTSIDE = {"embedding": "model.embed_tokens.weight", "norm": "model.norm.weight", "head": "lm_head.weight"}
+OUTSIDE = {
+    "embedding": "model.embed_tokens.weight",
+    "norm": "model.norm.weight",
+    "head": "lm_head.weight",
+}
 KINDS = {True: ("qwen3", "Qwen3ForCausalLM"), False: ("llama", "LlamaForCausalLM")}
 
 
 @dataclass(frozen=True)
 class Ends:
-    """Ids that begin and end text: ``begin`` opens every document; generation stops at any of ``stop``."""
+    """Ids that begin and end text: ``begin`` opens every document; generation stops at any of
+    ``stop``.
+    """
 
     begin: int
     stop: list[int]
@@ -62,8 +69,12 @@ def huggingface_weights(model: Decoder) -> dict[str, torch.Tensor]:
     """Name → float32 tensor on the CPU, contiguous, none sharing memory with the model's."""
     shape = model.shape
     if shape.embedding_norm and shape.tie_embeddings:
-        raise UserError("model.embedding_norm: with model.tie_embeddings it can't be exported; switch one of them off")
-    weights = {huggingface_name(n): p.detach().float().cpu().clone() for n, p in model.named_parameters()}
+        raise UserError(
+            "model.embedding_norm: with model.tie_embeddings it can't be exported; switch one of them off"
+        )
+    weights = {
+        huggingface_name(n): p.detach().float().cpu().clone() for n, p in model.named_parameters()
+    }
     if shape.embedding_norm:
         table = OUTSIDE["embedding"]
         weights[table] = rms_norm(weights[table], None, shape.norm_eps)
@@ -99,7 +110,9 @@ def huggingface_config(shape: Model, vocab_size: int, ends: Ends) -> dict[str, A
 
 
 def from_huggingface(folder: str | Path) -> Decoder:
-    """The model of a folder with config.json and model.safetensors; UserError for what isn't one or doesn't fit."""
+    """The model of a folder with config.json and model.safetensors; UserError for what isn't one or
+    doesn't fit.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -112,15 +125,23 @@ def from_huggingface(folder: str | Path) -> Decoder:
             f"{error.filename}: missing; expected a model's folder with config.json and model.safetensors"
         ) from None
     except (ValueError, SafetensorError) as error:
-        raise UserError(f"{folder}: can't be read ({' '.join(str(error).split())[:120]}); export it again") from None
+        raise UserError(
+            f"{folder}: can't be read ({' '.join(str(error).split())[:120]}); export it again"
+        ) from None
     shape = _shape(folder, told)
     model = Decoder(shape, told["vocab_size"])
     try:
-        model.load_state_dict({n: weights.pop(huggingface_name(n)) for n, _ in model.named_parameters()})
+        model.load_state_dict(
+            {n: weights.pop(huggingface_name(n)) for n, _ in model.named_parameters()}
+        )
     except (KeyError, RuntimeError) as error:
-        raise UserError(f"{folder}: weights don't fit config.json: {' '.join(str(error).split())[:200]}") from None
+        raise UserError(
+            f"{folder}: weights don't fit config.json: {' '.join(str(error).split())[:200]}"
+        ) from None
     if weights:
-        raise UserError(f"{folder}: weights that config.json doesn't speak of: {', '.join(sorted(weights)[:3])}")
+        raise UserError(
+            f"{folder}: weights that config.json doesn't speak of: {', '.join(sorted(weights)[:3])}"
+        )
     return model.eval()
 
 
@@ -132,7 +153,9 @@ def _shape(folder: Path, told: Mapping[str, Any]) -> Model:
         )
     rope = told.get("rope_parameters") or told.get("rope_scaling") or {"rope_type": "default"}
     if rope.get("rope_type", "default") != "default":
-        raise UserError(f"{folder}: rotary positions of type {rope['rope_type']!r}; expected default")
+        raise UserError(
+            f"{folder}: rotary positions of type {rope['rope_type']!r}; expected default"
+        )
     try:
         return Model(
             layers=told["num_hidden_layers"],

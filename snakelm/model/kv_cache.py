@@ -1,10 +1,13 @@
-"""Keys and values of the tokens a model has read, so that the next one costs one token's work and not the window's.
+"""Keys and values of the tokens a model has read, so that the next one costs one token's work and
+not the window's.
 
-The cache is asked with the whole window each time and finds by itself what it has read before: the longest beginning
-that both have in common. So it can't go stale. A conversation that goes on shares all but its last turns; a window that
-slides past the context has every token at another position, shares nothing and is read again, as without a cache.
+The cache is asked with the whole window each time and finds by itself what it has read before: the
+longest beginning that both have in common. So it can't go stale. A conversation that goes on shares
+all but its last turns; a window that slides past the context has every token at another position,
+shares nothing and is read again, as without a cache.
 
-One row, no batches: this is for talking. Legend: T new positions, S positions read, otherwise as in decoder.py.
+One row, no batches: this is for talking. Legend: T new positions, S positions read, otherwise as in
+decoder.py.
 """
 
 from collections.abc import Sequence
@@ -22,8 +25,8 @@ __all__ = ["Cache"]
 class Cache:
     """For ``model`` as it is now: other weights need another cache.
 
-    Takes 2 · layers · context · kv_heads · head_dim numbers in the model's compute dtype. Pages of it that no token has
-    reached yet cost no memory on a CPU.
+    Takes 2 · layers · context · kv_heads · head_dim numbers in the model's compute dtype. Pages of
+    it that no token has reached yet cost no memory on a CPU.
     """
 
     def __init__(self, model: Decoder) -> None:
@@ -31,7 +34,9 @@ class Cache:
         size = (shape.layers, 2, 1, shape.context, shape.kv_heads, shape.head_dim)
         self.model = model
         self.read: list[int] = []
-        self.kept_L21SKD = torch.empty(size, dtype=model.compute_dtype, device=model.embedding.device)
+        self.kept_L21SKD = torch.empty(
+            size, dtype=model.compute_dtype, device=model.embedding.device
+        )
 
     @torch.no_grad()
     def last(self, window: Sequence[int]) -> torch.Tensor:
@@ -49,7 +54,9 @@ class Cache:
     def _block(self, layer: Block, kept_21SKD, x_1TC, cos_TD, sin_TD) -> torch.Tensor:
         """As Block.forward, with the queries of the last T of S positions."""
         own = layer.attention
-        q_1THD, k_1TKD, v_1TKD = own.project(rms_norm(x_1TC, layer.attention_norm, layer.eps), cos_TD, sin_TD)
+        q_1THD, k_1TKD, v_1TKD = own.project(
+            rms_norm(x_1TC, layer.attention_norm, layer.eps), cos_TD, sin_TD
+        )
         kept_21SKD[0][:, -x_1TC.shape[1] :] = k_1TKD
         kept_21SKD[1][:, -x_1TC.shape[1] :] = v_1TKD
         y_1THD = self._attend(q_1THD, *kept_21SKD)
@@ -57,13 +64,17 @@ class Cache:
         return x_1TC + layer.mlp(rms_norm(x_1TC, layer.mlp_norm, layer.eps))
 
     def _attend(self, q_1THD, k_1SKD, v_1SKD) -> torch.Tensor:
-        """Causal attention of the last T positions; a window read from its beginning goes the model's own way."""
+        """Causal attention of the last T positions; a window read from its beginning goes the
+        model's own way.
+        """
         new, length = q_1THD.shape[1], k_1SKD.shape[1]
         if new == length:
             return attention(q_1THD, k_1SKD, v_1SKD, backend=self.model.attention_backend)
         mask_TS = None  # a single query sees everything
         if new > 1:
-            mask_TS = torch.ones(new, length, dtype=torch.bool, device=q_1THD.device).tril(length - new)
+            mask_TS = torch.ones(new, length, dtype=torch.bool, device=q_1THD.device).tril(
+                length - new
+            )
         y_1HTD = F.scaled_dot_product_attention(
             *(x.transpose(1, 2) for x in (q_1THD, k_1SKD, v_1SKD)),
             attn_mask=mask_TS, enable_gqa=q_1THD.shape[2] != k_1SKD.shape[2],

@@ -1,8 +1,9 @@
-"""The model that tuning starts from: a file of ours, an exported folder, or a folder that transformers saved.
+"""The model that tuning starts from: a file of ours, an exported folder, or a folder that
+transformers saved.
 
-A folder with model.safetensors alone is as good as ours where its tokenizer.json says the same as our tokenizer: the
-same tokens with the same ids, cut in the same way. In a folder with both forms both must hold the same weights, or one
-of them is stale and nobody can say which was meant.
+A folder with model.safetensors alone is as good as ours where its tokenizer.json says the same as
+our tokenizer: the same tokens with the same ids, cut in the same way. In a folder with both forms
+both must hold the same weights, or one of them is stale and nobody can say which was meant.
 """
 
 import hashlib
@@ -24,7 +25,10 @@ from .huggingface import from_huggingface, huggingface_weights
 __all__ = ["base_digest", "base_files", "load_base"]
 
 OURS, WEIGHTS, SHAPE, WORDS = "model.pt", "model.safetensors", "config.json", "tokenizer.json"
-TEMPLATES = ("tokenizer_config.json", "chat_template.jinja")  # where transformers keeps a chat template
+TEMPLATES = (
+    "tokenizer_config.json",
+    "chat_template.jinja",
+)  # where transformers keeps a chat template
 
 
 def base_files(path: Path) -> list[Path]:
@@ -34,18 +38,24 @@ def base_files(path: Path) -> list[Path]:
     if (path / OURS).is_file():
         return [path / OURS]
     if not (path / WEIGHTS).is_file():
-        raise UserError(f"{path}: neither {OURS} nor {WEIGHTS} in it; name a model's file or an exported folder")
+        raise UserError(
+            f"{path}: neither {OURS} nor {WEIGHTS} in it; name a model's file or an exported folder"
+        )
     return [path / name for name in (WEIGHTS, SHAPE, WORDS)]
 
 
 def base_digest(path: Path) -> str:
     """SHA-256 over `base_files`; of a single one, its own."""
     digests = [sha256_file(file) for file in base_files(path)]
-    return digests[0] if len(digests) == 1 else hashlib.sha256(" ".join(digests).encode()).hexdigest()
+    return (
+        digests[0] if len(digests) == 1 else hashlib.sha256(" ".join(digests).encode()).hexdigest()
+    )
 
 
 def load_base(path: Path, tokenizer: Tokenizer) -> tuple[Decoder, dict[str, Any]]:
-    """The model in evaluation mode and its record, as `load_model`; UserError where it isn't of this tokenizer."""
+    """The model in evaluation mode and its record, as `load_model`; UserError where it isn't of
+    this tokenizer.
+    """
     files = base_files(path)
     if len(files) == 1:
         model, record = load_model(files[0])
@@ -81,7 +91,9 @@ def _check_words(folder: Path, model: Decoder, tokenizer: Tokenizer) -> None:
     try:
         found = _decisive(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
-        raise UserError(f"{path}: missing, so nobody can say which tokenizer the model knows; put it there") from None
+        raise UserError(
+            f"{path}: missing, so nobody can say which tokenizer the model knows; put it there"
+        ) from None
     except (ValueError, KeyError, TypeError, IndexError):
         raise UserError(
             f"{path}: not a byte-level BPE tokenizer as we write it; name a model of our tokenizer"
@@ -100,7 +112,9 @@ def _check_words(folder: Path, model: Decoder, tokenizer: Tokenizer) -> None:
 def _decisive(words: dict[str, Any]) -> dict[str, Any]:
     """What of a tokenizer.json decides a token's id, whoever wrote the file."""
     model, steps = words["model"], words["pre_tokenizer"]["pretokenizers"]
-    merges = [tuple(pair.split(" ")) if isinstance(pair, str) else tuple(pair) for pair in model["merges"]]
+    merges = [
+        tuple(pair.split(" ")) if isinstance(pair, str) else tuple(pair) for pair in model["merges"]
+    ]
     return {
         "kind": (model["type"], words["normalizer"], [step["type"] for step in steps]),
         "pattern": steps[0]["pattern"]["Regex"],

@@ -1,11 +1,14 @@
-"""What a file was made from, and from what that, down to a person's own files: the manifests read as one chain.
+"""What a file was made from, and from what that, down to a person's own files: the manifests read
+as one chain.
 
-A manifest says of every file that its step read or wrote what SHA-256 it had: each of these is a `Claim`. `verify`
-reads every file once and holds it against all that is claimed of it. So a changed byte is found in any file; a swapped
-or remade file is found by the next step's claim, though it agrees with a manifest of its own; and a manifest, which
-is sealed, is found by itself or by the seal that the next step noted.
+A manifest says of every file that its step read or wrote what SHA-256 it had: each of these is a
+`Claim`. `verify` reads every file once and holds it against all that is claimed of it. So a changed
+byte is found in any file; a swapped or remade file is found by the next step's claim, though it
+agrees with a manifest of its own; and a manifest, which is sealed, is found by itself or by the
+seal that the next step noted.
 
-A run may have been moved: paths are looked for from where the artefact lies now, as far as they lay together then.
+A run may have been moved: paths are looked for from where the artefact lies now, as far as they lay
+together then.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -24,7 +27,9 @@ MARK = ".manifest.json"
 
 @dataclass(frozen=True)
 class Claim:
-    """What the manifest of ``by`` says of the file ``path``; ``kind``: its artefact, a file beside it, or an input."""
+    """What the manifest of ``by`` says of the file ``path``; ``kind``: its artefact, a file beside
+    it, or an input.
+    """
 
     path: Path
     sha256: str
@@ -35,7 +40,9 @@ class Claim:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a manifest's paths are now: those under ``then`` are under ``now``, others where they say."""
+    """Where a manifest's paths are now: those under ``then`` are under ``now``, others where they
+    say.
+    """
 
     then: tuple[str, ...]
     now: Path
@@ -64,7 +71,9 @@ class Node:
     path: Path
     made: dict[str, Any] | None = None  # its manifest; None for what was brought from outside
     files: list[Path] = field(default_factory=list)  # what its step wrote beside it
-    inputs: dict[str, "Node"] = field(default_factory=dict)  # path in the manifest → what it was made from
+    inputs: dict[str, "Node"] = field(
+        default_factory=dict
+    )  # path in the manifest → what it was made from
 
     @property
     def step(self) -> str:
@@ -74,7 +83,9 @@ class Node:
 
 @dataclass
 class Chain:
-    """All that some files were made from. ``problems`` are reasons to distrust it, ``notes`` aren't."""
+    """All that some files were made from. ``problems`` are reasons to distrust it, ``notes``
+    aren't.
+    """
 
     roots: list[Node] = field(default_factory=list)
     nodes: dict[Path, Node] = field(default_factory=dict)
@@ -86,7 +97,9 @@ class Chain:
     )  # after `verify`: sound, changed, missing; gone: a person's own
 
     def named(self, name: str) -> Node:
-        """The file called ``name`` that is nearest to the roots; UserError when the chain has none."""
+        """The file called ``name`` that is nearest to the roots; UserError when the chain has
+        none.
+        """
         level, seen = list(self.roots), set()
         while level:
             found = next((node for node in level if node.path.name == name), None)
@@ -97,7 +110,9 @@ class Chain:
         raise UserError(f"{self.roots[0].path}: no {name} among what it was made from")
 
     def verify(self, on_bytes: Callable[[int], None] | None = None) -> None:
-        """Reads every file and compares it with each claim; ``on_bytes`` hears how many bytes are done."""
+        """Reads every file and compares it with each claim; ``on_bytes`` hears how many bytes are
+        done.
+        """
         done = 0
         for path, claims in self._by_path().items():
             if not path.is_file():
@@ -126,13 +141,19 @@ class Chain:
         node, by = self.nodes.get(path), claims[0].by.name
         if node is None or node.made is not None or self._ours(claims):
             self.states[path] = "missing"
-            self.problems.append(f"{path}: missing, so {by} can't be traced further; bring it back or run its step")
+            self.problems.append(
+                f"{path}: missing, so {by} can't be traced further; bring it back or run its step"
+            )
         else:
             self.states[path] = "gone"
-            self.notes.append(f"{path}: not there any more; {by} was made from it (SHA-256 {claims[0].sha256})")
+            self.notes.append(
+                f"{path}: not there any more; {by} was made from it (SHA-256 {claims[0].sha256})"
+            )
 
     def _ours(self, claims: list[Claim]) -> bool:
-        """Whether a step of ours made the file: whoever read it then noted the seal of its manifest."""
+        """Whether a step of ours made the file: whoever read it then noted the seal of its
+        manifest.
+        """
         manifests = (self.nodes[claim.by].made or {} for claim in claims if claim.by in self.nodes)
         inputs = [one for made in manifests for one in made["inputs"]]
         return any("manifest" in one for one in inputs if one["sha256"] == claims[0].sha256)
@@ -151,11 +172,15 @@ def _difference(path: Path, found: str, wrong: list[Claim]) -> str:
 
 
 def read_chain(target: str | Path) -> Chain:
-    """The chain of a file, or of all artefacts in a folder, from manifests alone; UserError when there are none."""
+    """The chain of a file, or of all artefacts in a folder, from manifests alone; UserError when
+    there are none.
+    """
     chain = Chain()
     for artefact in _artefacts(Path(target).absolute()):
         chain.roots.append(_follow(chain, artefact))
-    older = [node.path.name for node in chain.nodes.values() if node.made and "seal" not in node.made]
+    older = [
+        node.path.name for node in chain.nodes.values() if node.made and "seal" not in node.made
+    ]
     if older:
         chain.notes.append(
             f"{len(older)} manifests are of an older version, which names fewer files and has no seal: "
@@ -170,11 +195,17 @@ def _artefacts(target: Path) -> list[Path]:
     elif target.name.endswith(MARK):
         found = [target]
     elif target.is_file() or manifest_path(target).is_file():
-        found = [manifest_path(target)] if manifest_path(target).is_file() else list(_manifests_naming(target))
+        found = (
+            [manifest_path(target)]
+            if manifest_path(target).is_file()
+            else list(_manifests_naming(target))
+        )
     else:
         raise UserError(f"{target}: no such file or folder; name something that the workflow made")
     if not found:
-        raise UserError(f"{target}: no manifest speaks of it, so nobody can say what it was made from")
+        raise UserError(
+            f"{target}: no manifest speaks of it, so nobody can say what it was made from"
+        )
     return [path.with_name(path.name.removesuffix(MARK)) for path in found]
 
 
@@ -193,7 +224,9 @@ def _manifests_naming(target: Path) -> Iterator[Path]:
 
 
 def _follow(chain: Chain, path: Path) -> Node:
-    """The node of ``path``, with all that it was made from; each file becomes one node however often it was used."""
+    """The node of ``path``, with all that it was made from; each file becomes one node however
+    often it was used.
+    """
     if path in chain.nodes:
         return chain.nodes[path]
     node = chain.nodes[path] = Node(path)
@@ -205,7 +238,9 @@ def _follow(chain: Chain, path: Path) -> Node:
     except UserError as error:
         chain.problems.append(str(error))
     except (KeyError, TypeError, AttributeError):
-        chain.problems.append(f"{manifest_path(path)}: not as a step writes it; delete {path} and run its step again")
+        chain.problems.append(
+            f"{manifest_path(path)}: not as a step writes it; delete {path} and run its step again"
+        )
     return node
 
 
@@ -235,8 +270,12 @@ def _check_seal(chain: Chain, node: Node, used: Node, record: Mapping[str, Any])
     manifest = manifest_path(used.path)
     if used.made is None:
         if used.path.is_file() and not manifest.is_file():
-            chain.problems.append(f"{manifest}: missing, so what {used.path.name} was made from can't be told")
+            chain.problems.append(
+                f"{manifest}: missing, so what {used.path.name} was made from can't be told"
+            )
     elif str(used.made.get("created")) > str(node.made["created"]):
         chain.notes.append(f"{used.path}: made again after {node.path.name} was made from it")
     else:
-        chain.problems.append(f"{manifest}: not the manifest that was there when {node.path.name} was made; swapped?")
+        chain.problems.append(
+            f"{manifest}: not the manifest that was there when {node.path.name} was made; swapped?"
+        )

@@ -9,13 +9,17 @@ from rich.text import Text
 from rich.tree import Tree
 
 from ..files import human_bytes
+from ..terminal import harmless
 from .chain import Chain, Node
 from .token_origin import Origin
-from ..terminal import harmless
 
 __all__ = ["origin_lines", "show_origin", "show_tree", "wide_console"]
 
-SIGNS = {"sound": ("✓", "green"), "changed": ("✗ CHANGED", "bold red"), "missing": ("✗ MISSING", "bold red")}
+SIGNS = {
+    "sound": ("✓", "green"),
+    "changed": ("✗ CHANGED", "bold red"),
+    "missing": ("✗ MISSING", "bold red"),
+}
 SIGNS["gone"] = ("not there any more", "yellow")
 FILES_SHOWN, PACKAGES_SHOWN = 12, 6
 WIDE = 500  # columns, so that no hash is cut off: a narrow terminal breaks the lines by itself
@@ -37,7 +41,9 @@ def show_tree(chain: Chain, console: Console) -> None:
         console.print(tree)
 
 
-def _unfold(tree: Tree, node: Node, chain: Chain, sizes: Mapping[Path, tuple[str, int]], shown: set[Path]) -> None:
+def _unfold(
+    tree: Tree, node: Node, chain: Chain, sizes: Mapping[Path, tuple[str, int]], shown: set[Path]
+) -> None:
     if node.path in shown:
         if node.made:
             tree.label.append("  (unfolded above)", "dim")
@@ -77,10 +83,15 @@ def _from_outside(made: Mapping[str, Any]) -> Iterator[str]:
     if made.get("through"):
         yield f"through {len(made['through'])} shards, which were not kept"
     collected = made.get("collected", {})
-    found = [collected, *(one.get("reading", {}) for one in made.get("sources", []) if isinstance(one, dict))]
+    found = [
+        collected,
+        *(one.get("reading", {}) for one in made.get("sources", []) if isinstance(one, dict)),
+    ]
     for packages in (one["packages"] for one in found if one.get("packages")):
         some = ", ".join(f"{one['package']} {one['version']}" for one in packages[:PACKAGES_SHOWN])
-        more = f" and {len(packages) - PACKAGES_SHOWN} more" if len(packages) > PACKAGES_SHOWN else ""
+        more = (
+            f" and {len(packages) - PACKAGES_SHOWN} more" if len(packages) > PACKAGES_SHOWN else ""
+        )
         yield f"text of installed packages: {some}{more}"
     yield from (f"fetched from {url}" for url in collected.get("urls", []))
     if "generator_seed" in collected:

@@ -1,9 +1,10 @@
-"""Where a token of a token file came from: its document, that document's source, file and row, and whether the row
-still says so.
+"""Where a token of a token file came from: its document, that document's source, file and row, and
+whether the row still says so.
 
-A token file holds the id of each document, which is a hash of its text, and documents.parquet says where each id was
-read. Packed conversations carry an id of what was said and nothing more, so their sources are read again until one has
-it. Rows count from 0, blank lines left out, as in every file and message of ours.
+A token file holds the id of each document, which is a hash of its text, and documents.parquet says
+where each id was read. Packed conversations carry an id of what was said and nothing more, so their
+sources are read again until one has it. Rows count from 0, blank lines left out, as in every file
+and message of ours.
 """
 
 from collections.abc import Iterator
@@ -17,15 +18,15 @@ import pyarrow.compute as pc
 
 from ..config import SftSource
 from ..config.checks import build
-from ..data.corpora import questions
 from ..data.bins import TokenBin, open_bin
+from ..data.conversations.prepare import shortened
 from ..data.conversations.reader import ConversationReader
+from ..data.conversations.token_store import conversation_id
+from ..data.corpora import questions
 from ..data.documents.table import read_documents
 from ..data.packs import open_packs
-from ..data.conversations.prepare import shortened
 from ..data.reading.readers import Reader
 from ..data.split import document_id
-from ..data.conversations.token_store import conversation_id
 from ..errors import UserError
 from ..tokenizer import Tokenizer
 from .chain import Chain, Node
@@ -38,7 +39,9 @@ AROUND = 24  # tokens shown on either side
 
 @dataclass(frozen=True)
 class Origin:
-    """What is known of token ``token`` of ``bin``, the ``place``-th of a document of ``length`` tokens."""
+    """What is known of token ``token`` of ``bin``, the ``place``-th of a document of ``length``
+    tokens.
+    """
 
     bin: Path
     token: int
@@ -57,14 +60,24 @@ class Origin:
 
 
 def token_origin(chain: Chain, split: str, token: int) -> Origin:
-    """The origin of a token of the chain's ``BINS[split]``; UserError when there's no such file, document or token."""
+    """The origin of a token of the chain's ``BINS[split]``; UserError when there's no such file,
+    document or token.
+    """
     node = chain.named(BINS[split])
-    opened = open_packs(node.path, verify=False).bin if split == "sft" else open_bin(node.path, verify=False)
+    opened = (
+        open_packs(node.path, verify=False).bin
+        if split == "sft"
+        else open_bin(node.path, verify=False)
+    )
     if not 0 <= token < opened.meta.tokens:
-        raise UserError(f"--token: found {token:,}; {node.path} has the tokens 0 to {opened.meta.tokens - 1:,}")
+        raise UserError(
+            f"--token: found {token:,}; {node.path} has the tokens 0 to {opened.meta.tokens - 1:,}"
+        )
     number = int(np.searchsorted(opened.document_offsets, token, "right")) - 1
     wanted = opened.document_ids[number]
-    source, where, confirmed = _conversation(node, wanted) if split == "sft" else _document(node, wanted)
+    source, where, confirmed = (
+        _conversation(node, wanted) if split == "sft" else _document(node, wanted)
+    )
     return Origin(
         bin=node.path,
         token=token,
@@ -82,12 +95,17 @@ def token_origin(chain: Chain, split: str, token: int) -> Origin:
 
 
 def _around(opened: TokenBin, number: int, token: int, tokenizer: Tokenizer) -> dict[str, str]:
-    """The token's own text and that of its neighbours in the document, special tokens by their names."""
+    """The token's own text and that of its neighbours in the document, special tokens by their
+    names.
+    """
     first, last = opened.document_offsets[number : number + 2].tolist()
     names = {special: name for name, special in tokenizer.special_tokens.items()}
     parts = {"before": (max(first, token - AROUND), token), "text": (token, token + 1)}
     parts["after"] = (token + 1, min(last, token + 1 + AROUND))
-    return {name: _decoded(opened.tokens[a:b].tolist(), names, tokenizer) for name, (a, b) in parts.items()}
+    return {
+        name: _decoded(opened.tokens[a:b].tolist(), names, tokenizer)
+        for name, (a, b) in parts.items()
+    }
 
 
 def _decoded(ids: list[int], names: dict[int, str], tokenizer: Tokenizer) -> str:
@@ -101,12 +119,16 @@ def _decoded(ids: list[int], names: dict[int, str], tokenizer: Tokenizer) -> str
 
 
 def _row_words(file: str | None, row: int | None) -> str:
-    return ", ".join(part for part in (file, f"row {row:,} (the first is 0)" if row is not None else "") if part)
+    return ", ".join(
+        part for part in (file, f"row {row:,} (the first is 0)" if row is not None else "") if part
+    )
 
 
 def _document(node: Node, wanted: np.uint64) -> tuple[str, str, str]:
     """(source, file and row, what was found there) of a document's id."""
-    documents = next((one for one in node.inputs.values() if one.path.name == "documents.parquet"), None)
+    documents = next(
+        (one for one in node.inputs.values() if one.path.name == "documents.parquet"), None
+    )
     if documents is None:
         raise UserError(
             f"{node.path}: its manifest names no documents.parquet (one of an older version does not); run "
@@ -117,14 +139,22 @@ def _document(node: Node, wanted: np.uint64) -> tuple[str, str, str]:
         here = np.flatnonzero(batch.column("id").to_numpy() == wanted)
         found += batch.select(columns[1:]).take(pa.array(here)).to_pylist()
     if not found:
-        raise UserError(f"{documents.path}: has no document {int(wanted):016x}: not what {node.path} was made from")
+        raise UserError(
+            f"{documents.path}: has no document {int(wanted):016x}: not what {node.path} was made from"
+        )
     source, file, row = found[0].values()
     where, confirmed = _row_again(documents, source, file, row, wanted)
     twins = len(found) - 1  # where deduplicate.exact is off
-    return source, where, confirmed + (f"; {twins:,} more rows have this very text" if twins else "")
+    return (
+        source,
+        where,
+        confirmed + (f"; {twins:,} more rows have this very text" if twins else ""),
+    )
 
 
-def _row_again(documents: Node, source: str, file: str, row: int, wanted: np.uint64) -> tuple[str, str]:
+def _row_again(
+    documents: Node, source: str, file: str, row: int, wanted: np.uint64
+) -> tuple[str, str]:
     """(file and row, what was found there)"""
     sampled = _sampled(documents, source)
     used = sampled.inputs.get(file) if sampled else None
@@ -143,7 +173,9 @@ def _collected(sampled: Node | None, file: str, row: int) -> tuple[str, str]:
         return f"{file}, line {row:,}", f"a docstring of the installed {name} {packages[name]}"
     if "generator_seed" in about:
         return _row_words(None, row), f"generated, seed {about['generator_seed']}"
-    return _row_words(file, row), f"fetched from {', '.join(about['urls'])}" if "urls" in about else "collected"
+    return _row_words(
+        file, row
+    ), f"fetched from {', '.join(about['urls'])}" if "urls" in about else "collected"
 
 
 def _compared(sampled: Node, used: Node, source: str, row: int, wanted: np.uint64) -> str:
@@ -196,20 +228,28 @@ def _conversation(node: Node, wanted: np.uint64) -> tuple[str, str, str]:
 
 
 def _name(source: SftSource) -> str:
-    return source.builtin or ", ".join([source.path] if isinstance(source.path, str) else source.path or [])
+    return source.builtin or ", ".join(
+        [source.path] if isinstance(source.path, str) else source.path or []
+    )
 
 
 def _read_again(
     source: SftSource, files: dict[str, Path], seed: int
 ) -> Iterator[tuple[str | None, int | None, list[dict[str, Any]]]]:
-    """(file, row, conversation) of all that a source may have given; of a tree of messages nobody knows the row.
+    """(file, row, conversation) of all that a source may have given; of a tree of messages nobody
+    knows the row.
 
-    Which files a pattern stood for isn't recorded, only all of them, so each is read as the source would be.
+    Which files a pattern stood for isn't recorded, only all of them, so each is read as the source
+    would be.
     """
     if source.builtin:
-        yield from ((None, number, talk) for number, talk in enumerate(questions.conversations(seed)))
+        yield from (
+            (None, number, talk) for number, talk in enumerate(questions.conversations(seed))
+        )
         return
     for name, path in files.items():
-        reader = ConversationReader([path], shape=source.format, columns=source.columns, on_bad="skip")
+        reader = ConversationReader(
+            [path], shape=source.format, columns=source.columns, on_bad="skip"
+        )
         for messages in reader.conversations():
             yield name, reader.row, messages

@@ -5,8 +5,8 @@
     POST  /v1/chat/completions                        of a tuned model, whole or as server-sent events
     POST  /v1/completions                             of a base model, which goes on with a text
 
-It must arrive within READ_S as a whole, however its bytes drip, and a client that doesn't read its reply is left after
-WRITE_S. One that leaves, leaves the desk too: nothing is made for nobody.
+It must arrive within READ_S as a whole, however its bytes drip, and a client that doesn't read its
+reply is left after WRITE_S. One that leaves, leaves the desk too: nothing is made for nobody.
 """
 
 import io
@@ -22,16 +22,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-from .worker import Job
 from .reply import Ending, Reply, error
 from .request import Ask, Refused, chat_request, parse, text_request
+from .worker import Job
 
 if TYPE_CHECKING:
     from .server import Server
 
 __all__ = ["Handler"]
 
-READ_S, WRITE_S, WAIT_S = 10.0, 20.0, 60.0  # for a request, for a client to take what it is given, for the desk
+READ_S, WRITE_S, WAIT_S = (
+    10.0,
+    20.0,
+    60.0,
+)  # for a request, for a client to take what it is given, for the desk
 LARGEST_BODY = 1_000_000
 FOLDER = Path(__file__).with_name("page")
 FILES = {"/": "page.html", "/page.css": "page.css", "/page.js": "page.js"}
@@ -79,7 +83,9 @@ class Handler(BaseHTTPRequestHandler):
             self._drain()
 
     def _drain(self, seconds: float = 1.0) -> None:
-        """Reads what is still sent: closing over unread bytes would take the reply back (a TCP reset)."""
+        """Reads what is still sent: closing over unread bytes would take the reply back (a TCP
+        reset).
+        """
         rest = _Timed(self.connection, seconds)
         with suppress(OSError):  # a TimeoutError is one
             self.connection.shutdown(socket.SHUT_WR)
@@ -87,26 +93,49 @@ class Handler(BaseHTTPRequestHandler):
                 pass
 
     def _check_origin(self) -> None:
-        """Another site's page can make a browser send requests here, under its own name for this address."""
+        """Another site's page can make a browser send requests here, under its own name for this
+        address.
+        """
         hosts, origins = self.headers.get_all("Host", []), self.headers.get_all("Origin", [])
         if len(hosts) != 1 or hosts[0].lower() not in self.server.hosts:
-            raise Refused(403, f"Host: expected one of {', '.join(sorted(self.server.hosts))}", code="wrong_host")
-        if any(origin.lower() not in {f"http://{host}" for host in self.server.hosts} for origin in origins):
-            raise Refused(403, "Origin: another site's page may not ask this server", code="wrong_origin")
+            raise Refused(
+                403,
+                f"Host: expected one of {', '.join(sorted(self.server.hosts))}",
+                code="wrong_host",
+            )
+        if any(
+            origin.lower() not in {f"http://{host}" for host in self.server.hosts}
+            for origin in origins
+        ):
+            raise Refused(
+                403, "Origin: another site's page may not ask this server", code="wrong_origin"
+            )
 
     def _get(self) -> None:
         path = self.path.partition("?")[0]
         server = self.server
-        model = {"id": server.name, "object": "model", "created": server.created, "owned_by": "snakelm"}
+        model = {
+            "id": server.name,
+            "object": "model",
+            "created": server.created,
+            "owned_by": "snakelm",
+        }
         if path in FILES:
             file = FOLDER / FILES[path]
             self._send(200, f"{TYPES[file.suffix]}; charset=utf-8", file.read_bytes())
         elif path == "/v1/models":
-            self._json({"object": "list", "data": [{**model, "snakelm": {**server.about, "chat": server.chat}}]})
+            self._json(
+                {
+                    "object": "list",
+                    "data": [{**model, "snakelm": {**server.about, "chat": server.chat}}],
+                }
+            )
         elif unquote(path) == f"/v1/models/{server.name}":
             self._json(model)
         else:
-            raise Refused(404, "no such address; the page is at /, the API at /v1", code="not_found")
+            raise Refused(
+                404, "no such address; the page is at /, the API at /v1", code="not_found"
+            )
 
     def _post(self) -> None:
         paths = {"/v1/chat/completions": True, "/v1/completions": False}
@@ -114,7 +143,11 @@ class Handler(BaseHTTPRequestHandler):
         if chat is None:
             raise Refused(404, f"no such address; expected {' or '.join(paths)}", code="not_found")
         if chat != self.server.chat:
-            kind, path = ("a tuned", "/v1/chat/completions") if self.server.chat else ("a base", "/v1/completions")
+            kind, path = (
+                ("a tuned", "/v1/chat/completions")
+                if self.server.chat
+                else ("a base", "/v1/completions")
+            )
             raise Refused(404, f"this server has {kind} model; ask {path}", code="wrong_endpoint")
         ask = (chat_request if chat else text_request)(parse(self._body()), self.server.name)
         job = self.server.desk.take(ask)
@@ -130,7 +163,9 @@ class Handler(BaseHTTPRequestHandler):
         if not (length.isascii() and length.isdigit()) or self.headers.get("Transfer-Encoding"):
             raise Refused(411, "Content-Length: missing; expected the number of bytes that follow")
         if len(length) > 12 or int(length) > LARGEST_BODY:
-            raise Refused(413, f"the body is larger than {LARGEST_BODY:,} bytes", code="body_too_large")
+            raise Refused(
+                413, f"the body is larger than {LARGEST_BODY:,} bytes", code="body_too_large"
+            )
         body = self.rfile.read(int(length))
         if len(body) < int(length):
             raise Refused(400, f"the body ends after {len(body)} of {length} bytes")
@@ -140,7 +175,9 @@ class Handler(BaseHTTPRequestHandler):
         """What the desk tells, to the last; ends early when the client has gone."""
         began = time.monotonic()
         while True:
-            closed = self.server.desk.closed.is_set()  # asked first: whatever is told before that is still read
+            closed = (
+                self.server.desk.closed.is_set()
+            )  # asked first: whatever is told before that is still read
             event = job.event(0.1)
             if event is not None:
                 yield event
@@ -150,9 +187,15 @@ class Handler(BaseHTTPRequestHandler):
                 yield Refused(503, "the server is shutting down", code="shutting_down")
                 return
             elif not job.begun and time.monotonic() - began > WAIT_S:
-                yield Refused(503, f"no answer begun within {WAIT_S:.0f} s: others are before you", code="timeout")
+                yield Refused(
+                    503,
+                    f"no answer begun within {WAIT_S:.0f} s: others are before you",
+                    code="timeout",
+                )
                 return
-            elif not self.server.desk.closed.is_set() and self._gone():  # close ends the reading side itself
+            elif (
+                not self.server.desk.closed.is_set() and self._gone()
+            ):  # close ends the reading side itself
                 return
 
     def _gone(self) -> bool:
@@ -221,7 +264,9 @@ class Handler(BaseHTTPRequestHandler):
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """What the base class finds wrong with a request, in the form of all errors here."""
         self.close_connection = True
-        self.request_version = self.protocol_version  # else a line that can't be read gets a reply without a head
+        self.request_version = (
+            self.protocol_version
+        )  # else a line that can't be read gets a reply without a head
         self._json(error(Refused(code, HTTPStatus(code).phrase)), code)
         self._drain()
 

@@ -1,7 +1,9 @@
-"""What a client asks for, from JSON: the fields of OpenAI's API that mean something here, each with its bounds.
+"""What a client asks for, from JSON: the fields of OpenAI's API that mean something here, each with
+its bounds.
 
-A field whose wish can't be met (two answers, tools, penalties) is refused rather than passed over: an answer that
-quietly is another than the one asked for is worse than none. Fields that only name the asker or his bill are let by.
+A field whose wish can't be met (two answers, tools, penalties) is refused rather than passed over:
+an answer that quietly is another than the one asked for is worse than none. Fields that only name
+the asker or his bill are let by.
 """
 
 import difflib
@@ -40,14 +42,17 @@ OWN = {"model", "stream", "stream_options", "stop"}
 class Refused(Exception):
     """A request that gets no answer: an HTTP status, and what OpenAI's clients read of an error."""
 
-    def __init__(self, status: int, message: str, *, param: str | None = None, code: str | None = None) -> None:
+    def __init__(
+        self, status: int, message: str, *, param: str | None = None, code: str | None = None
+    ) -> None:
         super().__init__(message)
         self.status, self.param, self.code = status, param, code
 
 
 @dataclass(frozen=True)
 class Ask:
-    """A sound request. ``turns`` end with the question; a text to go on with is the only turn, and ``chat`` is off.
+    """A sound request. ``turns`` end with the question; a text to go on with is the only turn, and
+    ``chat`` is off.
 
     ``sampling``: what of temperature, top_k and top_p was said.
     """
@@ -67,7 +72,10 @@ def parse(body: bytes) -> dict[str, Any]:
     """The JSON object of a request's body."""
     try:
         found = json.loads(body)
-    except (ValueError, RecursionError):  # not JSON, not UTF-8, a number of thousands of digits; nested too deeply
+    except (
+        ValueError,
+        RecursionError,
+    ):  # not JSON, not UTF-8, a number of thousands of digits; nested too deeply
         raise Refused(400, "the body is no JSON; expected an object as of OpenAI's API") from None
     if not isinstance(found, dict):
         raise Refused(400, f"the body is a JSON {type(found).__name__}; expected an object")
@@ -86,10 +94,16 @@ def chat_request(given: Mapping[str, Any], model: str) -> Ask:
         expected = "user" if (len(messages) - len(told) + i) % 2 == 0 else "assistant"
         if role != expected:
             raise _wrong(
-                f"messages[{i}].role", f"{expected!r}: after a system message, if any, both speak in turn", role
+                f"messages[{i}].role",
+                f"{expected!r}: after a system message, if any, both speak in turn",
+                role,
             )
     if not told or told[-1][0] != "user":
-        raise _wrong("messages", "a user's message at the end", told[-1][0] if told else "a system message alone")
+        raise _wrong(
+            "messages",
+            "a user's message at the end",
+            told[-1][0] if told else "a system message alone",
+        )
     return Ask(chat=True, turns=tuple(told), system=system, **_common(given))
 
 
@@ -110,12 +124,18 @@ def _known(given: Mapping[str, Any], own: set[str], model: str) -> None:
         if name not in known:
             near = difflib.get_close_matches(name, sorted(known), 1)
             hint = f"; did you mean {near[0]}?" if near else ""
-            raise Refused(400, f"{name[:80]}: no such field{hint}", param=name[:80], code="unknown_parameter")
+            raise Refused(
+                400, f"{name[:80]}: no such field{hint}", param=name[:80], code="unknown_parameter"
+            )
     for name, only in ONLY.items():
         if given.get(name, only) != only:
-            raise _wrong(name, f"{json.dumps(only)}, or nothing: this server can't do else", given[name])
+            raise _wrong(
+                name, f"{json.dumps(only)}, or nothing: this server can't do else", given[name]
+            )
     if given.get("model") != model:
-        message = f"model: found {_shown(given.get('model'))}; this server has {model!r} (GET /v1/models)"
+        message = (
+            f"model: found {_shown(given.get('model'))}; this server has {model!r} (GET /v1/models)"
+        )
         raise Refused(404, message, param="model", code="model_not_found")
 
 
@@ -123,12 +143,18 @@ def _message(i: int, message: Any) -> tuple[str, str]:
     where = f"messages[{i}]"
     if not isinstance(message, dict):
         raise _wrong(where, "an object with role and content", message)
-    role = {"developer": "system"}.get(message.get("role"), message.get("role")) if _plain(message) else None
+    role = (
+        {"developer": "system"}.get(message.get("role"), message.get("role"))
+        if _plain(message)
+        else None
+    )
     if role not in ("user", "assistant") and not (role == "system" and i == 0):
         expected = "user or assistant (the first may be system)"
         raise _wrong(f"{where}.role", expected, message.get("role"))
     content = message.get("content")
-    if isinstance(content, list) and all(isinstance(p, dict) and p.get("type") == "text" for p in content):
+    if isinstance(content, list) and all(
+        isinstance(p, dict) and p.get("type") == "text" for p in content
+    ):
         parts = [part.get("text") for part in content]
         content = "".join(parts) if all(isinstance(part, str) for part in parts) else None
     if not isinstance(content, str):
@@ -153,7 +179,9 @@ def _common(given: Mapping[str, Any]) -> dict[str, Any]:
         "most_tokens": number.get("max_completion_tokens", number.get("max_tokens")),
         "seed": number.get("seed"),
         "stop": _stops(given.get("stop", [])),
-        "sampling": {name: number[name] for name in ("temperature", "top_k", "top_p") if name in number},
+        "sampling": {
+            name: number[name] for name in ("temperature", "top_k", "top_p") if name in number
+        },
     }
 
 
@@ -168,13 +196,17 @@ def _number(name: str, value: Any) -> float:
 def _stops(given: Any) -> tuple[str, ...]:
     stops = [given] if isinstance(given, str) else given
     sound = isinstance(stops, list) and len(stops) <= MOST_STOPS
-    if not sound or not all(isinstance(text, str) and 1 <= len(text) <= LONGEST_STOP for text in stops):
+    if not sound or not all(
+        isinstance(text, str) and 1 <= len(text) <= LONGEST_STOP for text in stops
+    ):
         raise _wrong("stop", f"up to {MOST_STOPS} texts of 1 to {LONGEST_STOP} characters", given)
     return tuple(stops)
 
 
 def _wrong(name: str, expected: str, found: Any) -> Refused:
-    return Refused(400, f"{name}: found {_shown(found)}; expected {expected}", param=name, code="invalid_value")
+    return Refused(
+        400, f"{name}: found {_shown(found)}; expected {expected}", param=name, code="invalid_value"
+    )
 
 
 def _shown(value: Any) -> str:

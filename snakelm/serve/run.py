@@ -1,7 +1,7 @@
 """The server from its start to Ctrl-C: this thread makes the answers, another takes the requests.
 
-The model is the terminal's: the same settings where a request says nothing else, so the same conversation has the same
-answers here and there.
+The model is the terminal's: the same settings where a request says nothing else, so the same
+conversation has the same answers here and there.
 """
 
 from collections.abc import Callable
@@ -9,17 +9,19 @@ from collections.abc import Callable
 from ..log import Log
 from ..model.chat import Chat, Continuation
 from ..workflow.signals import StopRequest
-from .worker import Desk
 from .request import Ask
 from .server import ADDRESS, Server
+from .worker import Desk
 
 __all__ = ["about", "serve", "speakers"]
 
 
 def serve(talk: Chat | Continuation, name: str, port: int) -> int:
-    """Serves until SIGINT or SIGTERM, then lets the answer at hand end at its token; gives the exit code 0.
+    """Serves until SIGINT or SIGTERM, then lets the answer at hand end at its token; gives the exit
+    code 0.
 
-    ``talk``: what answers by itself on a terminal; ``name``: the model's, in the API. UserError for a port in use.
+    ``talk``: what answers by itself on a terminal; ``name``: the model's, in the API. UserError for
+    a port in use.
     """
     chat = isinstance(talk, Chat)
     with Log("chat") as log, StopRequest() as stop:
@@ -28,7 +30,9 @@ def serve(talk: Chat | Continuation, name: str, port: int) -> int:
         server.start()
         try:
             address = f"http://{ADDRESS}:{server.port}"
-            log.say(f"open {address}/ in a browser; for OpenAI's clients {address}/v1, model {name}; Ctrl-C ends")
+            log.say(
+                f"open {address}/ in a browser; for OpenAI's clients {address}/v1, model {name}; Ctrl-C ends"
+            )
             desk.work(lambda: stop.requested)
             log.say(f"{stop.name}: the server ends")
         finally:
@@ -37,7 +41,9 @@ def serve(talk: Chat | Continuation, name: str, port: int) -> int:
 
 
 def speakers(talk: Chat | Continuation) -> Callable[[Ask], Chat | Continuation]:
-    """Makes what answers a request, of ``talk``'s model and cache, and of its settings where the request is silent."""
+    """Makes what answers a request, of ``talk``'s model and cache, and of its settings where the
+    request is silent.
+    """
 
     def make(ask: Ask) -> Chat | Continuation:
         how = {
@@ -50,7 +56,13 @@ def speakers(talk: Chat | Continuation) -> Callable[[Ask], Chat | Continuation]:
         }
         if not ask.chat:
             return Continuation(talk.model, talk.tokenizer, **how)
-        told = ask.system if ask.system is not None else talk.system[0]["content"] if talk.system else None
+        told = (
+            ask.system
+            if ask.system is not None
+            else talk.system[0]["content"]
+            if talk.system
+            else None
+        )
         speaker = Chat(talk.model, talk.tokenizer, system=told, **how)
         speaker.recall([{"role": role, "content": content} for role, content in ask.turns[:-1]])
         return speaker

@@ -1,6 +1,7 @@
 """The listening socket and its connections: how many there may be, and how they end.
 
-A connection serves one request and is closed: nothing is left open for a next one, and no request hides behind another.
+A connection serves one request and is closed: nothing is left open for a next one, and no request
+hides behind another.
 """
 
 import errno
@@ -14,8 +15,8 @@ from http.server import ThreadingHTTPServer
 from typing import Any
 
 from ..errors import UserError
-from .worker import Desk
 from .handler import Handler
+from .worker import Desk
 
 __all__ = ["ADDRESS", "Server"]
 
@@ -27,15 +28,19 @@ PORT_PROBLEMS = {errno.EADDRINUSE: "in use by another program", errno.EACCES: "k
 
 
 class Server(ThreadingHTTPServer):
-    """On 127.0.0.1; ``port`` 0 takes a free one. ``name`` of the model; ``about``: what the page is told of it.
+    """On 127.0.0.1; ``port`` 0 takes a free one. ``name`` of the model; ``about``: what the page is
+    told of it.
 
-    `start` and `close` are the whole of its life; the desk's `work` goes on in another thread meanwhile.
+    `start` and `close` are the whole of its life; the desk's `work` goes on in another thread
+    meanwhile.
     """
 
     daemon_threads = False  # close waits for them; all of them have deadlines
     request_queue_size = 64
 
-    def __init__(self, desk: Desk, port: int, *, name: str, chat: bool, about: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self, desk: Desk, port: int, *, name: str, chat: bool, about: dict[str, Any] | None = None
+    ) -> None:
         self.desk, self.name, self.chat, self.about = desk, name, chat, about or {}
         self.created = int(time.time())
         self.open: set[socket.socket] = set()
@@ -46,7 +51,9 @@ class Server(ThreadingHTTPServer):
             if problem.errno not in PORT_PROBLEMS:
                 raise
             why = PORT_PROBLEMS[problem.errno]
-            raise UserError(f"--port {port}: {why}; name another, or 0 to take a free one: --port 0") from None
+            raise UserError(
+                f"--port {port}: {why}; name another, or 0 to take a free one: --port 0"
+            ) from None
         self.hosts = {f"{name}:{self.port}" for name in (ADDRESS, "localhost")}
 
     @property
@@ -60,7 +67,9 @@ class Server(ThreadingHTTPServer):
         self._thread.start()
 
     def close(self) -> None:
-        """Takes no more, lets go of clients that haven't asked yet, waits for the others to get their last words."""
+        """Takes no more, lets go of clients that haven't asked yet, waits for the others to get
+        their last words.
+        """
         self.desk.close()
         self.shutdown()
         self._thread.join()

@@ -1,7 +1,8 @@
 """Where requests wait for the model, and the one thread that answers them.
 
-One answer at a time: a second one beside it would make both take longer than one after the other, and the model, its
-cache and torch's threads have one owner. So nothing here needs a lock but the queue's own.
+One answer at a time: a second one beside it would make both take longer than one after the other,
+and the model, its cache and torch's threads have one owner. So nothing here needs a lock but the
+queue's own.
 """
 
 import queue
@@ -21,7 +22,9 @@ LOOK_EVERY_S = 0.1  # for a stop, or a client that has gone
 
 
 class Job:
-    """A request at the desk. The client's thread reads `events`; it sets ``given_up`` when nobody wants them."""
+    """A request at the desk. The client's thread reads `events`; it sets ``given_up`` when nobody
+    wants them.
+    """
 
     def __init__(self, ask: Ask) -> None:
         self.ask = ask
@@ -42,9 +45,11 @@ class Job:
 
 
 class Desk:
-    """``speaker``: makes what answers a request. At most ``waiting`` requests wait, and one has its answer made.
+    """``speaker``: makes what answers a request. At most ``waiting`` requests wait, and one has its
+    answer made.
 
-    ``answer_s``: seconds after which an answer is cut; ``say``: where a line about each goes, never what was said.
+    ``answer_s``: seconds after which an answer is cut; ``say``: where a line about each goes, never
+    what was said.
     """
 
     def __init__(
@@ -68,7 +73,9 @@ class Desk:
         return job
 
     def work(self, stop: Callable[[], bool] = lambda: False) -> None:
-        """Answers until ``stop`` says so or `close` is called; then refuses whoever waits. For one thread."""
+        """Answers until ``stop`` says so or `close` is called; then refuses whoever waits. For one
+        thread.
+        """
         while not self._ended(stop):
             try:
                 job = self.jobs.get(timeout=LOOK_EVERY_S)
@@ -95,13 +102,23 @@ class Desk:
             job.tell(Refused(400, str(error), param="messages", code="context_length_exceeded"))
         except Exception:  # a bug of ours ends this answer, not the server
             traceback.print_exc()
-            job.tell(Refused(500, "the server failed on this request; its terminal says how", code="internal_error"))
+            job.tell(
+                Refused(
+                    500,
+                    "the server failed on this request; its terminal says how",
+                    code="internal_error",
+                )
+            )
         else:
             job.tell(ending)
             took = time.monotonic() - began
-            self.say(f"answer of {ending.said} tokens to {ending.asked}, {took:.1f} s, {ending.reason}")
+            self.say(
+                f"answer of {ending.said} tokens to {ending.asked}, {took:.1f} s, {ending.reason}"
+            )
 
-    def _speak(self, job: Job, speaker: Speaker, pieces: Iterator[str], stop: Callable[[], bool]) -> Ending:
+    def _speak(
+        self, job: Job, speaker: Speaker, pieces: Iterator[str], stop: Callable[[], bool]
+    ) -> Ending:
         deadline, late = time.monotonic() + self.answer_s, False
         for piece in pieces:
             job.tell(piece)
@@ -112,7 +129,9 @@ class Desk:
                 pieces.close()
                 break
         cut = speaker.cut or late or job.given_up.is_set()
-        return Ending("length" if cut else "stop", len(speaker.asked), len(speaker.said), speaker.dropped)
+        return Ending(
+            "length" if cut else "stop", len(speaker.asked), len(speaker.said), speaker.dropped
+        )
 
     def close(self) -> None:
         """Ends `work` after the token at hand."""

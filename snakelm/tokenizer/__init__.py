@@ -11,8 +11,8 @@ Decisions
 - A tokenizer is identified by `sha256` over ranks, pattern and special tokens; token files record it.
 """
 
-from .tokenizer import Tokenizer
 from .special import CHAT, EOT
+from .tokenizer import Tokenizer
 from .training import train_bpe
 
 __all__ = ["CHAT", "EOT", "Tokenizer", "train_bpe"]

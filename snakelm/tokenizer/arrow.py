@@ -1,7 +1,7 @@
 """Texts as the core takes them: Arrow string arrays by address, lists of str as they are.
 
-Zero-copy: of an Arrow array only addresses are passed on, so its owner must live until the call returns (the callers
-here hold it). Offsets are checked in C++ against the size of the data.
+Zero-copy: of an Arrow array only addresses are passed on, so its owner must live until the call
+returns (the callers here hold it). Offsets are checked in C++ against the size of the data.
 """
 
 import pyarrow as pa
@@ -21,29 +21,39 @@ def is_arrow(texts: object) -> bool:
 
 
 def arrow_chunks(texts: pa.Array | pa.ChunkedArray) -> tuple[list[Chunk], list[pa.Array]]:
-    """The chunks of a string or binary array, and the arrays that own them. Missing values are a UserError."""
+    """The chunks of a string or binary array, and the arrays that own them. Missing values are a
+    UserError.
+    """
     if texts.null_count:
         raise UserError(
             f"texts: {texts.null_count} of {len(texts)} are missing (null); drop them or fill in empty texts"
         )
-    owners = [_plain(part) for part in (texts.chunks if isinstance(texts, pa.ChunkedArray) else [texts])]
+    owners = [
+        _plain(part) for part in (texts.chunks if isinstance(texts, pa.ChunkedArray) else [texts])
+    ]
     return [_chunk(part) for part in owners if len(part)], owners
 
 
 def _plain(part: pa.Array) -> pa.Array:
-    """Dictionary and view encodings as plain large strings; anything that is no text is an error."""
+    """Dictionary and view encodings as plain large strings; anything that is no text is an
+    error.
+    """
     if part.type in _WIDTHS:
         return part
     value_type = part.type.value_type if pa.types.is_dictionary(part.type) else part.type
     if value_type not in (*_WIDTHS, pa.string_view(), pa.binary_view()):
         raise UserError(f"texts: found an Arrow array of {part.type}; expected strings")
-    return part.cast(pa.large_binary() if value_type in (pa.binary(), pa.binary_view()) else pa.large_string())
+    return part.cast(
+        pa.large_binary() if value_type in (pa.binary(), pa.binary_view()) else pa.large_string()
+    )
 
 
 def _chunk(part: pa.Array) -> Chunk:
     _, offsets, data = part.buffers()
     width = _WIDTHS[part.type]
     if offsets is None or offsets.size < (part.offset + len(part) + 1) * width:
-        raise UserError("texts: an Arrow array with fewer offsets than rows; the file it came from is damaged")
+        raise UserError(
+            "texts: an Arrow array with fewer offsets than rows; the file it came from is damaged"
+        )
     address, size = (data.address, data.size) if data is not None else (0, 0)
     return address, size, offsets.address, width, part.offset, len(part)

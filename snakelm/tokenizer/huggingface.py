@@ -1,9 +1,10 @@
 """tokenizer.json: the tokenizer as Hugging Face's `tokenizers` loads it, with equal ids.
 
-That library's BPE is given pairs to merge, ours ranks. For ranks that BPE training made, the pair a token was made from
-is the only one that ever merges into it, so one pair a token says the same. A published file can hold tokens that
-merging never reaches: these are matched as whole words only (`ignore_merges`), by us, by tiktoken and there.
-The one difference: in text, that library takes the name of a special token for the token itself.
+That library's BPE is given pairs to merge, ours ranks. For ranks that BPE training made, the pair a
+token was made from is the only one that ever merges into it, so one pair a token says the same. A
+published file can hold tokens that merging never reaches: these are matched as whole words only
+(`ignore_merges`), by us, by tiktoken and there. The one difference: in text, that library takes the
+name of a special token for the token itself.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -29,11 +30,19 @@ def byte_characters() -> list[str]:
 def tokenizer_json(tokenizer: "Tokenizer") -> dict[str, Any]:
     """The document, as plain JSON types."""
     table = str.maketrans({b: character for b, character in enumerate(byte_characters())})
-    names = {rank: token.decode("latin-1").translate(table) for token, rank in tokenizer.mergeable_ranks.items()}
+    names = {
+        rank: token.decode("latin-1").translate(table)
+        for token, rank in tokenizer.mergeable_ranks.items()
+    }
     merges = [[names[pair[0]], names[pair[1]]] for pair in tokenizer.merges() if pair]
     specials = dict(sorted(tokenizer.special_tokens.items(), key=lambda item: item[1]))
     vocabulary = {names[rank]: rank for rank in sorted(names)} | specials
-    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
+    byte_level = {
+        "type": "ByteLevel",
+        "add_prefix_space": False,
+        "trim_offsets": True,
+        "use_regex": False,
+    }
     split = {
         "type": "Split",
         "pattern": {"Regex": huggingface_regex(tokenizer.pattern)},

@@ -1,7 +1,8 @@
 """The split patterns the core knows, by name and as the regular expressions other tools are given.
 
-Decision: no general regular expressions. The three patterns are scanners in csrc/text/split.h; an expression is
-accepted where it is one of these, character for character, or the published form with the same matches.
+Decision: no general regular expressions. The three patterns are scanners in csrc/text/split.h; an
+expression is accepted where it is one of these, character for character, or the published form with
+the same matches.
 """
 
 from ..errors import UserError
@@ -22,10 +23,17 @@ O200K = (
 )
 # Name -> expression for tiktoken.Encoding.
 PATTERNS = {"gpt2": GPT2, "cl100k": CL100K, "o200k": O200K}
-EQUAL = {GPT2: "gpt2", GPT2_FIRST_RELEASE: "gpt2", GPT2_BRACKETED: "gpt2", CL100K: "cl100k", O200K: "o200k"}
+EQUAL = {
+    GPT2: "gpt2",
+    GPT2_FIRST_RELEASE: "gpt2",
+    GPT2_BRACKETED: "gpt2",
+    CL100K: "cl100k",
+    O200K: "o200k",
+}
 
-# The same matches for engines that read `$` as end of line and `{1,3}+` as a repeated repetition (Oniguruma in Hugging
-# Face's tokenizers): end of text is (?![\s\S]), and the case folding of contractions, long s included, is spelled out.
+# The same matches for engines that read `$` as end of line and `{1,3}+` as a repeated repetition
+# (Oniguruma in Hugging Face's tokenizers): end of text is (?![\s\S]), and the case folding of
+# contractions, long s included, is spelled out.
 _S, _T, _D, _M, _LL, _VE, _RE = "[sSſ]", "[tT]", "[dD]", "[mM]", "[lL][lL]", "[vV][eE]", "[rR][eE]"
 _CL100K_PORTABLE = (
     rf"'(?:{_S}|{_D}|{_M}|{_T}|{_LL}|{_VE}|{_RE})|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}{{1,3}}"
@@ -37,7 +45,9 @@ _PORTABLE = {"gpt2": GPT2_FIRST_RELEASE, "cl100k": _CL100K_PORTABLE, "o200k": _O
 
 
 def pattern_name(pattern: str) -> str:
-    """`gpt2`, `cl100k` or `o200k` for one of these names or its regular expression; a UserError for any other."""
+    """`gpt2`, `cl100k` or `o200k` for one of these names or its regular expression; a UserError for
+    any other.
+    """
     if pattern in PATTERNS:
         return pattern
     if pattern in EQUAL:

@@ -1,4 +1,5 @@
-"""Encodings that OpenAI published, recognised by the SHA-256 of their ranks file (tiktoken states the same hashes).
+"""Encodings that OpenAI published, recognised by the SHA-256 of their ranks file (tiktoken states
+the same hashes).
 
 Decision: of their special tokens only the end-of-text one is kept, since documents use no other.
 """
@@ -7,9 +8,9 @@ import hashlib
 from pathlib import Path
 from typing import NamedTuple
 
-from .tokenizer import Tokenizer
 from .ranks import read_ranks
 from .special import CHAT, EOT
+from .tokenizer import Tokenizer
 
 __all__ = ["KnownEncoding", "known_encoding", "published"]
 
@@ -23,10 +24,18 @@ class KnownEncoding(NamedTuple):
 
 
 KNOWN = {
-    "306cd27f03c1a714eca7108e03d66b7dc042abe8c258b44c199a7ed9838dd930": KnownEncoding("r50k_base", "gpt2", 50256),
-    "94b5ca7dff4d00767bc256fdd1b27e5b17361d7b8a5f968547f9f23eb70d2069": KnownEncoding("p50k_base", "gpt2", 50256),
-    "223921b76ee99bde995b7ff738513eef100fb51d18c93597a113bcffe865b2a7": KnownEncoding("cl100k_base", "cl100k", 100257),
-    "446a9538cb6c348e3516120d7c08b09f57c36495e2acfffe59a5bf8b0cfb1a2d": KnownEncoding("o200k_base", "o200k", 199999),
+    "306cd27f03c1a714eca7108e03d66b7dc042abe8c258b44c199a7ed9838dd930": KnownEncoding(
+        "r50k_base", "gpt2", 50256
+    ),
+    "94b5ca7dff4d00767bc256fdd1b27e5b17361d7b8a5f968547f9f23eb70d2069": KnownEncoding(
+        "p50k_base", "gpt2", 50256
+    ),
+    "223921b76ee99bde995b7ff738513eef100fb51d18c93597a113bcffe865b2a7": KnownEncoding(
+        "cl100k_base", "cl100k", 100257
+    ),
+    "446a9538cb6c348e3516120d7c08b09f57c36495e2acfffe59a5bf8b0cfb1a2d": KnownEncoding(
+        "o200k_base", "o200k", 199999
+    ),
 }
 
 
@@ -38,8 +47,8 @@ def known_encoding(data: bytes) -> KnownEncoding | None:
 def published(ranks_file: str | Path, pattern: str) -> Tokenizer:
     """The tokenizer of a ranks file, with an end-of-text token and the chat tokens.
 
-    A published file brings its own pattern and end-of-text id; any other has ``pattern``, and the id after its last.
-    The chat tokens take the ids after all of these.
+    A published file brings its own pattern and end-of-text id; any other has ``pattern``, and the
+    id after its last. The chat tokens take the ids after all of these.
     """
     ranks, data = read_ranks(ranks_file)
     known = known_encoding(data)
@@ -48,4 +57,6 @@ def published(ranks_file: str | Path, pattern: str) -> Tokenizer:
     else:
         eot, facts = max(ranks.values(), default=-1) + 1, {}
     first = max(eot, max(ranks.values(), default=-1)) + 1
-    return Tokenizer(ranks, pattern, {EOT: eot, **{name: first + i for i, name in enumerate(CHAT)}}, facts)
+    return Tokenizer(
+        ranks, pattern, {EOT: eot, **{name: first + i for i, name in enumerate(CHAT)}}, facts
+    )

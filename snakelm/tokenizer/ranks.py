@@ -1,7 +1,8 @@
-"""tiktoken's ranks format: one line a token, base64 of its bytes, a space, its rank (which is its id).
+"""tiktoken's ranks format: one line a token, base64 of its bytes, a space, its rank (which is its
+id).
 
-One reader and one writer. The written form is canonical (ascending ranks, one newline a line), so equal ranks are equal
-files.
+One reader and one writer. The written form is canonical (ascending ranks, one newline a line), so
+equal ranks are equal files.
 """
 
 import base64
@@ -29,7 +30,9 @@ def read_ranks(path: str | Path) -> tuple[dict[bytes, int], bytes]:
 
 
 def parse_ranks(data: bytes, where: str | Path) -> dict[bytes, int]:
-    """Token bytes -> rank. Raises UserError with the line that is wrong; gaps are allowed here (p50k has one)."""
+    """Token bytes -> rank. Raises UserError with the line that is wrong; gaps are allowed here
+    (p50k has one).
+    """
     ranks: dict[bytes, int] = {}
     for number, line in enumerate(data.splitlines(), 1):
         if not line:
@@ -46,10 +49,14 @@ def parse_ranks(data: bytes, where: str | Path) -> dict[bytes, int]:
                 f"{where}:{number}: found token {token!r}, rank {rank}; expected bytes, rank below {MAX_RANK}"
             )
         if token in ranks:
-            raise UserError(f"{where}:{number}: token {token!r} is there already, with rank {ranks[token]}")
+            raise UserError(
+                f"{where}:{number}: token {token!r} is there already, with rank {ranks[token]}"
+            )
         ranks[token] = rank
     if len(set(ranks.values())) != len(ranks):
-        raise UserError(f"{where}: a rank is given to two tokens; the file is damaged, fetch or make it again")
+        raise UserError(
+            f"{where}: a rank is given to two tokens; the file is damaged, fetch or make it again"
+        )
     return ranks
 
 

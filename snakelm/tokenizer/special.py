@@ -1,7 +1,8 @@
-"""Names of the special tokens. Their ids are never produced from text, so no document and no person can forge them.
+"""Names of the special tokens. Their ids are never produced from text, so no document and no person
+can forge them.
 
-The chat tokens stand in every tokenizer we make, so that the base model and the tuned one share a vocabulary;
-pretraining never sees them.
+The chat tokens stand in every tokenizer we make, so that the base model and the tuned one share a
+vocabulary; pretraining never sees them.
 """
 
 __all__ = ["ASSISTANT", "CHAT", "END", "EOT", "SYSTEM", "USER"]

@@ -1,8 +1,8 @@
 """A tokenizer on disk, three files in a folder:
 
-ranks.tiktoken   the ranks, loadable by tiktoken
-tokenizer.json   the same tokenizer for Hugging Face's tokenizers
-meta.json        pattern, special tokens, sizes, hashes, training facts; written last, so it commits the others
+ranks.tiktoken   the ranks, loadable by tiktoken tokenizer.json   the same tokenizer for Hugging
+Face's tokenizers meta.json        pattern, special tokens, sizes, hashes, training facts; written
+last, so it commits the others
 """
 
 import hashlib
@@ -44,11 +44,18 @@ class Loaded(NamedTuple):
 
 
 def write(path: Path, tokenizer: "Tokenizer") -> None:
-    """Writes the three files, each atomically. A break in between leaves no meta.json, so no half tokenizer loads."""
+    """Writes the three files, each atomically. A break in between leaves no meta.json, so no half
+    tokenizer loads.
+    """
     path.mkdir(parents=True, exist_ok=True)
     (path / META).unlink(missing_ok=True)
-    exported = json.dumps(tokenizer_json(tokenizer), ensure_ascii=False, separators=(",", ":")).encode()
-    for name, data in ((RANKS, format_ranks(tokenizer.mergeable_ranks)), (TOKENIZER_JSON, exported)):
+    exported = json.dumps(
+        tokenizer_json(tokenizer), ensure_ascii=False, separators=(",", ":")
+    ).encode()
+    for name, data in (
+        (RANKS, format_ranks(tokenizer.mergeable_ranks)),
+        (TOKENIZER_JSON, exported),
+    ):
         with atomic_path(path / name) as temporary:
             temporary.write_bytes(data)
     meta = {
@@ -69,7 +76,9 @@ def write(path: Path, tokenizer: "Tokenizer") -> None:
 def read(path: Path) -> Loaded:
     """Reads the folder ``path``, or the one that the file ``path`` is in."""
     if not path.exists():
-        raise UserError(f"{path}: no tokenizer here; run train_tokenizer, or name the folder that has {META}")
+        raise UserError(
+            f"{path}: no tokenizer here; run train_tokenizer, or name the folder that has {META}"
+        )
     folder = path if path.is_dir() else path.parent
     if not (folder / META).is_file():
         raise UserError(
@@ -80,10 +89,17 @@ def read(path: Path) -> Loaded:
     try:
         data = (folder / RANKS).read_bytes()
     except FileNotFoundError:
-        raise UserError(f"{folder / RANKS}: missing; make the tokenizer again (train_tokenizer)") from None
+        raise UserError(
+            f"{folder / RANKS}: missing; make the tokenizer again (train_tokenizer)"
+        ) from None
     exported = folder / TOKENIZER_JSON
-    if exported.is_file() and hashlib.sha256(exported.read_bytes()).hexdigest() != meta["tokenizer_json_sha256"]:
-        raise UserError(f"{exported}: changed since it was written; make the tokenizer again (train_tokenizer)")
+    if (
+        exported.is_file()
+        and hashlib.sha256(exported.read_bytes()).hexdigest() != meta["tokenizer_json_sha256"]
+    ):
+        raise UserError(
+            f"{exported}: changed since it was written; make the tokenizer again (train_tokenizer)"
+        )
     return Loaded(folder, meta, parse_ranks(data, folder / RANKS), data)
 
 
@@ -93,8 +109,12 @@ def _read_meta(path: Path) -> dict[str, Any]:
     except ValueError:
         raise UserError(f"{path}: not JSON; make the tokenizer again (train_tokenizer)") from None
     if not isinstance(meta, dict) or meta.get("format") != FORMAT or meta.get("version") != VERSION:
-        raise UserError(f"{path}: not a «{FORMAT}» of version {VERSION}; make the tokenizer again (train_tokenizer)")
+        raise UserError(
+            f"{path}: not a «{FORMAT}» of version {VERSION}; make the tokenizer again (train_tokenizer)"
+        )
     wrong = [name for name, kind in FIELDS.items() if not isinstance(meta.get(name), kind)]
     if wrong:
-        raise UserError(f"{path}: {wrong[0]} is missing or no {FIELDS[wrong[0]].__name__}; make the tokenizer again")
+        raise UserError(
+            f"{path}: {wrong[0]} is missing or no {FIELDS[wrong[0]].__name__}; make the tokenizer again"
+        )
     return meta

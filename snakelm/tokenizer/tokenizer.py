@@ -14,17 +14,21 @@ import pyarrow as pa
 from snakelm import _text
 
 from ..errors import UserError
-from . import storage, ranks
+from . import ranks, storage
+from .arrow import arrow_chunks, is_arrow
 from .patterns import pattern_name, tiktoken_regex
 from .special import EOT
-from .arrow import arrow_chunks, is_arrow
 
 __all__ = ["EOT", "Tokenizer", "identity"]
 
 
 def identity(pattern: str, special_tokens: Mapping[str, int], ranks_file: bytes) -> str:
-    """SHA-256 (hex) over what decides ids: pattern, special tokens, and the ranks in canonical form."""
-    head = json.dumps({"pattern": pattern, "special_tokens": dict(sorted(special_tokens.items()))}, sort_keys=True)
+    """SHA-256 (hex) over what decides ids: pattern, special tokens, and the ranks in canonical
+    form.
+    """
+    head = json.dumps(
+        {"pattern": pattern, "special_tokens": dict(sorted(special_tokens.items()))}, sort_keys=True
+    )
     return hashlib.sha256(head.encode() + b"\n" + ranks_file).hexdigest()
 
 
@@ -52,11 +56,15 @@ class Tokenizer:
         try:
             self._core = _text.Encoder(plain, self.pattern)
         except ValueError as error:
-            raise UserError(f"tokenizer ranks: {error}; these are not the ranks of a byte-level BPE") from None
+            raise UserError(
+                f"tokenizer ranks: {error}; these are not the ranks of a byte-level BPE"
+            ) from None
 
     @classmethod
     def load(cls, path: str | Path) -> "Tokenizer":
-        """From the folder that `save` wrote, or any of its files. Raises UserError where it does not verify."""
+        """From the folder that `save` wrote, or any of its files. Raises UserError where it does
+        not verify.
+        """
         loaded = storage.read(Path(path))
         meta = loaded.meta
         found = identity(meta["pattern"], meta["special_tokens"], loaded.ranks_file)
@@ -76,11 +84,16 @@ class Tokenizer:
 
     @classmethod
     def from_tiktoken(
-        cls, ranks_file: str | Path, pattern: str, special_tokens: Mapping[str, int] = MappingProxyType({})
+        cls,
+        ranks_file: str | Path,
+        pattern: str,
+        special_tokens: Mapping[str, int] = MappingProxyType({}),
     ) -> "Tokenizer":
-        """From a ranks file of tiktoken's. ``pattern``: gpt2, cl100k, o200k, or the expression of one.
+        """From a ranks file of tiktoken's. ``pattern``: gpt2, cl100k, o200k, or the expression of
+        one.
 
-        Ranks may have gaps (p50k's 50256 is its end-of-text): an id that no token has is never produced.
+        Ranks may have gaps (p50k's 50256 is its end-of-text): an id that no token has is never
+        produced.
         """
         found, _ = ranks.read_ranks(ranks_file)
         if not found:
@@ -88,11 +101,15 @@ class Tokenizer:
         return cls(found, pattern, special_tokens)
 
     def save(self, path: str | Path) -> None:
-        """Writes ranks.tiktoken, tokenizer.json and, to commit them, meta.json into the folder ``path``."""
+        """Writes ranks.tiktoken, tokenizer.json and, to commit them, meta.json into the folder
+        ``path``.
+        """
         storage.write(Path(path), self)
 
     def encode_ordinary(self, text: str) -> list[int]:
-        """Token ids. Names of special tokens are ordinary text; lone surrogates count as U+FFFD, as in tiktoken."""
+        """Token ids. Names of special tokens are ordinary text; lone surrogates count as U+FFFD, as
+        in tiktoken.
+        """
         if not isinstance(text, str):
             raise TypeError(f"encode_ordinary: expected str, found {type(text).__name__}")
         return self._core.encode(text)
@@ -102,8 +119,9 @@ class Tokenizer:
     ) -> tuple[np.ndarray, np.ndarray]:
         """All texts' ids end to end, uint32 [total], and where each begins, int64 [texts + 1].
 
-        ``texts``: a list of str, or an Arrow string array, which is read in place. Bytes that aren't UTF-8 in an Arrow
-        array encode byte by byte and decode to themselves. The ids do not depend on ``threads``.
+        ``texts``: a list of str, or an Arrow string array, which is read in place. Bytes that
+        aren't UTF-8 in an Arrow array encode byte by byte and decode to themselves. The ids do not
+        depend on ``threads``.
         """
         if threads < 1:
             raise ValueError(f"encode_batch: threads {threads}; expected at least 1")
@@ -113,7 +131,9 @@ class Tokenizer:
             del owners  # the buffers had to live until here
             return encoded
         if isinstance(texts, str):
-            raise TypeError("encode_batch: expected a list of str, found one str; use encode_ordinary or [text]")
+            raise TypeError(
+                "encode_batch: expected a list of str, found one str; use encode_ordinary or [text]"
+            )
         return self._core.encode_strings(texts, threads)
 
     def decode_bytes(self, ids: Iterable[int] | np.ndarray) -> bytes:
@@ -122,7 +142,9 @@ class Tokenizer:
         if array.size == 0:
             return b""
         if array.ndim != 1 or array.dtype.kind not in "iu":
-            raise TypeError(f"decode: expected a row of integers, found {array.dtype} of shape {array.shape}")
+            raise TypeError(
+                f"decode: expected a row of integers, found {array.dtype} of shape {array.shape}"
+            )
         low, high = int(array.min()), int(array.max())
         if low < 0 or high >= self.vocab_size:
             raise UserError(
@@ -135,7 +157,9 @@ class Tokenizer:
             raise UserError(f"decode: id {unused} stands for nothing in this vocabulary") from None
 
     def decode(self, ids: Iterable[int] | np.ndarray) -> str:
-        """The text of the ids; bytes that are no UTF-8 (a token may end inside a character) become U+FFFD."""
+        """The text of the ids; bytes that are no UTF-8 (a token may end inside a character) become
+        U+FFFD.
+        """
         return self.decode_bytes(ids).decode("utf-8", errors="replace")
 
     @property
@@ -147,14 +171,18 @@ class Tokenizer:
     def eot(self) -> int:
         """Id of `<|endoftext|>`."""
         if EOT not in self.special_tokens:
-            raise UserError(f"tokenizer: has no {EOT}; give it one: from_tiktoken(…, special_tokens={{{EOT!r}: id}})")
+            raise UserError(
+                f"tokenizer: has no {EOT}; give it one: from_tiktoken(…, special_tokens={{{EOT!r}: id}})"
+            )
         return self.special_tokens[EOT]
 
     @functools.cached_property
     def token_lengths(self) -> np.ndarray:
         """Bytes of text per id, int32 [vocab_size]; 0 for special tokens and unused ids."""
         lengths = np.zeros(self.vocab_size, np.int32)
-        lengths[list(self.mergeable_ranks.values())] = [len(token) for token in self.mergeable_ranks]
+        lengths[list(self.mergeable_ranks.values())] = [
+            len(token) for token in self.mergeable_ranks
+        ]
         lengths.setflags(write=False)
         return lengths
 
@@ -169,7 +197,9 @@ class Tokenizer:
         return identity(self.pattern, self.special_tokens, ranks.format_ranks(self.mergeable_ranks))
 
     def merges(self) -> list[tuple[int, int] | None]:
-        """The two ids each token merges from, by id; None for bytes, specials, and tokens found only as whole words."""
+        """The two ids each token merges from, by id; None for bytes, specials, and tokens found
+        only as whole words.
+        """
         return self._core.merges()
 
     def to_tiktoken(self, name: str = "snakelm") -> Any:
@@ -190,18 +220,24 @@ class Tokenizer:
         return f"Tokenizer({self.vocab_size} tokens, {self.pattern}, {self.sha256[:12]})"
 
 
-def _pieces(mergeable_ranks: Mapping[bytes, int], special_tokens: Mapping[str, int]) -> list[bytes | None]:
+def _pieces(
+    mergeable_ranks: Mapping[bytes, int], special_tokens: Mapping[str, int]
+) -> list[bytes | None]:
     """Bytes by id, a special token's name included; None for unused ids."""
     every = [*mergeable_ranks.values(), *special_tokens.values()]
     if not mergeable_ranks:
         raise UserError("tokenizer: no ranks; expected at least the 256 bytes")
     if min(every) < 0 or max(every) >= ranks.MAX_RANK:
-        raise UserError(f"tokenizer: ids from {min(every)} to {max(every)}; expected 0 to {ranks.MAX_RANK - 1}")
+        raise UserError(
+            f"tokenizer: ids from {min(every)} to {max(every)}; expected 0 to {ranks.MAX_RANK - 1}"
+        )
     pieces: list[bytes | None] = [None] * (max(every) + 1)
     for token, rank in mergeable_ranks.items():
         pieces[rank] = token
     for name, special in special_tokens.items():
         if pieces[special] is not None:
-            raise UserError(f"special token {name}: id {special} is taken by {pieces[special]!r}; choose a free id")
+            raise UserError(
+                f"special token {name}: id {special} is taken by {pieces[special]!r}; choose a free id"
+            )
         pieces[special] = name.encode()
     return pieces

@@ -1,7 +1,8 @@
 """Training of byte-level BPE merges from texts in memory or streamed from parquet.
 
-Only distinct words and their counts are kept (csrc/text/trainer.h), so memory grows with the vocabulary of the text and
-not with its length. The result depends on the texts alone: not on their order, on batches or on threads.
+Only distinct words and their counts are kept (csrc/text/trainer.h), so memory grows with the
+vocabulary of the text and not with its length. The result depends on the texts alone: not on their
+order, on batches or on threads.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,10 +14,10 @@ import pyarrow.parquet as pq
 from snakelm import _text
 
 from ..errors import UserError
-from .tokenizer import Tokenizer
+from .arrow import arrow_chunks, is_arrow
 from .patterns import pattern_name
 from .special import EOT
-from .arrow import arrow_chunks, is_arrow
+from .tokenizer import Tokenizer
 
 __all__ = ["train_bpe"]
 
@@ -34,9 +35,10 @@ def train_bpe(
 ) -> Tokenizer:
     """A tokenizer of ``vocab_size`` ids: 256 bytes, then the merges, then the special tokens.
 
-    Takes texts (str), Arrow string arrays, parquet files (their column `text`), or an iterable of these. A Path, a
-    single str, or a str ending in `.parquet` that names a file is a file; any other str is a text. Missing values are
-    passed over. Raises UserError where the texts hold too few different pairs for the size.
+    Takes texts (str), Arrow string arrays, parquet files (their column `text`), or an iterable of
+    these. A Path, a single str, or a str ending in `.parquet` that names a file is a file; any
+    other str is a text. Missing values are passed over. Raises UserError where the texts hold too
+    few different pairs for the size.
     """
     merges = vocab_size - BYTES - len(special_tokens)
     if merges < 1:
@@ -65,7 +67,9 @@ def train_bpe(
         "distinct_words": trainer.distinct_pieces,
     }
     ranks = {token: rank for rank, token in enumerate(tokens)}
-    return Tokenizer(ranks, pattern, {name: len(ranks) + i for i, name in enumerate(special_tokens)}, facts)
+    return Tokenizer(
+        ranks, pattern, {name: len(ranks) + i for i, name in enumerate(special_tokens)}, facts
+    )
 
 
 def _feed(trainer: _text.Trainer, batch: list[str] | pa.Array | pa.ChunkedArray) -> None:
@@ -97,7 +101,9 @@ def _batches(texts: Texts) -> Iterator[list[str] | pa.Array | pa.ChunkedArray]:
                     yield waiting
                     waiting = []
             else:
-                raise TypeError(f"train_bpe: expected str, Path or Arrow array, found {type(item).__name__}")
+                raise TypeError(
+                    f"train_bpe: expected str, Path or Arrow array, found {type(item).__name__}"
+                )
         yield waiting
 
 
@@ -108,7 +114,9 @@ def _parquet(path: Path) -> Iterator[pa.Array]:
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             if "text" not in file.schema_arrow.names:
-                raise UserError(f"{path}: columns {', '.join(file.schema_arrow.names)}; expected one called `text`")
+                raise UserError(
+                    f"{path}: columns {', '.join(file.schema_arrow.names)}; expected one called `text`"
+                )
             for batch in file.iter_batches(BATCH_ROWS, columns=["text"], use_threads=False):
                 yield batch.column(0)
     except (pa.ArrowInvalid, OSError) as error:

@@ -1,4 +1,5 @@
-"""Which documents the merges are learned from: an even share of every part of a parquet file, never a held-out one.
+"""Which documents the merges are learned from: an even share of every part of a parquet file, never
+a held-out one.
 
 Decisions
 - A document's turn is decided by its own id and the seed (as in snakelm.data.split), so the choice does not depend on
@@ -20,7 +21,8 @@ from ..errors import UserError
 
 __all__ = ["training_documents"]
 
-# Row groups are left out only where those read still hold this many times the budget, and are at least this many.
+# Row groups are left out only where those read still hold this many times the budget, and are at
+# least this many.
 READ_FACTOR, READ_GROUPS = 4, 64
 
 
@@ -29,7 +31,8 @@ def training_documents(
 ) -> Iterator[pa.Array | pa.ChunkedArray]:
     """Texts of at most ``budget`` bytes together, one Arrow array a row group.
 
-    ``documents``: parquet with columns `text` and `id` (uint64). Raises UserError where nothing can be taken.
+    ``documents``: parquet with columns `text` and `id` (uint64). Raises UserError where nothing can
+    be taken.
     """
     path = Path(documents)
     with _open(path) as file:
@@ -49,13 +52,17 @@ def training_documents(
             if rows.size:
                 yield table["text"].take(pa.array(rows))
     if not taken:
-        raise UserError(f"{path}: no document fits into {budget} bytes of training text; raise tokenizer.train_mb")
+        raise UserError(
+            f"{path}: no document fits into {budget} bytes of training text; raise tokenizer.train_mb"
+        )
 
 
 def _take(
     text: pa.ChunkedArray, rows: np.ndarray, ids: np.ndarray, seed: int, allowance: float
 ) -> tuple[np.ndarray, int]:
-    """The ``rows`` whose turn comes before ``allowance`` bytes are spent, ascending, and their bytes."""
+    """The ``rows`` whose turn comes before ``allowance`` bytes are spent, ascending, and their
+    bytes.
+    """
     lengths = pc.fill_null(pc.binary_length(text), 0).to_numpy()
     order = rows[np.argsort(mixed(ids[rows], seed, "tokenizer"), kind="stable")]
     spent = np.cumsum(lengths[order])
@@ -73,7 +80,9 @@ def _open(path: Path) -> pq.ParquetFile:
     missing = {"text", "id"} - set(file.schema_arrow.names)
     if missing:
         file.close()
-        raise UserError(f"{path}: has no column {', '.join(sorted(missing))}; expected the documents of deduplicate")
+        raise UserError(
+            f"{path}: has no column {', '.join(sorted(missing))}; expected the documents of deduplicate"
+        )
     return file
 
 
@@ -81,13 +90,20 @@ def _read(file: pq.ParquetFile, path: Path, group: int) -> pa.Table:
     try:
         return file.read_row_group(group, columns=["text", "id"], use_threads=False)
     except (pa.ArrowInvalid, OSError) as error:
-        raise UserError(f"{path}: row group {group} is damaged ({error}); run deduplicate again") from None
+        raise UserError(
+            f"{path}: row group {group} is damaged ({error}); run deduplicate again"
+        ) from None
 
 
 def _validation_threshold(file: pq.ParquetFile, path: Path, val_fraction: float, seed: int) -> int:
-    ids = [batch.column(0).to_numpy() for batch in file.iter_batches(1 << 16, columns=["id"], use_threads=False)]
+    ids = [
+        batch.column(0).to_numpy()
+        for batch in file.iter_batches(1 << 16, columns=["id"], use_threads=False)
+    ]
     try:
-        return validation_threshold(np.concatenate(ids) if ids else np.empty(0, np.uint64), val_fraction, seed)
+        return validation_threshold(
+            np.concatenate(ids) if ids else np.empty(0, np.uint64), val_fraction, seed
+        )
     except ValueError as error:
         raise UserError(f"{path}: {error}, so none is left for training; add documents") from None
 
@@ -96,7 +112,9 @@ def _text_bytes(file: pq.ParquetFile, group: int) -> int:
     """Size of a row group's texts before compression, from the file's footer."""
     metadata = file.metadata.row_group(group)
     columns = (metadata.column(i) for i in range(metadata.num_columns))
-    return next(column.total_uncompressed_size for column in columns if column.path_in_schema == "text")
+    return next(
+        column.total_uncompressed_size for column in columns if column.path_in_schema == "text"
+    )
 
 
 def _groups(file: pq.ParquetFile, budget: int) -> list[int]:

@@ -1,12 +1,14 @@
-"""Batches as a pure function of (seed, step): nothing to save, nothing to lose, the same for any number of processes.
+"""Batches as a pure function of (seed, step): nothing to save, nothing to lose, the same for any
+number of processes.
 
-An epoch is a permutation of the documents, drawn from (seed, epoch), laid end to end; epochs follow each other without
-a gap. That stream is cut into rows of `context` tokens, the target of a token is the one after it, and step s takes
-the s-th run of batch_tokens. So no token is lost or seen twice in an epoch, however often a run stops and goes on.
+An epoch is a permutation of the documents, drawn from (seed, epoch), laid end to end; epochs follow
+each other without a gap. That stream is cut into rows of `context` tokens, the target of a token is
+the one after it, and step s takes the s-th run of batch_tokens. So no token is lost or seen twice
+in an epoch, however often a run stops and goes on.
 
-A row may hold several documents and parts of documents: row_start says where each position's document begins in its
-row, and attention looks back no further. Rejected: best-fit packing, which crops or reorders text for rows that the
-mask makes equal anyway.
+A row may hold several documents and parts of documents: row_start says where each position's
+document begins in its row, and attention looks back no further. Rejected: best-fit packing, which
+crops or reorders text for rows that the mask makes equal anyway.
 """
 
 from dataclasses import dataclass
@@ -37,7 +39,9 @@ class Rows:
 
 
 class Stream(Protocol):
-    """What a run steps through: every method a pure function, so that nothing of it has to be saved."""
+    """What a run steps through: every method a pure function, so that nothing of it has to be
+    saved.
+    """
 
     def rows(self, step: int, rank: int, world: int) -> Rows:
         """The rows of ``step`` (from 0) that fall to ``rank`` of ``world`` processes."""
@@ -79,7 +83,9 @@ class Batches:
         return step * self.batch_tokens / self.epoch_tokens
 
     def seen(self, step: int) -> np.ndarray:
-        """Numbers of the documents that were read to their end before ``step``: int64, ascending."""
+        """Numbers of the documents that were read to their end before ``step``: int64,
+        ascending.
+        """
         position = step * self.batch_tokens
         if position >= self.epoch_tokens:
             return np.arange(int(self.bin.meta.documents))
@@ -87,7 +93,9 @@ class Batches:
         return np.sort(order[: np.searchsorted(bounds[1:], position, "right")])
 
     def rows(self, step: int, rank: int = 0, world: int = 1) -> Rows:
-        """The rows of ``step`` (from 0) that fall to ``rank`` of ``world`` processes, in the batch's order."""
+        """The rows of ``step`` (from 0) that fall to ``rank`` of ``world`` processes, in the
+        batch's order.
+        """
         count = self.batch_tokens // self.context
         first, last = rank * count // world, (rank + 1) * count // world
         position = step * self.batch_tokens + first * self.context
@@ -95,7 +103,9 @@ class Batches:
         return lay_out(tokens, starts, self.context)
 
     def _slice(self, position: int, length: int) -> tuple[np.ndarray, np.ndarray]:
-        """Tokens [length] of the endless stream from ``position``, and where in them documents start."""
+        """Tokens [length] of the endless stream from ``position``, and where in them documents
+        start.
+        """
         tokens, starts, filled = np.empty(length, np.int64), [], 0
         while filled < length:
             epoch, local = divmod(position + filled, self.epoch_tokens)
@@ -114,17 +124,23 @@ class Batches:
             generator = np.random.Generator(np.random.PCG64([self.seed, epoch]))
             order = generator.permutation(int(self.bin.meta.documents))
             lengths = np.diff(self.bin.document_offsets)[order]
-            self._epochs = {k: v for k, v in self._epochs.items() if k == epoch - 1}  # a batch spans two at most
+            self._epochs = {
+                k: v for k, v in self._epochs.items() if k == epoch - 1
+            }  # a batch spans two at most
             self._epochs[epoch] = order, np.concatenate([[0], np.cumsum(lengths)])
         return self._epochs[epoch]
 
 
 def lay_out(tokens: np.ndarray, starts: np.ndarray, context: int) -> Rows:
-    """Rows from a run of tokens [rows · context + 1] whose documents begin at ``starts``; the last is a target only."""
+    """Rows from a run of tokens [rows · context + 1] whose documents begin at ``starts``; the last
+    is a target only.
+    """
     rows = (len(tokens) - 1) // context
     assert rows * context + 1 == len(tokens), "one token more than the rows hold"
     begins = np.zeros(rows * context, np.int64)
     begins[starts[starts < rows * context]] = 1
     column = np.arange(context, dtype=np.int32)
-    row_start = np.maximum.accumulate(begins.reshape(rows, context) * column, axis=1).astype(np.int32)
+    row_start = np.maximum.accumulate(begins.reshape(rows, context) * column, axis=1).astype(
+        np.int32
+    )
     return Rows(tokens[:-1].reshape(rows, context), tokens[1:].reshape(rows, context), row_start)

@@ -1,20 +1,25 @@
-"""A start that knows which token follows which: embedding and head set from counts before the first step.
+"""A start that knows which token follows which: embedding and head set from counts before the first
+step.
 
-With the residual outputs at zero, a fresh model's logits are head · norm(embedding[token]): a function of the last
-token alone. The best such function is known without any gradient, it is the table of log P(next | token) from counted
-pairs; so the two matrices start as its best approximation of their rank, and training starts where it would otherwise
-be after a minute (docs/EXPERIMENTS.md). Nothing of it shows in the exported model: it is an initialisation.
+With the residual outputs at zero, a fresh model's logits are head · norm(embedding[token]): a
+function of the last token alone. The best such function is known without any gradient, it is the
+table of log P(next | token) from counted pairs; so the two matrices start as its best approximation
+of their rank, and training starts where it would otherwise be after a minute (docs/EXPERIMENTS.md).
+Nothing of it shows in the exported model: it is an initialisation.
 
-With counts c_ij of pairs, n_i of first tokens and unigram shares u_j, smoothed by b extra counts of the unigram,
+With counts c_ij of pairs, n_i of first tokens and unigram shares u_j, smoothed by b extra counts of
+the unigram,
 
     log P(j|i) = log((c_ij + b u_j) / (n_i + b)) = log u_j + log(1 + c_ij / (b u_j)) - log(1 + n_i / b).
 
-The last two terms, near zero for pairs that meet by chance, are factored as L Rᵀ by a randomised SVD (Halko, Martinsson
-& Tropp, 2011), rows and columns weighted by the root of their frequency. The last one makes no difference to a softmax
-and none that was measured to the fit; with it the table is what it is called.
+The last two terms, near zero for pairs that meet by chance, are factored as L Rᵀ by a randomised
+SVD (Halko, Martinsson & Tropp, 2011), rows and columns weighted by the root of their frequency. The
+last one makes no difference to a softmax and none that was measured to the fit; with it the table
+is what it is called.
 
-A row of the embedding is [constant, s·L_i, random filling], of length √width, because the norm that follows would undo
-any other length: the constant carries log u_j, and the filling leaves room in which tokens differ.
+A row of the embedding is [constant, s·L_i, random filling], of length √width, because the norm that
+follows would undo any other length: the constant carries log u_j, and the filling leaves room in
+which tokens differ.
 
 Legend: V vocabulary, C width, r rank.
 """
@@ -32,12 +37,22 @@ COUNTED_TOKENS = 4_000_000
 CHUNK_TOKENS = 65_536
 SMOOTHING = 200.0  # b: extra counts for each first token
 CONSTANT = 0.25  # share of a row's length in its constant
-SPREAD, MOST_SPREAD = 0.7, 0.84  # share of a row's length in s·L_i: of its 90% quantile, and the most
+SPREAD, MOST_SPREAD = (
+    0.7,
+    0.84,
+)  # share of a row's length in s·L_i: of its 90% quantile, and the most
 
 
 def applies(model: Model, vocab_size: int) -> bool:
-    """Whether this start is for the shape: an untied head, a norm after the embedding, a table that fits."""
-    return not model.tie_embeddings and model.embedding_norm and vocab_size <= MOST_VOCABULARY and model.width >= 32
+    """Whether this start is for the shape: an untied head, a norm after the embedding, a table that
+    fits.
+    """
+    return (
+        not model.tie_embeddings
+        and model.embedding_norm
+        and vocab_size <= MOST_VOCABULARY
+        and model.width >= 32
+    )
 
 
 @torch.no_grad()
@@ -65,13 +80,17 @@ def start_as_bigrams(model: Decoder, tokens: TokenBin, generator: torch.Generato
 
 
 def _table(tokens: TokenBin, vocab: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """log P(j|i) / u_j [V, V], the unigram shares u [V], the shares of first tokens [V]; float32."""
+    """log P(j|i) / u_j [V, V], the unigram shares u [V], the shares of first tokens [V];
+    float32.
+    """
     counts_V2 = torch.zeros(vocab * vocab)
     total = int(tokens.meta.tokens)
     chunks = max(1, min(COUNTED_TOKENS, total) // CHUNK_TOKENS)
     for i in range(chunks):  # at even distances over the file
         first = i * total // chunks
-        ids = torch.from_numpy(tokens.tokens[first : min(first + CHUNK_TOKENS, total)].astype("int64"))
+        ids = torch.from_numpy(
+            tokens.tokens[first : min(first + CHUNK_TOKENS, total)].astype("int64")
+        )
         pairs = ids[:-1] * vocab + ids[1:]
         counts_V2.scatter_add_(0, pairs, torch.ones(pairs.numel()))
     table_VV = counts_V2.view(vocab, vocab)
@@ -81,7 +100,9 @@ def _table(tokens: TokenBin, vocab: int) -> tuple[torch.Tensor, torch.Tensor, to
     return table_VV, share_V, (first_V + 1.0) / (first_V + 1.0).sum()
 
 
-def _factors(table_VV: torch.Tensor, rank: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+def _factors(
+    table_VV: torch.Tensor, rank: int, generator: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
     """L and R [V, r] with L Rᵀ close to the table, the singular values shared between them."""
     basis = torch.randn(table_VV.shape[1], rank + 16, generator=generator)  # 16 more: for accuracy
     for _ in range(2):

@@ -1,9 +1,10 @@
 """Checkpoints that a kill, a full disk or a flipped bit can't turn into a wrong resume.
 
-A run's directory is named by the fingerprint of all that decides its result. `step_00000400.pt` is written under a
-temporary name and hashed on the way; its hash file gets its name first, then the checkpoint (the other way round a
-kill in between would leave a good file that looks bad), each synced to disk. Resuming takes the newest one whose hash
-is right, says so when that isn't the newest, and stops when none is: never a silent start from step 0.
+A run's directory is named by the fingerprint of all that decides its result. `step_00000400.pt` is
+written under a temporary name and hashed on the way; its hash file gets its name first, then the
+checkpoint (the other way round a kill in between would leave a good file that looks bad), each
+synced to disk. Resuming takes the newest one whose hash is right, says so when that isn't the
+newest, and stops when none is: never a silent start from step 0.
 """
 
 import re
@@ -21,10 +22,20 @@ FORMAT, VERSION = "snakelm-checkpoint", 1
 STEM = "step"  # instruction tuning's are called sft_step
 
 
-def save(run: Path, step: int, fingerprint: str, state: Mapping[str, Any], keep: int, stem: str = STEM) -> Path:
-    """Writes ``state`` (plain types and tensors) as the checkpoint of ``step``; drops all but the newest ``keep``."""
+def save(
+    run: Path, step: int, fingerprint: str, state: Mapping[str, Any], keep: int, stem: str = STEM
+) -> Path:
+    """Writes ``state`` (plain types and tensors) as the checkpoint of ``step``; drops all but the
+    newest ``keep``.
+    """
     path = _path(run, stem, step)
-    record = {"format": FORMAT, "version": VERSION, "fingerprint": fingerprint, "step": step, **state}
+    record = {
+        "format": FORMAT,
+        "version": VERSION,
+        "fingerprint": fingerprint,
+        "step": step,
+        **state,
+    }
     with atomic_path(path) as temporary:
         write_text(hash_path(path), f"{write_plain(temporary, record)}  {path.name}\n")
     prune(run, keep, stem)
@@ -46,8 +57,12 @@ def steps_in(run: Path, stem: str = STEM) -> list[int]:
     return sorted((int(m[1]) for m in found if m), reverse=True)
 
 
-def load_newest(run: Path, fingerprint: str, warn: Callable[[str], None], stem: str = STEM) -> dict[str, Any] | None:
-    """The newest sound checkpoint; None in a run without any; UserError when there are some and none is sound."""
+def load_newest(
+    run: Path, fingerprint: str, warn: Callable[[str], None], stem: str = STEM
+) -> dict[str, Any] | None:
+    """The newest sound checkpoint; None in a run without any; UserError when there are some and
+    none is sound.
+    """
     steps = steps_in(run, stem)
     for step in steps:
         path = _path(run, stem, step)
@@ -64,7 +79,9 @@ def load_newest(run: Path, fingerprint: str, warn: Callable[[str], None], stem: 
 
 def _load(path: Path, step: int, fingerprint: str) -> dict[str, Any]:
     beside = hash_path(path)
-    expected = beside.read_text(encoding="ascii", errors="replace").split()[:1] if beside.is_file() else []
+    expected = (
+        beside.read_text(encoding="ascii", errors="replace").split()[:1] if beside.is_file() else []
+    )
     if not expected:
         raise UserError(f"{path}: its hash file {beside.name} is missing or empty")
     if (found := sha256_file(path)) != expected[0]:
@@ -72,7 +89,9 @@ def _load(path: Path, step: int, fingerprint: str) -> dict[str, Any]:
     record = read_plain(path)
     told = tuple(record.get(name) for name in ("format", "version", "fingerprint", "step"))
     if told != (FORMAT, VERSION, fingerprint, step):
-        raise UserError(f"{path}: says it is {told}, expected {(FORMAT, VERSION, fingerprint, step)}")
+        raise UserError(
+            f"{path}: says it is {told}, expected {(FORMAT, VERSION, fingerprint, step)}"
+        )
     return record
 
 

@@ -1,8 +1,9 @@
 """Packs of conversations as a stream of rows, and the loss on the answers of held-out ones.
 
-An epoch is a permutation of the packs, drawn from (seed, epoch); epochs follow each other without a gap. Step s takes
-the s-th `batch_rows` packs of that, the last step those that are left: so a conversation is seen sft.epochs times,
-and nothing has to be saved to go on. A pack is a row; none is cut.
+An epoch is a permutation of the packs, drawn from (seed, epoch); epochs follow each other without a
+gap. Step s takes the s-th `batch_rows` packs of that, the last step those that are left: so a
+conversation is seen sft.epochs times, and nothing has to be saved to go on. A pack is a row; none
+is cut.
 """
 
 from collections.abc import Callable
@@ -20,19 +21,26 @@ ROWS_AT_ONCE = 8
 
 
 class PackStream:
-    """The training stream of one packed file: ``epochs`` times all its packs, ``batch_rows`` a step."""
+    """The training stream of one packed file: ``epochs`` times all its packs, ``batch_rows`` a
+    step.
+    """
 
     def __init__(self, packs: Packs, batch_rows: int, epochs: float, seed: int) -> None:
         self.packs, self.batch_rows, self.seed = packs, batch_rows, seed
         bounds = packs.document_offsets[packs.pack_offsets]  # in tokens
-        self.lengths, self.answers = np.diff(bounds), np.add.reduceat(packs.mask, bounds[:-1], dtype=np.int64)
+        self.lengths, self.answers = (
+            np.diff(bounds),
+            np.add.reduceat(packs.mask, bounds[:-1], dtype=np.int64),
+        )
         self.count = len(packs)
         self.total = max(1, round(epochs * self.count))
         self.steps = -(-self.total // batch_rows)
         self._orders: dict[int, np.ndarray] = {}
 
     def rows(self, step: int, rank: int = 0, world: int = 1) -> Rows:
-        """The packs of ``step`` (from 0) that fall to ``rank`` of ``world`` processes; may be none."""
+        """The packs of ``step`` (from 0) that fall to ``rank`` of ``world`` processes; may be
+        none.
+        """
         chosen = self.chosen(step)
         first, last = rank * len(chosen) // world, (rank + 1) * len(chosen) // world
         return Rows(*self.packs.rows(chosen[first:last]))
@@ -40,7 +48,10 @@ class PackStream:
     def chosen(self, step: int) -> np.ndarray:
         """Numbers of the packs of ``step``, in order."""
         places = np.arange(step * self.batch_rows, self._place(step + 1))
-        return np.array([self._order(place // self.count)[place % self.count] for place in places.tolist()], np.int64)
+        return np.array(
+            [self._order(place // self.count)[place % self.count] for place in places.tolist()],
+            np.int64,
+        )
 
     def targets(self, step: int) -> int:
         """Tokens to predict in ``step``: at least 1, to be divided by."""
@@ -61,7 +72,9 @@ class PackStream:
     def _order(self, epoch: int) -> np.ndarray:
         if epoch not in self._orders:
             self._orders = {k: v for k, v in self._orders.items() if k == epoch - 1}
-            self._orders[epoch] = np.random.Generator(np.random.PCG64([self.seed, epoch])).permutation(self.count)
+            self._orders[epoch] = np.random.Generator(
+                np.random.PCG64([self.seed, epoch])
+            ).permutation(self.count)
         return self._orders[epoch]
 
 
@@ -70,7 +83,9 @@ def spread_packs(packs: Packs, most_tokens: int | None) -> np.ndarray:
     tokens = packs.meta.tokens
     if most_tokens is None or tokens <= most_tokens:
         return np.arange(len(packs))
-    return np.unique(np.linspace(0, len(packs) - 1, max(1, len(packs) * most_tokens // tokens)).astype(np.int64))
+    return np.unique(
+        np.linspace(0, len(packs) - 1, max(1, len(packs) * most_tokens // tokens)).astype(np.int64)
+    )
 
 
 @torch.no_grad()
@@ -82,7 +97,8 @@ def answer_loss(
     world: int = 1,
     stop: Callable[[], bool] = lambda: False,
 ) -> np.ndarray | None:
-    """[summed cross-entropy in nats, tokens it is of], float64, of this rank's share of the packs ``chosen``.
+    """[summed cross-entropy in nats, tokens it is of], float64, of this rank's share of the packs
+    ``chosen``.
 
     None when ``stop()`` said so before the end.
     """
@@ -91,18 +107,24 @@ def answer_loss(
         if stop():
             return None
         rows = Rows(*packs.rows(chosen[first : first + ROWS_AT_ONCE]))
-        x_BT, start_BT, y_BT = (torch.from_numpy(a).to(device) for a in (rows.tokens, rows.row_start, rows.targets))
+        x_BT, start_BT, y_BT = (
+            torch.from_numpy(a).to(device) for a in (rows.tokens, rows.row_start, rows.targets)
+        )
         found += model(x_BT, start_BT, y_BT).item(), (rows.targets >= 0).sum()
     return found
 
 
 @torch.no_grad()
 def answer_losses(model: Decoder, packs: Packs) -> tuple[np.ndarray, np.ndarray]:
-    """Of each pack: summed cross-entropy of its answers in nats, float64 [packs], and the tokens it is of, int64."""
+    """Of each pack: summed cross-entropy of its answers in nats, float64 [packs], and the tokens it
+    is of, int64.
+    """
     device, nll = model.embedding.device, np.zeros(len(packs))
     counts = np.zeros(len(packs), np.int64)
     for pack in range(len(packs)):
         rows = Rows(*packs.rows(np.array([pack])))
-        x_BT, start_BT, y_BT = (torch.from_numpy(a).to(device) for a in (rows.tokens, rows.row_start, rows.targets))
+        x_BT, start_BT, y_BT = (
+            torch.from_numpy(a).to(device) for a in (rows.tokens, rows.row_start, rows.targets)
+        )
         nll[pack], counts[pack] = model(x_BT, start_BT, y_BT).item(), (rows.targets >= 0).sum()
     return nll, counts

@@ -1,11 +1,13 @@
-"""Instruction tuning: the run that goes through packed conversations and is judged by the loss on held-out answers.
+"""Instruction tuning: the run that goes through packed conversations and is judged by the loss on
+held-out answers.
 
-The steps are pretraining's (run.py) with other batches and rates: warm-up, then linearly down to nothing. Only the
-assistant's tokens count, each the same: a step's summed loss is divided by the labelled tokens of the whole step.
+The steps are pretraining's (run.py) with other batches and rates: warm-up, then linearly down to
+nothing. Only the assistant's tokens count, each the same: a step's summed loss is divided by the
+labelled tokens of the whole step.
 
-The chat tokens were never seen in pretraining. Their rows of the embedding are as good as any start, far from each
-other and of the right length; the head's row for the end of an answer starts as that of the end of a text, which
-is what it means (measured in docs/EXPERIMENTS.md).
+The chat tokens were never seen in pretraining. Their rows of the embedding are as good as any
+start, far from each other and of the right length; the head's row for the end of an answer starts
+as that of the end of a text, which is what it means (measured in docs/EXPERIMENTS.md).
 """
 
 from dataclasses import dataclass, replace
@@ -22,14 +24,14 @@ from ..model import Decoder, generate
 from ..model.pretrained import load_base
 from ..tokenizer import Tokenizer
 from ..tokenizer.special import END
+from ..workflow.signals import StopRequest
 from . import lora
 from .conversations import PackStream, answer_loss, spread_packs
 from .distributed import World
 from .fingerprint import tuning_fingerprint
+from .loop import Run
 from .metrics import TUNING
 from .preflight import Plan, make_plan
-from .loop import Run
-from ..workflow.signals import StopRequest
 
 __all__ = ["Paths", "Tuning", "tune"]
 
@@ -61,7 +63,9 @@ class Tuning(Run):
     evaluates_start = True
     chat = True
 
-    def __init__(self, config: Config, paths: Paths, log: Log, world: World, stop: StopRequest) -> None:
+    def __init__(
+        self, config: Config, paths: Paths, log: Log, world: World, stop: StopRequest
+    ) -> None:
         super().__init__(config, paths, log, world, stop)
         self.base, self.record = load_base(paths.base, self.tokenizer)
         sha256, sft = self.tokenizer.sha256, config.sft
@@ -71,8 +75,12 @@ class Tuning(Run):
         for packs in (self.train_packs, self.val_packs):
             _check_context(packs.path, packs.context, paths.base, self.shape.context)
         self.batches = PackStream(self.train_packs, sft.batch_rows, sft.epochs, config.seed)
-        self.training = _as_training(sft, config.train, self.batches.steps, sft.batch_rows * self.shape.context)
-        self.fingerprint = tuning_fingerprint(config, self.training, paths.base, paths.train_packs, paths.val_packs)
+        self.training = _as_training(
+            sft, config.train, self.batches.steps, sft.batch_rows * self.shape.context
+        )
+        self.fingerprint = tuning_fingerprint(
+            config, self.training, paths.base, paths.train_packs, paths.val_packs
+        )
         self.before: float | None = None
 
     def make_plan(self) -> Plan:
@@ -83,12 +91,19 @@ class Tuning(Run):
             f"{conversations:,} conversations in {self.batches.count:,} packs, {self.batches.answers.sum():,} of "
             f"{self.batches.lengths.sum():,} tokens to be learned; {held_out:,} conversations held out"
         )
-        tokens, rows = self.batches.tokens(training.steps), min(training.micro_batch, self.config.sft.batch_rows)
+        tokens, rows = (
+            self.batches.tokens(training.steps),
+            min(training.micro_batch, self.config.sft.batch_rows),
+        )
         vocab, world = self.tokenizer.vocab_size, self.world.size
-        return make_plan(self.shape, vocab, tokens, self.config.sft.epochs, rows, self.place, self.peak, world)
+        return make_plan(
+            self.shape, vocab, tokens, self.config.sft.epochs, rows, self.place, self.peak, world
+        )
 
     def new_model(self, state: dict[str, Any] | None) -> Decoder:
-        """The base model with rows for chat tokens and LoRA's factors, or with the weights of ``state``."""
+        """The base model with rows for chat tokens and LoRA's factors, or with the weights of
+        ``state``.
+        """
         model, sft = self.base.train(), self.config.sft
         if not self.record.get("chat"):
             start_chat_rows(model, self.tokenizer)
@@ -112,12 +127,19 @@ class Tuning(Run):
         return {**super().state(), "before": self.before}
 
     def held_out(self, done: bool) -> dict[str, Any] | None:
-        """Loss on held-out answers, nats a token; before the first step and after the last one on all of them."""
+        """Loss on held-out answers, nats a token; before the first step and after the last one on
+        all of them.
+        """
         whole = done or self.step == 0
         chosen = spread_packs(self.val_packs, None if whole else self.config.train.eval_tokens)
         self.model.eval()
         own = answer_loss(
-            self.model, self.val_packs, chosen, self.world.rank, self.world.size, lambda: self.stop.requested
+            self.model,
+            self.val_packs,
+            chosen,
+            self.world.rank,
+            self.world.size,
+            lambda: self.stop.requested,
         )
         self.model.train()
         found = self.world.sum_losses(own, 2)
@@ -127,14 +149,22 @@ class Tuning(Run):
         if self.step == 0:
             self.before = loss
             self.log.say(f"before the first step: held-out answers {loss:.3f} nats a token")
-        self.log.file_only(f"step {self.step}: held-out answers {loss:.4f} nats a token, of {found[1]:,.0f} tokens")
+        self.log.file_only(
+            f"step {self.step}: held-out answers {loss:.4f} nats a token, of {found[1]:,.0f} tokens"
+        )
         return {"val_loss": loss}
 
     def sample(self) -> None:
-        """Answers to the first question of some held-out conversations, the likeliest token each time."""
+        """Answers to the first question of some held-out conversations, the likeliest token each
+        time.
+        """
         length, end = self.training.sample_tokens, self.tokenizer.special_tokens[END]
         count = len(self.val_packs.document_offsets) - 1
-        for i in sorted({place * (count - 1) // max(1, QUESTIONS - 1) for place in range(QUESTIONS)}) if length else ():
+        for i in (
+            sorted({place * (count - 1) // max(1, QUESTIONS - 1) for place in range(QUESTIONS)})
+            if length
+            else ()
+        ):
             prompt, expected = self._question(i, end)
             answer = generate(self.model, prompt, length, temperature=0, stop=end)
             said, asked, wanted = (self.tokenizer.decode(ids) for ids in (answer, prompt, expected))
@@ -159,7 +189,9 @@ def start_chat_rows(model: Decoder, tokenizer: Tokenizer) -> None:
 
 
 def _as_training(sft: Sft, train: Train, steps: int, batch_tokens: int) -> Train:
-    """The keys of ``sft`` where pretraining's machinery looks for them; place, precision and the like stay."""
+    """The keys of ``sft`` where pretraining's machinery looks for them; place, precision and the
+    like stay.
+    """
     names = ("micro_batch", "embedding_lr", "head_lr", "scalar_lr", "weight_decay", "clip")
     names += ("eval_every", "save_every", "keep", "log_every")
     return replace(

@@ -1,4 +1,6 @@
-"""Which run this is: everything that decides its result, as 16 hex digits that name its directory."""
+"""Which run this is: everything that decides its result, as 16 hex digits that name its
+directory.
+"""
 
 import hashlib
 import json
@@ -13,13 +15,17 @@ from ..model.pretrained import base_digest
 
 __all__ = ["fingerprint", "tuning_fingerprint"]
 
-VERSION, TUNING_VERSION = 1, 1  # raised when training itself changes what the same configuration leads to
+VERSION, TUNING_VERSION = (
+    1,
+    1,
+)  # raised when training itself changes what the same configuration leads to
 
 
 def fingerprint(config: Config, train: TokenBin, val: TokenBin) -> str:
     """Over the configuration without its cosmetic keys, both token files and the tokenizer.
 
-    A token file is known by its idx, which holds the CRC of every chunk of its tokens and the offsets of its documents.
+    A token file is known by its idx, which holds the CRC of every chunk of its tokens and the
+    offsets of its documents.
     """
     parts = {
         "version": VERSION,
@@ -32,9 +38,11 @@ def fingerprint(config: Config, train: TokenBin, val: TokenBin) -> str:
 
 
 def tuning_fingerprint(config: Config, training: Train, base: Path, train: Path, val: Path) -> str:
-    """Over the keys of sft, ``training`` as they set it, the base model's bytes and both packed files.
+    """Over the keys of sft, ``training`` as they set it, the base model's bytes and both packed
+    files.
 
-    The packs' idx holds their tokenizer too. Where the base model lies doesn't count, what it is does.
+    The packs' idx holds their tokenizer too. Where the base model lies doesn't count, what it is
+    does.
     """
     counted = replace(config, train=training, sft=replace(config.sft, base=None))
     parts = {

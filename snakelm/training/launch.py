@@ -1,8 +1,10 @@
-"""What has to be settled before torch is imported: the allocator's settings, and how many processes there are.
+"""What has to be settled before torch is imported: the allocator's settings, and how many processes
+there are.
 
-glibc gives large blocks back to the kernel and asks for them again at every step; told to keep them, training is a
-fifth faster. Threads that spin while they wait for each other are fast alone and ruinous beside other work.
-Both are read when a process starts, so a trainer starts itself once more with them set.
+glibc gives large blocks back to the kernel and asks for them again at every step; told to keep
+them, training is a fifth faster. Threads that spin while they wait for each other are fast alone
+and ruinous beside other work. Both are read when a process starts, so a trainer starts itself once
+more with them set.
 """
 
 import ctypes
@@ -31,7 +33,9 @@ PR_SET_PDEATHSIG = 1
 
 
 def restart_with_environment(argv: Sequence[str]) -> None:
-    """Replaces this process by itself with ENVIRONMENT set, unless that has been done; a person's own values win."""
+    """Replaces this process by itself with ENVIRONMENT set, unless that has been done; a person's
+    own values win.
+    """
     if os.environ.get(MARK) or all(name in os.environ for name in ENVIRONMENT):
         return
     os.environ.update({**ENVIRONMENT, **os.environ, MARK: "1"})
@@ -45,15 +49,21 @@ def under_torchrun() -> bool:
 
 
 def launch(command: Sequence[str], processes: int) -> int:
-    """Runs ``command`` (after the interpreter) ``processes`` times as one world on this machine; gives the exit code.
+    """Runs ``command`` (after the interpreter) ``processes`` times as one world on this machine;
+    gives the exit code.
 
-    What torchrun does, without its retries and with our exit codes. A signal is passed on to all; when one fails the
-    others are ended, and when this process dies they end too.
+    What torchrun does, without its retries and with our exit codes. A signal is passed on to all;
+    when one fails the others are ended, and when this process dies they end too.
     """
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
-    told = {"WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    told = {
+        "WORLD_SIZE": processes,
+        "LOCAL_WORLD_SIZE": processes,
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": port,
+    }
     world = []
     with StopRequest() as stop:
         for rank in range(processes):
@@ -71,7 +81,9 @@ def launch(command: Sequence[str], processes: int) -> int:
 
 
 def _exit_code(codes: list[int]) -> int:
-    """One code for all: below 0 is a signal, which a process that was ended because another failed has too."""
+    """One code for all: below 0 is a signal, which a process that was ended because another failed
+    has too.
+    """
     reasons = [c for c in codes if c > 0 and c != EXIT_INTERRUPTED]
     if reasons:
         return reasons[0]

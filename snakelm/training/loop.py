@@ -1,10 +1,12 @@
-"""One run of training from top to bottom, whatever it trains on: plan, resume, step, evaluate, save, write the model.
+"""One run of training from top to bottom, whatever it trains on: plan, resume, step, evaluate,
+save, write the model.
 
-What decides the result makes the run's fingerprint, and with it the folder of its checkpoints. A run that was ended and
-started again, in whatever way and however often, ends with the bytes of one that never stopped (on the same kind of
-machine, with the same number of threads).
+What decides the result makes the run's fingerprint, and with it the folder of its checkpoints. A
+run that was ended and started again, in whatever way and however often, ends with the bytes of one
+that never stopped (on the same kind of machine, with the same number of threads).
 
-Pretraining (trainer.py) and instruction tuning (tuning.py) say what differs: batches, first weights, what is measured.
+Pretraining (trainer.py) and instruction tuning (tuning.py) say what differs: batches, first
+weights, what is measured.
 """
 
 from collections.abc import Iterator
@@ -20,16 +22,16 @@ from ..errors import Interrupted
 from ..log import Log
 from ..model import Decoder, counts, save_model
 from ..tokenizer import Tokenizer
+from ..workflow.lock import locked
+from ..workflow.signals import StopRequest
 from . import checkpoint
 from .batches import Stream
 from .device import choose_place, choose_threads, pays_to_compile, peak_flops
 from .distributed import World
-from ..workflow.lock import locked
 from .metrics import NOTHING, Kind, Metrics
 from .optimizer import Optimizer
 from .preflight import Plan, check_attention
 from .progress import Best, Clock, note
-from ..workflow.signals import StopRequest
 from .step import StepResult, check_skips, training_step
 
 __all__ = ["Run"]
@@ -38,8 +40,8 @@ __all__ = ["Run"]
 class Run:
     """What stays the same over a run's steps, and its few counters.
 
-    A subclass sets, in its __init__, ``training``, ``batches``, ``shape`` and ``fingerprint``, and gives the methods
-    that raise NotImplementedError here.
+    A subclass sets, in its __init__, ``training``, ``batches``, ``shape`` and ``fingerprint``, and
+    gives the methods that raise NotImplementedError here.
     """
 
     kind: Kind
@@ -50,7 +52,9 @@ class Run:
     shape: Model
     fingerprint: str
 
-    def __init__(self, config: Config, paths: Any, log: Log, world: World, stop: StopRequest) -> None:
+    def __init__(
+        self, config: Config, paths: Any, log: Log, world: World, stop: StopRequest
+    ) -> None:
         self.config, self.paths, self.log = config, paths, log
         self.world, self.stop = world, stop
         self.tokenizer = Tokenizer.load(paths.tokenizer)
@@ -63,9 +67,9 @@ class Run:
     def start(cls, config: Config, paths: Any, log: Log, threads: int | None) -> dict[str, Any]:
         """Begins or goes on, and writes ``paths.output``; gives the figures of the finished run.
 
-        ``threads``: at most so many; None for all that are free. Raises UserError for what a person can mend,
-        Interrupted when a signal ended it after its state was saved. Under torchrun every process calls this; rank 0
-        writes.
+        ``threads``: at most so many; None for all that are free. Raises UserError for what a person
+        can mend, Interrupted when a signal ended it after its state was saved. Under torchrun every
+        process calls this; rank 0 writes.
         """
         world = World.join(config.train.device)
         try:
@@ -85,7 +89,9 @@ class Run:
         raise NotImplementedError
 
     def held_out(self, done: bool) -> dict[str, Any] | None:
-        """Figures on held-out text, by column, the one that is judged by first; None when a signal came in between."""
+        """Figures on held-out text, by column, the one that is judged by first; None when a signal
+        came in between.
+        """
         raise NotImplementedError
 
     def sample(self) -> None:
@@ -112,7 +118,9 @@ class Run:
             yield
 
     def go(self, threads: int | None) -> dict[str, Any]:
-        """Everything, from the newest checkpoint to the model's file; gives the figures of the finished run."""
+        """Everything, from the newest checkpoint to the model's file; gives the figures of the
+        finished run.
+        """
         state = checkpoint.load_newest(self.folder, self.fingerprint, self.log.warn, self.kind.stem)
         if state and state["final"]:
             self.log.say(f"run {self.fingerprint} is complete: its last checkpoint is taken")
@@ -145,13 +153,19 @@ class Run:
         if state:
             self._resume(state)
         kept = self.step if state else NOTHING
-        self.metrics = Metrics(self.folder, self.paths.logs, kept, self.kind) if world.writes else None
+        self.metrics = (
+            Metrics(self.folder, self.paths.logs, kept, self.kind) if world.writes else None
+        )
         self.forward = self._compiled()
 
     def _resume(self, state: dict[str, Any]) -> None:
         self.optimizer.load_state_dict(state["optimizer"])
         torch.set_rng_state(state["rng"])
-        self.step, self.skipped, self.evaluated = state["step"], state["skipped"], state["evaluated"]
+        self.step, self.skipped, self.evaluated = (
+            state["step"],
+            state["skipped"],
+            state["evaluated"],
+        )
         self.best, self.clock = Best.of(state["best"]), Clock(**state["elapsed"])
         self.last = StepResult(**state["last"])
         self.log.say(f"resumes after step {self.step} of {self.training.steps}")
@@ -178,20 +192,33 @@ class Run:
                 self._save()
                 saved = self.step
             if stopped:
-                what = f"saved step {self.step}; resume" if self.step else "stopped before the first step; begin again"
+                what = (
+                    f"saved step {self.step}; resume"
+                    if self.step
+                    else "stopped before the first step; begin again"
+                )
                 raise Interrupted(f"{what}: the same command")
             if done:
                 return
             self._one_step()
 
     def _one_step(self) -> None:
-        step, training, world, stop = self.step, self.training, self.world, lambda: self.stop.requested
+        step, training, world, stop = (
+            self.step,
+            self.training,
+            self.world,
+            lambda: self.stop.requested,
+        )
         rows, targets = self.batches.rows(step, world.rank, world.size), self.batches.targets(step)
-        self.last = training_step(step, self.forward, self.optimizer, rows, targets, training, world, stop)
+        self.last = training_step(
+            step, self.forward, self.optimizer, rows, targets, training, world, stop
+        )
         self.step += 1
         self.skipped = check_skips(self.last, self.step, self.skipped, training, self.kind.section)
         if self.skipped:
-            self.log.warn(f"step {self.step}: loss or gradient is no number; no update ({self.skipped} in a row)")
+            self.log.warn(
+                f"step {self.step}: loss or gradient is no number; no update ({self.skipped} in a row)"
+            )
         self.bar.update(self.step, note(self._row(), self.best, self.kind.judged))
 
     def _row(self) -> dict[str, Any]:
@@ -233,7 +260,14 @@ class Run:
         if self.world.writes:
             with self.clock.paused():
                 state = self.state()
-                checkpoint.save(self.folder, self.step, self.fingerprint, state, self.training.keep, self.kind.stem)
+                checkpoint.save(
+                    self.folder,
+                    self.step,
+                    self.fingerprint,
+                    state,
+                    self.training.keep,
+                    self.kind.stem,
+                )
         self.world.wait()
 
     def state(self) -> dict[str, Any]:
@@ -263,4 +297,9 @@ class Run:
             chat=self.chat,
         )
         parameters = counts(self.shape, self.tokenizer.vocab_size).total
-        return {"steps": self.step, "fingerprint": self.fingerprint, "parameters": parameters, **self.final}
+        return {
+            "steps": self.step,
+            "fingerprint": self.fingerprint,
+            "parameters": parameters,
+            **self.final,
+        }

@@ -1,8 +1,10 @@
-"""LoRA: the matrices inside blocks stay as they are and learn low-rank updates, which are folded in at the end.
+"""LoRA: the matrices inside blocks stay as they are and learn low-rank updates, which are folded in
+at the end.
 
-W + (alpha / rank) B A, with A random and B zero, so that the first step starts from the base model exactly (Hu et al.,
-2021). Each W is a torch parametrization: the network reads W + … where it reads W, knows nothing of it, and what is
-folded in is what it computed with, to the last bit. Multiplying B A out costs rank / tokens of the product with W.
+W + (alpha / rank) B A, with A random and B zero, so that the first step starts from the base model
+exactly (Hu et al., 2021). Each W is a torch parametrization: the network reads W + … where it reads
+W, knows nothing of it, and what is folded in is what it computed with, to the last bit. Multiplying
+B A out costs rank / tokens of the product with W.
 """
 
 import torch
@@ -17,7 +19,9 @@ __all__ = ["adapt", "fold", "is_factor"]
 class LowRank(nn.Module):
     """W → W + scale · B A, W [outputs, inputs]."""
 
-    def __init__(self, outputs: int, inputs: int, rank: int, scale: float, generator: torch.Generator) -> None:
+    def __init__(
+        self, outputs: int, inputs: int, rank: int, scale: float, generator: torch.Generator
+    ) -> None:
         super().__init__()
         self.scale = scale
         self.a = nn.Parameter(torch.randn(rank, inputs, generator=generator) / inputs**0.5)
@@ -34,7 +38,9 @@ def is_factor(name: str) -> bool:
 
 
 def adapt(model: Decoder, rank: int, alpha: float, generator: torch.Generator) -> None:
-    """Freezes the model and gives each matrix inside its blocks an update of ``rank``, on the CPU."""
+    """Freezes the model and gives each matrix inside its blocks an update of ``rank``, on the
+    CPU.
+    """
     model.requires_grad_(False)
     for module, name in _matrices(model):
         outputs, inputs = getattr(module, name).shape
@@ -52,4 +58,9 @@ def fold(model: Decoder) -> None:
 
 def _matrices(model: Decoder) -> list[tuple[nn.Module, str]]:
     modules = [part for layer in model.layers for part in (layer.attention, layer.mlp)]
-    return [(m, name) for m in modules for name, p in list(m.named_parameters(recurse=False)) if p.ndim == 2]
+    return [
+        (m, name)
+        for m in modules
+        for name, p in list(m.named_parameters(recurse=False))
+        if p.ndim == 2
+    ]

@@ -1,7 +1,9 @@
-"""Reads training_metrics.csv and samples.jsonl as runs really leave them: empty, torn, with NaN, resumed, overlapping.
+"""Reads training_metrics.csv and samples.jsonl as runs really leave them: empty, torn, with NaN,
+resumed, overlapping.
 
-A run that was killed after its last checkpoint does some steps a second time when it is resumed. Rows that were done
-again are left out: what counts is the row that the final model went through, which is the later one.
+A run that was killed after its last checkpoint does some steps a second time when it is resumed.
+Rows that were done again are left out: what counts is the row that the final model went through,
+which is the later one.
 """
 
 import csv
@@ -22,10 +24,14 @@ __all__ = ["COLUMNS", "Metrics", "Sample", "read_metrics", "read_samples"]
 class Metrics:
     """Rows in the order of their steps, each step once."""
 
-    columns: dict[str, np.ndarray]  # name → float64 [rows]; NaN: nothing there; inf: the file says nan or inf
+    columns: dict[
+        str, np.ndarray
+    ]  # name → float64 [rows]; NaN: nothing there; inf: the file says nan or inf
     resumes: tuple[int, ...]  # the first row after each resume, as an index into the rows
     redone: int  # rows left out because a later row did the same step again
-    unreadable: int  # lines left out because they aren't numbers, as a kill in mid-write leaves them
+    unreadable: (
+        int  # lines left out because they aren't numbers, as a kill in mid-write leaves them
+    )
 
     def __len__(self) -> int:
         return self.columns["step"].size
@@ -73,19 +79,27 @@ def read_metrics(path: str | Path) -> Metrics:
         return Metrics({name: np.zeros(0) for name in COLUMNS}, (), 0, 0)
     header = lines[0]
     if "step" not in header:
-        raise UserError(f"{path}: no column `step` (found {', '.join(header)[:80]}); expected training_metrics.csv")
+        raise UserError(
+            f"{path}: no column `step` (found {', '.join(header)[:80]}); expected training_metrics.csv"
+        )
     parsed = [_numbers(header, line) for line in lines[1:]]
     rows = [row for row in parsed if row is not None]
     for row in rows:
-        if row["step"] == 0:  # an evaluation before the first step; nothing has run that could have a speed
+        if (
+            row["step"] == 0
+        ):  # an evaluation before the first step; nothing has run that could have a speed
             row.update(tokens_per_second=math.nan, mfu=math.nan)
     kept, resumes = _newest(rows)
-    columns = {name: np.array([row.get(name, math.nan) for row in kept], np.float64) for name in COLUMNS}
+    columns = {
+        name: np.array([row.get(name, math.nan) for row in kept], np.float64) for name in COLUMNS
+    }
     return Metrics(columns, resumes, len(rows) - len(kept), len(parsed) - len(rows))
 
 
 def read_samples(path: str | Path) -> list[Sample]:
-    """Samples in the order of their steps; of two for the same step and prompt the later. Torn lines are left out."""
+    """Samples in the order of their steps; of two for the same step and prompt the later. Torn
+    lines are left out.
+    """
     found: dict[tuple[int, str], Sample] = {}
     for line in Path(path).read_text(encoding="utf-8", errors="replace").splitlines():
         try:
@@ -100,7 +114,9 @@ def read_samples(path: str | Path) -> list[Sample]:
 
 
 def _numbers(header: list[str], line: list[str]) -> dict[str, float] | None:
-    """A line as numbers, NaN for an empty field; None when a field is no number or the line has no step."""
+    """A line as numbers, NaN for an empty field; None when a field is no number or the line has no
+    step.
+    """
     if len(line) != len(header):
         return None
     try:
@@ -116,14 +132,18 @@ def _number(text: str) -> float:
 
 
 def _newest(rows: list[dict[str, float]]) -> tuple[list[dict[str, float]], tuple[int, ...]]:
-    """Drops rows that a later one goes back behind; gives the rest and the rows that begin a resumed part.
+    """Drops rows that a later one goes back behind; gives the rest and the rows that begin a
+    resumed part.
 
-    A resume shows as a step that is no further than the one before, or as a clock that was set back.
+    A resume shows as a step that is no further than the one before, or as a clock that was set
+    back.
     """
     kept: list[dict[str, float]] = []
     marks: list[int] = []
     for row in rows:
-        resumed = bool(kept) and (row["step"] <= kept[-1]["step"] or row.get("seconds", 0) < kept[-1].get("seconds", 0))
+        resumed = bool(kept) and (
+            row["step"] <= kept[-1]["step"] or row.get("seconds", 0) < kept[-1].get("seconds", 0)
+        )
         while kept and kept[-1]["step"] >= row["step"]:
             kept.pop()
         if resumed:

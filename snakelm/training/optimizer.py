@@ -1,8 +1,10 @@
-"""Muon for the matrices inside blocks, AdamW for the embedding, the head, the norms' gains and LoRA's factors.
+"""Muon for the matrices inside blocks, AdamW for the embedding, the head, the norms' gains and
+LoRA's factors.
 
-Muon (Keller Jordan, 2024): momentum, then the nearest semi-orthogonal matrix in place of the gradient, by a
-Newton–Schulz iteration in bfloat16. Matrices of one shape go through it as one batch: a batched product of twelve
-256 × 256 matrices runs at the machine's rate where twelve single ones don't.
+Muon (Keller Jordan, 2024): momentum, then the nearest semi-orthogonal matrix in place of the
+gradient, by a Newton–Schulz iteration in bfloat16. Matrices of one shape go through it as one
+batch: a batched product of twelve 256 × 256 matrices runs at the machine's rate where twelve single
+ones don't.
 
 AdamW is torch's fused one. No weight decay on embedding, head and gains.
 """
@@ -17,13 +19,16 @@ from .lora import is_factor
 
 __all__ = ["Muon", "Optimizer", "orthogonalize"]
 
-# Quintic coefficients that make the slope at zero steep; the result's singular values land in about [0.7, 1.2].
+# Quintic coefficients that make the slope at zero steep; the result's singular values land in about
+# [0.7, 1.2].
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 NEWTON_SCHULZ_STEPS = 5
 
 
 def orthogonalize(g_GMN: torch.Tensor, steps: int = NEWTON_SCHULZ_STEPS) -> torch.Tensor:
-    """U Vᵀ, roughly, of each matrix [M, N] = U S Vᵀ in the batch; in bfloat16, which is returned."""
+    """U Vᵀ, roughly, of each matrix [M, N] = U S Vᵀ in the batch; in bfloat16, which is
+    returned.
+    """
     a, b, c = COEFFICIENTS
     tall = g_GMN.shape[1] > g_GMN.shape[2]
     x = g_GMN.bfloat16()
@@ -44,12 +49,15 @@ class Muon:
         for p in parameters:
             self.groups.setdefault((p.shape[0], p.shape[1]), []).append(p)
         self.momentum_GMN = {
-            shape: torch.zeros(len(group), *shape, device=group[0].device) for shape, group in self.groups.items()
+            shape: torch.zeros(len(group), *shape, device=group[0].device)
+            for shape, group in self.groups.items()
         }
 
     @torch.no_grad()
     def step(self, lr: float, momentum: float, weight_decay: float) -> None:
-        """One update from each parameter's .grad; ``lr`` is a step's spectral norm for a square matrix."""
+        """One update from each parameter's .grad; ``lr`` is a step's spectral norm for a square
+        matrix.
+        """
         for (rows, columns), group in self.groups.items():
             g_GMN = torch.stack([p.grad for p in group])
             buffer = self.momentum_GMN[rows, columns]
@@ -72,16 +80,22 @@ class Muon:
 
 
 class Optimizer:
-    """Both, over a Decoder's parameters that want gradients, with learning rates that follow train.schedule."""
+    """Both, over a Decoder's parameters that want gradients, with learning rates that follow
+    train.schedule.
+    """
 
     def __init__(self, model: nn.Module, train: Train) -> None:
         self.train = train
         named = {name: p for name, p in model.named_parameters() if p.requires_grad}
-        inside = {name: p for name, p in named.items() if p.ndim == 2 and name.startswith("layers.")}
+        inside = {
+            name: p for name, p in named.items() if p.ndim == 2 and name.startswith("layers.")
+        }
         matrices = [p for name, p in inside.items() if not is_factor(name)]
         self.muon = Muon(matrices)
         tables = {"embedding": train.embedding_lr, "head": train.head_lr}
-        groups = [{"params": [named[name]], "lr": lr} for name, lr in tables.items() if name in named]
+        groups = [
+            {"params": [named[name]], "lr": lr} for name, lr in tables.items() if name in named
+        ]
         groups.append({"params": [p for p in named.values() if p.ndim == 1], "lr": train.scalar_lr})
         factors = [p for name, p in inside.items() if is_factor(name)]
         groups += [{"params": factors, "lr": train.lr}] if factors else []

@@ -15,7 +15,8 @@ from .device import Place
 
 __all__ = ["Plan", "check_attention", "check_sizes", "make_plan"]
 
-# Share of the measured product rate that a whole step reaches (docs/EXPERIMENTS.md); for the estimate only.
+# Share of the measured product rate that a whole step reaches (docs/EXPERIMENTS.md); for the
+# estimate only.
 USUAL_SHARE = {"cpu": 0.45, "cuda": 0.35, "mps": 0.2}
 
 
@@ -42,17 +43,30 @@ class Plan:
 
 
 def make_plan(
-    model: Model, vocab_size: int, tokens: int, epochs: float, rows: int, place: Place, peak: float, world: int
+    model: Model,
+    vocab_size: int,
+    tokens: int,
+    epochs: float,
+    rows: int,
+    place: Place,
+    peak: float,
+    world: int,
 ) -> Plan:
-    """The plan of a run over ``tokens`` tokens that takes ``rows`` rows of the context in one forward pass."""
+    """The plan of a run over ``tokens`` tokens that takes ``rows`` rows of the context in one
+    forward pass.
+    """
     c = counts(model, vocab_size)
     flops = tokens * c.flops_per_token
     rate = peak * USUAL_SHARE[place.device.type] * world
     return Plan(c, tokens, epochs, flops, _memory(model, rows, c, place), flops / rate)
 
 
-def check_sizes(train: TokenBin, vocab_size: int, batch_tokens: int, context: int, world: int) -> None:
-    """UserError for a tokenizer or a batch that the token file, the context or the processes don't go with."""
+def check_sizes(
+    train: TokenBin, vocab_size: int, batch_tokens: int, context: int, world: int
+) -> None:
+    """UserError for a tokenizer or a batch that the token file, the context or the processes don't
+    go with.
+    """
     if train.meta.vocab_size != vocab_size:
         raise UserError(
             f"{train.path}: made for {train.meta.vocab_size} tokens, the tokenizer has {vocab_size}; "
@@ -66,7 +80,9 @@ def check_sizes(train: TokenBin, vocab_size: int, batch_tokens: int, context: in
 
 
 def check_attention(place: Place, backend: str | None) -> None:
-    """Runs attention once on the place; UserError when train.attention asks for what is missing there."""
+    """Runs attention once on the place; UserError when train.attention asks for what is missing
+    there.
+    """
     q_BTHD = torch.zeros(1, 8, 1, 32, dtype=place.dtype, device=place.device)
     try:
         attention(q_BTHD, q_BTHD, q_BTHD, backend=backend)
@@ -75,11 +91,15 @@ def check_attention(place: Place, backend: str | None) -> None:
 
 
 def _memory(model: Model, rows: int, c: Counts, place: Place) -> float:
-    """Bytes of weights, gradients, optimizer state and what a micro-batch leaves for its backward pass."""
+    """Bytes of weights, gradients, optimizer state and what a micro-batch leaves for its backward
+    pass.
+    """
     width = 2 if place.dtype == torch.bfloat16 else 4
     states = 4 * (3 * c.matrices + 4 * (c.total - c.matrices)) + width * c.total
     inner = model.heads * model.head_dim + 2 * model.kv_heads * model.head_dim
-    layer = 12 * model.width + 6 * inner + 8 * model.hidden  # tensors kept a token, in values (eager)
+    layer = (
+        12 * model.width + 6 * inner + 8 * model.hidden
+    )  # tensors kept a token, in values (eager)
     return states + rows * model.context * model.layers * layer * width + (64 << 20)
 
 
@@ -92,4 +112,10 @@ def _short(n: float) -> str:
 
 def _time(seconds: float) -> str:
     minutes = round(seconds / 60)
-    return f"{seconds:.0f} s" if seconds < 90 else f"{minutes} min" if minutes < 90 else f"{seconds / 3600:.1f} h"
+    return (
+        f"{seconds:.0f} s"
+        if seconds < 90
+        else f"{minutes} min"
+        if minutes < 90
+        else f"{seconds / 3600:.1f} h"
+    )

@@ -1,4 +1,6 @@
-"""Pretraining: the run that goes through token files and is judged by bits per byte (run.py has its steps)."""
+"""Pretraining: the run that goes through token files and is judged by bits per byte (run.py has its
+steps).
+"""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,15 +14,15 @@ from ..data.bins import TokenBin, open_bin
 from ..errors import UserError
 from ..log import Log
 from ..model import Decoder, generate
+from ..workflow.signals import StopRequest
 from . import bigram_init
 from .batches import Batches
 from .distributed import World
-from .validation import Evaluation, evaluate, spread_documents
 from .fingerprint import fingerprint
+from .loop import Run
 from .metrics import PRETRAINING
 from .preflight import Plan, check_sizes, make_plan
-from .loop import Run
-from ..workflow.signals import StopRequest
+from .validation import Evaluation, evaluate, spread_documents
 
 __all__ = ["Paths", "Pretraining", "train"]
 
@@ -48,23 +50,31 @@ class Pretraining(Run):
 
     kind = PRETRAINING
 
-    def __init__(self, config: Config, paths: Paths, log: Log, world: World, stop: StopRequest) -> None:
+    def __init__(
+        self, config: Config, paths: Paths, log: Log, world: World, stop: StopRequest
+    ) -> None:
         super().__init__(config, paths, log, world, stop)
         sha256 = self.tokenizer.sha256
         self.train_bin = open_bin(paths.train_bin, sha256, verify=world.writes)
         self.val_bin = open_bin(paths.val_bin, sha256, verify=world.writes)
         self.clean = _clean_documents(paths.val_overlap, self.val_bin, config.evaluate.clean_share)
-        self.batches = Batches(self.train_bin, config.model.context, config.train.batch_tokens, config.seed)
+        self.batches = Batches(
+            self.train_bin, config.model.context, config.train.batch_tokens, config.seed
+        )
         self.training, self.shape = config.train, config.model
         self.fingerprint = fingerprint(config, self.train_bin, self.val_bin)
 
     def make_plan(self) -> Plan:
         """What the run will take; UserError for sizes that can't work."""
         model, training, world = self.shape, self.training, self.world.size
-        check_sizes(self.train_bin, self.tokenizer.vocab_size, training.batch_tokens, model.context, world)
+        check_sizes(
+            self.train_bin, self.tokenizer.vocab_size, training.batch_tokens, model.context, world
+        )
         rows = min(training.micro_batch, training.batch_tokens // model.context // world)
         tokens, epochs = self.batches.tokens(training.steps), self.batches.epoch(training.steps)
-        return make_plan(model, self.tokenizer.vocab_size, tokens, epochs, rows, self.place, self.peak, world)
+        return make_plan(
+            model, self.tokenizer.vocab_size, tokens, epochs, rows, self.place, self.peak, world
+        )
 
     def new_model(self, state: dict[str, Any] | None) -> Decoder:
         """The weights of ``state``, or random ones, or those counted from pairs of tokens."""
@@ -100,7 +110,16 @@ class Pretraining(Run):
         documents = spread_documents(self.val_bin, most_tokens)
         lengths, stop = self.tokenizer.token_lengths, lambda: self.stop.requested
         self.model.eval()
-        own = evaluate(self.model, self.val_bin, documents, lengths, self.clean, self.world.rank, self.world.size, stop)
+        own = evaluate(
+            self.model,
+            self.val_bin,
+            documents,
+            lengths,
+            self.clean,
+            self.world.rank,
+            self.world.size,
+            stop,
+        )
         self.model.train()
         nll = self.world.sum_losses(None if own is None else own.nll, len(documents))
         return None if own is None or nll is None else replace(own, nll=nll)
@@ -110,7 +129,13 @@ class Pretraining(Run):
         training = self.training
         if training.sample_tokens:
             prompt = [self.tokenizer.eot, *self.tokenizer.encode_ordinary(training.sample_prompt)]
-            ids = generate(self.model, prompt, training.sample_tokens, stop=self.tokenizer.eot, seed=self.config.seed)
+            ids = generate(
+                self.model,
+                prompt,
+                training.sample_tokens,
+                stop=self.tokenizer.eot,
+                seed=self.config.seed,
+            )
             self.metrics.sample(self.step, training.sample_prompt, self.tokenizer.decode(ids))
 
 

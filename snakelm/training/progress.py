@@ -41,7 +41,9 @@ class Best:
 
 
 class Clock:
-    """Seconds of this run, earlier parts included, and steps per second without evaluations and saves."""
+    """Seconds of this run, earlier parts included, and steps per second without evaluations and
+    saves.
+    """
 
     def __init__(self, seconds: float = 0.0, cpu_seconds: float = 0.0) -> None:
         self._before = (seconds, cpu_seconds)
@@ -80,12 +82,16 @@ class Clock:
 
 
 def note(row: dict[str, Any], best: Best, judged: str = "val_bpb") -> str:
-    """`loss 3.21 | val bpb 1.14 (best 1.13 @400) | …`, from a row of the metrics; ``judged``: what ``best`` is of."""
+    """`loss 3.21 | val bpb 1.14 (best 1.13 @400) | …`, from a row of the metrics; ``judged``: what
+    ``best`` is of.
+    """
     name = judged.replace("_", " ")
     parts = [
         f"{row['tokens'] / 1e6:.2f}M tokens",
         f"loss {row['loss']:.3f}",
-        f"{name} {best.latest:.3f} (best {best.value:.3f} @{best.step})" if best.latest is not None else "",
+        f"{name} {best.latest:.3f} (best {best.value:.3f} @{best.step})"
+        if best.latest is not None
+        else "",
         f"lr {row['lr']:.1e}",
         f"gnorm {row['grad_norm']:.2f}",
         f"{row['tokens_per_second'] / 1e3:.1f}k tok/s",
@@ -105,7 +111,9 @@ def _memory_used() -> int:
 
 
 def done_line(result: dict[str, Any], baseline: dict[str, Any] | None, output: str) -> str:
-    """The last line: `DONE val bpb 1.08 (clean 1.44; primed compressor 1.11, clean 1.51) · 3m41s · … · next: …`."""
+    """The last line: `DONE val bpb 1.08 (clean 1.44; primed compressor 1.11, clean 1.51) · 3m41s ·
+    … · next: …`.
+    """
     ppmd = (baseline or {}).get("ppmd") or {}
     inside = [
         _rate("clean ", result["val_bpb_clean"]),
@@ -117,7 +125,9 @@ def done_line(result: dict[str, Any], baseline: dict[str, Any] | None, output: s
 
 
 def tuned_line(result: dict[str, Any], output: str) -> str:
-    """The last line of tuning: `DONE held-out answers 5.21 → 1.08 nats a token · 0m41s · … · next: …`."""
+    """The last line of tuning: `DONE held-out answers 5.21 → 1.08 nats a token · 0m41s · … · next:
+    …`.
+    """
     answers = f"{result['val_loss_before']:.3f} → {result['val_loss']:.3f} nats a token"
     return f"DONE held-out answers {answers} · {_took(result)} · {output} · next: {NEXT_TUNED}"
 

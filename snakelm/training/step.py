@@ -1,4 +1,6 @@
-"""One optimizer step: micro-batches, the sum over processes, clipping, and what to do when the loss is no number."""
+"""One optimizer step: micro-batches, the sum over processes, clipping, and what to do when the loss
+is no number.
+"""
 
 import math
 from collections.abc import Callable
@@ -20,7 +22,9 @@ MOST_SKIPS = 3  # steps in a row without a usable gradient
 
 @dataclass(frozen=True)
 class StepResult:
-    """``loss``: nats per token over the whole batch. ``stop``: some process is to end. ``skipped``: no update."""
+    """``loss``: nats per token over the whole batch. ``stop``: some process is to end. ``skipped``:
+    no update.
+    """
 
     loss: float
     grad_norm: float
@@ -41,14 +45,17 @@ def training_step(
 ) -> StepResult:
     """Step number ``step`` (from 0) on this process's ``rows`` of the batch.
 
-    ``targets``: tokens to predict in the whole step. The summed loss is divided by it once, so a token counts the same
-    in whatever micro-batch or process it stands, and however many its neighbours have.
+    ``targets``: tokens to predict in the whole step. The summed loss is divided by it once, so a
+    token counts the same in whatever micro-batch or process it stands, and however many its
+    neighbours have.
     """
     device = optimizer.parameters[0].device
     loss_sum = torch.zeros((), device=device)
     for first in range(0, len(rows), train.micro_batch):
         part = rows.part(first, first + train.micro_batch)
-        x_BT, start_BT, y_BT = (torch.from_numpy(a).to(device) for a in (part.tokens, part.row_start, part.targets))
+        x_BT, start_BT, y_BT = (
+            torch.from_numpy(a).to(device) for a in (part.tokens, part.row_start, part.targets)
+        )
         loss = forward(x_BT, start_BT, y_BT)
         (loss / targets).backward()
         loss_sum += loss.detach()
@@ -64,13 +71,18 @@ def training_step(
         optimizer.drop_gradients()
     else:
         if train.clip is not None:
-            torch.nn.utils.clip_grads_with_norm_(optimizer.parameters, train.clip, norm, foreach=True)
+            torch.nn.utils.clip_grads_with_norm_(
+                optimizer.parameters, train.clip, norm, foreach=True
+            )
         optimizer.step(factor, momentum(step, train))
     return StepResult(total / targets, norm.item(), train.lr * factor, stops > 0, skipped)
 
 
-def check_skips(result: StepResult, step: int, in_a_row: int, train: Train, section: str = "train") -> int:
-    """Skipped steps in a row, this one counted; UserError by train.on_nan, or after the third in a row.
+def check_skips(
+    result: StepResult, step: int, in_a_row: int, train: Train, section: str = "train"
+) -> int:
+    """Skipped steps in a row, this one counted; UserError by train.on_nan, or after the third in a
+    row.
 
     ``section``: of the configuration, where the learning rate is.
     """

@@ -1,8 +1,9 @@
-"""Bits per byte on held-out documents: on all, and on the clean ones that training text does not contain copies of.
+"""Bits per byte on held-out documents: on all, and on the clean ones that training text does not
+contain copies of.
 
-Documents in order, end to end, in rows of `context`; none sees another. Every text token counts once; the end-of-text
-token that opens a document does not count as a target, because no byte of text pays for it. Bits per byte compares
-across tokenizers, loss per token does not.
+Documents in order, end to end, in rows of `context`; none sees another. Every text token counts
+once; the end-of-text token that opens a document does not count as a target, because no byte of
+text pays for it. Bits per byte compares across tokenizers, loss per token does not.
 
 Legend: as in snakelm/model/decoder.py.
 """
@@ -19,7 +20,14 @@ from ..data.bins import TokenBin
 from ..model import Decoder
 from .batches import Rows, lay_out
 
-__all__ = ["Evaluation", "RowLosses", "document_losses", "evaluate", "row_losses", "spread_documents"]
+__all__ = [
+    "Evaluation",
+    "RowLosses",
+    "document_losses",
+    "evaluate",
+    "row_losses",
+    "spread_documents",
+]
 
 LOGIT_BYTES = 64 << 20  # of float32 logits at a time
 IGNORE = -100
@@ -47,7 +55,9 @@ class Evaluation:
 
 
 def spread_documents(val: TokenBin, most_tokens: int | None) -> np.ndarray:
-    """Numbers of documents at even distances that hold about ``most_tokens`` together; all for None."""
+    """Numbers of documents at even distances that hold about ``most_tokens`` together; all for
+    None.
+    """
     documents = int(val.meta.documents)
     if most_tokens is None or val.meta.tokens <= most_tokens:
         return np.arange(documents)
@@ -65,17 +75,20 @@ def evaluate(
     world: int = 1,
     stop: Callable[[], bool] = lambda: False,
 ) -> Evaluation | None:
-    """The evaluation of ``documents`` (numbers); with ``world`` > 1 only this rank's share of rows is in ``nll``.
+    """The evaluation of ``documents`` (numbers); with ``world`` > 1 only this rank's share of rows
+    is in ``nll``.
 
-    ``token_lengths``: bytes of each token id. ``clean``: bool for every document of ``val``. None when ``stop()``
-    said so before the end.
+    ``token_lengths``: bytes of each token id. ``clean``: bool for every document of ``val``. None
+    when ``stop()`` said so before the end.
     """
     nll = document_losses(model, val, documents, rank=rank, world=world, stop=stop)
     if nll is None:
         return None
     texts = [val.document(i)[1:] for i in documents]
     sizes = np.array([int(token_lengths[text].sum()) for text in texts], np.int64)
-    return Evaluation(nll, sizes, np.array([len(text) for text in texts], np.int64), clean[documents])
+    return Evaluation(
+        nll, sizes, np.array([len(text) for text in texts], np.int64), clean[documents]
+    )
 
 
 def document_losses(
@@ -87,7 +100,9 @@ def document_losses(
     world: int = 1,
     stop: Callable[[], bool] = lambda: False,
 ) -> np.ndarray | None:
-    """Summed cross-entropy of each document's text, float64 [documents], in nats; None when stopped."""
+    """Summed cross-entropy of each document's text, float64 [documents], in nats; None when
+    stopped.
+    """
     losses = np.zeros(len(documents))
     for part in row_losses(model, val, documents, rank=rank, world=world, stop=stop):
         if part is None:
@@ -116,7 +131,9 @@ def row_losses(
     world: int = 1,
     stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[RowLosses | None]:
-    """The loss of every token of ``documents``, some rows at a time; None, and no more, once ``stop()`` says so."""
+    """The loss of every token of ``documents``, some rows at a time; None, and no more, once
+    ``stop()`` says so.
+    """
     rows, owner = _rows_of(val, documents, model.shape.context)
     at_once = max(1, LOGIT_BYTES // (4 * model.vocab_size * model.shape.context))
     device = model.embedding.device
@@ -125,28 +142,39 @@ def row_losses(
             yield None
             return
         part = rows.part(first, first + at_once)
-        x_BT, start_BT, y_BT = (torch.from_numpy(a).to(device) for a in (part.tokens, part.row_start, part.targets))
+        x_BT, start_BT, y_BT = (
+            torch.from_numpy(a).to(device) for a in (part.tokens, part.row_start, part.targets)
+        )
         logits_BTV = model(x_BT, start_BT)
         loss_N = F.cross_entropy(
             logits_BTV.flatten(0, 1).float(), y_BT.flatten(), ignore_index=IGNORE, reduction="none"
         )
         visible = np.arange(1, part.tokens.shape[1] + 1, dtype=np.int32) - part.row_start
         yield RowLosses(
-            loss_N.cpu().numpy().reshape(part.tokens.shape), part.targets, owner[first : first + at_once], visible
+            loss_N.cpu().numpy().reshape(part.tokens.shape),
+            part.targets,
+            owner[first : first + at_once],
+            visible,
         )
 
 
 def _rows_of(val: TokenBin, documents: np.ndarray, context: int) -> tuple[Rows, np.ndarray]:
-    """The documents as rows, and for each target [R, T] the place in ``documents`` it belongs to."""
+    """The documents as rows, and for each target [R, T] the place in ``documents`` it belongs
+    to.
+    """
     pieces = [val.document(i) for i in documents]
     lengths = np.array([len(piece) for piece in pieces], np.int64)
     starts = np.cumsum(lengths) - lengths
     total = int(lengths.sum())
     padding = -(total - 1) % context  # up to whole rows, plus the one token that is only a target
     tokens = np.concatenate([*pieces, np.zeros(padding, np.int64)]).astype(np.int64)
-    owner = np.concatenate([np.repeat(np.arange(len(pieces)), lengths), np.zeros(padding, np.int64)])[1:]
+    owner = np.concatenate(
+        [np.repeat(np.arange(len(pieces)), lengths), np.zeros(padding, np.int64)]
+    )[1:]
     rows = lay_out(tokens, starts, context)
     targets = tokens[1:].copy()
     targets[starts[1:] - 1] = IGNORE  # the next document's end-of-text token
     targets[total - 1 :] = IGNORE
-    return Rows(rows.tokens, targets.reshape(rows.tokens.shape), rows.row_start), owner.reshape(rows.tokens.shape)
+    return Rows(rows.tokens, targets.reshape(rows.tokens.shape), rows.row_start), owner.reshape(
+        rows.tokens.shape
+    )

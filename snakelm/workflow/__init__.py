@@ -1,1 +1,3 @@
-"""What a step of the workflow is: its declaration, settings, manifest, code digest, exit codes, signals and locks."""
+"""What a step of the workflow is: its declaration, settings, manifest, code digest, exit codes,
+signals and locks.
+"""

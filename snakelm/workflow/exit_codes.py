@@ -1,4 +1,6 @@
-"""How a script ends: a person's mistake in one line, an interruption with its own code, our bug with a traceback."""
+"""How a script ends: a person's mistake in one line, an interruption with its own code, our bug
+with a traceback.
+"""
 
 import argparse
 import errno
@@ -13,14 +15,18 @@ __all__ = ["parser", "run"]
 def parser(description: str | None) -> argparse.ArgumentParser:
     """An argument parser as all scripts use it: no abbreviations, defaults shown."""
     return argparse.ArgumentParser(
-        description=description, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=description,
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
 
 
 def run(main: Callable[[], int | None]) -> int:
-    """Calls ``main`` and gives its exit code: 0 done, 2 a person's mistake, 3 interrupted and saved.
+    """Calls ``main`` and gives its exit code: 0 done, 2 a person's mistake, 3 interrupted and
+    saved.
 
-    Errors of the operating system that name a file (missing, not permitted, disk full) are a person's to mend too.
+    Errors of the operating system that name a file (missing, not permitted, disk full) are a
+    person's to mend too.
     """
     try:
         return main() or 0
@@ -29,13 +35,19 @@ def run(main: Callable[[], int | None]) -> int:
     except Interrupted as stop:
         return _say(str(stop), EXIT_INTERRUPTED)
     except KeyboardInterrupt:
-        return _say("interrupted: nothing half-written is left; the same command starts this step again", 130)
+        return _say(
+            "interrupted: nothing half-written is left; the same command starts this step again",
+            130,
+        )
     except OSError as error:
         if error.errno == errno.ENOSPC:
             return _say(
-                f"error: {error.filename or 'disk'}: disk full; free some room and run the same again", EXIT_USER
+                f"error: {error.filename or 'disk'}: disk full; free some room and run the same again",
+                EXIT_USER,
             )
-        if error.filename is None or not isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError):
+        if error.filename is None or not isinstance(
+            error, FileNotFoundError | PermissionError | IsADirectoryError
+        ):
             raise
         return _say(f"error: {error.filename}: {error.strerror}", EXIT_USER)
 

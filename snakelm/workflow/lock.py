@@ -13,7 +13,8 @@ __all__ = ["locked"]
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Holds `folder/lock` while the block runs. The kernel lets go of it when the process ends, however it ends.
+    """Holds `folder/lock` while the block runs. The kernel lets go of it when the process ends,
+    however it ends.
 
     UserError when another process holds it; it names that process when the file does.
     """

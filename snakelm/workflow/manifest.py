@@ -1,11 +1,13 @@
 """The record beside each artefact: `train.bin` has `train.bin.manifest.json`.
 
-It says what went in (SHA-256 and size of each input), what else the step wrote, the configuration that counted, the
-code's digests, versions, seed and host. It is written after its artefact, so an artefact without one is unfinished.
+It says what went in (SHA-256 and size of each input), what else the step wrote, the configuration
+that counted, the code's digests, versions, seed and host. It is written after its artefact, so an
+artefact without one is unfinished.
 
-Its last word is a seal, the SHA-256 of the rest; and beside each input that has a manifest of its own stands the seal
-which that had. So an artefact's manifest vouches, through its inputs' manifests, for all that it was ever made from
-(scripts/analysis/trace.py reads the chain), and a change to any of these records is found like one to the data.
+Its last word is a seal, the SHA-256 of the rest; and beside each input that has a manifest of its
+own stands the seal which that had. So an artefact's manifest vouches, through its inputs'
+manifests, for all that it was ever made from (scripts/analysis/trace.py reads the chain), and a
+change to any of these records is found like one to the data.
 """
 
 import datetime
@@ -19,13 +21,16 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from .code_digest import ROOT, code_digest
 from ..errors import UserError
 from ..files import json_text, sha256_file, write_text
+from .code_digest import ROOT, code_digest
 
 __all__ = ["content_hash", "manifest_path", "read_manifest", "seal", "write_manifest"]
 
-VERSION, UNSEALED = 2, 1  # those of version 1 are still read: a run of last week needn't be done again
+VERSION, UNSEALED = (
+    2,
+    1,
+)  # those of version 1 are still read: a run of last week needn't be done again
 PACKAGES = (
     "torch",
     "numpy",
@@ -61,8 +66,8 @@ def write_manifest(
 ) -> dict[str, Any]:
     """Writes and gives the manifest of a finished artefact.
 
-    ``files``: what else the step wrote with it. ``through``: inputs that won't stay, as shards; their own inputs stand
-    in this manifest for them. ``extra`` holds the step's own counts.
+    ``files``: what else the step wrote with it. ``through``: inputs that won't stay, as shards;
+    their own inputs stand in this manifest for them. ``extra`` holds the step's own counts.
     """
     passing = [read_manifest(path) for path in through]
     used = [_input_record(Path(path)) for path in inputs]
@@ -78,25 +83,35 @@ def write_manifest(
         "script": Path(script).resolve().relative_to(ROOT).as_posix(),
         "code": code_digest(script),
         "versions": versions(),
-        "host": {"machine": platform.machine(), "system": platform.platform(), "cpus": os.cpu_count()},
+        "host": {
+            "machine": platform.machine(),
+            "system": platform.platform(),
+            "cpus": os.cpu_count(),
+        },
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"),
         **(extra or {}),
     }
-    record = json.loads(json_text(record))  # plain JSON types: what a reader will see is what is sealed
+    record = json.loads(
+        json_text(record)
+    )  # plain JSON types: what a reader will see is what is sealed
     record["seal"] = seal(record)
     write_text(manifest_path(artefact), json_text(record))
     return record
 
 
 def read_manifest(artefact: str | Path) -> dict[str, Any]:
-    """The manifest of ``artefact``; a UserError when it's missing, isn't one or isn't as it was written."""
+    """The manifest of ``artefact``; a UserError when it's missing, isn't one or isn't as it was
+    written.
+    """
     path = manifest_path(artefact)
     again = f"delete {artefact} and run its step again"
     try:
         text = path.read_bytes().decode("utf-8")
         record = json.loads(text)
     except FileNotFoundError:
-        raise UserError(f"{path}: missing, so {artefact} is unfinished or not ours; run its step again") from None
+        raise UserError(
+            f"{path}: missing, so {artefact} is unfinished or not ours; run its step again"
+        ) from None
     except ValueError:
         raise UserError(f"{path}: not JSON; {again}") from None
     if not isinstance(record, dict) or record.get("manifest") not in (VERSION, UNSEALED):
@@ -116,7 +131,9 @@ def seal(record: Mapping[str, Any]) -> str:
 
 
 def content_hash(path: str | Path) -> str:
-    """SHA-256 of a file; taken from its manifest when the file is not newer than that and has the same size."""
+    """SHA-256 of a file; taken from its manifest when the file is not newer than that and has the
+    same size.
+    """
     path, beside = Path(path), manifest_path(path)
     if beside.is_file() and beside.stat().st_mtime_ns >= path.stat().st_mtime_ns:
         artefact = read_manifest(path)["artefact"]
@@ -126,7 +143,9 @@ def content_hash(path: str | Path) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python, snakelm and the packages that results can depend on; those not installed are left out."""
+    """Versions of Python, snakelm and the packages that results can depend on; those not installed
+    are left out.
+    """
     found = {"python": platform.python_version(), "snakelm": __version__}
     for name in PACKAGES:
         try:

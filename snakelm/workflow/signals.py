@@ -9,7 +9,9 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class StopRequest:
-    """While the block runs, a signal only sets ``requested``; loops look at it where they can save."""
+    """While the block runs, a signal only sets ``requested``; loops look at it where they can
+    save.
+    """
 
     def __init__(self) -> None:
         self.requested = False

@@ -1,8 +1,9 @@
-"""pytorch_ext.attention against its float64 reference: values, gradients, masks, determinism, compilation, errors.
+"""pytorch_ext.attention against its float64 reference: values, gradients, masks, determinism,
+compilation, errors.
 
-Rule for bfloat16: the error of our output against the upcast reference is at most twice that of torch's SDPA on the
-same inputs, of gradients at most three times. For float32 the same. To either, eight rounding units of float32 sums are
-added: two errors that small have no meaningful ratio.
+Rule for bfloat16: the error of our output against the upcast reference is at most twice that of
+torch's SDPA on the same inputs, of gradients at most three times. For float32 the same. To either,
+eight rounding units of float32 sums are added: two errors that small have no meaningful ratio.
 """
 
 import functools
@@ -15,7 +16,9 @@ import torch
 from pytorch_ext import attention, library
 from pytorch_ext.ops.attention import _LEVELS_HERE, LEVELS, attention_reference
 
-pytestmark = pytest.mark.skipif(not library.LOADED, reason=f"{library.LIBRARY.name} is not built: {library.REMEDY}")
+pytestmark = pytest.mark.skipif(
+    not library.LOADED, reason=f"{library.LIBRARY.name} is not built: {library.REMEDY}"
+)
 
 LEVELS_HERE = [LEVELS[i] for i in _LEVELS_HERE]
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -60,7 +63,9 @@ def make_row_start(mask: str, batch: int, length: int, seed: int = 0) -> torch.T
     return torch.where(begins, position, 0).cummax(dim=1).values.to(torch.int32)
 
 
-def make_inputs(case: Case, dtype: torch.dtype, seed: int = 0, spread: float = 1.0) -> list[torch.Tensor]:
+def make_inputs(
+    case: Case, dtype: torch.dtype, seed: int = 0, spread: float = 1.0
+) -> list[torch.Tensor]:
     """q, k, v and a gradient of the output."""
     generator = torch.Generator().manual_seed(seed)
     heads = (case.heads, case.kv_heads, case.kv_heads, case.heads)
@@ -69,7 +74,9 @@ def make_inputs(case: Case, dtype: torch.dtype, seed: int = 0, spread: float = 1
     return [x.to(dtype) for x in (q * spread, k, v, grad)]
 
 
-def run(inputs: list[torch.Tensor], row_start, backend: str | None, **options) -> list[torch.Tensor]:
+def run(
+    inputs: list[torch.Tensor], row_start, backend: str | None, **options
+) -> list[torch.Tensor]:
     """Output and the gradients of q, k, v."""
     leaves = [x.detach().requires_grad_() for x in inputs[:3]]
     out = attention(*leaves, row_start=row_start, backend=backend, **options)
@@ -77,9 +84,14 @@ def run(inputs: list[torch.Tensor], row_start, backend: str | None, **options) -
 
 
 @functools.cache
-def yardstick(case: Case, dtype: torch.dtype, mask: str, seed: int, spread: float) -> tuple[list, list[float]]:
+def yardstick(
+    case: Case, dtype: torch.dtype, mask: str, seed: int, spread: float
+) -> tuple[list, list[float]]:
     """The exact answer in float64 and SDPA's errors against it."""
-    inputs, row_start = make_inputs(case, dtype, seed, spread), make_row_start(mask, case.batch, case.length)
+    inputs, row_start = (
+        make_inputs(case, dtype, seed, spread),
+        make_row_start(mask, case.batch, case.length),
+    )
     exact = run([x.double() for x in inputs], row_start, "reference")
     return exact, errors(run(inputs, row_start, "sdpa"), exact)
 
@@ -88,17 +100,27 @@ def errors(found: list[torch.Tensor], exact: list[torch.Tensor]) -> list[float]:
     return [(a.double() - b).abs().max().item() for a, b in zip(found, exact, strict=True)]
 
 
-def check_accuracy(case: Case, dtype: torch.dtype, mask: str, backend: str | None, seed=0, spread=1.0) -> None:
+def check_accuracy(
+    case: Case, dtype: torch.dtype, mask: str, backend: str | None, seed=0, spread=1.0
+) -> None:
     exact, theirs = yardstick(case, dtype, mask, seed, spread)
-    inputs, row_start = make_inputs(case, dtype, seed, spread), make_row_start(mask, case.batch, case.length)
+    inputs, row_start = (
+        make_inputs(case, dtype, seed, spread),
+        make_row_start(mask, case.batch, case.length),
+    )
     found = run(inputs, row_start, backend)
     unit, largest = torch.finfo(torch.float32).eps, max(x.abs().max().item() for x in exact)
-    for name, a, ours, sdpa, true in zip("oqkv", found, errors(found, exact), theirs, exact, strict=True):
-        # Where SDPA happens to be exact (T = 1, a gradient of 0): rounding units of the float32 sums of either dtype.
+    for name, a, ours, sdpa, true in zip(
+        "oqkv", found, errors(found, exact), theirs, exact, strict=True
+    ):
+        # Where SDPA happens to be exact (T = 1, a gradient of 0): rounding units of the float32
+        # sums of either dtype.
         slack = 8 * unit * largest
         assert a.dtype == dtype
         assert a.shape == true.shape
-        assert ours <= (2 if name == "o" else 3) * sdpa + slack, f"{name}: {ours:.2e}, SDPA {sdpa:.2e}"
+        assert ours <= (2 if name == "o" else 3) * sdpa + slack, (
+            f"{name}: {ours:.2e}, SDPA {sdpa:.2e}"
+        )
 
 
 @pytest.mark.parametrize("mask", MASKS)
@@ -208,7 +230,9 @@ def test_later_and_other_documents_change_nothing(dtype):
 
 @pytest.mark.parametrize("dtype", DTYPES.values(), ids=DTYPES)
 def test_repeats_and_thread_counts_give_the_same_bits(dtype):
-    inputs = make_inputs(Case(1, 700, 2, 1, 32), dtype)  # few heads, long: the work is cut differently per thread count
+    inputs = make_inputs(
+        Case(1, 700, 2, 1, 32), dtype
+    )  # few heads, long: the work is cut differently per thread count
     row_start = make_row_start("documents", 1, 700)
     first = run(inputs, row_start, "cpu")
     before = torch.get_num_threads()
@@ -235,11 +259,15 @@ def test_250_repeats_give_the_same_bits(dtype):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("length", [1, 2, 15, 16, 17, 47, 48, 49, 63, 64, 65, 127, 128, 129, 191, 193, 385, 1023])
+@pytest.mark.parametrize(
+    "length", [1, 2, 15, 16, 17, 47, 48, 49, 63, 64, 65, 127, 128, 129, 191, 193, 385, 1023]
+)
 @pytest.mark.parametrize("dim", [1, 8, 16, 31, 32, 48, 64, 80, 96, 128, 129])
 @pytest.mark.parametrize("heads", [(1, 1), (4, 2), (3, 1)], ids=str)
 def test_matches_the_reference_on_the_full_grid(length, dim, heads):
-    """pytest -m long tests/pytorch_ext/test_attention.py: 3,564 problems, each forward and backward."""
+    """pytest -m long tests/pytorch_ext/test_attention.py: 3,564 problems, each forward and
+    backward.
+    """
     for dtype in DTYPES.values():
         for mask in MASKS:
             check_accuracy(Case(1, length, *heads, dim), dtype, mask, None)
@@ -287,7 +315,17 @@ def test_opcheck(dtype, mask):
     # bfloat16 is rounded differently nowhere: eager and traced calls run one kernel.
     torch.library.opcheck(torch.ops.pytorch_ext.attention_forward, (*leaves, row_start, 0.25, -1))
     out, log_sum = torch.ops.pytorch_ext.attention_forward(*leaves, row_start, 0.25, -1)
-    arguments = (grad, q.detach(), k.detach(), v.detach(), out.detach(), log_sum.detach(), row_start, 0.25, -1)
+    arguments = (
+        grad,
+        q.detach(),
+        k.detach(),
+        v.detach(),
+        out.detach(),
+        log_sum.detach(),
+        row_start,
+        0.25,
+        -1,
+    )
     torch.library.opcheck(torch.ops.pytorch_ext.attention_backward, arguments)
 
 
@@ -311,7 +349,12 @@ def test_an_empty_batch_gives_empty_results():
     inputs = make_inputs(Case(0, 10, 2, 1, 16), torch.float32)
     assert [x.shape[0] for x in run(inputs, None, "cpu")] == [0, 0, 0, 0]
     inputs = make_inputs(Case(2, 0, 2, 1, 16), torch.float32)
-    assert [x.shape[1] for x in run(inputs, torch.zeros(2, 0, dtype=torch.int32), "cpu")] == [0, 0, 0, 0]
+    assert [x.shape[1] for x in run(inputs, torch.zeros(2, 0, dtype=torch.int32), "cpu")] == [
+        0,
+        0,
+        0,
+        0,
+    ]
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
@@ -323,7 +366,12 @@ def test_other_dtypes_run_the_reference_by_default(dtype):
 
 def _call(**changes):
     q, k, v, _ = make_inputs(Case(2, 10, 4, 2, 16), torch.float32)
-    arguments = {"q": q, "k": k, "v": v, "row_start": torch.zeros(2, 10, dtype=torch.int32)} | changes
+    arguments = {
+        "q": q,
+        "k": k,
+        "v": v,
+        "row_start": torch.zeros(2, 10, dtype=torch.int32),
+    } | changes
     return attention(arguments.pop("q"), arguments.pop("k"), arguments.pop("v"), **arguments)
 
 
@@ -334,10 +382,19 @@ def _call(**changes):
         ({"q": torch.zeros(2, 10, 3, 16)}, "3 query heads over 2 key heads"),
         ({"q": torch.zeros(2, 11, 4, 16)}, "B, T and D as in q"),
         ({"v": torch.zeros(2, 10, 1, 16)}, "B, T and D as in q"),
-        ({"k": torch.zeros(2, 10, 2, 16).bfloat16()}, "k is torch.bfloat16 on cpu, q is torch.float32"),
-        ({"row_start": torch.zeros(2, 10, dtype=torch.int64)}, r"row_start is torch.int64 \[2, 10\]; int32"),
+        (
+            {"k": torch.zeros(2, 10, 2, 16).bfloat16()},
+            "k is torch.bfloat16 on cpu, q is torch.float32",
+        ),
+        (
+            {"row_start": torch.zeros(2, 10, dtype=torch.int64)},
+            r"row_start is torch.int64 \[2, 10\]; int32",
+        ),
         ({"row_start": torch.zeros(10, dtype=torch.int32)}, r"int32 \[2, 10\] expected"),
-        ({"row_start": torch.zeros(2, 10, dtype=torch.int32, device="meta")}, "row_start is on meta"),
+        (
+            {"row_start": torch.zeros(2, 10, dtype=torch.int32, device="meta")},
+            "row_start is on meta",
+        ),
         ({"scale": 0.0}, "scale is 0.0; a positive number"),
         ({"scale": math.nan}, "scale is nan; a positive number"),
         ({"backend": "magic"}, "backend 'magic' is not one of cpu"),
@@ -357,21 +414,29 @@ def test_a_row_start_that_decreases_is_refused():
 
 
 def test_a_missing_backend_is_named(monkeypatch):
-    with pytest.raises(RuntimeError, match=r"backend 'cuda' (takes cuda tensors; q is on cpu|is not in this build)"):
+    with pytest.raises(
+        RuntimeError, match=r"backend 'cuda' (takes cuda tensors; q is on cpu|is not in this build)"
+    ):
         _call(backend="cuda")
     with pytest.raises(RuntimeError, match=r"takes .*; q is torch.float64"):
         attention(*make_inputs(Case(1, 10, 2, 2, 16), torch.float64)[:3], backend="cpu")
     monkeypatch.setattr("pytorch_ext.ops.attention._LEVELS_HERE", (0,))
-    with pytest.raises(RuntimeError, match="needs the instruction set avx2, which this CPU or build lacks"):
+    with pytest.raises(
+        RuntimeError, match="needs the instruction set avx2, which this CPU or build lacks"
+    ):
         _call(backend="cpu:avx2")
     monkeypatch.setattr(library, "LOADED", False)
-    with pytest.raises(RuntimeError, match=r"not built; run `python setup\.py build_ext --inplace`"):
+    with pytest.raises(
+        RuntimeError, match=r"not built; run `python setup\.py build_ext --inplace`"
+    ):
         _call()
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 @pytest.mark.parametrize("mask", MASKS)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=["fp32", "bf16", "fp16"])
+@pytest.mark.parametrize(
+    "dtype", [torch.float32, torch.bfloat16, torch.float16], ids=["fp32", "bf16", "fp16"]
+)
 @pytest.mark.parametrize("case", [case for case in SHAPES if case.dim <= 128], ids=str)
 def test_cuda_matches_the_reference(case, dtype, mask):
     inputs, row_start = make_inputs(case, dtype), make_row_start(mask, case.batch, case.length)
@@ -381,4 +446,6 @@ def test_cuda_matches_the_reference(case, dtype, mask):
     ours_all = errors([x.cpu() for x in found], exact)
     for name, ours, sdpa, true in zip("oqkv", ours_all, theirs, exact, strict=True):
         slack = 8 * torch.finfo(dtype).eps * true.abs().max().item()
-        assert ours <= (2 if name == "o" else 3) * sdpa + slack, f"{name}: {ours:.2e}, SDPA {sdpa:.2e}"
+        assert ours <= (2 if name == "o" else 3) * sdpa + slack, (
+            f"{name}: {ours:.2e}, SDPA {sdpa:.2e}"
+        )

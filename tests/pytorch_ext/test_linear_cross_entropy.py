@@ -1,4 +1,6 @@
-"""pytorch_ext.linear_cross_entropy against its reference: values, gradients, ignored and wrong targets, memory."""
+"""pytorch_ext.linear_cross_entropy against its reference: values, gradients, ignored and wrong
+targets, memory.
+"""
 
 import functools
 
@@ -9,7 +11,8 @@ from pytorch_ext import linear_cross_entropy
 from pytorch_ext.ops import linear_cross_entropy as module
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
-# (N, C, V): one row, one column, a vocabulary that is no multiple of anything, several chunks and a short last one
+# (N, C, V): one row, one column, a vocabulary that is no multiple of anything, several chunks and a
+# short last one
 SHAPES = [(1, 1, 2), (7, 16, 33), (129, 24, 257), (300, 8, 1000)]
 
 
@@ -31,7 +34,9 @@ def draw(rows: int, width: int, vocabulary: int, dtype, ignored: float = 0.2, sp
 
 
 def run(x, weight, target, **options) -> list[torch.Tensor]:
-    """Loss and the gradients of x and weight of 3 * loss (a backward that forgets its input shows)."""
+    """Loss and the gradients of x and weight of 3 * loss (a backward that forgets its input
+    shows).
+    """
     x, weight = x.detach().requires_grad_(), weight.detach().requires_grad_()
     loss = linear_cross_entropy(x, weight, target, **options)
     return [loss.detach(), *torch.autograd.grad(3 * loss, (x, weight))]
@@ -51,8 +56,12 @@ def test_matches_the_reference(shape, dtype, spread, reduction, small_chunks):
     theirs = errors(run(x, weight, target, reduction=reduction, backend="reference"), exact)
     found = run(x, weight, target, reduction=reduction)
     assert [a.dtype for a in found] == [torch.float32, dtype, dtype]
-    for ours, plain, true, factor in zip(errors(found, exact), theirs, exact, (2, 3, 3), strict=True):
-        slack = (8 if dtype == torch.float32 else 1) * torch.finfo(dtype).eps * true.abs().max().item()
+    for ours, plain, true, factor in zip(
+        errors(found, exact), theirs, exact, (2, 3, 3), strict=True
+    ):
+        slack = (
+            (8 if dtype == torch.float32 else 1) * torch.finfo(dtype).eps * true.abs().max().item()
+        )
         assert ours <= factor * plain + slack
 
 
@@ -149,7 +158,9 @@ def test_no_tensor_of_all_logits_is_made():
 
 def test_compiles_whole_and_passes_opcheck():
     x, weight, target = draw(20, 8, 30, torch.bfloat16)
-    function = torch.compile(lambda a, b: linear_cross_entropy(a, b, target), fullgraph=True, backend="aot_eager")
+    function = torch.compile(
+        lambda a, b: linear_cross_entropy(a, b, target), fullgraph=True, backend="aot_eager"
+    )
     leaves = x.requires_grad_(), weight.requires_grad_()
     found = torch.autograd.grad(function(*leaves), leaves)
     expected = torch.autograd.grad(linear_cross_entropy(*leaves, target), leaves)
@@ -162,7 +173,10 @@ def test_compiles_whole_and_passes_opcheck():
     [
         ({"x": torch.zeros(2, 3, 8)}, r"x \[2, 3, 8\], weight \[30, 8\]"),
         ({"x": torch.zeros(20, 7)}, r"\[N, C\] and \[V, C\] expected"),
-        ({"target": torch.zeros(20, dtype=torch.int32)}, r"target is torch.int32 \[20\]; int64 \[20\] expected"),
+        (
+            {"target": torch.zeros(20, dtype=torch.int32)},
+            r"target is torch.int32 \[20\]; int64 \[20\] expected",
+        ),
         ({"target": torch.zeros(19, dtype=torch.int64)}, r"int64 \[20\] expected"),
         ({"x": torch.zeros(20, 8, dtype=torch.int64)}, "floating point expected"),
         ({"reduction": "none"}, "reduction 'none' is not one of mean, sum"),
@@ -171,6 +185,10 @@ def test_compiles_whole_and_passes_opcheck():
     ids=["rank", "width", "target-dtype", "target-length", "integers", "reduction", "backend"],
 )
 def test_wrong_arguments_are_named(changes, message):
-    arguments = {"x": torch.zeros(20, 8), "weight": torch.zeros(30, 8), "target": torch.zeros(20, dtype=torch.int64)}
+    arguments = {
+        "x": torch.zeros(20, 8),
+        "weight": torch.zeros(30, 8),
+        "target": torch.zeros(20, dtype=torch.int64),
+    }
     with pytest.raises(ValueError, match=message):
         linear_cross_entropy(**(arguments | changes))

@@ -1,4 +1,6 @@
-"""rms_norm, rope and swiglu: values against their definitions, gradients, dtypes, compilation, errors."""
+"""rms_norm, rope and swiglu: values against their definitions, gradients, dtypes, compilation,
+errors.
+"""
 
 import math
 
@@ -25,7 +27,10 @@ def test_rms_norm_scales_rows_to_a_root_mean_square_of_one(shape, dtype):
     x, weight = draw(*shape, dtype=dtype) * 30, draw(shape[-1], dtype=dtype, seed=1)
     exact = x.double() / (x.double().square().mean(-1, keepdim=True) + 1e-6).sqrt()
     unit = torch.finfo(dtype).eps
-    for found, true in ((rms_norm(x, None, 1e-6), exact), (rms_norm(x, weight, 1e-6), exact * weight.double())):
+    for found, true in (
+        (rms_norm(x, None, 1e-6), exact),
+        (rms_norm(x, weight, 1e-6), exact * weight.double()),
+    ):
         assert found.dtype == dtype
         assert torch.allclose(found.double(), true, rtol=4 * unit, atol=0)
 
@@ -51,7 +56,9 @@ def test_rope_products_depend_on_distance_only():
     q, k, (cos, sin) = draw(1, 1, 1, 16).double(), draw(1, 1, 1, 16, seed=1).double(), angles(40, 8)
 
     def product(t: int, s: int) -> torch.Tensor:
-        return (rope(q, cos[t : t + 1], sin[t : t + 1]) * rope(k, cos[s : s + 1], sin[s : s + 1])).sum()
+        return (
+            rope(q, cos[t : t + 1], sin[t : t + 1]) * rope(k, cos[s : s + 1], sin[s : s + 1])
+        ).sum()
 
     assert torch.allclose(product(7, 3), product(39, 35), atol=1e-5)
 
@@ -61,7 +68,9 @@ def test_rope_takes_positions_by_row():
     position = torch.tensor([[0, 1, 2, 0, 1], [3, 4, 5, 6, 7]])
     by_row = rope(x, cos[position], sin[position])
     for row in range(2):
-        assert torch.equal(by_row[row : row + 1], rope(x[row : row + 1], cos[position[row]], sin[position[row]]))
+        assert torch.equal(
+            by_row[row : row + 1], rope(x[row : row + 1], cos[position[row]], sin[position[row]])
+        )
 
 
 @pytest.mark.parametrize("dtype", DTYPES.values(), ids=DTYPES)
@@ -76,7 +85,9 @@ def test_swiglu_gates(dtype):
 
 def test_gradients_are_those_of_the_values():
     shapes = ((2, 3, 2, 4), (2, 3, 2, 4), (4,))
-    x, other, weight = (draw(*s, dtype=torch.float64, seed=i).requires_grad_() for i, s in enumerate(shapes))
+    x, other, weight = (
+        draw(*s, dtype=torch.float64, seed=i).requires_grad_() for i, s in enumerate(shapes)
+    )
     cos, sin = angles(3, 2)
     assert torch.autograd.gradcheck(lambda a, w: rms_norm(a, w, 1e-6), (x, weight))
     assert torch.autograd.gradcheck(lambda a: rope(a, cos.double(), sin.double()), (x,))
@@ -87,8 +98,15 @@ def test_compiles_whole():
     def block(x, gate, weight, cos, sin):
         return swiglu(rope(rms_norm(x, weight, 1e-6), cos, sin), gate)
 
-    inputs = (draw(2, 6, 2, 8).bfloat16(), draw(2, 6, 2, 8, seed=1).bfloat16(), draw(8), *angles(6, 4))
-    assert torch.equal(torch.compile(block, fullgraph=True, backend="aot_eager")(*inputs), block(*inputs))
+    inputs = (
+        draw(2, 6, 2, 8).bfloat16(),
+        draw(2, 6, 2, 8, seed=1).bfloat16(),
+        draw(8),
+        *angles(6, 4),
+    )
+    assert torch.equal(
+        torch.compile(block, fullgraph=True, backend="aot_eager")(*inputs), block(*inputs)
+    )
 
 
 @pytest.mark.parametrize(
@@ -97,7 +115,10 @@ def test_compiles_whole():
         (lambda: rms_norm(torch.ones(2, 4), torch.ones(3)), r"weight is \[3\], x \[2, 4\]"),
         (lambda: rms_norm(torch.ones(2, 4), torch.ones(1, 4)), r"weight \[C\] expected"),
         (lambda: rope(torch.ones(2, 4, 2, 5), *angles(4, 2)), r"an even D expected"),
-        (lambda: rope(torch.ones(2, 4, 2, 8), *angles(5, 4)), r"cos \[5, 4\].*\[4, 4\] or \[2, 4, 4\] expected"),
+        (
+            lambda: rope(torch.ones(2, 4, 2, 8), *angles(5, 4)),
+            r"cos \[5, 4\].*\[4, 4\] or \[2, 4, 4\] expected",
+        ),
         (lambda: swiglu(torch.ones(2, 4), torch.ones(4)), "the same expected"),
         (lambda: swiglu(torch.ones(4), torch.ones(4).bfloat16()), "the same expected"),
     ],

@@ -10,7 +10,15 @@ import time
 import pytest
 
 from snakelm.errors import DiskFullError
-from snakelm.files import Scratch, atomic_path, human_bytes, reserve, sha256_file, write_if_changed, write_text
+from snakelm.files import (
+    Scratch,
+    atomic_path,
+    human_bytes,
+    reserve,
+    sha256_file,
+    write_if_changed,
+    write_text,
+)
 
 
 def test_an_error_leaves_the_old_file_and_no_temporary(tmp_path):
@@ -29,7 +37,9 @@ def test_a_kill_leaves_the_old_file(tmp_path):
         "import sys, time\nfrom snakelm.files import atomic_path\n"
         "with atomic_path(sys.argv[1]) as t:\n    t.write_text('half'); print('writing', flush=True); time.sleep(60)\n"
     )
-    child = subprocess.Popen([sys.executable, "-c", code, str(target)], stdout=subprocess.PIPE, cwd=os.getcwd())
+    child = subprocess.Popen(
+        [sys.executable, "-c", code, str(target)], stdout=subprocess.PIPE, cwd=os.getcwd()
+    )
     with child:
         assert child.stdout.readline() == b"writing\n"
         child.send_signal(signal.SIGKILL)
@@ -39,7 +49,11 @@ def test_a_kill_leaves_the_old_file(tmp_path):
 def test_what_a_killed_process_left_is_swept_by_the_next_write(tmp_path):
     with subprocess.Popen([sys.executable, "-c", ""]) as gone:
         gone.wait()
-    names = {"old": f".a.txt.{gone.pid}.tmp", "new": ".a.txt.999999999.tmp", "alive": f".a.txt.{os.getppid()}.tmp"}
+    names = {
+        "old": f".a.txt.{gone.pid}.tmp",
+        "new": ".a.txt.999999999.tmp",
+        "alive": f".a.txt.{os.getppid()}.tmp",
+    }
     for name in names.values():
         (tmp_path / name).write_text("half")
         os.utime(tmp_path / name, (0, 0))
@@ -54,7 +68,9 @@ def test_no_room_says_how_much_is_needed_and_there(tmp_path):
         "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\nreserve(sys.argv[1], 5000)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "big")], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "big")], capture_output=True, text=True
+    )
     assert done.returncode != 0
     assert "disk full (need 5.0 kB, have" in done.stderr
 
@@ -102,5 +118,13 @@ def test_write_if_changed_keeps_the_time_of_an_equal_file(tmp_path):
 
 def test_sha256_and_sizes_are_as_others_write_them(tmp_path):
     write_text(tmp_path / "abc", "abc")
-    assert sha256_file(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-    assert [human_bytes(n) for n in (999, 1500, 2e9, 3e12)] == ["999 B", "1.5 kB", "2.0 GB", "3.0 TB"]
+    assert (
+        sha256_file(tmp_path / "abc")
+        == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    )
+    assert [human_bytes(n) for n in (999, 1500, 2e9, 3e12)] == [
+        "999 B",
+        "1.5 kB",
+        "2.0 GB",
+        "3.0 TB",
+    ]

@@ -1,4 +1,6 @@
-"""A checkout of its own for each test module, so that a run there is a person's run and can't touch this one."""
+"""A checkout of its own for each test module, so that a run there is a person's run and can't touch
+this one.
+"""
 
 import os
 import re
@@ -43,11 +45,20 @@ class Checkout:
 
     def environment(self) -> dict[str, str]:
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-        # Snakemake's Slurm plugin asks the cluster when it is loaded; a dead controller would cost each command 10 s.
-        return {**os.environ, "PATH": path, "NO_COLOR": "1", "PYTHONWARNINGS": "default", "SLURM_CONF": os.devnull}
+        # Snakemake's Slurm plugin asks the cluster when it is loaded; a dead controller would cost
+        # each command 10 s.
+        return {
+            **os.environ,
+            "PATH": path,
+            "NO_COLOR": "1",
+            "PYTHONWARNINGS": "default",
+            "SLURM_CONF": os.devnull,
+        }
 
     def run(self, *command: str, timeout: float = 300) -> Done:
-        """Runs the command in a session of its own; after ``timeout`` seconds all of it is ended and the test fails."""
+        """Runs the command in a session of its own; after ``timeout`` seconds all of it is ended
+        and the test fails.
+        """
         with tempfile.TemporaryFile(
             "w+", encoding="utf-8"
         ) as said:  # a pipe would wait for whatever outlives the command
@@ -58,7 +69,9 @@ class Checkout:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
                 said.seek(0)
-                pytest.fail(f"{' '.join(command)}: not done after {timeout} s; it said:\n{said.read()}")
+                pytest.fail(
+                    f"{' '.join(command)}: not done after {timeout} s; it said:\n{said.read()}"
+                )
             said.seek(0)
             return Done(process.returncode, said.read())
 
@@ -77,9 +90,13 @@ class Checkout:
 def checkout(tmp_path_factory) -> Checkout:
     """Tracked files as they are on disk, plus the compiled extensions."""
     root = tmp_path_factory.mktemp("checkout")
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True).stdout
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True
+    ).stdout
     built = [
-        f.relative_to(ROOT).as_posix() for folder in ("snakelm", "pytorch_ext") for f in (ROOT / folder).glob("*.so")
+        f.relative_to(ROOT).as_posix()
+        for folder in ("snakelm", "pytorch_ext")
+        for f in (ROOT / folder).glob("*.so")
     ]
     for name in [*filter(None, listed.decode().split("\0")), *built]:
         if (ROOT / name).is_file():
@@ -93,7 +110,13 @@ def sentences() -> list[str]:
     """A few hundred short documents, all different."""
     animals = ["otter", "heron", "badger", "lynx", "stoat", "raven", "viper", "hare"]
     places = ["river", "old mill", "salt marsh", "orchard", "quarry", "harbour", "meadow"]
-    deeds = ["waited for rain", "counted the boats", "slept under an oak", "lost its way", "sang until noon"]
+    deeds = [
+        "waited for rain",
+        "counted the boats",
+        "slept under an oak",
+        "lost its way",
+        "sang until noon",
+    ]
     return [
         f"Note {i}. The {animals[i % 8]} of the {places[i % 7]} {deeds[i % 5]} on day {i * 37 % 365}. "
         f"Later, {i % 90 + 3} people wrote that the {places[i * 3 % 7]} was {'cold' if i % 2 else 'warm'} "

@@ -1,4 +1,6 @@
-"""The checks between duplicates and tokens in the workflow: there when they are asked for, and only then."""
+"""The checks between duplicates and tokens in the workflow: there when they are asked for, and only
+then.
+"""
 
 import json
 

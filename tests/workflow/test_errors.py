@@ -1,4 +1,6 @@
-"""A person's mistakes, made at the command line: one clear message, exit code not 0, nothing left behind."""
+"""A person's mistakes, made at the command line: one clear message, exit code not 0, nothing left
+behind.
+"""
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,9 +16,18 @@ MODEL = "results/final_model.pt"
         (["--config", "trian={lr: 0.1}"], ["trian: unknown key", "did you mean train"]),
         (["--config", "preset=smok"], ["preset", "did you mean smoke"]),
         (["--config", "results={x}"], ["results"]),
-        (["--config", "compare=[nowhere]"], ["compare: nowhere: no logs/training_metrics.csv there", "name another"]),
+        (
+            ["--config", "compare=[nowhere]"],
+            ["compare: nowhere: no logs/training_metrics.csv there", "name another"],
+        ),
     ],
-    ids=["text for a number", "unknown section", "unknown preset", "braces in a path", "no run to compare with"],
+    ids=[
+        "text for a number",
+        "unknown section",
+        "unknown preset",
+        "braces in a path",
+        "no run to compare with",
+    ],
 )
 def test_wrong_keys_stop_before_any_job(checkout, arguments, said):
     done = checkout.snakemake(MODEL, *arguments)
@@ -54,7 +65,8 @@ def test_too_few_documents_for_a_batch_are_refused(checkout):
     texts = [f"Number {i} is a short text about nothing much." for i in range(6)]
     pq.write_table(pa.table({"text": texts}), checkout.root / "in/few.parquet")
     checkout.write(
-        "few.yaml", 'preset: smoke\nresults: few\nsources: [{path: "in/few.parquet"}]\ntokenizer: {vocab_size: 270}\n'
+        "few.yaml",
+        'preset: smoke\nresults: few\nsources: [{path: "in/few.parquet"}]\ntokenizer: {vocab_size: 270}\n',
     )
     done = checkout.snakemake("few/final_model.pt", "--configfile", "few.yaml")
     assert done.code != 0

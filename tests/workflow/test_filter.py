@@ -1,4 +1,6 @@
-"""The filter in the workflow: absent when off, in its place when on, and the two runs of config/runs."""
+"""The filter in the workflow: absent when off, in its place when on, and the two runs of
+config/runs.
+"""
 
 import json
 import shutil
@@ -25,7 +27,9 @@ def test_filtered_yaml_needs_nothing_but_the_packages(checkout):
 
 
 def test_academic_yaml_filters_a_persons_parquet_files(checkout, sentences_of, tiny_base):
-    """With the paths, the columns and the languages' names as they are there; a tiny base instead of the real one."""
+    """With the paths, the columns and the languages' names as they are there; a tiny base instead
+    of the real one.
+    """
     for name, kind, more in (("stanford", "academic", "other"), ("it", "other", "academic")):
         folder = checkout.root / "data/datasets" / name
         folder.mkdir(parents=True)
@@ -35,7 +39,9 @@ def test_academic_yaml_filters_a_persons_parquet_files(checkout, sentences_of, t
     assert missing.code == 0, missing.said
     assert missing.jobs() >= FILTER
     shutil.copytree(tiny_base, checkout.root / "base")
-    rows = [{"text": t, "label": kind} for kind in ("academic", "other") for t in sentences_of(kind, 16)]
+    rows = [
+        {"text": t, "label": kind} for kind in ("academic", "other") for t in sentences_of(kind, 16)
+    ]
     checkout.write("labels.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
     tiny = "{base: base, labels: labels.jsonl, steps: 12, batch: 8, lr: 0.003, max_tokens: 48}"
     checkout.write("tiny.yaml", f"classifier: {tiny}\ndeduplicate: {{minhash: false}}\n")
@@ -52,7 +58,9 @@ def test_academic_yaml_filters_a_persons_parquet_files(checkout, sentences_of, t
 
 def test_labels_that_cant_be_used_stop_the_run_at_its_first_step(checkout):
     checkout.write("one.jsonl", '{"text": "a", "label": "other"}\n')
-    checkout.write("bad.yaml", "preset: smoke\nfilter: static\nclassifier: {labels: one.jsonl}\nresults: bad\n")
+    checkout.write(
+        "bad.yaml", "preset: smoke\nfilter: static\nclassifier: {labels: one.jsonl}\nresults: bad\n"
+    )
     done = checkout.snakemake("bad/final_model.pt", "--configfile", "bad.yaml")
     assert done.code != 0
     assert "one.jsonl: found 1 other and 0 academic" in done.said

@@ -1,4 +1,6 @@
-"""Stopping the workflow in the middle of training, hard and soft: the same command ends with the same bytes."""
+"""Stopping the workflow in the middle of training, hard and soft: the same command ends with the
+same bytes.
+"""
 
 import os
 import signal
@@ -7,9 +9,7 @@ import time
 
 import pytest
 
-CONFIG = (
-    "preset: smoke\nsources: [{builtin: synthetic, limit: 500}]\ntrain: {steps: 150, eval_every: 100, save_every: 10}\n"
-)
+CONFIG = "preset: smoke\nsources: [{builtin: synthetic, limit: 500}]\ntrain: {steps: 150, eval_every: 100, save_every: 10}\n"
 MODEL = "results/final_model.pt"
 # One thread: the trainer would take what cores are free, and another number adds in another order.
 COMMAND = [MODEL, "--set-threads", "train=1", "--configfile", "my.yaml"]
@@ -25,7 +25,9 @@ def uninterrupted(checkout):
 
 
 def stop_in_training(checkout, stop):
-    """Starts the workflow without a model or checkpoints, and stops all of it once two checkpoints are there."""
+    """Starts the workflow without a model or checkpoints, and stops all of it once two checkpoints
+    are there.
+    """
     (checkout.root / MODEL).unlink()
     for old in (checkout.root / "results/checkpoints").rglob("step_*"):
         old.unlink()

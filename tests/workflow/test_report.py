@@ -1,4 +1,6 @@
-"""The report of half a run, of one without tuning and of a whole one: one page, offline, in order, on a phone too."""
+"""The report of half a run, of one without tuning and of a whole one: one page, offline, in order,
+on a phone too.
+"""
 
 import json
 import re
@@ -18,7 +20,16 @@ embeddings: {documents: 60}
 tsne: {perplexity: 5.0}
 """
 MODEL = "results/final_model.pt"
-CHAPTERS = ["Verdict", "Data", "Tokenizer", "Pretraining", "Instruction tuning", "Evaluation", "Samples", "Embeddings"]
+CHAPTERS = [
+    "Verdict",
+    "Data",
+    "Tokenizer",
+    "Pretraining",
+    "Instruction tuning",
+    "Evaluation",
+    "Samples",
+    "Embeddings",
+]
 CHAPTERS = [f"{i}. {name}" for i, name in enumerate([*CHAPTERS, "Cost and provenance"], 1)]
 TUNING = CHAPTERS[4]
 
@@ -77,7 +88,9 @@ def test_a_report_without_tuning_has_all_other_chapters(untuned):
     assert "of the report's" not in said, "nothing is missing"
     assert chapters(text) == [chapter for chapter in CHAPTERS if chapter != TUNING]
     assert "left out in this run" in text
-    assert "none: export is base" in (untuned.root / "results/tables/summary.html").read_text(encoding="utf-8")
+    assert "none: export is base" in (untuned.root / "results/tables/summary.html").read_text(
+        encoding="utf-8"
+    )
 
 
 def test_a_whole_report_has_every_chapter_in_order(whole):
@@ -97,7 +110,9 @@ def test_every_part_is_shown_on_a_phone(whole, scheme, page, seen):
     page.get_by_text("Verdict", exact=False).first.wait_for()
     paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert paper == {"light": "rgb(255, 255, 254)", "dark": "rgb(20, 24, 29)"}[scheme]
-    assert [word for word in page.locator("#app nav a").all_inner_texts() if word[:1].isdigit()] == CHAPTERS
+    assert [
+        word for word in page.locator("#app nav a").all_inner_texts() if word[:1].isdigit()
+    ] == CHAPTERS
     for chapter in CHAPTERS:
         page.get_by_text(chapter, exact=True).first.click()
         rows = page.locator("nav tbody tr")
@@ -105,11 +120,15 @@ def test_every_part_is_shown_on_a_phone(whole, scheme, page, seen):
         for i in range(rows.count()):
             rows.nth(i).locator("a").first.click()
             assert shows(page), f"{chapter}, part {i + 1}"
-            assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], f"{chapter}, part {i + 1}"
+            assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], (
+                f"{chapter}, part {i + 1}"
+            )
         page.locator("nav nav a").first.click()
     assert not seen.complaints()
     assert not seen.dialogs
-    assert not [url for url in seen.requests if not url.startswith(("file:", "data:", "blob:"))], "offline"
+    assert not [url for url in seen.requests if not url.startswith(("file:", "data:", "blob:"))], (
+        "offline"
+    )
 
 
 def shows(page):

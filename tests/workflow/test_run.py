@@ -1,4 +1,6 @@
-"""The workflow as a person runs it: own parquet, five lines of config, one command; then what reruns what."""
+"""The workflow as a person runs it: own parquet, five lines of config, one command; then what
+reruns what.
+"""
 
 import json
 import shutil
@@ -17,7 +19,9 @@ MODEL = "results/final_model.pt"
 
 @pytest.fixture
 def finished(checkout, own_parquet):
-    """The run after `snakemake … results/final_model.pt`; done once, found finished by the later tests."""
+    """The run after `snakemake … results/final_model.pt`; done once, found finished by the later
+    tests.
+    """
     checkout.write("my.yaml", OWN)
     if not (checkout.root / MODEL).exists():
         done = checkout.snakemake(MODEL, "--configfile", "my.yaml")
@@ -59,7 +63,7 @@ def test_a_finished_run_has_nothing_left_to_do(finished):
 
 
 def test_a_comment_in_the_library_retrains_nothing_and_is_said(finished):
-    file = finished.root / "snakelm/training/trainer.py"
+    file = finished.root / "snakelm/training/pretraining.py"
     before = file.read_text()
     try:
         file.write_text(before + "\n# a remark\n")
@@ -79,7 +83,14 @@ def test_a_comment_in_the_library_retrains_nothing_and_is_said(finished):
         ("prepare: {shards: 3}", None),
         (
             "deduplicate: {threshold: 0.9}",
-            {"deduplicate", "train_tokenizer", "prepare_shard", "prepare_data", "baseline", "train"},
+            {
+                "deduplicate",
+                "train_tokenizer",
+                "prepare_shard",
+                "prepare_data",
+                "baseline",
+                "train",
+            },
         ),
     ],
     ids=["train.lr", "what is only shown", "shards", "deduplicate"],
@@ -116,8 +127,12 @@ def test_names_with_shell_characters_are_only_names(finished, name):
     data = finished.root / "in" / name.replace("../", "up-")
     data.mkdir(parents=True, exist_ok=True)
     shutil.copy(finished.root / "my/notes.parquet", data / "x.parquet")
-    source = json.dumps({"path": f"{data.relative_to(finished.root)}/*.parquet", "text": "body", "name": "own"})
-    finished.write("hostile.yaml", f"preset: smoke\nresults: {json.dumps(name)}\nsources: [{source}]\n")
+    source = json.dumps(
+        {"path": f"{data.relative_to(finished.root)}/*.parquet", "text": "body", "name": "own"}
+    )
+    finished.write(
+        "hostile.yaml", f"preset: smoke\nresults: {json.dumps(name)}\nsources: [{source}]\n"
+    )
     target = f"{name}/data/sampled/own.parquet"
     done = finished.snakemake(target, "--configfile", "hostile.yaml")
     assert done.code == 0, done.said

@@ -1,4 +1,6 @@
-"""Instruction tuning in the workflow: a person's own conversations, and what a changed key makes again."""
+"""Instruction tuning in the workflow: a person's own conversations, and what a changed key makes
+again.
+"""
 
 import json
 
@@ -17,7 +19,9 @@ MODEL, TUNED = "results/final_model.pt", "results/sft_model.pt"
 
 @pytest.fixture
 def tuned(checkout):
-    """The run after `snakemake … results/sft_model.pt`; done once, found finished by the later tests."""
+    """The run after `snakemake … results/sft_model.pt`; done once, found finished by the later
+    tests.
+    """
     talks = [{"question": f"{i} and 1?", "answer": f"{i + 1}."} for i in range(120)]
     checkout.write("my/talks.jsonl", "".join(json.dumps(talk) + "\n" for talk in talks))
     checkout.write("my.yaml", OWN)
@@ -37,7 +41,12 @@ def test_own_conversations_become_a_tuned_model(tuned):
     model = torch.load(tuned.root / TUNED, weights_only=True)
     assert model["chat"] is True
     results = tuned.root / "results"
-    for name in ("logs/sft_training.log", "logs/sft_metrics.csv", "logs/sft_samples.jsonl", "logs/steps/train_sft.log"):
+    for name in (
+        "logs/sft_training.log",
+        "logs/sft_metrics.csv",
+        "logs/sft_samples.jsonl",
+        "logs/steps/train_sft.log",
+    ):
         assert (results / name).stat().st_size > 0, name
     assert list((results / "checkpoints").glob("*/sft_step_*.pt"))
     result = json.loads((results / "sft_model.pt.manifest.json").read_text())["result"]
@@ -48,7 +57,12 @@ def test_own_conversations_become_a_tuned_model(tuned):
 def test_the_tuned_model_is_traced_to_the_persons_own_files(tuned):
     done = tuned.run("python", "scripts/analysis/trace.py", TUNED)
     assert done.code == 0, done.said
-    for part in ("my/talks.jsonl", "results/data/raw/synthetic.parquet", "through 2 shards", "VERIFIED"):
+    for part in (
+        "my/talks.jsonl",
+        "results/data/raw/synthetic.parquet",
+        "through 2 shards",
+        "VERIFIED",
+    ):
         assert part in done.said, part
 
 
@@ -71,7 +85,7 @@ def test_what_a_changed_key_reruns(tuned, change, reruns):
 
 
 def test_a_comment_in_the_library_tunes_nothing_again_and_is_said(tuned):
-    file = tuned.root / "snakelm/training/tuning.py"
+    file = tuned.root / "snakelm/training/finetuning.py"
     before = file.read_text()
     try:
         file.write_text(before + "\n# a remark\n")
@@ -83,7 +97,9 @@ def test_a_comment_in_the_library_tunes_nothing_again_and_is_said(tuned):
 
 
 def test_the_tuned_model_answers(tuned):
-    done = tuned.run("python", "scripts/analysis/chat.py", "--prompt", "7 and 1?", "--max-tokens", "8")
+    done = tuned.run(
+        "python", "scripts/analysis/chat.py", "--prompt", "7 and 1?", "--max-tokens", "8"
+    )
     assert done.code == 0, done.said
 
 

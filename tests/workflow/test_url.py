@@ -1,4 +1,6 @@
-"""A source given by address: fetched by the workflow, taken only with the hash that was promised."""
+"""A source given by address: fetched by the workflow, taken only with the hash that was
+promised.
+"""
 
 import functools
 import http.server
@@ -39,6 +41,10 @@ def test_a_wrong_hash_is_refused_and_nothing_is_kept(checkout, own_parquet, addr
 def test_a_right_hash_becomes_documents(checkout, own_parquet, address, sentences):
     done = fetch(checkout, address, sha256_file(own_parquet))
     assert done.code == 0, done.said
-    record = json.loads((checkout.root / "results/data/raw/notes.parquet.manifest.json").read_text())
-    assert record["artefact"]["sha256"] == sha256_file(checkout.root / "results/data/raw/notes.parquet")
+    record = json.loads(
+        (checkout.root / "results/data/raw/notes.parquet.manifest.json").read_text()
+    )
+    assert record["artefact"]["sha256"] == sha256_file(
+        checkout.root / "results/data/raw/notes.parquet"
+    )
     assert f"{len(sentences)} documents" in done.said

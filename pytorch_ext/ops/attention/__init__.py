@@ -1,4 +1,5 @@
-"""Causal, document-masked attention: `attention(q, k, v, row_start=...)`, its dispatch, autograd and fake.
+"""Causal, document-masked attention: `attention(q, k, v, row_start=...)`, its dispatch, autograd
+and fake.
 
 Backends, an explicit choice each, never a silent fallback:
     cpu        csrc/ops/attention, float32 and bfloat16; the best instruction set this CPU has. `cpu:avx2` and the
@@ -8,7 +9,8 @@ Backends, an explicit choice each, never a silent fallback:
     reference  plain torch in at least float32, any device and dtype: the specification.
 Without a choice: float32 and bfloat16 on the CPU run `cpu`, other dtypes there `reference`, other devices `sdpa`.
 
-Non-finite inputs: see csrc/ops/attention/attention.h. The cpu backend keeps a NaN inside the rows that may see it.
+Non-finite inputs: see csrc/ops/attention/attention.h. The cpu backend keeps a NaN inside the rows
+that may see it.
 """
 
 import math
@@ -20,7 +22,10 @@ from pytorch_ext.ops.attention.reference import attention_reference, attention_s
 
 LEVELS = ("portable", "avx2", "avx512", "avx512bf16")  # AttentionLevel in attention.h, same order
 BACKENDS = ("cpu", *(f"cpu:{level}" for level in LEVELS), "cuda", "sdpa", "reference")
-KERNEL_DTYPES = {"cpu": (torch.float32, torch.bfloat16), "cuda": (torch.float32, torch.bfloat16, torch.float16)}
+KERNEL_DTYPES = {
+    "cpu": (torch.float32, torch.bfloat16),
+    "cuda": (torch.float32, torch.bfloat16, torch.float16),
+}
 MOST_CUDA_HEAD_DIM = 128
 BEST = -1
 
@@ -57,7 +62,9 @@ def attention(
     return torch.ops.pytorch_ext.attention_forward(q, k, v, row_start, scale, level)[0]
 
 
-def _check(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, row_start: torch.Tensor | None) -> None:
+def _check(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, row_start: torch.Tensor | None
+) -> None:
     for name, x in (("q", q), ("k", k), ("v", v)):
         if x.dim() != 4:
             raise ValueError(f"attention: {name} is {list(x.shape)}; [B, T, heads, D] expected")
@@ -84,11 +91,15 @@ def _check(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, row_start: torch.T
             f"attention: row_start is {row_start.dtype} {list(row_start.shape)}; int32 {[batch, length]} expected"
         )
     if row_start.device != q.device:
-        raise ValueError(f"attention: row_start is on {row_start.device}, q on {q.device}; the same expected")
+        raise ValueError(
+            f"attention: row_start is on {row_start.device}, q on {q.device}; the same expected"
+        )
 
 
 def _choose(q: torch.Tensor, backend: str | None) -> tuple[str, int]:
-    """(backend name without its level, instruction set), after checking that it is here and takes these tensors."""
+    """(backend name without its level, instruction set), after checking that it is here and takes
+    these tensors.
+    """
     device = q.device.type
     if backend is None:
         backend = "sdpa"
@@ -100,18 +111,26 @@ def _choose(q: torch.Tensor, backend: str | None) -> tuple[str, int]:
     if name in ("sdpa", "reference"):
         return name, BEST
     if not library.LOADED:
-        raise RuntimeError(f"attention: backend {backend!r} needs {library.LIBRARY.name}, not built; {library.REMEDY}")
+        raise RuntimeError(
+            f"attention: backend {backend!r} needs {library.LIBRARY.name}, not built; {library.REMEDY}"
+        )
     if name == "cuda" and not _has_cuda():
         raise RuntimeError(
             "attention: backend 'cuda' is not in this build, there was no nvcc; put nvcc on PATH and "
             "run `python setup.py build_ext --inplace`"
         )
     if device != name:
-        raise RuntimeError(f"attention: backend {backend!r} takes {name} tensors; q is on {q.device}")
+        raise RuntimeError(
+            f"attention: backend {backend!r} takes {name} tensors; q is on {q.device}"
+        )
     if q.dtype not in KERNEL_DTYPES[name]:
-        raise RuntimeError(f"attention: backend {backend!r} takes {KERNEL_DTYPES[name]}; q is {q.dtype}")
+        raise RuntimeError(
+            f"attention: backend {backend!r} takes {KERNEL_DTYPES[name]}; q is {q.dtype}"
+        )
     if name == "cuda" and q.shape[-1] > MOST_CUDA_HEAD_DIM:
-        raise RuntimeError(f"attention: backend 'cuda' takes D up to {MOST_CUDA_HEAD_DIM}; D is {q.shape[-1]}")
+        raise RuntimeError(
+            f"attention: backend 'cuda' takes D up to {MOST_CUDA_HEAD_DIM}; D is {q.shape[-1]}"
+        )
     if not wanted:
         return name, BEST
     level = LEVELS.index(wanted)
@@ -144,7 +163,9 @@ def _save(ctx, inputs, output) -> None:
 
 def _backward(ctx, grad_out, _grad_log_sum):
     q, k, v, row_start, out, log_sum = ctx.saved_tensors
-    grads = torch.ops.pytorch_ext.attention_backward(grad_out, q, k, v, out, log_sum, row_start, ctx.scale, ctx.level)
+    grads = torch.ops.pytorch_ext.attention_backward(
+        grad_out, q, k, v, out, log_sum, row_start, ctx.scale, ctx.level
+    )
     return (*grads, None, None, None)
 
 
@@ -152,7 +173,11 @@ _HAS_CUDA = False
 _LEVELS_HERE: tuple[int, ...] = ()
 if library.LOADED:  # torch.compile must not meet these calls, so they are made once
     _HAS_CUDA = torch.ops.pytorch_ext.attention_has_cuda()
-    _LEVELS_HERE = tuple(i for i in range(len(LEVELS)) if torch.ops.pytorch_ext.attention_level(i) == i)
+    _LEVELS_HERE = tuple(
+        i for i in range(len(LEVELS)) if torch.ops.pytorch_ext.attention_level(i) == i
+    )
     torch.library.register_fake("pytorch_ext::attention_forward", _fake_forward)
     torch.library.register_fake("pytorch_ext::attention_backward", _fake_backward)
-    torch.library.register_autograd("pytorch_ext::attention_forward", _backward, setup_context=_save)
+    torch.library.register_autograd(
+        "pytorch_ext::attention_forward", _backward, setup_context=_save
+    )

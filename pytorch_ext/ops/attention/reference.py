@@ -6,8 +6,12 @@ Legend: B batch, T positions, H query heads, K key heads, D head dimension, S ke
 import torch
 
 
-def visible(row_start: torch.Tensor | None, batch: int, length: int, device: torch.device) -> torch.Tensor:
-    """Bool [B or 1, T, S]: query t sees key s when row_start[t] <= s <= t, row_start being clamped to [0, t]."""
+def visible(
+    row_start: torch.Tensor | None, batch: int, length: int, device: torch.device
+) -> torch.Tensor:
+    """Bool [B or 1, T, S]: query t sees key s when row_start[t] <= s <= t, row_start being clamped
+    to [0, t].
+    """
     position_T = torch.arange(length, device=device)
     mask_1TS = (position_T[None, :] <= position_T[:, None])[None]
     if row_start is None:
@@ -23,7 +27,8 @@ def attention_reference(
     row_start_BT: torch.Tensor | None,
     scale: float,
 ) -> torch.Tensor:
-    """softmax(scale * q k^T + mask) v -> [B, T, H, D] in q's dtype; float16 and bfloat16 are computed in float32.
+    """softmax(scale * q k^T + mask) v -> [B, T, H, D] in q's dtype; float16 and bfloat16 are
+    computed in float32.
 
     Holds all of [B, H, T, S]: a few hundred positions, not a training context.
     """
@@ -46,11 +51,19 @@ def attention_sdpa(
     row_start_BT: torch.Tensor | None,
     scale: float,
 ) -> torch.Tensor:
-    """The same by torch's scaled_dot_product_attention; row_start becomes a materialised [B, 1, T, S] mask."""
+    """The same by torch's scaled_dot_product_attention; row_start becomes a materialised [B, 1, T,
+    S] mask.
+    """
     batch, length, heads, _ = q_BTHD.shape
     q, k, v = (x.transpose(1, 2) for x in (q_BTHD, k_BTKD, v_BTKD))
     mask = None if row_start_BT is None else visible(row_start_BT, batch, length, q.device)[:, None]
     out_BHTD = torch.nn.functional.scaled_dot_product_attention(
-        q, k, v, attn_mask=mask, is_causal=mask is None, scale=scale, enable_gqa=heads != k_BTKD.shape[2]
+        q,
+        k,
+        v,
+        attn_mask=mask,
+        is_causal=mask is None,
+        scale=scale,
+        enable_gqa=heads != k_BTKD.shape[2],
     )
     return out_BHTD.transpose(1, 2)

@@ -1,19 +1,22 @@
 """Cross-entropy of a linear head without its logits: `linear_cross_entropy(x, weight, target)`.
 
-The logits of a language model, N x V floats, are by far its largest tensor. Here a chunk of rows at a time is
-multiplied, turned into its loss and, in the same breath, into the gradients of x and weight; the next chunk uses the
-same memory. So backward only scales what forward left. The gradient of weight is summed over chunks in at least
-float32, whatever the dtype: thousands of bfloat16 additions would lose its last bits.
+The logits of a language model, N x V floats, are by far its largest tensor. Here a chunk of rows at
+a time is multiplied, turned into its loss and, in the same breath, into the gradients of x and
+weight; the next chunk uses the same memory. So backward only scales what forward left. The gradient
+of weight is summed over chunks in at least float32, whatever the dtype: thousands of bfloat16
+additions would lose its last bits.
 
-Rejected: saving the log-sum-exp and multiplying the logits again in backward. It costs a third product of the size of
-the head, and the two gradients have to be written anyway.
+Rejected: saving the log-sum-exp and multiplying the logits again in backward. It costs a third
+product of the size of the head, and the two gradients have to be written anyway.
 """
 
 import torch
 
 from pytorch_ext.ops.linear_cross_entropy.reference import linear_cross_entropy_reference
 
-CHUNK_BYTES = 8 << 20  # of float32 logits: in a cache, or nearly, and large enough for products at full speed
+CHUNK_BYTES = (
+    8 << 20
+)  # of float32 logits: in a cache, or nearly, and large enough for products at full speed
 REDUCTIONS = ("mean", "sum")
 BACKENDS = ("chunked", "reference")
 
@@ -27,13 +30,15 @@ def linear_cross_entropy(
     reduction: str = "mean",
     backend: str | None = None,
 ) -> torch.Tensor:
-    """Cross-entropy of softmax(x weight^T) against target: a scalar, float32 (float64 for float64 inputs).
+    """Cross-entropy of softmax(x weight^T) against target: a scalar, float32 (float64 for float64
+    inputs).
 
-    x: [N, C]; weight: [V, C], cast to x's dtype where it differs; target: int64 [N], each in [0, V) or ignore_index.
-    reduction: "mean" over the targets that are not ignored, or "sum". When all are ignored both are 0, with zero
-    gradients (torch's own mean is NaN there): a batch of nothing teaches nothing.
-    backend: "chunked" (also None) or "reference", which holds all N x V logits.
-    Raises ValueError for shapes, dtypes and, on the CPU, targets out of range (a device assertion on CUDA).
+    x: [N, C]; weight: [V, C], cast to x's dtype where it differs; target: int64 [N], each in [0, V)
+    or ignore_index. reduction: "mean" over the targets that are not ignored, or "sum". When all are
+    ignored both are 0, with zero gradients (torch's own mean is NaN there): a batch of nothing
+    teaches nothing. backend: "chunked" (also None) or "reference", which holds all N x V logits.
+    Raises ValueError for shapes, dtypes and, on the CPU, targets out of range (a device assertion
+    on CUDA).
     """
     _check(x, weight, target, reduction, backend)
     weight = weight.to(x.dtype)
@@ -53,15 +58,23 @@ def _check(x, weight, target, reduction, backend) -> None:
             f"linear_cross_entropy: target is {target.dtype} {list(target.shape)}; int64 {[x.shape[0]]} expected"
         )
     if not x.dtype.is_floating_point or not weight.dtype.is_floating_point:
-        raise ValueError(f"linear_cross_entropy: x is {x.dtype}, weight {weight.dtype}; floating point expected")
+        raise ValueError(
+            f"linear_cross_entropy: x is {x.dtype}, weight {weight.dtype}; floating point expected"
+        )
     if reduction not in REDUCTIONS:
-        raise ValueError(f"linear_cross_entropy: reduction {reduction!r} is not one of {', '.join(REDUCTIONS)}")
+        raise ValueError(
+            f"linear_cross_entropy: reduction {reduction!r} is not one of {', '.join(REDUCTIONS)}"
+        )
     if backend is not None and backend not in BACKENDS:
-        raise ValueError(f"linear_cross_entropy: backend {backend!r} is not one of {', '.join(BACKENDS)}")
+        raise ValueError(
+            f"linear_cross_entropy: backend {backend!r} is not one of {', '.join(BACKENDS)}"
+        )
 
 
 def chunk_rows(vocabulary: int) -> int:
-    """Rows whose logits fit in CHUNK_BYTES, a multiple of 16 and at least that: thinner products waste the machine."""
+    """Rows whose logits fit in CHUNK_BYTES, a multiple of 16 and at least that: thinner products
+    waste the machine.
+    """
     return max(16, CHUNK_BYTES // (4 * vocabulary) // 16 * 16)
 
 
@@ -71,12 +84,19 @@ def _check_range(target: torch.Tensor, kept: torch.Tensor, vocabulary: int) -> N
         torch._assert_async(fits.all(), "linear_cross_entropy: a target is out of range")
     elif not bool(fits.all()):
         found = target[~fits][0].item()
-        raise ValueError(f"linear_cross_entropy: target {found} is out of range; [0, {vocabulary}) expected")
+        raise ValueError(
+            f"linear_cross_entropy: target {found} is out of range; [0, {vocabulary}) expected"
+        )
 
 
 @torch.library.custom_op("pytorch_ext::linear_cross_entropy", mutates_args=())
 def _chunked(
-    x: torch.Tensor, weight: torch.Tensor, target: torch.Tensor, ignore_index: int, mean: bool, wants_grad: bool
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    target: torch.Tensor,
+    ignore_index: int,
+    mean: bool,
+    wants_grad: bool,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """(loss, its gradient by x, by weight); the gradients are empty unless wanted."""
     rows, vocabulary = x.shape[0], weight.shape[0]
@@ -85,16 +105,23 @@ def _chunked(
     _check_range(target, kept, vocabulary)
     target = target.where(kept, 0)
     # The divisor, as a tensor: reading it would stall the queue on CUDA.
-    share = (1.0 / kept.sum().clamp(min=1).to(wide)) if mean else torch.ones((), dtype=wide, device=x.device)
+    share = (
+        (1.0 / kept.sum().clamp(min=1).to(wide))
+        if mean
+        else torch.ones((), dtype=wide, device=x.device)
+    )
     row_share = kept * share  # [N]: what each row's loss counts for
     total = torch.zeros((), dtype=wide, device=x.device)
-    grad_x = torch.empty_like(x, memory_format=torch.contiguous_format) if wants_grad else x.new_empty(0)
+    grad_x = (
+        torch.empty_like(x, memory_format=torch.contiguous_format) if wants_grad else x.new_empty(0)
+    )
     grad_weight = torch.zeros_like(weight, dtype=wide) if wants_grad else x.new_empty(0)
     step = chunk_rows(vocabulary)
     for first in range(0, rows, step):
         chunk = slice(first, min(first + step, rows))
         logits = (x[chunk] @ weight.t()).to(wide)
-        # Less the maximum, not less the log-sum: that would round a probability to the last bit of a large logit.
+        # Less the maximum, not less the log-sum: that would round a probability to the last bit of
+        # a large logit.
         logits.sub_(logits.amax(dim=1, keepdim=True))
         picked = logits.gather(1, target[chunk, None])
         grad = logits.exp_()

@@ -1,15 +1,22 @@
-"""Root-mean-square norm: `rms_norm(x, weight, eps)`. Plain torch for now: under torch.compile it is one fused loop."""
+"""Root-mean-square norm: `rms_norm(x, weight, eps)`. Plain torch for now: under torch.compile it is
+one fused loop.
+"""
 
 import torch
 
 from pytorch_ext.ops.rms_norm.reference import rms_norm_reference
 
 
-def rms_norm(x: torch.Tensor, weight: torch.Tensor | None = None, eps: float = 1e-6) -> torch.Tensor:
-    """Normalise the last dimension of x [..., C] by its root mean square, then scale by weight [C] (None: by one).
+def rms_norm(
+    x: torch.Tensor, weight: torch.Tensor | None = None, eps: float = 1e-6
+) -> torch.Tensor:
+    """Normalise the last dimension of x [..., C] by its root mean square, then scale by weight [C]
+    (None: by one).
 
     Computed in at least float32, returned in x's dtype. Raises ValueError when weight does not fit.
     """
     if weight is not None and (weight.dim() != 1 or weight.shape[0] != x.shape[-1]):
-        raise ValueError(f"rms_norm: weight is {list(weight.shape)}, x {list(x.shape)}; weight [C] expected")
+        raise ValueError(
+            f"rms_norm: weight is {list(weight.shape)}, x {list(x.shape)}; weight [C] expected"
+        )
     return rms_norm_reference(x, weight, eps)

@@ -4,7 +4,8 @@ import torch
 
 
 def rms_norm_reference(x: torch.Tensor, weight: torch.Tensor | None, eps: float) -> torch.Tensor:
-    """x / sqrt(mean(x^2) + eps) * weight over the last dimension, computed in at least float32, in x's dtype.
+    """x / sqrt(mean(x^2) + eps) * weight over the last dimension, computed in at least float32, in
+    x's dtype.
 
     The product with weight is taken before rounding back: one rounding instead of two.
     """

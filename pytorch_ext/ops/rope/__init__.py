@@ -1,4 +1,6 @@
-"""Rotary position embedding: `rope(x, cos, sin)`. Plain torch for now: under torch.compile it is one fused loop."""
+"""Rotary position embedding: `rope(x, cos, sin)`. Plain torch for now: under torch.compile it is
+one fused loop.
+"""
 
 import torch
 
@@ -6,10 +8,12 @@ from pytorch_ext.ops.rope.reference import rope_reference
 
 
 def rope(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-    """Rotate x [B, T, H, D] by position: the pair (x[i], x[i + D/2]) by the angle of cos[t, i], sin[t, i].
+    """Rotate x [B, T, H, D] by position: the pair (x[i], x[i + D/2]) by the angle of cos[t, i],
+    sin[t, i].
 
-    cos, sin: [T, D/2], or [B, T, D/2] where positions differ by row (packed documents). Keep them in float32: an angle
-    in bfloat16 is off by a radian at position 500. Returns x's shape and dtype. Raises ValueError on other shapes.
+    cos, sin: [T, D/2], or [B, T, D/2] where positions differ by row (packed documents). Keep them
+    in float32: an angle in bfloat16 is off by a radian at position 500. Returns x's shape and
+    dtype. Raises ValueError on other shapes.
     """
     if x.dim() != 4 or x.shape[-1] % 2:
         raise ValueError(f"rope: x is {list(x.shape)}; [B, T, H, D] with an even D expected")

@@ -1,4 +1,6 @@
-"""The gate of SwiGLU: `swiglu(gate, up)`. Plain torch for now: under torch.compile it is one fused loop."""
+"""The gate of SwiGLU: `swiglu(gate, up)`. Plain torch for now: under torch.compile it is one fused
+loop.
+"""
 
 import torch
 
@@ -6,7 +8,8 @@ from pytorch_ext.ops.swiglu.reference import swiglu_reference
 
 
 def swiglu(gate: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
-    """silu(gate) * up, elementwise; gate and up of one shape and dtype, computed in at least float32.
+    """silu(gate) * up, elementwise; gate and up of one shape and dtype, computed in at least
+    float32.
 
     Raises ValueError when they differ: broadcasting here is always a mistake.
     """

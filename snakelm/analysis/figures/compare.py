@@ -1,7 +1,8 @@
-"""Several runs over each other: a panel for each column of their metrics, a colour for each run, one axis of tokens.
+"""Several runs over each other: a panel for each column of their metrics, a colour for each run,
+one axis of tokens.
 
-This run is blue and thick. Held-out numbers are compared where there are any, training loss averaged; panels for which
-no run has numbers are left out.
+This run is blue and thick. Held-out numbers are compared where there are any, training loss
+averaged; panels for which no run has numbers are left out.
 """
 
 from collections.abc import Sequence
@@ -29,7 +30,11 @@ PANELS = {
 AVERAGED = ("loss", "grad_norm")
 HEIGHT = 1.75  # inches a panel
 OTHERS = ("orange", "green", "purple")
-STYLES = ("-", (0, (5, 2)), (0, (1, 1.5)))  # three colours in three styles: nine runs beside this one
+STYLES = (
+    "-",
+    (0, (5, 2)),
+    (0, (1, 1.5)),
+)  # three colours in three styles: nine runs beside this one
 
 
 def compare(trainings: Sequence[Training], path: str | Path) -> None:
@@ -59,18 +64,30 @@ def _panel(axes: Axes, name: str, trainings: Sequence[Training]) -> None:
         colour = COLOURS["blue"] if i == 0 else COLOURS[OTHERS[(i - 1) % 3]]
         style = "-" if i == 0 else STYLES[(i - 1) // 3 % 3]
         point = {"marker": "o", "markersize": 3.5} if x.size == 1 else {}
-        axes.plot(x, y, color=colour, linestyle=style, linewidth=2.2 if i == 0 else 1.3, label=training.name, **point)
+        axes.plot(
+            x,
+            y,
+            color=colour,
+            linestyle=style,
+            linewidth=2.2 if i == 0 else 1.3,
+            label=training.name,
+            **point,
+        )
         shown.append(y)
     axes.set_title(PANELS[name])
     _room(axes, name, np.concatenate(shown))
 
 
 def _room(axes: Axes, name: str, y: np.ndarray) -> None:
-    """Where something is decided: the first, far higher losses may leave the picture; rates begin at zero."""
+    """Where something is decided: the first, far higher losses may leave the picture; rates begin
+    at zero.
+    """
     if name in ("lr", "tokens_per_second", "mfu"):
         axes.set_ylim(0, float(y.max()) * 1.1 or 1)
     elif y.size >= 4:
-        axes.set_ylim(float(y.min()) * 0.97, max(float(np.quantile(y, 0.96)) * 1.05, float(y.min()) * 1.03))
+        axes.set_ylim(
+            float(y.min()) * 0.97, max(float(np.quantile(y, 0.96)) * 1.05, float(y.min()) * 1.03)
+        )
     if name == "tokens_per_second":
         thousands(axes.yaxis)
     if name == "mfu":

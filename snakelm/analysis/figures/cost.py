@@ -13,7 +13,9 @@ ROW = 0.34  # inches of height a step takes
 
 
 def time_by_step(steps: Sequence[Spent], path: str | Path) -> None:
-    """A bar of clock time and a thin one of CPU time for each of ``steps``, in the order of the workflow."""
+    """A bar of clock time and a thin one of CPU time for each of ``steps``, in the order of the
+    workflow.
+    """
     with figure(path, (5.4, 1.1 + ROW * max(4, len(steps)))) as drawing:
         axes = drawing.subplots()
         most = max((max(s.seconds, s.cpu_seconds) for s in steps), default=0)
@@ -22,7 +24,11 @@ def time_by_step(steps: Sequence[Spent], path: str | Path) -> None:
             return
         rows = range(len(steps))
         axes.barh(
-            [r - 0.12 for r in rows], [s.seconds for s in steps], height=0.42, color=COLOURS["blue"], label="time"
+            [r - 0.12 for r in rows],
+            [s.seconds for s in steps],
+            height=0.42,
+            color=COLOURS["blue"],
+            label="time",
         )
         axes.barh(
             [r + 0.22 for r in rows],
@@ -33,7 +39,14 @@ def time_by_step(steps: Sequence[Spent], path: str | Path) -> None:
         )
         for row, step in enumerate(steps):
             longest = max(step.seconds, step.cpu_seconds)
-            axes.text(longest + most * 0.012, row, seconds_in_words(step.seconds), va="center", color=AXIS, fontsize=9)
+            axes.text(
+                longest + most * 0.012,
+                row,
+                seconds_in_words(step.seconds),
+                va="center",
+                color=AXIS,
+                fontsize=9,
+            )
         axes.set_title("Time of each step")
         axes.set_yticks(list(rows), [s.step for s in steps])
         axes.set_ylim(len(steps) - 0.4, -0.6)

@@ -1,4 +1,6 @@
-"""Figures of the data: what became of the documents, and how long they are against the model's context."""
+"""Figures of the data: what became of the documents, and how long they are against the model's
+context.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -44,7 +46,13 @@ def _bar(axes: Axes, row: int, stage: Stage, sources: Sequence[str]) -> None:
     parts[OTHERS] = stage.total - sum(parts.values())
     for name, count in parts.items():
         whole = "" in stage.documents  # a stage that doesn't tell sources apart
-        colour = AXIS if whole else COLOURS["faint"] if name == OTHERS else SOURCE_COLOURS[sources.index(name)]
+        colour = (
+            AXIS
+            if whole
+            else COLOURS["faint"]
+            if name == OTHERS
+            else SOURCE_COLOURS[sources.index(name)]
+        )
         axes.barh(row - 0.16, count, left=left, height=0.36, color=colour, linewidth=0)
         left += count
 
@@ -65,15 +73,27 @@ def _words(axes: Axes, row: int, stage: Stage, most: int) -> None:
         largest = sorted(stage.dropped.items(), key=lambda pair: -pair[1])
         said = [f"−{count:,} {_short(reason)}" for reason, count in largest[:2]]
         if len(largest) > 2:
-            said.append(f"−{sum(count for _, count in largest[2:]):,} for {len(largest) - 2} more reasons")
-        axes.text(most * 0.006, row + 0.22, ", ".join(said), va="center", color=AXIS, fontsize=8.5, parse_math=False)
+            said.append(
+                f"−{sum(count for _, count in largest[2:]):,} for {len(largest) - 2} more reasons"
+            )
+        axes.text(
+            most * 0.006,
+            row + 0.22,
+            ", ".join(said),
+            va="center",
+            color=AXIS,
+            fontsize=8.5,
+            parse_math=False,
+        )
 
 
 def _frame(axes: Axes, stages: Sequence[Stage], sources: Sequence[str]) -> None:
     axes.set_title("What became of the documents")
     axes.set_yticks(np.arange(len(stages)) - 0.16, [stage.name for stage in stages])
     axes.set_ylim(len(stages) - 0.5, -0.5)
-    axes.set_xlim(0, max(stage.total for stage in stages) * (1.3 if stages[-1].tokens is None else 1.8))
+    axes.set_xlim(
+        0, max(stage.total for stage in stages) * (1.3 if stages[-1].tokens is None else 1.8)
+    )
     axes.tick_params(axis="y", length=0)
     axes.xaxis.set_visible(False)
     axes.grid(False)
@@ -84,7 +104,9 @@ def _frame(axes: Axes, stages: Sequence[Stage], sources: Sequence[str]) -> None:
         colours = [*SOURCE_COLOURS[: len(sources)], COLOURS["faint"]]
         for name, colour in zip(names, colours, strict=False):
             axes.barh([0], [0], color=colour, label=_short(name))
-        legend = axes.legend(loc="upper center", bbox_to_anchor=(0.4, 0.0), ncols=min(3, len(names)))
+        legend = axes.legend(
+            loc="upper center", bbox_to_anchor=(0.4, 0.0), ncols=min(3, len(names))
+        )
         for text in legend.get_texts():
             text.set_parse_math(False)
 
@@ -96,7 +118,9 @@ def _short(text: str, most: int = 34) -> str:
 
 
 def document_lengths(lengths: np.ndarray, context: int, path: str | Path) -> None:
-    """Histogram over the logarithm of tokens in a document, ``lengths`` [documents], with the model's context."""
+    """Histogram over the logarithm of tokens in a document, ``lengths`` [documents], with the
+    model's context.
+    """
     with figure(path) as drawing:
         axes = drawing.subplots()
         lengths = lengths[lengths > 0]
@@ -108,8 +132,15 @@ def document_lengths(lengths: np.ndarray, context: int, path: str | Path) -> Non
         counts, _ = np.histogram(lengths, edges)
         axes.stairs(counts, edges, fill=True, color=COLOURS["blue"])
         longer = float((lengths > context).mean())
-        axes.axvline(context, color=COLOURS["orange"], linewidth=1.8, label=f"context {context:,}: {longer:.0%} longer")
-        axes.axvline(np.median(lengths), color=AXIS, linestyle=":", label=f"median {np.median(lengths):,.0f}")
+        axes.axvline(
+            context,
+            color=COLOURS["orange"],
+            linewidth=1.8,
+            label=f"context {context:,}: {longer:.0%} longer",
+        )
+        axes.axvline(
+            np.median(lengths), color=AXIS, linestyle=":", label=f"median {np.median(lengths):,.0f}"
+        )
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high - low < 2.5 else (1,)))
         axes.minorticks_off()

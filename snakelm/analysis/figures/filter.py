@@ -1,4 +1,6 @@
-"""The filter's figure: precision and recall over the threshold, on the labelled texts that only measured."""
+"""The filter's figure: precision and recall over the threshold, on the labelled texts that only
+measured.
+"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,7 +18,9 @@ NAMES = {"setfit": "SetFit", "static": "static"}
 
 
 def filter_threshold(table: Mapping[str, Any], path: str | Path) -> None:
-    """Draws what setfit_train measured; a share of nothing (precision where nothing is kept) leaves a gap."""
+    """Draws what setfit_train measured; a share of nothing (precision where nothing is kept) leaves
+    a gap.
+    """
     with figure(path) as drawing:
         axes = drawing.subplots()
         curves = table.get("curve") or {}
@@ -26,9 +30,18 @@ def filter_threshold(table: Mapping[str, Any], path: str | Path) -> None:
         for (kind, what), (colour, style) in LINES.items():
             x, y = _line(curves.get(kind) or [], what)
             axes.plot(x, y, color=COLOURS[colour], linestyle=style, label=f"{what}, {NAMES[kind]}")
-        axes.axvline(table["threshold"], color=AXIS, linewidth=1, label=f"threshold {table['threshold']:g}")
+        axes.axvline(
+            table["threshold"], color=AXIS, linewidth=1, label=f"threshold {table['threshold']:g}"
+        )
         low, high = table["band"]
-        axes.axvspan(low, high, color=COLOURS["faint"], alpha=0.35, linewidth=0, label="in doubt: SetFit is asked")
+        axes.axvspan(
+            low,
+            high,
+            color=COLOURS["faint"],
+            alpha=0.35,
+            linewidth=0,
+            label="in doubt: SetFit is asked",
+        )
         axes.set_xlim(0, 1)
         axes.set_ylim(0, 1.03)
         texts = table["held_out"]["setfit"]["texts"]
@@ -40,4 +53,6 @@ def filter_threshold(table: Mapping[str, Any], path: str | Path) -> None:
 
 def _line(curve: Sequence[Mapping[str, Any]], what: str) -> tuple[np.ndarray, np.ndarray]:
     x = np.array([point["threshold"] for point in curve], np.float64)
-    return x, np.array([np.nan if point[what] is None else point[what] for point in curve], np.float64)
+    return x, np.array(
+        [np.nan if point[what] is None else point[what] for point in curve], np.float64
+    )

@@ -25,7 +25,9 @@ def loss_by_position(table: Mapping[str, Any], path: str | Path) -> None:
         edges = np.array(bins["edges"], np.float64)
         for stage in _stages(bins):
             x, y = _steps(edges, bins[stage])
-            axes.plot(x, y, color=STAGE_COLOURS[stage], label=NAMES[stage], marker="o", markersize=3)
+            axes.plot(
+                x, y, color=STAGE_COLOURS[stage], label=NAMES[stage], marker="o", markersize=3
+            )
         axes.set_xscale("log", base=2)
         thousands(axes.xaxis)
         axes.set_title("Loss over what the model can see")
@@ -35,7 +37,9 @@ def loss_by_position(table: Mapping[str, Any], path: str | Path) -> None:
 
 
 def loss_by_frequency(table: Mapping[str, Any], path: str | Path) -> None:
-    """Nats per token over how often the token stands in the training text, with what its frequency alone gives."""
+    """Nats per token over how often the token stands in the training text, with what its frequency
+    alone gives.
+    """
     with figure(path, (5.4, 4.4)) as drawing:
         above, below = drawing.subplots(2, 1, sharex=True, height_ratios=[3, 1])
         bins = table["by_frequency"]
@@ -45,12 +49,24 @@ def loss_by_frequency(table: Mapping[str, Any], path: str | Path) -> None:
         drawn |= {stage: (STAGE_COLOURS[stage], "-", NAMES[stage]) for stage in _stages(bins)}
         for key, (colour, style, name) in drawn.items():
             above.plot(
-                places, [bins[key][i] for i in there], color=colour, linestyle=style, label=name, marker="o", ms=3
+                places,
+                [bins[key][i] for i in there],
+                color=colour,
+                linestyle=style,
+                label=name,
+                marker="o",
+                ms=3,
             )
         shares = np.array([bins["tokens"][i] for i in there], np.float64)
         below.bar(places, shares / max(1.0, shares.sum()), color=COLOURS["faint"])
         edges = bins["edges"]
-        below.set_xticks(places, [_range(edges[i], edges[i + 1]) for i in there], rotation=45, ha="right", fontsize=8)
+        below.set_xticks(
+            places,
+            [_range(edges[i], edges[i + 1]) for i in there],
+            rotation=45,
+            ha="right",
+            fontsize=8,
+        )
         below.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
         below.set_ylabel("of the text")
         below.set_xlabel("how often the token stands in the training text")
@@ -61,7 +77,9 @@ def loss_by_frequency(table: Mapping[str, Any], path: str | Path) -> None:
 
 
 def loss_by_source(table: Mapping[str, Any], path: str | Path) -> None:
-    """Bits per byte of each source's held-out documents: the middle half, nine tenths, and the rate of the whole."""
+    """Bits per byte of each source's held-out documents: the middle half, nine tenths, and the rate
+    of the whole.
+    """
     sources = sorted(table["sources"].items(), key=lambda pair: -pair[1]["bytes"])[:MOST_SOURCES]
     sources = [(name, values) for name, values in sources if values.get("base")]
     with figure(path, (5.4, 1.5 + 0.62 * max(1, len(sources)))) as drawing:
@@ -71,44 +89,82 @@ def loss_by_source(table: Mapping[str, Any], path: str | Path) -> None:
             return
         for row, (_, values) in enumerate(sources):
             for stage in [name for name in NAMES if values.get(name)]:
-                _spread(axes, row + (0.15 if stage == "tuned" else -0.15), values[stage], stage, row == 0)
+                _spread(
+                    axes,
+                    row + (0.15 if stage == "tuned" else -0.15),
+                    values[stage],
+                    stage,
+                    row == 0,
+                )
         left = len(table["sources"]) - len(sources)
-        axes.set_title("Bits per byte of held-out documents" + (f" ({left} smaller sources left out)" if left else ""))
-        axes.set_yticks(range(len(sources)), [f"{_short(name)}\n{values['documents']:,}" for name, values in sources])
+        axes.set_title(
+            "Bits per byte of held-out documents"
+            + (f" ({left} smaller sources left out)" if left else "")
+        )
+        axes.set_yticks(
+            range(len(sources)),
+            [f"{_short(name)}\n{values['documents']:,}" for name, values in sources],
+        )
         for text in axes.get_yticklabels():
             text.set_parse_math(False)
         axes.set_ylim(len(sources) - 0.5, -0.5)
         axes.set_xlim(left=0)
         axes.set_xlabel("bits per byte")
-        axes.legend(loc="upper center", bbox_to_anchor=(0.45, -0.28 if len(sources) < 3 else -0.14), ncols=2)
+        axes.legend(
+            loc="upper center", bbox_to_anchor=(0.45, -0.28 if len(sources) < 3 else -0.14), ncols=2
+        )
 
 
 def scaling_law(table: Mapping[str, Any], path: str | Path) -> None:
-    """The run's curve, the law fitted to it and what it says of ten times the tokens; or why there is none."""
+    """The run's curve, the law fitted to it and what it says of ten times the tokens; or why there
+    is none.
+    """
     laws = table["law"]
-    chosen = next((laws[name] for name in ("held_out", "training") if "none" not in laws[name]), None)
+    chosen = next(
+        (laws[name] for name in ("held_out", "training") if "none" not in laws[name]), None
+    )
     with figure(path) as drawing:
         axes = drawing.subplots()
         if chosen is None:
             note(
                 axes,
-                "No law can be fitted.\n" + "\n".join(f"{n.replace('_', '-')}: {w['none']}" for n, w in laws.items()),
+                "No law can be fitted.\n"
+                + "\n".join(f"{n.replace('_', '-')}: {w['none']}" for n, w in laws.items()),
             )
             return
         held_out = chosen is laws["held_out"]
         curve, points = chosen["curve"], chosen["measured"]
         colour = COLOURS["orange" if held_out else "blue"]
-        axes.fill_between(curve["tokens"], curve["low"], curve["high"], color=COLOURS["faint"], alpha=0.35, linewidth=0)
-        axes.plot(
-            points["tokens"], points["loss"], color=colour, marker="o", markersize=2.5, linestyle="", label="measured"
+        axes.fill_between(
+            curve["tokens"],
+            curve["low"],
+            curve["high"],
+            color=COLOURS["faint"],
+            alpha=0.35,
+            linewidth=0,
         )
-        axes.plot(curve["tokens"], curve["loss"], color=INK, linewidth=1.3, label=_law_in_words(chosen))
-        axes.axvline(chosen["last_tokens"], color=AXIS, linestyle=":", ymin=0.3, label="the run's end")
+        axes.plot(
+            points["tokens"],
+            points["loss"],
+            color=colour,
+            marker="o",
+            markersize=2.5,
+            linestyle="",
+            label="measured",
+        )
+        axes.plot(
+            curve["tokens"], curve["loss"], color=INK, linewidth=1.3, label=_law_in_words(chosen)
+        )
+        axes.axvline(
+            chosen["last_tokens"], color=AXIS, linestyle=":", ymin=0.3, label="the run's end"
+        )
         axes.set_xscale("log")
         thousands(axes.xaxis)
         axes.set_title("The law of this run's curve, to ten times its tokens")
         axes.set_xlabel("training tokens")
-        axes.set_ylabel("held-out text, bits per byte" if held_out else "training text, nats per token")
+        axes.set_ylabel(
+            "held-out text, bits per byte" if held_out else "training text, nats per token"
+        )
         axes.set_ylim(bottom=0)
         axes.legend(loc="lower left")
 
@@ -125,9 +181,18 @@ def _spread(axes: Axes, y: float, values: Mapping[str, Any], stage: str, named: 
     low, quarter, _, three_quarters, high = values["quantiles"]
     colour = STAGE_COLOURS[stage]
     axes.plot([low, high], [y, y], color=colour, linewidth=1.2)
-    axes.plot([quarter, three_quarters], [y, y], color=colour, linewidth=6, alpha=0.55, solid_capstyle="butt")
+    axes.plot(
+        [quarter, three_quarters],
+        [y, y],
+        color=colour,
+        linewidth=6,
+        alpha=0.55,
+        solid_capstyle="butt",
+    )
     label = f"{NAMES[stage]}: {values['value']:.3f}" if named else None
-    axes.plot([values["value"]], [y], color=colour, marker="o", markersize=6, linestyle="", label=label)
+    axes.plot(
+        [values["value"]], [y], color=colour, marker="o", markersize=6, linestyle="", label=label
+    )
 
 
 def _stages(bins: Mapping[str, Any]) -> list[str]:

@@ -1,9 +1,10 @@
 """The map of documents as a figure, once for each thing that it is coloured by.
 
-A dot is a line of no length with a round end, and all dots of one colour are one path whose numbers have one decimal:
-a tenth of the bytes of matplotlib's scatter, so a report stays small and a phone draws it at once. Axes have no ticks:
-only what is near what has a meaning. Numbers are shown in five classes of equally many documents, for a scale of equal
-steps would give nearly all documents one colour and a few long ones the others.
+A dot is a line of no length with a round end, and all dots of one colour are one path whose numbers
+have one decimal: a tenth of the bytes of matplotlib's scatter, so a report stays small and a phone
+draws it at once. Axes have no ticks: only what is near what has a meaning. Numbers are shown in
+five classes of equally many documents, for a scale of equal steps would give nearly all documents
+one colour and a few long ones the others.
 
 Drawn are at most 6,000 documents, every n-th by hash; the page shows them all.
 """
@@ -42,21 +43,30 @@ class Group:
 
 
 def draw_map(documents: Map, path: str | Path) -> None:
-    """Draws what the file's name asks for: `map_source.svg`, or `map_` and the column of one of COLOURINGS."""
+    """Draws what the file's name asks for: `map_source.svg`, or `map_` and the column of one of
+    COLOURINGS.
+    """
     by = Path(path).stem.removeprefix("map_")
     if by == "source":
         return map_by_source(documents, path)
     for colouring in COLOURINGS:
         if colouring.column == by:
             return map_by_number(documents, colouring, path)
-    raise UserError(f"{path}: expected one of map_source.svg, {', '.join(f'map_{c.column}.svg' for c in COLOURINGS)}")
+    raise UserError(
+        f"{path}: expected one of map_source.svg, {', '.join(f'map_{c.column}.svg' for c in COLOURINGS)}"
+    )
 
 
 def map_by_source(documents: Map, path: str | Path) -> None:
-    """Draws the map with a colour for each of the four largest sources (or packages, files), grey for all others."""
+    """Draws the map with a colour for each of the four largest sources (or packages, files), grey
+    for all others.
+    """
     by, origins = documents.origins()
     names, source = by_size(origins), np.array(origins)
-    groups = [Group(_short(name), COLOURS[colour], source == name) for name, colour in zip(names, NAMED, strict=False)]
+    groups = [
+        Group(_short(name), COLOURS[colour], source == name)
+        for name, colour in zip(names, NAMED, strict=False)
+    ]
     if others := names[len(NAMED) :]:
         groups.insert(0, Group(f"{len(others)} more", AXIS, np.isin(source, others)))
     _draw(documents, by, groups, path)
@@ -89,23 +99,31 @@ def _draw(documents: Map, by: str, groups: Sequence[Group], path: str | Path) ->
         places = documents.places[drawn] * RADIUS + CENTRE
         for group in groups:
             _dots(dots, places[group.chosen[drawn]], group.colour)
-        all_of_it.text(0.015, 0.975, _title(drawn.size, len(documents), by), va="top", weight="bold", size=11)
+        all_of_it.text(
+            0.015, 0.975, _title(drawn.size, len(documents), by), va="top", weight="bold", size=11
+        )
         _legend(all_of_it, [group for group in groups if group.chosen.any()])
 
 
 def _title(drawn: int, there: int, by: str) -> str:
     """`6,000 of 29,010 documents by source`."""
-    return f"{drawn:,}{f' of {there:,}' if drawn < there else ''} document{'s' * (there != 1)} by {by}"
+    return (
+        f"{drawn:,}{f' of {there:,}' if drawn < there else ''} document{'s' * (there != 1)} by {by}"
+    )
 
 
 def _drawn(documents: Map) -> np.ndarray:
-    """Numbers of the documents that are drawn, in no order that says anything: those with the smallest ids."""
+    """Numbers of the documents that are drawn, in no order that says anything: those with the
+    smallest ids.
+    """
     order = np.argsort(documents.columns["id"].to_numpy(), kind="stable")
     return order[:MOST]
 
 
 def _dots(axes: Axes, places: np.ndarray, colour: str) -> None:
-    """``places`` [n, 2] in points of the figure (an SVG is drawn at 72 to the inch), as one path."""
+    """``places`` [n, 2] in points of the figure (an SVG is drawn at 72 to the inch), as one
+    path.
+    """
     if not len(places):
         return
     rounded = np.repeat(np.round(places, 1), 2, axis=0)
@@ -113,21 +131,35 @@ def _dots(axes: Axes, places: np.ndarray, colour: str) -> None:
     outline = Outline(rounded, codes)
     outline.should_simplify = False
     lines = PathCollection(
-        [outline], facecolors="none", edgecolors=colour, linewidths=DOT, capstyle="round", transform=IdentityTransform()
+        [outline],
+        facecolors="none",
+        edgecolors=colour,
+        linewidths=DOT,
+        capstyle="round",
+        transform=IdentityTransform(),
     )
     axes.add_collection(lines, autolim=False)
 
 
 def _legend(axes: Axes, groups: Sequence[Group]) -> None:
-    marks = [Line2D([], [], linestyle="", marker="o", markersize=6, color=group.colour) for group in groups]
+    marks = [
+        Line2D([], [], linestyle="", marker="o", markersize=6, color=group.colour)
+        for group in groups
+    ]
     legend = axes.legend(
-        marks, [group.words for group in groups], loc="center left", bbox_to_anchor=(0.62, 0.46), handletextpad=0.2
+        marks,
+        [group.words for group in groups],
+        loc="center left",
+        bbox_to_anchor=(0.62, 0.46),
+        handletextpad=0.2,
     )
     for text in legend.get_texts():
         text.set_parse_math(False)
 
 
 def _short(name: str) -> str:
-    """A name that has a legend's room, and only what letters there are for: our own font warns of the others."""
+    """A name that has a legend's room, and only what letters there are for: our own font warns of
+    the others.
+    """
     seen = "".join(c if c.isprintable() else " " for c in name)
     return seen if len(seen) <= NAME_CHARACTERS else seen[: NAME_CHARACTERS - 1] + "…"

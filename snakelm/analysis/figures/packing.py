@@ -15,11 +15,15 @@ NARROW = 0.06  # a smaller share has no room for its number
 
 
 def packing(packs: Mapping[str, Any], path: str | Path) -> None:
-    """A bar each for training and held-out packs; ``packs``: the manifest of train_sft_packed.bin."""
+    """A bar each for training and held-out packs; ``packs``: the manifest of
+    train_sft_packed.bin.
+    """
     with figure(path, (5.4, 2.3)) as drawing:
         axes = drawing.subplots()
         rows = {
-            name: shares for name, key in (("training", "train"), ("held out", "val")) if (shares := _of(packs, key))
+            name: shares
+            for name, key in (("training", "train"), ("held out", "val"))
+            if (shares := _of(packs, key))
         }
         if not rows:
             note(axes, "No packed conversations were found.")
@@ -55,5 +59,13 @@ def _bar(axes: Axes, row: int, shares: Mapping[str, float]) -> None:
         axes.barh(row, share, left=left, height=0.5, color=PARTS[name], linewidth=0, label=label)
         if share >= NARROW:
             colour = INK if name == "read only" else "#fffffe"
-            axes.text(left + share / 2, row, f"{share:.0%}", ha="center", va="center", color=colour, fontsize=9.5)
+            axes.text(
+                left + share / 2,
+                row,
+                f"{share:.0%}",
+                ha="center",
+                va="center",
+                color=colour,
+                fontsize=9.5,
+            )
         left += share

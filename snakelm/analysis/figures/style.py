@@ -1,11 +1,12 @@
 """How every figure looks, and how it is written.
 
-An SVG in a report is an image: no outside fonts and no scripts reach it. So letters are outlines, and a style sheet
-inside the file swaps colours when the reader's system is dark. matplotlib writes plain colours into each element, which
-any viewer shows; the style sheet finds them by their value, so a viewer without it shows the light figure.
+An SVG in a report is an image: no outside fonts and no scripts reach it. So letters are outlines,
+and a style sheet inside the file swaps colours when the reader's system is dark. matplotlib writes
+plain colours into each element, which any viewer shows; the style sheet finds them by their value,
+so a viewer without it shows the light figure.
 
-Figures are drawn small (5.4 × 3.4 inches) with letters of 10 points and shown larger: on a screen 18 pixels, and at a
-phone's width, where an image shrinks to fit, still 9 or 10.
+Figures are drawn small (5.4 × 3.4 inches) with letters of 10 points and shown larger: on a screen
+18 pixels, and at a phone's width, where an image shrinks to fit, still 9 or 10.
 """
 
 import re
@@ -25,7 +26,13 @@ __all__ = ["AXIS", "COLOURS", "INK", "RAMP", "figure", "human", "mark", "note", 
 
 PAPER, INK, AXIS, GRID = "#fffffe", "#1f2329", "#59636f", "#dfe3e8"
 # Told apart by every common kind of colour vision, and by lightness in grey.
-COLOURS = {"blue": "#0b6bcb", "orange": "#c2540a", "green": "#13795b", "purple": "#7d4cc2", "faint": "#9dc3ee"}
+COLOURS = {
+    "blue": "#0b6bcb",
+    "orange": "#c2540a",
+    "green": "#13795b",
+    "purple": "#7d4cc2",
+    "faint": "#9dc3ee",
+}
 # From little to much, in steps of lightness: on dark paper much is bright.
 RAMP = ("#e8a33d", "#dc6a41", "#b83a72", "#7b35a0", "#332d92")
 DARK = {
@@ -86,7 +93,9 @@ def figure(path: str | Path, size: tuple[float, float] = SIZE) -> Iterator[Figur
 
 
 def save(drawing: Figure, path: str | Path) -> None:
-    """Writes an SVG with the dark style sheet; no date, so that the same numbers give the same bytes."""
+    """Writes an SVG with the dark style sheet; no date, so that the same numbers give the same
+    bytes.
+    """
     with atomic_path(path) as temporary:
         FigureCanvasSVG(drawing).print_svg(temporary, metadata={"Date": None, "Creator": "snakelm"})
         text = temporary.read_text(encoding="utf-8")
@@ -124,10 +133,14 @@ def thousands(axis) -> None:
 def mark(axes: Axes, positions: list[float], text: str) -> None:
     """Thin dotted upright lines, the first one named."""
     for i, position in enumerate(positions):
-        axes.axvline(position, color=AXIS, linewidth=1, linestyle=":", label=text if i == 0 else None)
+        axes.axvline(
+            position, color=AXIS, linewidth=1, linestyle=":", label=text if i == 0 else None
+        )
 
 
 def note(axes: Axes, text: str) -> None:
     """A sentence in the middle of a figure that has nothing to show."""
     axes.set_axis_off()
-    axes.text(0.5, 0.5, text, ha="center", va="center", transform=axes.transAxes, color=AXIS, wrap=True)
+    axes.text(
+        0.5, 0.5, text, ha="center", va="center", transform=axes.transAxes, color=AXIS, wrap=True
+    )

@@ -1,4 +1,6 @@
-"""Figures of the tokenizer: bytes a token stands for, by source, and how often each token is used."""
+"""Figures of the tokenizer: bytes a token stands for, by source, and how often each token is
+used.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +18,9 @@ LONGEST_NAME = 24
 
 
 def fertility(table: Mapping[str, Any], path: str | Path) -> None:
-    """A bar of bytes per token for each of the largest sources, with tokens per word; both parts of the text last."""
+    """A bar of bytes per token for each of the largest sources, with tokens per word; both parts of
+    the text last.
+    """
     bars = _bars(table)
     with figure(path, (5.4, 1.1 + ROW * max(4, len(bars)))) as drawing:
         axes = drawing.subplots()

@@ -1,16 +1,18 @@
-"""The map of documents to move about in, as files that work without a network: map.html, and one for the report.
+"""The map of documents to move about in, as files that work without a network: map.html, and one
+for the report.
 
-map.html has plotly inside and the documents with it, both compressed, which makes of 4.8 MB and more less than 2; the
-browser unpacks them. Its policy names the SHA-256 of the two scripts that may run, ours and plotly's: markup that came
-from a corpus, however it got there, could not. plotly's WebGL compiles its drawing code when it draws, and shows
-nothing without `unsafe-eval` (tried); that lets those two scripts make code and nothing else, and no words of a corpus
-are handed to plotly.
+map.html has plotly inside and the documents with it, both compressed, which makes of 4.8 MB and
+more less than 2; the browser unpacks them. Its policy names the SHA-256 of the two scripts that may
+run, ours and plotly's: markup that came from a corpus, however it got there, could not. plotly's
+WebGL compiles its drawing code when it draws, and shows nothing without `unsafe-eval` (tried); that
+lets those two scripts make code and nothing else, and no words of a corpus are handed to plotly.
 
-A report that is one file shows pages by data URIs, and Chromium shows none of more than 2 MB: plotly alone is larger.
-So the report's page draws the same dots on a canvas, with a script of ours alone and no eval.
+A report that is one file shows pages by data URIs, and Chromium shows none of more than 2 MB:
+plotly alone is larger. So the report's page draws the same dots on a canvas, with a script of ours
+alone and no eval.
 
-Where many documents would make a file too large, excerpts become shorter, and then a part of the documents is left
-out, by hash.
+Where many documents would make a file too large, excerpts become shorter, and then a part of the
+documents is left out, by hash.
 """
 
 import base64
@@ -24,8 +26,8 @@ from typing import Any
 import numpy as np
 from plotly.offline import get_plotlyjs
 
-from ...files import write_text
 from ...evaluation.embeddings.map import Colouring, Map, by_size
+from ...files import write_text
 from ..figures.style import AXIS, COLOURS, DARK, RAMP
 from ..tables.page import STYLE as PAGE_STYLE
 from ..tables.page import UNFIT, Html, element
@@ -38,7 +40,12 @@ LARGEST_IN_REPORT = 1_500_000  # bytes, of which base64 makes a third more
 EXCERPTS = (120, 60, 20, 0)  # characters, tried in turn
 GRID = 10_000  # steps of a place from the middle to the edge
 GROUPS = 8  # entries of the legend; of more sources the last, grey, stands for the rest
-HUES = [COLOURS[name] for name in ("blue", "orange", "green", "purple")] + ["#a8327d", "#6b7d0f", "#0d8394", AXIS]
+HUES = [COLOURS[name] for name in ("blue", "orange", "green", "purple")] + [
+    "#a8327d",
+    "#6b7d0f",
+    "#0d8394",
+    AXIS,
+]
 DARK_HUES = [DARK[hue] for hue in HUES[:4]] + ["#f58ad0", "#c3d65c", "#59d4e6", DARK[AXIS]]
 EVAL = " 'unsafe-eval'"
 
@@ -55,7 +62,9 @@ def write_report_page(documents: Map, path: str | Path) -> int:
     return _write(documents, path, LARGEST_IN_REPORT, (CANVAS,), None)
 
 
-def _write(documents: Map, path: str | Path, largest: int, scripts: Sequence[str], block: Html | None) -> int:
+def _write(
+    documents: Map, path: str | Path, largest: int, scripts: Sequence[str], block: Html | None
+) -> int:
     """``scripts``: that may run, the page's own first; ``block``: what else the page carries."""
     for chosen, characters in _smaller(documents):
         page = _page(documents, chosen, characters, scripts, block)
@@ -66,7 +75,9 @@ def _write(documents: Map, path: str | Path, largest: int, scripts: Sequence[str
 
 
 def _smaller(documents: Map) -> Iterator[tuple[np.ndarray, int]]:
-    """(numbers of documents, characters of an excerpt): all and long, then shorter, then ever fewer."""
+    """(numbers of documents, characters of an excerpt): all and long, then shorter, then ever
+    fewer.
+    """
     by_hash = np.argsort(documents.columns["id"].to_numpy(), kind="stable")
     everything = np.arange(len(documents))
     yield from ((everything, characters) for characters in EXCERPTS)
@@ -75,8 +86,12 @@ def _smaller(documents: Map) -> Iterator[tuple[np.ndarray, int]]:
         yield np.sort(by_hash), EXCERPTS[-1]
 
 
-def _page(documents: Map, chosen: np.ndarray, characters: int, scripts: Sequence[str], block: Html | None) -> str:
-    words = json.dumps(_data(documents, chosen, characters), ensure_ascii=False, separators=(",", ":"))
+def _page(
+    documents: Map, chosen: np.ndarray, characters: int, scripts: Sequence[str], block: Html | None
+) -> str:
+    words = json.dumps(
+        _data(documents, chosen, characters), ensure_ascii=False, separators=(",", ":")
+    )
     hashes = " ".join(f"'sha256-{_sha256(script)}'" for script in scripts)
     policy = (
         f"default-src 'none'; script-src {hashes}{EVAL if block else ''}; style-src 'unsafe-inline'; "
@@ -84,7 +99,9 @@ def _page(documents: Map, chosen: np.ndarray, characters: int, scripts: Sequence
     )
     head = element(
         "head",
-        Html('<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'),
+        Html(
+            '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
+        ),
         Html(f'<meta http-equiv="Content-Security-Policy" content="{policy}">'),
         element("title", "The map of documents"),
         Html(f"<style>{PAGE_STYLE}{STYLE}</style>"),
@@ -102,36 +119,59 @@ def _page(documents: Map, chosen: np.ndarray, characters: int, scripts: Sequence
 
 
 def _told(documents: Map, chosen: np.ndarray) -> Html:
-    count = f"{chosen.size:,}" if chosen.size == len(documents) else f"{chosen.size:,} of {len(documents):,}"
+    count = (
+        f"{chosen.size:,}"
+        if chosen.size == len(documents)
+        else f"{chosen.size:,} of {len(documents):,}"
+    )
     how = "Point at a dot or touch it; wheel or two fingers zoom, a double click shows all."
     return element("span", f"{count} documents. {how}", class_="soft")
 
 
 def _toggles(documents: Map) -> Html:
     """One radio button for each colouring; the first is chosen."""
-    choices = [("source", documents.origins()[0]), *((c.column, c.words) for c in documents.colourings())]
+    choices = [
+        ("source", documents.origins()[0]),
+        *((c.column, c.words) for c in documents.colourings()),
+    ]
     buttons = []
     for i, (column, words) in enumerate(choices):
-        given = {"type": "radio", "name_": "by", "value": column, **({"checked": "checked"} if i == 0 else {})}
+        given = {
+            "type": "radio",
+            "name_": "by",
+            "value": column,
+            **({"checked": "checked"} if i == 0 else {}),
+        }
         buttons.append(element("label", element("input", **given), words))
     return element("fieldset", element("legend", "Colour by"), buttons)
 
 
 def _place() -> Html:
-    return element("div", element("div", id="map"), element("div", id="ring", hidden="hidden"), id="place")
+    return element(
+        "div", element("div", id="map"), element("div", id="ring", hidden="hidden"), id="place"
+    )
 
 
 def _card() -> Html:
     hint = "Each dot is a document; near ones are alike to the model that read them."
-    return element("aside", element("dl", id="facts"), element("div", hint, id="excerpt", dir="auto"), id="card")
+    return element(
+        "aside",
+        element("dl", id="facts"),
+        element("div", hint, id="excerpt", dir="auto"),
+        id="card",
+    )
 
 
 def _data(documents: Map, chosen: np.ndarray, characters: int) -> dict[str, Any]:
-    """What the script draws, as plain JSON; words are cut and cleared of what turns the text around them."""
+    """What the script draws, as plain JSON; words are cut and cleared of what turns the text around
+    them.
+    """
     by, origins = documents.origins()
     names, excerpts = by_size(origins), documents.texts("excerpt")
     number = {name: i for i, name in enumerate(names)}
-    groups = names if len(names) <= GROUPS else [*names[: GROUPS - 1], f"{len(names) - GROUPS + 1} more"]
+    groups = (
+        names if len(names) <= GROUPS else [*names[: GROUPS - 1], f"{len(names) - GROUPS + 1} more"]
+    )
     places = np.round(documents.places[chosen] * GRID).astype(int)
     return {
         "x": places[:, 0].tolist(),
@@ -150,7 +190,9 @@ def _data(documents: Map, chosen: np.ndarray, characters: int) -> dict[str, Any]
 
 
 def _number(documents: Map, colouring: Colouring, chosen: np.ndarray) -> dict[str, Any]:
-    """A column with the range that the colours cover: without the outermost hundredth on either side."""
+    """A column with the range that the colours cover: without the outermost hundredth on either
+    side.
+    """
     values = documents.numbers(colouring.column)[chosen]
     known = values[np.isfinite(values)]
     low, high = np.quantile(known, (0.01, 0.99)) if known.size else (0.0, 1.0)
@@ -172,7 +214,13 @@ def _number(documents: Map, colouring: Colouring, chosen: np.ndarray) -> dict[st
 
 def _clean(text: str, characters: int) -> str:
     """At most so many characters, none of which a page may not hold."""
-    cut = text if len(text) <= characters else text[: max(0, characters - 1)] + "…" if characters else ""
+    cut = (
+        text
+        if len(text) <= characters
+        else text[: max(0, characters - 1)] + "…"
+        if characters
+        else ""
+    )
     return UNFIT.sub("�", cut)
 
 

@@ -1,11 +1,12 @@
-"""Scripts and style of the map's pages: what both share, and what draws the dots, plotly or a canvas.
+"""Scripts and style of the map's pages: what both share, and what draws the dots, plotly or a
+canvas.
 
-Words from a corpus reach a page by `textContent` alone, and plotly never sees them: it draws dots and tells which one
-is pointed at; the card beside the map is ours. plotly understands a little HTML in its labels, and what it understands
-is decided by its version.
+Words from a corpus reach a page by `textContent` alone, and plotly never sees them: it draws dots
+and tells which one is pointed at; the card beside the map is ours. plotly understands a little HTML
+in its labels, and what it understands is decided by its version.
 
-Each drawer sets `map.at(i)`, where document i is in pixels of the map, calls `show` when one is pointed at, and says
-`data-ready` when it has drawn.
+Each drawer sets `map.at(i)`, where document i is in pixels of the map, calls `show` when one is
+pointed at, and says `data-ready` when it has drawn.
 """
 
 __all__ = ["CANVAS", "PLOTLY", "STYLE"]

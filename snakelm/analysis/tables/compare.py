@@ -1,4 +1,6 @@
-"""compare.html: several runs side by side: what came out of each, and which of their settings differ."""
+"""compare.html: several runs side by side: what came out of each, and which of their settings
+differ.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -21,10 +23,13 @@ def write_comparison(runs: Sequence[Run], path: str | Path) -> None:
         "Runs side by side",
         element("div", rows(head, [_row(run) for run in runs], numbers=range(1, 7)), class_="wide"),
         element(
-            "p", "Bits per byte of held-out text at the last evaluation; an unfinished run's is of fewer documents."
+            "p",
+            "Bits per byte of held-out text at the last evaluation; an unfinished run's is of fewer documents.",
         ),
         element("h2", "Settings that differ"),
-        element("div", rows(["key", *(run.training.name for run in runs)], differing), class_="wide")
+        element(
+            "div", rows(["key", *(run.training.name for run in runs)], differing), class_="wide"
+        )
         if differing
         else element("p", "None that the manifests of the finished models tell of.", class_="soft"),
     )
@@ -33,7 +38,11 @@ def write_comparison(runs: Sequence[Run], path: str | Path) -> None:
 def _row(run: Run) -> list[str | None]:
     result, metrics = run.manifest.get("result") or {}, run.training.metrics
     bits = [result.get(name, metrics.last(name)) for name in ("val_bpb", "val_bpb_clean")]
-    tokens, steps, parameters = metrics.last("tokens"), metrics.last("step"), result.get("parameters")
+    tokens, steps, parameters = (
+        metrics.last("tokens"),
+        metrics.last("step"),
+        result.get("parameters"),
+    )
     return [
         run.training.name + ("" if run.manifest else " (unfinished)"),
         *("–" if value is None else f"{value:.4f}" for value in bits),
@@ -45,7 +54,9 @@ def _row(run: Run) -> list[str | None]:
 
 
 def _differing(runs: Sequence[Run]) -> Iterator[list[str]]:
-    """(key, its value in each run) where finished runs don't agree; the seed and the inputs' hashes are among them."""
+    """(key, its value in each run) where finished runs don't agree; the seed and the inputs' hashes
+    are among them.
+    """
     flat = [dict(_flat(_told(run.manifest))) for run in runs]
     for key in sorted({key for values in flat for key in values}):
         values = [values.get(key, "–") for values in flat]
@@ -56,7 +67,10 @@ def _differing(runs: Sequence[Run]) -> Iterator[list[str]]:
 def _told(manifest: Mapping[str, Any]) -> dict[str, Any]:
     if not manifest:
         return {}
-    inputs = {Path(str(f.get("path"))).name: str(f.get("sha256"))[:12] for f in manifest.get("inputs") or []}
+    inputs = {
+        Path(str(f.get("path"))).name: str(f.get("sha256"))[:12]
+        for f in manifest.get("inputs") or []
+    }
     return {**(manifest.get("config") or {}), "seed": manifest.get("seed"), "input": inputs}
 
 

@@ -1,4 +1,6 @@
-"""configuration.html: what a person needs to get the same result: settings, versions, and hashes of what went in."""
+"""configuration.html: what a person needs to get the same result: settings, versions, and hashes of
+what went in.
+"""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -20,7 +22,11 @@ def write_configuration(record: Record, path: str | Path) -> None:
         _versions(record),
         _files(record),
         element("h2", "Settings"),
-        element("p", "Every key, defaults and preset included; docs/TRAINING_CONFIG.md explains each.", class_="soft"),
+        element(
+            "p",
+            "Every key, defaults and preset included; docs/TRAINING_CONFIG.md explains each.",
+            class_="soft",
+        ),
         facts(_flat(as_mapping(record.config)), ["key", "value"]),
     )
 
@@ -29,7 +35,11 @@ def _rerun(record: Record) -> list[Html]:
     if not record.rerun:
         return []
     note = "In a checkout of the same commit. The settings file holds every key below, so nothing else is needed."
-    return [element("h2", "The same again"), element("pre", record.rerun), element("p", note, class_="soft")]
+    return [
+        element("h2", "The same again"),
+        element("pre", record.rerun),
+        element("p", note, class_="soft"),
+    ]
 
 
 def _versions(record: Record) -> list[Html]:
@@ -48,7 +58,10 @@ def _files(record: Record) -> list[Html]:
     for manifest in record.manifests.values():
         step = Path(str(manifest.get("script", "?"))).stem
         made = _mapping(manifest.get("artefact"))
-        for file, by in [*((_mapping(f), "") for f in _list(manifest.get("inputs"))), (made, f"made by {step} · ")]:
+        for file, by in [
+            *((_mapping(f), "") for f in _list(manifest.get("inputs"))),
+            (made, f"made by {step} · "),
+        ]:
             name = str(file.get("path", ""))
             if name and (by or name not in seen):
                 size = element("div", f"{by}{_size(file.get('bytes'))} bytes", class_="soft")

@@ -1,12 +1,14 @@
-"""cost.html: time, energy, money, memory and disk of each step, with what the estimates are made of."""
+"""cost.html: time, energy, money, memory and disk of each step, with what the estimates are made
+of.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 from ...config import Cost
 from ...files import human_bytes
-from ..run_record import Record
 from ..cost import Spent, spent, total
+from ..run_record import Record
 from ..verdict import seconds_in_words
 from .page import element, rows, write_page
 
@@ -17,7 +19,11 @@ def write_cost(record: Record, path: str | Path) -> None:
     """The page of costs; says so when no step was timed."""
     steps = spent(record)
     if not steps:
-        write_page(path, "Time and cost", element("p", "No step was timed: Snakemake's benchmark files are missing."))
+        write_page(
+            path,
+            "Time and cost",
+            element("p", "No step was timed: Snakemake's benchmark files are missing."),
+        )
         return
     whole, cost = total(steps), record.config.cost
     head = ["step", "time", "CPU time", "energy", "cost", "memory", "written"]
@@ -25,7 +31,11 @@ def write_cost(record: Record, path: str | Path) -> None:
     write_page(
         path,
         "Time and cost",
-        element("p", element("span", seconds_in_words(whole.seconds), class_="big"), " of work, step after step"),
+        element(
+            "p",
+            element("span", seconds_in_words(whole.seconds), class_="big"),
+            " of work, step after step",
+        ),
         element("p", f"Estimated: {energy(whole.kwh)}, {money(whole.money, cost)}."),
         element("div", rows(head, body, numbers=range(1, 7)), class_="wide"),
         element("h2", "How this is estimated"),
@@ -38,7 +48,9 @@ def _cells(step: Spent, cost: Cost) -> Iterator[str | None]:
     yield seconds_in_words(step.cpu_seconds)
     yield energy(step.kwh)
     yield money(step.money, cost)
-    yield f"{step.peak_mb:,.0f} MB" + (f", GPU {step.gpu_peak_mb:,.0f} MB" if step.gpu_peak_mb else "")
+    yield f"{step.peak_mb:,.0f} MB" + (
+        f", GPU {step.gpu_peak_mb:,.0f} MB" if step.gpu_peak_mb else ""
+    )
     yield human_bytes(step.written) if step.written else "–"
 
 
@@ -50,7 +62,11 @@ def _basis(record: Record, whole: Spent) -> Iterator[str]:
     )
     yield (
         f"Energy is an estimate: busy CPU seconds times {cost.watts_per_core:g} watts a core (cost.watts_per_core)"
-        + (", GPU time times the GPU's power limit or cost.watts_per_gpu" if whole.gpu_seconds else "")
+        + (
+            ", GPU time times the GPU's power limit or cost.watts_per_gpu"
+            if whole.gpu_seconds
+            else ""
+        )
         + ". What memory, disks, fans and idle cores take is not in it."
     )
     if cost.price_per_hour is not None:
@@ -70,7 +86,13 @@ def _told_watts(record: Record) -> bool:
 
 def energy(kwh: float) -> str:
     """`0.0042` → `4.2 Wh`."""
-    return f"{kwh:.3g} kWh" if kwh >= 1 else f"{kwh * 1000:.2g} Wh" if kwh * 1000 < 10 else f"{kwh * 1000:.0f} Wh"
+    return (
+        f"{kwh:.3g} kWh"
+        if kwh >= 1
+        else f"{kwh * 1000:.2g} Wh"
+        if kwh * 1000 < 10
+        else f"{kwh * 1000:.0f} Wh"
+    )
 
 
 def money(amount: float | None, cost: Cost) -> str:

@@ -1,4 +1,6 @@
-"""filter.html: what the filter kept of each source, how good it is, and the texts it was least sure of."""
+"""filter.html: what the filter kept of each source, how good it is, and the texts it was least sure
+of.
+"""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -8,25 +10,45 @@ from .page import Html, element, rows, write_page
 
 __all__ = ["write_filter"]
 
-KINDS = {"setfit": "SetFit", "static": "static student", "cascade": "cascade", "frozen": "base model, untuned"}
+KINDS = {
+    "setfit": "SetFit",
+    "static": "static student",
+    "cascade": "cascade",
+    "frozen": "base model, untuned",
+}
 
 
 def write_filter(
-    table: Mapping[str, Any], manifest: Mapping[str, Any], nearest: Mapping[str, Any], path: str | Path
+    table: Mapping[str, Any],
+    manifest: Mapping[str, Any],
+    nearest: Mapping[str, Any],
+    path: str | Path,
 ) -> None:
-    """``table``: setfit_train.json; ``manifest``: of the filtered documents; ``nearest``: near_threshold.json."""
+    """``table``: setfit_train.json; ``manifest``: of the filtered documents; ``nearest``:
+    near_threshold.json.
+    """
     used = KINDS.get(str(manifest.get("filter")), manifest.get("filter"))
     threshold = f"{nearest['threshold']:g}"
     write_page(
         path,
         "The academic filter",
-        element("p", f"Documents are kept from a score of {threshold} on; scored by: {used}.", class_="soft"),
+        element(
+            "p",
+            f"Documents are kept from a score of {threshold} on; scored by: {used}.",
+            class_="soft",
+        ),
         element("h2", "Kept, by source"),
-        rows(("source", "documents", "kept", "share", "bytes kept", "read by SetFit"), _sources(manifest), range(1, 6)),
+        rows(
+            ("source", "documents", "kept", "share", "bytes kept", "read by SetFit"),
+            _sources(manifest),
+            range(1, 6),
+        ),
         element("h2", "How good it is"),
         element("p", _words(table), class_="soft"),
         rows(
-            ("", "accuracy", "precision", "recall", "as SetFit", "documents per CPU-second"), _kinds(table), range(1, 6)
+            ("", "accuracy", "precision", "recall", "as SetFit", "documents per CPU-second"),
+            _kinds(table),
+            range(1, 6),
         ),
         [_source(name, sides) for name, sides in nearest["sources"].items()],
     )
@@ -73,7 +95,10 @@ def _side(word: str, samples: list[Mapping[str, Any]]) -> list[Html]:
     heading = element("p", element("b", word.capitalize()), None if samples else ": none")
     return [
         heading,
-        *(element("pre", element("span", f"{s['score']:.3f}  ", class_="prompt"), s["text"]) for s in samples),
+        *(
+            element("pre", element("span", f"{s['score']:.3f}  ", class_="prompt"), s["text"])
+            for s in samples
+        ),
     ]
 
 

@@ -1,4 +1,6 @@
-"""loss_documents.html: the loss in numbers, the gap to text that was read, and the hardest and easiest documents."""
+"""loss_documents.html: the loss in numbers, the gap to text that was read, and the hardest and
+easiest documents.
+"""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -27,11 +29,18 @@ def write_loss(table: Mapping[str, Any], path: str | Path) -> None:
             class_="soft",
         ),
         _named(("", *STAGES.values()), _stages(table), range(1, 3)),
-        element("p", "Text in bits per byte, answers in nats per token; the fewer, the better.", class_="soft"),
+        element(
+            "p",
+            "Text in bits per byte, answers in nats per token; the fewer, the better.",
+            class_="soft",
+        ),
         [element("p", said) for said in _sentences(table)],
         element("h2", "By source"),
         _named(("source", *STAGES.values()), _sources(table), range(1, 3)),
-        [_documents(word, table[key]) for word, key in (("Hardest", "hardest"), ("Easiest", "easiest"))],
+        [
+            _documents(word, table[key])
+            for word, key in (("Hardest", "hardest"), ("Easiest", "easiest"))
+        ],
     )
 
 
@@ -45,7 +54,9 @@ def interval(values: Mapping[str, float | None] | None, style: str = ".3f") -> s
 
 
 def two_lines(values: Mapping[str, float | None] | None, style: str = ".3f") -> list[Html] | None:
-    """The value and, small below it, its interval: narrow enough for several in a row on a phone."""
+    """The value and, small below it, its interval: narrow enough for several in a row on a
+    phone.
+    """
     if not values:
         return None
     value = element("div", f"{values['value']:{style}}")
@@ -56,9 +67,16 @@ def two_lines(values: Mapping[str, float | None] | None, style: str = ".3f") -> 
 
 def _stages(table: Mapping[str, Any]) -> Iterator[tuple]:
     stages = table["stages"]
-    for key, words in (("all", "all documents"), ("clean", "clean documents"), ("answers", "answers")):
+    for key, words in (
+        ("all", "all documents"),
+        ("clean", "clean documents"),
+        ("answers", "answers"),
+    ):
         if any(values[key] for values in stages.values()):
-            yield words, *(two_lines(stages[name][key]) if name in stages else None for name in STAGES)
+            yield (
+                words,
+                *(two_lines(stages[name][key]) if name in stages else None for name in STAGES),
+            )
 
 
 def _named(head: tuple, body: Iterator[tuple], numbers: range) -> Html:
@@ -109,18 +127,28 @@ def _sources(table: Mapping[str, Any]) -> Iterator[tuple]:
 
 def _documents(word: str, documents: list[Mapping[str, Any]]) -> Html:
     told = [element("p", "None are long enough to tell.", class_="soft")] if not documents else []
-    return element("section", element("h2", f"{word} documents"), told, [_document(one) for one in documents])
+    return element(
+        "section", element("h2", f"{word} documents"), told, [_document(one) for one in documents]
+    )
 
 
 def _document(one: Mapping[str, Any]) -> list[Html]:
-    rates = [f"{one['bpb_base']:.3f}"] + ([f"{one['bpb_tuned']:.3f} after tuning"] if "bpb_tuned" in one else [])
+    rates = [f"{one['bpb_base']:.3f}"] + (
+        [f"{one['bpb_tuned']:.3f} after tuning"] if "bpb_tuned" in one else []
+    )
     where = " · ".join(
         str(part)[:120]
-        for part in (one["source"], one["file"], None if one["row"] is None else f"row {one['row']:,}")
+        for part in (
+            one["source"],
+            one["file"],
+            None if one["row"] is None else f"row {one['row']:,}",
+        )
         if part is not None
     )
     clean = "" if one["clean"] else " · has copies in the training text"
     return [
-        element("p", element("b", ", ".join(rates)), f" bits per byte · {where}{clean}", class_="soft"),
+        element(
+            "p", element("b", ", ".join(rates)), f" bits per byte · {where}{clean}", class_="soft"
+        ),
         element("pre", one["text"][:SHOWN], dir="auto"),
     ]

@@ -1,8 +1,9 @@
 """HTML that cannot be broken by what stands in it.
 
-Pages are built from elements, never from strings pasted together: `element` escapes every child that isn't itself an
-element, so text from a corpus, a model or a config has no way to become markup. A content security policy that allows
-nothing but inline styles stands in each page for the day that this is wrong.
+Pages are built from elements, never from strings pasted together: `element` escapes every child
+that isn't itself an element, so text from a corpus, a model or a config has no way to become
+markup. A content security policy that allows nothing but inline styles stands in each page for the
+day that this is wrong.
 """
 
 import html
@@ -45,7 +46,9 @@ td > pre { margin: 0; padding: .3rem .5rem; }
 .bar { height: .5rem; border-radius: 3px; background: var(--line); } .bar.model { background: var(--blue); }
 """
 # What no HTML document may hold, and what turns the direction of the text around it.
-UNFIT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff\u202a-\u202e\u2066-\u2069]")
+UNFIT = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff\u202a-\u202e\u2066-\u2069]"
+)
 
 
 class Html(str):
@@ -55,8 +58,13 @@ class Html(str):
 
 
 def element(name: str, *children: object, **attributes: object) -> Html:
-    """`element("td", 3, class_="number")`; None and False children are left out, lists are children in a row."""
-    given = "".join(f' {key.rstrip("_").replace("_", "-")}="{_text(value)}"' for key, value in attributes.items())
+    """`element("td", 3, class_="number")`; None and False children are left out, lists are children
+    in a row.
+    """
+    given = "".join(
+        f' {key.rstrip("_").replace("_", "-")}="{_text(value)}"'
+        for key, value in attributes.items()
+    )
     return Html(f"<{name}{given}>{''.join(_child(child) for child in children)}</{name}>")
 
 
@@ -65,13 +73,19 @@ def facts(body: Iterable[Sequence[object]], head: Sequence[str] = ("", "")) -> H
     return element("div", rows(head, body), class_="facts")
 
 
-def rows(head: Sequence[str], body: Iterable[Sequence[object]], numbers: Iterable[int] = ()) -> Html:
+def rows(
+    head: Sequence[str], body: Iterable[Sequence[object]], numbers: Iterable[int] = ()
+) -> Html:
     """A table; the columns in ``numbers`` are set right. None is an empty cell."""
     right = set(numbers)
 
     def line(cell: str, values: Sequence[object]) -> Html:
         return element(
-            "tr", *(element(cell, v, **({"class_": "number"} if i in right else {})) for i, v in enumerate(values))
+            "tr",
+            *(
+                element(cell, v, **({"class_": "number"} if i in right else {}))
+                for i, v in enumerate(values)
+            ),
         )
 
     header = element("thead", line("th", head)) if any(head) else None
@@ -82,13 +96,17 @@ def page(title: str, *children: object) -> str:
     """A whole document."""
     head = element(
         "head",
-        Html('<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'),
+        Html(
+            '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
+        ),
         Html(f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'),
         element("title", title),
         Html(f"<style>{STYLE}</style>"),
     )
     return (
-        "<!doctype html>\n" + element("html", head, element("body", element("h1", title), *children), lang="en") + "\n"
+        "<!doctype html>\n"
+        + element("html", head, element("body", element("h1", title), *children), lang="en")
+        + "\n"
     )
 
 

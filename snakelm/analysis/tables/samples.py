@@ -15,7 +15,9 @@ def write_samples(record: Record, path: str | Path) -> None:
     """The page of samples; says so when there are none."""
     if not record.samples:
         write_page(
-            path, "Samples", element("p", "This run has written no samples (train.sample_tokens: 0, or too short).")
+            path,
+            "Samples",
+            element("p", "This run has written no samples (train.sample_tokens: 0, or too short)."),
         )
         return
     intro = element(
@@ -24,13 +26,19 @@ def write_samples(record: Record, path: str | Path) -> None:
         " the newest stands first. The prompt is grey.",
         class_="soft",
     )
-    write_page(path, "Samples", intro, [_sample(s, record.metrics) for s in reversed(record.samples)])
+    write_page(
+        path, "Samples", intro, [_sample(s, record.metrics) for s in reversed(record.samples)]
+    )
 
 
 def _sample(sample: Sample, metrics: Metrics) -> Html:
     return element(
         "section",
-        element("h2", f"Step {sample.step:,}", element("span", _losses(sample.step, metrics), class_="soft")),
+        element(
+            "h2",
+            f"Step {sample.step:,}",
+            element("span", _losses(sample.step, metrics), class_="soft"),
+        ),
         element("pre", element("span", sample.prompt, class_="prompt"), sample.text),
     )
 

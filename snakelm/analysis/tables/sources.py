@@ -1,4 +1,6 @@
-"""sources.html: what went in: each source, its files by hash, what was taken of it, and under what licence it is."""
+"""sources.html: what went in: each source, its files by hash, what was taken of it, and under what
+licence it is.
+"""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -39,7 +41,9 @@ def _by_step(stages: list[Stage]) -> list[Html]:
     names = sorted({name for stage in told for name in stage.documents})
     body = [[name, *(f"{stage.documents.get(name, 0):,}" for stage in told)] for name in names]
     total = [["all", *(f"{stage.total:,}" for stage in told)]] if len(names) > 1 else []
-    table = rows(["source", *(stage.name for stage in told)], body + total, numbers=range(1, len(told) + 1))
+    table = rows(
+        ["source", *(stage.name for stage in told)], body + total, numbers=range(1, len(told) + 1)
+    )
     return [element("h2", "Documents left after each step"), element("div", table, class_="wide")]
 
 
@@ -53,15 +57,28 @@ def _source(source: Source, sampled: Mapping[str, Any], collected: Mapping[str, 
     )
 
 
-def _facts(source: Source, sampled: Mapping[str, Any], collected: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
+def _facts(
+    source: Source, sampled: Mapping[str, Any], collected: Mapping[str, Any]
+) -> Iterator[tuple[str, object]]:
     counts = _mapping(sampled.get("counts"))
     given = source.path or source.url
-    yield "from", given if isinstance(given, str) else ", ".join(given) if given else f"built in: {source.builtin}"
+    yield (
+        "from",
+        given
+        if isinstance(given, str)
+        else ", ".join(given)
+        if given
+        else f"built in: {source.builtin}",
+    )
     if not _packages(collected):
         own_words = "made by this project" if source.builtin else NOT_SAID
         yield "licence", getattr(source, "licence", None) or own_words
     if "read" in counts:
-        unfit = sum(_mapping(counts.get("invalid")).values()) + counts.get("null", 0) + counts.get("empty", 0)
+        unfit = (
+            sum(_mapping(counts.get("invalid")).values())
+            + counts.get("null", 0)
+            + counts.get("empty", 0)
+        )
         yield "rows read", f"{counts['read']:,}" + (f", of them unfit {unfit:,}" if unfit else "")
         yield "documents taken", f"{counts.get('taken', 0):,}"
     if isinstance(sampled.get("text_bytes"), int):
@@ -83,13 +100,19 @@ def _files(sampled: Mapping[str, Any]) -> list[Html]:
         for file in files[:MOST_FILES]
     ]
     more = len(files) - MOST_FILES
-    note = element("p", f"… and {more:,} more; the manifest of the sampled documents has all.", class_="soft")
+    note = element(
+        "p", f"… and {more:,} more; the manifest of the sampled documents has all.", class_="soft"
+    )
     return [rows(["file", "SHA-256"], body), note if more > 0 else Html("")]
 
 
 def _packages(collected: Mapping[str, Any]) -> list[Html]:
     """Packages that a built-in corpus was taken from, with their licences."""
-    packages = [p for p in _mapping(collected.get("collected")).get("packages") or [] if isinstance(p, Mapping)]
+    packages = [
+        p
+        for p in _mapping(collected.get("collected")).get("packages") or []
+        if isinstance(p, Mapping)
+    ]
     if not packages:
         return []
     columns = ["package", "version", "licence", "documents", "characters"]
@@ -102,7 +125,11 @@ def _packages(collected: Mapping[str, Any]) -> list[Html]:
 
 def _stem(manifest: Mapping[str, Any]) -> str:
     """`…/sampled/docs.parquet` → `docs`."""
-    name = str(_mapping(manifest.get("artefact")).get("path", "?")).replace("\\", "/").rsplit("/", 1)[-1]
+    name = (
+        str(_mapping(manifest.get("artefact")).get("path", "?"))
+        .replace("\\", "/")
+        .rsplit("/", 1)[-1]
+    )
     return name.removesuffix(".parquet")
 
 

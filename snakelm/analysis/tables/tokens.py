@@ -1,4 +1,6 @@
-"""tokenizer.html: what the tokenizer makes of text: rates by source, examples token by token, frequent and unseen."""
+"""tokenizer.html: what the tokenizer makes of text: rates by source, examples token by token,
+frequent and unseen.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -19,17 +21,26 @@ def write_tokenizer(table: Mapping[str, Any], path: str | Path) -> None:
         path,
         "The tokenizer",
         element(
-            "p", f"{table['vocabulary']:,} tokens, {special} among them; words are split as {table['pattern']} does."
+            "p",
+            f"{table['vocabulary']:,} tokens, {special} among them; words are split as {table['pattern']} does.",
         ),
-        element("p", f"Half of the training text is made of {table['half']:,} of them.", class_="soft"),
+        element(
+            "p", f"Half of the training text is made of {table['half']:,} of them.", class_="soft"
+        ),
         element("h2", "By source"),
         element(
             "div",
-            rows(["", "bytes a token", "tokens a word", "characters a token"], _rates(table), numbers=range(1, 4)),
+            rows(
+                ["", "bytes a token", "tokens a word", "characters a token"],
+                _rates(table),
+                numbers=range(1, 4),
+            ),
             class_="wide",
         ),
         element(
-            "p", "Words are what stands between white space. By source: measured on some documents.", class_="soft"
+            "p",
+            "Words are what stands between white space. By source: measured on some documents.",
+            class_="soft",
         ),
         element("h2", "Text as the model sees it"),
         [_example(example) for example in table["examples"]],
@@ -44,13 +55,19 @@ def _rates(table: Mapping[str, Any]) -> Iterator[list[str]]:
         pairs = (("bytes", "tokens"), ("tokens", "words"), ("characters", "tokens"))
         yield [
             rates["name"],
-            *(f"{rates[a] / rates[b]:.2f}" if rates.get(a) and rates.get(b) else "–" for a, b in pairs),
+            *(
+                f"{rates[a] / rates[b]:.2f}" if rates.get(a) and rates.get(b) else "–"
+                for a, b in pairs
+            ),
         ]
 
 
 def _example(example: Mapping[str, Any]) -> Html:
     """Neighbouring tokens in two colours; a line break stays one, behind its mark."""
-    spans = [element("span", _marked(piece), class_="ab"[i % 2]) for i, piece in enumerate(example["pieces"])]
+    spans = [
+        element("span", _marked(piece), class_="ab"[i % 2])
+        for i, piece in enumerate(example["pieces"])
+    ]
     return element("section", element("p", element("b", example["source"])), element("pre", spans))
 
 
@@ -62,7 +79,8 @@ def _list(title: str, pairs: Sequence[tuple[str, int]]) -> list[Html]:
     if not pairs:
         return []
     some = [
-        element("span", _visible(piece), element("small", f" {count:,}", class_="prompt")) for piece, count in pairs
+        element("span", _visible(piece), element("small", f" {count:,}", class_="prompt"))
+        for piece, count in pairs
     ]
     return [element("h2", title), element("p", *_spaced(some))]
 
@@ -74,7 +92,11 @@ def _unseen(table: Mapping[str, Any]) -> list[Html]:
         "serve to make longer tokens of."
     )
     some = [element("span", _visible(piece)) for piece in table["unseen"]]
-    return [element("h2", "Never used"), element("p", words, class_="soft"), element("p", *_spaced(some))]
+    return [
+        element("h2", "Never used"),
+        element("p", words, class_="soft"),
+        element("p", *_spaced(some)),
+    ]
 
 
 def _spaced(spans: Sequence[Html]) -> Iterator[Html | str]:

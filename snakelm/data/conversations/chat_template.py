@@ -2,12 +2,13 @@
 
     <|endoftext|> <|system|>Be brief.<|end|> <|user|>Two and two?<|end|> <|assistant|>Four.<|end|>
 
-The spaces between turns are for the eye; there are none. Every marker is one special token, set here by its id, while a
-content goes through `encode_ordinary`, which never gives a special token: a person who writes `<|end|>` writes seven
-ordinary characters. So what stands between two markers is what was said, and no text can pass for another role's.
+The spaces between turns are for the eye; there are none. Every marker is one special token, set
+here by its id, while a content goes through `encode_ordinary`, which never gives a special token: a
+person who writes `<|end|>` writes seven ordinary characters. So what stands between two markers is
+what was said, and no text can pass for another role's.
 
-Learned are the assistant's contents and the end token after each, for that is what it will have to say by itself; its
-role token isn't, because whoever asks sets that (`prompt`).
+Learned are the assistant's contents and the end token after each, for that is what it will have to
+say by itself; its role token isn't, because whoever asks sets that (`prompt`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,7 +27,8 @@ __all__ = ["JINJA", "ROLES", "Message", "chat_tokens", "prompt", "render", "rend
 Message = Mapping[str, str]  # {"role": system, user or assistant, "content": what was said}
 ROLES = {"system": SYSTEM, "user": USER, "assistant": ASSISTANT}
 
-# For tokenizer_config.json. There, unlike here, a marker's name inside a content becomes the marker.
+# For tokenizer_config.json. There, unlike here, a marker's name inside a content becomes the
+# marker.
 JINJA = (
     f"{{{{ '{EOT}' }}}}"
     "{% for message in messages %}{{ '<|' + message['role'] + '|>' + message['content'] + '"
@@ -38,7 +40,9 @@ JINJA = (
 
 
 def chat_tokens(tokenizer: "Tokenizer") -> dict[str, int]:
-    """Ids of the end-of-text and the chat tokens by name; UserError when the tokenizer lacks one."""
+    """Ids of the end-of-text and the chat tokens by name; UserError when the tokenizer lacks
+    one.
+    """
     missing = [name for name in (EOT, *CHAT) if name not in tokenizer.special_tokens]
     if missing:
         raise UserError(
@@ -57,18 +61,22 @@ def render(messages: Sequence[Message], tokenizer: "Tokenizer") -> tuple[np.ndar
 def render_batch(
     conversations: Sequence[Sequence[Message]], tokenizer: "Tokenizer", threads: int = 1
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Conversations end to end: ids uint32 [total], mask bool [total], where each begins int64 [conversations + 1].
+    """Conversations end to end: ids uint32 [total], mask bool [total], where each begins int64
+    [conversations + 1].
 
     ``threads``: for the encoding of all contents at once; the ids don't depend on it.
     """
     special = chat_tokens(tokenizer)
     turns = [message for messages in conversations for message in messages]
     counts = np.array([len(messages) for messages in conversations], np.int64)
-    contents, offsets = tokenizer.encode_batch([message["content"] for message in turns], threads=threads)
+    contents, offsets = tokenizer.encode_batch(
+        [message["content"] for message in turns], threads=threads
+    )
     lengths = np.diff(offsets)
     roles = np.array([special[_marker(message["role"])] for message in turns], np.uint32)
 
-    # Before turn t stand the contents of the turns before it, their two markers each, and the EOTs up to its own.
+    # Before turn t stand the contents of the turns before it, their two markers each, and the EOTs
+    # up to its own.
     of = np.repeat(np.arange(counts.size), counts)  # each turn's conversation
     role_at = offsets[:-1] + 2 * np.arange(len(turns)) + of + 1
     ids = np.full(contents.size + 2 * len(turns) + counts.size, special[EOT], np.uint32)
@@ -87,7 +95,9 @@ def render_batch(
 
 
 def prompt(messages: Sequence[Message], tokenizer: "Tokenizer") -> list[int]:
-    """The ids to generate an answer from: the conversation so far and the assistant's role token."""
+    """The ids to generate an answer from: the conversation so far and the assistant's role
+    token.
+    """
     ids, _ = render(messages, tokenizer)
     return [*ids.tolist(), tokenizer.special_tokens[ASSISTANT]]
 

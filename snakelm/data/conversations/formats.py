@@ -1,8 +1,9 @@
 """The formats of instruction data, each as a function from a row to messages.
 
-A row is told by its own columns, so a file may mix formats: of those whose columns it has, the first with a value in
-each of them. Text is kept as it stands, white space too. What can't be a conversation is `Rejected` with its reason:
-nothing is mended in silence, for a merged turn or an invented role would be taught as if somebody had written it.
+A row is told by its own columns, so a file may mix formats: of those whose columns it has, the
+first with a value in each of them. Text is kept as it stands, white space too. What can't be a
+conversation is `Rejected` with its reason: nothing is mended in silence, for a merged turn or an
+invented role would be taught as if somebody had written it.
 """
 
 from collections.abc import Callable, Mapping
@@ -10,7 +11,17 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-__all__ = ["COLUMNS", "EVERY", "FORMATS", "ROLE_NAMES", "Rejected", "Row", "checked", "messages_of", "text_of"]
+__all__ = [
+    "COLUMNS",
+    "EVERY",
+    "FORMATS",
+    "ROLE_NAMES",
+    "Rejected",
+    "Row",
+    "checked",
+    "messages_of",
+    "text_of",
+]
 
 Row = Mapping[str, Any]
 TURNS = ("messages", "conversations", "conversation")  # a list of turns goes by one of these names
@@ -44,7 +55,9 @@ class Format:
 
 
 def messages_of(row: Row, format: str = "auto") -> list[dict[str, str]]:
-    """The sound messages of a row, in ``format`` or in that which its columns tell; else `Rejected`."""
+    """The sound messages of a row, in ``format`` or in that which its columns tell; else
+    `Rejected`.
+    """
     kinds = EVERY if format == "auto" else FORMATS[format]
     there = [kind for kind in kinds if all(column in row for column in kind.needs)]
     if not there:
@@ -56,7 +69,8 @@ def messages_of(row: Row, format: str = "auto") -> list[dict[str, str]]:
 
 
 def checked(messages: list[dict[str, str]]) -> list[dict[str, str]]:
-    """The messages of a conversation that can be learned from: [system,] user, assistant, user, assistant …
+    """The messages of a conversation that can be learned from: [system,] user, assistant, user,
+    assistant …
 
     An empty system turn says nothing and goes; so does a last user turn that nobody answered.
     """
@@ -140,14 +154,20 @@ def _system(row: Row, column: str) -> list[dict[str, str]]:
     return [{"role": "system", "content": text}] if text.strip() else []
 
 
-def _pair(question: str, answer: str, context: str = "", system: str = "") -> Callable[[Row], list[dict[str, str]]]:
+def _pair(
+    question: str, answer: str, context: str = "", system: str = ""
+) -> Callable[[Row], list[dict[str, str]]]:
     """A reader of a question, perhaps with a context in a paragraph under it, and its answer."""
 
     def read(row: Row) -> list[dict[str, str]]:
         more = text_of(row[context]) if row.get(context) is not None else ""
         asked = "\n\n".join(text for text in (text_of(row[question]), more) if text.strip())
         answered = text_of(row[answer])
-        return [*_system(row, system), {"role": "user", "content": asked}, {"role": "assistant", "content": answered}]
+        return [
+            *_system(row, system),
+            {"role": "user", "content": asked},
+            {"role": "assistant", "content": answered},
+        ]
 
     return read
 
@@ -164,17 +184,30 @@ def _prompt(row: Row) -> list[dict[str, str]]:
     return said
 
 
-# Turns tell by their own keys whose they are, so OpenAI's and ShareGPT's lists are read alike under any of the names.
+# Turns tell by their own keys whose they are, so OpenAI's and ShareGPT's lists are read alike under
+# any of the names.
 TURN_LISTS = tuple(Format((name,), _turns, ("system",)) for name in TURNS)
 FORMATS = {
     "messages": TURN_LISTS,
     "sharegpt": TURN_LISTS,
     "alpaca": (
-        Format(("instruction", "output"), _pair("instruction", "output", "input", "system"), ("input", "system")),
+        Format(
+            ("instruction", "output"),
+            _pair("instruction", "output", "input", "system"),
+            ("input", "system"),
+        ),
     ),
-    "dolly": (Format(("instruction", "response"), _pair("instruction", "response", "context"), ("context",)),),
+    "dolly": (
+        Format(
+            ("instruction", "response"), _pair("instruction", "response", "context"), ("context",)
+        ),
+    ),
     "orca": (
-        Format(("question", "response"), _pair("question", "response", system="system_prompt"), ("system_prompt",)),
+        Format(
+            ("question", "response"),
+            _pair("question", "response", system="system_prompt"),
+            ("system_prompt",),
+        ),
     ),
     "qa": (Format(("question", "answer"), _pair("question", "answer")),),
     "prompt": (Format(("prompt", "completion"), _prompt),),

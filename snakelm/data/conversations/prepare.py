@@ -1,7 +1,9 @@
-"""Conversations to packed token files: read, rendered, cut or dropped where too long, split, weighted, packed.
+"""Conversations to packed token files: read, rendered, cut or dropped where too long, split,
+weighted, packed.
 
-What is held out is decided by the first thing the user says, so a question with two answers stands on one side. The
-bytes of the files depend on the set of conversations and on the seed, not on the order of files or rows.
+What is held out is decided by the first thing the user says, so a question with two answers stands
+on one side. The bytes of the files depend on the set of conversations and on the seed, not on the
+order of files or rows.
 """
 
 import hashlib
@@ -18,13 +20,13 @@ from ...config import Config, SftSource, as_mapping
 from ...errors import UserError
 from ...log import Log
 from ...tokenizer import Tokenizer
-from ..corpora import questions
 from ..bins import Meta, token_dtype
-from .chat_template import render_batch
-from .reader import ConversationReader
+from ..corpora import questions
 from ..packs import PackWriter, best_fit
 from ..reading.readers import expand
 from ..split import is_validation, mixed, repeats, validation_threshold
+from .chat_template import render_batch
+from .reader import ConversationReader
 from .token_store import Spool, Table
 
 __all__ = ["prepare_sft", "shortened", "source_paths"]
@@ -52,7 +54,11 @@ class Tally:
     def summary(self) -> str:
         """In one line: what came in, what is left, and where the rest went."""
         rejected = self.reading.get("invalid", {})
-        left = {"longer than the context": self.too_long, "duplicate": self.duplicates, "over limit": self.over_limit}
+        left = {
+            "longer than the context": self.too_long,
+            "duplicate": self.duplicates,
+            "over limit": self.over_limit,
+        }
         gone = ", ".join(f"{why} {count:,}" for why, count in {**rejected, **left}.items() if count)
         cut = f"; {self.truncated:,} without their oldest turns" if self.truncated else ""
         read = self.reading.get("read", self.found)
@@ -67,7 +73,8 @@ def source_paths(source: SftSource) -> list[Path]:
 def prepare_sft(
     config: Config, tokenizer: Tokenizer, output: Path, *, threads: int, log: Log
 ) -> tuple[dict[str, Path], dict[str, Any]]:
-    """Writes `train_sft_packed` and `val_sft_packed` (.bin and .idx) into ``output``: (paths by split, counts).
+    """Writes `train_sft_packed` and `val_sft_packed` (.bin and .idx) into ``output``: (paths by
+    split, counts).
 
     UserError when nothing is left to train on or to hold out.
     """
@@ -98,7 +105,8 @@ def prepare_sft(
 
 
 def shortened(messages: Messages, context: int, tokenizer: Tokenizer) -> Messages | None:
-    """The conversation without its oldest pairs of turns, so that it fits; None when even the last pair doesn't.
+    """The conversation without its oldest pairs of turns, so that it fits; None when even the last
+    pair doesn't.
 
     A system prompt stays.
     """
@@ -145,7 +153,10 @@ def _read(
             ids, mask, starts = render_batch(batch, tokenizer, threads)
             long = np.flatnonzero(np.diff(starts) > context)
             if long.size:
-                cut = {i: shortened(batch[i], context, tokenizer) if truncate else None for i in long.tolist()}
+                cut = {
+                    i: shortened(batch[i], context, tokenizer) if truncate else None
+                    for i in long.tolist()
+                }
                 batch = [m for m in (cut.get(i, m) for i, m in enumerate(batch)) if m is not None]
                 tally.truncated += sum(m is not None for m in cut.values())
                 tally.too_long += sum(m is None for m in cut.values())
@@ -169,7 +180,9 @@ def _batches(stream: Iterator[Messages]) -> Iterator[list[Messages]]:
 
 
 def _chosen(table: Table, sources: list[SftSource], tallies: list[Tally], seed: int) -> np.ndarray:
-    """Places of the conversations that are taken, sorted by id: of equal ones the first, of each source its limit."""
+    """Places of the conversations that are taken, sorted by id: of equal ones the first, of each
+    source its limit.
+    """
     _, first = np.unique(table.id, return_index=True)
     taken = []
     for number, (source, tally) in enumerate(zip(sources, tallies, strict=True)):
@@ -185,8 +198,12 @@ def _chosen(table: Table, sources: list[SftSource], tallies: list[Tally], seed: 
     return together[np.argsort(table.id[together], kind="stable")]
 
 
-def _split(table: Table, taken: np.ndarray, config: Config, tallies: list[Tally]) -> tuple[np.ndarray, np.ndarray]:
-    """Places of what is trained on, each as often as its source's weight says, and of what is held out."""
+def _split(
+    table: Table, taken: np.ndarray, config: Config, tallies: list[Tally]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Places of what is trained on, each as often as its source's weight says, and of what is held
+    out.
+    """
     data, seed = config.sft_data, config.seed
     if not taken.size:
         raise UserError(
@@ -206,21 +223,29 @@ def _split(table: Table, taken: np.ndarray, config: Config, tallies: list[Tally]
         mine = table.source[train] == number
         times[mine] = repeats(table.id[train[mine]], source.weight, seed)
     if not times.any():
-        raise UserError("sft_data.sources[].weight: no conversation is left to train on; raise the weights")
+        raise UserError(
+            "sft_data.sources[].weight: no conversation is left to train on; raise the weights"
+        )
     return np.repeat(train, times), taken[held_out]
 
 
-def _write(path: Path, spool: Spool, table: Table, taken: np.ndarray, meta: Meta, context: int) -> dict[str, Any]:
+def _write(
+    path: Path, spool: Spool, table: Table, taken: np.ndarray, meta: Meta, context: int
+) -> dict[str, Any]:
     """Packs and writes the conversations ``taken``; gives the counts for the manifest."""
     order, bounds = best_fit(table.length[taken], context)
     taken = taken[order]
     ends = np.cumsum(table.length[taken])
-    cuts = np.unique([0, *np.searchsorted(ends, np.arange(GATHERED, ends[-1], GATHERED), "right"), taken.size])
+    cuts = np.unique(
+        [0, *np.searchsorted(ends, np.arange(GATHERED, ends[-1], GATHERED), "right"), taken.size]
+    )
     with PackWriter(path, meta, context, bounds, int(ends[-1])) as writer:
         for first, last in pairwise(cuts.tolist()):
             which = taken[first:last]
             tokens, mask = spool.gather(table, which)
-            writer.append_masked(tokens, mask, table.length[which], table.id[which], int(table.bytes[which].sum()))
+            writer.append_masked(
+                tokens, mask, table.length[which], table.id[which], int(table.bytes[which].sum())
+            )
     packs = bounds.size - 1
     return {
         "conversations": meta.documents,

@@ -1,8 +1,9 @@
 """A person's files as one stream of sound conversations, and the count of every row that was none.
 
-Two kinds of rows are left out. Damaged ones (not JSON, not UTF-8) and files that can't be read follow on_bad_file, as
-documents do: error stops and names file and row. Rows that are sound but no conversation to learn from (an unknown
-role, an empty turn, …) are part of any large data set; they are left out and counted by reason, always.
+Two kinds of rows are left out. Damaged ones (not JSON, not UTF-8) and files that can't be read
+follow on_bad_file, as documents do: error stops and names file and row. Rows that are sound but no
+conversation to learn from (an unknown role, an empty turn, …) are part of any large data set; they
+are left out and counted by reason, always.
 """
 
 import difflib
@@ -10,11 +11,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from ...errors import UserError
-from .formats import COLUMNS, EVERY, FORMATS, Rejected, Row, messages_of
-from .trees import TREE_COLUMNS, TREE_MAY, Trees, is_tree
 from ..reading.parquet_text import BadFile
 from ..reading.readers import Reader, file_format
 from ..reading.records import columns_of, records
+from .formats import COLUMNS, EVERY, FORMATS, Rejected, Row, messages_of
+from .trees import TREE_COLUMNS, TREE_MAY, Trees, is_tree
 
 __all__ = ["COLUMN_NAMES", "ConversationReader"]
 
@@ -27,8 +28,9 @@ UNKNOWN = ("no known format", "not of the format")
 class ConversationReader(Reader):
     """Reads ``files``: `conversations` gives the sound ones, ``counts`` the rest.
 
-    ``shape``: a format of snakelm.data.conversation_formats, oasst, or auto. ``columns``: a format's name of a column →
-    the file's. ``on_bad`` and ``warn``: as for `Reader`. Of oasst the rows are messages, several to a conversation.
+    ``shape``: a format of snakelm.data.conversation_formats, oasst, or auto. ``columns``: a
+    format's name of a column → the file's. ``on_bad`` and ``warn``: as for `Reader`. Of oasst the
+    rows are messages, several to a conversation.
     """
 
     twins = "its conversations count once"
@@ -47,13 +49,19 @@ class ConversationReader(Reader):
         if unknown:
             near = difflib.get_close_matches(unknown[0], COLUMN_NAMES, 1, cutoff=0.5)
             hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(COLUMN_NAMES)}"
-            raise UserError(f"sft_data.sources[].columns.{unknown[0]}: no format has such a column; {hint}")
+            raise UserError(
+                f"sft_data.sources[].columns.{unknown[0]}: no format has such a column; {hint}"
+            )
         self.shape = shape
-        self.row: int | None = None  # of the file, that the conversation just given was read in; None of a tree's
+        self.row: int | None = (
+            None  # of the file, that the conversation just given was read in; None of a tree's
+        )
         self.ours = {theirs: ours for ours, theirs in (columns or {}).items()}
 
     def conversations(self, on_file: Callable[[int], None] | None = None) -> Iterator[Messages]:
-        """The sound conversations, in the order of the files and their rows; may be called again."""
+        """The sound conversations, in the order of the files and their rows; may be called
+        again.
+        """
         return self.batches(on_file)
 
     def _file(self, file: Path) -> Iterator[Messages]:
@@ -62,10 +70,18 @@ class ConversationReader(Reader):
             raise BadFile("a text file, expected conversations as JSONL or parquet")
         theirs = columns_of(file, kind)
         columns = [self.ours.get(name, name) for name in theirs]
-        tree = self.shape == "oasst" or (self.shape == "auto" and is_tree(columns) and not _formats(columns, EVERY))
-        if kind == "parquet" and not (is_tree(columns) if tree else _formats(columns, self._kinds())):
+        tree = self.shape == "oasst" or (
+            self.shape == "auto" and is_tree(columns) and not _formats(columns, EVERY)
+        )
+        if kind == "parquet" and not (
+            is_tree(columns) if tree else _formats(columns, self._kinds())
+        ):
             raise BadFile(self._no_format(theirs))
-        wanted = {name: self.ours.get(name, name) for name in theirs if self.ours.get(name, name) in COLUMN_NAMES}
+        wanted = {
+            name: self.ours.get(name, name)
+            for name in theirs
+            if self.ours.get(name, name) in COLUMN_NAMES
+        }
         rows = self._rows(file, kind, wanted | self.ours)
         before, kept = self.counts.read, self.counts.kept
         unknown = self._unknown()
@@ -124,7 +140,9 @@ class ConversationReader(Reader):
             self.counts.invalid[reason] = self.counts.invalid.get(reason, 0) + rows
 
     def _unknown(self) -> int:
-        return sum(count for reason, count in self.counts.invalid.items() if reason.startswith(UNKNOWN))
+        return sum(
+            count for reason, count in self.counts.invalid.items() if reason.startswith(UNKNOWN)
+        )
 
     def _no_format(self, columns: list[str]) -> str:
         needs = {name: " + ".join(kinds[0].needs) for name, kinds in FORMATS.items()} | {

@@ -1,10 +1,13 @@
-"""Open Assistant's trees: a row is one message and names the message it answers; a conversation is a path from a root.
+"""Open Assistant's trees: a row is one message and names the message it answers; a conversation is
+a path from a root.
 
-Of each tree one path is taken: at every message the answer that people ranked best (the lowest `rank`, the first row
-where ranks are missing or equal). Every leaf as a conversation of its own would teach a tree's first question as often
-as it was answered, and the answers that were ranked worst as well as the best.
+Of each tree one path is taken: at every message the answer that people ranked best (the lowest
+`rank`, the first row where ranks are missing or equal). Every leaf as a conversation of its own
+would teach a tree's first question as often as it was answered, and the answers that were ranked
+worst as well as the best.
 
-A tree's messages may stand anywhere in their file, so a file's ids, parents, texts and roles are in memory at once.
+A tree's messages may stand anywhere in their file, so a file's ids, parents, texts and roles are in
+memory at once.
 """
 
 from collections.abc import Iterable, Iterator
@@ -23,7 +26,9 @@ class Trees:
 
     def __init__(self) -> None:
         self._roots: list[str] = []
-        self._children: dict[str, list[tuple[float, str]]] = {}  # id → (rank, id) of the answers, in their order
+        self._children: dict[
+            str, list[tuple[float, str]]
+        ] = {}  # id → (rank, id) of the answers, in their order
         self._messages: dict[str, dict[str, str]] = {}
 
     def add(self, row: Row) -> None:
@@ -45,7 +50,9 @@ class Trees:
             self._children.setdefault(parent, []).append((inf if rank is None else rank, name))
 
     def conversations(self) -> Iterator[list[dict[str, str]] | str]:
-        """The best-ranked path of each tree, in the order of the roots; where that is none, the reason."""
+        """The best-ranked path of each tree, in the order of the roots; where that is none, the
+        reason.
+        """
         for root in self._roots:
             try:
                 yield checked(list(self._path(root)))
@@ -53,7 +60,9 @@ class Trees:
                 yield str(reason)
 
     def unreached(self) -> int:
-        """Messages that no root leads to: their parent is missing or deleted, or they answer each other in a ring."""
+        """Messages that no root leads to: their parent is missing or deleted, or they answer each
+        other in a ring.
+        """
         reached, waiting = 0, list(self._roots)
         while waiting:
             reached += 1

@@ -1,4 +1,6 @@
-"""Sources that aren't a person's own files, made into one parquet file: built in, generated, or fetched and checked."""
+"""Sources that aren't a person's own files, made into one parquet file: built in, generated, or
+fetched and checked.
+"""
 
 import hashlib
 import os
@@ -12,9 +14,9 @@ from ...config import Source
 from ...errors import UserError
 from ...files import sha256_file
 from ...log import Log
-from . import docstrings, everyday, synthetic
 from ..documents.table import RAW_SCHEMA, DocumentWriter
 from ..reading.readers import Reader
+from . import docstrings, everyday, synthetic
 
 __all__ = ["SYNTHETIC_DOCUMENTS", "collect"]
 
@@ -22,8 +24,11 @@ SYNTHETIC_DOCUMENTS = 2000
 BATCH = 1024
 
 
-def collect(source: Source, files: Iterable[str | Path], output: Path, *, seed: int, on_bad: str, log: Log) -> dict:
-    """Writes the documents of a builtin or url ``source`` to ``output`` (RAW_SCHEMA); gives what its manifest says.
+def collect(
+    source: Source, files: Iterable[str | Path], output: Path, *, seed: int, on_bad: str, log: Log
+) -> dict:
+    """Writes the documents of a builtin or url ``source`` to ``output`` (RAW_SCHEMA); gives what
+    its manifest says.
 
     ``files`` are the fetched files of a url source, in the order of its addresses.
     """
@@ -60,7 +65,9 @@ def _docs(writer: DocumentWriter, log: Log) -> dict[str, Any]:
                 "sha256": digest.hexdigest(),
             }
         )
-    missing = sorted(set(docstrings.PACKAGES) - {"" if p.package == "python" else p.package for p in packages})
+    missing = sorted(
+        set(docstrings.PACKAGES) - {"" if p.package == "python" else p.package for p in packages}
+    )
     if missing:
         log.warn(f"docs: not installed and so left out: {', '.join(missing)}")
     return {"packages": listed, "packages_missing": missing}
@@ -72,11 +79,15 @@ def _generated(writer: DocumentWriter, name: str | None, count: int, seed: int) 
     return {"generator_seed": seed}
 
 
-def _fetched(source: Source, files: list[Path], writer: DocumentWriter, on_bad: str, log: Log) -> dict[str, Any]:
+def _fetched(
+    source: Source, files: list[Path], writer: DocumentWriter, on_bad: str, log: Log
+) -> dict[str, Any]:
     expected = [source.sha256] if isinstance(source.sha256, str) else list(source.sha256 or [])
     urls = [source.url] if isinstance(source.url, str) else list(source.url or [])
     if len(files) != len(expected):
-        raise UserError(f"source {source.name}: {len(files)} files given for {len(expected)} addresses")
+        raise UserError(
+            f"source {source.name}: {len(files)} files given for {len(expected)} addresses"
+        )
     for url, file, digest in zip(urls, files, expected, strict=True):
         found = sha256_file(file)
         if found != digest.lower():
@@ -91,9 +102,13 @@ def _fetched(source: Source, files: list[Path], writer: DocumentWriter, on_bad: 
 
 
 def _append(writer: DocumentWriter, rows: Iterable[tuple[str, str, int]]) -> None:
-    """Adds (text, origin, row); texts with lone surrogates can't be said in UTF-8 and are left out."""
+    """Adds (text, origin, row); texts with lone surrogates can't be said in UTF-8 and are left
+    out.
+    """
     for some in _batches(row for row in rows if row[0].isascii() or _encodes(row[0])):
-        writer.append(pa.record_batch([list(column) for column in zip(*some, strict=True)], schema=RAW_SCHEMA))
+        writer.append(
+            pa.record_batch([list(column) for column in zip(*some, strict=True)], schema=RAW_SCHEMA)
+        )
 
 
 def _encodes(text: str) -> bool:

@@ -1,11 +1,14 @@
-"""The default corpus: the prose in the docstrings of the packages that the workflow depends on anyway.
+"""The default corpus: the prose in the docstrings of the packages that the workflow depends on
+anyway.
 
-It needs no download and no licence beyond those already accepted by installing. Packages are found with
-`importlib.util.find_spec` and parsed with `ast`, never imported. Plotly would be the largest and is left out: its
-docstrings are generated. The text depends on the versions installed, so the manifest lists them.
+It needs no download and no licence beyond those already accepted by installing. Packages are found
+with `importlib.util.find_spec` and parsed with `ast`, never imported. Plotly would be the largest
+and is left out: its docstrings are generated. The text depends on the versions installed, so the
+manifest lists them.
 
-A document is one module's, class's or function's docstring without its code examples. What is too short to stand alone
-is put together: the short docstrings of a class follow the class's own, those of a module the module's.
+A document is one module's, class's or function's docstring without its code examples. What is too
+short to stand alone is put together: the short docstrings of a class follow the class's own, those
+of a module the module's.
 """
 
 import ast
@@ -23,9 +26,18 @@ from pathlib import Path
 from .passages import Passages
 from .prose import SHORTEST, is_prose, prose
 
-__all__ = ["PACKAGES", "Found", "documents", "file_documents", "installed", "python_files", "version_and_licence"]
+__all__ = [
+    "PACKAGES",
+    "Found",
+    "documents",
+    "file_documents",
+    "installed",
+    "python_files",
+    "version_and_licence",
+]
 
-# import name → distribution; all in the dependency closure of requirements.txt, the most prose first.
+# import name → distribution; all in the dependency closure of requirements.txt, the most prose
+# first.
 PACKAGES = {
     "": "",  # the standard library
     "scipy": "scipy",
@@ -74,7 +86,11 @@ SKIPPED = {
     "lib2to3",
     "ensurepip",
 }
-NEWDOC = {"add_newdoc", "add_docstr", "add_docstr_all"}  # numpy and torch give their C functions docstrings so
+NEWDOC = {
+    "add_newdoc",
+    "add_docstr",
+    "add_docstr_all",
+}  # numpy and torch give their C functions docstrings so
 LONGEST_SHORT = 12  # short docstrings put together in one document
 
 
@@ -89,7 +105,9 @@ class Found:
 
 
 def installed() -> list[tuple[str, Path]]:
-    """(import name, folder) of the packages of `PACKAGES` that are there, in that order; '' is the standard library."""
+    """(import name, folder) of the packages of `PACKAGES` that are there, in that order; '' is the
+    standard library.
+    """
     found = []
     for name in PACKAGES:
         spec = importlib.util.find_spec(name) if name else None
@@ -103,7 +121,8 @@ def installed() -> list[tuple[str, Path]]:
 def documents(processes: int = 1, on_file: Callable[[int, int], None] | None = None) -> list[Found]:
     """The prose of every installed package, in an order that depends on names alone.
 
-    ``on_file`` hears (files done, files in all). No text comes twice, nor a passage of 40 characters or more.
+    ``on_file`` hears (files done, files in all). No text comes twice, nor a passage of 40
+    characters or more.
     """
     packages = installed()
     files = [(name, folder, file) for name, folder in packages for file in python_files(folder)]
@@ -121,7 +140,9 @@ def documents(processes: int = 1, on_file: Callable[[int, int], None] | None = N
     return [found[name] for name, _ in packages]
 
 
-def _extracted(files: list[tuple[str, Path, Path]], processes: int) -> Iterator[list[tuple[str, int]]]:
+def _extracted(
+    files: list[tuple[str, Path, Path]], processes: int
+) -> Iterator[list[tuple[str, int]]]:
     paths = [file for _, _, file in files]
     if processes <= 1:
         yield from map(file_documents, paths)
@@ -138,7 +159,9 @@ def python_files(folder: Path) -> list[Path]:
 
 
 def file_documents(file: Path) -> list[tuple[str, int]]:
-    """(text, line) of each document in one Python file, in the file's order; nothing for a file that isn't Python 3."""
+    """(text, line) of each document in one Python file, in the file's order; nothing for a file
+    that isn't Python 3.
+    """
     try:
         tree = ast.parse(file.read_bytes())
     except (SyntaxError, ValueError, OSError, RecursionError):
@@ -146,13 +169,19 @@ def file_documents(file: Path) -> list[tuple[str, int]]:
     return sorted(_scope(tree), key=lambda found: found[1])
 
 
-def _scope(node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[tuple[str, int]]:
-    """Documents of a module, class or function and of all within it; short ones go with their scope's own."""
+def _scope(
+    node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef,
+) -> Iterator[tuple[str, int]]:
+    """Documents of a module, class or function and of all within it; short ones go with their
+    scope's own.
+    """
     own, line = prose(ast.get_docstring(node, clean=False) or ""), getattr(node, "lineno", 1)
     short: list[str] = []
     for child in _children(node):
         if isinstance(child, ast.Expr):
-            yield from ((text, child.lineno) for text in map(prose, _added(child)) if is_prose(text))
+            yield from (
+                (text, child.lineno) for text in map(prose, _added(child)) if is_prose(text)
+            )
             continue
         text = prose(ast.get_docstring(child, clean=False) or "")
         if 40 <= len(text) < SHORTEST and not child.name.startswith("_"):
@@ -164,7 +193,9 @@ def _scope(node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunction
 
 
 def _children(node: ast.AST) -> Iterator[ast.stmt]:
-    """Definitions and calls right under ``node``, those under `if` and `try` too; not those inside function bodies."""
+    """Definitions and calls right under ``node``, those under `if` and `try` too; not those inside
+    function bodies.
+    """
     waiting = list(reversed(getattr(node, "body", [])))
     while waiting:
         child = waiting.pop()
@@ -182,7 +213,9 @@ def _added(statement: ast.Expr) -> Iterator[str]:
     call = statement.value
     name = getattr(call.func, "attr", getattr(call.func, "id", ""))
     for argument in call.args if name in NEWDOC else []:
-        if isinstance(argument, ast.Call) and isinstance(argument.func, ast.Attribute):  # "…".format(…)
+        if isinstance(argument, ast.Call) and isinstance(
+            argument.func, ast.Attribute
+        ):  # "…".format(…)
             argument = argument.func.value
         if isinstance(argument, ast.Constant) and isinstance(argument.value, str):
             yield argument.value
@@ -196,6 +229,10 @@ def version_and_licence(name: str) -> tuple[str, str]:
         about = importlib.metadata.metadata(PACKAGES[name])
     except importlib.metadata.PackageNotFoundError:
         return "unknown", "unknown"
-    classifiers = [c.split(" :: ")[-1] for c in about.get_all("Classifier") or [] if c.startswith("License ::")]
+    classifiers = [
+        c.split(" :: ")[-1] for c in about.get_all("Classifier") or [] if c.startswith("License ::")
+    ]
     text = (about.get("License") or "").strip().splitlines()
-    return about["Version"], about.get("License-Expression") or ", ".join(classifiers) or (text or ["unknown"])[0]
+    return about["Version"], about.get("License-Expression") or ", ".join(classifiers) or (
+        text or ["unknown"]
+    )[0]

@@ -1,8 +1,10 @@
-"""A generator of everyday text that is not academic, written for this project: what a filter has to take out.
+"""A generator of everyday text that is not academic, written for this project: what a filter has to
+take out.
 
-Recipes, adverts, match reports, forum posts, stories, house rules, travel tips, how-tos, notices and horoscopes, put
-together from parts that vary every few words, so that hardly two documents are near-duplicates. Each document is a
-function of (seed, number) alone. snakelm/data/synthetic.py is its factual sibling.
+Recipes, adverts, match reports, forum posts, stories, house rules, travel tips, how-tos, notices
+and horoscopes, put together from parts that vary every few words, so that hardly two documents are
+near-duplicates. Each document is a function of (seed, number) alone. snakelm/data/synthetic.py is
+its factual sibling.
 """
 
 import random
@@ -35,7 +37,8 @@ WORDS = {
 }
 PARTS = {name: re.findall(r"\w+", words) for name, words in WORDS.items()}
 
-# Each kind: an opening, the sentences to draw from, an end. {name} is a word of that list, {9} a number up to 9.
+# Each kind: an opening, the sentences to draw from, an end. {name} is a word of that list, {9} a
+# number up to 9.
 KINDS: list[tuple[list[str], list[str], list[str]]] = [
     (
         [
@@ -72,7 +75,10 @@ KINDS: list[tuple[list[str], list[str], list[str]]] = [
         ["Add to basket now!", "Hurry, offer ends {day}!", "Visit our shop in {town}."],
     ),
     (
-        ["{town} {club} {9}, {town} {club} {9}.", "{club} fans went home {felt} after {day}'s match in {town}."],
+        [
+            "{town} {club} {9}, {town} {club} {9}.",
+            "{club} fans went home {felt} after {day}'s match in {town}.",
+        ],
         [
             "{name} scored in minute {90} after a pass from {name}.",
             'Keeper {name} was {felt}: "We were {bad} in the second half."',
@@ -85,7 +91,10 @@ KINDS: list[tuple[list[str], list[str], list[str]]] = [
         ["{club} stay in place {20}.", "Tickets from {20} pounds."],
     ),
     (
-        ["hi all, my {thing} is {bad} again, any ideas??", "ok so i bought a {colour} {thing} from {town} and omg"],
+        [
+            "hi all, my {thing} is {bad} again, any ideas??",
+            "ok so i bought a {colour} {thing} from {town} and omg",
+        ],
         [
             "tried the {tool} and then the {tool}, still {bad} lol",
             "my {relative} says get a {thing} instead but thats like {90} quid",
@@ -116,7 +125,10 @@ KINDS: list[tuple[list[str], list[str], list[str]]] = [
         ["The door closed.", "And then it was {day} again.", "{name} laughed at last."],
     ),
     (
-        ["House rules of the {town} holiday flat.", "Terms of use of the {club} bonus card, from {day} {20} {month}."],
+        [
+            "House rules of the {town} holiday flat.",
+            "Terms of use of the {club} bonus card, from {day} {20} {month}.",
+        ],
         [
             "Guests shall return the {thing} and the {tool} by {day}.",
             "No {pet} may enter the {place} without leave of {name}.",
@@ -129,7 +141,10 @@ KINDS: list[tuple[list[str], list[str], list[str]]] = [
         ["Signed, {name}.", "Void where the law says so."],
     ),
     (
-        ["{9} days in {town} with my {relative} and a {colour} {thing}.", "Why {town} in {month} is so {good}."],
+        [
+            "{9} days in {town} with my {relative} and a {colour} {thing}.",
+            "Why {town} in {month} is so {good}.",
+        ],
         [
             "Day {9} was {weather}, so we hid in the {place} with {food} {dish}.",
             "The {place} by the {place} is {good} but the staff were {bad}.",
@@ -142,7 +157,10 @@ KINDS: list[tuple[list[str], list[str], list[str]]] = [
         ["Would I go again? Totally.", "Next stop: {town}!"],
     ),
     (
-        ["How to clean a {bad} {thing} in {9} easy steps.", "Fix your {thing} with a {tool} and a {tool}."],
+        [
+            "How to clean a {bad} {thing} in {9} easy steps.",
+            "Fix your {thing} with a {tool} and a {tool}.",
+        ],
         [
             "Put the {thing} on a {colour} cloth in the {place}.",
             "Rub it with {spice} oil or half a {food}, trust me.",
@@ -155,7 +173,10 @@ KINDS: list[tuple[list[str], list[str], list[str]]] = [
         ["Done! How {good} is that?", "Share this with your {relative}."],
     ),
     (
-        ["Notice: the {place} in {town} is shut from {day}.", "{town} news: {name} rescues {pet} from the {place}."],
+        [
+            "Notice: the {place} in {town} is shut from {day}.",
+            "{town} news: {name} rescues {pet} from the {place}.",
+        ],
         [
             "Police look for a {colour} {thing} taken from the {place} on {day}.",
             '"I was so {felt}," said {name}, who sells {food} {dish} there.',
@@ -168,7 +189,10 @@ KINDS: list[tuple[list[str], list[str], list[str]]] = [
         ["Call {name} at the town hall.", "More on {day}."],
     ),
     (
-        ["{sign}: {month} will be {good} for you.", "Your stars, dear {sign}, look {good} this {day}."],
+        [
+            "{sign}: {month} will be {good} for you.",
+            "Your stars, dear {sign}, look {good} this {day}.",
+        ],
         [
             "A {relative} brings a {colour} {thing} and {good} news.",
             "Don't buy a {thing} before {day}, the moon is {bad}.",
@@ -184,7 +208,9 @@ KINDS: list[tuple[list[str], list[str], list[str]]] = [
 
 
 def documents(count: int, seed: int = 0) -> Iterator[str]:
-    """``count`` documents of 200 to 600 characters; the first n are the same for every count ≥ n."""
+    """``count`` documents of 200 to 600 characters; the first n are the same for every count ≥
+    n.
+    """
     for number in range(count):
         random_ = random.Random(f"everyday:{seed}:{number}")
         openings, sentences, ends = KINDS[number % len(KINDS)]

@@ -1,9 +1,11 @@
-"""Passages that stood in an earlier document are dropped from later ones: docstrings are full of them.
+"""Passages that stood in an earlier document are dropped from later ones: docstrings are full of
+them.
 
-Functions with the same parameter describe it in the same words. Of the docstring corpus 34% of the held-out tokens lay
-in 16-token spans that training text had too; dropping whole near-duplicates (Jaccard 0.7) left 31%, dropping repeated
-passages first leaves 17%, for 14% of the text. A passage is a paragraph, or within one an item: a line with the deeper
-indented lines below it, as lists of parameters are written.
+Functions with the same parameter describe it in the same words. Of the docstring corpus 34% of the
+held-out tokens lay in 16-token spans that training text had too; dropping whole near-duplicates
+(Jaccard 0.7) left 31%, dropping repeated passages first leaves 17%, for 14% of the text. A passage
+is a paragraph, or within one an item: a line with the deeper indented lines below it, as lists of
+parameters are written.
 """
 
 import re
@@ -38,7 +40,9 @@ class Passages:
 
 
 def passages(text: str) -> list[str]:
-    """The text's paragraphs and items, empty lines as empty passages: joined by newlines they are the text again."""
+    """The text's paragraphs and items, empty lines as empty passages: joined by newlines they are
+    the text again.
+    """
     found: list[str] = []
     item: list[str] = []
     lines = text.split("\n")
@@ -54,11 +58,15 @@ def passages(text: str) -> list[str]:
 
 
 def _begins_item(item: list[str], line: str, following: str) -> bool:
-    """Whether ``line`` is no part of ``item``: back at its indentation, with deeper lines before or after it."""
+    """Whether ``line`` is no part of ``item``: back at its indentation, with deeper lines before or
+    after it.
+    """
     at = _indent(item[0])
     if _indent(line) > at:
         return False
-    return (bool(following.strip()) and _indent(following) > _indent(line)) or _indent(item[-1]) > at
+    return (bool(following.strip()) and _indent(following) > _indent(line)) or _indent(
+        item[-1]
+    ) > at
 
 
 def _indent(line: str) -> int:

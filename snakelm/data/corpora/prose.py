@@ -1,4 +1,6 @@
-"""Prose out of a docstring: what is left without code examples, directives, placeholders and empty headings."""
+"""Prose out of a docstring: what is left without code examples, directives, placeholders and empty
+headings.
+"""
 
 import inspect
 import re
@@ -43,12 +45,19 @@ def _without_indented(lines: list[str]) -> list[str]:
 
 
 def without_empty_sections(lines: list[str]) -> list[str]:
-    """Lines without underlined headings that another heading or the end follows: their examples are gone."""
+    """Lines without underlined headings that another heading or the end follows: their examples are
+    gone.
+    """
     kept: list[str] = []
     empty = True  # nothing but blank lines between here and the next heading, seen from the end
     for i in range(len(lines) - 1, -1, -1):
         rule = bool(RULE.match(lines[i]))
-        heading = bool(lines[i].strip()) and not rule and i + 1 < len(lines) and bool(RULE.match(lines[i + 1]))
+        heading = (
+            bool(lines[i].strip())
+            and not rule
+            and i + 1 < len(lines)
+            and bool(RULE.match(lines[i + 1]))
+        )
         if heading and empty:
             kept.pop()
         else:

@@ -1,8 +1,9 @@
-"""A generator of English-like factual text, written for this project: small, quick, the same for every machine.
+"""A generator of English-like factual text, written for this project: small, quick, the same for
+every machine.
 
-Documents are about invented towns, people, animals, machines and sums. Facts within one document agree (a river keeps
-its name, sums are right), so there is something to learn; tests and the smoke preset live on it. Each document is a
-function of (seed, number) alone.
+Documents are about invented towns, people, animals, machines and sums. Facts within one document
+agree (a river keeps its name, sums are right), so there is something to learn; tests and the smoke
+preset live on it. Each document is a function of (seed, number) alone.
 """
 
 import random
@@ -14,14 +15,30 @@ __all__ = ["documents"]
 ONSETS = re.findall(r"\w+", "b br c cr d dr f fl g gr h k l m n p pl r s st t tr v w")
 VOWELS = re.findall(r"\w+", "a e i o u ai ea oo")
 CODAS = ["", "l", "m", "n", "r", "rd", "s", "st", "th"]
-GOODS = re.findall(r"\w+", "wool salt timber copper barley glass honey paper rope tin cheese linen apples bricks ink")
-TRADES = re.findall(r"\w+", "baker mason sailor weaver farmer clerk painter doctor miller teacher carpenter printer")
-BEASTS = re.findall(r"\w+", "otter heron badger hare fox owl beetle trout swallow hedgehog newt falcon")
-PLACES = ["the forest", "the marsh", "the high meadows", "the lake shore", "old orchards", "dry hills"]
+GOODS = re.findall(
+    r"\w+",
+    "wool salt timber copper barley glass honey paper rope tin cheese linen apples bricks ink",
+)
+TRADES = re.findall(
+    r"\w+", "baker mason sailor weaver farmer clerk painter doctor miller teacher carpenter printer"
+)
+BEASTS = re.findall(
+    r"\w+", "otter heron badger hare fox owl beetle trout swallow hedgehog newt falcon"
+)
+PLACES = [
+    "the forest",
+    "the marsh",
+    "the high meadows",
+    "the lake shore",
+    "old orchards",
+    "dry hills",
+]
 FOODS = re.findall(r"\w+", "berries fish seeds insects roots snails grass mice leaves acorns frogs")
 PARTS = re.findall(r"\w+", "wheel lever spring valve gear shaft belt piston lamp pump")
 SEASONS = ["spring", "summer", "autumn", "winter"]
-ADJECTIVES = re.findall(r"\w+", "quiet busy narrow famous windy old steep sunny modest prosperous remote cheerful")
+ADJECTIVES = re.findall(
+    r"\w+", "quiet busy narrow famous windy old steep sunny modest prosperous remote cheerful"
+)
 OPINIONS = [
     "Nobody remembers it differently.",
     "Visitors are often surprised by this.",
@@ -33,7 +50,9 @@ OPINIONS = [
 
 
 def documents(count: int, seed: int = 0) -> Iterator[str]:
-    """``count`` documents of 150 to 1,000 characters; the first n are the same for every count ≥ n."""
+    """``count`` documents of 150 to 1,000 characters; the first n are the same for every count ≥
+    n.
+    """
     kinds = (_town, _person, _beast, _machine, _sums)
     for number in range(count):
         random_ = random.Random(f"{seed}:{number}")
@@ -102,7 +121,11 @@ def _person(random_: random.Random) -> str:
 
 
 def _beast(random_: random.Random) -> str:
-    kind, place, food = f"{_name(random_)} {random_.choice(BEASTS)}", random_.choice(PLACES), random_.choice(FOODS)
+    kind, place, food = (
+        f"{_name(random_)} {random_.choice(BEASTS)}",
+        random_.choice(PLACES),
+        random_.choice(FOODS),
+    )
     weight, young = random_.randint(20, 9000), random_.randint(1, 9)
     return _join(
         random_,

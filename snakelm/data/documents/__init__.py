@@ -1,3 +1,5 @@
-"""Documents between steps: one parquet schema, sampling, deduplication, quality, decontamination."""
+"""Documents between steps: one parquet schema, sampling, deduplication, quality,
+decontamination.
+"""
 
 from .table import *  # noqa: F403

@@ -1,7 +1,8 @@
 """The n-grams of evaluation sets as hashes, and where each is from: what `decontaminate` looks for.
 
-The sets are small beside the training text, so their rows go through Python, one at a time: parquet and JSONL alike
-become nested values, in which a dotted name reaches into objects and through lists. Kept are 12 bytes an n-gram.
+The sets are small beside the training text, so their rows go through Python, one at a time: parquet
+and JSONL alike become nested values, in which a dotted name reaches into objects and through lists.
+Kept are 12 bytes an n-gram.
 """
 
 import json
@@ -35,7 +36,9 @@ class EvaluationSet:
     short: int = 0  # fewer words than an n-gram, looked for whole
     too_short: int = 0  # fewer than `decontaminate.shortest`, not looked for
     ngrams: int = 0  # different ones
-    hashes: dict[int, np.ndarray] = field(default_factory=dict)  # words in a row → uint64, ascending, each once
+    hashes: dict[int, np.ndarray] = field(
+        default_factory=dict
+    )  # words in a row → uint64, ascending, each once
 
     def counts(self) -> dict[str, int]:
         return {name: getattr(self, name) for name in ("texts", "short", "too_short", "ngrams")}
@@ -43,7 +46,9 @@ class EvaluationSet:
 
 @dataclass
 class Wanted:
-    """All sets' hashes of ``length`` words: ``hashes`` uint64 [m] ascending, ``sets`` int32 [m] the set of each."""
+    """All sets' hashes of ``length`` words: ``hashes`` uint64 [m] ascending, ``sets`` int32 [m] the
+    set of each.
+    """
 
     length: int
     hashes: np.ndarray
@@ -52,7 +57,9 @@ class Wanted:
     def __post_init__(self) -> None:
         bits = min(26, max(16, (16 * self.hashes.size).bit_length()))
         self._shift = np.uint64(64 - bits)
-        self._bitmap = np.zeros(1 << bits, bool)  # nearly all other n-grams end here, at one access to memory
+        self._bitmap = np.zeros(
+            1 << bits, bool
+        )  # nearly all other n-grams end here, at one access to memory
         self._bitmap[self.hashes >> self._shift] = True
 
     def places(self, hashes: np.ndarray) -> np.ndarray:
@@ -68,7 +75,9 @@ class Wanted:
 
 
 def evaluation_sets(files: Iterable[Path], rules: Decontaminate) -> list[EvaluationSet]:
-    """Reads the files; UserError where one is damaged, has none of the columns, or no text in them."""
+    """Reads the files; UserError where one is damaged, has none of the columns, or no text in
+    them.
+    """
     return [_read(file, rules) for file in files]
 
 
@@ -99,13 +108,17 @@ def _read(file: Path, rules: Decontaminate) -> EvaluationSet:
         raise UserError(f"{file}: {bad}") from None
     _add(made, parts, waiting, rules)
     if not made.texts:
-        raise UserError(f"{file}: no text in {', '.join(rules.text)}; mend decontaminate.text or take the file out")
+        raise UserError(
+            f"{file}: no text in {', '.join(rules.text)}; mend decontaminate.text or take the file out"
+        )
     made.hashes = {length: np.unique(np.concatenate(some)) for length, some in parts.items()}
     made.ngrams = sum(some.size for some in made.hashes.values())
     return made
 
 
-def _add(made: EvaluationSet, parts: dict[int, list[np.ndarray]], texts: list[str], rules: Decontaminate) -> None:
+def _add(
+    made: EvaluationSet, parts: dict[int, list[np.ndarray]], texts: list[str], rules: Decontaminate
+) -> None:
     hashes, offsets = shingle_hashes(pa.array(texts, pa.large_string()), rules.ngram)
     made.texts += len(texts)
     single = np.flatnonzero(np.diff(offsets) <= 1).tolist()  # one n-gram, fewer words, or none
@@ -141,7 +154,9 @@ def _texts(file: Path, names: list[str]) -> Iterator[str]:
                 there.add(name)
             for text in found:
                 if text is not None and not isinstance(text, str):
-                    raise BadFile(f"{name} holds a {type(text).__name__}, expected text; mend decontaminate.text")
+                    raise BadFile(
+                        f"{name} holds a {type(text).__name__}, expected text; mend decontaminate.text"
+                    )
                 if text and text.strip():
                     yield text
     if met and not there:
@@ -174,7 +189,9 @@ def _parquet_rows(file: Path, names: list[str]) -> Iterator[dict[str, Any]]:
             for batch in opened.iter_batches(BATCH_ROWS, columns=asked, use_threads=False):
                 yield from batch.to_pylist()
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-            raise BadFile(f"damaged ({' '.join(str(error).split())[:200]}); fetch it again") from None
+            raise BadFile(
+                f"damaged ({' '.join(str(error).split())[:200]}); fetch it again"
+            ) from None
 
 
 def _json_rows(file: Path) -> Iterator[dict[str, Any]]:
@@ -187,9 +204,15 @@ def _json_rows(file: Path) -> Iterator[dict[str, Any]]:
                 try:
                     row = json.loads(text)
                 except (ValueError, RecursionError):
-                    raise BadFile(f"line {number}: not JSON; an evaluation set must be whole") from None
+                    raise BadFile(
+                        f"line {number}: not JSON; an evaluation set must be whole"
+                    ) from None
                 if not isinstance(row, dict):
-                    raise BadFile(f"line {number}: a JSON {type(row).__name__}, expected an object a line")
+                    raise BadFile(
+                        f"line {number}: a JSON {type(row).__name__}, expected an object a line"
+                    )
                 yield row
     except OSError as error:
-        raise BadFile(f"broken off or damaged ({' '.join(str(error).split())}); fetch it again") from None
+        raise BadFile(
+            f"broken off or damaged ({' '.join(str(error).split())}); fetch it again"
+        ) from None

@@ -1,11 +1,13 @@
-"""Training documents that hold text of an evaluation set go, so that the evaluation measures what was learned.
+"""Training documents that hold text of an evaluation set go, so that the evaluation measures what
+was learned.
 
-Same text is ``ngram`` words in a row, as deduplication reads words: case and punctuation don't count. An evaluation
-text that is shorter is looked for whole, unless it is so short that it stands anywhere. A document goes when more than
-``share`` of its n-grams is found. The documents stream past; memory is that of the evaluation sets' hashes.
+Same text is ``ngram`` words in a row, as deduplication reads words: case and punctuation don't
+count. An evaluation text that is shorter is looked for whole, unless it is so short that it stands
+anywhere. A document goes when more than ``share`` of its n-grams is found. The documents stream
+past; memory is that of the evaluation sets' hashes.
 
-Hashes are of 64 bits and not looked behind: ten million n-grams of evaluation against 10**10 of training make 0.005
-false finds in all.
+Hashes are of 64 bits and not looked behind: ten million n-grams of evaluation against 10**10 of
+training make 0.005 false finds in all.
 """
 
 import itertools
@@ -21,10 +23,10 @@ import pyarrow as pa
 from ...config import Decontaminate
 from ...errors import UserError
 from ...log import Log
-from .table import DocumentWriter, open_documents, read_documents, text_sizes
 from .benchmark_ngrams import EvaluationSet, Wanted, evaluation_sets, wanted
 from .dropped_examples import Examples
 from .shingles import shingle_hashes, words
+from .table import DocumentWriter, open_documents, read_documents, text_sizes
 
 __all__ = ["decontaminate"]
 
@@ -44,7 +46,9 @@ class Find:
 def decontaminate(
     documents: Path, output: Path, files: Sequence[Path], rules: Decontaminate, seed: int, log: Log
 ) -> tuple[dict[str, Any], dict]:
-    """Writes the documents that are clean of ``files`` to ``output``; gives the counts, and examples per file."""
+    """Writes the documents that are clean of ``files`` to ``output``; gives the counts, and
+    examples per file.
+    """
     sets = evaluation_sets(files, rules)
     lists = wanted(sets)
     _say_sets(sets, rules, log)
@@ -63,19 +67,31 @@ def decontaminate(
                 done += part.num_rows
                 bar.update(done, f"{done - writer.documents:,} dropped")
         if not writer.documents:
-            raise UserError(f"{documents}: every document holds text of an evaluation set; raise decontaminate.share")
+            raise UserError(
+                f"{documents}: every document holds text of an evaluation set; raise decontaminate.share"
+            )
     found = {one.file: {**one.counts(), **more} for one, more in zip(sets, per_set, strict=True)}
     dropped = {one.file: more["documents_dropped"] for one, more in zip(sets, per_set, strict=True)}
-    why = ", ".join(f"{Path(name).name} {count:,}" for name, count in dropped.items() if count) or "none was found"
+    why = (
+        ", ".join(f"{Path(name).name} {count:,}" for name, count in dropped.items() if count)
+        or "none was found"
+    )
     log.say(f"{total:,} documents → {writer.documents:,} ({why})")
-    result = {"sources": counts, "evaluation": found, "documents": writer.documents, "text_bytes": writer.text_bytes}
+    result = {
+        "sources": counts,
+        "evaluation": found,
+        "documents": writer.documents,
+        "text_bytes": writer.text_bytes,
+    }
     return result, examples.found()
 
 
 def _say_sets(sets: list[EvaluationSet], rules: Decontaminate, log: Log) -> None:
     sums = Counter()
     for one in sets:
-        log.file_only(f"{one.file}: " + ", ".join(f"{name} {count:,}" for name, count in one.counts().items()))
+        log.file_only(
+            f"{one.file}: " + ", ".join(f"{name} {count:,}" for name, count in one.counts().items())
+        )
         sums.update(one.counts())
     log.say(
         f"{len(sets)} evaluation files, {sums['texts']:,} texts, {sums['ngrams']:,} n-grams of {rules.ngram} words; "
@@ -87,7 +103,9 @@ def _say_sets(sets: list[EvaluationSet], rules: Decontaminate, log: Log) -> None
 
 
 def _slices(batch: pa.RecordBatch) -> list[pa.RecordBatch]:
-    """Rows of about SLICE_BYTES of text at a time: the hashes of a slice take as much memory again, or twice that."""
+    """Rows of about SLICE_BYTES of text at a time: the hashes of a slice take as much memory again,
+    or twice that.
+    """
     ends = np.cumsum(text_sizes(batch.column("text")))
     cuts = np.flatnonzero(np.diff(ends // SLICE_BYTES)) + 1
     bounds = [0, *cuts.tolist(), batch.num_rows]
@@ -112,9 +130,13 @@ def _clean(
             per_set[number]["documents_with_text"] += 1
             per_set[number]["documents_dropped"] += int(goes)
             if goes:
-                shared = words(batch.column("text")[row].as_py())[find.place : find.place + find.length]
+                shared = words(batch.column("text")[row].as_py())[
+                    find.place : find.place + find.length
+                ]
                 share = min(1.0, find.ngrams / max(1, sizes[row]))
-                examples.add(sets[number].file, batch, row, found=" ".join(shared), share=round(share, 4))
+                examples.add(
+                    sets[number].file, batch, row, found=" ".join(shared), share=round(share, 4)
+                )
     return clean
 
 
@@ -140,7 +162,9 @@ def _count(counts: dict[str, dict[str, Any]], batch: pa.RecordBatch, clean: np.n
     codes, sizes = sources.indices.to_numpy(), text_sizes(batch.column("text"))
     for code, name in enumerate(sources.dictionary.to_pylist()):
         mine = codes == code
-        so_far = counts.setdefault(name, {"read": 0, "kept": 0, "kept_bytes": 0, "dropped": {"evaluation text": 0}})
+        so_far = counts.setdefault(
+            name, {"read": 0, "kept": 0, "kept_bytes": 0, "dropped": {"evaluation text": 0}}
+        )
         so_far["read"] += int(mine.sum())
         so_far["kept"] += int((mine & clean).sum())
         so_far["kept_bytes"] += int(sizes[mine & clean].sum())

@@ -1,17 +1,18 @@
 """Exact and near duplicates over all sources, before the validation split.
 
-Exact: 128-bit BLAKE2b of the text. Near: MinHash signatures of word shingles (snakelm/data/near.py). Documents are
-considered in the order that `deduplicate.keep` says, and one goes when it equals, or is near, one that was considered
-before and stays:
+Exact: 128-bit BLAKE2b of the text. Near: MinHash signatures of word shingles
+(snakelm/data/near.py). Documents are considered in the order that `deduplicate.keep` says, and one
+goes when it equals, or is near, one that was considered before and stays:
 
     first      in canonical order: the sources as configured, their files and rows in order
     longest    the longest text (bytes of UTF-8), of equal ones the first
     source     the sources as configured, within a source the longest
 
-So of any document that goes, one at least as good by the rule stays. What stays is written in canonical order.
+So of any document that goes, one at least as good by the rule stays. What stays is written in
+canonical order.
 
-Two passes over the files: the first keeps 16 bytes a document in memory, the signatures on disk and no text; the
-second copies what stays.
+Two passes over the files: the first keeps 16 bytes a document in memory, the signatures on disk and
+no text; the second copies what stays.
 """
 
 import hashlib
@@ -24,8 +25,8 @@ import pyarrow as pa
 
 from ...config import Deduplicate
 from ...log import Log
-from .table import DocumentWriter, byte_views, open_documents, read_documents, text_sizes
 from .minhash import NearDuplicates
+from .table import DocumentWriter, byte_views, open_documents, read_documents, text_sizes
 
 __all__ = ["deduplicate", "exact_duplicates", "order_considered"]
 
@@ -37,7 +38,9 @@ KEPT, EXACT, NEAR = 0, 1, 2
 def deduplicate(
     inputs: Sequence[str | Path], output: Path, rules: Deduplicate, log: Log, threads: int = 1
 ) -> dict[str, Any]:
-    """Writes the documents that stay of all ``inputs`` (in their order) to ``output``; gives the counts per source."""
+    """Writes the documents that stay of all ``inputs`` (in their order) to ``output``; gives the
+    counts per source.
+    """
     total = sum(_rows(path) for path in inputs)
     with log.progress(3 * total, "documents") as bar:
         fate = _fates(inputs, total, output.parent, rules, threads, bar)
@@ -47,11 +50,15 @@ def deduplicate(
             for batch in _all(inputs):
                 some = fate[row : row + batch.num_rows]
                 _count(counts, batch, some)
-                writer.append(batch.take(pa.array(np.flatnonzero(some == KEPT))) if some.any() else batch)
+                writer.append(
+                    batch.take(pa.array(np.flatnonzero(some == KEPT))) if some.any() else batch
+                )
                 row += batch.num_rows
                 bar.update(2 * total + row, "writing")
     exact, near = (sum(c[kind] for c in counts.values()) for kind in ("exact", "near"))
-    log.say(f"{total:,} documents → {writer.documents:,} (exact duplicates {exact:,}, near {near:,})")
+    log.say(
+        f"{total:,} documents → {writer.documents:,} (exact duplicates {exact:,}, near {near:,})"
+    )
     return {"sources": counts, "documents": writer.documents, "text_bytes": writer.text_bytes}
 
 
@@ -66,7 +73,12 @@ def _all(inputs: Sequence[str | Path]) -> Iterator[pa.RecordBatch]:
 
 
 def _fates(
-    inputs: Sequence[str | Path], total: int, folder: Path, rules: Deduplicate, threads: int, bar: Any
+    inputs: Sequence[str | Path],
+    total: int,
+    folder: Path,
+    rules: Deduplicate,
+    threads: int,
+    bar: Any,
 ) -> np.ndarray:
     """What becomes of each document (KEPT, EXACT, NEAR): uint8 [total]."""
     digests = np.zeros((total if rules.exact else 0, 2), np.uint64)
@@ -90,7 +102,9 @@ def _fates(
     if near:
         order = order_considered(rules.keep, sizes, sources)
         del sizes, sources
-        gone = near.near(order, fate != KEPT, lambda share: bar.update(total + share * total, "comparing"))
+        gone = near.near(
+            order, fate != KEPT, lambda share: bar.update(total + share * total, "comparing")
+        )
         fate[gone] = NEAR
     return fate
 
@@ -111,7 +125,9 @@ def exact_duplicates(digests: np.ndarray) -> np.ndarray:
 
 
 def order_considered(keep: str, sizes: np.ndarray, sources: np.ndarray) -> np.ndarray:
-    """Rows in the order of `deduplicate.keep`: uint32 [n]. ``sizes``: bytes of text; ``sources``: ascending numbers."""
+    """Rows in the order of `deduplicate.keep`: uint32 [n]. ``sizes``: bytes of text; ``sources``:
+    ascending numbers.
+    """
     if keep == "first":
         return np.arange(sizes.size, dtype=np.uint32)
     keys = (-sizes,) if keep == "longest" else (-sizes, sources)
@@ -123,7 +139,9 @@ def _count(counts: dict[str, dict[str, int]], batch: pa.RecordBatch, fate: np.nd
     codes, sizes = sources.indices.to_numpy(), text_sizes(batch.column("text"))
     for code, name in enumerate(sources.dictionary.to_pylist()):
         mine = codes == code
-        so_far = counts.setdefault(name, {"read": 0, "exact": 0, "near": 0, "kept": 0, "kept_bytes": 0})
+        so_far = counts.setdefault(
+            name, {"read": 0, "exact": 0, "near": 0, "kept": 0, "kept_bytes": 0}
+        )
         so_far["read"] += int(mine.sum())
         for key, value in (("exact", EXACT), ("near", NEAR), ("kept", KEPT)):
             so_far[key] += int((mine & (fate == value)).sum())

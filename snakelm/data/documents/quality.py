@@ -1,9 +1,11 @@
-"""Rules on the text alone, of the kind that Gopher and C4 dropped web pages by; documents stream past, one at a time.
+"""Rules on the text alone, of the kind that Gopher and C4 dropped web pages by; documents stream
+past, one at a time.
 
-Two rules take lines out, and the document gets the id of its new text. The others measure what is left; the first that
-finds its measure out of bounds, in the order of the configuration, is the one that the document counts under. A word
-is what stands between white space, as in the papers: datatrove and others take a tokenizer's words, where each comma
-is one, and so find a fifth of plain prose to be no words (docs/EXPERIMENTS.md has both side by side).
+Two rules take lines out, and the document gets the id of its new text. The others measure what is
+left; the first that finds its measure out of bounds, in the order of the configuration, is the one
+that the document counts under. A word is what stands between white space, as in the papers:
+datatrove and others take a tokenizer's words, where each comma is one, and so find a fifth of plain
+prose to be no words (docs/EXPERIMENTS.md has both side by side).
 
 A text beyond four million characters is measured by its first four million, for the memory's sake.
 """
@@ -20,9 +22,9 @@ import pyarrow as pa
 from ...config import Quality
 from ...errors import UserError
 from ...log import Log
-from .table import SCHEMA, DocumentWriter, open_documents, read_documents, text_sizes
-from .dropped_examples import Examples
 from ..split import document_ids
+from .dropped_examples import Examples
+from .table import SCHEMA, DocumentWriter, open_documents, read_documents, text_sizes
 
 __all__ = ["MEASURES", "Text", "drop_lines", "judge", "quality"]
 
@@ -67,7 +69,9 @@ class Text:
         return sum(line.endswith(ELLIPSES) for line in self.lines) / max(1, len(self.lines))
 
     def alphabetic(self) -> float:
-        return sum(w.isalpha() or any(map(str.isalpha, w)) for w in self.words) / max(1, len(self.words))
+        return sum(w.isalpha() or any(map(str.isalpha, w)) for w in self.words) / max(
+            1, len(self.words)
+        )
 
     def stop_words(self) -> int:
         return len(STOP_WORDS.intersection(map(str.lower, self.words)))
@@ -87,7 +91,9 @@ class Text:
         return (len(first) + len(second) + 1) * times / len(self.text)
 
     def duplicate_ngrams(self) -> float:
-        """Share of the characters in n-grams that came before; an n-gram found so is passed over whole."""
+        """Share of the characters in n-grams that came before; an n-gram found so is passed over
+        whole.
+        """
         grams = list(zip(*(self.words[i:] for i in range(NGRAM)), strict=False))
         if len(set(grams)) == len(grams):
             return 0.0
@@ -110,7 +116,8 @@ def _repeated(parts: list[str]) -> float:
     return 1 - len(set(parts)) / len(parts) if parts else 0.0
 
 
-# Key of the configuration → what it bounds. `min_` is the least allowed, any other the most; true allows none.
+# Key of the configuration → what it bounds. `min_` is the least allowed, any other the most; true
+# allows none.
 MEASURES: dict[str, Callable[[Text], float]] = {
     "min_words": lambda text: len(text.words),
     "max_words": lambda text: len(text.words),
@@ -133,12 +140,16 @@ NO_LINES = "no lines left"
 
 
 def drop_lines(text: str, rules: Quality) -> str:
-    """The text without the lines that the two rules on lines drop; as it was when they drop none."""
+    """The text without the lines that the two rules on lines drop; as it was when they drop
+    none.
+    """
     if not (rules.terminal_punctuation or rules.no_javascript):
         return text
     lines = text.split("\n")
     kept = [line for line in lines if not line.strip() or _line_stays(line, rules)]
-    return text if len(kept) == len(lines) else _BLANK_LINES.sub("\n\n", "\n".join(kept)).strip("\n")
+    return (
+        text if len(kept) == len(lines) else _BLANK_LINES.sub("\n\n", "\n".join(kept)).strip("\n")
+    )
 
 
 def _line_stays(line: str, rules: Quality) -> bool:
@@ -152,7 +163,9 @@ def _line_stays(line: str, rules: Quality) -> bool:
 
 
 def judge(text: str, bounds: dict[str, float]) -> tuple[str, float] | None:
-    """(the first rule that the text breaks, its measure), or None. ``bounds``: key of MEASURES → bound."""
+    """(the first rule that the text breaks, its measure), or None. ``bounds``: key of MEASURES →
+    bound.
+    """
     measured = Text(text)
     for name, bound in bounds.items():
         value = MEASURES[name](measured)
@@ -161,9 +174,17 @@ def judge(text: str, bounds: dict[str, float]) -> tuple[str, float] | None:
     return None
 
 
-def quality(documents: Path, output: Path, rules: Quality, seed: int, log: Log) -> tuple[dict[str, Any], dict]:
-    """Writes the documents that pass to ``output``; gives the counts per source and rule, and examples per rule."""
-    bounds = {name: 0 if value is True else value for name, value in vars(rules).items() if value and name in MEASURES}
+def quality(
+    documents: Path, output: Path, rules: Quality, seed: int, log: Log
+) -> tuple[dict[str, Any], dict]:
+    """Writes the documents that pass to ``output``; gives the counts per source and rule, and
+    examples per rule.
+    """
+    bounds = {
+        name: 0 if value is True else value
+        for name, value in vars(rules).items()
+        if value and name in MEASURES
+    }
     counts: dict[str, dict[str, Any]] = {}
     examples = Examples(seed)
     with open_documents(documents) as file:
@@ -176,11 +197,15 @@ def quality(documents: Path, output: Path, rules: Quality, seed: int, log: Log) 
             done += batch.num_rows
             bar.update(done, f"{writer.documents:,} kept")
         if not writer.documents:
-            raise UserError(f"{documents}: no document of {total:,} passes the rules of `quality`; loosen them")
+            raise UserError(
+                f"{documents}: no document of {total:,} passes the rules of `quality`; loosen them"
+            )
     dropped = Counter()
     for source in counts.values():
         dropped.update(source["dropped"])
-    why = ", ".join(f"{name} {count:,}" for name, count in dropped.most_common()) or "nothing dropped"
+    why = (
+        ", ".join(f"{name} {count:,}" for name, count in dropped.most_common()) or "nothing dropped"
+    )
     changed = sum(source["changed"] for source in counts.values())
     log.say(f"{total:,} documents → {writer.documents:,} ({why}; lines taken out of {changed:,})")
     found = {"sources": counts, "documents": writer.documents, "text_bytes": writer.text_bytes}
@@ -188,13 +213,19 @@ def quality(documents: Path, output: Path, rules: Quality, seed: int, log: Log) 
 
 
 def _judged(
-    batch: pa.RecordBatch, rules: Quality, bounds: dict[str, float], counts: dict, examples: Examples
+    batch: pa.RecordBatch,
+    rules: Quality,
+    bounds: dict[str, float],
+    counts: dict,
+    examples: Examples,
 ) -> pa.RecordBatch:
     """What is kept of ``batch``; adds to ``counts`` and ``examples``."""
     texts, sources = batch.column("text").to_pylist(), batch.column("source").to_pylist()
     kept, changed = [], {}
     for row, (text, source) in enumerate(zip(texts, sources, strict=True)):
-        mine = counts.setdefault(source, {"read": 0, "kept": 0, "kept_bytes": 0, "changed": 0, "dropped": {}})
+        mine = counts.setdefault(
+            source, {"read": 0, "kept": 0, "kept_bytes": 0, "changed": 0, "dropped": {}}
+        )
         mine["read"] += 1
         left = drop_lines(text, rules)
         broken = (NO_LINES, 0.0) if not left.strip() else judge(left, bounds)
@@ -214,7 +245,9 @@ def _judged(
     return result
 
 
-def _taken(batch: pa.RecordBatch, texts: list[str], kept: list[int], changed: dict[int, str]) -> pa.RecordBatch:
+def _taken(
+    batch: pa.RecordBatch, texts: list[str], kept: list[int], changed: dict[int, str]
+) -> pa.RecordBatch:
     """The rows ``kept`` of the batch; those ``changed`` with their new text and its id."""
     result = batch if len(kept) == batch.num_rows else batch.take(pa.array(kept, pa.int64()))
     if not changed:
@@ -223,5 +256,8 @@ def _taken(batch: pa.RecordBatch, texts: list[str], kept: list[int], changed: di
     ids = result.column("id").to_numpy().copy()
     places = [place for place, row in enumerate(kept) if row in changed]
     ids[places] = document_ids(changed[kept[place]].encode() for place in places)
-    columns = {name: result.column(name) for name in SCHEMA.names} | {"text": new, "id": pa.array(ids)}
+    columns = {name: result.column(name) for name in SCHEMA.names} | {
+        "text": new,
+        "id": pa.array(ids),
+    }
     return pa.RecordBatch.from_arrays([columns[name] for name in SCHEMA.names], schema=SCHEMA)

@@ -1,7 +1,8 @@
 """One source's sound documents, or the share of them that `fraction` and `limit` take, with ids.
 
-Which documents are taken depends on their text and the seed alone, not on the order of files. A `limit` needs the ids
-of all documents before the first is taken, so the files are read twice then, which costs time and no memory.
+Which documents are taken depends on their text and the seed alone, not on the order of files. A
+`limit` needs the ids of all documents before the first is taken, so the files are read twice then,
+which costs time and no memory.
 """
 
 from collections.abc import Iterable
@@ -14,9 +15,9 @@ import pyarrow as pa
 from ...config import Source
 from ...errors import UserError
 from ...log import Log
-from .table import SCHEMA, DocumentWriter, byte_views
 from ..reading.readers import Reader
 from ..split import chosen, document_ids, limit_threshold, mixed
+from .table import SCHEMA, DocumentWriter, byte_views
 
 __all__ = ["sample"]
 
@@ -24,7 +25,8 @@ __all__ = ["sample"]
 def sample(
     source: Source, files: Iterable[str | Path], output: Path, *, seed: int, on_bad: str, log: Log
 ) -> dict[str, Any]:
-    """Writes the documents taken from ``files`` to ``output`` (SCHEMA); gives the counts for its manifest.
+    """Writes the documents taken from ``files`` to ``output`` (SCHEMA); gives the counts for its
+    manifest.
 
     UserError when none is left.
     """
@@ -40,7 +42,9 @@ def sample(
     threshold, ties = _limit(reader, source, seed, log)
     with DocumentWriter(output) as writer:
         with log.progress(len(reader.files), "files") as bar:
-            for batch in reader.batches(lambda done: bar.update(done, f"{writer.documents:,} documents taken")):
+            for batch in reader.batches(
+                lambda done: bar.update(done, f"{writer.documents:,} documents taken")
+            ):
                 ids = document_ids(byte_views(batch.column("text")))
                 keep = chosen(ids, source.fraction, seed)
                 if threshold < 2**64:
@@ -57,14 +61,23 @@ def sample(
             f"{source.name}: {counts.read:,} rows → {writer.documents:,} documents, "
             f"{writer.text_bytes:,} bytes of text ({counts.summary()})"
         )
-    return {"counts": counts.as_dict() | {"taken": writer.documents}, "text_bytes": writer.text_bytes}
+    return {
+        "counts": counts.as_dict() | {"taken": writer.documents},
+        "text_bytes": writer.text_bytes,
+    }
 
 
 def _limit(reader: Reader, source: Source, seed: int, log: Log) -> tuple[int, int]:
     """(threshold, ties) of `limit_threshold`; memory is that of twice ``limit`` ids."""
     if source.limit is None:
         return 2**64, 0
-    quiet = Reader(reader.files, column=reader.column, format=reader.format, on_bad=reader.on_bad, origin=reader.origin)
+    quiet = Reader(
+        reader.files,
+        column=reader.column,
+        format=reader.format,
+        on_bad=reader.on_bad,
+        origin=reader.origin,
+    )
     smallest, total = np.zeros(0, np.uint64), 0
     for batch in quiet.batches():
         ids = document_ids(byte_views(batch.column("text")))
@@ -77,15 +90,21 @@ def _limit(reader: Reader, source: Source, seed: int, log: Log) -> tuple[int, in
     return limit_threshold(smallest, source.limit)
 
 
-def _within(values: np.ndarray, candidates: np.ndarray, threshold: int, ties: int) -> tuple[np.ndarray, int]:
-    """Which of the ``candidates`` the limit takes, and how many ties are left to take after them."""
+def _within(
+    values: np.ndarray, candidates: np.ndarray, threshold: int, ties: int
+) -> tuple[np.ndarray, int]:
+    """Which of the ``candidates`` the limit takes, and how many ties are left to take after
+    them.
+    """
     below = values < np.uint64(threshold)
     equal = np.flatnonzero(candidates & (values == np.uint64(threshold)))[:ties]
     below[equal] = True
     return below, ties - equal.size
 
 
-def _append(writer: DocumentWriter, batch: pa.RecordBatch, ids: np.ndarray, keep: np.ndarray, source: str) -> None:
+def _append(
+    writer: DocumentWriter, batch: pa.RecordBatch, ids: np.ndarray, keep: np.ndarray, source: str
+) -> None:
     taken = np.flatnonzero(keep)
     if not taken.size:
         return

@@ -1,11 +1,14 @@
-"""Word shingles of texts as 64-bit hashes, and MinHash signatures over them: what texts are compared by.
+"""Word shingles of texts as 64-bit hashes, and MinHash signatures over them: what texts are
+compared by.
 
-A word is a run of ASCII letters, digits and characters above U+007F, lower-cased (ASCII); a character from U+3000 to
-U+EFFF begins a word of its own, because Chinese, Japanese and Korean are written without spaces. A shingle is
-``length`` words in a row; a text with fewer is one shingle of all it has, one without words has none.
+A word is a run of ASCII letters, digits and characters above U+007F, lower-cased (ASCII); a
+character from U+3000 to U+EFFF begins a word of its own, because Chinese, Japanese and Korean are
+written without spaces. A shingle is ``length`` words in a row; a text with fewer is one shingle of
+all it has, one without words has none.
 
-The work is done in csrc/text, in one pass over Arrow's own memory. rensa, which made the signatures before, hashes as
-fast, but hands them over as lists of Python's numbers only, which costs five times as much as making them.
+The work is done in csrc/text, in one pass over Arrow's own memory. rensa, which made the signatures
+before, hashes as fast, but hands them over as lists of Python's numbers only, which costs five
+times as much as making them.
 """
 
 import re
@@ -20,12 +23,16 @@ __all__ = ["NO_WORDS", "shingle_hashes", "signatures", "words"]
 
 NO_WORDS = np.uint32(0xFFFFFFFF)  # in every place of the signature of a text without words
 
-_WORD = re.compile("[\u3000-\uefff][a-z0-9\u0080-\u2fff\uf000-\U0010ffff]*|[a-z0-9\u0080-\u2fff\uf000-\U0010ffff]+")
+_WORD = re.compile(
+    "[\u3000-\uefff][a-z0-9\u0080-\u2fff\uf000-\U0010ffff]*|[a-z0-9\u0080-\u2fff\uf000-\U0010ffff]+"
+)
 _LOWER = {code: code + 32 for code in range(ord("A"), ord("Z") + 1)}
 
 
 def shingle_hashes(texts: pa.Array, length: int, threads: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    """(hashes uint64 [m], row offsets int64 [n+1]) of the shingles of each text of a string array without nulls."""
+    """(hashes uint64 [m], row offsets int64 [n+1]) of the shingles of each text of a string array
+    without nulls.
+    """
     chunks, owners = arrow_chunks(texts)
     made = _text.shingles(chunks, length, threads)
     del owners  # the addresses in `chunks` were theirs
@@ -33,7 +40,9 @@ def shingle_hashes(texts: pa.Array, length: int, threads: int = 1) -> tuple[np.n
 
 
 def signatures(texts: pa.Array, length: int, permutations: int, threads: int = 1) -> np.ndarray:
-    """uint32 [n, permutations]: two texts agree in a place with a chance of their shingles' Jaccard similarity."""
+    """uint32 [n, permutations]: two texts agree in a place with a chance of their shingles' Jaccard
+    similarity.
+    """
     chunks, owners = arrow_chunks(texts)
     made = _text.signatures(chunks, length, permutations, threads)
     del owners

@@ -1,9 +1,10 @@
 """Documents between steps: one parquet schema, one writer, one reader.
 
-Rows of text with where each came from. Row groups are cut by bytes of text alone, so the bytes of a file depend on its
-documents and not on how they arrived. They start at 1 MB, for a small corpus must spread over several jobs too, and
-grow to 32 MB, for the footer of a large one must stay small. Pages carry checksums: without them most flipped bits in
-a parquet file come back as wrong text in silence.
+Rows of text with where each came from. Row groups are cut by bytes of text alone, so the bytes of a
+file depend on its documents and not on how they arrived. They start at 1 MB, for a small corpus
+must spread over several jobs too, and grow to 32 MB, for the footer of a large one must stay small.
+Pages carry checksums: without them most flipped bits in a parquet file come back as wrong text in
+silence.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,9 +18,19 @@ import pyarrow.parquet as pq
 from ...errors import UserError
 from ...files import atomic_path
 
-__all__ = ["RAW_SCHEMA", "SCHEMA", "DocumentWriter", "byte_views", "open_documents", "read_documents", "text_sizes"]
+__all__ = [
+    "RAW_SCHEMA",
+    "SCHEMA",
+    "DocumentWriter",
+    "byte_views",
+    "open_documents",
+    "read_documents",
+    "text_sizes",
+]
 
-RAW_SCHEMA = pa.schema([("text", pa.large_string()), ("origin_file", pa.string()), ("origin_row", pa.int64())])
+RAW_SCHEMA = pa.schema(
+    [("text", pa.large_string()), ("origin_file", pa.string()), ("origin_row", pa.int64())]
+)
 SCHEMA = pa.schema(
     [
         ("text", pa.large_string()),
@@ -35,8 +46,8 @@ SMALLEST_GROUP, LARGEST_GROUP = 1 << 20, 32 << 20
 class DocumentWriter:
     """Writes record batches of ``schema`` as one parquet file; a context manager, atomic.
 
-    A row group is full when its text reaches a sixteenth of the text before it (at least 1 MB, at most 32 MB), so 16
-    jobs or more have something to do from the 16th megabyte on.
+    A row group is full when its text reaches a sixteenth of the text before it (at least 1 MB, at
+    most 32 MB), so 16 jobs or more have something to do from the 16th megabyte on.
     """
 
     def __init__(self, path: str | Path, schema: pa.Schema = SCHEMA) -> None:
@@ -53,9 +64,13 @@ class DocumentWriter:
                     temporary,
                     self.schema,
                     compression="zstd",
-                    use_dictionary=[name for name in ("source", "origin_file") if name in self.schema.names],
+                    use_dictionary=[
+                        name for name in ("source", "origin_file") if name in self.schema.names
+                    ],
                     write_page_checksum=True,
-                    write_statistics=[name for name in self.schema.names if name != "text"],  # they hold whole texts
+                    write_statistics=[
+                        name for name in self.schema.names if name != "text"
+                    ],  # they hold whole texts
                 )
             )
             self._stack = stack.pop_all()
@@ -101,7 +116,9 @@ class DocumentWriter:
 def open_documents(path: str | Path) -> pq.ParquetFile:
     """A documents file of ours, its pages' checksums verified when read."""
     try:
-        return pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False, buffer_size=1 << 20)
+        return pq.ParquetFile(
+            path, page_checksum_verification=True, pre_buffer=False, buffer_size=1 << 20
+        )
     except FileNotFoundError:
         raise UserError(f"{path}: missing; run the step that makes it") from None
     except (pa.ArrowException, OSError) as error:
@@ -119,13 +136,17 @@ def read_documents(
             except (pa.ArrowException, OSError) as error:
                 raise _damaged(path, error) from None
             rows = file.metadata.row_group(group).num_rows
-            if table.num_rows != rows:  # page headers have no checksum; damage there can hide whole pages
+            if (
+                table.num_rows != rows
+            ):  # page headers have no checksum; damage there can hide whole pages
                 raise _damaged(path, f"{table.num_rows} rows of {rows}")
             yield from table.combine_chunks().to_batches()
 
 
 def _damaged(path: str | Path, error: Exception | str) -> UserError:
-    return UserError(f"{path}: damaged ({' '.join(str(error).split())}); delete it and run its step again")
+    return UserError(
+        f"{path}: damaged ({' '.join(str(error).split())}); delete it and run its step again"
+    )
 
 
 def text_sizes(texts: pa.Array) -> np.ndarray:

@@ -1,1 +1,3 @@
-"""A person's files read as documents: parquet, JSON lines, plain text, and what is checked before."""
+"""A person's files read as documents: parquet, JSON lines, plain text, and what is checked
+before.
+"""

@@ -1,7 +1,9 @@
-"""Texts from JSON lines (plain, gzip, zstd; streamed) and from plain text files (a file is a document).
+"""Texts from JSON lines (plain, gzip, zstd; streamed) and from plain text files (a file is a
+document).
 
-JSON goes through Python's parser, line by line: a bad line then costs that line, where Arrow's parser gives up the
-block, and a lone surrogate is seen for what it is. NUL bytes and `<|endoftext|>` are ordinary text.
+JSON goes through Python's parser, line by line: a bad line then costs that line, where Arrow's
+parser gives up the block, and a lone surrogate is seen for what it is. NUL bytes and
+`<|endoftext|>` are ordinary text.
 """
 
 import difflib
@@ -22,7 +24,9 @@ BOM = b"\xef\xbb\xbf"
 
 
 class Rows:
-    """A stretch of rows: ``texts`` are bytes or None (null); ``problems`` maps a row's place here to what is wrong."""
+    """A stretch of rows: ``texts`` are bytes or None (null); ``problems`` maps a row's place here
+    to what is wrong.
+    """
 
     def __init__(self) -> None:
         self.texts: list[bytes | None] = []
@@ -41,9 +45,13 @@ class Rows:
 
 
 def open_lines(path: Path) -> io.BufferedReader:
-    """The file's bytes, decompressed as its name says; concatenated gzip members and zstd frames are read on."""
+    """The file's bytes, decompressed as its name says; concatenated gzip members and zstd frames
+    are read on.
+    """
     compression = COMPRESSION.get(path.suffix.lower())
-    return io.BufferedReader(pa.input_stream(str(path), compression=compression, buffer_size=1 << 20), 1 << 20)
+    return io.BufferedReader(
+        pa.input_stream(str(path), compression=compression, buffer_size=1 << 20), 1 << 20
+    )
 
 
 def jsonl_rows(path: Path, field: str) -> Iterator[Rows]:
@@ -66,7 +74,9 @@ def jsonl_rows(path: Path, field: str) -> Iterator[Rows]:
     if first_keys is not None and not seen:
         near = difflib.get_close_matches(field, first_keys, 1, cutoff=0.5)
         hint = f"; did you mean {near[0]}?" if near else ""
-        raise BadFile(f"no line has the field {field!r}; fields are {', '.join(first_keys) or 'none'}{hint}")
+        raise BadFile(
+            f"no line has the field {field!r}; fields are {', '.join(first_keys) or 'none'}{hint}"
+        )
     if rows.texts:
         yield rows
 
@@ -84,12 +94,16 @@ def jsonl_records(path: Path) -> Iterator[tuple[dict | None, str | None]]:
                 if not line.strip():
                     continue
                 if not objects and line.lstrip().startswith(b"["):
-                    raise BadFile("a JSON array, expected one JSON object a line; write it as JSONL")
+                    raise BadFile(
+                        "a JSON array, expected one JSON object a line; write it as JSONL"
+                    )
                 record, problem = _parse(line)
                 objects = objects or record is not None
                 yield record, problem
     except OSError as error:
-        raise BadFile(f"broken off or damaged ({' '.join(str(error).split())}); fetch it again") from None
+        raise BadFile(
+            f"broken off or damaged ({' '.join(str(error).split())}); fetch it again"
+        ) from None
 
 
 def _parse(line: bytes) -> tuple[dict | None, str | None]:
@@ -127,4 +141,6 @@ def text_rows(path: Path) -> Iterator[Rows]:
             rows.add(stream.read().removeprefix(BOM))
             yield rows
     except OSError as error:
-        raise BadFile(f"broken off or damaged ({' '.join(str(error).split())}); fetch it again") from None
+        raise BadFile(
+            f"broken off or damaged ({' '.join(str(error).split())}); fetch it again"
+        ) from None

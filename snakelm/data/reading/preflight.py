@@ -1,4 +1,5 @@
-"""What can be known of a person's files before anything is read: footers, columns, rows, nulls, sizes, free disk.
+"""What can be known of a person's files before anything is read: footers, columns, rows, nulls,
+sizes, free disk.
 
 Every problem of every file is found now and said at once, not file by file over the hours.
 """
@@ -22,15 +23,18 @@ from .readers import expand, file_format
 
 __all__ = ["preflight"]
 
-# Bytes on disk per byte of text: sampled and deduplicated parquet (zstd, 0.35 each), shards and the gathered bins
-# (2 bytes a token at 4 bytes of text each, 0.5 each), and a tenth for logs and manifests.
+# Bytes on disk per byte of text: sampled and deduplicated parquet (zstd, 0.35 each), shards and the
+# gathered bins (2 bytes a token at 4 bytes of text each, 0.5 each), and a tenth for logs and
+# manifests.
 DISK_PER_TEXT = 0.35 + 0.35 + 0.5 + 0.5 + 0.1
 TEXT_PER_COMPRESSED = 4  # a guess for gzip and zstd: what text compresses to
 
 
 @dataclass
 class SourceFacts:
-    """What one source's files say of themselves; rows and nulls are None where only reading would tell."""
+    """What one source's files say of themselves; rows and nulls are None where only reading would
+    tell.
+    """
 
     name: str
     files: int = 0
@@ -38,20 +42,24 @@ class SourceFacts:
     nulls: int | None = 0
     text_bytes: int = 0
     problems: list[dict[str, str]] = field(default_factory=list)  # {file, why}
-    hollow: list[dict[str, str]] = field(default_factory=list)  # {file, why}: sound files without a text
+    hollow: list[dict[str, str]] = field(
+        default_factory=list
+    )  # {file, why}: sound files without a text
 
 
 def preflight(config: Config, results: Path, log: Log) -> dict[str, Any]:
     """Looks at every local source; says one line; gives what it found.
 
-    UserError listing the files that can't be used (on_bad_file: error) or when none can, DiskFullError when the disk
-    plainly won't do.
+    UserError listing the files that can't be used (on_bad_file: error) or when none can,
+    DiskFullError when the disk plainly won't do.
     """
     with _Footers() as footers:
         facts = [_look(source, footers) for source in config.sources if source.path]
     _judge(facts, config, log)
     builtins = [source.name for source in config.sources if not source.path]
-    need = int(sum(_need(f, s) for f, s in zip(facts, (s for s in config.sources if s.path), strict=True)))
+    need = int(
+        sum(_need(f, s) for f, s in zip(facts, (s for s in config.sources if s.path), strict=True))
+    )
     free = shutil.disk_usage(_existing(results)).free
     log.say(_line(facts, builtins, config, free, need))
     if need > free:
@@ -63,7 +71,9 @@ def preflight(config: Config, results: Path, log: Log) -> dict[str, Any]:
 
 
 class _Footers:
-    """Reads footers in a process of its own: a flipped bit in one can make Arrow abort, and that must be an answer."""
+    """Reads footers in a process of its own: a flipped bit in one can make Arrow abort, and that
+    must be an answer.
+    """
 
     def __enter__(self) -> "_Footers":
         self._pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
@@ -79,7 +89,9 @@ class _Footers:
         except BrokenProcessPool:
             self._pool.shutdown()
             self.__enter__()
-            raise BadFile("not a whole parquet file (its footer makes the reader abort); fetch it again") from None
+            raise BadFile(
+                "not a whole parquet file (its footer makes the reader abort); fetch it again"
+            ) from None
 
 
 def _look(source: Source, footers: _Footers) -> SourceFacts:
@@ -127,12 +139,18 @@ def _parquet_facts(file: Path, name: str) -> tuple[int, int | None, int]:
                 if column.path_in_schema == path:
                     size += column.total_uncompressed_size
                     known = column.statistics is not None and column.statistics.has_null_count
-                    nulls = nulls + column.statistics.null_count if known and nulls is not None else None
+                    nulls = (
+                        nulls + column.statistics.null_count
+                        if known and nulls is not None
+                        else None
+                    )
         return meta.num_rows, nulls, size
 
 
 def _first_line(file: Path, name: str) -> None:
-    """BadFile unless the file begins with a JSON object; whether it has the field only all lines together tell."""
+    """BadFile unless the file begins with a JSON object; whether it has the field only all lines
+    together tell.
+    """
     rows = next(jsonl_rows(file, name), None)
     if rows is None:
         raise BadFile("no rows")
@@ -156,7 +174,9 @@ def _judge(facts: list[SourceFacts], config: Config, log: Log) -> None:
         left_out = [*f.problems, *f.hollow]
         if len(left_out) == f.files:
             first = f"{left_out[0]['file']}: {left_out[0]['why']}"
-            raise UserError(f"source {f.name}: none of its {f.files} files has a text: {first}; mend sources[]")
+            raise UserError(
+                f"source {f.name}: none of its {f.files} files has a text: {first}; mend sources[]"
+            )
 
 
 def _need(facts: SourceFacts, source: Source) -> float:
@@ -166,7 +186,9 @@ def _need(facts: SourceFacts, source: Source) -> float:
     return facts.text_bytes * share * DISK_PER_TEXT
 
 
-def _line(facts: list[SourceFacts], builtins: list[str], config: Config, free: int, need: int) -> str:
+def _line(
+    facts: list[SourceFacts], builtins: list[str], config: Config, free: int, need: int
+) -> str:
     files = sum(f.files for f in facts)
     rows = [f.rows for f in facts]
     known = f"{sum(r or 0 for r in rows):,}" + ("+" if None in rows else "")
@@ -174,9 +196,15 @@ def _line(facts: list[SourceFacts], builtins: list[str], config: Config, free: i
     parts = [f"PREFLIGHT {files:,} file{'' if files == 1 else 's'}"]
     if facts:
         nulls = sum(f.nulls or 0 for f in facts)
-        parts += [f"{known} rows", *([f"{nulls:,} null"] if nulls else []), f"text={','.join(columns)}"]
+        parts += [
+            f"{known} rows",
+            *([f"{nulls:,} null"] if nulls else []),
+            f"text={','.join(columns)}",
+        ]
     parts += [f"builtin or fetched: {', '.join(builtins)}"] if builtins else []
-    parts.append(f"disk {human_bytes(free)} free" + (f", needs ~{human_bytes(need)}" if need else ""))
+    parts.append(
+        f"disk {human_bytes(free)} free" + (f", needs ~{human_bytes(need)}" if need else "")
+    )
     return " · ".join(parts)
 
 

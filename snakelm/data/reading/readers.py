@@ -1,4 +1,5 @@
-"""A source's files as one stream of sound documents, and the count of everything that was not sound.
+"""A source's files as one stream of sound documents, and the count of everything that was not
+sound.
 
 Order is that of the sorted files and their rows. What becomes of a document:
 
@@ -46,7 +47,8 @@ ORIGIN = ("origin_file", "origin_row")
 
 
 def expand(patterns: str | Iterable[str], where: str = "sources[].path") -> list[Path]:
-    """The files that paths and globs (`**` too) stand for, sorted, each once; UserError where one matches nothing.
+    """The files that paths and globs (`**` too) stand for, sorted, each once; UserError where one
+    matches nothing.
 
     ``where``: the key of the configuration that has them.
     """
@@ -56,7 +58,9 @@ def expand(patterns: str | Iterable[str], where: str = "sources[].path") -> list
         names = [expanded] if os.path.exists(expanded) else glob.glob(expanded, recursive=True)
         files = [Path(name) for name in names if os.path.isfile(name)]
         if os.path.isdir(expanded):
-            raise UserError(f"{pattern}: a folder, expected files; say {pattern.rstrip('/')}/**/*.parquet")
+            raise UserError(
+                f"{pattern}: a folder, expected files; say {pattern.rstrip('/')}/**/*.parquet"
+            )
         if not files:
             raise UserError(f"{pattern}: no such file, seen from {os.getcwd()}; mend {where}")
         found.update((file.as_posix(), file) for file in files)
@@ -64,7 +68,9 @@ def expand(patterns: str | Iterable[str], where: str = "sources[].path") -> list
 
 
 def file_format(path: Path, given: str = "auto") -> str:
-    """`parquet`, `jsonl` or `text`: as given, or by the file's name; BadFile when the name doesn't tell."""
+    """`parquet`, `jsonl` or `text`: as given, or by the file's name; BadFile when the name doesn't
+    tell.
+    """
     if given != "auto":
         return given
     suffixes = [s.lower() for s in path.suffixes]
@@ -72,7 +78,9 @@ def file_format(path: Path, given: str = "auto") -> str:
         suffixes.pop()
     kind = FORMATS.get(suffixes[-1] if suffixes else "")
     if kind is None:
-        raise BadFile(f"can't tell its format by its name; set the source's format (known are {', '.join(FORMATS)})")
+        raise BadFile(
+            f"can't tell its format by its name; set the source's format (known are {', '.join(FORMATS)})"
+        )
     return kind
 
 
@@ -105,8 +113,9 @@ class Counts:
 class Reader:
     """Reads ``files``; ``batches`` may be called again (the counts then start anew).
 
-    ``column``: with the text. ``on_bad``: error, warn or skip. ``warn``: told of everything dropped that isn't null or
-    empty. ``origin``: the files are this project's raw parquet and carry the origin of each row themselves.
+    ``column``: with the text. ``on_bad``: error, warn or skip. ``warn``: told of everything dropped
+    that isn't null or empty. ``origin``: the files are this project's raw parquet and carry the
+    origin of each row themselves.
     """
 
     twins = "deduplicate.exact drops its documents"  # what becomes of a file that is there twice
@@ -127,7 +136,9 @@ class Reader:
         self._warn = warn if warn and on_bad != "skip" else lambda message: None
 
     def batches(self, on_file: Callable[[int], None] | None = None) -> Iterator[pa.RecordBatch]:
-        """Record batches of `RAW_SCHEMA`, sound documents only; ``on_file`` hears how many files are done."""
+        """Record batches of `RAW_SCHEMA`, sound documents only; ``on_file`` hears how many files
+        are done.
+        """
         self.counts = Counts(files=len(self.files), duplicate_files=_same_content(self.files))
         for twin in self.counts.duplicate_files:
             self._warn(f"{twin['file']}: the same bytes as {twin['same_as']}; {self.twins}")
@@ -162,16 +173,25 @@ class Reader:
             row, rows = 0, opened.metadata.num_rows
             try:
                 for batch in text_batches(opened, parts, ORIGIN if self.origin else ()):
-                    yield from self._sound(file, batch.column("text"), row, {}, batch if self.origin else None)
+                    yield from self._sound(
+                        file, batch.column("text"), row, {}, batch if self.origin else None
+                    )
                     row += batch.num_rows
             except BadFile:
                 self.counts.rows_unread += rows - row
                 raise
 
     def _sound(
-        self, file: Path, texts: pa.Array, row: int, problems: dict[int, str], carried: pa.RecordBatch | None = None
+        self,
+        file: Path,
+        texts: pa.Array,
+        row: int,
+        problems: dict[int, str],
+        carried: pa.RecordBatch | None = None,
     ) -> Iterator[pa.RecordBatch]:
-        """What is left of a stretch of rows (large_binary; its first is row ``row`` of the file), as RAW_SCHEMA."""
+        """What is left of a stretch of rows (large_binary; its first is row ``row`` of the file),
+        as RAW_SCHEMA.
+        """
         self.counts.read += len(texts)
         problems = {**problems, **_not_utf8(texts)}
         for place, why in problems.items():
@@ -188,7 +208,10 @@ class Reader:
         keep = np.flatnonzero(~(null | blank | wrong))
         self.counts.kept += keep.size
         if keep.size:
-            where = [pa.array([file.as_posix()]).take(pa.array(np.zeros(keep.size, np.int64))), pa.array(row + keep)]
+            where = [
+                pa.array([file.as_posix()]).take(pa.array(np.zeros(keep.size, np.int64))),
+                pa.array(row + keep),
+            ]
             if carried is not None:
                 where = [carried.column(name).take(pa.array(keep)) for name in ORIGIN]
             text = decoded if keep.size == len(decoded) else decoded.take(pa.array(keep))
@@ -196,10 +219,15 @@ class Reader:
 
     def _bad_row(self, file: Path, row: int, why: str) -> None:
         if self.on_bad == "error":
-            raise UserError(f"{file}: row {row}: {why}; mend it, or say on_bad_file: warn to leave such rows out")
+            raise UserError(
+                f"{file}: row {row}: {why}; mend it, or say on_bad_file: warn to leave such rows out"
+            )
         self.counts.invalid[why] = self.counts.invalid.get(why, 0) + 1
         if self.counts.invalid[why] <= 3:
-            self._warn(f"{file}: row {row}: {why}; left out" + ("" if self.counts.invalid[why] < 3 else " (and so on)"))
+            self._warn(
+                f"{file}: row {row}: {why}; left out"
+                + ("" if self.counts.invalid[why] < 3 else " (and so on)")
+            )
 
     def _bad_file(self, file: Path, why: str) -> None:
         if self.on_bad == "error":
@@ -213,7 +241,9 @@ def _array(rows: Rows) -> pa.Array:
 
 
 def _not_utf8(texts: pa.Array) -> dict[int, str]:
-    """Places of the values that aren't UTF-8. Arrow validates the whole at once; only then is each one tried."""
+    """Places of the values that aren't UTF-8. Arrow validates the whole at once; only then is each
+    one tried.
+    """
     try:
         texts.view(pa.large_string()).validate(full=True)
         return {}

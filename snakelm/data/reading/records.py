@@ -1,7 +1,8 @@
-"""Rows of a person's JSONL or parquet file as plain dictionaries of the columns that are wanted, streamed.
+"""Rows of a person's JSONL or parquet file as plain dictionaries of the columns that are wanted,
+streamed.
 
-Parquet's nested columns come as lists and dictionaries: struct fields by name, in whatever order the file has them,
-lists of either width, dictionary-coded values as the values they stand for.
+Parquet's nested columns come as lists and dictionaries: struct fields by name, in whatever order
+the file has them, lists of either width, dictionary-coded values as the values they stand for.
 """
 
 from collections.abc import Iterator, Mapping
@@ -20,7 +21,9 @@ Record = tuple[dict[str, Any] | None, str | None]
 
 
 def columns_of(path: Path, kind: str) -> list[str]:
-    """The top-level columns of a file, or the fields of its first object; BadFile when it can't be read."""
+    """The top-level columns of a file, or the fields of its first object; BadFile when it can't be
+    read.
+    """
     if kind == "jsonl":
         return next((list(record) for record, _ in jsonl_records(path) if record is not None), [])
     if path.stat().st_size == 0:
@@ -36,8 +39,8 @@ def columns_of(path: Path, kind: str) -> list[str]:
 def records(path: Path, kind: str, wanted: Mapping[str, str]) -> Iterator[Record]:
     """(row, None) for each sound row, (None, what is wrong) for another.
 
-    ``wanted``: the file's name of a column → the name it has in the row; those of turns inside it too (JSONL: all
-    fields are given). BadFile where the file breaks.
+    ``wanted``: the file's name of a column → the name it has in the row; those of turns inside it
+    too (JSONL: all fields are given). BadFile where the file breaks.
     """
     renamed = {theirs: ours for theirs, ours in wanted.items() if theirs != ours}
     if kind == "jsonl":
@@ -45,7 +48,8 @@ def records(path: Path, kind: str, wanted: Mapping[str, str]) -> Iterator[Record
             yield (_renamed(record, renamed) if renamed and record is not None else record), problem
         return
     with open_parquet(path) as file:
-        # Asked for by its name alone, a nested column comes whole; a name with dots would reach into one.
+        # Asked for by its name alone, a nested column comes whole; a name with dots would reach
+        # into one.
         names = [name for name in file.schema_arrow.names if name in wanted and "." not in name]
         for batch in row_batches(file, names):
             for row, problem in _rows(batch):
@@ -64,10 +68,14 @@ def _rows(batch: pa.RecordBatch) -> Iterator[Record]:
 
 
 def _renamed(row: dict[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
-    """The row with its keys as they are called here, and those of its turns, but not of what is inside a turn."""
+    """The row with its keys as they are called here, and those of its turns, but not of what is
+    inside a turn.
+    """
     inside = {theirs: ours for theirs, ours in names.items() if ours in TURN_KEYS}
     return {
-        key: [_rekeyed(turn, inside) for turn in value] if inside and isinstance(value, list) else value
+        key: [_rekeyed(turn, inside) for turn in value]
+        if inside and isinstance(value, list)
+        else value
         for key, value in _rekeyed(row, names).items()
     }
 

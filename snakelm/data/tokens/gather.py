@@ -11,12 +11,17 @@ from ..bins import BinWriter, Meta, TokenBin, open_bin
 __all__ = ["gather"]
 
 
-def gather(shards: Iterable[str | Path], path: str | Path, tokenizer_sha256: str, config_hash: str) -> Meta:
+def gather(
+    shards: Iterable[str | Path], path: str | Path, tokenizer_sha256: str, config_hash: str
+) -> Meta:
     """Writes the shards' documents, in the order of their parts, as one bin; gives its meta.
 
-    UserError when a shard is missing, does not verify, or was made with another tokenizer, config or input.
+    UserError when a shard is missing, does not verify, or was made with another tokenizer, config
+    or input.
     """
-    bins = sorted((open_bin(shard, tokenizer_sha256) for shard in shards), key=lambda b: b.meta.part or [0, 0])
+    bins = sorted(
+        (open_bin(shard, tokenizer_sha256) for shard in shards), key=lambda b: b.meta.part or [0, 0]
+    )
     _check_shards(bins, config_hash)
     meta = Meta(**{**_common(bins[0].meta), "part": None})
     with BinWriter(path, meta, sum(b.meta.tokens for b in bins)) as writer:
@@ -44,10 +49,14 @@ def _check_shards(bins: list[TokenBin], config_hash: str) -> None:
         )
     for b in bins:
         if b.meta.config_hash != config_hash or _common(b.meta) != _common(bins[0].meta):
-            raise UserError(f"{b.path}: made from another config, input or tokenizer; run prepare_shard again")
+            raise UserError(
+                f"{b.path}: made from another config, input or tokenizer; run prepare_shard again"
+            )
 
 
-def _slices(b: TokenBin, tokens: int = 4 << 20) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+def _slices(
+    b: TokenBin, tokens: int = 4 << 20
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Whole documents of about ``tokens`` tokens at a time: (tokens, lengths, ids)."""
     first, offsets = 0, b.document_offsets
     while first < b.meta.documents:

@@ -1,7 +1,9 @@
-"""How much of the held-out text stands in the training text too: exact spans of tokens, by rolling hash.
+"""How much of the held-out text stands in the training text too: exact spans of tokens, by rolling
+hash.
 
-A held-out token counts as copied when it lies in a span of ``span`` tokens (of one document, end-of-text left out)
-that also stands in train.bin. Memory is that of the held-out tokens; train.bin streams past once.
+A held-out token counts as copied when it lies in a span of ``span`` tokens (of one document,
+end-of-text left out) that also stands in train.bin. Memory is that of the held-out tokens;
+train.bin streams past once.
 """
 
 from collections.abc import Callable
@@ -19,7 +21,9 @@ BASE = np.uint64(0xD6E8FEB86659FD93)
 def copied_share(
     val: TokenBin, train: TokenBin, span: int, on_progress: Callable[[int], None] | None = None
 ) -> tuple[np.ndarray, float]:
-    """(share of copied tokens of each held-out document, float32 [documents]; the share over all of them)."""
+    """(share of copied tokens of each held-out document, float32 [documents]; the share over all of
+    them).
+    """
     table = _token_hashes(max(val.meta.vocab_size, train.meta.vocab_size))
     hashes = rolling_hashes(np.asarray(val.tokens), span, table)
     starts = _span_starts(val.document_offsets, span)
@@ -27,7 +31,9 @@ def copied_share(
     found = _found(known, train, span, table, on_progress)
     copied = _covered(starts[found[place]], val.meta.tokens, span)
     lengths = np.diff(val.document_offsets) - 1
-    per_document = np.add.reduceat(copied, val.document_offsets[:-1]) if lengths.size else np.zeros(0)
+    per_document = (
+        np.add.reduceat(copied, val.document_offsets[:-1]) if lengths.size else np.zeros(0)
+    )
     shares = per_document / np.maximum(lengths, 1)
     return shares.astype(np.float32), float(copied.sum() / max(1, lengths.sum()))
 
@@ -35,13 +41,16 @@ def copied_share(
 def rolling_hashes(tokens: np.ndarray, span: int, table: np.ndarray) -> np.ndarray:
     """Hash of tokens[i : i + span] for each i that has so many: uint64 [max(0, n - span + 1)].
 
-    A polynomial over random numbers per token, modulo 2**64, doubled in length bit by bit of ``span``.
+    A polynomial over random numbers per token, modulo 2**64, doubled in length bit by bit of
+    ``span``.
     """
     if tokens.size < span:
         return np.zeros(0, np.uint64)
     single = table[tokens]
     hashes, length, power = single, 1, BASE
-    with np.errstate(over="ignore"):  # the power is a scalar, which numpy warns of; arrays wrap silently
+    with np.errstate(
+        over="ignore"
+    ):  # the power is a scalar, which numpy warns of; arrays wrap silently
         for bit in bin(span)[3:]:
             hashes = hashes[:-length] * power + hashes[length:]
             length, power = 2 * length, power * power
@@ -57,13 +66,19 @@ def _token_hashes(vocab_size: int) -> np.ndarray:
 
 def _span_starts(offsets: np.ndarray, span: int) -> np.ndarray:
     """Positions at which a span lies within one document's text, ascending."""
-    counts = np.maximum(np.diff(offsets) - span, 0)  # a document of 1 + m tokens has m - span + 1 spans
+    counts = np.maximum(
+        np.diff(offsets) - span, 0
+    )  # a document of 1 + m tokens has m - span + 1 spans
     within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
     return np.repeat(offsets[:-1] + 1, counts) + within
 
 
 def _found(
-    known: np.ndarray, train: TokenBin, span: int, table: np.ndarray, on_progress: Callable[[int], None] | None
+    known: np.ndarray,
+    train: TokenBin,
+    span: int,
+    table: np.ndarray,
+    on_progress: Callable[[int], None] | None,
 ) -> np.ndarray:
     """Which of the ``known`` hashes (sorted) a span of train.bin has: bool [known].
 
@@ -87,7 +102,9 @@ def _found(
 
 
 def _covered(starts: np.ndarray, total: int, span: int) -> np.ndarray:
-    """Which of ``total`` positions lie in a span from one of ``starts`` (each once): bool [total]."""
+    """Which of ``total`` positions lie in a span from one of ``starts`` (each once): bool
+    [total].
+    """
     change = np.zeros(total + 1, np.int8)
     change[starts] += 1
     change[starts + span] -= 1

@@ -1,9 +1,11 @@
-"""Documents to token files, in shards that any number of jobs can share out: the bytes gathered are the same.
+"""Documents to token files, in shards that any number of jobs can share out: the bytes gathered are
+the same.
 
-Shard i of n holds whole row groups of the documents file, in order; the groups are shared out by their bytes. What a
-document becomes depends on its text, its source's weight and the seed: it is held out or trained on (whole, so no text
-stands on both sides), and stands in train.bin as often as the weight says. Copies follow each other by row group; the
-order of training is the trainer's affair.
+Shard i of n holds whole row groups of the documents file, in order; the groups are shared out by
+their bytes. What a document becomes depends on its text, its source's weight and the seed: it is
+held out or trained on (whole, so no text stands on both sides), and stands in train.bin as often as
+the weight says. Copies follow each other by row group; the order of training is the trainer's
+affair.
 """
 
 import hashlib
@@ -17,8 +19,8 @@ import pyarrow as pa
 from ...config import Config, as_mapping
 from ...errors import UserError
 from ...log import Log
-from ...workflow.manifest import content_hash
 from ...tokenizer import Tokenizer
+from ...workflow.manifest import content_hash
 from ..bins import BinWriter, Meta, token_dtype
 from ..documents.table import open_documents, read_documents, text_sizes
 from ..split import is_validation, mixed, repeats, validation_threshold
@@ -45,7 +47,9 @@ def prepare_shard(
     threads: int,
     log: Log,
 ) -> dict[str, Path]:
-    """Writes `train-<shard>` and `val-<shard>` (.bin and .idx) into ``output``; gives the two bins' paths by split."""
+    """Writes `train-<shard>` and `val-<shard>` (.bin and .idx) into ``output``; gives the two bins'
+    paths by split.
+    """
     if not 0 <= shard < of:
         raise UserError(f"--shard: found {shard} of {of}; shards are numbered from 0 to {of - 1}")
     weights = {source.name: source.weight for source in config.sources}
@@ -71,12 +75,23 @@ def prepare_shard(
             held_out = is_validation(ids, config.prepare.val_fraction, config.seed, threshold)
             times = np.where(held_out, 0, _times(batch.column("source"), ids, weights, config.seed))
             tokens, offsets = tokenizer.encode_batch(batch.column("text"), threads=threads)
-            encoded = (tokens, np.diff(offsets), ids, text_sizes(batch.column("text")), tokenizer.eot)
+            encoded = (
+                tokens,
+                np.diff(offsets),
+                ids,
+                text_sizes(batch.column("text")),
+                tokenizer.eot,
+            )
             _append(val, held_out, *encoded)
             for copy in range(int(times.max(initial=0))):
                 _append(train, times > copy, *encoded)
-            bar.update(train.meta.text_bytes + val.meta.text_bytes, f"{train.meta.tokens + val.meta.tokens:,} tokens")
-    log.say(f"shard {shard} of {of}: {train.meta.tokens:,} tokens to train on, {val.meta.tokens:,} held out")
+            bar.update(
+                train.meta.text_bytes + val.meta.text_bytes,
+                f"{train.meta.tokens + val.meta.tokens:,} tokens",
+            )
+    log.say(
+        f"shard {shard} of {of}: {train.meta.tokens:,} tokens to train on, {val.meta.tokens:,} held out"
+    )
     return paths
 
 
@@ -85,14 +100,19 @@ def groups_of(documents: Path, shard: int, of: int) -> tuple[list[int], list[int
     with open_documents(documents) as file:
         column = file.schema_arrow.get_field_index("text")
         meta = file.metadata
-        sizes = [meta.row_group(i).column(column).total_uncompressed_size for i in range(meta.num_row_groups)]
+        sizes = [
+            meta.row_group(i).column(column).total_uncompressed_size
+            for i in range(meta.num_row_groups)
+        ]
     middles = np.cumsum(sizes) - np.array(sizes) / 2
     mine = np.flatnonzero((middles * of / max(1, sum(sizes))).astype(np.int64) == shard)
     return mine.tolist(), [sizes[i] for i in mine]
 
 
 def _split(documents: Path, config: Config) -> int:
-    """The threshold of the split; only the two extreme documents decide whether the plain share will do."""
+    """The threshold of the split; only the two extreme documents decide whether the plain share
+    will do.
+    """
     extremes = np.zeros(0, np.uint64)
     for batch in read_documents(documents, ["id"]):
         ids = np.concatenate([extremes, batch.column("id").to_numpy()])
@@ -119,14 +139,22 @@ def _slices(documents: Path, groups: list[int]) -> Iterator[pa.RecordBatch]:
             first = last
 
 
-def _times(sources: pa.Array, ids: np.ndarray, weights: Mapping[str, float], seed: int) -> np.ndarray:
+def _times(
+    sources: pa.Array, ids: np.ndarray, weights: Mapping[str, float], seed: int
+) -> np.ndarray:
     """How often each document is trained on: int64 [n]."""
     coded = sources.dictionary_encode()
     codes, names = coded.indices.to_numpy(), coded.dictionary.to_pylist()
     unknown = [name for name in names if name not in weights]
     if unknown:
-        raise UserError(f"documents of source {unknown[0]!r}: the config has no such source; run deduplicate again")
-    return np.choose(codes, [repeats(ids, weights[name], seed) for name in names]) if names else np.zeros(0, np.int64)
+        raise UserError(
+            f"documents of source {unknown[0]!r}: the config has no such source; run deduplicate again"
+        )
+    return (
+        np.choose(codes, [repeats(ids, weights[name], seed) for name in names])
+        if names
+        else np.zeros(0, np.int64)
+    )
 
 
 def _append(

@@ -1,1 +1,3 @@
-"""Documents as vectors, and the map of them: which documents, what reads them, where each one lies."""
+"""Documents as vectors, and the map of them: which documents, what reads them, where each one
+lies.
+"""

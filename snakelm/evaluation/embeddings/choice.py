@@ -1,7 +1,8 @@
-"""Which documents get a vector: the ones whose ids mix to the smallest numbers, so the choice is the same everywhere.
+"""Which documents get a vector: the ones whose ids mix to the smallest numbers, so the choice is
+the same everywhere.
 
-It depends on a document's text and the seed alone: more sources add documents to the map and push some out, but never
-shuffle it. Memory is what is chosen, not what is there.
+It depends on a document's text and the seed alone: more sources add documents to the map and push
+some out, but never shuffle it. Memory is what is chosen, not what is there.
 """
 
 from collections.abc import Iterable, Iterator
@@ -43,7 +44,9 @@ def choose(documents: Path, most: int | None, seed: int) -> Chosen:
         groups = [g for g in range(file.num_row_groups) if file.metadata.row_group(g).num_rows]
     threshold, ties = 2**64, 0
     if most is not None:
-        threshold, ties = _threshold((mixed(ids, seed, PURPOSE) for ids in _ids(documents, groups)), most)
+        threshold, ties = _threshold(
+            (mixed(ids, seed, PURPOSE) for ids in _ids(documents, groups)), most
+        )
     places, taken_ids = {}, [np.zeros(0, np.uint64)]
     for group, ids in zip(groups, _ids(documents, groups), strict=True):
         taken, equal = _taken(mixed(ids, seed, PURPOSE), threshold, ties)
@@ -62,15 +65,21 @@ def _ids(documents: Path, groups: Iterable[int]) -> Iterator[np.ndarray]:
 
 
 def _taken(numbers: np.ndarray, threshold: int, ties: int) -> tuple[np.ndarray, int]:
-    """Places of the ``numbers`` below the threshold and of the first ``ties`` equal to it; how many are equal."""
+    """Places of the ``numbers`` below the threshold and of the first ``ties`` equal to it; how many
+    are equal.
+    """
     if threshold >= 2**64:
         return np.arange(numbers.size), 0
     equal = np.flatnonzero(numbers == np.uint64(threshold))[:ties]
-    return np.sort(np.concatenate([np.flatnonzero(numbers < np.uint64(threshold)), equal])), equal.size
+    return np.sort(
+        np.concatenate([np.flatnonzero(numbers < np.uint64(threshold)), equal])
+    ), equal.size
 
 
 def _threshold(numbers: Iterable[np.ndarray], most: int) -> tuple[int, int]:
-    """`split.limit_threshold` of all ``numbers``, with no more than the smallest of them in memory."""
+    """`split.limit_threshold` of all ``numbers``, with no more than the smallest of them in
+    memory.
+    """
     smallest, seen = np.zeros(0, np.uint64), 0
     for some in numbers:
         seen += some.size

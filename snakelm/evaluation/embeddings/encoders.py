@@ -1,9 +1,10 @@
-"""What reads a document: our own model, for its surprise and its states, and where asked for the sentence model.
+"""What reads a document: our own model, for its surprise and its states, and where asked for the
+sentence model.
 
-Our model reads the first `context` tokens, the end-of-text token among them, as in training. The vector is the mean of
-the last states over the text's tokens; the end-of-text token's own state is the same for every document and is left
-out. Documents are read in the order of their length, so that little is padding, and causal attention keeps what is
-padded from being seen.
+Our model reads the first `context` tokens, the end-of-text token among them, as in training. The
+vector is the mean of the last states over the text's tokens; the end-of-text token's own state is
+the same for every document and is left out. Documents are read in the order of their length, so
+that little is padding, and causal attention keeps what is padded from being seen.
 
 Legend: as in snakelm/model/decoder.py.
 """
@@ -25,7 +26,9 @@ from .table import Read
 __all__ = ["Reader", "SentenceEncoder"]
 
 BATCH_TOKENS = 4096  # padding among them
-LOGIT_BYTES = 8 << 20  # of float32 logits at a time: larger ones are mapped and unmapped by the kernel again and again
+LOGIT_BYTES = (
+    8 << 20
+)  # of float32 logits at a time: larger ones are mapped and unmapped by the kernel again and again
 SLICE = 1024  # texts that exist as Python strings at a time
 
 
@@ -42,7 +45,10 @@ class Reader:
         ids, offsets = self.tokenizer.encode_batch(texts, threads=self.threads)
         found = Read.blank(np.diff(offsets).astype(np.int64), self.model.shape.width)
         text_tokens = self.model.shape.context - 1  # the end-of-text token takes a place
-        heads = [np.asarray(ids[a : min(b, a + text_tokens)], np.int64) for a, b in pairwise(offsets.tolist())]
+        heads = [
+            np.asarray(ids[a : min(b, a + text_tokens)], np.int64)
+            for a, b in pairwise(offsets.tolist())
+        ]
         done = 0
         for places in self._batches(heads):
             self._read(found, places, [heads[place] for place in places])
@@ -56,7 +62,10 @@ class Reader:
         first = 0
         while first < order.size:
             last = first + 1
-            while last < order.size and (last + 1 - first) * (heads[order[last]].size + 1) <= BATCH_TOKENS:
+            while (
+                last < order.size
+                and (last + 1 - first) * (heads[order[last]].size + 1) <= BATCH_TOKENS
+            ):
                 last += 1
             yield order[first:last]
             first = last
@@ -69,7 +78,10 @@ class Reader:
             row[1 : head.size + 1] = head
         inside = np.arange(1, rows.shape[1]) <= sizes[:, None]  # [B, T-1]: the text's own tokens
         device = self.model.embedding.device
-        tokens_BT, inside_BT = torch.from_numpy(rows).to(device), torch.from_numpy(inside).to(device)
+        tokens_BT, inside_BT = (
+            torch.from_numpy(rows).to(device),
+            torch.from_numpy(inside).to(device),
+        )
         hidden_BTC = self.model.hidden(tokens_BT)
         nll_BT = torch.zeros(inside_BT.shape, dtype=torch.float64, device=device)
         nll_BT[inside_BT] = self._nll(hidden_BTC[:, :-1][inside_BT], tokens_BT[:, 1:][inside_BT])
@@ -85,12 +97,16 @@ class Reader:
         step = max(16, LOGIT_BYTES // (4 * self.model.vocab_size))
         costs = [torch.zeros(0, dtype=torch.float64, device=x_NC.device)]
         for x, target in zip(x_NC.split(step), target_N.split(step), strict=True):
-            costs.append(F.cross_entropy(F.linear(x, head_VC).float(), target, reduction="none").double())
+            costs.append(
+                F.cross_entropy(F.linear(x, head_VC).float(), target, reduction="none").double()
+            )
         return torch.cat(costs)
 
 
 class SentenceEncoder:
-    """The sentence model; ``encode``: list of str → float32 [n, width], of which it reads ``characters`` at most."""
+    """The sentence model; ``encode``: list of str → float32 [n, width], of which it reads
+    ``characters`` at most.
+    """
 
     def __init__(self, encode: Callable[[Sequence[str]], np.ndarray], characters: int) -> None:
         self.encode, self.characters = encode, characters
@@ -99,5 +115,8 @@ class SentenceEncoder:
         """float32 [n, width] of a large_string array without nulls."""
         heads = pc.utf8_slice_codeunits(texts, 0, self.characters)
         return np.concatenate(
-            [self.encode(heads.slice(first, SLICE).to_pylist()) for first in range(0, len(heads), SLICE)]
+            [
+                self.encode(heads.slice(first, SLICE).to_pylist())
+                for first in range(0, len(heads), SLICE)
+            ]
         )

@@ -1,4 +1,6 @@
-"""From a run's documents and its model to documents.parquet: opens what is needed, checks that it belongs together."""
+"""From a run's documents and its model to documents.parquet: opens what is needed, checks that it
+belongs together.
+"""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,10 +12,10 @@ from ...errors import UserError
 from ...files import sha256_file, write_text
 from ...filter.base import base_folder, base_name
 from ...log import Log
-from ...workflow.manifest import content_hash
 from ...model import Decoder, load_model
 from ...tokenizer import Tokenizer
 from ...training.device import Place, choose_place, choose_threads
+from ...workflow.manifest import content_hash
 from .choice import choose
 from .encoders import Reader, SentenceEncoder
 from .table import Facts, Source, began_with, parts_folder, write_embeddings
@@ -34,7 +36,9 @@ class Places:
 
 
 def generate(config: Config, places: Places, threads: int, log: Log) -> dict[str, Any]:
-    """Writes ``places.output``; gives what its manifest says: how many documents, how wide, read by what."""
+    """Writes ``places.output``; gives what its manifest says: how many documents, how wide, read by
+    what.
+    """
     tokenizer = Tokenizer.load(places.tokenizer)
     held_out = open_bin(places.val, tokenizer.sha256, verify=False).document_ids
     chosen = choose(places.documents, config.embeddings.documents, config.seed)
@@ -45,20 +49,40 @@ def generate(config: Config, places: Places, threads: int, log: Log) -> dict[str
     threads = choose_threads(threads, began_with(parts), 1, log.warn)
     write_text(parts / "threads", f"{threads}\n")
     place = choose_place(config.train, threads)
-    source = _source(_model(places, tokenizer, place), tokenizer, threads, base, config.classifier.max_tokens)
+    source = _source(
+        _model(places, tokenizer, place), tokenizer, threads, base, config.classifier.max_tokens
+    )
     read_by = base_name(config.classifier) if base else places.model.name
     log.say(f"{len(chosen):,} documents, read by {read_by} ({place.words})")
     write_embeddings(
-        places.documents, chosen, source, Facts.of(chosen, held_out, places.scores), parts, places.output, log
+        places.documents,
+        chosen,
+        source,
+        Facts.of(chosen, held_out, places.scores),
+        parts,
+        places.output,
+        log,
     )
     return {"by": config.embeddings.by, "documents": len(chosen), "width": source.width}
 
 
 def _decides(config: Config, places: Places, base: Path | None) -> list[str]:
     """All that a row depends on, as hashes and words."""
-    files = [places.documents, places.model, places.val, *([places.scores] if places.scores else [])]
-    words = [str(config.seed), config.train.device, config.train.precision, str(config.embeddings.documents)]
-    sentence = [sha256_file(base / "model.safetensors"), str(config.classifier.max_tokens)] if base else []
+    files = [
+        places.documents,
+        places.model,
+        places.val,
+        *([places.scores] if places.scores else []),
+    ]
+    words = [
+        str(config.seed),
+        config.train.device,
+        config.train.precision,
+        str(config.embeddings.documents),
+    ]
+    sentence = (
+        [sha256_file(base / "model.safetensors"), str(config.classifier.max_tokens)] if base else []
+    )
     return [*map(content_hash, files), *words, *sentence]
 
 
@@ -72,7 +96,9 @@ def _model(places: Places, tokenizer: Tokenizer, place: Place) -> Decoder:
     return model
 
 
-def _source(model: Decoder, tokenizer: Tokenizer, threads: int, base: Path | None, max_tokens: int) -> Source:
+def _source(
+    model: Decoder, tokenizer: Tokenizer, threads: int, base: Path | None, max_tokens: int
+) -> Source:
     """Our model's vectors, or the sentence model's beside our model's surprise."""
     reader = Reader(model, tokenizer, threads)
     if base is None:
@@ -82,4 +108,6 @@ def _source(model: Decoder, tokenizer: Tokenizer, threads: int, base: Path | Non
     sentence = SentenceModel.load(base, max_tokens)
     encode = SentenceEncoder(sentence.encode, max_tokens * CHARACTERS_PER_TOKEN)
     width = sentence.encode(["a"]).shape[1]
-    return Source(width, lambda texts, tell: replace(reader.read(texts, tell), vectors=encode(texts)))
+    return Source(
+        width, lambda texts, tell: replace(reader.read(texts, tell), vectors=encode(texts))
+    )

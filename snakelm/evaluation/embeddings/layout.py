@@ -1,12 +1,14 @@
 """Vectors to places on a plane: t-SNE, by scikit-learn or, for many documents, by openTSNE.
 
-Vectors are centred and scaled to length one first: a direction that all share says nothing of one, and how long a
-vector is says little (docs/EXPERIMENTS.md). Of them 50 principal components are kept, which is what t-SNE looks for
-neighbours in; the first two, tiny, are where it begins, so that the same documents give the same map and far
-parts of it mean something. Equal vectors have one place: t-SNE sees each only once, and cannot divide by a distance of
-zero. Fewer than five different ones have no neighbourhoods to keep; their two components are the map.
+Vectors are centred and scaled to length one first: a direction that all share says nothing of one,
+and how long a vector is says little (docs/EXPERIMENTS.md). Of them 50 principal components are
+kept, which is what t-SNE looks for neighbours in; the first two, tiny, are where it begins, so that
+the same documents give the same map and far parts of it mean something. Equal vectors have one
+place: t-SNE sees each only once, and cannot divide by a distance of zero. Fewer than five different
+ones have no neighbourhoods to keep; their two components are the map.
 
-One thread: sums over several come out in another order each time, and t-SNE makes another map of a last digit.
+One thread: sums over several come out in another order each time, and t-SNE makes another map of a
+last digit.
 """
 
 from collections.abc import Callable
@@ -29,7 +31,9 @@ def library(method: str, documents: int) -> str:
 
 
 def lay_out(vectors: np.ndarray, perplexity: float, method: str, seed: int) -> np.ndarray:
-    """Places float32 [n, 2] of ``vectors`` [n, width], as large as goes into the square from -1 to 1, in its middle."""
+    """Places float32 [n, 2] of ``vectors`` [n, width], as large as goes into the square from -1 to
+    1, in its middle.
+    """
     different, back = np.unique(_directions(vectors), axis=0, return_inverse=True)
     points = _components(different)
     if len(different) >= FEWEST:
@@ -39,7 +43,9 @@ def lay_out(vectors: np.ndarray, perplexity: float, method: str, seed: int) -> n
         points = _by(library(method, len(different)))(points, near, start, seed)
     places = points[back.ravel(), :2].astype(np.float64)
     low, high = places.min(0), places.max(0)
-    return ((places - (low + high) / 2) / max(float((high - low).max()) / 2, 1e-12)).astype(np.float32)
+    return ((places - (low + high) / 2) / max(float((high - low).max()) / 2, 1e-12)).astype(
+        np.float32
+    )
 
 
 def _directions(vectors: np.ndarray) -> np.ndarray:
@@ -50,7 +56,9 @@ def _directions(vectors: np.ndarray) -> np.ndarray:
 
 
 def _components(vectors: np.ndarray) -> np.ndarray:
-    """The first 50 principal components, at least two: float32 [n, 50]. Each one's largest weight is positive."""
+    """The first 50 principal components, at least two: float32 [n, 50]. Each one's largest weight
+    is positive.
+    """
     centred = vectors - vectors.mean(0, dtype=np.float64).astype(np.float32)
     _, axes = np.linalg.eigh((centred.T @ centred).astype(np.float64))
     axes = axes[:, ::-1][:, :COMPONENTS]
@@ -63,12 +71,16 @@ def _by(name: str) -> Callable[[np.ndarray, float, np.ndarray, int], np.ndarray]
     return {"scikit-learn": _scikit_learn, "opentsne": _opentsne}[name]
 
 
-def _scikit_learn(points: np.ndarray, perplexity: float, start: np.ndarray, seed: int) -> np.ndarray:
+def _scikit_learn(
+    points: np.ndarray, perplexity: float, start: np.ndarray, seed: int
+) -> np.ndarray:
     from sklearn.manifold import TSNE
     from threadpoolctl import threadpool_limits
 
     with threadpool_limits(1):
-        return TSNE(2, perplexity=perplexity, init=start, random_state=seed, n_jobs=1).fit_transform(points)
+        return TSNE(
+            2, perplexity=perplexity, init=start, random_state=seed, n_jobs=1
+        ).fit_transform(points)
 
 
 def _opentsne(points: np.ndarray, perplexity: float, start: np.ndarray, seed: int) -> np.ndarray:
@@ -77,6 +89,9 @@ def _opentsne(points: np.ndarray, perplexity: float, start: np.ndarray, seed: in
 
     with threadpool_limits(1):
         map_ = openTSNE.TSNE(
-            perplexity=perplexity, initialization=start.astype(np.float64), random_state=seed, n_jobs=1
+            perplexity=perplexity,
+            initialization=start.astype(np.float64),
+            random_state=seed,
+            n_jobs=1,
         )
         return np.asarray(map_.fit(points))

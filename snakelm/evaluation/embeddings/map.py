@@ -23,7 +23,9 @@ KEPT = ("id", "source", "origin_file", "bytes", "tokens", "held_out", "loss", "s
 
 @dataclass(frozen=True)
 class Colouring:
-    """A column that colours the map: its name there, in words, how a value is written, whether it spans magnitudes."""
+    """A column that colours the map: its name there, in words, how a value is written, whether it
+    spans magnitudes.
+    """
 
     column: str
     words: str
@@ -61,21 +63,27 @@ class Map:
         return [c for c in COLOURINGS if np.isfinite(self.numbers(c.column)).any()]
 
     def origins(self) -> tuple[str, list[str]]:
-        """What tells documents apart, in a word, and each one's: its source, or where there is but one, the first part
-        in which the paths of the files differ (a built-in corpus: the package)."""
+        """What tells documents apart, in a word, and each one's: its source, or where there is but
+        one, the first part in which the paths of the files differ (a built-in corpus: the
+        package).
+        """
         sources = self.texts("source")
         if len(set(sources)) > 1:
             return "source", sources
         paths = [(path or "").split("/") for path in self.texts("origin_file")]
         same = 0
-        while len({tuple(path[: same + 1]) for path in paths}) == 1 and all(len(path) > same + 1 for path in paths):
+        while len({tuple(path[: same + 1]) for path in paths}) == 1 and all(
+            len(path) > same + 1 for path in paths
+        ):
             same += 1
         return "origin", [path[same] for path in paths]
 
 
 def by_size(names: Sequence[str]) -> list[str]:
     """The different ``names``, the one that is there most often first."""
-    return [name for name, _ in sorted(Counter(names).items(), key=lambda found: (-found[1], found[0]))]
+    return [
+        name for name, _ in sorted(Counter(names).items(), key=lambda found: (-found[1], found[0]))
+    ]
 
 
 def read_vectors(path: str | Path) -> tuple[np.ndarray, pa.Table]:
@@ -90,8 +98,12 @@ def read_vectors(path: str | Path) -> tuple[np.ndarray, pa.Table]:
 
 
 def write_map(path: str | Path, places: np.ndarray, columns: pa.Table) -> None:
-    """Writes map.parquet, atomically. ``places``: float32 [n, 2]; ``columns``: what `read_vectors` gave."""
-    table = columns.add_column(0, "x", pa.array(places[:, 0])).add_column(1, "y", pa.array(places[:, 1]))
+    """Writes map.parquet, atomically. ``places``: float32 [n, 2]; ``columns``: what `read_vectors`
+    gave.
+    """
+    table = columns.add_column(0, "x", pa.array(places[:, 0])).add_column(
+        1, "y", pa.array(places[:, 1])
+    )
     with atomic_path(path) as temporary:
         pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
 

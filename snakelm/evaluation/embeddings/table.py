@@ -1,8 +1,9 @@
 """documents.parquet: a vector of each chosen document, with what is known of the document.
 
-What a row group of the corpus gives is a file of its own until all are there, in a folder beside the output that is
-named after all that decides a row. A killed run finds them and goes on with as many threads as it began with; the
-output is written from them in one go, so it is the same bytes whether or not the run was ever broken off.
+What a row group of the corpus gives is a file of its own until all are there, in a folder beside
+the output that is named after all that decides a row. A killed run finds them and goes on with as
+many threads as it began with; the output is written from them in one go, so it is the same bytes
+whether or not the run was ever broken off.
 """
 
 import hashlib
@@ -23,7 +24,17 @@ from ...files import atomic_path
 from ...log import Log
 from .choice import Chosen
 
-__all__ = ["EXCERPT", "Facts", "Read", "Source", "began_with", "excerpt", "parts_folder", "schema", "write_embeddings"]
+__all__ = [
+    "EXCERPT",
+    "Facts",
+    "Read",
+    "Source",
+    "began_with",
+    "excerpt",
+    "parts_folder",
+    "schema",
+    "write_embeddings",
+]
 
 EXCERPT = 120  # characters of a document that are kept
 SEARCHED = 2000  # characters that the excerpt is taken from
@@ -33,7 +44,9 @@ LARGEST = 65504.0  # of float16
 
 @dataclass(frozen=True)
 class Facts:
-    """What else is known of documents, by id: those held out, and the filter's scores where there are any."""
+    """What else is known of documents, by id: those held out, and the filter's scores where there
+    are any.
+    """
 
     held_out: np.ndarray  # uint64 [n]
     scored: np.ndarray  # uint64 [m], sorted
@@ -61,8 +74,9 @@ class Facts:
 
 @dataclass(frozen=True)
 class Read:
-    """What models made of n documents: ``tokens`` int64 [n] of the whole text, ``loss`` float32 [n] in bits per byte,
-    NaN where there is no text, ``vectors`` float32 [n, width]."""
+    """What models made of n documents: ``tokens`` int64 [n] of the whole text, ``loss`` float32 [n]
+    in bits per byte, NaN where there is no text, ``vectors`` float32 [n, width].
+    """
 
     tokens: np.ndarray
     loss: np.ndarray
@@ -71,19 +85,27 @@ class Read:
     @classmethod
     def blank(cls, tokens: np.ndarray, width: int) -> "Read":
         """To be filled in."""
-        return cls(tokens, np.full(tokens.size, np.nan, np.float32), np.zeros((tokens.size, width), np.float32))
+        return cls(
+            tokens,
+            np.full(tokens.size, np.nan, np.float32),
+            np.zeros((tokens.size, width), np.float32),
+        )
 
 
 @dataclass(frozen=True)
 class Source:
-    """Vectors of ``width`` are made by ``read``: texts, and what hears how many of them are done → `Read`."""
+    """Vectors of ``width`` are made by ``read``: texts, and what hears how many of them are done →
+    `Read`.
+    """
 
     width: int
     read: Callable[[pa.Array, Callable[[int], None]], Read]
 
 
 def schema(width: int) -> pa.Schema:
-    """Columns of documents.parquet for vectors of ``width``. loss: bits per byte of the tokens that the model reads."""
+    """Columns of documents.parquet for vectors of ``width``. loss: bits per byte of the tokens that
+    the model reads.
+    """
     return pa.schema(
         [
             ("id", pa.uint64()),
@@ -102,7 +124,9 @@ def schema(width: int) -> pa.Schema:
 
 
 def parts_folder(output: Path, decides: Iterable[str]) -> Path:
-    """`.parts/<hash of what decides a row>` beside the output; what other settings left there goes."""
+    """`.parts/<hash of what decides a row>` beside the output; what other settings left there
+    goes.
+    """
     name = hashlib.sha256(" ".join(decides).encode()).hexdigest()[:16]
     folder = output.absolute().parent / ".parts" / name
     folder.mkdir(parents=True, exist_ok=True)
@@ -119,7 +143,13 @@ def began_with(parts: Path) -> int | None:
 
 
 def write_embeddings(
-    documents: Path, chosen: Chosen, source: Source, facts: Facts, parts: Path, output: Path, log: Log
+    documents: Path,
+    chosen: Chosen,
+    source: Source,
+    facts: Facts,
+    parts: Path,
+    output: Path,
+    log: Log,
 ) -> None:
     """Writes ``output``; goes on after what is in ``parts``, and removes it."""
     columns = schema(source.width)
@@ -131,7 +161,9 @@ def write_embeddings(
         for group, rows in chosen.groups():
             if not _part(parts, group).is_file():
                 batch = chosen.rows(documents, group)
-                made = _rows(batch, source, facts, columns, lambda n, base=done: bar.update(base + n))
+                made = _rows(
+                    batch, source, facts, columns, lambda n, base=done: bar.update(base + n)
+                )
                 with atomic_path(_part(parts, group)) as temporary:
                     pq.write_table(made, temporary, write_page_checksum=True)
             done += rows.size
@@ -141,7 +173,11 @@ def write_embeddings(
 
 
 def _rows(
-    batch: pa.RecordBatch, source: Source, facts: Facts, columns: pa.Schema, tell: Callable[[int], None]
+    batch: pa.RecordBatch,
+    source: Source,
+    facts: Facts,
+    columns: pa.Schema,
+    tell: Callable[[int], None],
 ) -> pa.Table:
     texts, ids = batch.column("text"), batch.column("id").to_numpy()
     found = source.read(texts, tell)
@@ -153,10 +189,15 @@ def _rows(
         "held_out": pa.array(np.isin(ids, facts.held_out)),
         "loss": pa.array(found.loss, mask=~np.isfinite(found.loss)),
         "score": facts.score(ids),
-        "excerpt": pa.array([excerpt(t) for t in pc.utf8_slice_codeunits(texts, 0, SEARCHED).to_pylist()], pa.string()),
+        "excerpt": pa.array(
+            [excerpt(t) for t in pc.utf8_slice_codeunits(texts, 0, SEARCHED).to_pylist()],
+            pa.string(),
+        ),
         "vector": pa.FixedSizeListArray.from_arrays(halves, source.width),
     }
-    return pa.table([made[name] if name in made else batch.column(name) for name in columns.names], columns)
+    return pa.table(
+        [made[name] if name in made else batch.column(name) for name in columns.names], columns
+    )
 
 
 def excerpt(text: str) -> str:

@@ -1,4 +1,6 @@
-"""The text core under the address, undefined-behaviour and thread sanitizers, fed random and damaged bytes."""
+"""The text core under the address, undefined-behaviour and thread sanitizers, fed random and
+damaged bytes.
+"""
 
 import os
 import shutil
@@ -23,10 +25,19 @@ COMPILER = os.environ.get("CXX") or shutil.which("c++")
 def build(folder: Path, sanitizers: str) -> Path:
     if COMPILER is None:
         pytest.skip("no C++ compiler")
-    flags = ["-std=c++17", "-O1", "-g", "-pthread", f"-fsanitize={sanitizers}", "-fno-sanitize-recover=all"]
+    flags = [
+        "-std=c++17",
+        "-O1",
+        "-g",
+        "-pthread",
+        f"-fsanitize={sanitizers}",
+        "-fno-sanitize-recover=all",
+    ]
     trial = folder / "trial.cpp"
     trial.write_text("int main() {}\n")
-    if subprocess.run([COMPILER, *flags, trial, "-o", folder / "trial"], capture_output=True).returncode:
+    if subprocess.run(
+        [COMPILER, *flags, trial, "-o", folder / "trial"], capture_output=True
+    ).returncode:
         pytest.skip(f"{COMPILER} has no sanitizers ({sanitizers})")
     core = ROOT / "csrc/text"
     sources = [core / name for name in CORE] + [Path(__file__).with_name("fuzz.cpp")]

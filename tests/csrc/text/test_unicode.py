@@ -10,7 +10,9 @@ ROOT = Path(__file__).resolve().parents[3]
 
 @pytest.fixture(scope="module")
 def generator():
-    spec = importlib.util.spec_from_file_location("generate_unicode", ROOT / "csrc/text/generate_unicode.py")
+    spec = importlib.util.spec_from_file_location(
+        "generate_unicode", ROOT / "csrc/text/generate_unicode.py"
+    )
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

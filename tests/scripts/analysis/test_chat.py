@@ -1,4 +1,6 @@
-"""chat.py as a process: one question, a pipe, a terminal, a server and its end, and what it says when it can't."""
+"""chat.py as a process: one question, a pipe, a terminal, a server and its end, and what it says
+when it can't.
+"""
 
 import json
 import os
@@ -40,7 +42,14 @@ def results(tmp_path_factory):
         model.embedding[first] = torch.nn.functional.one_hot(torch.tensor(1), 32)
         model.head[first, 0] = model.head[second, 1] = 5.0
     for name, chat in (("sft_model.pt", True), ("final_model.pt", False)):
-        save_model(folder / name, model, tokenizer_sha256=tokenizer.sha256, step=1, fingerprint="x", chat=chat)
+        save_model(
+            folder / name,
+            model,
+            tokenizer_sha256=tokenizer.sha256,
+            step=1,
+            fingerprint="x",
+            chat=chat,
+        )
     return folder
 
 
@@ -50,7 +59,13 @@ def command(results, *more):
 
 def run(results, *more, said=""):
     return subprocess.run(
-        command(results, *more), input=said, capture_output=True, text=True, encoding="utf-8", check=False, timeout=60
+        command(results, *more),
+        input=said,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        check=False,
+        timeout=60,
     )
 
 
@@ -85,7 +100,12 @@ def test_turns_that_went_are_said(results):
 def test_a_reader_that_had_enough_is_no_error(results):
     line = " ".join([*map(repr, command(results, "--max-tokens", "2")), "| head -1"])
     done = subprocess.run(
-        ["bash", "-c", line], input="q\n" * 200, capture_output=True, text=True, timeout=60, check=False
+        ["bash", "-c", line],
+        input="q\n" * 200,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert done.stdout == "é\n"
     assert "Traceback" not in done.stderr
@@ -185,12 +205,16 @@ def test_ctrl_c_stops_an_answer_and_not_the_conversation(results, tmp_path):
 
 @pytest.fixture
 def serving(results):
-    """`serving(*more)`: the script with --serve on a free port, once it says its address, and that address."""
+    """`serving(*more)`: the script with --serve on a free port, once it says its address, and that
+    address.
+    """
     started = []
 
     def start(*more):
         line = command(results, "--serve", "--port", "0", *more)
-        process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8")
+        process = subprocess.Popen(
+            line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8"
+        )
         started.append(process)
         return process, re.search(r"http://127\.0\.0\.1:\d+", process.stderr.readline()).group()
 
@@ -202,12 +226,20 @@ def serving(results):
 
 def post(address, path, **body):
     """The open reply."""
-    asked = urllib.request.Request(address + path, json.dumps(body).encode(), {"Content-Type": "application/json"})
+    asked = urllib.request.Request(
+        address + path, json.dumps(body).encode(), {"Content-Type": "application/json"}
+    )
     return urllib.request.urlopen(asked, timeout=30)
 
 
 def ask(address, model="sft_model", **more):
-    return post(address, "/v1/chat/completions", model=model, messages=[{"role": "user", "content": "q"}], **more)
+    return post(
+        address,
+        "/v1/chat/completions",
+        model=model,
+        messages=[{"role": "user", "content": "q"}],
+        **more,
+    )
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
@@ -230,7 +262,12 @@ def test_a_server_ends_in_the_middle_of_an_answer(serving, results, tmp_path):
     torch.save(record, tmp_path / "endless.pt")
     process, address = serving("--model", str(tmp_path / "endless.pt"), "--max-tokens", "50000")
     with ask(address, "endless", stream=True) as reply:
-        assert "é" in json.loads(reply.readline().removeprefix(b"data: "))["choices"][0]["delta"]["content"]
+        assert (
+            "é"
+            in json.loads(reply.readline().removeprefix(b"data: "))["choices"][0]["delta"][
+                "content"
+            ]
+        )
         process.send_signal(signal.SIGTERM)
         assert b"shutting down" in reply.read()
     assert process.wait(timeout=30) == 0

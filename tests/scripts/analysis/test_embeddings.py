@@ -1,4 +1,6 @@
-"""The three scripts of the map by hand: from documents to the page, mistakes in one line, and a kill in between."""
+"""The three scripts of the map by hand: from documents to the page, mistakes in one line, and a
+kill in between.
+"""
 
 import importlib
 import os
@@ -14,7 +16,7 @@ import yaml
 
 from snakelm.workflow.exit_codes import run
 from snakelm.workflow.manifest import read_manifest
-from tests.snakelm.analysis.made_run import make_run
+from tests.snakelm.evaluation.embeddings.made_run import make_run
 
 ROOT = Path(__file__).resolve().parents[3]
 GENERATE = ROOT / "scripts/analysis/generate_embeddings.py"
@@ -27,9 +29,16 @@ def main_of(name):
 def arguments(made, **more):
     """What generate_embeddings can't do without, and ``more``."""
     config = made.folder / "my.yaml"
-    config.write_text(yaml.safe_dump({"train": {"device": "cpu", "precision": "fp32"}, **more}), encoding="utf-8")
+    config.write_text(
+        yaml.safe_dump({"train": {"device": "cpu", "precision": "fp32"}, **more}), encoding="utf-8"
+    )
     places = made.places
-    given = {"config": config, "documents": places.documents, "model": places.model, "tokenizer": places.tokenizer}
+    given = {
+        "config": config,
+        "documents": places.documents,
+        "model": places.model,
+        "tokenizer": places.tokenizer,
+    }
     given |= {"val": places.val, "output": places.output}
     return [word for name, path in given.items() for word in (f"--{name}", str(path))]
 
@@ -40,10 +49,21 @@ def test_from_documents_to_the_page(tmp_path, capsys):
     assert main_of("generate_embeddings")(given) == 0
     told = read_manifest(made.places.output)
     assert told["embeddings"] == {"by": "model", "documents": 60, "width": 32}
-    assert {Path(i["path"]).name for i in told["inputs"]} >= {"documents.parquet", "final_model.pt", "val.bin"}
+    assert {Path(i["path"]).name for i in told["inputs"]} >= {
+        "documents.parquet",
+        "final_model.pt",
+        "val.bin",
+    }
     map_, page = tmp_path / "map.parquet", tmp_path / "map.html"
     figures = [str(tmp_path / f"map_{name}.svg") for name in ("source", "loss", "tokens", "score")]
-    drawn = ["--config", str(tmp_path / "my.yaml"), "--embeddings", str(made.places.output), "--map", str(map_)]
+    drawn = [
+        "--config",
+        str(tmp_path / "my.yaml"),
+        "--embeddings",
+        str(made.places.output),
+        "--map",
+        str(map_),
+    ]
     assert main_of("visualize_embeddings")([*drawn, "--figures", *figures]) == 0
     assert all(Path(figure).stat().st_size > 1000 for figure in figures)
     assert read_manifest(map_)["map"] == {"documents": 60, "method": "scikit-learn"}
@@ -76,7 +96,13 @@ def test_mistakes_are_a_line(spoil, said, tmp_path, capsys):
 
 def test_killed_without_warning_it_goes_on_to_the_same_bytes(tmp_path):
     made = make_run(tmp_path, plain=3000, group=20)
-    command = [sys.executable, str(GENERATE), *arguments(made, embeddings={"documents": None}), "--threads", "1"]
+    command = [
+        sys.executable,
+        str(GENERATE),
+        *arguments(made, embeddings={"documents": None}),
+        "--threads",
+        "1",
+    ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
     parts, deadline = made.places.output.parent / ".parts", time.monotonic() + 120

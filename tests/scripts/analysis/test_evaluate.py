@@ -1,4 +1,6 @@
-"""loss, evaluate and plot_loss as the rules run them: with and without tuning, and with what doesn't fit together."""
+"""loss, evaluate and plot_loss as the rules run them: with and without tuning, and with what
+doesn't fit together.
+"""
 
 import dataclasses
 import json
@@ -12,13 +14,13 @@ import yaml
 from scripts.analysis.evaluate import main as evaluate
 from scripts.analysis.loss import main as loss
 from scripts.analysis.plot_loss import main as plot_loss
-from snakelm.workflow.exit_codes import run
 from snakelm.data.bins import open_bin
 from snakelm.evaluation import heldout_loss as library
-from snakelm.workflow.manifest import read_manifest
 from snakelm.model import load_model, save_model
 from snakelm.tokenizer import CHAT, EOT, train_bpe
 from snakelm.training.validation import document_losses
+from snakelm.workflow.exit_codes import run
+from snakelm.workflow.manifest import read_manifest
 from tests.snakelm.evaluation import made
 
 
@@ -28,8 +30,19 @@ def results(tmp_path):
 
 
 def common(folder, tuned):
-    models = ["--base", folder / "final_model.pt", *(["--tuned", folder / "sft_model.pt"] if tuned else [])]
-    shared = ["--processed", folder / "data/processed", "--tokenizer", folder / "tokenizer", "--threads", "1"]
+    models = [
+        "--base",
+        folder / "final_model.pt",
+        *(["--tuned", folder / "sft_model.pt"] if tuned else []),
+    ]
+    shared = [
+        "--processed",
+        folder / "data/processed",
+        "--tokenizer",
+        folder / "tokenizer",
+        "--threads",
+        "1",
+    ]
     return [str(a) for a in ["--config", folder / "config.yaml", *models, *shared]]
 
 
@@ -40,7 +53,12 @@ def measure(folder, tuned=True):
         "--metrics",
         folder / "logs/training_metrics.csv",
     ]
-    out = ["--output", folder / "tables/loss.json", "--per-document", folder / "tables/loss_documents.parquet"]
+    out = [
+        "--output",
+        folder / "tables/loss.json",
+        "--per-document",
+        folder / "tables/loss_documents.parquet",
+    ]
     assert loss([*common(folder, tuned), *map(str, more + out)]) == 0
     return json.loads((folder / "tables/loss.json").read_text())
 
@@ -56,10 +74,20 @@ def ask(folder, tuned=True, **config):
 def draw(folder, **config):
     (folder / "config.yaml").write_text(yaml.safe_dump({"seed": 3, **config}))
     tables, figures = folder / "tables", folder / "figures"
-    given = ["--results", folder, "--loss", tables / "loss.json", "--evaluation", tables / "evaluation.json"]
+    given = [
+        "--results",
+        folder,
+        "--loss",
+        tables / "loss.json",
+        "--evaluation",
+        tables / "evaluation.json",
+    ]
     given += ["--figures", figures, "--tables", tables]
     assert plot_loss(["--config", str(folder / "config.yaml"), *map(str, given)]) == 0
-    return {path.stem: path.read_text(encoding="utf-8") for path in (*figures.iterdir(), *tables.glob("*.html"))}
+    return {
+        path.stem: path.read_text(encoding="utf-8")
+        for path in (*figures.iterdir(), *tables.glob("*.html"))
+    }
 
 
 def test_loss_tells_documents_sources_and_both_stages(results):
@@ -69,11 +97,15 @@ def test_loss_tells_documents_sources_and_both_stages(results):
     nll = document_losses(model, val, np.arange(40))
     rows = pq.read_table(results / "tables/loss_documents.parquet").to_pylist()
     assert [row["id"] for row in rows] == val.document_ids.tolist()
-    assert [row["bpb_base"] for row in rows] == pytest.approx((nll / np.log(2) / [r["bytes"] for r in rows]).tolist())
+    assert [row["bpb_base"] for row in rows] == pytest.approx(
+        (nll / np.log(2) / [r["bytes"] for r in rows]).tolist()
+    )
     assert [row["source"] for row in rows] == ["odd" if i % 2 else "even" for i in range(40)]
     assert [row["origin_row"] for row in rows] == list(range(40))
     whole = sum(row["bytes"] for row in rows)
-    assert table["stages"]["base"]["all"]["value"] == pytest.approx(nll.sum() / np.log(2) / whole, abs=1e-5)
+    assert table["stages"]["base"]["all"]["value"] == pytest.approx(
+        nll.sum() / np.log(2) / whole, abs=1e-5
+    )
     by_source = sum(s["base"]["value"] * s["bytes"] for s in table["sources"].values())
     assert by_source / whole == pytest.approx(table["stages"]["base"]["all"]["value"], abs=1e-5)
     assert table["change"]["all"]["value"] == pytest.approx(
@@ -84,12 +116,17 @@ def test_loss_tells_documents_sources_and_both_stages(results):
     assert table["easiest"][0]["bpb_base"] == pytest.approx(min(rates))
     assert table["reading"]["read"] > 0
     assert table["law"]["held_out"]["power"]["value"] == pytest.approx(0.5, abs=0.01)
-    assert {"sha256", "bytes", "path"} <= read_manifest(results / "tables/loss.json")["artefact"].keys()
+    assert {"sha256", "bytes", "path"} <= read_manifest(results / "tables/loss.json")[
+        "artefact"
+    ].keys()
 
 
 def test_tasks_from_files_and_built_in(results):
     measure(results)
-    items = [{"question": f"the function {i}", "choices": ["a list", "an error"], "answer": i % 2} for i in range(9)]
+    items = [
+        {"question": f"the function {i}", "choices": ["a list", "an error"], "answer": i % 2}
+        for i in range(9)
+    ]
     file = results / "quiz.jsonl"
     file.write_text("".join(json.dumps(i) + "\n" for i in items))
     tasks = [
@@ -103,14 +140,21 @@ def test_tasks_from_files_and_built_in(results):
     assert table["tasks"]["continuation"]["chance"] == 0.25
     assert table["tasks"]["answers"]["tuned"]["as"] == "conversation"
     assert table["tasks"]["answers"]["base"]["as"] == "text"
-    told = [json.loads(line) for line in (results / "tables/evaluation_items.jsonl").read_text().splitlines()]
+    told = [
+        json.loads(line)
+        for line in (results / "tables/evaluation_items.jsonl").read_text().splitlines()
+    ]
     for name, task in table["tasks"].items():
         for stage in ("base", "tuned"):
             mine = [r for r in told if (r["task"], r["model"]) == (name, stage)]
             assert len(mine) == task["items"]
             key = "acc" if task["kind"] == "choice" else "exact"
-            assert task[stage][key]["value"] == pytest.approx(np.mean([r[key] for r in mine]), abs=1e-6)
-    assert str(file) in [i["path"] for i in read_manifest(results / "tables/evaluation.json")["inputs"]]
+            assert task[stage][key]["value"] == pytest.approx(
+                np.mean([r[key] for r in mine]), abs=1e-6
+            )
+    assert str(file) in [
+        i["path"] for i in read_manifest(results / "tables/evaluation.json")["inputs"]
+    ]
 
 
 def test_a_run_that_tunes_nothing_says_so(results, capfd):
@@ -129,7 +173,13 @@ def test_a_run_that_tunes_nothing_says_so(results, capfd):
 def test_figures_and_tables_stand_and_say_the_numbers(results):
     table, asked = measure(results), ask(results)
     pages = draw(results, compare=[str(results.parent / "elsewhere")])
-    assert set(pages) >= {"tasks", "loss_by_source", "loss_by_position", "loss_by_frequency", "scaling_law"}
+    assert set(pages) >= {
+        "tasks",
+        "loss_by_source",
+        "loss_by_position",
+        "loss_by_frequency",
+        "scaling_law",
+    }
     for name in ("tasks", "loss_by_source", "loss_by_position", "loss_by_frequency", "scaling_law"):
         assert ET.fromstring(pages[name]).tag.endswith("}svg")
     assert f"{table['stages']['base']['all']['value']:.3f}" in pages["loss_documents"]
@@ -163,7 +213,9 @@ def test_a_model_of_another_tokenizer_is_one_line(results, capfd):
 
 
 def test_a_model_of_another_run_is_one_line(results, capfd):
-    other = train_bpe([f"other words, number {i}" for i in range(99)], 290, "gpt2", special_tokens=(EOT, *CHAT))
+    other = train_bpe(
+        [f"other words, number {i}" for i in range(99)], 290, "gpt2", special_tokens=(EOT, *CHAT)
+    )
     told = {"tokenizer_sha256": other.sha256, "step": 1, "fingerprint": "0" * 16}
     save_model(results / "sft_model.pt", made.build_model(other), **told)
     assert "sft_model.pt: trained with tokenizer" in fails(capfd, measure, results)
@@ -174,13 +226,19 @@ def test_tasks_that_cannot_be_asked_are_one_line(results, capfd):
     measure(results)
     (results / "bad.jsonl").write_text('{"question": "a", "choices": ["b", "c"], "answer": 5}\n')
     for path, said in (("nowhere.jsonl", "no such file"), (str(results / "bad.jsonl"), "row 0")):
-        assert said in fails(capfd, lambda folder, path=path: ask(folder, tasks=[{"path": path}]), results)
+        assert said in fails(
+            capfd, lambda folder, path=path: ask(folder, tasks=[{"path": path}]), results
+        )
     assert not (results / "tables/evaluation.json").exists()
 
 
 def test_a_manifest_that_says_nothing_of_training_is_one_line(results, capfd):
     path = results / "final_model.pt.manifest.json"
-    path.write_text(json.dumps({"manifest": 1, "seed": 3, "config": {}, "artefact": {"sha256": "0", "bytes": -1}}))
+    path.write_text(
+        json.dumps(
+            {"manifest": 1, "seed": 3, "config": {}, "artefact": {"sha256": "0", "bytes": -1}}
+        )
+    )
     assert "train it again" in fails(capfd, measure, results)
     path.unlink()
     assert "missing" in fails(capfd, measure, results)
@@ -192,7 +250,12 @@ def test_a_model_whose_manifest_or_training_text_is_anothers_is_one_line(results
     path.write_text(json.dumps({**made_of, "result": {"fingerprint": "f" * 16}}))
     assert "its manifest of run ffff" in fails(capfd, measure, results)
     path.write_text(
-        json.dumps({**made_of, "inputs": [{"path": "results/data/processed/train.bin", "sha256": "0" * 64}]})
+        json.dumps(
+            {
+                **made_of,
+                "inputs": [{"path": "results/data/processed/train.bin", "sha256": "0" * 64}],
+            }
+        )
     )
     assert "trained on another train.bin" in fails(capfd, measure, results)
     assert not (results / "tables/loss.json").exists()
@@ -200,5 +263,7 @@ def test_a_model_whose_manifest_or_training_text_is_anothers_is_one_line(results
 
 def test_packs_longer_than_the_context_are_one_line(results, capfd, monkeypatch):
     whole = library.open_packs
-    monkeypatch.setattr(library, "open_packs", lambda *given: dataclasses.replace(whole(*given), context=128))
+    monkeypatch.setattr(
+        library, "open_packs", lambda *given: dataclasses.replace(whole(*given), context=128)
+    )
     assert "looks back over 64" in fails(capfd, measure, results)

@@ -15,9 +15,14 @@ from snakelm.model import Decoder, load_model, save_model
 from snakelm.model.export import FILES
 from snakelm.tokenizer import CHAT, EOT, Tokenizer, train_bpe
 
-transformers = pytest.importorskip("transformers", reason="transformers not installed: requirements-dev.txt has it")
+transformers = pytest.importorskip(
+    "transformers", reason="transformers not installed: requirements-dev.txt has it"
+)
 
-TEXTS = [f"The function number {i} returns the sum of its {i % 7} arguments, naïve or not." for i in range(200)]
+TEXTS = [
+    f"The function number {i} returns the sum of its {i % 7} arguments, naïve or not."
+    for i in range(200)
+]
 ASKED = [
     {"role": "system", "content": "Be brief."},
     {"role": "user", "content": "What does number 3 return?"},
@@ -38,7 +43,14 @@ def make(folder, tokenizer, chat, **shape):
     model.initialize(torch.Generator().manual_seed(1))
     with torch.no_grad():
         model.head.normal_(0, 0.5, generator=torch.Generator().manual_seed(2))
-    save_model(folder / "m.pt", model, tokenizer_sha256=tokenizer.sha256, step=1, fingerprint="0" * 16, chat=chat)
+    save_model(
+        folder / "m.pt",
+        model,
+        tokenizer_sha256=tokenizer.sha256,
+        step=1,
+        fingerprint="0" * 16,
+        chat=chat,
+    )
     (folder / "c.yaml").write_text("seed: 7\n")
     return ["--config", str(folder / "c.yaml"), "--model", str(folder / "m.pt"), "--tokenizer",
             str(folder / "tokenizer"), "--output", str(folder / "final")]  # fmt: skip
@@ -69,7 +81,9 @@ def test_its_chat_template_is_ours(exported, tokenizer):
     if not chat:
         assert reads.chat_template is None
         return
-    ids = reads.apply_chat_template(ASKED, add_generation_prompt=True, return_dict=True)["input_ids"]
+    ids = reads.apply_chat_template(ASKED, add_generation_prompt=True, return_dict=True)[
+        "input_ids"
+    ]
     assert list(np.ravel(ids)) == prompt(ASKED, tokenizer)
 
 
@@ -95,7 +109,9 @@ def test_the_same_model_gives_the_same_bytes(exported):
 
 def test_another_tokenizer_is_refused_and_nothing_is_written(tmp_path, tokenizer):
     arguments = make(tmp_path, tokenizer, True)
-    Tokenizer({bytes([i]): i for i in range(256)}, "cl100k", {EOT: 256}).save(tmp_path / "tokenizer")
+    Tokenizer({bytes([i]): i for i in range(256)}, "cl100k", {EOT: 256}).save(
+        tmp_path / "tokenizer"
+    )
     with pytest.raises(UserError, match="another tokenizer"):
         main(arguments)
     assert not (tmp_path / "final").exists()

@@ -3,12 +3,12 @@
 import pytest
 
 from scripts.analysis.export_gguf import main
-from snakelm.provenance.chain import read_chain
 from snakelm.config import Model
 from snakelm.errors import UserError
-from snakelm.workflow.manifest import read_manifest
 from snakelm.model import Decoder, save_model
+from snakelm.provenance.chain import read_chain
 from snakelm.tokenizer import CHAT, EOT, Tokenizer
+from snakelm.workflow.manifest import read_manifest
 
 pytest.importorskip("gguf", reason="gguf not installed: requirements.txt has it")
 
@@ -19,8 +19,17 @@ def given(tmp_path):
     special = {name: 256 + i for i, name in enumerate((EOT, *CHAT))}
     tokenizer = Tokenizer({bytes([i]): i for i in range(256)}, "cl100k", special)
     tokenizer.save(tmp_path / "tokenizer")
-    model = Decoder(Model(layers=1, width=16, heads=1, kv_heads=1, head_dim=16, hidden=24, context=32), 261)
-    save_model(tmp_path / "m.pt", model, tokenizer_sha256=tokenizer.sha256, step=1, fingerprint="0" * 16, chat=True)
+    model = Decoder(
+        Model(layers=1, width=16, heads=1, kv_heads=1, head_dim=16, hidden=24, context=32), 261
+    )
+    save_model(
+        tmp_path / "m.pt",
+        model,
+        tokenizer_sha256=tokenizer.sha256,
+        step=1,
+        fingerprint="0" * 16,
+        chat=True,
+    )
     (tmp_path / "c.yaml").write_text("seed: 7\n")
     return ["--config", str(tmp_path / "c.yaml"), "--model", str(tmp_path / "m.pt"), "--tokenizer",
             str(tmp_path / "tokenizer"), "--output", str(tmp_path / "out/model.gguf")]  # fmt: skip

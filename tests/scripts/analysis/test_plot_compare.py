@@ -16,23 +16,39 @@ def script(name):
 def results(tmp_path):
     """A results folder with a pretraining of two rows."""
     (tmp_path / "own/logs").mkdir(parents=True)
-    (tmp_path / "own/logs/training_metrics.csv").write_text("step,tokens,loss,seconds\n5,9,3,1\n9,18,2,2\n")
-    (tmp_path / "my.yaml").write_text(json.dumps({"compare": [str(tmp_path / "own")], "train": {"steps": 9}}))
+    (tmp_path / "own/logs/training_metrics.csv").write_text(
+        "step,tokens,loss,seconds\n5,9,3,1\n9,18,2,2\n"
+    )
+    (tmp_path / "my.yaml").write_text(
+        json.dumps({"compare": [str(tmp_path / "own")], "train": {"steps": 9}})
+    )
     return tmp_path
 
 
 def words(**options):
-    return [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    return [
+        word
+        for name, value in options.items()
+        for word in (f"--{name.replace('_', '-')}", str(value))
+    ]
 
 
 def compare(results, config="my.yaml"):
-    given = words(config=results / config, results=results / "own", figures=results / "f", table=results / "c.html")
+    given = words(
+        config=results / config,
+        results=results / "own",
+        figures=results / "f",
+        table=results / "c.html",
+    )
     return lambda: script("plot_compare").main(given)
 
 
 def test_runs_are_compared(results, capsys):
     assert run(compare(results)) == 0
-    assert {file.name for file in (results / "f").iterdir()} == {"compare_pretraining.svg", "compare_tuning.svg"}
+    assert {file.name for file in (results / "f").iterdir()} == {
+        "compare_pretraining.svg",
+        "compare_tuning.svg",
+    }
     assert "2 runs" in capsys.readouterr().err
 
 
@@ -47,13 +63,21 @@ def test_a_folder_without_a_run_writes_nothing(results, capsys):
 
 def summarise(results, **more):
     metrics = results / "own/logs/training_metrics.csv"
-    given = {"config": results / "my.yaml", "metrics": metrics, "figures": results / "f", "tables": results / "t"}
+    given = {
+        "config": results / "my.yaml",
+        "metrics": metrics,
+        "figures": results / "f",
+        "tables": results / "t",
+    }
     return lambda: script("summarise").main(words(**given, **more))
 
 
 def test_a_bare_run_is_summarised(results):
     absent = results / "absent"
-    assert run(summarise(results, tuned=absent, baseline=absent, evaluation=absent, timings=absent)) == 0
+    assert (
+        run(summarise(results, tuned=absent, baseline=absent, evaluation=absent, timings=absent))
+        == 0
+    )
     assert {file.stem for file in (results / "t").iterdir()} == {"summary", "cost", "configuration"}
     assert [file.stem for file in (results / "f").iterdir()] == ["time"]
 
@@ -62,4 +86,7 @@ def test_a_bare_run_is_summarised(results):
 def test_a_torn_table_is_said_in_a_line(option, results, capsys):
     (results / "torn.json").write_text("{")
     assert run(summarise(results, **{option: results / "torn.json"})) == 2
-    assert "torn.json: not JSON; delete it and run its step again" in capsys.readouterr().err.replace("\n", "")
+    assert (
+        "torn.json: not JSON; delete it and run its step again"
+        in capsys.readouterr().err.replace("\n", "")
+    )

@@ -6,8 +6,8 @@ import json
 import numpy as np
 import pytest
 
-from snakelm.workflow.exit_codes import run
 from snakelm.data.bins import BinWriter, Meta
+from snakelm.workflow.exit_codes import run
 
 
 def script(name):
@@ -18,15 +18,27 @@ def script(name):
 def given(tmp_path):
     """The arguments that can't be left out."""
     (tmp_path / "my.yaml").write_text("train: {steps: 10}\n", encoding="utf-8")
-    (tmp_path / "metrics.csv").write_text("step,tokens,loss\n5,100,3.0\n10,200,2.0\n", encoding="utf-8")
+    (tmp_path / "metrics.csv").write_text(
+        "step,tokens,loss\n5,100,3.0\n10,200,2.0\n", encoding="utf-8"
+    )
     with BinWriter(tmp_path / "train.bin", Meta("uint16", 10, 9, "00")) as writer:
         writer.append(np.array([9, 1, 2, 9, 3]), np.array([3, 2]), np.array([1, 2]), 3)
-    paths = {"config": "my.yaml", "metrics": "metrics.csv", "train-bin": "train.bin", "figures": "f", "tables": "t"}
+    paths = {
+        "config": "my.yaml",
+        "metrics": "metrics.csv",
+        "train-bin": "train.bin",
+        "figures": "f",
+        "tables": "t",
+    }
     return {f"--{name}": str(tmp_path / path) for name, path in paths.items()}
 
 
 def arguments(given, **more):
-    return [word for pair in {**given, **{f"--{k}": v for k, v in more.items()}}.items() for word in pair]
+    return [
+        word
+        for pair in {**given, **{f"--{k}": v for k, v in more.items()}}.items()
+        for word in pair
+    ]
 
 
 def test_bare_run_writes_all_figures_and_tables(given, tmp_path, capsys):
@@ -75,12 +87,26 @@ def test_baseline_writes_its_table_and_manifest(tmp_path, capsys):
     tokenizer.save(tmp_path / "tokenizer")
     for name, some in (("train", texts[:40]), ("val", texts[40:])):
         ids = [np.array([tokenizer.eot, *tokenizer.encode_ordinary(text)]) for text in some]
-        with BinWriter(tmp_path / f"{name}.bin", Meta("uint16", 280, tokenizer.eot, tokenizer.sha256)) as writer:
-            writer.append(np.concatenate(ids), np.array([i.size for i in ids]), np.arange(len(ids)), 1)
+        with BinWriter(
+            tmp_path / f"{name}.bin", Meta("uint16", 280, tokenizer.eot, tokenizer.sha256)
+        ) as writer:
+            writer.append(
+                np.concatenate(ids), np.array([i.size for i in ids]), np.arange(len(ids)), 1
+            )
     np.save(tmp_path / "val_overlap.npy", np.zeros(10, np.float32))
     (tmp_path / "my.yaml").write_text("", encoding="utf-8")
-    paths = {"config": "my.yaml", "processed": ".", "tokenizer": "tokenizer", "output": "t/baseline.json"}
-    assert script("baseline").main([w for k, v in paths.items() for w in (f"--{k}", str(tmp_path / v))]) == 0
+    paths = {
+        "config": "my.yaml",
+        "processed": ".",
+        "tokenizer": "tokenizer",
+        "output": "t/baseline.json",
+    }
+    assert (
+        script("baseline").main(
+            [w for k, v in paths.items() for w in (f"--{k}", str(tmp_path / v))]
+        )
+        == 0
+    )
     table = json.loads((tmp_path / "t/baseline.json").read_text())
     assert 0 < table["ppmd"]["bpb"] == table["ppmd"]["bpb_clean"] < table["unigram"]["bpb"]
     assert (tmp_path / "t/baseline.json.manifest.json").is_file()

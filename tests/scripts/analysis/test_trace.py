@@ -1,4 +1,6 @@
-"""The trace of a real run, made by its scripts: it says what is there, and finds every change there can be."""
+"""The trace of a real run, made by its scripts: it says what is there, and finds every change there
+can be.
+"""
 
 import importlib
 import itertools
@@ -16,10 +18,10 @@ import pytest
 import yaml
 
 from scripts.analysis.trace import main
+from snakelm.data.bins import open_bin
 from snakelm.provenance.chain import read_chain
 from snakelm.provenance.token_origin import token_origin
 from snakelm.workflow.code_digest import ROOT
-from snakelm.data.bins import open_bin
 from snakelm.workflow.manifest import manifest_path, read_manifest
 
 ATTACK = "\x1b[31mred\x1b[0m \u202eright to left"
@@ -34,8 +36,22 @@ CONFIG = {
     "deduplicate": {"exact": False, "minhash": False},
     "quality": {"min_words": 3},
     "tokenizer": {"vocab_size": 300},
-    "model": {"layers": 1, "width": 16, "heads": 1, "kv_heads": 1, "head_dim": 16, "hidden": 24, "context": 48},
-    "train": {"steps": 4, "batch_tokens": 192, "micro_batch": 4, "eval_every": 4, "sample_tokens": 2},
+    "model": {
+        "layers": 1,
+        "width": 16,
+        "heads": 1,
+        "kv_heads": 1,
+        "head_dim": 16,
+        "hidden": 24,
+        "context": 48,
+    },
+    "train": {
+        "steps": 4,
+        "batch_tokens": 192,
+        "micro_batch": 4,
+        "eval_every": 4,
+        "sample_tokens": 2,
+    },
     "sft_data": {"sources": [{"path": "my/talks.jsonl"}], "val_fraction": 0.2},
     "sft": {"epochs": 1.0, "batch_rows": 4, "micro_batch": 4},
 }
@@ -43,22 +59,47 @@ FINAL = "results/models/final"
 
 
 def step(stage: str, name: str, *arguments: str) -> None:
-    assert importlib.import_module(f"scripts.{stage}.{name}").main(["--config", "c.yaml", *arguments]) == 0
+    assert (
+        importlib.import_module(f"scripts.{stage}.{name}").main(["--config", "c.yaml", *arguments])
+        == 0
+    )
 
 
 def make_run() -> None:
     """A whole run in the current folder, step by step as the rules do it."""
-    data, processed, shards = "results/data", "results/data/processed", "results/data/processed/shards"
-    step("preparation", "collect", "--source", "synthetic", "--output", f"{data}/raw/synthetic.parquet")
-    files = {"notes": "my/notes.parquet", "lines": "my/lines.jsonl", "synthetic": f"{data}/raw/synthetic.parquet"}
+    data, processed, shards = (
+        "results/data",
+        "results/data/processed",
+        "results/data/processed/shards",
+    )
+    step(
+        "preparation",
+        "collect",
+        "--source",
+        "synthetic",
+        "--output",
+        f"{data}/raw/synthetic.parquet",
+    )
+    files = {
+        "notes": "my/notes.parquet",
+        "lines": "my/lines.jsonl",
+        "synthetic": f"{data}/raw/synthetic.parquet",
+    }
     for source, file in files.items():
         output = f"{data}/sampled/{source}.parquet"
         step("preparation", "sample_data", "--source", source, "--files", file, "--output", output)
-    sampled, kept = [f"{data}/sampled/{source}.parquet" for source in files], f"{data}/deduplicated/documents.parquet"
+    sampled, kept = (
+        [f"{data}/sampled/{source}.parquet" for source in files],
+        f"{data}/deduplicated/documents.parquet",
+    )
     step("preparation", "deduplicate", "--inputs", *sampled, "--output", kept)
     documents, examples = f"{data}/quality/documents.parquet", f"{data}/quality/examples.json"
-    step("preparation", "quality", "--documents", kept, "--output", documents, "--examples", examples)
-    step("preparation", "train_tokenizer", "--documents", documents, "--output", "results/tokenizer")
+    step(
+        "preparation", "quality", "--documents", kept, "--output", documents, "--examples", examples
+    )
+    step(
+        "preparation", "train_tokenizer", "--documents", documents, "--output", "results/tokenizer"
+    )
     made = ["--tokenizer", "results/tokenizer", "--output-dir"]
     for shard in "01":
         share = ["--documents", documents, "--shard", shard, "--of", "2"]
@@ -68,7 +109,14 @@ def make_run() -> None:
     step("preparation", "prepare_sft_data", *made, processed)
     step("training", "train", "--results", "results", "--threads", "1")
     step("training", "train_sft", "--results", "results", "--threads", "1")
-    given = ["--model", "results/sft_model.pt", "--tokenizer", "results/tokenizer", "--output", FINAL]
+    given = [
+        "--model",
+        "results/sft_model.pt",
+        "--tokenizer",
+        "results/tokenizer",
+        "--output",
+        FINAL,
+    ]
     step("analysis", "export", *given)
 
 
@@ -78,9 +126,15 @@ def run(tmp_path_factory):
     folder, before = tmp_path_factory.mktemp("run"), Path.cwd()
     os.chdir(folder)
     (folder / "my").mkdir()
-    texts = [f"Note {i}: the ferry left at {i % 24} with {i * 7 % 50} people, said the harbour." for i in range(80)]
+    texts = [
+        f"Note {i}: the ferry left at {i % 24} with {i * 7 % 50} people, said the harbour."
+        for i in range(80)
+    ]
     pq.write_table(pa.table({"body": [*texts, ATTACK, *[THRICE] * 3]}), "my/notes.parquet")
-    lines = [json.dumps({"text": f"Line {i} of the tide table, which fell to {i * i} fathoms."}) for i in range(40)]
+    lines = [
+        json.dumps({"text": f"Line {i} of the tide table, which fell to {i * i} fathoms."})
+        for i in range(40)
+    ]
     Path("my/lines.jsonl").write_text("\n".join(lines) + "\n")
     talks = [json.dumps({"question": f"{i} and 1?", "answer": f"{i + 1}."}) for i in range(30)]
     Path("my/talks.jsonl").write_text("\n".join(talks) + "\n")
@@ -107,9 +161,17 @@ def chain_files(target=FINAL) -> list[Path]:
 def test_the_tree_goes_down_to_own_files_and_is_verified(run, capsys):
     assert main([FINAL]) == 0
     said = capsys.readouterr().out
-    for name in ("my/notes.parquet", "my/lines.jsonl", "my/talks.jsonl", "train.idx", "ranks.tiktoken"):
+    for name in (
+        "my/notes.parquet",
+        "my/lines.jsonl",
+        "my/talks.jsonl",
+        "train.idx",
+        "ranks.tiktoken",
+    ):
         assert name in said, name
-    assert read_manifest("results/data/quality/documents.parquet")["artefact"]["sha256"][:12] in said
+    assert (
+        read_manifest("results/data/quality/documents.parquet")["artefact"]["sha256"][:12] in said
+    )
     assert "through 2 shards" in said
     assert "VERIFIED" in said
     assert "✗" not in said
@@ -135,7 +197,9 @@ def test_every_flipped_byte_is_found(run):
 
 def test_every_swapped_pair_of_files_is_found(run):
     files, aside = chain_files(), run / "aside"
-    kinds = itertools.groupby(sorted(files, key=lambda f: f.suffixes[-2:]), key=lambda f: f.suffixes[-2:])
+    kinds = itertools.groupby(
+        sorted(files, key=lambda f: f.suffixes[-2:]), key=lambda f: f.suffixes[-2:]
+    )
     pairs = [pair for _, same in kinds for pair in itertools.combinations(list(same), 2)]
     pairs = [(a, b) for a, b in pairs if a.read_bytes() != b.read_bytes()]
     assert len(pairs) > 100
@@ -181,7 +245,10 @@ def test_a_reader_that_has_enough_sees_no_traceback(run, more):
 
 
 def test_a_deleted_step_is_a_problem_and_a_missing_own_file_a_note(run, tmp_path, capsys):
-    for name, code, said in (("my/lines.jsonl", 0, "not there any more"), ("results/final_model.pt", 1, "missing")):
+    for name, code, said in (
+        ("my/lines.jsonl", 0, "not there any more"),
+        ("results/final_model.pt", 1, "missing"),
+    ):
         shutil.move(name, tmp_path / "away")
         try:
             assert main([FINAL]) == code
@@ -215,7 +282,12 @@ def test_a_run_that_was_moved_is_found_where_it_is(run, tmp_path, monkeypatch, c
 
 @pytest.mark.parametrize(
     "target",
-    ["results", "results/data/processed/val.idx", f"{FINAL}/config.json", "results/logs/training_metrics.csv"],
+    [
+        "results",
+        "results/data/processed/val.idx",
+        f"{FINAL}/config.json",
+        "results/logs/training_metrics.csv",
+    ],
     ids=["everything", "a token file's index", "a file of the export", "metrics"],
 )
 def test_files_beside_and_whole_folders_can_be_asked_too(run, target, capsys):
@@ -264,7 +336,9 @@ def test_a_token_names_its_file_and_row_and_the_row_is_read_again(run, capsys):
 
 def test_rows_with_the_same_text_are_counted(run):
     chain = read_chain(FINAL)
-    found = [one for start in starts() if "Three" in (one := token_origin(chain, "train", start)).after]
+    found = [
+        one for start in starts() if "Three" in (one := token_origin(chain, "train", start)).after
+    ]
     assert all(one.where.startswith("my/notes.parquet, row 81") for one in found)
     assert all("2 more rows have this very text" in one.confirmed for one in found)
     assert found

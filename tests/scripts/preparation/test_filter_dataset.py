@@ -1,4 +1,6 @@
-"""filter_dataset as a person runs it: what it keeps and records, each kind, and killed in the middle."""
+"""filter_dataset as a person runs it: what it keeps and records, each kind, and killed in the
+middle.
+"""
 
 import json
 import os
@@ -23,15 +25,27 @@ ROOT = Path(__file__).resolve().parents[3]
 def command(tiny_filter, folder, kind="cascade", model=None):
     config = folder / "config.yaml"
     config.parent.mkdir(parents=True, exist_ok=True)
-    config.write_text(yaml.safe_dump({**yaml.safe_load(tiny_filter.config.read_text()), "filter": kind}))
+    config.write_text(
+        yaml.safe_dump({**yaml.safe_load(tiny_filter.config.read_text()), "filter": kind})
+    )
     parts = [sys.executable, ROOT / "scripts/preparation/filter_dataset.py", "--config", config]
     parts += ["--documents", tiny_filter.documents, "--model", model or tiny_filter.model]
-    return [*map(str, parts), "--output", str(folder / "documents.parquet"), "--log", str(folder / "log")]
+    return [
+        *map(str, parts),
+        "--output",
+        str(folder / "documents.parquet"),
+        "--log",
+        str(folder / "log"),
+    ]
 
 
 def start(parts, **options):
     return subprocess.Popen(
-        parts, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, **options
+        parts,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        **options,
     )
 
 
@@ -55,19 +69,31 @@ def filtered(tiny_filter, tmp_path_factory):
 @pytest.mark.parametrize("kind", ["setfit", "static", "cascade"])
 def test_scores_of_all_documents_and_the_kept_ones_as_they_were(kind, filtered, tiny_filter):
     folder = filtered[kind]
-    before, after = pq.read_table(tiny_filter.documents), pq.read_table(folder / "documents.parquet")
+    before, after = (
+        pq.read_table(tiny_filter.documents),
+        pq.read_table(folder / "documents.parquet"),
+    )
     scores = pq.read_table(folder / "scores.parquet")
     assert after.schema == SCHEMA
     columns = ["id", "source", "origin_file", "origin_row", "score", "kept", "reason", "bytes"]
     assert scores.column_names == columns
-    assert scores.select(["id", "source", "origin_file", "origin_row"]) == before.select(columns[:4])
+    assert scores.select(["id", "source", "origin_file", "origin_row"]) == before.select(
+        columns[:4]
+    )
     kept = np.asarray(scores["kept"])
     assert (kept == (np.asarray(scores["score"]) >= 0.5)).all()
     assert after == before.filter(scores["kept"])
-    assert np.asarray(scores["bytes"]).sum() == sum(len(t.encode()) for t in before["text"].to_pylist())
+    assert np.asarray(scores["bytes"]).sum() == sum(
+        len(t.encode()) for t in before["text"].to_pylist()
+    )
     deciders = {reason.split(", ")[1] for reason in scores["reason"].to_pylist()}
-    assert deciders <= {"setfit": {"setfit"}, "static": {"static"}, "cascade": {"static", "setfit"}}[kind]
-    assert {r.split(",")[0] == "above" for r in scores.filter(scores["kept"])["reason"].to_pylist()} == {True}
+    assert (
+        deciders
+        <= {"setfit": {"setfit"}, "static": {"static"}, "cascade": {"static", "setfit"}}[kind]
+    )
+    assert {
+        r.split(",")[0] == "above" for r in scores.filter(scores["kept"])["reason"].to_pylist()
+    } == {True}
 
 
 @pytest.mark.parametrize("kind", ["setfit", "static", "cascade"])
@@ -83,7 +109,9 @@ def test_the_academic_source_stays_and_the_other_goes(kind, filtered):
 
 
 def test_the_cascade_decides_as_setfit_and_asks_it_seldom(filtered):
-    setfit, cascade = (pq.read_table(filtered[kind] / "scores.parquet") for kind in ("setfit", "cascade"))
+    setfit, cascade = (
+        pq.read_table(filtered[kind] / "scores.parquet") for kind in ("setfit", "cascade")
+    )
     assert (np.asarray(setfit["kept"]) == np.asarray(cascade["kept"])).mean() >= 0.99
     asked = np.array([reason.endswith("setfit") for reason in cascade["reason"].to_pylist()])
     assert asked.mean() < 0.5
@@ -96,7 +124,12 @@ def test_samples_are_those_nearest_to_the_threshold(filtered):
     mine = np.sort(np.asarray(scores["score"])[np.asarray(scores["source"]) == "journal"])
     shown = [sample["score"] for sample in near["sources"]["journal"]["kept"]]
     assert np.allclose(shown, mine[mine >= 0.5][:4], atol=1e-4)
-    assert all(len(s["text"]) <= 400 for sides in near["sources"].values() for side in sides.values() for s in side)
+    assert all(
+        len(s["text"]) <= 400
+        for sides in near["sources"].values()
+        for side in sides.values()
+        for s in side
+    )
 
 
 def test_nothing_is_left_beside_the_results(filtered):
@@ -110,7 +143,9 @@ def test_nothing_is_left_beside_the_results(filtered):
         }
 
 
-def test_killed_in_the_middle_it_goes_on_and_ends_in_the_same_bytes(filtered, tiny_filter, tmp_path):
+def test_killed_in_the_middle_it_goes_on_and_ends_in_the_same_bytes(
+    filtered, tiny_filter, tmp_path
+):
     with open_documents(tiny_filter.documents) as file:
         assert file.num_row_groups >= 3, "a kill between groups needs some"
     process = start(command(tiny_filter, tmp_path, kind="setfit"))

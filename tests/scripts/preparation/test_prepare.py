@@ -1,4 +1,6 @@
-"""Preparation as a person runs it: the scripts one after the other, any number of shards, killed and out of room."""
+"""Preparation as a person runs it: the scripts one after the other, any number of shards, killed
+and out of room.
+"""
 
 import json
 import os
@@ -20,19 +22,25 @@ from snakelm.data.bins import open_bin
 from snakelm.data.documents.table import read_documents
 from snakelm.data.split import is_validation
 from snakelm.errors import UserError
-from snakelm.workflow.manifest import read_manifest
 from snakelm.tokenizer import Tokenizer, train_bpe
+from snakelm.workflow.manifest import read_manifest
 
 ROOT = Path(__file__).resolve().parents[3]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
 def command(step: str, *arguments) -> list[str]:
-    return [sys.executable, str(ROOT / "scripts" / "preparation" / f"{step}.py"), *map(str, arguments)]
+    return [
+        sys.executable,
+        str(ROOT / "scripts" / "preparation" / f"{step}.py"),
+        *map(str, arguments),
+    ]
 
 
 def run(step: str, *arguments, code: int = 0, **options) -> str:
-    done = subprocess.run(command(step, *arguments), capture_output=True, text=True, env=ENVIRONMENT, **options)
+    done = subprocess.run(
+        command(step, *arguments), capture_output=True, text=True, env=ENVIRONMENT, **options
+    )
     assert done.returncode == code, done.stderr
     assert code == 0 or "Traceback" not in done.stderr
     return done.stderr
@@ -50,8 +58,20 @@ def made(tmp_path_factory):
     """Documents and a tokenizer, made once by the scripts."""
     folder = tmp_path_factory.mktemp("made")
     c = write_config(folder)
-    raw, sampled, kept = (folder / f"{name}.parquet" for name in ("synthetic", "sampled", "documents"))
-    run("collect", "--config", c, "--source", "synthetic", "--output", raw, "--log", folder / "collect.log")
+    raw, sampled, kept = (
+        folder / f"{name}.parquet" for name in ("synthetic", "sampled", "documents")
+    )
+    run(
+        "collect",
+        "--config",
+        c,
+        "--source",
+        "synthetic",
+        "--output",
+        raw,
+        "--log",
+        folder / "collect.log",
+    )
     run("sample_data", "--config", c, "--source", "synthetic", "--files", raw, "--output", sampled)
     run("deduplicate", "--config", c, "--inputs", sampled, "--output", kept)
     texts = [t for b in read_documents(kept, ["text"]) for t in b.column("text").to_pylist()]
@@ -102,11 +122,17 @@ def test_every_document_is_there_once_and_on_its_side(made, tmp_path):
 
 def test_weights_repeat_training_documents_alone(made, tmp_path):
     source = {"builtin": "synthetic", "limit": 4000}
-    plain = prepare(made, tmp_path / "a" / "out", 1, sources=[source]) if (tmp_path / "a").mkdir() is None else {}
+    plain = (
+        prepare(made, tmp_path / "a" / "out", 1, sources=[source])
+        if (tmp_path / "a").mkdir() is None
+        else {}
+    )
     (tmp_path / "b").mkdir()
     double = prepare(made, tmp_path / "b" / "out", 2, sources=[{**source, "weight": 2.5}])
     assert double["val.bin"] == plain["val.bin"]
-    counts = np.unique(open_bin(tmp_path / "b" / "out" / "train.bin").document_ids, return_counts=True)[1]
+    counts = np.unique(
+        open_bin(tmp_path / "b" / "out" / "train.bin").document_ids, return_counts=True
+    )[1]
     assert set(counts.tolist()) == {2, 3}
     assert abs(counts.mean() - 2.5) < 0.06
 
@@ -124,7 +150,14 @@ def test_each_artefact_has_a_manifest(made, tmp_path):
 
 def test_bins_of_another_tokenizer_or_split_are_refused(made, tmp_path):
     c = write_config(tmp_path)
-    given = ("--documents", made / "documents.parquet", "--tokenizer", made / "tokenizer", "--output-dir", tmp_path)
+    given = (
+        "--documents",
+        made / "documents.parquet",
+        "--tokenizer",
+        made / "tokenizer",
+        "--output-dir",
+        tmp_path,
+    )
     run("prepare_shard", "--config", c, *given, "--shard", 0, "--of", 1)
     train_bpe(["another text"], 260).save(tmp_path / "tokenizer")
     rest = ("--shards", tmp_path, "--output-dir", tmp_path / "out")
@@ -140,7 +173,10 @@ def test_bins_of_another_tokenizer_or_split_are_refused(made, tmp_path):
 
 @pytest.mark.parametrize(
     ("texts", "code", "message"),
-    [(["the only one"], 2, "fewer than two different documents"), (["one", "two"], 0, "1 documents, val")],
+    [
+        (["the only one"], 2, "fewer than two different documents"),
+        (["one", "two"], 0, "1 documents, val"),
+    ],
     ids=["one document", "two documents"],
 )
 def test_small_data_is_split_or_refused(made, tmp_path, texts, code, message):
@@ -159,9 +195,13 @@ def test_small_data_is_split_or_refused(made, tmp_path, texts, code, message):
 
 def test_mistakes_are_one_line(made, tmp_path):
     c = write_config(tmp_path)
-    said = run("sample_data", "--config", c, "--source", "syntetic", "--output", tmp_path / "x", code=2)
+    said = run(
+        "sample_data", "--config", c, "--source", "syntetic", "--output", tmp_path / "x", code=2
+    )
     assert "no source 'syntetic'; sources are synthetic; did you mean synthetic?" in said
-    said = run("sample_data", "--config", c, "--source", "synthetic", "--output", tmp_path / "x", code=2)
+    said = run(
+        "sample_data", "--config", c, "--source", "synthetic", "--output", tmp_path / "x", code=2
+    )
     assert "give what collect wrote" in said
     given = ("--config", c, "--tokenizer", made / "tokenizer")
     share = ("--shard", 4, "--of", 4, "--output-dir", tmp_path)
@@ -178,7 +218,8 @@ def test_preflight_writes_what_it_found(made, tmp_path):
     assert json.loads((tmp_path / "preflight.json").read_text())["sources"][0]["rows"] == 4000
 
 
-# Every step that can be killed: its arguments but for the output, and the files that must be whole or not there.
+# Every step that can be killed: its arguments but for the output, and the files that must be whole
+# or not there.
 def steps(made: Path, c: Path, output: Path) -> dict[str, tuple[list[str], list[Path]]]:
     t, d = ("--tokenizer", made / "tokenizer"), ("--documents", made / "documents.parquet")
     shard = ("--shard", 0, "--of", 1, "--output-dir", output)
@@ -186,9 +227,14 @@ def steps(made: Path, c: Path, output: Path) -> dict[str, tuple[list[str], list[
     bins = [output / "train-0.bin", output / "val-0.bin"]
     source = ("--source", "synthetic", "--files", made / "synthetic.parquet")
     return {
-        "sample_data": (command("sample_data", "--config", c, *source, "--output", sampled), [sampled]),
+        "sample_data": (
+            command("sample_data", "--config", c, *source, "--output", sampled),
+            [sampled],
+        ),
         "deduplicate": (
-            command("deduplicate", "--config", c, "--inputs", made / "sampled.parquet", "--output", kept),
+            command(
+                "deduplicate", "--config", c, "--inputs", made / "sampled.parquet", "--output", kept
+            ),
             [kept],
         ),
         "prepare_shard": (command("prepare_shard", "--config", c, *t, *d, *shard), bins),
@@ -196,7 +242,8 @@ def steps(made: Path, c: Path, output: Path) -> dict[str, tuple[list[str], list[
 
 
 STEPS = ("sample_data", "deduplicate", "prepare_shard")
-# Runs a script's main over and over in one process, so that kills land in the work and not in the imports.
+# Runs a script's main over and over in one process, so that kills land in the work and not in the
+# imports.
 LOOP = """
 import runpy, sys
 module = runpy.run_path(sys.argv[1])
@@ -258,7 +305,9 @@ def test_no_room_is_one_clear_line_and_the_older_artefact_stays(made, tmp_path, 
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
-        done = subprocess.run(arguments, capture_output=True, text=True, env=ENVIRONMENT, preexec_fn=limited)
+        done = subprocess.run(
+            arguments, capture_output=True, text=True, env=ENVIRONMENT, preexec_fn=limited
+        )
         assert done.returncode == 2, done.stderr
         assert "disk full" in done.stderr
         assert "Traceback" not in done.stderr

@@ -1,4 +1,6 @@
-"""prepare_sft_data as a person runs it: manifests, one-line errors, kills that leave nothing half-done."""
+"""prepare_sft_data as a person runs it: manifests, one-line errors, kills that leave nothing
+half-done.
+"""
 
 import json
 import os
@@ -16,12 +18,16 @@ import yaml
 
 from snakelm.data.packs import open_packs
 from snakelm.errors import UserError
-from snakelm.workflow.manifest import read_manifest
 from snakelm.tokenizer import CHAT, EOT, train_bpe
+from snakelm.workflow.manifest import read_manifest
 
 ROOT = Path(__file__).resolve().parents[3]
 SCRIPT = ROOT / "scripts" / "preparation" / "prepare_sft_data.py"
-FILES = {f"{split}_sft_packed.{kind}" for split in ("train", "val") for kind in ("bin", "idx", "bin.manifest.json")}
+FILES = {
+    f"{split}_sft_packed.{kind}"
+    for split in ("train", "val")
+    for kind in ("bin", "idx", "bin.manifest.json")
+}
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +37,10 @@ def made(tmp_path_factory):
     texts = [f"What is {i} and {i * 7}? It is what it is, {i + 3}." for i in range(3000)]
     train_bpe(texts, 400, special_tokens=(EOT, *CHAT)).save(folder / "tokenizer")
     train_bpe(texts, 400).save(folder / "old")
-    rows = [{"question": f"{text} {i % 97}", "answer": "So " * (i % 20) + "it is."} for i, text in enumerate(texts)]
+    rows = [
+        {"question": f"{text} {i % 97}", "answer": "So " * (i % 20) + "it is."}
+        for i, text in enumerate(texts)
+    ]
     rows += [{"question": "Hm?", "answer": None}]
     (folder / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     configure(folder / "config.yaml", folder / "a.jsonl")
@@ -46,7 +55,16 @@ def configure(path, file, **more):
 
 def command(made, output, config=None, tokenizer="tokenizer"):
     config = config or made / "config.yaml"
-    given = ("--config", config, "--tokenizer", made / tokenizer, "--output-dir", output, "--log", output / "x.log")
+    given = (
+        "--config",
+        config,
+        "--tokenizer",
+        made / tokenizer,
+        "--output-dir",
+        output,
+        "--log",
+        output / "x.log",
+    )
     return [sys.executable, str(SCRIPT), *map(str, given)]
 
 
@@ -89,11 +107,15 @@ WRONG = {
         "b.jsonl: columns are text; expected",
     ),
     "nothing but questions": (
-        lambda f: configure(f / "c.yaml", _text(f / "b.jsonl", '{"question": "a", "answer": ""}\n')),
+        lambda f: configure(
+            f / "c.yaml", _text(f / "b.jsonl", '{"question": "a", "answer": ""}\n')
+        ),
         r"no conversation left to learn from; .*empty turn 1",
     ),
     "unknown column name": (
-        lambda f: configure(f / "c.yaml", _text(f / "b.jsonl", "{}\n"), source={"columns": {"qustion": "q"}}),
+        lambda f: configure(
+            f / "c.yaml", _text(f / "b.jsonl", "{}\n"), source={"columns": {"qustion": "q"}}
+        ),
         "columns.qustion: no format has such a column; did you mean question",
     ),
 }
@@ -121,7 +143,9 @@ def test_a_tokenizer_without_chat_tokens_is_refused(made, tmp_path):
 
 @pytest.mark.parametrize("limit", [1, 5000, 100_000])
 def test_no_room_is_one_line_and_the_older_files_stay(made, tmp_path, limit):
-    """RLIMIT_FSIZE stands for a full disk; what doesn't fit is the waiting tokens, the largest of all files."""
+    """RLIMIT_FSIZE stands for a full disk; what doesn't fit is the waiting tokens, the largest of
+    all files.
+    """
     run(made, tmp_path)
     before = {name: (tmp_path / name).read_bytes() for name in FILES}
     done = subprocess.run(
@@ -140,7 +164,9 @@ def test_no_room_is_one_line_and_the_older_files_stay(made, tmp_path, limit):
 def test_killed_at_any_moment_leaves_no_accepted_part(made, tmp_path):
     """kill -9 over finished files: each is afterwards the whole of before, or refused."""
     run(made, tmp_path)
-    before = {name: (tmp_path / name).read_bytes() for name in FILES if name.endswith(("bin", "idx"))}
+    before = {
+        name: (tmp_path / name).read_bytes() for name in FILES if name.endswith(("bin", "idx"))
+    }
     began = time.monotonic()
     run(made, tmp_path)
     takes, random_ = time.monotonic() - began, random.Random(3)
@@ -156,6 +182,10 @@ def test_killed_at_any_moment_leaves_no_accepted_part(made, tmp_path):
             except UserError:
                 continue
             assert path.read_bytes() == before[path.name]
-    assert not [name for name in os.listdir(tmp_path) if name not in FILES | {"x.log"} and not name.endswith(".tmp")]
+    assert not [
+        name
+        for name in os.listdir(tmp_path)
+        if name not in FILES | {"x.log"} and not name.endswith(".tmp")
+    ]
     run(made, tmp_path)
     assert all((tmp_path / name).read_bytes() == before[name] for name in before)

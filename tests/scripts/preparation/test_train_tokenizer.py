@@ -1,4 +1,6 @@
-"""scripts/preparation/train_tokenizer.py: what it writes, that it repeats, and how it says what is wrong."""
+"""scripts/preparation/train_tokenizer.py: what it writes, that it repeats, and how it says what is
+wrong.
+"""
 
 import json
 import subprocess
@@ -19,19 +21,33 @@ TEXTS = [f"the {word} {i} went on and on" for i in range(200) for word in ("cat"
 def run(folder: Path, settings: str, *more: str) -> subprocess.CompletedProcess:
     (folder / "config.yaml").write_text(settings)
     paths = ["--config", folder / "config.yaml", "--documents", folder / "documents.parquet"]
-    command = [sys.executable, SCRIPT, *paths, "--output", folder / "tokenizer", "--log", folder / "log.txt", *more]
+    command = [
+        sys.executable,
+        SCRIPT,
+        *paths,
+        "--output",
+        folder / "tokenizer",
+        "--log",
+        folder / "log.txt",
+        *more,
+    ]
     return subprocess.run(command, capture_output=True, text=True)
 
 
 @pytest.fixture
 def folder(tmp_path):
     ids = document_ids([text.encode() for text in TEXTS])
-    pq.write_table(pa.table({"text": pa.array(TEXTS, pa.large_string()), "id": ids}), tmp_path / "documents.parquet")
+    pq.write_table(
+        pa.table({"text": pa.array(TEXTS, pa.large_string()), "id": ids}),
+        tmp_path / "documents.parquet",
+    )
     return tmp_path
 
 
 def test_trains_on_what_is_not_held_out_and_repeats_to_the_byte(folder):
-    settings = "tokenizer: {vocab_size: 300, pattern: gpt2}\nprepare: {val_fraction: 0.3}\nseed: 5\n"
+    settings = (
+        "tokenizer: {vocab_size: 300, pattern: gpt2}\nprepare: {val_fraction: 0.3}\nseed: 5\n"
+    )
     done = run(folder, settings)
     assert done.returncode == 0, done.stderr
     tokenizer = Tokenizer.load(folder / "tokenizer")
@@ -45,7 +61,8 @@ def test_trains_on_what_is_not_held_out_and_repeats_to_the_byte(folder):
     assert [Path(item["path"]).name for item in manifest["inputs"]] == ["documents.parquet"]
     assert "300 tokens" in (folder / "log.txt").read_text()
     first = {
-        name: (folder / "tokenizer" / name).read_bytes() for name in ("ranks.tiktoken", "tokenizer.json", "meta.json")
+        name: (folder / "tokenizer" / name).read_bytes()
+        for name in ("ranks.tiktoken", "tokenizer.json", "meta.json")
     }
     assert run(folder, settings, "--threads", "2").returncode == 0
     assert first == {name: (folder / "tokenizer" / name).read_bytes() for name in first}
@@ -67,7 +84,10 @@ def test_a_ranks_file_is_brought_into_the_same_form(folder):
     [
         ("tokenizer: {vocab_size: 200000}\n", "error: vocab_size: 200000 needs"),
         ("tokenizer: {train_mb: 0.000001}\n", "raise tokenizer.train_mb"),
-        ("tokenizer: {kind: tiktoken, file: /nowhere/x.tiktoken}\n", "error: /nowhere/x.tiktoken: no such file"),
+        (
+            "tokenizer: {kind: tiktoken, file: /nowhere/x.tiktoken}\n",
+            "error: /nowhere/x.tiktoken: no such file",
+        ),
     ],
     ids=["too-large", "too-little-text", "no-file"],
 )

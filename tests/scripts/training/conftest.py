@@ -1,4 +1,6 @@
-"""A results folder small enough to train on in a second, and the trainer as a process that can be killed."""
+"""A results folder small enough to train on in a second, and the trainer as a process that can be
+killed.
+"""
 
 import os
 import subprocess
@@ -24,7 +26,15 @@ SCRIPTS = Path(__file__).resolve().parents[3] / "scripts/training"
 SCRIPT, SFT_SCRIPT = SCRIPTS / "train.py", SCRIPTS / "train_sft.py"
 SENTENCE = "the function returns a list of values or raises an error when there is none"
 TINY = {
-    "model": {"layers": 1, "width": 32, "heads": 2, "kv_heads": 1, "head_dim": 16, "hidden": 64, "context": 32},
+    "model": {
+        "layers": 1,
+        "width": 32,
+        "heads": 2,
+        "kv_heads": 1,
+        "head_dim": 16,
+        "hidden": 64,
+        "context": 32,
+    },
     "train": {
         "steps": 60,
         "batch_tokens": 256,
@@ -65,7 +75,9 @@ class Results:
 
     def sft_config(self, train=None, **sft) -> Path:
         """A config file with ``sft`` keys over the tiny ones, and ``train``, a mapping of those."""
-        return self._write({**TINY, "train": {**TINY["train"], **(train or {})}, "sft": {**TINY_SFT, **sft}})
+        return self._write(
+            {**TINY, "train": {**TINY["train"], **(train or {})}, "sft": {**TINY_SFT, **sft}}
+        )
 
     def _write(self, values) -> Path:
         path = self.folder / f"config-{len(list(self.folder.glob('config-*')))}.yaml"
@@ -79,7 +91,9 @@ class Results:
     def start(self, config: Path) -> subprocess.Popen:
         """The trainer as a process of its own."""
         command = [sys.executable, str(self.script), *self.arguments(config)]
-        return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "COLUMNS": "200"})
+        return subprocess.Popen(
+            command, stderr=subprocess.PIPE, text=True, env={**os.environ, "COLUMNS": "200"}
+        )
 
     def checkpoints(self) -> list[Path]:
         """Checkpoints of all runs, oldest step first."""
@@ -123,7 +137,9 @@ def results(make_results):
 
 @pytest.fixture
 def make_sft_results(tmp_path):
-    """Makes a results folder to tune in: packed conversations and a base model; the same content each time."""
+    """Makes a results folder to tune in: packed conversations and a base model; the same content
+    each time.
+    """
 
     def make(name: str = "results") -> Results:
         folder = tmp_path / name
@@ -133,8 +149,16 @@ def make_sft_results(tmp_path):
         for split, first, count in (("train", 0, 60), ("val", 60, 6)):
             said = [(f"{i * 7 % 60}?", f"{i * 7 % 60 + 1}.") for i in range(first, first + count)]
             write_packs(folder / f"data/processed/{split}_sft_packed.bin", said, tokenizer)
-        base = Decoder(Model(**TINY["model"]), tokenizer.vocab_size).initialize(torch.Generator().manual_seed(0))
-        save_model(folder / "final_model.pt", base, tokenizer_sha256=tokenizer.sha256, step=0, fingerprint="base")
+        base = Decoder(Model(**TINY["model"]), tokenizer.vocab_size).initialize(
+            torch.Generator().manual_seed(0)
+        )
+        save_model(
+            folder / "final_model.pt",
+            base,
+            tokenizer_sha256=tokenizer.sha256,
+            step=0,
+            fingerprint="base",
+        )
         return Results(folder, SFT_SCRIPT, "sft_step")
 
     return make
@@ -149,7 +173,9 @@ def write_packs(path: Path, said: list[tuple[str, str]], tokenizer: Tokenizer) -
     with PackWriter(path, meta, TINY["model"]["context"], bounds) as writer:
         for i in order:
             own = slice(starts[i], starts[i + 1])
-            writer.append_masked(ids[own], mask[own], np.diff(starts[i : i + 2]), np.array([i], np.uint64), 1)
+            writer.append_masked(
+                ids[own], mask[own], np.diff(starts[i : i + 2]), np.array([i], np.uint64), 1
+            )
 
 
 @pytest.fixture

@@ -1,4 +1,6 @@
-"""setfit_train as a person runs it: what it leaves, that it is no pickle, and what it refuses before it begins."""
+"""setfit_train as a person runs it: what it leaves, that it is no pickle, and what it refuses
+before it begins.
+"""
 
 import json
 import os
@@ -21,11 +23,20 @@ from snakelm.filter.labels import read_labels
 from snakelm.workflow.manifest import read_manifest
 
 ROOT = Path(__file__).resolve().parents[3]
-IGNORED = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
+IGNORED = pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning"
+)
 
 
 def run(config, documents, folder, code=0, **environment):
-    command = [sys.executable, ROOT / "scripts/training/setfit_train.py", "--config", config, "--documents", documents]
+    command = [
+        sys.executable,
+        ROOT / "scripts/training/setfit_train.py",
+        "--config",
+        config,
+        "--documents",
+        documents,
+    ]
     done = subprocess.run(
         [*map(str, command), "--output", str(folder / "model"), "--table", str(folder / "table.json")],
         capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1", **environment}, cwd=ROOT,
@@ -42,8 +53,18 @@ def changed(tiny_filter, folder, **rules):
 
 
 def test_it_leaves_a_sentence_model_heads_and_numbers_and_no_pickle(tiny_filter):
-    names = {f.relative_to(tiny_filter.model).as_posix() for f in tiny_filter.model.rglob("*") if f.is_file()}
-    assert {"filter.json", "head.safetensors", "static.safetensors", "model.safetensors", "tokenizer.json"} <= names
+    names = {
+        f.relative_to(tiny_filter.model).as_posix()
+        for f in tiny_filter.model.rglob("*")
+        if f.is_file()
+    }
+    assert {
+        "filter.json",
+        "head.safetensors",
+        "static.safetensors",
+        "model.safetensors",
+        "tokenizer.json",
+    } <= names
     assert {Path(name).suffix for name in names} <= {".json", ".safetensors", ".txt"}
     record = json.loads((tiny_filter.model / "filter.json").read_text())
     assert set(record["files"]) == names - {"filter.json", "filter.json.manifest.json"}
@@ -51,7 +72,9 @@ def test_it_leaves_a_sentence_model_heads_and_numbers_and_no_pickle(tiny_filter)
     assert head["weight"].shape == (32,)
     table = json.loads(tiny_filter.table.read_text())
     assert table["held_out"]["setfit"]["texts"] == 8
-    assert [point["threshold"] for point in table["curve"]["setfit"]] == [i / 100 for i in range(101)]
+    assert [point["threshold"] for point in table["curve"]["setfit"]] == [
+        i / 100 for i in range(101)
+    ]
     assert set(table["documents_per_cpu_second"]) == {"setfit", "static", "cascade"}
     assert read_manifest(tiny_filter.model / "filter.json")["band"] == table["band"]
 
@@ -71,7 +94,9 @@ def test_its_lines_are_ours_alone(tiny_filter):
 
 def test_same_seed_same_files_another_seed_another_split(tiny_filter, tmp_path):
     run(tiny_filter.config, tiny_filter.documents, tmp_path)
-    again, first = (json.loads((f / "filter.json").read_text()) for f in (tmp_path / "model", tiny_filter.model))
+    again, first = (
+        json.loads((f / "filter.json").read_text()) for f in (tmp_path / "model", tiny_filter.model)
+    )
     assert again == first
     labels = read_labels(yaml.safe_load(tiny_filter.config.read_text())["classifier"]["labels"])
     assert labels.split(0.25, 1)[1].texts != labels.split(0.25, 2)[1].texts
@@ -80,7 +105,10 @@ def test_same_seed_same_files_another_seed_another_split(tiny_filter, tmp_path):
 @IGNORED
 def test_what_is_saved_scores_as_what_was_measured(tiny_filter, sentences_of):
     texts = sentences_of("academic", 40)[20:] + sentences_of("other", 40)[20:]
-    kept = {kind: Filter.load(tiny_filter.model, kind).score(texts)[0] >= 0.5 for kind in ("setfit", "cascade")}
+    kept = {
+        kind: Filter.load(tiny_filter.model, kind).score(texts)[0] >= 0.5
+        for kind in ("setfit", "cascade")
+    }
     assert kept["setfit"][:20].mean() > 0.9
     assert kept["setfit"][20:].mean() < 0.1
     assert (kept["cascade"] == kept["setfit"]).mean() > 0.9
@@ -96,7 +124,9 @@ class Poison:
         return open, (str(self.path), "w")
 
 
-@pytest.mark.parametrize("name", ["model_head.pkl", "head.joblib", "1_Pooling/extra.pickle", "pytorch_model.bin"])
+@pytest.mark.parametrize(
+    "name", ["model_head.pkl", "head.joblib", "1_Pooling/extra.pickle", "pytorch_model.bin"]
+)
 def test_a_poisoned_pickle_is_refused_and_not_run(name, tiny_filter, tmp_path):
     folder, trap = tmp_path / "model", tmp_path / "trap"
     shutil.copytree(tiny_filter.model, folder)
@@ -105,7 +135,13 @@ def test_a_poisoned_pickle_is_refused_and_not_run(name, tiny_filter, tmp_path):
         with pytest.raises(UserError, match="refused and not opened"):
             check(folder)
     assert (
-        run(changed(tiny_filter, tmp_path, base=str(folder)), tiny_filter.documents, tmp_path, code=2).count("\n") == 1
+        run(
+            changed(tiny_filter, tmp_path, base=str(folder)),
+            tiny_filter.documents,
+            tmp_path,
+            code=2,
+        ).count("\n")
+        == 1
     )
     assert not trap.exists()
     (folder / name).write_bytes(pickle.dumps(Poison(trap)))
@@ -116,7 +152,9 @@ def test_a_poisoned_pickle_is_refused_and_not_run(name, tiny_filter, tmp_path):
 def test_foreign_modules_are_refused(tiny_base, tmp_path):
     folder = tmp_path / "base"
     shutil.copytree(tiny_base, folder)
-    (folder / "modules.json").write_text(json.dumps([{"idx": 0, "name": "0", "path": "", "type": "os.system"}]))
+    (folder / "modules.json").write_text(
+        json.dumps([{"idx": 0, "name": "0", "path": "", "type": "os.system"}])
+    )
     with pytest.raises(UserError, match=r"names os\.system"):
         check_sentence_model(folder)
 
@@ -154,11 +192,19 @@ def test_missing_packages_are_named_at_the_preflight(tiny_filter, tmp_path):
         "import importlib.util as u\nreal = u.find_spec\n"
         "u.find_spec = lambda name, *a: None if name == 'setfit' else real(name, *a)\n"
     )
-    values = {**yaml.safe_load(tiny_filter.config.read_text()), "sources": [{"builtin": "synthetic"}]}
+    values = {
+        **yaml.safe_load(tiny_filter.config.read_text()),
+        "sources": [{"builtin": "synthetic"}],
+    }
     config = tmp_path / "config.yaml"
     for kind, code in (("cascade", 2), ("none", 0)):
         config.write_text(yaml.safe_dump({**values, "filter": kind}))
-        command = [sys.executable, str(ROOT / "scripts/preparation/preflight.py"), "--config", str(config)]
+        command = [
+            sys.executable,
+            str(ROOT / "scripts/preparation/preflight.py"),
+            "--config",
+            str(config),
+        ]
         done = subprocess.run(
             [*command, "--output", str(tmp_path / "preflight.json")],
             capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(tmp_path)},
@@ -190,7 +236,9 @@ def test_the_base_that_comes_as_a_package_is_the_one_we_mean():
 
 @IGNORED
 def test_the_real_base_with_a_head_alone_already_tells_most_texts_apart():
-    """The whole way with MiniLM takes minutes (config/runs/filtered.yaml); its vectors take seconds."""
+    """The whole way with MiniLM takes minutes (config/runs/filtered.yaml); its vectors take
+    seconds.
+    """
     import torch
 
     from snakelm.config import Classifier

@@ -1,4 +1,6 @@
-"""The trainer as a person runs it: what it leaves, what it says, and what it does when it is run again."""
+"""The trainer as a person runs it: what it leaves, what it says, and what it does when it is run
+again.
+"""
 
 import csv
 import importlib.util
@@ -49,7 +51,9 @@ def test_leaves_model_manifest_metrics_samples_and_log(results, capfd):
     steps = [int(r["step"]) for r in rows(results)]
     assert steps == sorted(set(steps))
     assert [int(r["step"]) for r in rows(results) if r["val_bpb"]] == [20, 40, 60]
-    samples = [json.loads(s) for s in (results.folder / "logs/samples.jsonl").read_text().splitlines()]
+    samples = [
+        json.loads(s) for s in (results.folder / "logs/samples.jsonl").read_text().splitlines()
+    ]
     assert [s["step"] for s in samples] == [20, 40, 60]
     log = (results.folder / "logs/training.log").read_text()
     assert "PREFLIGHT" in log
@@ -85,8 +89,12 @@ def test_another_seed_or_rate_is_another_run(results):
     assert len(list(results.folder.glob("checkpoints/*/"))) == 2
 
 
-@pytest.mark.parametrize("step", [1, 20, 37, 59], ids=["first", "evaluation", "middle", "last_but_one"])
-def test_a_signal_saves_its_step_and_the_same_command_ends_with_the_same_bytes(make_results, monkeypatch, step):
+@pytest.mark.parametrize(
+    "step", [1, 20, 37, 59], ids=["first", "evaluation", "middle", "last_but_one"]
+)
+def test_a_signal_saves_its_step_and_the_same_command_ends_with_the_same_bytes(
+    make_results, monkeypatch, step
+):
     whole, stopped = make_results("whole"), make_results("stopped")
     expected = train(whole, whole.config())
     config, one_step = stopped.config(), pretraining.Run._one_step
@@ -109,7 +117,11 @@ def test_a_signal_saves_its_step_and_the_same_command_ends_with_the_same_bytes(m
 @pytest.mark.parametrize("step", [20, 60], ids=["on_the_way", "the_last"])
 def test_a_signal_in_evaluation_saves_too(make_results, monkeypatch, step):
     whole, stopped = make_results("whole"), make_results("stopped")
-    expected, config, spread = train(whole, whole.config()), stopped.config(), pretraining.spread_documents
+    expected, config, spread = (
+        train(whole, whole.config()),
+        stopped.config(),
+        pretraining.spread_documents,
+    )
 
     def signalled(*arguments):
         if run_step() == step:
@@ -118,7 +130,9 @@ def test_a_signal_in_evaluation_saves_too(make_results, monkeypatch, step):
 
     seen = []
     record = pretraining.Run._evaluate
-    monkeypatch.setattr(pretraining.Run, "_evaluate", lambda self: (seen.append(self.step), record(self))[1])
+    monkeypatch.setattr(
+        pretraining.Run, "_evaluate", lambda self: (seen.append(self.step), record(self))[1]
+    )
     monkeypatch.setattr(pretraining, "spread_documents", signalled)
 
     def run_step():
@@ -134,7 +148,9 @@ def test_a_signal_in_evaluation_saves_too(make_results, monkeypatch, step):
 
 
 @pytest.mark.parametrize("damaged", [1, 2])
-def test_damaged_newest_checkpoints_cost_steps_not_the_result(make_results, monkeypatch, damaged, capfd):
+def test_damaged_newest_checkpoints_cost_steps_not_the_result(
+    make_results, monkeypatch, damaged, capfd
+):
     whole, hurt = make_results("whole"), make_results("hurt")
     expected, config = train(whole, whole.config()), hurt.config()
     stop_at(monkeypatch, 45)
@@ -197,7 +213,9 @@ def test_a_loss_that_is_no_number(results, monkeypatch, on_nan, capfd):
 def test_another_tokenizer_is_refused(results):
     from snakelm.tokenizer import EOT, Tokenizer
 
-    Tokenizer({bytes([i]): i for i in range(256)}, "cl100k", {EOT: 256}).save(results.folder / "tokenizer")
+    Tokenizer({bytes([i]): i for i in range(256)}, "cl100k", {EOT: 256}).save(
+        results.folder / "tokenizer"
+    )
     with pytest.raises(UserError, match="tokenizer"):
         main(results.arguments(results.config()))
 

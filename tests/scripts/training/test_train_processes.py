@@ -51,7 +51,9 @@ def test_killed_and_run_again_ends_with_the_same_bytes(make_results):
 
 @pytest.mark.long
 def test_killed_twenty_times_ends_with_the_same_bytes(make_results):
-    """`pytest -m long tests/scripts/training`: twenty kills at random moments, each after progress; about 3 minutes."""
+    """`pytest -m long tests/scripts/training`: twenty kills at random moments, each after progress;
+    about 3 minutes.
+    """
     long = {"steps": 3000, "save_every": 5, "eval_every": 500}
     whole, killed = make_results("whole"), make_results("killed")
     expected, _ = finish(whole, whole.config(**long))

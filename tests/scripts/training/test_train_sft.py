@@ -1,4 +1,6 @@
-"""Tuning as a person runs it: what it leaves and says, that it resumes to the same bytes, and what it refuses."""
+"""Tuning as a person runs it: what it leaves and says, that it resumes to the same bytes, and what
+it refuses.
+"""
 
 import csv
 import importlib.util
@@ -65,13 +67,26 @@ def test_leaves_model_manifest_metrics_samples_and_log(sft_results, capfd):
     evaluated = [int(r["step"]) for r in rows(sft_results) if r["val_loss"]]
     assert evaluated == [*range(0, steps, 20), *([steps] if steps % 20 else [])]
     assert rows(sft_results)[0]["loss"] == ""
-    samples = [json.loads(s) for s in (sft_results.folder / "logs/sft_samples.jsonl").read_text().splitlines()]
+    samples = [
+        json.loads(s)
+        for s in (sft_results.folder / "logs/sft_samples.jsonl").read_text().splitlines()
+    ]
     assert {s["step"] for s in samples} == set(evaluated)
-    assert {s["prompt"] for s in samples if s["step"] == 0} == {s["prompt"] for s in samples if s["step"] == steps}
-    assert all(s["prompt"].endswith("?<|end|><|assistant|>") and s["expected"].endswith(".") for s in samples)
+    assert {s["prompt"] for s in samples if s["step"] == 0} == {
+        s["prompt"] for s in samples if s["step"] == steps
+    }
+    assert all(
+        s["prompt"].endswith("?<|end|><|assistant|>") and s["expected"].endswith(".")
+        for s in samples
+    )
     assert list((sft_results.folder / "logs/runs").rglob("events.out.tfevents.*"))
     log = (sft_results.folder / "logs/sft_training.log").read_text()
-    for part in ("PREFLIGHT", "60 conversations in", "before the first step", "DONE held-out answers"):
+    for part in (
+        "PREFLIGHT",
+        "60 conversations in",
+        "before the first step",
+        "DONE held-out answers",
+    ):
         assert part in log
     assert "DONE held-out answers" in capfd.readouterr().err
 
@@ -83,16 +98,24 @@ def test_a_finished_run_is_not_trained_again(sft_results, monkeypatch):
     (sft_results.folder / "logs/sft_metrics.csv").unlink()
     monkeypatch.setattr(finetuning.Run, "_one_step", None)
     assert tune(sft_results, sft_results.sft_config(log_every=7, keep=5)) == first
-    assert tune(sft_results, sft_results.sft_config(train={"steps": 77, "lr": 0.3})) == first, "pretraining's keys"
+    assert tune(sft_results, sft_results.sft_config(train={"steps": 77, "lr": 0.3})) == first, (
+        "pretraining's keys"
+    )
     result = json.loads((sft_results.folder / "sft_model.pt.manifest.json").read_text())["result"]
     assert result["val_loss_before"] > result["val_loss"]
 
 
 @pytest.mark.parametrize("step", [1, 20, 37], ids=["first", "evaluation", "middle"])
 @pytest.mark.parametrize("rank", [0, 2], ids=["full", "lora"])
-def test_a_signal_saves_and_the_same_command_ends_with_the_same_bytes(make_sft_results, monkeypatch, step, rank):
+def test_a_signal_saves_and_the_same_command_ends_with_the_same_bytes(
+    make_sft_results, monkeypatch, step, rank
+):
     whole, stopped = make_sft_results("whole"), make_sft_results("stopped")
-    expected, config, one_step = tune(whole, whole.sft_config(lora_rank=rank)), None, finetuning.Run._one_step
+    expected, config, one_step = (
+        tune(whole, whole.sft_config(lora_rank=rank)),
+        None,
+        finetuning.Run._one_step,
+    )
     config = stopped.sft_config(lora_rank=rank)
 
     def signalled(self):
@@ -165,7 +188,9 @@ def test_two_processes_learn_what_one_learns(make_sft_results):
 
 def test_lora_gives_a_plain_model_and_leaves_the_tables_alone(sft_results):
     tune(sft_results, sft_results.sft_config(lora_rank=2, lora_lr=0.02))
-    base, tuned = (load_model(sft_results.folder / name)[0] for name in ("final_model.pt", "sft_model.pt"))
+    base, tuned = (
+        load_model(sft_results.folder / name)[0] for name in ("final_model.pt", "sft_model.pt")
+    )
     assert dict(tuned.named_parameters()).keys() == dict(base.named_parameters()).keys()
     assert torch.equal(tuned.embedding, base.embedding)
     assert torch.equal(tuned.norm, base.norm)
@@ -180,7 +205,9 @@ def test_tunes_on_from_a_tuned_model_or_an_exported_folder(sft_results):
     exported = sft_results.folder / "models/final"
     exported.mkdir(parents=True)
     shutil.copy(sft_results.folder / "sft_model.pt", exported / "model.pt")
-    before = json.loads((sft_results.folder / "sft_model.pt.manifest.json").read_text())["result"]["val_loss"]
+    before = json.loads((sft_results.folder / "sft_model.pt.manifest.json").read_text())["result"][
+        "val_loss"
+    ]
     tune(sft_results, sft_results.sft_config(base=str(exported)))
     again = json.loads((sft_results.folder / "sft_model.pt.manifest.json").read_text())["result"]
     assert again["val_loss_before"] == pytest.approx(before, rel=1e-5), "its chat tokens are kept"
@@ -189,13 +216,20 @@ def test_tunes_on_from_a_tuned_model_or_an_exported_folder(sft_results):
 
 def test_tunes_on_from_a_folder_of_safetensors(sft_results):
     tune(sft_results, sft_results.sft_config())
-    before = json.loads((sft_results.folder / "sft_model.pt.manifest.json").read_text())["result"]["val_loss"]
-    tokenizer, exported = Tokenizer.load(sft_results.folder / "tokenizer"), sft_results.folder / "models/final"
+    before = json.loads((sft_results.folder / "sft_model.pt.manifest.json").read_text())["result"][
+        "val_loss"
+    ]
+    tokenizer, exported = (
+        Tokenizer.load(sft_results.folder / "tokenizer"),
+        sft_results.folder / "models/final",
+    )
     export(sft_results.folder / "sft_model.pt", tokenizer, exported, "")
     (exported / "model.pt").unlink()
     tune(sft_results, sft_results.sft_config(base=str(exported)))
     manifest = json.loads((sft_results.folder / "sft_model.pt.manifest.json").read_text())
-    assert manifest["result"]["val_loss_before"] == pytest.approx(before, rel=1e-3), "its chat tokens are kept"
+    assert manifest["result"]["val_loss_before"] == pytest.approx(before, rel=1e-3), (
+        "its chat tokens are kept"
+    )
     names = [Path(one["path"]).name for one in manifest["inputs"]]
     assert {"model.safetensors", "config.json", "tokenizer.json"} <= set(names)
 
@@ -214,13 +248,17 @@ def test_a_base_of_another_tokenizer_is_refused(sft_results):
     record["tokenizer"]["sha256"] = other.sha256
     torch.save(record, sft_results.folder / "other.pt")
     with pytest.raises(UserError, match=r"other\.pt: trained with tokenizer .* sft\.base"):
-        main(sft_results.arguments(sft_results.sft_config(base=str(sft_results.folder / "other.pt"))))
+        main(
+            sft_results.arguments(sft_results.sft_config(base=str(sft_results.folder / "other.pt")))
+        )
     assert not (sft_results.folder / "sft_model.pt").exists()
 
 
 def test_packs_of_another_tokenizer_are_refused(sft_results):
     special = {name: 256 + i for i, name in enumerate((EOT, *CHAT))}
-    Tokenizer({bytes([i]): i for i in range(256)}, "cl100k", special).save(sft_results.folder / "tokenizer")
+    Tokenizer({bytes([i]): i for i in range(256)}, "cl100k", special).save(
+        sft_results.folder / "tokenizer"
+    )
     with pytest.raises(UserError, match="tokenizer"):
         main(sft_results.arguments(sft_results.sft_config()))
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from snakelm.training.metrics_reader import COLUMNS
 from snakelm.analysis.run_record import Record, read_record
 from snakelm.config import from_mapping
+from snakelm.training.metrics_reader import COLUMNS
 from snakelm.workflow.manifest import manifest_path
 
 
@@ -37,7 +37,9 @@ def _write_csv(path: Path, rows: list[dict[str, object]]) -> Path:
 
 @pytest.fixture
 def row():
-    """`row(step, **values)`: a line of training_metrics.csv with plausible numbers; ``values`` overrule them."""
+    """`row(step, **values)`: a line of training_metrics.csv with plausible numbers; ``values``
+    overrule them.
+    """
     return _row
 
 
@@ -45,7 +47,8 @@ def row():
 def whole_run() -> list[dict[str, object]]:
     """100 steps, evaluated every 20."""
     evaluated = {
-        s: {"val_loss": 3 - s / 100, "val_bpb": 2 - s / 100, "val_bpb_clean": 2.2 - s / 100} for s in range(20, 101, 20)
+        s: {"val_loss": 3 - s / 100, "val_bpb": 2 - s / 100, "val_bpb_clean": 2.2 - s / 100}
+        for s in range(20, 101, 20)
     }
     return [_row(s, **evaluated.get(s, {})) for s in range(5, 101, 5)]
 
@@ -60,7 +63,9 @@ BASELINE = {
 
 @pytest.fixture
 def manifest(tmp_path):
-    """`manifest("sampled/docs.parquet", "sample_data", counts=…)` writes one; gives the artefact's path."""
+    """`manifest("sampled/docs.parquet", "sample_data", counts=…)` writes one; gives the artefact's
+    path.
+    """
 
     def write(name: str, script: str, **counts: object) -> Path:
         artefact = tmp_path / name
@@ -84,7 +89,9 @@ def manifest(tmp_path):
 
 @pytest.fixture
 def make_record(tmp_path):
-    """Gives a Record for rows of metrics; keywords go to `read_record`, ``config`` to the configuration."""
+    """Gives a Record for rows of metrics; keywords go to `read_record`, ``config`` to the
+    configuration.
+    """
 
     def make(rows: list[dict[str, object]], config: dict | None = None, **more: object) -> Record:
         metrics = _write_csv(tmp_path / "training_metrics.csv", rows)

@@ -1,4 +1,6 @@
-"""What was asked, in words: each part of the run is named, and only changed keys are told as changed."""
+"""What was asked, in words: each part of the run is named, and only changed keys are told as
+changed.
+"""
 
 import pytest
 
@@ -29,5 +31,7 @@ def test_a_part_says(keys, part, words):
 
 def test_changed_keys_are_those_a_person_wrote():
     assert changed_keys(from_mapping({})) == []
-    found = changed_keys(from_mapping({"preset": "smoke", "results": "x", "train": {"lr": 0.5}, "export": "base"}))
+    found = changed_keys(
+        from_mapping({"preset": "smoke", "results": "x", "train": {"lr": 0.5}, "export": "base"})
+    )
     assert [(key, value) for key, value, _ in found] == [("train.lr", "0.5"), ("export", "base")]

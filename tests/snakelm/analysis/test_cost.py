@@ -1,9 +1,11 @@
-"""What a run cost, against sums by hand; estimates are named as such, and what wasn't measured isn't made up."""
+"""What a run cost, against sums by hand; estimates are named as such, and what wasn't measured
+isn't made up.
+"""
 
 import pytest
 
-from snakelm.analysis.plot import LAST_FIGURES, LAST_TABLES
 from snakelm.analysis.cost import spent, total
+from snakelm.analysis.plot import LAST_FIGURES, LAST_TABLES
 from snakelm.analysis.tables.cost import energy, money
 from snakelm.config import Cost
 
@@ -12,7 +14,9 @@ HEAD = "s\th:m:s\tmax_rss\tcpu_time\n"
 
 @pytest.fixture
 def timings(tmp_path):
-    """Snakemake's files: a preparation in two parts, a training resumed for 3 seconds, and a job too short to see."""
+    """Snakemake's files: a preparation in two parts, a training resumed for 3 seconds, and a job
+    too short to see.
+    """
     rows = {"prepare_shard.0-of-2": "4\t0\t100\t3\n", "prepare_shard.1-of-2": "6\t0\t150\t5\n"}
     rows |= {"train": "3\t0\t900\t2\n", "export": "1\t0\tNA\tNA\n"}
     for name, row in rows.items():
@@ -20,13 +24,17 @@ def timings(tmp_path):
     return [tmp_path / f"{name}.tsv" for name in rows] + [tmp_path / "absent.tsv"]
 
 
-def test_parts_are_added_and_an_interrupted_training_counts_whole(timings, make_record, whole_run, manifest):
+def test_parts_are_added_and_an_interrupted_training_counts_whole(
+    timings, make_record, whole_run, manifest
+):
     model = manifest("model.pt", "train", result={"processes": 2})
     steps = {s.step: s for s in spent(make_record(whole_run, timings=timings, artefacts=[model]))}
     assert list(steps) == ["prepare_shard", "train", "export"]
     assert (steps["prepare_shard"].seconds, steps["prepare_shard"].cpu_seconds) == (10, 8)
     assert steps["prepare_shard"].peak_mb == 150, "of memory the largest part"
-    assert steps["train"].seconds == pytest.approx(100 / 7), "the metrics' time, not the last start's"
+    assert steps["train"].seconds == pytest.approx(100 / 7), (
+        "the metrics' time, not the last start's"
+    )
     assert steps["train"].cpu_seconds == 2 * 25, "of both processes"
     assert steps["train"].written == 1000
     assert steps["export"].cpu_seconds == 0
@@ -34,7 +42,9 @@ def test_parts_are_added_and_an_interrupted_training_counts_whole(timings, make_
 
 def test_energy_and_money_are_the_products(timings, make_record, manifest):
     cost = {"watts_per_core": 20, "price_per_kwh": 0.5}
-    model = manifest("model.pt", "train", result={"gpu_peak_bytes": 2 << 30, "gpu_watts": 300.0, "processes": 4})
+    model = manifest(
+        "model.pt", "train", result={"gpu_peak_bytes": 2 << 30, "gpu_watts": 300.0, "processes": 4}
+    )
     train = spent(make_record([], {"cost": cost}, timings=timings, artefacts=[model]))[1]
     assert train.gpu_seconds == 4 * 3
     assert train.gpu_peak_mb == 2048
@@ -50,7 +60,9 @@ def test_a_rented_machine_costs_its_hours(timings, make_record):
     assert (whole.seconds, whole.peak_mb) == (14, 900)
 
 
-@pytest.mark.parametrize("gpu", [{}, {"gpu_peak_bytes": 1}], ids=["cpu", "a GPU that is silent about its power"])
+@pytest.mark.parametrize(
+    "gpu", [{}, {"gpu_peak_bytes": 1}], ids=["cpu", "a GPU that is silent about its power"]
+)
 def test_the_page_says_what_is_an_estimate(gpu, timings, make_record, manifest, tmp_path):
     record = make_record([], timings=timings, artefacts=[manifest("model.pt", "train", result=gpu)])
     LAST_TABLES["cost"](record, tmp_path / "cost.html")
@@ -70,14 +82,17 @@ def test_nothing_timed_is_said(make_record, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("kwh", "shown"), [(0, "0 Wh"), (0.0042, "4.2 Wh"), (0.25, "250 Wh"), (12.345, "12.3 kWh")], ids=str
+    ("kwh", "shown"),
+    [(0, "0 Wh"), (0.0042, "4.2 Wh"), (0.25, "250 Wh"), (12.345, "12.3 kWh")],
+    ids=str,
 )
 def test_energy(kwh, shown):
     assert energy(kwh) == shown
 
 
 @pytest.mark.parametrize(
-    ("amount", "shown"), [(None, "–"), (0, "0.00 EUR"), (0.004, "< 0.01 EUR"), (1234.5, "1,234.50 EUR")]
+    ("amount", "shown"),
+    [(None, "–"), (0, "0.00 EUR"), (0.004, "< 0.01 EUR"), (1234.5, "1,234.50 EUR")],
 )
 def test_money(amount, shown):
     assert money(amount, Cost()) == shown

@@ -1,4 +1,6 @@
-"""Figures stand for every kind of run, are valid SVG, fetch nothing, and are the same bytes from the same numbers."""
+"""Figures stand for every kind of run, are valid SVG, fetch nothing, and are the same bytes from
+the same numbers.
+"""
 
 import math
 import xml.etree.ElementTree as ET
@@ -19,7 +21,10 @@ CASES = ("whole", "header only", "one row", "one evaluation", "nothing but nan",
 @pytest.fixture
 def rows(request, row, whole_run):
     """The rows of the case that the test names."""
-    nan = {name: "nan" for name in ("loss", "lr", "grad_norm", "tokens_per_second", "mfu", "val_loss", "val_bpb")}
+    nan = {
+        name: "nan"
+        for name in ("loss", "lr", "grad_norm", "tokens_per_second", "mfu", "val_loss", "val_bpb")
+    }
     return {
         "whole": whole_run,
         "header only": [],
@@ -58,7 +63,9 @@ def test_each_colour_that_a_figure_uses_has_its_dark_one(whole_run, make_record,
         draw(record, tmp_path / "figure.svg")
         root = ET.fromstring((tmp_path / "figure.svg").read_text(encoding="utf-8"))
         styles = [part.strip() for e in root.iter() for part in e.get("style", "").split(";")]
-        colours = {part.split(": ")[1] for part in styles if part.startswith(("fill: #", "stroke: #"))}
+        colours = {
+            part.split(": ")[1] for part in styles if part.startswith(("fill: #", "stroke: #"))
+        }
         assert colours <= set(DARK), f"{name} is unreadable in the dark: {colours - set(DARK)}"
 
 
@@ -73,7 +80,14 @@ def test_smooth_keeps_lines_straight_and_lengths():
 
 @pytest.mark.parametrize(
     ("value", "shown"),
-    [(0, "0"), (950, "950"), (1500, "1.5k"), (1_234_567, "1.23M"), (2.5e9, "2.5B"), (0.035, "0.035")],
+    [
+        (0, "0"),
+        (950, "950"),
+        (1500, "1.5k"),
+        (1_234_567, "1.23M"),
+        (2.5e9, "2.5B"),
+        (0.035, "0.035"),
+    ],
 )
 def test_human(value, shown):
     assert human(value) == shown
@@ -84,9 +98,18 @@ def test_funnel_adds_up(manifest, make_record):
         manifest(
             "sampled/docs.parquet",
             "sample_data",
-            counts={"read": 100, "kept": 90, "null": 4, "empty": 5, "invalid": {"not UTF-8": 1}, "taken": 80},
+            counts={
+                "read": 100,
+                "kept": 90,
+                "null": 4,
+                "empty": 5,
+                "invalid": {"not UTF-8": 1},
+                "taken": 80,
+            },
         ),
-        manifest("sampled/web.parquet", "sample_data", counts={"read": 50, "kept": 50, "taken": 50}),
+        manifest(
+            "sampled/web.parquet", "sample_data", counts={"read": 50, "kept": 50, "taken": 50}
+        ),
         manifest(
             "documents.parquet",
             "deduplicate",
@@ -96,7 +119,10 @@ def test_funnel_adds_up(manifest, make_record):
             },
         ),
         manifest(
-            "train.bin", "prepare_data", train={"documents": 112, "tokens": 9000}, val={"documents": 2, "tokens": 99}
+            "train.bin",
+            "prepare_data",
+            train={"documents": 112, "tokens": 9000},
+            val={"documents": 2, "tokens": 99},
         ),
     ]
     stages = funnel(make_record([], artefacts=artefacts))
@@ -108,7 +134,12 @@ def test_funnel_adds_up(manifest, make_record):
         ("for training", 112),
         ("held out", 2),
     ]
-    assert stages[1].dropped == {"null": 4, "empty": 5, "not UTF-8": 1, "not sampled (fraction, limit)": 10}
+    assert stages[1].dropped == {
+        "null": 4,
+        "empty": 5,
+        "not UTF-8": 1,
+        "not sampled (fraction, limit)": 10,
+    }
     for before, after in pairwise(stages[:4]):
         assert before.total - sum(after.dropped.values()) == after.total
     assert stages[4].tokens == 9000
@@ -119,21 +150,35 @@ def test_funnel_tells_of_the_checks_that_were_on(manifest, make_record):
         "docs": {"read": 65, "kept": 60, "dropped": {"min_words": 4, "no_curly_bracket": 1}},
         "web": {"read": 49, "kept": 40, "dropped": {"min_words": 9}},
     }
-    clean = {"docs": {"read": 60, "kept": 59, "dropped": {"evaluation text": 1}}, "web": {"read": 40, "kept": 40}}
+    clean = {
+        "docs": {"read": 60, "kept": 59, "dropped": {"evaluation text": 1}},
+        "web": {"read": 40, "kept": 40},
+    }
     artefacts = [
         manifest("decontaminated/documents.parquet", "decontaminate", sources=clean),
         manifest("quality/documents.parquet", "quality", sources=quality),
     ]
     stages = funnel(make_record([], artefacts=artefacts))
     assert [(s.name, s.total) for s in stages] == [("of quality", 100), ("decontaminated", 99)]
-    assert [s.dropped for s in stages] == [{"min_words": 13, "no_curly_bracket": 1}, {"evaluation text": 1}]
+    assert [s.dropped for s in stages] == [
+        {"min_words": 13, "no_curly_bracket": 1},
+        {"evaluation text": 1},
+    ]
 
 
 @pytest.mark.parametrize(
-    "counts", [{}, {"counts": None}, {"counts": {"read": "many", "invalid": 3}}, {"counts": {"read": math.nan}}]
+    "counts",
+    [
+        {},
+        {"counts": None},
+        {"counts": {"read": "many", "invalid": 3}},
+        {"counts": {"read": math.nan}},
+    ],
 )
 def test_funnel_of_manifests_that_say_nothing(counts, manifest, make_record, tmp_path):
-    stages = funnel(make_record([], artefacts=[manifest("sampled/docs.parquet", "sample_data", **counts)]))
+    stages = funnel(
+        make_record([], artefacts=[manifest("sampled/docs.parquet", "sample_data", **counts)])
+    )
     draw_funnel(stages, tmp_path / "funnel.svg")
     ET.parse(tmp_path / "funnel.svg")
 
@@ -142,7 +187,10 @@ def test_funnel_draws_names_that_mean_something_to_matplotlib(tmp_path):
     names = ["$x$", "a_b^{", "_hidden", "--><script>", "x" * 300, "sixth"]
     counts = {name: 10 - i for i, name in enumerate(names)}
     draw_funnel(
-        [Stage("read", counts), Stage("sampled", counts, {"$\\frac{": 3, "--><script>": 1, "\n": 1})],
+        [
+            Stage("read", counts),
+            Stage("sampled", counts, {"$\\frac{": 3, "--><script>": 1, "\n": 1}),
+        ],
         tmp_path / "f.svg",
     )
     assert not [e for e in ET.parse(tmp_path / "f.svg").iter() if "script" in e.tag]

@@ -1,4 +1,6 @@
-"""The filter's figure and table: drawn from what was measured, and nothing from a corpus becomes markup."""
+"""The filter's figure and table: drawn from what was measured, and nothing from a corpus becomes
+markup.
+"""
 
 import xml.etree.ElementTree as ET
 
@@ -9,7 +11,9 @@ from snakelm.analysis.funnel import funnel
 from snakelm.analysis.tables.filter import write_filter
 
 QUALITY = {"texts": 16, "accuracy": 0.9, "precision": 0.8, "recall": 1.0}
-CURVE = [{**QUALITY, "threshold": i / 100, "precision": None if i == 100 else 0.8} for i in range(101)]
+CURVE = [
+    {**QUALITY, "threshold": i / 100, "precision": None if i == 100 else 0.8} for i in range(101)
+]
 TABLE = {
     "labels": 64,
     "band": [0.4, 0.6],
@@ -24,12 +28,17 @@ COUNTS = {"documents": 100, "kept": 40, "by_setfit": 5, "bytes": 5000, "kept_byt
 NEAR = {
     "threshold": 0.5,
     "sources": {
-        "<b>web</b>": {"kept": [{"score": 0.51, "id": "0", "text": "<script>alert(1)</script>"}], "dropped": []}
+        "<b>web</b>": {
+            "kept": [{"score": 0.51, "id": "0", "text": "<script>alert(1)</script>"}],
+            "dropped": [],
+        }
     },
 }
 
 
-@pytest.mark.parametrize("curves", [TABLE["curve"], {}, {"setfit": CURVE}], ids=["all", "none", "setfit alone"])
+@pytest.mark.parametrize(
+    "curves", [TABLE["curve"], {}, {"setfit": CURVE}], ids=["all", "none", "setfit alone"]
+)
 def test_the_figure_stands_for_every_table(curves, tmp_path):
     filter_threshold({**TABLE, "curve": curves}, tmp_path / "a.svg")
     assert ET.fromstring((tmp_path / "a.svg").read_text(encoding="utf-8")).tag.endswith("}svg")
@@ -38,7 +47,12 @@ def test_the_figure_stands_for_every_table(curves, tmp_path):
 
 
 def test_the_table_says_the_numbers_and_escapes_the_texts(tmp_path):
-    write_filter(TABLE, {"filter": "cascade", "sources": {"<b>web</b>": COUNTS}}, NEAR, tmp_path / "filter.html")
+    write_filter(
+        TABLE,
+        {"filter": "cascade", "sources": {"<b>web</b>": COUNTS}},
+        NEAR,
+        tmp_path / "filter.html",
+    )
     html = (tmp_path / "filter.html").read_text(encoding="utf-8")
     assert "<script>" not in html
     assert "<b>web" not in html
@@ -50,12 +64,19 @@ def test_the_table_says_the_numbers_and_escapes_the_texts(tmp_path):
 def test_a_table_of_few_documents_has_gaps_not_errors(tmp_path):
     little = {**TABLE, "agreement": {}, "documents_per_cpu_second": {}, "documents": 0}
     nothing = {name: 0 for name in COUNTS}
-    write_filter(little, {"filter": "static", "sources": {"a": nothing}}, {**NEAR, "sources": {}}, tmp_path / "f.html")
+    write_filter(
+        little,
+        {"filter": "static", "sources": {"a": nothing}},
+        {**NEAR, "sources": {}},
+        tmp_path / "f.html",
+    )
     assert "static student" in (tmp_path / "f.html").read_text(encoding="utf-8")
 
 
 def test_the_funnel_shows_the_filter_as_a_stage(make_record, whole_run, manifest):
-    artefact = manifest("filtered/documents.parquet", "filter_dataset", sources={"web": COUNTS, "docs": COUNTS})
+    artefact = manifest(
+        "filtered/documents.parquet", "filter_dataset", sources={"web": COUNTS, "docs": COUNTS}
+    )
     (stage,) = funnel(make_record(whole_run, artefacts=[artefact]))
     assert stage.name == "academic"
     assert stage.documents == {"web": 40, "docs": 40}

@@ -1,4 +1,6 @@
-"""Figures and tables of loss.json and evaluation.json: for every kind of run, and whatever stands in its texts."""
+"""Figures and tables of loss.json and evaluation.json: for every kind of run, and whatever stands
+in its texts.
+"""
 
 import copy
 import xml.etree.ElementTree as ET
@@ -36,7 +38,14 @@ LAW = {
 
 
 def document(text, **more):
-    told = {"bpb_base": 1.2, "bpb_tuned": 1.4, "source": text[:40], "file": text[:40], "row": 3, "bytes": 5}
+    told = {
+        "bpb_base": 1.2,
+        "bpb_tuned": 1.4,
+        "source": text[:40],
+        "file": text[:40],
+        "row": 3,
+        "bytes": 5,
+    }
     return {**told, "id": "1", "clean": True, "text": text, **more}
 
 
@@ -86,11 +95,27 @@ def little():
     """One document, nothing read, no law."""
     table = base_only()
     table["stages"]["base"] = {"all": ALONE, "clean": None, "answers": None}
-    table["sources"] = {"docs": {"documents": 1, "bytes": 9, "base": {**ALONE, "quantiles": [1.5] * 5}}}
-    table["by_visible"] = {"edges": [1, 2, 3], "tokens": [1, 0], "bytes": [3, 0], "base": [2.0, None]}
-    table["by_frequency"] = {"edges": [0, 1], "tokens": [1], "bytes": [3], "base": [2.0], "frequency_alone": [9.0]}
+    table["sources"] = {
+        "docs": {"documents": 1, "bytes": 9, "base": {**ALONE, "quantiles": [1.5] * 5}}
+    }
+    table["by_visible"] = {
+        "edges": [1, 2, 3],
+        "tokens": [1, 0],
+        "bytes": [3, 0],
+        "base": [2.0, None],
+    }
+    table["by_frequency"] = {
+        "edges": [0, 1],
+        "tokens": [1],
+        "bytes": [3],
+        "base": [2.0],
+        "frequency_alone": [9.0],
+    }
     table["reading"] = {"epochs": 0.0, "read": 0, "of": 1, "documents": 0, "bpb": None, "gap": None}
-    table["law"] = {"held_out": {"points": 0, "none": "0 points"}, "training": {"points": 0, "none": "0 points"}}
+    table["law"] = {
+        "held_out": {"points": 0, "none": "0 points"},
+        "training": {"points": 0, "none": "0 points"},
+    }
     return {**table, "hardest": [document("a")], "easiest": []}
 
 
@@ -103,7 +128,9 @@ def tasks():
         {"question": text, "choices": [text, "b"], "gold": 0, "said": i % 2, "acc": not i % 2}
         for i, text in enumerate(NASTY)
     ]
-    said = [{"question": t, "answers": [t], "said": t, "exact": i % 2 == 0} for i, t in enumerate(NASTY)]
+    said = [
+        {"question": t, "answers": [t], "said": t, "exact": i % 2 == 0} for i, t in enumerate(NASTY)
+    ]
     return {
         "held_out": {},
         "tasks": {
@@ -164,7 +191,10 @@ def test_tuning_that_gains_says_so(tmp_path):
     table = whole()
     table["change"]["all"] = {"value": -0.2, "low": -0.3, "high": -0.1}
     write_loss(table, tmp_path / "a.html")
-    assert "Tuning gains 0.200 bits per byte on plain text (0.100 to 0.300)" in (tmp_path / "a.html").read_text()
+    assert (
+        "Tuning gains 0.200 bits per byte on plain text (0.100 to 0.300)"
+        in (tmp_path / "a.html").read_text()
+    )
 
 
 def test_the_table_of_tasks_is_harmless_and_says_what_was_left_out(tmp_path):

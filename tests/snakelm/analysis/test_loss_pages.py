@@ -1,4 +1,6 @@
-"""The tables of loss and tasks in a browser: whatever a corpus or a model says runs nothing, and all fits a phone."""
+"""The tables of loss and tasks in a browser: whatever a corpus or a model says runs nothing, and
+all fits a phone.
+"""
 
 import pytest
 
@@ -7,7 +9,10 @@ from snakelm.analysis.tables.loss import write_loss
 from tests.browser import PHONE
 from tests.snakelm.analysis.test_loss import SEEDS, tasks, whole
 
-WRITE = {"loss": lambda path: write_loss(whole(), path), "tasks": lambda path: write_evaluation(tasks(), SEEDS, path)}
+WRITE = {
+    "loss": lambda path: write_loss(whole(), path),
+    "tasks": lambda path: write_evaluation(tasks(), SEEDS, path),
+}
 
 
 @pytest.mark.parametrize("name", WRITE)

@@ -1,4 +1,6 @@
-"""The static maps: valid SVG for every sort of map, every document drawn once, colours that have their dark ones."""
+"""The static maps: valid SVG for every sort of map, every document drawn once, colours that have
+their dark ones.
+"""
 
 import re
 import xml.etree.ElementTree as ET
@@ -10,7 +12,7 @@ from snakelm.analysis.figures import map as module
 from snakelm.analysis.figures.map import draw_map
 from snakelm.analysis.figures.style import DARK
 from snakelm.errors import UserError
-from tests.snakelm.analysis.maps import ATTACKS, make_map, scattered
+from tests.snakelm.evaluation.embeddings.maps import ATTACKS, make_map, scattered
 
 NAMES = ("map_source.svg", "map_loss.svg", "map_tokens.svg", "map_score.svg")
 
@@ -24,13 +26,17 @@ def drawn(path, name, documents):
 def dots(text):
     """Where the lines without length are, in points: [n, 2]."""
     places = [place.split() for place in re.findall(r"M ([\d.]+ [\d.]+) \nL \1 \n", text)]
-    return np.array([place for place in places if float(place[0]) < 389], float)  # letters are in larger units
+    return np.array(
+        [place for place in places if float(place[0]) < 389], float
+    )  # letters are in larger units
 
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("n", [1, 2, 7, 300])
 def test_every_document_is_a_dot(name, n, tmp_path):
-    documents = make_map(tmp_path / "map.parquet", scattered(n), score=[i / n if i % 2 else None for i in range(n)])
+    documents = make_map(
+        tmp_path / "map.parquet", scattered(n), score=[i / n if i % 2 else None for i in range(n)]
+    )
     text, root = drawn(tmp_path, name, documents)
     assert len(dots(text)) == n
     assert not [e for e in root.iter() if e.tag.endswith(("}script", "}text", "}image"))]
@@ -40,14 +46,20 @@ def test_every_document_is_a_dot(name, n, tmp_path):
 
 
 def test_places_equal_and_unknown_values_stand(tmp_path):
-    documents = make_map(tmp_path / "map.parquet", np.zeros((9, 2)), loss=[None] * 9, tokens=[5] * 9)
+    documents = make_map(
+        tmp_path / "map.parquet", np.zeros((9, 2)), loss=[None] * 9, tokens=[5] * 9
+    )
     for name in NAMES:
         text, _ = drawn(tmp_path, name, documents)
         assert len(dots(text)) == 9, name
 
 
 def test_a_dot_is_where_its_document_is(tmp_path):
-    text, root = drawn(tmp_path, "map_loss.svg", make_map(tmp_path / "m.parquet", np.array([[-1, -1], [1, 1], [0, 0]])))
+    text, root = drawn(
+        tmp_path,
+        "map_loss.svg",
+        make_map(tmp_path / "m.parquet", np.array([[-1, -1], [1, 1], [0, 0]])),
+    )
     low, high, middle = dots(text)
     np.testing.assert_allclose(middle, (low + high) / 2, atol=0.06)
     assert low[0] < high[0]
@@ -68,17 +80,24 @@ def test_of_many_documents_some_are_drawn_and_the_figure_says_so(tmp_path, monke
 
 def test_names_that_mean_something_to_matplotlib_or_to_xml(tmp_path):
     n = len(ATTACKS)
-    documents = make_map(tmp_path / "map.parquet", scattered(n), source=[*ATTACKS[:-3], "$x^{", "_a", "\n"])
+    documents = make_map(
+        tmp_path / "map.parquet", scattered(n), source=[*ATTACKS[:-3], "$x^{", "_a", "\n"]
+    )
     text, root = drawn(tmp_path, "map_source.svg", documents)
     assert len(dots(text)) == n
     assert not [e for e in root.iter() if "script" in e.tag]
-    few = make_map(tmp_path / "map.parquet", scattered(4), source=["$x^{", "_a", "\n", "<script>\x00"])
+    few = make_map(
+        tmp_path / "map.parquet", scattered(4), source=["$x^{", "_a", "\n", "<script>\x00"]
+    )
     assert len(dots(drawn(tmp_path, "map_source.svg", few)[0])) == 4
 
 
 def test_same_map_same_bytes(tmp_path):
     documents = make_map(tmp_path / "map.parquet", scattered(30))
-    assert drawn(tmp_path, "map_loss.svg", documents)[0] == drawn(tmp_path, "map_loss.svg", documents)[0]
+    assert (
+        drawn(tmp_path, "map_loss.svg", documents)[0]
+        == drawn(tmp_path, "map_loss.svg", documents)[0]
+    )
 
 
 def test_a_colouring_that_there_is_not(tmp_path):

@@ -1,4 +1,6 @@
-"""The model card says what the manifests, the tables and the configuration say, and nothing in them can break it."""
+"""The model card says what the manifests, the tables and the configuration say, and nothing in them
+can break it.
+"""
 
 import json
 
@@ -19,22 +21,41 @@ CONFIG = {
 }
 SHAPE = Model(layers=2, width=32, heads=2, kv_heads=1, head_dim=16, hidden=48, context=64)
 EVALUATION = {
-    "held_out": {"base": {"all": {"value": 1.5176, "low": 1.4919, "high": 1.5423}, "clean": None, "answers": None}},
+    "held_out": {
+        "base": {
+            "all": {"value": 1.5176, "low": 1.4919, "high": 1.5423},
+            "clean": None,
+            "answers": None,
+        }
+    },
     "tasks": {
-        "continuation": {"chance": 0.25, "base": {"acc": {"value": 0.5542, "low": 0.4921, "high": 0.6147}}},
+        "continuation": {
+            "chance": 0.25,
+            "base": {"acc": {"value": 0.5542, "low": 0.4921, "high": 0.6147}},
+        },
         "answers": {"left_out": "needs conversations"},
     },
 }
 
 
 def about(**more):
-    return About(SHAPE, 12_345, 300, **{"chat": False, "pattern": "cl100k", "config": from_mapping(CONFIG), **more})
+    return About(
+        SHAPE,
+        12_345,
+        300,
+        **{"chat": False, "pattern": "cl100k", "config": from_mapping(CONFIG), **more},
+    )
 
 
 @pytest.fixture
 def told(manifest):
     """Artefacts of a run with manifests as the steps write them."""
-    package = {"package": "scipy", "version": "1.17.1", "licence": "BSD-3-Clause", "documents": 6789}
+    package = {
+        "package": "scipy",
+        "version": "1.17.1",
+        "licence": "BSD-3-Clause",
+        "documents": 6789,
+    }
     return [
         manifest("raw/docs.parquet", "collect", collected={"packages": [package]}),
         *(manifest(f"sampled/{name}.parquet", "sample_data", counts={"taken": 1000 + i}, inputs=[{}, {}])
@@ -59,7 +80,10 @@ def test_every_source_is_there_with_its_licence(told):
         "| conversations of talks.jsonl | 77 conversations | CC0 |",
     ]:
         assert row in card, row
-    assert "3,456 without duplicates; 3,000 trained on (99,999 tokens, 400,000 bytes); 50 held out." in card
+    assert (
+        "3,456 without duplicates; 3,000 trained on (99,999 tokens, 400,000 bytes); 50 held out."
+        in card
+    )
 
 
 def test_figures_stand_with_their_intervals(told, tmp_path, manifest):
@@ -102,4 +126,6 @@ def test_nothing_that_was_collected_is_markdown_or_html(manifest):
 
 
 def test_it_is_the_same_each_time(told):
-    assert model_card(about(), told, EVALUATION) == model_card(about(), told, json.loads(json.dumps(EVALUATION)))
+    assert model_card(about(), told, EVALUATION) == model_card(
+        about(), told, json.loads(json.dumps(EVALUATION))
+    )

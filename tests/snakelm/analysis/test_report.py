@@ -1,4 +1,6 @@
-"""The report is whole: every figure and table is in it once, each with a caption that explains it."""
+"""The report is whole: every figure and table is in it once, each with a caption that explains
+it.
+"""
 
 import re
 from pathlib import Path
@@ -12,27 +14,38 @@ from snakelm.analysis.plot import FIGURES, LAST_FIGURES, LAST_TABLES, TABLES, TU
 
 ROOT = Path(__file__).resolve().parents[3]
 RULES = (ROOT / "rules/report.smk").read_text(encoding="utf-8")
-CHAPTERS = re.findall(r'^    "(\w+)": "(\d)\. ', (ROOT / "rules/common.smk").read_text(encoding="utf-8"), re.MULTILINE)
-OUTPUTS = re.findall(r'reported\(\s*"(?:figures|tables)/([\w.]+)",\s*"(\w+)",\s*"(\d)\. [^"]+",?\s*\)', RULES)
+CHAPTERS = re.findall(
+    r'^    "(\w+)": "(\d)\. ', (ROOT / "rules/common.smk").read_text(encoding="utf-8"), re.MULTILINE
+)
+OUTPUTS = re.findall(
+    r'reported\(\s*"(?:figures|tables)/([\w.]+)",\s*"(\w+)",\s*"(\d)\. [^"]+",?\s*\)', RULES
+)
 CAPTIONS = sorted((ROOT / "report").glob("*.rst"))
 
 
 def test_every_figure_and_table_is_in_the_report():
     figures = [*FIGURES, *LAST_FIGURES, *TUNING_FIGURES, "document_lengths"]
-    drawn = {*(f"{name}.svg" for name in figures), *(f"{name}.html" for name in [*TABLES, *LAST_TABLES])}
+    drawn = {
+        *(f"{name}.svg" for name in figures),
+        *(f"{name}.html" for name in [*TABLES, *LAST_TABLES]),
+    }
     assert drawn <= {name for name, _, _ in OUTPUTS}
     assert len(OUTPUTS) == RULES.count("reported("), "each names its file, chapter and place"
 
 
 def test_every_part_has_a_caption_and_every_caption_a_part():
-    assert {Path(name).stem for name, _, _ in OUTPUTS} | {"workflow"} == {caption.stem for caption in CAPTIONS}
+    assert {Path(name).stem for name, _, _ in OUTPUTS} | {"workflow"} == {
+        caption.stem for caption in CAPTIONS
+    }
 
 
 def test_the_chapters_are_in_order_and_no_two_parts_have_one_place():
     assert [int(number) for _, number in CHAPTERS] == list(range(1, len(CHAPTERS) + 1))
     assert {chapter for _, chapter, _ in OUTPUTS} <= {name for name, _ in CHAPTERS}
     places = [(chapter, place) for _, chapter, place in OUTPUTS]
-    assert len(set(places)) == len(places), sorted(place for place in places if places.count(place) > 1)
+    assert len(set(places)) == len(places), sorted(
+        place for place in places if places.count(place) > 1
+    )
 
 
 def test_every_rule_of_the_report_is_drawn_by_default():
@@ -49,8 +62,12 @@ def test_only_single_files_so_that_a_bare_report_works():
 def test_a_caption_is_sound_and_answers_three_questions(caption):
     text = caption.read_text(encoding="utf-8")
 
-    shown = jinja2.Template(text, undefined=jinja2.StrictUndefined).render(snakemake=SimpleNamespace(config={}))
-    docutils.core.publish_string(shown, writer="html5", settings_overrides={"halt_level": 2, "report_level": 2})
+    shown = jinja2.Template(text, undefined=jinja2.StrictUndefined).render(
+        snakemake=SimpleNamespace(config={})
+    )
+    docutils.core.publish_string(
+        shown, writer="html5", settings_overrides={"halt_level": 2, "report_level": 2}
+    )
     if caption.stem != "workflow":
         for question in ("**What you see.**", "**What is good.**", "**If not.**"):
             assert question in text
@@ -61,5 +78,7 @@ def test_captions_name_keys_that_exist(caption):
     from snakelm.config import as_mapping, load_config
 
     config = as_mapping(load_config())
-    for section, key in re.findall(r"``([a-z_]+)\.(\w+)(?:: \w+)?``", caption.read_text(encoding="utf-8")):
+    for section, key in re.findall(
+        r"``([a-z_]+)\.(\w+)(?:: \w+)?``", caption.read_text(encoding="utf-8")
+    ):
         assert key in config[section], f"{section}.{key}"

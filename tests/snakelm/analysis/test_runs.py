@@ -1,4 +1,6 @@
-"""Several runs over each other: named apart, drawn whatever their metrics hold, and what differs is found."""
+"""Several runs over each other: named apart, drawn whatever their metrics hold, and what differs is
+found.
+"""
 
 import json
 import xml.etree.ElementTree as ET
@@ -10,21 +12,29 @@ from snakelm.analysis.runs import read_runs, run_names, tunings
 from snakelm.analysis.tables.compare import write_comparison
 from snakelm.errors import UserError
 
-COLUMNS = "step,tokens,loss,lr,grad_norm,tokens_per_second,mfu,seconds,val_loss,val_bpb,val_bpb_clean\n"
+COLUMNS = (
+    "step,tokens,loss,lr,grad_norm,tokens_per_second,mfu,seconds,val_loss,val_bpb,val_bpb_clean\n"
+)
 
 
 @pytest.fixture
 def folder(tmp_path):
-    """`folder("a/results", rows, config={…})`: a results folder, with a finished model where there is a config."""
+    """`folder("a/results", rows, config={…})`: a results folder, with a finished model where there
+    is a config.
+    """
 
     def make(name, rows, tuned=None, **manifest):
         logs = tmp_path / name / "logs"
         logs.mkdir(parents=True)
         (logs / "training_metrics.csv").write_text(COLUMNS + rows, encoding="utf-8")
         if tuned is not None:
-            (logs / "sft_metrics.csv").write_text("step,tokens,loss,val_loss\n" + tuned, encoding="utf-8")
+            (logs / "sft_metrics.csv").write_text(
+                "step,tokens,loss,val_loss\n" + tuned, encoding="utf-8"
+            )
         if manifest:
-            (logs.parent / "final_model.pt.manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+            (logs.parent / "final_model.pt.manifest.json").write_text(
+                json.dumps(manifest), encoding="utf-8"
+            )
         return logs.parent
 
     return make
@@ -32,13 +42,19 @@ def folder(tmp_path):
 
 def rows(scale, steps=40):
     line = "{0},{1},{2},0.1,0.5,100,0.2,{0},{3},{3},{3}\n"
-    return "".join(line.format(i, i * 10, scale / i + 2, "" if i % 10 else scale / i) for i in range(1, steps + 1))
+    return "".join(
+        line.format(i, i * 10, scale / i + 2, "" if i % 10 else scale / i)
+        for i in range(1, steps + 1)
+    )
 
 
 def test_runs_are_drawn_over_each_other(folder, tmp_path):
     nan = "1,10,nan,nan,nan,nan,nan,nan,nan,nan,nan\n"
     redone = rows(3)[: len(rows(3)) // 2] + rows(3)
-    others = [folder(f"{i}", text) for i, text in enumerate(["", nan, "1,10,3,,,,,,,,\n", redone, rows(9, 3)])]
+    others = [
+        folder(f"{i}", text)
+        for i, text in enumerate(["", nan, "1,10,3,,,,,,,,\n", redone, rows(9, 3)])
+    ]
     runs = read_runs(folder("own", rows(5)), others)
     assert [len(run.training.metrics) for run in runs] == [40, 0, 1, 1, 40, 3]
     for i in range(2):
@@ -50,7 +66,10 @@ def test_runs_are_drawn_over_each_other(folder, tmp_path):
 
 
 def test_nothing_but_empty_runs_stands(folder, tmp_path):
-    compare([run.training for run in read_runs(folder("own", ""), [folder("a", "")])], tmp_path / "c.svg")
+    compare(
+        [run.training for run in read_runs(folder("own", ""), [folder("a", "")])],
+        tmp_path / "c.svg",
+    )
     ET.parse(tmp_path / "c.svg")
 
 
@@ -60,9 +79,19 @@ def test_settings_that_differ_are_found_and_no_others(folder, tmp_path):
         "seed": 1,
         "inputs": [{"path": "a/train.bin", "sha256": "ab" * 32}],
     }
-    own = folder("own", rows(5), config={"train": {"lr": 0.1, "steps": 9}}, result={"val_bpb": 1.25}, **shared)
+    own = folder(
+        "own",
+        rows(5),
+        config={"train": {"lr": 0.1, "steps": 9}},
+        result={"val_bpb": 1.25},
+        **shared,
+    )
     other = folder(
-        "<i>b", rows(4), config={"train": {"lr": 0.2, "steps": 9}}, result={"val_bpb": 1.5}, **{**shared, "seed": 2}
+        "<i>b",
+        rows(4),
+        config={"train": {"lr": 0.2, "steps": 9}},
+        result={"val_bpb": 1.5},
+        **{**shared, "seed": 2},
     )
     write_comparison(read_runs(own, [other, folder("c", rows(4))]), tmp_path / "compare.html")
     page = (tmp_path / "compare.html").read_text(encoding="utf-8")
@@ -73,7 +102,9 @@ def test_settings_that_differ_are_found_and_no_others(folder, tmp_path):
 
 
 def test_a_folder_without_a_run_is_said_in_a_line(folder, tmp_path):
-    with pytest.raises(UserError, match=r"compare: .*nowhere: no logs/training_metrics.csv; expected"):
+    with pytest.raises(
+        UserError, match=r"compare: .*nowhere: no logs/training_metrics.csv; expected"
+    ):
         read_runs(folder("own", ""), [tmp_path / "nowhere"])
 
 
@@ -96,7 +127,16 @@ def test_only_runs_that_were_tuned_are_compared_as_such(folder):
         (["x" * 50], ["…" + "x" * 27]),
         ([], []),
     ],
-    ids=["last part", "results left out", "told apart", "results alone", "the same twice", "no name", "long", "none"],
+    ids=[
+        "last part",
+        "results left out",
+        "told apart",
+        "results alone",
+        "the same twice",
+        "no name",
+        "long",
+        "none",
+    ],
 )
 def test_run_names(folders, names):
     assert run_names(folders) == names

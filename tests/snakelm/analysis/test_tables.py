@@ -1,4 +1,6 @@
-"""Pages are inert whatever stands in a corpus, a model's text or a manifest; and they say what the numbers say."""
+"""Pages are inert whatever stands in a corpus, a model's text or a manifest; and they say what the
+numbers say.
+"""
 
 import json
 import re
@@ -18,7 +20,22 @@ ATTACKS = [
     "a\x00b\x1b[31m\u202egnp.exe",
 ]
 PAGES = {**TABLES, **LAST_TABLES}
-ALLOWED = {"html", "head", "meta", "title", "style", "body", "h1", "h2", "p", "div", "span", "section", "pre", "small"}
+ALLOWED = {
+    "html",
+    "head",
+    "meta",
+    "title",
+    "style",
+    "body",
+    "h1",
+    "h2",
+    "p",
+    "div",
+    "span",
+    "section",
+    "pre",
+    "small",
+}
 ALLOWED |= {"b", "table", "thead", "tbody", "tr", "th", "td"}
 
 
@@ -46,22 +63,55 @@ def poisoned(make_record, manifest, whole_run, tmp_path):
 
     def make(attack: str):
         samples = tmp_path / "samples.jsonl"
-        samples.write_text(json.dumps({"step": 100, "prompt": attack, "text": attack}) + "\n", encoding="utf-8")
+        samples.write_text(
+            json.dumps({"step": 100, "prompt": attack, "text": attack}) + "\n", encoding="utf-8"
+        )
         counts = {"read": 2, "kept": 1, "taken": 1, "invalid": {attack: 1}}
-        package = {"package": attack, "version": attack, "licence": attack, "documents": attack, "characters": 3}
+        package = {
+            "package": attack,
+            "version": attack,
+            "licence": attack,
+            "documents": attack,
+            "characters": 3,
+        }
         artefacts = [
-            manifest("raw/docs.parquet", "collect", collected={"packages": [package]}, versions={attack: attack}),
-            manifest("sampled/docs.parquet", "sample_data", counts=counts, inputs=[{"path": attack, "sha256": attack}]),
             manifest(
-                "documents.parquet", "deduplicate", sources={attack: {"kept": 1, "near": 0}}, host={"system": attack}
+                "raw/docs.parquet",
+                "collect",
+                collected={"packages": [package]},
+                versions={attack: attack},
             ),
-            manifest("model.pt", "train", result={"fingerprint": attack, "parameters": 5}, host={attack: attack}),
+            manifest(
+                "sampled/docs.parquet",
+                "sample_data",
+                counts=counts,
+                inputs=[{"path": attack, "sha256": attack}],
+            ),
+            manifest(
+                "documents.parquet",
+                "deduplicate",
+                sources={attack: {"kept": 1, "near": 0}},
+                host={"system": attack},
+            ),
+            manifest(
+                "model.pt",
+                "train",
+                result={"fingerprint": attack, "parameters": 5},
+                host={attack: attack},
+            ),
         ]
         timings = tmp_path / f"{re.sub(r'[^a-z]', '_', attack)[:40]}.tsv"
-        timings.write_text(f"s\tcpu_time\tmax_rss\n1.5\t{attack.splitlines()[0]}\t10\n", encoding="utf-8")
+        timings.write_text(
+            f"s\tcpu_time\tmax_rss\n1.5\t{attack.splitlines()[0]}\t10\n", encoding="utf-8"
+        )
         config = {"sources": [{"path": attack.replace("\x00", ""), "name": "x"}]}
         return make_record(
-            whole_run, config, samples=samples, artefacts=artefacts, timings=[timings], rerun=f"snakemake {attack}"
+            whole_run,
+            config,
+            samples=samples,
+            artefacts=artefacts,
+            timings=[timings],
+            rerun=f"snakemake {attack}",
         )
 
     return make
@@ -78,7 +128,9 @@ def test_text_stays_text(name, attack, poisoned, tmp_path):
     assert "default-src 'none'" in text
     assert not set("\x00\x1b\u202e") & set(text)
     if "\x00" not in attack and name != "cost":  # which shows no text but names of steps
-        assert " ".join(attack.split()) in " ".join(seen.text.split()), "the words are there to be read"
+        assert " ".join(attack.split()) in " ".join(seen.text.split()), (
+            "the words are there to be read"
+        )
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -88,22 +140,46 @@ def test_a_page_stands_without_rows_samples_or_manifests(name, make_record, tmp_
 
 
 def test_summary_shows_the_numbers(make_record, manifest, whole_run, tmp_path):
-    model = manifest("model.pt", "train", result={"parameters": 1_234_567, "val_bpb": 1.0625, "val_bpb_clean": 1.2345})
-    PAGES["summary"](make_record(whole_run, artefacts=[model], rerun="snakemake it"), tmp_path / "page.html")
+    model = manifest(
+        "model.pt",
+        "train",
+        result={"parameters": 1_234_567, "val_bpb": 1.0625, "val_bpb_clean": 1.2345},
+    )
+    PAGES["summary"](
+        make_record(whole_run, artefacts=[model], rerun="snakemake it"), tmp_path / "page.html"
+    )
     text = Seen((tmp_path / "page.html").read_text(encoding="utf-8")).text
-    for part in ("1.062", "1.234", "1.100", "1.500", "2.800", "1,234,567", "snakemake it", "100 of 100"):
+    for part in (
+        "1.062",
+        "1.234",
+        "1.100",
+        "1.500",
+        "2.800",
+        "1,234,567",
+        "snakemake it",
+        "100 of 100",
+    ):
         assert part in text, part
 
 
 def test_summary_has_the_right_answers_of_both_models(make_record, whole_run, tmp_path):
     share = {"value": 0.554, "low": 0.49, "high": 0.61}
     tasks = {
-        "<b>choice": {"chance": 0.25, "base": {"acc": share, "acc_norm": {"value": 0.9}}, "tuned": {"acc": None}},
-        "greedy": {"base": {"exact": {"value": 0.0, "low": 0.0, "high": 0.01}}, "tuned": {"exact": share}},
+        "<b>choice": {
+            "chance": 0.25,
+            "base": {"acc": share, "acc_norm": {"value": 0.9}},
+            "tuned": {"acc": None},
+        },
+        "greedy": {
+            "base": {"exact": {"value": 0.0, "low": 0.0, "high": 0.01}},
+            "tuned": {"exact": share},
+        },
         "left": {"left_out": "needs conversations"},
     }
     (tmp_path / "evaluation.json").write_text(json.dumps({"tasks": tasks}), encoding="utf-8")
-    PAGES["summary"](make_record(whole_run, evaluation=tmp_path / "evaluation.json"), tmp_path / "page.html")
+    PAGES["summary"](
+        make_record(whole_run, evaluation=tmp_path / "evaluation.json"), tmp_path / "page.html"
+    )
     seen = Seen((tmp_path / "page.html").read_text(encoding="utf-8"))
     for part in ("<b>choice25%55% (49%–61%)–", "greedy–0% (0%–1%)55% (49%–61%)"):
         assert part in seen.text, part
@@ -113,7 +189,9 @@ def test_summary_has_the_right_answers_of_both_models(make_record, whole_run, tm
 
 def test_samples_stand_newest_first_with_their_loss(make_record, whole_run, tmp_path):
     samples = tmp_path / "samples.jsonl"
-    samples.write_text("".join(json.dumps({"step": s, "prompt": "p", "text": f"t{s}"}) + "\n" for s in (20, 40)))
+    samples.write_text(
+        "".join(json.dumps({"step": s, "prompt": "p", "text": f"t{s}"}) + "\n" for s in (20, 40))
+    )
     PAGES["samples"](make_record(whole_run, samples=samples), tmp_path / "page.html")
     text = Seen((tmp_path / "page.html").read_text(encoding="utf-8")).text
     assert text.index("t40") < text.index("t20")

@@ -1,4 +1,6 @@
-"""The chapter on instruction tuning: of a whole run, a half one and none; nothing that a model says becomes markup."""
+"""The chapter on instruction tuning: of a whole run, a half one and none; nothing that a model says
+becomes markup.
+"""
 
 import json
 import xml.etree.ElementTree as ET
@@ -23,9 +25,21 @@ PACKS = {
     "script": "scripts/preparation/prepare_sft_data.py",
     "context": 64,
     "sources": [
-        {"name": "<b>mine", "kept": 9, "duplicates": 1, "too_long": 0, "reading": {"read": 12, "invalid": {"x": 2}}}
+        {
+            "name": "<b>mine",
+            "kept": 9,
+            "duplicates": 1,
+            "too_long": 0,
+            "reading": {"read": 12, "invalid": {"x": 2}},
+        }
     ],
-    "train": {"conversations": 8, "packs": 2, "tokens": 100, "learned_tokens": 40, "efficiency": 0.8},
+    "train": {
+        "conversations": 8,
+        "packs": 2,
+        "tokens": 100,
+        "learned_tokens": 40,
+        "efficiency": 0.8,
+    },
     "val": {"conversations": 1, "packs": 1, "tokens": 10, "learned_tokens": 5, "efficiency": 0.2},
 }
 PROMPT = "<|endoftext|><|system|>Be brief.<|end|><|user|>What is <i>it</i>?<|end|><|assistant|>"
@@ -37,17 +51,28 @@ def tuned(tmp_path):
 
     def make(csv, samples=(), packs=None):
         (tmp_path / "sft.csv").write_text(csv, encoding="utf-8")
-        (tmp_path / "s.jsonl").write_text("".join(json.dumps(s) + "\n" for s in samples), encoding="utf-8")
+        (tmp_path / "s.jsonl").write_text(
+            "".join(json.dumps(s) + "\n" for s in samples), encoding="utf-8"
+        )
         if packs:
             (tmp_path / "p.bin.manifest.json").write_text(json.dumps(packs), encoding="utf-8")
         config = from_mapping({})
-        return read_tuned(config, tmp_path / "sft.csv", tmp_path / "s.jsonl", tmp_path / "none", [tmp_path / "p.bin"])
+        return read_tuned(
+            config,
+            tmp_path / "sft.csv",
+            tmp_path / "s.jsonl",
+            tmp_path / "none",
+            [tmp_path / "p.bin"],
+        )
 
     return make
 
 
 def samples(*steps, text="an <img src=x> answer"):
-    return [{"step": s, "prompt": PROMPT, "text": f"{text} {s}", "expected": "wanted & so"} for s in steps]
+    return [
+        {"step": s, "prompt": PROMPT, "text": f"{text} {s}", "expected": "wanted & so"}
+        for s in steps
+    ]
 
 
 @pytest.mark.parametrize(
@@ -57,12 +82,18 @@ def samples(*steps, text="an <img src=x> answer"):
         (WHOLE[:300], samples(0), PACKS),
         (HEAD, (), None),
         ("", (), None),
-        (HEAD + "0,0,0,nan,nan,nan,nan,nan,nan,nan,nan\n1,9,0,nan,,,,,,,\n", (), {"script": "prepare_sft_data.py"}),
+        (
+            HEAD + "0,0,0,nan,nan,nan,nan,nan,nan,nan,nan\n1,9,0,nan,,,,,,,\n",
+            (),
+            {"script": "prepare_sft_data.py"},
+        ),
     ],
     ids=["whole", "half", "header only", "empty", "nan"],
 )
 def test_the_chapter_stands_for_every_tuning(csv, said, packs, tuned, tmp_path):
-    written = plot_tuning(tuned(csv, said, packs), [[("<u>read", False), ("learned", True)]], tmp_path, tmp_path)
+    written = plot_tuning(
+        tuned(csv, said, packs), [[("<u>read", False), ("learned", True)]], tmp_path, tmp_path
+    )
     assert len(written) == 8
     for path in written:
         text = path.read_text(encoding="utf-8")
@@ -123,11 +154,17 @@ def test_conversations_tell_what_is_learned(tmp_path):
     tokenizer = train_bpe(["ask and answer, answer and ask"] * 3, 266)
     ask, answer = ([*tokenizer.encode_ordinary(text)] for text in ("ask", "answer"))
     ids = [[tokenizer.eot, *ask, *answer], [tokenizer.eot, *answer, *ask]]
-    mask = [[False] * (1 + len(ask)) + [True] * len(answer), [False] + [True] * len(answer) + [False] * len(ask)]
+    mask = [
+        [False] * (1 + len(ask)) + [True] * len(answer),
+        [False] + [True] * len(answer) + [False] * len(ask),
+    ]
     meta = Meta("uint16", tokenizer.vocab_size, tokenizer.eot, tokenizer.sha256)
     with PackWriter(tmp_path / "p.bin", meta, 64, np.array([0, 2])) as writer:
         lengths = np.array([len(i) for i in ids])
         writer.append_masked(np.concatenate(ids), np.concatenate(mask), lengths, np.arange(2), 1)
     found = conversations(open_packs(tmp_path / "p.bin"), tokenizer)
     name = tokenizer.decode([tokenizer.eot])
-    assert found == [[(name + "ask", False), ("answer", True)], [(name, False), ("answer", True), ("ask", False)]]
+    assert found == [
+        [(name + "ask", False), ("answer", True)],
+        [(name, False), ("answer", True), ("ask", False)],
+    ]

@@ -19,7 +19,13 @@ NONE = (None, None)
         ((1.2, None), NONE, "this model needs 1.200"),
         (NONE, (1.0, 1.5), "No verdict yet"),
     ],
-    ids=["better on clean", "better only by copying", "no clean documents", "no baseline", "no evaluation"],
+    ids=[
+        "better on clean",
+        "better only by copying",
+        "no clean documents",
+        "no baseline",
+        "no evaluation",
+    ],
 )
 def test_verdict(model, ppmd, said):
     assert said in sentences(Scores(model, ppmd, NONE, NONE))[0]
@@ -41,8 +47,12 @@ def test_what_is_wrong_is_said(make_record, row, whole_run):
 
     assert "no rows" in said([])
     assert "step 50 of 100" in said(whole_run[:10])
-    assert "1 rows have a training loss that is no number" in said([*whole_run[:-1], row(100, loss="nan")])
-    turned = [row(s, val_bpb=v) for s, v in [(20, 2.0), (40, 1.5), (60, 1.6), (80, 1.7), (100, 1.7)]]
+    assert "1 rows have a training loss that is no number" in said(
+        [*whole_run[:-1], row(100, loss="nan")]
+    )
+    turned = [
+        row(s, val_bpb=v) for s, v in [(20, 2.0), (40, 1.5), (60, 1.6), (80, 1.7), (100, 1.7)]
+    ]
     assert "best at step 40" in said(turned)
 
 
@@ -75,14 +85,15 @@ def test_resumes_of_the_last_run_in_the_log(tmp_path):
 def test_the_log_is_read_as_training_writes_it():
     from pathlib import Path
 
-    trainer = Path(__file__).resolve().parents[3] / "snakelm/training/run.py"
+    trainer = Path(__file__).resolve().parents[3] / "snakelm/training/loop.py"
     text = trainer.read_text(encoding="utf-8")
     assert 'f"run {self.fingerprint} on {' in text
     assert 'f"resumes after step {self.step} of' in text
 
 
 @pytest.mark.parametrize(
-    ("seconds", "words"), [(None, None), (3, "3 s"), (59.6, "1 min 0 s"), (221, "3 min 41 s"), (7500, "2 h 5 min")]
+    ("seconds", "words"),
+    [(None, None), (3, "3 s"), (59.6, "1 min 0 s"), (221, "3 min 41 s"), (7500, "2 h 5 min")],
 )
 def test_seconds_in_words(seconds, words):
     assert seconds_in_words(seconds) == words
@@ -93,4 +104,6 @@ def test_a_baseline_that_is_none_is_named(text, tmp_path):
     (tmp_path / "metrics.csv").write_text("", encoding="utf-8")
     (tmp_path / "baseline.json").write_text(text, encoding="utf-8")
     with pytest.raises(UserError, match=r"baseline\.json"):
-        read_record(from_mapping({}), metrics=tmp_path / "metrics.csv", baseline=tmp_path / "baseline.json")
+        read_record(
+            from_mapping({}), metrics=tmp_path / "metrics.csv", baseline=tmp_path / "baseline.json"
+        )

@@ -1,4 +1,6 @@
-"""The token files' format: what is written is read back, and nothing damaged, foreign or half-done is accepted."""
+"""The token files' format: what is written is read back, and nothing damaged, foreign or half-done
+is accepted.
+"""
 
 import os
 import random
@@ -24,12 +26,16 @@ SHA = "ab" * 32
 
 
 def meta(vocab: int = 300, **more) -> Meta:
-    return Meta(dtype=token_dtype(vocab), vocab_size=vocab, eot=vocab - 1, tokenizer_sha256=SHA, **more)
+    return Meta(
+        dtype=token_dtype(vocab), vocab_size=vocab, eot=vocab - 1, tokenizer_sha256=SHA, **more
+    )
 
 
 def documents(n: int, vocab: int = 300, seed: int = 0) -> list[np.ndarray]:
     random_ = np.random.default_rng(seed)
-    return [np.r_[vocab - 1, random_.integers(0, vocab - 1, random_.integers(0, 50))] for _ in range(n)]
+    return [
+        np.r_[vocab - 1, random_.integers(0, vocab - 1, random_.integers(0, 50))] for _ in range(n)
+    ]
 
 
 def write(path, docs, m=None, expected=0) -> Path:
@@ -59,11 +65,21 @@ def test_a_plain_memmap_reads_the_tokens(tmp_path):
 
 
 def test_the_format_of_plain_files_stays_as_it_is(tmp_path):
-    """Files already written must be read, and a rerun must give their bytes: both are of the first release."""
-    more = {"inputs": {"documents.parquet": "cd" * 32}, "weights": {"docs": 1.5}, "part": [0, 2], "config_hash": "c"}
+    """Files already written must be read, and a rerun must give their bytes: both are of the first
+    release.
+    """
+    more = {
+        "inputs": {"documents.parquet": "cd" * 32},
+        "weights": {"docs": 1.5},
+        "part": [0, 2],
+        "config_hash": "c",
+    }
     path = write(tmp_path / "a.bin", documents(40), meta(**more))
     assert sha256_file(path) == "9aedb48754057f5ac9597be966e5a88dd8f189e0e3289bf6dba715ad02130ff9"
-    assert sha256_file(idx_path(path)) == "7013514dc397a688c54158c64c1bc0514d95c68925f00388d19ab79ba0fc9d49"
+    assert (
+        sha256_file(idx_path(path))
+        == "7013514dc397a688c54158c64c1bc0514d95c68925f00388d19ab79ba0fc9d49"
+    )
 
 
 def test_several_chunks_each_have_a_checksum(tmp_path, monkeypatch):
@@ -73,7 +89,9 @@ def test_several_chunks_each_have_a_checksum(tmp_path, monkeypatch):
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(data)
-    with pytest.raises(UserError, match=f"damaged between bytes {len(data) // 64 * 64} and {len(data)}"):
+    with pytest.raises(
+        UserError, match=f"damaged between bytes {len(data) // 64 * 64} and {len(data)}"
+    ):
         open_bin(path)
 
 
@@ -104,7 +122,10 @@ DAMAGE = {
     "no idx": (lambda p: idx_path(p).unlink(), "idx: missing"),
     "no bin": (lambda p: p.unlink(), "bin: missing"),
     "one token short": (lambda p: _truncate(p, 2), r"truncated or overwritten"),
-    "one token more": (lambda p: p.write_bytes(p.read_bytes() + b"\0\0"), r"truncated or overwritten"),
+    "one token more": (
+        lambda p: p.write_bytes(p.read_bytes() + b"\0\0"),
+        r"truncated or overwritten",
+    ),
     "one byte short": (lambda p: _truncate(p, 1), r"truncated or overwritten"),
     "emptied bin": (lambda p: p.write_bytes(b""), r"truncated or overwritten"),
     "emptied idx": (lambda p: idx_path(p).write_bytes(b""), "not an index of tokens"),
@@ -152,7 +173,9 @@ def test_every_truncation_is_refused(tmp_path):
 def test_a_foreign_tokenizer_is_refused(tmp_path):
     path = write(tmp_path / "a.bin", documents(3))
     open_bin(path, SHA)
-    with pytest.raises(UserError, match="made with tokenizer abababababab…, this one is cdcdcdcdcdcd"):
+    with pytest.raises(
+        UserError, match="made with tokenizer abababababab…, this one is cdcdcdcdcdcd"
+    ):
         open_bin(path, "cd" * 32)
 
 
@@ -183,7 +206,9 @@ def _shards(folder: Path, n: int, docs: list[np.ndarray]) -> list[Path]:
         path = folder / f"train-{i}-of-{n}.bin"
         with BinWriter(path, meta(part=[i, n], config_hash="c")) as writer:
             for j in range(cuts[i], cuts[i + 1]):
-                writer.append(docs[j], np.array([docs[j].size]), np.array([j], np.uint64), docs[j].size - 1)
+                writer.append(
+                    docs[j], np.array([docs[j].size]), np.array([j], np.uint64), docs[j].size - 1
+                )
         paths.append(path)
     return paths
 
@@ -241,12 +266,18 @@ while True:
 
 
 def test_killed_writers_leave_no_accepted_part(tmp_path):
-    """kill -9 at random moments, over an older bin: what is accepted afterwards is always the whole."""
+    """kill -9 at random moments, over an older bin: what is accepted afterwards is always the
+    whole.
+    """
     path, random_, refused = tmp_path / "a.bin", random.Random(1), 0
     reference = None
     for _ in range(20):
-        process = subprocess.Popen([sys.executable, "-c", WRITER, path, "20", "0"], cwd=ROOT, stdout=subprocess.PIPE)
-        assert process.stdout.readline() == b"start\n"  # it is past its imports: the kill lands in the writing
+        process = subprocess.Popen(
+            [sys.executable, "-c", WRITER, path, "20", "0"], cwd=ROOT, stdout=subprocess.PIPE
+        )
+        assert (
+            process.stdout.readline() == b"start\n"
+        )  # it is past its imports: the kill lands in the writing
         if reference is None:
             assert process.stdout.readline() == b"written\n"
             reference = open_bin(path).tokens.tobytes()
@@ -266,7 +297,9 @@ def _limited(path: Path, limit: int, expected: int) -> subprocess.CompletedProce
         "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         f"resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))\n" + WRITER
     )
-    return subprocess.run([sys.executable, "-c", code, path, "200", str(expected)], cwd=ROOT, capture_output=True)
+    return subprocess.run(
+        [sys.executable, "-c", code, path, "200", str(expected)], cwd=ROOT, capture_output=True
+    )
 
 
 @pytest.mark.parametrize("expected", [0, 200 << 16], ids=["unreserved", "reserved"])

@@ -1,4 +1,6 @@
-"""Packs: whole conversations, as few rows as can be, the mask to the bit, and nothing damaged accepted."""
+"""Packs: whole conversations, as few rows as can be, the mask to the bit, and nothing damaged
+accepted.
+"""
 
 import itertools
 import os
@@ -22,7 +24,10 @@ LENGTHS = [16, 3, 5, 9, 2, 7, 4, 4, 11, 6, 13, 2, 8]
 def conversations(lengths=LENGTHS, seed=0):
     """(tokens, mask) each: the first token is EOT and never learned, the second half is."""
     random_ = np.random.default_rng(seed)
-    return [(np.r_[EOT, random_.integers(0, EOT, n - 1)], np.arange(n) >= max(1, n // 2)) for n in map(int, lengths)]
+    return [
+        (np.r_[EOT, random_.integers(0, EOT, n - 1)], np.arange(n) >= max(1, n // 2))
+        for n in map(int, lengths)
+    ]
 
 
 def write(path, made, context=CONTEXT, learn=True):
@@ -30,7 +35,9 @@ def write(path, made, context=CONTEXT, learn=True):
     with PackWriter(path, Meta("uint16", 100, EOT, "ab" * 32), context, bounds) as writer:
         for i in order:
             tokens, mask = made[i]
-            writer.append_masked(tokens, mask & learn, np.array([tokens.size]), np.array([i], np.uint64), tokens.size)
+            writer.append_masked(
+                tokens, mask & learn, np.array([tokens.size]), np.array([i], np.uint64), tokens.size
+            )
     return path
 
 
@@ -40,7 +47,9 @@ def packs(tmp_path):
 
 
 def one_by_one(lengths, context):
-    """Best-fit decreasing as it is told: each conversation by itself into the fullest pack that takes it."""
+    """Best-fit decreasing as it is told: each conversation by itself into the fullest pack that
+    takes it.
+    """
     rooms = []
     for length in sorted(lengths, reverse=True):
         fits = [free for free in rooms if free >= length]
@@ -112,7 +121,9 @@ def test_plain_and_packed_files_are_not_taken_for_each_other(tmp_path):
         open_bin(packed)
     with BinWriter(tmp_path / "plain.bin", Meta("uint16", 100, EOT, "ab" * 32)) as writer:
         writer.append(np.array([EOT, 1]), np.array([2]), np.array([0], np.uint64), 1)
-    with pytest.raises(UserError, match="version 1, this program reads 2 here; run prepare_sft_data again"):
+    with pytest.raises(
+        UserError, match="version 1, this program reads 2 here; run prepare_sft_data again"
+    ):
         open_packs(tmp_path / "plain.bin")
 
 
@@ -153,7 +164,9 @@ def test_packs_that_do_not_fit_their_conversations_are_refused(tmp_path):
         "don't fit its": lambda b: struct.pack_into("<Q", b, head + 16, 1),
         "don't fit": lambda b: struct.pack_into("<Q", b, head + 16 + 8 * len(opened), 1),
         "fit its conversations": lambda b: b.append(0),
-        "no token is to be": lambda b: b.__setitem__(slice(-opened.mask_bits.size, None), bytes(opened.mask_bits.size)),
+        "no token is to be": lambda b: b.__setitem__(
+            slice(-opened.mask_bits.size, None), bytes(opened.mask_bits.size)
+        ),
     }
     for message, change in wrong.items():
         idx_path(path).write_bytes(good)
@@ -166,7 +179,9 @@ def test_the_mask_may_be_written_in_any_pieces(tmp_path):
     made = conversations()
     whole = write(tmp_path / "a.bin", made)
     order, bounds = best_fit(np.array([t.size for t, _ in made]), CONTEXT)
-    with PackWriter(tmp_path / "b.bin", Meta("uint16", 100, EOT, "ab" * 32), CONTEXT, bounds) as writer:
+    with PackWriter(
+        tmp_path / "b.bin", Meta("uint16", 100, EOT, "ab" * 32), CONTEXT, bounds
+    ) as writer:
         for part in (order[:1], order[1:6], order[6:]):
             tokens, masks = (np.concatenate([made[i][k] for i in part]) for k in (0, 1))
             lengths = np.array([made[i][0].size for i in part])

@@ -20,8 +20,13 @@ IDS = np.random.default_rng(0).integers(0, 2**64, 50_000, np.uint64)
 
 
 def test_an_id_is_blake2b_of_the_bytes_and_never_changes():
-    assert document_id(b"snake") == int.from_bytes(hashlib.blake2b(b"snake", digest_size=8).digest(), "little")
-    assert document_ids([b"snake", b""]).tolist() == [int(document_id(b"snake")), int(document_id(b""))]
+    assert document_id(b"snake") == int.from_bytes(
+        hashlib.blake2b(b"snake", digest_size=8).digest(), "little"
+    )
+    assert document_ids([b"snake", b""]).tolist() == [
+        int(document_id(b"snake")),
+        int(document_id(b"")),
+    ]
     assert document_ids([]).dtype == np.uint64
     assert mixed(np.array([1, 2], np.uint64), 1337, "validation").tolist() == [
         9588296862461260982,

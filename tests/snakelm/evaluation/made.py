@@ -1,4 +1,5 @@
-"""A small model with weights that matter, and a results folder with all that loss and evaluate read.
+"""A small model with weights that matter, and a results folder with all that loss and evaluate
+read.
 
 The same content each time.
 """
@@ -17,15 +18,16 @@ from snakelm.data.conversations.chat_template import render_batch
 from snakelm.data.documents.table import SCHEMA, DocumentWriter
 from snakelm.data.packs import PackWriter, best_fit
 from snakelm.data.split import document_id
-from snakelm.workflow.manifest import manifest_path
 from snakelm.model import Decoder, save_model
 from snakelm.tokenizer import CHAT, EOT, Tokenizer, train_bpe
 from snakelm.tokenizer.special import END
+from snakelm.workflow.manifest import manifest_path
 
 CONTEXT = 64
 SHAPE = Model(layers=2, width=32, heads=2, kv_heads=1, head_dim=16, hidden=48, context=CONTEXT)
 WORDS = re.findall(
-    r"\w+", "the function returns a list of naïve values or raises 中文 an error when there is none of them"
+    r"\w+",
+    "the function returns a list of naïve values or raises 中文 an error when there is none of them",
 )
 
 
@@ -37,7 +39,9 @@ def sentence(i: int, words: int) -> str:
 
 def make_tokenizer() -> Tokenizer:
     """Bytes, a few merges, the special tokens."""
-    return train_bpe([sentence(i, 12) for i in range(300)], 300, "cl100k", special_tokens=(EOT, *CHAT))
+    return train_bpe(
+        [sentence(i, 12) for i in range(300)], 300, "cl100k", special_tokens=(EOT, *CHAT)
+    )
 
 
 def build_model(tokenizer: Tokenizer, seed: int = 1) -> Decoder:
@@ -47,7 +51,9 @@ def build_model(tokenizer: Tokenizer, seed: int = 1) -> Decoder:
         for i, p in enumerate(model.parameters()):
             if p.ndim == 2:
                 p.normal_(0, 0.4, generator=torch.Generator().manual_seed(100 * seed + i))
-        model.head[[tokenizer.special_tokens[name] for name in CHAT if name != END]] = 0.0  # as trained: never said
+        model.head[[tokenizer.special_tokens[name] for name in CHAT if name != END]] = (
+            0.0  # as trained: never said
+        )
     return model.eval()
 
 
@@ -73,33 +79,52 @@ def write_packs(path: Path, said, tokenizer: Tokenizer) -> None:
     ) as writer:
         for i in order:
             own = slice(starts[i], starts[i + 1])
-            writer.append_masked(ids[own], mask[own], np.diff(starts[i : i + 2]), np.array([i], np.uint64), 1)
+            writer.append_masked(
+                ids[own], mask[own], np.diff(starts[i : i + 2]), np.array([i], np.uint64), 1
+            )
 
 
 def make_results(folder: Path, tokenizer: Tokenizer) -> Path:
-    """A results folder: base and tuned model, token files, packs, documents of two sources, metrics."""
+    """A results folder: base and tuned model, token files, packs, documents of two sources,
+    metrics.
+    """
     tokenizer.save(folder / "tokenizer")
     val = [sentence(i, 6 + 5 * (i % 17)) for i in range(40)]
     write_bin(folder / "data/processed/val.bin", val, tokenizer)
     train = [sentence(i, 10 + i % 30) for i in range(100, 300)]
     write_bin(folder / "data/processed/train.bin", train, tokenizer)
-    np.save(folder / "data/processed/val_overlap.npy", np.linspace(0, 0.5, len(val)).astype(np.float32))
+    np.save(
+        folder / "data/processed/val_overlap.npy", np.linspace(0, 0.5, len(val)).astype(np.float32)
+    )
     said = [(f"What is {i}?", f"It is {i}.") for i in range(30)]
     write_packs(folder / "data/processed/val_sft_packed.bin", said, tokenizer)
     rows = [
-        (text, "odd" if i % 2 else "even", document_id(text.encode()), f"{i % 3}.txt", i) for i, text in enumerate(val)
+        (text, "odd" if i % 2 else "even", document_id(text.encode()), f"{i % 3}.txt", i)
+        for i, text in enumerate(val)
     ]
     with DocumentWriter(folder / "data/deduplicated/documents.parquet") as writer:
-        writer.append(pa.record_batch([list(column) for column in zip(*rows, strict=True)], schema=SCHEMA))
+        writer.append(
+            pa.record_batch([list(column) for column in zip(*rows, strict=True)], schema=SCHEMA)
+        )
     for name, seed, chat in (("final_model", 1, False), ("sft_model", 2, True)):
         made = build_model(tokenizer, seed)
-        told = {"tokenizer_sha256": tokenizer.sha256, "step": 30, "fingerprint": "0" * 16, "chat": chat}
+        told = {
+            "tokenizer_sha256": tokenizer.sha256,
+            "step": 30,
+            "fingerprint": "0" * 16,
+            "chat": chat,
+        }
         save_model(folder / f"{name}.pt", made, **told)
     trained = {"train": {"batch_tokens": 128, "warmup": 2, "eval_tokens": None}}
     record = {"manifest": 1, "seed": 3, "config": trained, "artefact": {"sha256": "0", "bytes": -1}}
     manifest_path(folder / "final_model.pt").write_text(json.dumps(record))
-    lines = [f"{s},{128 * s},{s / 100},{3 + 9 * s**-0.5},{2 + 5 * s**-0.5 if s % 2 == 0 else ''}" for s in range(1, 31)]
+    lines = [
+        f"{s},{128 * s},{s / 100},{3 + 9 * s**-0.5},{2 + 5 * s**-0.5 if s % 2 == 0 else ''}"
+        for s in range(1, 31)
+    ]
     (folder / "logs").mkdir()
-    (folder / "logs/training_metrics.csv").write_text("step,tokens,epoch,loss,val_bpb\n" + "\n".join(lines) + "\n")
+    (folder / "logs/training_metrics.csv").write_text(
+        "step,tokens,epoch,loss,val_bpb\n" + "\n".join(lines) + "\n"
+    )
     (folder / "config.yaml").write_text("seed: 3\n")
     return folder

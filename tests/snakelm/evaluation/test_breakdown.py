@@ -5,7 +5,13 @@ import pytest
 import torch
 
 from snakelm.data.bins import open_bin
-from snakelm.evaluation.breakdown import Bins, breakdown, frequency_edges, token_counts, visible_edges
+from snakelm.evaluation.breakdown import (
+    Bins,
+    breakdown,
+    frequency_edges,
+    token_counts,
+    visible_edges,
+)
 from snakelm.training.validation import document_losses
 
 TEXTS = ["the list", "of", "none of them, " * 30, "an error", "中文 naïve " * 9]
@@ -15,7 +21,11 @@ TEXTS = ["the list", "of", "none of them, " * 30, "an error", "中文 naïve " *
 def found(make_bin, model, tokenizer):
     val, train = open_bin(make_bin(TEXTS)), open_bin(make_bin(TEXTS[:3] * 40, "train"))
     counts = token_counts(train)
-    return val, counts, breakdown(model, val, np.arange(len(TEXTS)), counts, tokenizer.token_lengths)
+    return (
+        val,
+        counts,
+        breakdown(model, val, np.arange(len(TEXTS)), counts, tokenizer.token_lengths),
+    )
 
 
 def test_documents_bins_and_bytes_add_up(found, model):
@@ -49,7 +59,10 @@ def test_counts_are_those_of_the_training_text(make_bin, tokenizer, monkeypatch)
     monkeypatch.setattr("snakelm.evaluation.breakdown.BLOCK", 7)
     train = open_bin(make_bin(TEXTS, "train"))
     counts = token_counts(train)
-    assert counts.tolist() == np.bincount(np.asarray(train.tokens), minlength=tokenizer.vocab_size).tolist()
+    assert (
+        counts.tolist()
+        == np.bincount(np.asarray(train.tokens), minlength=tokenizer.vocab_size).tolist()
+    )
 
 
 @pytest.mark.parametrize("context", [1, 2, 64, 1000, 8192])

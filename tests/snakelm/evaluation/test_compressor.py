@@ -1,4 +1,6 @@
-"""The compressor's sizes are differences of whole files' sizes, and the baselines' arithmetic is checked by hand."""
+"""The compressor's sizes are differences of whole files' sizes, and the baselines' arithmetic is
+checked by hand.
+"""
 
 import json
 import math
@@ -8,10 +10,19 @@ import numpy as np
 import pyppmd
 import pytest
 
-from snakelm.evaluation.baselines import baselines, spread
-from snakelm.evaluation.compressor import CUT_OFF, END, MEMORY_MIN, ORDER, coder_memory, ppmd_sizes, unigram_bits, xz_size
 from snakelm.data.bins import BinWriter, Meta, token_dtype
 from snakelm.errors import UserError
+from snakelm.evaluation.baselines import baselines, spread
+from snakelm.evaluation.compressor import (
+    CUT_OFF,
+    END,
+    MEMORY_MIN,
+    ORDER,
+    coder_memory,
+    ppmd_sizes,
+    unigram_bits,
+    xz_size,
+)
 from snakelm.tokenizer import train_bpe
 
 HELD_BACK = 8  # bytes that a range coder may hold back at each end of a part
@@ -20,7 +31,10 @@ TEXT = "the array of values returns a new shape when given axis is none and dtyp
 
 def prose(seed: int, documents: int) -> list[bytes]:
     choose = random.Random(seed)
-    return [" ".join(choose.choices(TEXT.split(), k=choose.randint(20, 60))).encode() + b"." for _ in range(documents)]
+    return [
+        " ".join(choose.choices(TEXT.split(), k=choose.randint(20, 60))).encode() + b"."
+        for _ in range(documents)
+    ]
 
 
 def whole_file(documents: list[bytes]) -> int:
@@ -65,7 +79,9 @@ def test_xz_is_a_real_file_size():
     import lzma
 
     documents = prose(3, 50)
-    assert xz_size(documents) == len(lzma.compress(b"".join(documents), preset=9 | lzma.PRESET_EXTREME))
+    assert xz_size(documents) == len(
+        lzma.compress(b"".join(documents), preset=9 | lzma.PRESET_EXTREME)
+    )
 
 
 def test_unigram_by_hand():
@@ -90,13 +106,17 @@ def test_spread_never_goes_over_the_cap():
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
-    """A folder as prepare_data leaves it, its tokenizer, and its texts: half of the held-out ones are copies."""
+    """A folder as prepare_data leaves it, its tokenizer, and its texts: half of the held-out ones
+    are copies.
+    """
     folder = tmp_path_factory.mktemp("corpus")
     train, val = prose(1, 120), prose(2, 10) + prose(1, 10)
     tokenizer = train_bpe([text.decode() for text in train], 300)
     tokenizer.save(folder / "tokenizer")
     for name, texts in (("train", train), ("val", val)):
-        ids = [np.array([tokenizer.eot, *tokenizer.encode_ordinary(text.decode())]) for text in texts]
+        ids = [
+            np.array([tokenizer.eot, *tokenizer.encode_ordinary(text.decode())]) for text in texts
+        ]
         size = tokenizer.vocab_size
         meta = Meta(token_dtype(size), size, tokenizer.eot, tokenizer.sha256)
         with BinWriter(folder / f"{name}.bin", meta) as writer:
@@ -121,7 +141,11 @@ def test_baselines_against_a_direct_computation(corpus):
         for i in tokenizer.encode_ordinary(text.decode()):
             counts[i] = counts.get(i, 0) + 1
     total = sum(counts.values()) + tokenizer.vocab_size
-    spent = [math.log2(total / (counts.get(i, 0) + 1)) for t in val for i in tokenizer.encode_ordinary(t.decode())]
+    spent = [
+        math.log2(total / (counts.get(i, 0) + 1))
+        for t in val
+        for i in tokenizer.encode_ordinary(t.decode())
+    ]
     assert table["unigram"]["bpb"] == pytest.approx(sum(spent) / whole, abs=1e-5)
 
 

@@ -1,7 +1,7 @@
 """lm-evaluation-harness on the exported folder and our own tasks: the same numbers, item by item.
 
-The harness runs as a person runs it, in a process of its own; it is told add_bos_token=True, because every text that
-our models were trained on begins with the end-of-text token.
+The harness runs as a person runs it, in a process of its own; it is told add_bos_token=True,
+because every text that our models were trained on begins with the end-of-text token.
 """
 
 import importlib.util
@@ -20,7 +20,9 @@ from snakelm.model import load_model
 from snakelm.model.export import export
 from tests.snakelm.evaluation.made import sentence
 
-HARNESS = Path(sys.prefix, "harness")  # apart from the other packages: requirements-harness.txt says why
+HARNESS = Path(
+    sys.prefix, "harness"
+)  # apart from the other packages: requirements-harness.txt says why
 pytestmark = pytest.mark.skipif(
     not (HARNESS / "lm_eval").is_dir() or importlib.util.find_spec("transformers") is None,
     reason="lm_eval or transformers not installed: make test does it (requirements-harness.txt)",
@@ -60,12 +62,38 @@ ITEMS = [
 
 def harness(folder, *tasks, more=()):
     """The harness's records of each task's items, in order."""
-    offline = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    offline = {
+        "HF_HUB_OFFLINE": "1",
+        "HF_DATASETS_OFFLINE": "1",
+        "TRANSFORMERS_OFFLINE": "1",
+        "OMP_NUM_THREADS": "1",
+    }
     told = f"pretrained={folder / 'final'},add_bos_token=True,dtype=float32"
-    command = [sys.executable, "-m", "lm_eval", "--model", "hf", "--model_args", told, "--tasks", ",".join(tasks)]
-    command += ["--device", "cpu", "--batch_size", "5", "--output_path", str(folder / "out"), "--log_samples", *more]
+    command = [
+        sys.executable,
+        "-m",
+        "lm_eval",
+        "--model",
+        "hf",
+        "--model_args",
+        told,
+        "--tasks",
+        ",".join(tasks),
+    ]
+    command += [
+        "--device",
+        "cpu",
+        "--batch_size",
+        "5",
+        "--output_path",
+        str(folder / "out"),
+        "--log_samples",
+        *more,
+    ]
     own = {"HF_HOME": str(folder / "cache"), "PYTHONWARNINGS": "ignore", "PYTHONPATH": str(HARNESS)}
-    done = subprocess.run(command, cwd=folder, env={**os.environ, **offline, **own}, capture_output=True, text=True)
+    done = subprocess.run(
+        command, cwd=folder, env={**os.environ, **offline, **own}, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     return [_records(folder, Path(task).stem) for task in tasks]
 
@@ -111,10 +139,15 @@ def test_choices_and_answers_of_a_base_model_item_by_item(results, tokenizer):
     chosen = ask_ours(model, tokenizer, asked, "choice")
     assert any(record["cut"] for record in chosen), "one is longer than the context"
     rows, answered = questions_and_answers(model, tokenizer, False)
-    tasks = [write_task(results, "choice", CHOICE, ITEMS), write_task(results, "greedy", GREEDY, rows, UNTIL='["\\n"]')]
+    tasks = [
+        write_task(results, "choice", CHOICE, ITEMS),
+        write_task(results, "greedy", GREEDY, rows, UNTIL='["\\n"]'),
+    ]
     their_choices, their_answers = harness(results, *tasks)
     for own, their in zip(chosen, their_choices, strict=True):
-        assert own["loglikelihood"] == pytest.approx([float(found[0]) for found in their["filtered_resps"]], abs=2e-3)
+        assert own["loglikelihood"] == pytest.approx(
+            [float(found[0]) for found in their["filtered_resps"]], abs=2e-3
+        )
         assert (own["acc"], own["acc_norm"]) == (their["acc"], their["acc_norm"])
     assert [own["said"].strip() for own in answered] == said(their_answers)
 

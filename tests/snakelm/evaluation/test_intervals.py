@@ -1,4 +1,6 @@
-"""Intervals hold what they promise: published values, coverage over many made-up samples, and honest gaps."""
+"""Intervals hold what they promise: published values, coverage over many made-up samples, and
+honest gaps.
+"""
 
 import numpy as np
 import pytest

@@ -25,25 +25,40 @@ CHOICE = Item("Two and two?", ("three", "four"), 1)
         {"question": "Two and two?", "choices": ["three", "four"], "answer": "four"},
         {"query": "Two and two?", "choices": ["three", "four"], "gold": "B"},
         {"ctx": "Two and two?", "endings": ["three", "four"], "label": "1"},
-        {"question": "Two and two?", "choices": {"text": ["three", "four"], "label": ["1", "2"]}, "answerKey": "2"},
-        {"question": None, "prompt": "Two and two?", "options": ["three", "four"], "target": 1, "more": [1, {}]},
+        {
+            "question": "Two and two?",
+            "choices": {"text": ["three", "four"], "label": ["1", "2"]},
+            "answerKey": "2",
+        },
+        {
+            "question": None,
+            "prompt": "Two and two?",
+            "options": ["three", "four"],
+            "target": 1,
+            "more": [1, {}],
+        },
     ],
     ids=["number", "text", "letter", "hellaswag", "arc", "other names"],
 )
 @pytest.mark.parametrize("form", ["jsonl", "parquet"])
 def test_choices_of_many_shapes(row, form, tmp_path):
     path = tmp_path / f"a.{form}"
-    jsonl(path, row) if form == "jsonl" else pq.write_table(pa.Table.from_pylist([{**row, "more": "x"}]), path)
+    jsonl(path, row) if form == "jsonl" else pq.write_table(
+        pa.Table.from_pylist([{**row, "more": "x"}]), path
+    )
     assert read_items([path], "choice") == [CHOICE]
 
 
 def test_texts_that_look_like_labels_are_texts(tmp_path):
-    path = jsonl(tmp_path / "a.jsonl", {"question": "Which?", "choices": ["2", "1", "0"], "answer": "0"})
+    path = jsonl(
+        tmp_path / "a.jsonl", {"question": "Which?", "choices": ["2", "1", "0"], "answer": "0"}
+    )
     assert read_items([path], "choice")[0].gold == 2
 
 
 @pytest.mark.parametrize(
-    ("answer", "accepted"), [("four", ("four",)), (["four", "4"], ("four", "4")), (4, ("4",)), ("A", ("A",))]
+    ("answer", "accepted"),
+    [("four", ("four",)), (["four", "4"], ("four", "4")), (4, ("4",)), ("A", ("A",))],
 )
 def test_greedy_answers(answer, accepted, tmp_path):
     path = jsonl(tmp_path / "a.jsonl", {"question": "Two and two?", "answer": answer})
@@ -53,18 +68,30 @@ def test_greedy_answers(answer, accepted, tmp_path):
 @pytest.mark.parametrize(
     ("rows", "kind", "said"),
     [
-        ([{"question": "a", "choices": ["b", "c"]}], "choice", r"row 0: none of answer, gold.*columns are question"),
+        (
+            [{"question": "a", "choices": ["b", "c"]}],
+            "choice",
+            r"row 0: none of answer, gold.*columns are question",
+        ),
         ([{"choices": ["b", "c"], "answer": 0}], "choice", "row 0: none of question"),
         ([{"question": "a", "answer": 0}], "choice", "row 0: none of choices"),
         ([{"question": "a", "choices": ["b"], "answer": 0}], "choice", "at least two"),
         ([{"question": "a", "choices": "bc", "answer": 0}], "choice", "expected a list"),
         ([{"question": "a", "choices": ["b", ""], "answer": 0}], "choice", "expected a list"),
-        ([{"question": "a", "choices": ["b", "c"], "answer": 2}], "choice", "'2' is none of the 2 choices"),
+        (
+            [{"question": "a", "choices": ["b", "c"], "answer": 2}],
+            "choice",
+            "'2' is none of the 2 choices",
+        ),
         ([{"question": "a", "choices": ["b", "c"], "answer": -1}], "choice", "none of the 2"),
         ([{"question": "a", "choices": ["b", "c"], "answer": True}], "choice", "none of the 2"),
         ([{"question": "a", "choices": ["b", "c"], "answer": "C"}], "choice", "none of the 2"),
         ([{"question": "a", "choices": ["b", "c"], "answer": "²"}], "choice", "none of the 2"),
-        ([{"question": "a", "answer": "x"}, {"question": "a", "answer": " "}], "greedy", "row 1: the answer is empty"),
+        (
+            [{"question": "a", "answer": "x"}, {"question": "a", "answer": " "}],
+            "greedy",
+            "row 1: the answer is empty",
+        ),
         ([{"question": "a", "answer": {"b": 1}}], "greedy", "no text"),
         ([{"question": 3, "answer": "x"}], "greedy", "the question is a int"),
         ([], "greedy", "no items"),
@@ -78,7 +105,9 @@ def test_what_is_no_item_is_named_with_its_place(rows, kind, said, tmp_path):
     assert "a.jsonl" in str(error.value)
 
 
-@pytest.mark.parametrize(("name", "text"), [("a.txt", "x"), ("a.jsonl", "{\n"), ("a.parquet", "PAR1"), ("a.bin", "x")])
+@pytest.mark.parametrize(
+    ("name", "text"), [("a.txt", "x"), ("a.jsonl", "{\n"), ("a.parquet", "PAR1"), ("a.bin", "x")]
+)
 def test_other_files_are_refused(name, text, tmp_path):
     (tmp_path / name).write_text(text)
     with pytest.raises(UserError, match=name):

@@ -1,4 +1,6 @@
-"""Many at a time give what each gives alone: log-likelihoods and greedy answers, short, long and too long."""
+"""Many at a time give what each gives alone: log-likelihoods and greedy answers, short, long and
+too long.
+"""
 
 import numpy as np
 import pytest
@@ -15,8 +17,22 @@ def ids(tokenizer, count, seed):
 
 @pytest.fixture
 def pairs(tokenizer):
-    sizes = [(1, 1), (1, 9), (30, 1), (5, 20), (63, 1), (60, 5), (90, 4), (200, 30), (3, 64), (17, 17)]
-    return [([tokenizer.eot, *ids(tokenizer, a - 1, i)], ids(tokenizer, b, 50 + i)) for i, (a, b) in enumerate(sizes)]
+    sizes = [
+        (1, 1),
+        (1, 9),
+        (30, 1),
+        (5, 20),
+        (63, 1),
+        (60, 5),
+        (90, 4),
+        (200, 30),
+        (3, 64),
+        (17, 17),
+    ]
+    return [
+        ([tokenizer.eot, *ids(tokenizer, a - 1, i)], ids(tokenizer, b, 50 + i))
+        for i, (a, b) in enumerate(sizes)
+    ]
 
 
 @torch.no_grad()

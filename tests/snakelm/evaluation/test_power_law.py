@@ -1,4 +1,6 @@
-"""The law of a curve: found where there is one, with an error that holds, and refused where there is none."""
+"""The law of a curve: found where there is one, with an error that holds, and refused where there
+is none.
+"""
 
 import numpy as np
 import pytest
@@ -10,11 +12,14 @@ TOKENS = np.geomspace(1e5, 1e8, 40)
 
 
 def curve(floor, scale, power, noise=0.0, seed=0, tokens=TOKENS):
-    return floor + scale * tokens**-power + np.random.default_rng(seed).normal(0, noise, tokens.size)
+    return (
+        floor + scale * tokens**-power + np.random.default_rng(seed).normal(0, noise, tokens.size)
+    )
 
 
 @pytest.mark.parametrize(
-    ("floor", "scale", "power"), [(2.0, 300.0, 0.4), (0.5, 8.0, 0.1), (0.0, 50.0, 0.25), (1, 1e5, 1.0)]
+    ("floor", "scale", "power"),
+    [(2.0, 300.0, 0.4), (0.5, 8.0, 0.1), (0.0, 50.0, 0.25), (1, 1e5, 1.0)],
 )
 def test_a_law_without_noise_is_found_exactly(floor, scale, power):
     law = fit(TOKENS, curve(floor, scale, power), 0)

@@ -1,4 +1,6 @@
-"""Runs that differ in their seed alone are found by their manifests, and others are named with what differs."""
+"""Runs that differ in their seed alone are found by their manifests, and others are named with what
+differs.
+"""
 
 import json
 
@@ -10,12 +12,17 @@ from snakelm.workflow.manifest import manifest_path
 
 @pytest.fixture
 def make_run(tmp_path):
-    """`make_run(name, seed, bpb, train=…, code=…)`: a results folder with manifests and an evaluation."""
+    """`make_run(name, seed, bpb, train=…, code=…)`: a results folder with manifests and an
+    evaluation.
+    """
 
     def make(name, seed, bpb=1.5, *, train=None, code="c", file="f" * 64, acc=0.5):
         folder = tmp_path / name
         settings = {"train": {"lr": 0.045, **(train or {})}}
-        raw = {"path": f"{name}/data/raw/synthetic.parquet", "sha256": str(seed) * 8}  # a seed may decide it
+        raw = {
+            "path": f"{name}/data/raw/synthetic.parquet",
+            "sha256": str(seed) * 8,
+        }  # a seed may decide it
         own = {"path": "my/notes.parquet", "sha256": file}
         for artefact, config, inputs in (
             ("data/sampled/notes.parquet", {"sources": [{"path": "my/notes.parquet"}]}, [own, raw]),
@@ -24,12 +31,23 @@ def make_run(tmp_path):
         ):
             path = manifest_path(folder / artefact)
             path.parent.mkdir(parents=True, exist_ok=True)
-            record = {"manifest": 1, "seed": seed, "config": config, "inputs": inputs, "code": {"meaning": code}}
+            record = {
+                "manifest": 1,
+                "seed": seed,
+                "config": config,
+                "inputs": inputs,
+                "code": {"meaning": code},
+            }
             path.write_text(json.dumps(record))
         rates = {"all": {"value": bpb}, "clean": None, "answers": None}
-        tasks = {"quiz": {"kind": "choice", "base": {"acc": {"value": acc}}}, "asked": {"left_out": "no"}}
+        tasks = {
+            "quiz": {"kind": "choice", "base": {"acc": {"value": acc}}},
+            "asked": {"left_out": "no"},
+        }
         (folder / "tables").mkdir()
-        (folder / "tables/evaluation.json").write_text(json.dumps({"held_out": {"base": rates}, "tasks": tasks}))
+        (folder / "tables/evaluation.json").write_text(
+            json.dumps({"held_out": {"base": rates}, "tasks": tasks})
+        )
         return folder
 
     return make
@@ -62,7 +80,10 @@ def test_what_else_differs_is_named(make_run, change, why):
 
 
 def test_settings_that_change_no_result_may_differ(make_run):
-    assert difference_but_seed(make_run("ours", 1), make_run("theirs", 2, train={"log_every": 3})) is None
+    assert (
+        difference_but_seed(make_run("ours", 1), make_run("theirs", 2, train={"log_every": 3}))
+        is None
+    )
 
 
 def test_the_same_seed_is_no_second_sample(make_run):
@@ -79,4 +100,8 @@ def test_a_run_without_evaluation_or_with_other_parts_is_named(make_run):
 
 def test_one_run_alone_has_no_scatter(make_run):
     ours = make_run("ours", 1)
-    assert scatter(ours, []) == {"runs": [{"results": ours.as_posix(), "seed": 1}], "left_out": [], "measures": {}}
+    assert scatter(ours, []) == {
+        "runs": [{"results": ours.as_posix(), "seed": 1}],
+        "left_out": [],
+        "measures": {},
+    }

@@ -1,10 +1,12 @@
-"""How items are put and judged: prompts, the built-in tasks, what is right, and what is left out and said."""
+"""How items are put and judged: prompts, the built-in tasks, what is right, and what is left out
+and said.
+"""
 
 import numpy as np
 import pytest
 
-from snakelm.data.conversations import chat_template
 from snakelm.data.bins import open_bin
+from snakelm.data.conversations import chat_template
 from snakelm.data.packs import open_packs
 from snakelm.evaluation.builtin import CHOICES, answers, continuation
 from snakelm.evaluation.items import Item
@@ -43,7 +45,10 @@ def test_a_conversation_has_solved_items_as_turns(tokenizer):
 
 
 def test_choices_are_judged_by_likelihood_and_by_length(model, tokenizer, log):
-    asked = [Question(Item(f"{ITEM.question} {i}", ("a list of values", "an", "none"), i % 3)) for i in range(12)]
+    asked = [
+        Question(Item(f"{ITEM.question} {i}", ("a list of values", "an", "none"), i % 3))
+        for i in range(12)
+    ]
     table, records = ask(model, tokenizer, asked, "choice", False, log, "t")
     for question, record in zip(asked, records, strict=True):
         sums, _ = loglikelihoods(model, pairs(question.item, (), tokenizer))
@@ -67,7 +72,8 @@ def test_answers_are_right_word_for_word_or_but_for_case_and_points(model, token
 def test_a_base_models_answer_ends_with_its_line(model, tokenizer, log, monkeypatch):
     newline = tokenizer.encode_ordinary("\n")
     monkeypatch.setattr(
-        "snakelm.evaluation.tasks.greedy", lambda *_, **__: [tokenizer.encode_ordinary("none") + newline]
+        "snakelm.evaluation.tasks.greedy",
+        lambda *_, **__: [tokenizer.encode_ordinary("none") + newline],
     )
     table, _ = ask(model, tokenizer, [Question(SOLVED)], "greedy", False, log, "t")
     assert table["exact"]["value"] == 1
@@ -84,7 +90,10 @@ def test_continuation_has_the_true_passage_and_three_of_others(results, tokenize
         assert [ids[len(before) :][:8] for ids in own] == [choices[one.item.gold]]
         others = [choice for i, choice in enumerate(choices) if i != one.item.gold]
         assert len({tuple(choice) for choice in others}) == CHOICES - 1
-        assert all(any(ids[len(before) :][:8] == choice for ids in documents if ids not in own) for choice in others)
+        assert all(
+            any(ids[len(before) :][:8] == choice for ids in documents if ids not in own)
+            for choice in others
+        )
         assert one.item.choices == tuple(map(tokenizer.decode, choices))
     assert {one.item.gold for one in items} == set(range(CHOICES))
 

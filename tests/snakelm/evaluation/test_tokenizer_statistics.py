@@ -1,4 +1,6 @@
-"""What is measured of a tokenizer, against counts by hand; its figures and its page stand for every corpus."""
+"""What is measured of a tokenizer, against counts by hand; its figures and its page stand for every
+corpus.
+"""
 
 import json
 import xml.etree.ElementTree as ET
@@ -9,10 +11,10 @@ import pytest
 
 from snakelm.analysis.figures.tokens import fertility, token_frequencies
 from snakelm.analysis.tables.tokens import write_tokenizer
-from snakelm.evaluation.tokenizer_statistics import measure
 from snakelm.data.bins import BinWriter, Meta
 from snakelm.data.documents.table import SCHEMA, DocumentWriter
 from snakelm.data.split import document_id
+from snakelm.evaluation.tokenizer_statistics import measure
 from snakelm.tokenizer import train_bpe
 
 PLAIN = [f"{i} herons stood near the old mill, {i * i} stones away" for i in range(60)]
@@ -21,7 +23,9 @@ ODD = ["<script>alert(1)</script>", "مرحبا بالعالم", "🦦 ≠ 🐍"
 
 @pytest.fixture
 def run(tmp_path):
-    """`run({"source": texts})`: a documents file, a tokenizer and bins of these texts; gives what `measure` takes."""
+    """`run({"source": texts})`: a documents file, a tokenizer and bins of these texts; gives what
+    `measure` takes.
+    """
 
     def make(sources):
         texts = [text for some in sources.values() for text in some]
@@ -33,14 +37,20 @@ def run(tmp_path):
                 for name, some in sources.items()
                 for i, t in enumerate(some)
             ]
-            writer.append(pa.record_batch([list(column) for column in zip(*rows, strict=True)], schema=SCHEMA))
+            writer.append(
+                pa.record_batch([list(column) for column in zip(*rows, strict=True)], schema=SCHEMA)
+            )
         for name, some in (("train", texts[1:]), ("val", texts[:1])):
             ids = [np.array([tokenizer.eot, *tokenizer.encode_ordinary(text)]) for text in some]
             size = sum(len(text.encode()) for text in some)
             meta = Meta("uint16", tokenizer.vocab_size, tokenizer.eot, tokenizer.sha256)
             with BinWriter(tmp_path / f"{name}.bin", meta) as writer:
-                writer.append(np.concatenate(ids), np.array([i.size for i in ids]), np.arange(len(ids)), size)
-        return tokenizer, measure(tmp_path / "documents.parquet", tmp_path / "tokenizer", tmp_path, seed=7)
+                writer.append(
+                    np.concatenate(ids), np.array([i.size for i in ids]), np.arange(len(ids)), size
+                )
+        return tokenizer, measure(
+            tmp_path / "documents.parquet", tmp_path / "tokenizer", tmp_path, seed=7
+        )
 
     return make
 
@@ -53,7 +63,9 @@ def test_rates_and_counts_are_those_counted_by_hand(run):
     assert mill["words"] == sum(len(text.split()) for text in PLAIN)
     assert mill["bytes"] == sum(len(text.encode()) for text in PLAIN)
     assert mill["tokens"] == sum(len(tokenizer.encode_ordinary(text)) for text in PLAIN)
-    counts = np.bincount([i for t in [*PLAIN[1:], "one two"] for i in tokenizer.encode_ordinary(t)], minlength=300)
+    counts = np.bincount(
+        [i for t in [*PLAIN[1:], "one two"] for i in tokenizer.encode_ordinary(t)], minlength=300
+    )
     text_ids = np.flatnonzero(tokenizer.token_lengths)
     assert table["never"] == int((counts[text_ids] == 0).sum())
     assert table["rare"] == int((counts[text_ids] < 100).sum())

@@ -1,4 +1,6 @@
-"""The doubtful band holds what it promises on fresh documents, and is all of it where documents are too few."""
+"""The doubtful band holds what it promises on fresh documents, and is all of it where documents are
+too few.
+"""
 
 import numpy as np
 import pytest
@@ -28,7 +30,10 @@ def test_outside_of_the_band_fresh_documents_agree(noise):
 
 
 def test_a_better_student_gets_a_narrower_band():
-    widths = [np.subtract(*choose_band(*drawn(2000, noise, 1), 0.99, 0.5)[::-1]) for noise in (0.2, 0.8, 2.0)]
+    widths = [
+        np.subtract(*choose_band(*drawn(2000, noise, 1), 0.99, 0.5)[::-1])
+        for noise in (0.2, 0.8, 2.0)
+    ]
     assert widths == sorted(widths)
 
 
@@ -80,7 +85,12 @@ def test_the_cascade_asks_about_the_band_alone_and_takes_the_answer():
 
 def test_quality_counts_right():
     scores, academic = np.array([0.9, 0.8, 0.4, 0.2]), np.array([True, False, True, False])
-    assert quality(scores, academic, 0.5) == {"texts": 4, "accuracy": 0.5, "precision": 0.5, "recall": 0.5}
+    assert quality(scores, academic, 0.5) == {
+        "texts": 4,
+        "accuracy": 0.5,
+        "precision": 0.5,
+        "recall": 0.5,
+    }
     assert quality(scores, academic, 0.95)["precision"] is None
     points = curve(scores, academic)
     assert [p["recall"] for p in points] == sorted((p["recall"] for p in points), reverse=True)

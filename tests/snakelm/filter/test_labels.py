@@ -1,4 +1,6 @@
-"""Labelled texts: read from JSONL and parquet alike, split by hash, and every unusable row named."""
+"""Labelled texts: read from JSONL and parquet alike, split by hash, and every unusable row
+named.
+"""
 
 import json
 
@@ -10,11 +12,17 @@ import pytest
 from snakelm.errors import UserError
 from snakelm.filter.labels import label_files, read_labels
 
-GOOD = [{"text": f"{kind} {i}", "label": kind, "group": "g"} for kind in ("academic", "other") for i in range(8)]
+GOOD = [
+    {"text": f"{kind} {i}", "label": kind, "group": "g"}
+    for kind in ("academic", "other")
+    for i in range(8)
+]
 
 
 def write(path, rows):
-    path.write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows))
+    path.write_text(
+        "".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows)
+    )
     return str(path)
 
 
@@ -41,7 +49,10 @@ def test_ours_are_whole_and_none_is_in_two_files():
     assert len(set(texts)) == len(texts)
     ours = read[0]
     assert (
-        sorted(ours.groups.count(g) for g in {g for g, a in zip(ours.groups, ours.academic, strict=True) if a})
+        sorted(
+            ours.groups.count(g)
+            for g in {g for g, a in zip(ours.groups, ours.academic, strict=True) if a}
+        )
         == [4] * 8
     )
 

@@ -1,4 +1,6 @@
-"""A conversation: what the model is shown, what is remembered, which turns go when there's no room; streams of ids."""
+"""A conversation: what the model is shown, what is remembered, which turns go when there's no room;
+streams of ids.
+"""
 
 import pytest
 import torch
@@ -51,9 +53,14 @@ def test_each_answer_sees_the_conversation_so_far(model, said):
     assert "".join(chat.answer("r")) == "cd"
     turns = [("system", "s"), ("user", "q"), ("assistant", "ab"), ("user", "r")]
     messages = [{"role": role, "content": content} for role, content in turns]
-    assert [prompt for prompt, _, _ in asked] == [template.prompt(messages[:n], TOKENIZER) for n in (2, 4)]
+    assert [prompt for prompt, _, _ in asked] == [
+        template.prompt(messages[:n], TOKENIZER) for n in (2, 4)
+    ]
     assert [sampling["seed"] for _, _, sampling in asked] == [5, 6]
-    assert all(sampling["temperature"] == 0.5 and SPECIAL[END] in sampling["stop"] for _, _, sampling in asked)
+    assert all(
+        sampling["temperature"] == 0.5 and SPECIAL[END] in sampling["stop"]
+        for _, _, sampling in asked
+    )
 
 
 def test_the_oldest_turns_go_first_and_the_system_message_never(model, said):
@@ -66,7 +73,9 @@ def test_the_oldest_turns_go_first_and_the_system_message_never(model, said):
     assert chat.dropped == 2
     prompt, length, _ = asked[-1]
     shown = TOKENIZER.decode(prompt)
-    assert shown.startswith("<|endoftext|><|system|>sys<|end|><|user|>two<|end|><|assistant|>bbbbbbbb")
+    assert shown.startswith(
+        "<|endoftext|><|system|>sys<|end|><|user|>two<|end|><|assistant|>bbbbbbbb"
+    )
     assert "one" not in shown
     assert len(prompt) + length <= CONTEXT
 
@@ -118,14 +127,19 @@ def test_bytes_that_are_no_character_are_replaced():
 
 
 def test_a_base_model_goes_on(model):
-    first, again = ("".join(Continuation(model, TOKENIZER, most_tokens=6, seed=3).answer("abc")) for _ in range(2))
+    first, again = (
+        "".join(Continuation(model, TOKENIZER, most_tokens=6, seed=3).answer("abc"))
+        for _ in range(2)
+    )
     assert first == again
 
 
 def test_a_stream_gives_what_generate_gives(model):
     whole = generate(model, [1, 2], 12, seed=3)
     assert list(stream(model, [1, 2], 12, seed=3)) == whole
-    assert list(stream(model, [1, 2], 12, seed=3, stop={whole[4]})) == whole[: whole.index(whole[4])]
+    assert (
+        list(stream(model, [1, 2], 12, seed=3, stop={whole[4]})) == whole[: whole.index(whole[4])]
+    )
 
 
 def test_top_p_keeps_the_fewest_that_have_so_much(model):
@@ -133,7 +147,10 @@ def test_top_p_keeps_the_fewest_that_have_so_much(model):
     enough = int((probabilities.values.cumsum(0) < 0.5).sum()) + 1
     kept = set(probabilities.indices[:enough].tolist())
     assert 1 < enough < 200
-    drawn = {next(stream(model, [1, 2], 1, temperature=2.0, top_k=None, top_p=0.5, seed=seed)) for seed in range(300)}
+    drawn = {
+        next(stream(model, [1, 2], 1, temperature=2.0, top_k=None, top_p=0.5, seed=seed))
+        for seed in range(300)
+    }
     assert drawn <= kept
     assert len(drawn) > 1
     assert list(stream(model, [1], 5, top_p=1e-9)) == list(stream(model, [1], 5, temperature=0))
@@ -151,7 +168,16 @@ def test_top_p_keeps_the_fewest_that_have_so_much(model):
         (["ab", "ab", "ac"], ["abac"], ["ab"]),
         (["one two"], ["two", "one"], []),
     ],
-    ids=["none", "over_two", "not_yet", "inside", "at_once", "never_whole", "overlapping", "the_first"],
+    ids=[
+        "none",
+        "over_two",
+        "not_yet",
+        "inside",
+        "at_once",
+        "never_whole",
+        "overlapping",
+        "the_first",
+    ],
 )
 def test_a_text_that_stops_is_never_given(pieces, stops, given):
     assert list(until(pieces, stops)) == given
@@ -177,7 +203,9 @@ def test_a_conversation_recalled_goes_on_as_if_it_had_been_had_here(model):
 def test_the_cache_of_a_conversation_changes_no_answer(model, monkeypatch):
     def answers():
         chat = Chat(model, TOKENIZER, most_tokens=6, seed=1, temperature=1.0)
-        return ["".join(chat.answer(question)) for question in ("ab", "cd", "a longer one", "ef", "gh")], chat
+        return [
+            "".join(chat.answer(question)) for question in ("ab", "cd", "a longer one", "ef", "gh")
+        ], chat
 
     cached, chat = answers()
     assert chat.cache.read
@@ -188,7 +216,9 @@ def test_the_cache_of_a_conversation_changes_no_answer(model, monkeypatch):
 
 @pytest.mark.parametrize("kind", [Chat, Continuation])
 def test_an_id_that_stands_for_nothing_ends_an_answer(kind):
-    gaps = Tokenizer({bytes([i]): i for i in range(256)}, "gpt2", {name: i + 40 for name, i in SPECIAL.items()})
+    gaps = Tokenizer(
+        {bytes([i]): i for i in range(256)}, "gpt2", {name: i + 40 for name, i in SPECIAL.items()}
+    )
     model = Decoder(TINY, gaps.vocab_size).initialize(torch.Generator().manual_seed(0)).eval()
     model.embedding.data.fill_(1.0)
     model.head.data[270] = 1.0  # the likeliest by far, and in the gap

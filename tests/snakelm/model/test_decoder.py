@@ -37,7 +37,9 @@ def test_counts_are_the_modules(model):
     made = Decoder(model, VOCAB)
     c = counts(model, VOCAB)
     assert c.total == sum(p.numel() for p in made.parameters())
-    assert c.matrices == sum(p.numel() for n, p in made.named_parameters() if n.startswith("layers.") and p.ndim == 2)
+    assert c.matrices == sum(
+        p.numel() for n, p in made.named_parameters() if n.startswith("layers.") and p.ndim == 2
+    )
     assert c.gains == sum(p.numel() for p in made.parameters() if p.ndim == 1)
 
 
@@ -75,7 +77,9 @@ def test_packed_documents_score_like_separate_ones():
 def test_loss_is_the_summed_cross_entropy_of_the_logits():
     made, x, y = decoder(), tokens(2, 16), tokens(2, 16, 1)
     y[0, 3] = -100
-    expected = torch.nn.functional.cross_entropy(made(x).flatten(0, 1), y.flatten(), reduction="sum")
+    expected = torch.nn.functional.cross_entropy(
+        made(x).flatten(0, 1), y.flatten(), reduction="sum"
+    )
     torch.testing.assert_close(made(x, None, y), expected)
 
 

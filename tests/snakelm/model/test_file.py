@@ -1,4 +1,6 @@
-"""final_model.pt: the same bytes for the same model, nothing but plain types, errors that say what to do."""
+"""final_model.pt: the same bytes for the same model, nothing but plain types, errors that say what
+to do.
+"""
 
 import os
 import pickle
@@ -59,7 +61,11 @@ def test_code_in_a_model_file_is_refused_and_not_run(tmp_path, model):
 
 @pytest.mark.parametrize(
     ("content", "says"),
-    [(b"", "can't be read"), (b"hello", "refused|can't be read"), (b"PK\x03\x04 cut", "can't be read")],
+    [
+        (b"", "can't be read"),
+        (b"hello", "refused|can't be read"),
+        (b"PK\x03\x04 cut", "can't be read"),
+    ],
     ids=["empty", "text", "torn_zip"],
 )
 def test_what_is_no_model_is_refused(tmp_path, content, says):
@@ -86,5 +92,8 @@ def test_weights_of_another_shape_are_refused(tmp_path, model):
 def test_holds_no_path_and_no_time(tmp_path, model):
     path = write(tmp_path / "m.pt", model)
     with zipfile.ZipFile(path) as archive:
-        assert {info.date_time for info in archive.infolist()} <= {(1980, 0, 0, 0, 0, 0), (1980, 1, 1, 0, 0, 0)}
+        assert {info.date_time for info in archive.infolist()} <= {
+            (1980, 0, 0, 0, 0, 0),
+            (1980, 1, 1, 0, 0, 0),
+        }
     assert str(tmp_path).encode() not in path.read_bytes()

@@ -1,7 +1,8 @@
-"""model.gguf: what is in it, and, where llama-cpp-python is installed, that llama.cpp says what we say.
+"""model.gguf: what is in it, and, where llama-cpp-python is installed, that llama.cpp says what we
+say.
 
 pip install llama-cpp-python        # compiles llama.cpp: minutes
-python -m pytest tests/snakelm/model/test_llama_cpp.py
+python -m pytest tests/snakelm/model/test_gguf.py
 """
 
 import dataclasses
@@ -16,19 +17,23 @@ from snakelm.config import Model
 from snakelm.data.conversations.chat_template import JINJA, prompt
 from snakelm.errors import UserError
 from snakelm.model import Decoder, generate, load_model, save_model
-from snakelm.model.huggingface import huggingface_weights
 from snakelm.model.gguf import gguf_name, write_gguf
+from snakelm.model.huggingface import huggingface_weights
 from snakelm.tokenizer import CHAT, EOT, Tokenizer, train_bpe
 
 gguf = pytest.importorskip("gguf", reason="gguf not installed: requirements.txt has it")
 
-SMALL = Model(layers=2, width=64, heads=4, kv_heads=2, head_dim=16, hidden=96, context=256, rope_base=5000.0)
+SMALL = Model(
+    layers=2, width=64, heads=4, kv_heads=2, head_dim=16, hidden=96, context=256, rope_base=5000.0
+)
 SHAPES = {
     "Qwen3": SMALL,
     "Qwen3, tied": dataclasses.replace(SMALL, embedding_norm=False, tie_embeddings=True),
     "Qwen3, head wider than width / heads": dataclasses.replace(SMALL, head_dim=32),
     "Llama": dataclasses.replace(SMALL, qk_norm=False),
-    "Llama, as many keys as queries": dataclasses.replace(SMALL, qk_norm=False, kv_heads=4, embedding_norm=False),
+    "Llama, as many keys as queries": dataclasses.replace(
+        SMALL, qk_norm=False, kv_heads=4, embedding_norm=False
+    ),
 }
 CORPUS = [
     f"def f{i}(x):\n    return x + {i}\n\nThe café's {i % 13} otters, naïve or not, don't swim\t— 中文 {i * i}?!  \r\n"
@@ -51,7 +56,16 @@ WORDS = [
     "สวัสดี",
     "한국어",
 ]
-WORDS += ["‘quote’", "\u200bz", "A\u0301BC", "aB'C", "\ufeffx", "\u0085 a", "\x1c a", "\U0001f1e9\U0001f1ea"]
+WORDS += [
+    "‘quote’",
+    "\u200bz",
+    "A\u0301BC",
+    "aB'C",
+    "\ufeffx",
+    "\u0085 a",
+    "\x1c a",
+    "\U0001f1e9\U0001f1ea",
+]
 PROMPTS = ["def f", "The café", "return x +", "otters swim\n\n", "中文 and 12345"]
 
 
@@ -64,11 +78,20 @@ def make(folder, shape, pattern="cl100k", chat=False):
     tokenizer = tokenizer_of(pattern)
     generator = torch.Generator().manual_seed(3)
     model = Decoder(shape, tokenizer.vocab_size).initialize(generator)
-    with torch.no_grad():  # gains away from 1, residual outputs away from 0, and a head that has preferences
+    with (
+        torch.no_grad()
+    ):  # gains away from 1, residual outputs away from 0, and a head that has preferences
         for weight in model.parameters():
             weight += 0.1 * torch.randn(weight.shape, generator=generator)
         model.head_weight.mul_(4)
-    save_model(folder / "m.pt", model, tokenizer_sha256=tokenizer.sha256, step=1, fingerprint="0" * 16, chat=chat)
+    save_model(
+        folder / "m.pt",
+        model,
+        tokenizer_sha256=tokenizer.sha256,
+        step=1,
+        fingerprint="0" * 16,
+        chat=chat,
+    )
     write_gguf(folder / "m.pt", tokenizer, folder / "m.gguf", "a small model")
     return load_model(folder / "m.pt")[0], tokenizer
 
@@ -120,7 +143,13 @@ def test_words_that_llama_cpp_would_cut_are_refused(tmp_path):
     for pattern, refused in (("cl100k", False), ("gpt2", True), ("o200k", True)):
         tokenizer = Tokenizer(ranks, pattern, {EOT: 257})
         model = Decoder(SMALL, tokenizer.vocab_size)
-        save_model(tmp_path / "m.pt", model, tokenizer_sha256=tokenizer.sha256, step=1, fingerprint="0" * 16)
+        save_model(
+            tmp_path / "m.pt",
+            model,
+            tokenizer_sha256=tokenizer.sha256,
+            step=1,
+            fingerprint="0" * 16,
+        )
         if refused:
             with pytest.raises(UserError, match="1 tokens that merging never reaches"):
                 write_gguf(tmp_path / "m.pt", tokenizer, tmp_path / f"{pattern}.gguf", "")
@@ -138,7 +167,9 @@ def test_another_tokenizer_is_refused(tmp_path):
 
 @pytest.fixture
 def loaded():
-    """`loaded(path)`: llama.cpp with the file, keys and values in float32 as ours (its default is float16)."""
+    """`loaded(path)`: llama.cpp with the file, keys and values in float32 as ours (its default is
+    float16).
+    """
     llama_cpp = pytest.importorskip(
         "llama_cpp", reason="llama-cpp-python not installed: it compiles for minutes (see above)"
     )
@@ -146,7 +177,9 @@ def loaded():
 
     def load(path, **more):
         float32 = {"type_k": llama_cpp.GGML_TYPE_F32, "type_v": llama_cpp.GGML_TYPE_F32}
-        opened.append(llama_cpp.Llama(str(path), n_ctx=256, n_threads=1, verbose=False, **float32, **more))
+        opened.append(
+            llama_cpp.Llama(str(path), n_ctx=256, n_threads=1, verbose=False, **float32, **more)
+        )
         return opened[-1]
 
     yield load
@@ -155,7 +188,7 @@ def loaded():
 
 
 @torch.no_grad()
-def test_llama_cpp_gives_the_same_logits_and_the_same_200_tokens(made, loaded):
+def test_gguf_gives_the_same_logits_and_the_same_200_tokens(made, loaded):
     model, tokenizer, path = made
     theirs = loaded(path, logits_all=True)
     for text in PROMPTS:
@@ -173,7 +206,7 @@ def test_llama_cpp_gives_the_same_logits_and_the_same_200_tokens(made, loaded):
 
 
 @pytest.mark.parametrize("pattern", ["gpt2", "cl100k", "o200k"])
-def test_llama_cpp_reads_the_same_tokens(pattern, tmp_path, loaded):
+def test_gguf_reads_the_same_tokens(pattern, tmp_path, loaded):
     _, tokenizer = make(tmp_path, SMALL, pattern)
     theirs = loaded(tmp_path / "m.gguf", vocab_only=True)
     rng = random.Random(0)
@@ -197,18 +230,24 @@ def test_llama_cpp_reads_the_same_tokens(pattern, tmp_path, loaded):
     ]
     texts = ["".join(rng.choices(pieces, k=rng.randint(1, 14))) + "." for _ in range(500)]
     for text in [*CORPUS[:20], *texts, *(word + "." for word in WORDS)]:
-        assert theirs.tokenize(text.encode(), add_bos=False, special=False) == tokenizer.encode_ordinary(text), text
+        assert theirs.tokenize(
+            text.encode(), add_bos=False, special=False
+        ) == tokenizer.encode_ordinary(text), text
 
 
 def test_the_one_difference_in_tokens_is_white_space_at_the_end(tmp_path, loaded):
     texts = [*CORPUS, *(["x\n  "] * 400)]
     tokenizer = train_bpe(texts, 400, "cl100k", special_tokens=(EOT, *CHAT))
     model = Decoder(SMALL, tokenizer.vocab_size)
-    save_model(tmp_path / "m.pt", model, tokenizer_sha256=tokenizer.sha256, step=1, fingerprint="0" * 16)
+    save_model(
+        tmp_path / "m.pt", model, tokenizer_sha256=tokenizer.sha256, step=1, fingerprint="0" * 16
+    )
     write_gguf(tmp_path / "m.pt", tokenizer, tmp_path / "m.gguf", "")
     theirs = loaded(tmp_path / "m.gguf", vocab_only=True)
     differ = []
-    for end in ("".join(some) for length in range(5) for some in itertools.product(" \n\t", repeat=length)):
+    for end in (
+        "".join(some) for length in range(5) for some in itertools.product(" \n\t", repeat=length)
+    ):
         ids = theirs.tokenize(f"x{end}".encode(), add_bos=False, special=False)
         assert tokenizer.decode(ids) == f"x{end}"
         differ += [end] if ids != tokenizer.encode_ordinary(f"x{end}") else []
@@ -216,13 +255,18 @@ def test_the_one_difference_in_tokens_is_white_space_at_the_end(tmp_path, loaded
     assert all("\n" in end and not end.endswith("\n") for end in differ)
 
 
-def test_llama_cpp_writes_a_chat_as_we_do(tmp_path, loaded):
+def test_gguf_writes_a_chat_as_we_do(tmp_path, loaded):
     _, tokenizer = make(tmp_path, SMALL, chat=True)
     theirs = loaded(tmp_path / "m.gguf", vocab_only=True)
-    asked = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": " What is 中文?\n"}]
+    asked = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": " What is 中文?\n"},
+    ]
     from jinja2 import Environment
 
     text = Environment().from_string(theirs.metadata["tokenizer.chat_template"])
     written = text.render(messages=asked, add_generation_prompt=True)
-    assert theirs.tokenize(written.encode(), add_bos=False, special=True) == prompt(asked, tokenizer)
+    assert theirs.tokenize(written.encode(), add_bos=False, special=True) == prompt(
+        asked, tokenizer
+    )
     assert theirs.token_eos() == tokenizer.special_tokens["<|end|>"]

@@ -1,4 +1,6 @@
-"""The exported model: the same function in transformers, and the same weights when it comes back."""
+"""The exported model: the same function in transformers, and the same weights when it comes
+back.
+"""
 
 import dataclasses
 import json
@@ -10,18 +12,29 @@ from safetensors.torch import save_file
 from snakelm.config import Model
 from snakelm.errors import UserError
 from snakelm.model import Decoder
-from snakelm.model.huggingface import Ends, from_huggingface, huggingface_config, huggingface_weights
+from snakelm.model.huggingface import (
+    Ends,
+    from_huggingface,
+    huggingface_config,
+    huggingface_weights,
+)
 
-transformers = pytest.importorskip("transformers", reason="transformers not installed: requirements-dev.txt has it")
+transformers = pytest.importorskip(
+    "transformers", reason="transformers not installed: requirements-dev.txt has it"
+)
 
 VOCAB = 77
-SMALL = Model(layers=3, width=48, heads=4, kv_heads=2, head_dim=16, hidden=80, context=64, rope_base=5000.0)
+SMALL = Model(
+    layers=3, width=48, heads=4, kv_heads=2, head_dim=16, hidden=80, context=64, rope_base=5000.0
+)
 SHAPES = {
     "Qwen3": SMALL,
     "Qwen3, no norm after the embedding": dataclasses.replace(SMALL, embedding_norm=False),
     "Qwen3, tied": dataclasses.replace(SMALL, embedding_norm=False, tie_embeddings=True),
     "Llama": dataclasses.replace(SMALL, qk_norm=False),
-    "as many keys as queries, head wider than width / heads": dataclasses.replace(SMALL, kv_heads=4, head_dim=20),
+    "as many keys as queries, head wider than width / heads": dataclasses.replace(
+        SMALL, kv_heads=4, head_dim=20
+    ),
 }
 
 
@@ -29,7 +42,9 @@ SHAPES = {
 def model(request):
     generator = torch.Generator().manual_seed(3)
     model = Decoder(SHAPES[request.param], VOCAB).initialize(generator).eval()
-    with torch.no_grad():  # what training would change: gains away from 1, residual outputs away from 0
+    with (
+        torch.no_grad()
+    ):  # what training would change: gains away from 1, residual outputs away from 0
         for weight in model.parameters():
             weight += 0.1 * torch.randn(weight.shape, generator=generator)
     return model
@@ -45,7 +60,9 @@ def folder(model, tmp_path):
 
 @torch.no_grad()
 def test_transformers_gives_the_same_logits(model, folder):
-    theirs, report = transformers.AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True)
+    theirs, report = transformers.AutoModelForCausalLM.from_pretrained(
+        folder, output_loading_info=True
+    )
     assert not any(report[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
     tokens_BT = torch.randint(0, VOCAB, (2, 64), generator=torch.Generator().manual_seed(0))
     ours, there = model(tokens_BT), theirs(tokens_BT).logits
@@ -78,7 +95,13 @@ def test_a_norm_that_can_not_be_folded_is_refused():
         ({"num_hidden_layers": 2}, "doesn't speak of"),
         ({"vocab_size": 78}, "weights don't fit"),
     ],
-    ids=["another kind", "scaled positions", "a layer missing", "a layer too many", "another vocabulary"],
+    ids=[
+        "another kind",
+        "scaled positions",
+        "a layer missing",
+        "a layer too many",
+        "another vocabulary",
+    ],
 )
 @pytest.mark.parametrize("model", ["Qwen3"], indirect=True)
 def test_what_does_not_fit_is_refused(folder, change, said):

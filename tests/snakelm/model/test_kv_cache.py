@@ -1,4 +1,6 @@
-"""The cache: the ids that come without it, for every shape, past the context, and whatever was read before."""
+"""The cache: the ids that come without it, for every shape, past the context, and whatever was read
+before.
+"""
 
 import dataclasses
 
@@ -37,7 +39,9 @@ def decoder(shape=TINY, dtype=torch.float32):
 
 
 def ids(length, seed=0):
-    return torch.randint(0, VOCAB, (length,), generator=torch.Generator().manual_seed(seed)).tolist()
+    return torch.randint(
+        0, VOCAB, (length,), generator=torch.Generator().manual_seed(seed)
+    ).tolist()
 
 
 @pytest.mark.parametrize("sampling", SAMPLING.values(), ids=SAMPLING)
@@ -46,7 +50,12 @@ def test_a_stream_is_the_same_with_and_without_far_past_the_context(shape, sampl
     model = decoder(shape)
     for length in (1, 7, CONTEXT - 1, CONTEXT, CONTEXT + 9):
         without = list(stream(model, ids(length), 2 * CONTEXT, seed=length, **sampling))
-        assert list(stream(model, ids(length), 2 * CONTEXT, seed=length, cache=Cache(model), **sampling)) == without
+        assert (
+            list(
+                stream(model, ids(length), 2 * CONTEXT, seed=length, cache=Cache(model), **sampling)
+            )
+            == without
+        )
         assert len(set(without)) > 1
 
 
@@ -62,14 +71,21 @@ def test_what_was_read_before_never_shows():
     model = decoder()
     cache = Cache(model)
     for seed in range(30):
-        some = [*ids(10)[: seed % 11], *ids(1 + seed % 7, seed)]  # beginnings in common, of every length
-        assert list(stream(model, some, 9, temperature=0, cache=cache)) == list(stream(model, some, 9, temperature=0))
+        some = [
+            *ids(10)[: seed % 11],
+            *ids(1 + seed % 7, seed),
+        ]  # beginnings in common, of every length
+        assert list(stream(model, some, 9, temperature=0, cache=cache)) == list(
+            stream(model, some, 9, temperature=0)
+        )
 
 
 def test_only_new_positions_are_computed(monkeypatch):
     model, widths = decoder(), []
     cache, embed = Cache(model), model.embed
-    monkeypatch.setattr(model, "embed", lambda tokens: widths.append(tokens.shape[1]) or embed(tokens))
+    monkeypatch.setattr(
+        model, "embed", lambda tokens: widths.append(tokens.shape[1]) or embed(tokens)
+    )
     list(stream(model, ids(10), 5, temperature=0, cache=cache))
     assert widths == [10, 1, 1, 1, 1]
     widths.clear()
@@ -82,11 +98,15 @@ def test_an_interruption_leaves_nothing_half_read(monkeypatch):
     cache = Cache(model)
     cache.last(ids(8))
     with monkeypatch.context() as broken:
-        broken.setattr(model.layers[1].mlp, "forward", lambda x: (_ for _ in ()).throw(KeyboardInterrupt))
+        broken.setattr(
+            model.layers[1].mlp, "forward", lambda x: (_ for _ in ()).throw(KeyboardInterrupt)
+        )
         with pytest.raises(KeyboardInterrupt):
             cache.last([*ids(4), *ids(9, 1)])
     window = [*ids(8), 5]  # what it had read before, and one more
-    torch.testing.assert_close(cache.last(window), model.hidden(torch.tensor([window]))[0, -1], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        cache.last(window), model.hidden(torch.tensor([window]))[0, -1], atol=1e-5, rtol=1e-5
+    )
 
 
 def test_a_model_in_bfloat16_keeps_it():

@@ -1,4 +1,6 @@
-"""What tuning may start from: our file, an exported folder, what transformers saved; and what is refused."""
+"""What tuning may start from: our file, an exported folder, what transformers saved; and what is
+refused.
+"""
 
 import dataclasses
 import json
@@ -11,8 +13,8 @@ from safetensors.torch import load_file, save_file
 from snakelm.config import Model
 from snakelm.errors import UserError
 from snakelm.model import Decoder, save_model
-from snakelm.model.pretrained import base_digest, base_files, load_base
 from snakelm.model.export import export
+from snakelm.model.pretrained import base_digest, base_files, load_base
 from snakelm.tokenizer import CHAT, EOT, Tokenizer, train_bpe
 
 SMALL = Model(layers=2, width=32, heads=2, kv_heads=1, head_dim=16, hidden=48, context=32)
@@ -25,12 +27,21 @@ def tokenizer():
 
 
 def make(folder, tokenizer, chat=False, **shape):
-    """An exported folder without model.pt, as somebody else would have it; gives the model that is in it."""
+    """An exported folder without model.pt, as somebody else would have it; gives the model that is
+    in it.
+    """
     model = Decoder(dataclasses.replace(SMALL, **shape), tokenizer.vocab_size)
     model.initialize(torch.Generator().manual_seed(1))
     with torch.no_grad():
         model.head_weight.normal_(0, 0.5, generator=torch.Generator().manual_seed(2))
-    save_model(folder / "m.pt", model, tokenizer_sha256=tokenizer.sha256, step=1, fingerprint="0" * 16, chat=chat)
+    save_model(
+        folder / "m.pt",
+        model,
+        tokenizer_sha256=tokenizer.sha256,
+        step=1,
+        fingerprint="0" * 16,
+        chat=chat,
+    )
     export(folder / "m.pt", tokenizer, folder / "final", "")
     (folder / "final/model.pt").unlink()
     return model.eval()
@@ -44,7 +55,9 @@ def folder(tmp_path, tokenizer):
 
 @pytest.mark.parametrize("chat", [False, True], ids=["base", "tuned"])
 @pytest.mark.parametrize(
-    "shape", [{}, {"qk_norm": False}, {"embedding_norm": False, "tie_embeddings": True}], ids=["Qwen3", "Llama", "tied"]
+    "shape",
+    [{}, {"qk_norm": False}, {"embedding_norm": False, "tie_embeddings": True}],
+    ids=["Qwen3", "Llama", "tied"],
 )
 @torch.no_grad()
 def test_a_folder_of_safetensors_is_the_model_it_was(tmp_path, tokenizer, shape, chat):
@@ -59,10 +72,16 @@ def test_a_folder_of_safetensors_is_the_model_it_was(tmp_path, tokenizer, shape,
 @pytest.mark.parametrize("chat", [False, True], ids=["base", "tuned"])
 @torch.no_grad()
 def test_what_transformers_saved_is_taken(tmp_path, tokenizer, chat):
-    transformers = pytest.importorskip("transformers", reason="transformers not installed: requirements-dev.txt has it")
+    transformers = pytest.importorskip(
+        "transformers", reason="transformers not installed: requirements-dev.txt has it"
+    )
     model = make(tmp_path, tokenizer, chat)
-    transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "final").save_pretrained(tmp_path / "theirs")
-    transformers.AutoTokenizer.from_pretrained(tmp_path / "final").save_pretrained(tmp_path / "theirs")
+    transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "final").save_pretrained(
+        tmp_path / "theirs"
+    )
+    transformers.AutoTokenizer.from_pretrained(tmp_path / "final").save_pretrained(
+        tmp_path / "theirs"
+    )
     back, record = load_base(tmp_path / "theirs", tokenizer)
     ids = torch.arange(32)[None]
     torch.testing.assert_close(back(ids), model(ids), atol=1e-5, rtol=0)

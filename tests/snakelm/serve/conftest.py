@@ -44,7 +44,9 @@ def talk(model, tokenizer):
 @pytest.fixture
 def base(model, tokenizer):
     """The same of a base model."""
-    return Continuation(model, tokenizer, most_tokens=20, seed=3, temperature=0.8, top_k=50, top_p=1.0)
+    return Continuation(
+        model, tokenizer, most_tokens=20, seed=3, temperature=0.8, top_k=50, top_p=1.0
+    )
 
 
 @pytest.fixture
@@ -68,10 +70,18 @@ def served():
 
 
 class Script:
-    """Answers that the model is made to say, one a request; `gate`, a Semaphore, lets tokens pass."""
+    """Answers that the model is made to say, one a request; `gate`, a Semaphore, lets tokens
+    pass.
+    """
 
     def __init__(self, tokenizer):
-        self.tokenizer, self.answers, self.prompts, self.gate, self.said = tokenizer, [], [], None, 0
+        self.tokenizer, self.answers, self.prompts, self.gate, self.said = (
+            tokenizer,
+            [],
+            [],
+            None,
+            0,
+        )
 
     def stream(self, model, prompt, length, **sampling):
         self.prompts.append((self.tokenizer.decode(prompt), length, sampling))

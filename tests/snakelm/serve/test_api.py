@@ -1,4 +1,6 @@
-"""The API as OpenAI's own client uses it: answers whole and streamed, and errors under their names."""
+"""The API as OpenAI's own client uses it: answers whole and streamed, and errors under their
+names.
+"""
 
 import threading
 
@@ -16,7 +18,11 @@ def client_of():
     made = []
 
     def client(server):
-        made.append(openai.OpenAI(base_url=f"http://127.0.0.1:{server.port}/v1", api_key="none", max_retries=0))
+        made.append(
+            openai.OpenAI(
+                base_url=f"http://127.0.0.1:{server.port}/v1", api_key="none", max_retries=0
+            )
+        )
         return made[-1]
 
     yield client
@@ -38,13 +44,18 @@ def test_an_answer_whole(served, talk, script, client_of, tokenizer):
     assert answer.choices[0].message.role == "assistant"
     assert answer.choices[0].finish_reason == "stop"
     asked = len(prompt([{"role": "user", "content": "q"}], tokenizer))
-    assert (answer.usage.prompt_tokens, answer.usage.completion_tokens) == (asked, len("Hällo <b>".encode()))
+    assert (answer.usage.prompt_tokens, answer.usage.completion_tokens) == (
+        asked,
+        len("Hällo <b>".encode()),
+    )
 
 
 def test_an_answer_streamed_is_the_same(served, talk, script, client_of):
     script.answers = ["aé日😀"]
     with served(talk) as server:
-        parts = list(ask(client_of(server), "q", stream=True, stream_options={"include_usage": True}))
+        parts = list(
+            ask(client_of(server), "q", stream=True, stream_options={"include_usage": True})
+        )
     assert [part.choices[0].delta.content for part in parts[:4]] == ["a", "é", "日", "😀"]
     assert [part.choices[0].finish_reason for part in parts[:-1]] == [None] * 4 + ["stop"]
     assert parts[0].choices[0].delta.role == "assistant"
@@ -77,15 +88,22 @@ def test_settings_of_a_request_reach_the_model(served, talk, script, client_of):
     script.answers = ["a line\nand more", "long" * 9, "x"]
     with served(talk) as server:
         client = client_of(server)
-        stopped = ask(client, "q", stop=["\n", "never"], temperature=1.5, top_p=0.5, extra_body={"top_k": 7})
+        stopped = ask(
+            client, "q", stop=["\n", "never"], temperature=1.5, top_p=0.5, extra_body={"top_k": 7}
+        )
         cut = ask(client, "q", max_completion_tokens=6)
         told = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "q"}]
         client.chat.completions.create(model="tiny", messages=told)
-    assert (stopped.choices[0].message.content, stopped.choices[0].finish_reason) == ("a line", "stop")
+    assert (stopped.choices[0].message.content, stopped.choices[0].finish_reason) == (
+        "a line",
+        "stop",
+    )
     assert (cut.choices[0].message.content, cut.choices[0].finish_reason) == ("longlo", "length")
     sampling = script.prompts[0][2]
     assert (sampling["temperature"], sampling["top_p"], sampling["top_k"]) == (1.5, 0.5, 7)
-    assert script.prompts[2][0].startswith("<|endoftext|><|system|>Be brief.<|end|><|user|>q<|end|>")
+    assert script.prompts[2][0].startswith(
+        "<|endoftext|><|system|>Be brief.<|end|><|user|>q<|end|>"
+    )
 
 
 def test_the_oldest_turns_go_and_it_is_told(served, talk, script, client_of):
@@ -113,7 +131,9 @@ def test_errors_have_their_names(served, talk, client_of):
         with pytest.raises(openai.BadRequestError, match="temperature") as wrong:
             ask(client, "q", temperature=3)
         with pytest.raises(openai.NotFoundError, match="this server has 'tiny'"):
-            client.chat.completions.create(model="gpt-4o", messages=[{"role": "user", "content": "q"}])
+            client.chat.completions.create(
+                model="gpt-4o", messages=[{"role": "user", "content": "q"}]
+            )
         with pytest.raises(openai.NotFoundError, match="ask /v1/chat/completions"):
             client.completions.create(model="tiny", prompt="q")
     assert long.value.code == "context_length_exceeded"
@@ -121,7 +141,9 @@ def test_errors_have_their_names(served, talk, client_of):
 
 
 def test_a_base_model_goes_on_with_a_text(served, base, model, tokenizer, client_of):
-    expected = "".join(Continuation(model, tokenizer, most_tokens=20, seed=3, **base.sampling).answer("Once"))
+    expected = "".join(
+        Continuation(model, tokenizer, most_tokens=20, seed=3, **base.sampling).answer("Once")
+    )
     with served(base) as server:
         client = client_of(server)
         whole = client.completions.create(model="tiny", prompt="Once")
@@ -136,7 +158,9 @@ def test_who_comes_to_a_full_desk_is_sent_away(served, talk, script, client_of):
     script.answers, script.gate, answers = ["ab"] * 3, threading.Semaphore(0), []
     with served(talk, waiting=1) as server:
         client = client_of(server)
-        threads = [threading.Thread(target=lambda: answers.append(ask(client, "q"))) for _ in range(2)]
+        threads = [
+            threading.Thread(target=lambda: answers.append(ask(client, "q"))) for _ in range(2)
+        ]
         threads[0].start()
         while not script.prompts:  # the first has begun, so the second waits
             pass

@@ -1,4 +1,6 @@
-"""Requests that nobody meant: wrong fields, flipped bytes, noise, clients that leave. The server outlives them all."""
+"""Requests that nobody meant: wrong fields, flipped bytes, noise, clients that leave. The server
+outlives them all.
+"""
 
 import json
 import random
@@ -16,7 +18,21 @@ FIELDS = [
 VALUES = [
     None, True, 0, -1, 1e308, "", [], {}, "x" * 50, [[]], {"a": 1}, "\ud800", 2**70, -0.0, "\0", [None], float("inf"),
 ]  # fmt: skip
-EXPECTED = {"200", "400", "403", "404", "411", "413", "414", "415", "431", "501", "505", "left", "nothing"}
+EXPECTED = {
+    "200",
+    "400",
+    "403",
+    "404",
+    "411",
+    "413",
+    "414",
+    "415",
+    "431",
+    "501",
+    "505",
+    "left",
+    "nothing",
+}
 
 
 def flipped(data, chance):
@@ -34,7 +50,9 @@ def body(chance):
     if chance.random() < 0.4:
         roles, contents = ["user", "assistant", "system", "tool", 3, None], ["a", "b", *VALUES]
         count = chance.randrange(5)
-        asked["messages"] = [{"role": chance.choice(roles), "content": chance.choice(contents)} for _ in range(count)]
+        asked["messages"] = [
+            {"role": chance.choice(roles), "content": chance.choice(contents)} for _ in range(count)
+        ]
     sent = json.dumps(asked).encode()
     return flipped(sent, chance) if chance.random() < 0.3 else sent
 
@@ -51,7 +69,9 @@ def request(port, chance):
 
 
 def outcome(port, sent, chance):
-    """The status; `left` when we go without reading, `nothing` when the server hangs up on what is no whole request."""
+    """The status; `left` when we go without reading, `nothing` when the server hangs up on what is
+    no whole request.
+    """
     reply = b""
     with socket.create_connection(("127.0.0.1", port), 30) as connection, suppress(ConnectionError):
         connection.sendall(sent)
@@ -66,10 +86,14 @@ def outcome(port, sent, chance):
 
 @pytest.mark.parametrize("count", [200, pytest.param(5000, marks=pytest.mark.long)])
 def test_nothing_sent_ends_the_server_or_shows_a_bug(served, talk, monkeypatch, capfd, count):
-    monkeypatch.setattr("snakelm.serve.handler.Handler._gone", lambda self: False)  # we hang up our half at once
+    monkeypatch.setattr(
+        "snakelm.serve.handler.Handler._gone", lambda self: False
+    )  # we hang up our half at once
     chance = random.Random(count)
     with served(talk) as server:
-        outcomes = Counter(outcome(server.port, request(server.port, chance), chance) for _ in range(count))
+        outcomes = Counter(
+            outcome(server.port, request(server.port, chance), chance) for _ in range(count)
+        )
         sound = f"GET /v1/models HTTP/1.1\r\nHost: localhost:{server.port}\r\n\r\n".encode()
         assert outcome(server.port, sound, random.Random(1)) == "200"
     if count > 1000:

@@ -1,4 +1,6 @@
-"""The page in a browser: a conversation, its stop and its end; what is said in it never becomes anything but text."""
+"""The page in a browser: a conversation, its stop and its end; what is said in it never becomes
+anything but text.
+"""
 
 import threading
 
@@ -74,7 +76,10 @@ def test_a_conversation(opened, script, seen):
     page = opened()
     ask(page, "A question?")
     ask(page, "And then?")
-    assert (said(page, "user"), said(page)) == (["A question?", "And then?"], ["An answer.", "Another."])
+    assert (said(page, "user"), said(page)) == (
+        ["A question?", "And then?"],
+        ["An answer.", "Another."],
+    )
     expected = "<|user|>A question?<|end|><|assistant|>An answer.<|end|><|user|>And then?<|end|><|assistant|>"
     assert script.prompts[1][0] == f"<|endoftext|>{expected}"
     assert page.input_value("#question") == ""
@@ -116,7 +121,12 @@ def test_settings_are_the_terminals_until_changed(opened, script):
     assert script.prompts[0][1] == 40
     assert (script.prompts[0][2]["temperature"], script.prompts[0][2]["seed"]) == (0.8, 3)
     page.click("summary")
-    for name, value in {"system": "Be brief.", "temperature": "0", "top_p": "0.5", "max_tokens": "7"}.items():
+    for name, value in {
+        "system": "Be brief.",
+        "temperature": "0",
+        "top_p": "0.5",
+        "max_tokens": "7",
+    }.items():
         page.fill(f"#{name}", value)
     ask(page, "r")
     prompt, length, sampling = script.prompts[1]
@@ -230,7 +240,9 @@ def test_a_phone_and_the_dark(opened, script, page):
     ask(page, "y" * 300)
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
     assert page.evaluate("document.documentElement.scrollHeight") <= PHONE["height"]
-    red, green, blue = page.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)")
+    red, green, blue = page.evaluate(
+        "getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)"
+    )
     assert max(red, green, blue) < 60
     box = page.query_selector("#send").bounding_box()
     assert box["y"] + box["height"] <= PHONE["height"]

@@ -23,17 +23,33 @@ def test_a_conversation_with_everything():
     ask = chat_request(parse(json.dumps(given).encode()), "m")
     assert ask.system == "s"
     assert ask.turns == (("user", "q"), ("assistant", "a"), ("user", "bc"))
-    assert (ask.stream, ask.usage, ask.most_tokens, ask.seed, ask.stop) == (True, True, 5, 7, ("x",))
+    assert (ask.stream, ask.usage, ask.most_tokens, ask.seed, ask.stop) == (
+        True,
+        True,
+        5,
+        7,
+        ("x",),
+    )
     assert ask.sampling == {"temperature": 0, "top_p": 0.5, "top_k": 3}
 
 
 def test_nothing_said_is_nothing_set():
-    ask = chat_request(parse(json.dumps(body(temperature=None, stop=None, seed=None)).encode()), "m")
-    assert (ask.system, ask.most_tokens, ask.seed, ask.stop, ask.sampling) == (None, None, None, (), {})
+    ask = chat_request(
+        parse(json.dumps(body(temperature=None, stop=None, seed=None)).encode()), "m"
+    )
+    assert (ask.system, ask.most_tokens, ask.seed, ask.stop, ask.sampling) == (
+        None,
+        None,
+        None,
+        (),
+        {},
+    )
 
 
 def test_a_text_to_go_on_with():
-    assert text_request({"model": "m", "prompt": ["t"], "max_tokens": 3}, "m").turns == (("user", "t"),)
+    assert text_request({"model": "m", "prompt": ["t"], "max_tokens": 3}, "m").turns == (
+        ("user", "t"),
+    )
 
 
 @pytest.mark.parametrize(
@@ -68,12 +84,24 @@ def test_a_text_to_go_on_with():
         ({"messages": [{"role": ["user"], "content": "q"}]}, "messages[0].role"),
         ({"messages": [*ASKED, {"role": "system", "content": "s"}]}, "messages[1].role"),
         ({"messages": [*ASKED, *ASKED]}, "messages[1].role: found \"user\"; expected 'assistant'"),
-        ({"messages": [{"role": "assistant", "content": "a"}]}, 'messages[0].role: found "assistant"'),
+        (
+            {"messages": [{"role": "assistant", "content": "a"}]},
+            'messages[0].role: found "assistant"',
+        ),
         ({"messages": [{"role": "system", "content": "s"}]}, "a user's message at the end"),
-        ({"messages": [*ASKED, {"role": "assistant", "content": "a"}]}, "a user's message at the end"),
+        (
+            {"messages": [*ASKED, {"role": "assistant", "content": "a"}]},
+            "a user's message at the end",
+        ),
         ({"messages": [{"role": "user"}]}, "messages[0].content: found nothing"),
-        ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages[0].content"),
-        ({"messages": [{"role": "user", "content": [{"type": "text", "text": 3}]}]}, "messages[0].content"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]},
+            "messages[0].content",
+        ),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "text", "text": 3}]}]},
+            "messages[0].content",
+        ),
     ],
     ids=lambda value: None if isinstance(value, str) else ",".join(value),
 )
@@ -94,7 +122,16 @@ def test_roles_after_a_system_message_take_turns_too():
 
 @pytest.mark.parametrize(
     "sent",
-    [b"", b"{", b"[1]", b"3", b"\xff", b'{"a": ' + b"9" * 5000 + b"}", b"[" * 100_000, b'"' + b"x" * 10],
+    [
+        b"",
+        b"{",
+        b"[1]",
+        b"3",
+        b"\xff",
+        b'{"a": ' + b"9" * 5000 + b"}",
+        b"[" * 100_000,
+        b'"' + b"x" * 10,
+    ],
     ids=["empty", "cut", "list", "number", "bytes", "digits", "deep", "open"],
 )
 def test_bodies_that_are_no_object(sent):

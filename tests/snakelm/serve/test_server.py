@@ -65,10 +65,21 @@ def test_its_own_names_are_answered(server, host):
 
 
 @pytest.mark.parametrize(
-    "host", ["evil.example", "evil.example:{}", "127.0.0.1", "127.0.0.1:1", "localhost.evil.example:{}", "[::1]:{}"]
+    "host",
+    [
+        "evil.example",
+        "evil.example:{}",
+        "127.0.0.1",
+        "127.0.0.1:1",
+        "localhost.evil.example:{}",
+        "[::1]:{}",
+    ],
 )
 def test_another_host_is_refused(server, host):
-    for sent in (request(server, host=host.format(server.port)), request(server, "GET / HTTP/1.1", host=host)):
+    for sent in (
+        request(server, host=host.format(server.port)),
+        request(server, "GET / HTTP/1.1", host=host),
+    ):
         reply = exchange(server, sent)
         assert status(reply) == 403
         assert b"wrong_host" in reply
@@ -79,7 +90,9 @@ def test_no_host_and_two_hosts_are_refused(server):
     assert status(exchange(server, request(server, "GET / HTTP/1.1", "Host: evil.example"))) == 403
 
 
-@pytest.mark.parametrize("origin", ["http://evil.example", "null", "https://127.0.0.1:{}", "http://127.0.0.1:1"])
+@pytest.mark.parametrize(
+    "origin", ["http://evil.example", "null", "https://127.0.0.1:{}", "http://127.0.0.1:1"]
+)
 def test_another_sites_page_may_not_ask(server, script, origin):
     body = json.dumps(QUESTION).encode()
     line, header = "POST /v1/chat/completions HTTP/1.1", f"Origin: {origin.format(server.port)}"
@@ -92,7 +105,9 @@ def test_another_sites_page_may_not_ask(server, script, origin):
 def test_our_own_page_may_ask(server, script):
     script.answers = ["yes"]
     header = f"Origin: http://localhost:{server.port}"
-    sent = request(server, "POST /v1/chat/completions HTTP/1.1", header, body=json.dumps(QUESTION).encode())
+    sent = request(
+        server, "POST /v1/chat/completions HTTP/1.1", header, body=json.dumps(QUESTION).encode()
+    )
     assert status(exchange(server, sent)) == 200
 
 
@@ -142,7 +157,10 @@ def test_addresses_and_methods(server, line, expected):
 )
 def test_bodies_of_a_wrong_size(server, headers, expected):
     line = "POST /v1/chat/completions HTTP/1.1"
-    sent = request(server, line, "Content-Type: application/json", *headers.split("\r\n")) + b"x" * 300_000
+    sent = (
+        request(server, line, "Content-Type: application/json", *headers.split("\r\n"))
+        + b"x" * 300_000
+    )
     assert status(exchange(server, sent)) == expected
 
 
@@ -165,10 +183,15 @@ def test_only_this_machine_is_listened_to(server):
     assert server.socket.getsockname()[0] == "127.0.0.1"
 
 
-@pytest.mark.parametrize("part", [b"", b"GET / HT", b"POST / HTTP/1.1\r\nHost: x\r\n"], ids=["none", "line", "head"])
+@pytest.mark.parametrize(
+    "part", [b"", b"GET / HT", b"POST / HTTP/1.1\r\nHost: x\r\n"], ids=["none", "line", "head"]
+)
 def test_a_request_that_drips_is_left(served, talk, monkeypatch, part):
     monkeypatch.setattr(handler, "READ_S", 0.5)
-    with served(talk) as server, socket.create_connection(("127.0.0.1", server.port), 30) as connection:
+    with (
+        served(talk) as server,
+        socket.create_connection(("127.0.0.1", server.port), 30) as connection,
+    ):
         began = time.monotonic()
         connection.sendall(part)
         for _ in range(100):  # a byte at a time never starts the clock again
@@ -277,5 +300,7 @@ def test_the_end_gives_last_words_to_all(served, talk, script):
 
 
 def test_a_port_in_use_is_said(talk, server):
-    with pytest.raises(UserError, match=rf"--port {server.port}: in use by another program; name another"):
+    with pytest.raises(
+        UserError, match=rf"--port {server.port}: in use by another program; name another"
+    ):
         Server(Desk(lambda ask: talk), server.port, name="tiny", chat=True)

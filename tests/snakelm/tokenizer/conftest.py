@@ -8,9 +8,7 @@ import pytest
 from snakelm.tokenizer import Tokenizer, train_bpe
 
 # One or more characters of every class and of every rule of the three patterns.
-ALPHABET = (
-    " \u00a0\u3000\u0085\n\r\t'sStTrReEvVlLdDmMſ1١½²aAéʰªǅßİ\u0301\u0345\u200d漢あ한!/.-_\x00\u00ad🙂🇩\u0903\U000e0101"
-)
+ALPHABET = " \u00a0\u3000\u0085\n\r\t'sStTrReEvVlLdDmMſ1١½²aAéʰªǅßİ\u0301\u0345\u200d漢あ한!/.-_\x00\u00ad🙂🇩\u0903\U000e0101"
 CODE_POINTS = [chr(c) for c in range(0x110000) if not 0xD800 <= c < 0xE000]
 
 
@@ -20,7 +18,9 @@ def random_text(source: random.Random, length: int) -> str:
 
 @pytest.fixture(scope="session")
 def documents() -> list[str]:
-    """The standard library's help texts (0.5 MB), and random text of many scripts so that other bytes merge too."""
+    """The standard library's help texts (0.5 MB), and random text of many scripts so that other
+    bytes merge too.
+    """
     source = random.Random(0)
     return [*pydoc_data.topics.topics.values(), *(random_text(source, 2000) for _ in range(30))]
 
@@ -75,8 +75,26 @@ def nasty(alphabet) -> list[str]:
 @pytest.fixture(scope="session")
 def every_code_point(code_points) -> list[tuple[str, str]]:
     """(context, text): all code points in each context, in one long text a context."""
-    contexts = {" x": " %s", "x": "%s", "'x": "'%s", "1x": "1%s", "ax": "a%s", "xA": "%sA", "x's": "%s's", "!x": "!%s"}
-    separators = {" x": " z", "x": "\n", "'x": "\x00", "1x": " ", "ax": "\n", "xA": "", "x's": "B", "!x": "\u0301"}
+    contexts = {
+        " x": " %s",
+        "x": "%s",
+        "'x": "'%s",
+        "1x": "1%s",
+        "ax": "a%s",
+        "xA": "%sA",
+        "x's": "%s's",
+        "!x": "!%s",
+    }
+    separators = {
+        " x": " z",
+        "x": "\n",
+        "'x": "\x00",
+        "1x": " ",
+        "ax": "\n",
+        "xA": "",
+        "x's": "B",
+        "!x": "\u0301",
+    }
     return [
         (name, separators[name].join(context.replace("%s", c) for c in code_points))
         for name, context in contexts.items()

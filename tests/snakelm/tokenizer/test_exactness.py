@@ -1,4 +1,6 @@
-"""Ids equal tiktoken's, and pieces equal those of the regular expressions, for all three patterns; no download."""
+"""Ids equal tiktoken's, and pieces equal those of the regular expressions, for all three patterns;
+no download.
+"""
 
 import random
 
@@ -16,15 +18,19 @@ from .conftest import ALPHABET
 TEXTS = st.one_of(
     st.text(st.sampled_from(ALPHABET), max_size=40),
     st.text(max_size=60),
-    st.lists(st.sampled_from(["'s", "'LL", " \n", "\r\n", "  ", "1234", "ABʰ", "e\u0301", " x", "/\n", "中"])).map(
-        "".join
-    ),
+    st.lists(
+        st.sampled_from(
+            ["'s", "'LL", " \n", "\r\n", "  ", "1234", "ABʰ", "e\u0301", " x", "/\n", "中"]
+        )
+    ).map("".join),
 )
 MEGABYTE = 1_000_000
 
 
 def first_difference(tokenizer, reference, text):
-    """Where tiktoken's ids differ from ours, as (ours, theirs) from there on; None where they are equal."""
+    """Where tiktoken's ids differ from ours, as (ours, theirs) from there on; None where they are
+    equal.
+    """
     ours, _ = tokenizer.encode_batch([text])
     theirs = reference.encode_to_numpy(text, disallowed_special=())
     if np.array_equal(ours, theirs):
@@ -57,7 +63,9 @@ def test_ids_of_documents_equal_tiktokens_and_huggingfaces(trained, documents, n
         assert ours == exported.encode(text).ids, text
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(TEXTS)
 def test_ids_equal_tiktokens_and_decode_to_the_text(trained, text):
     ids = trained.encode_ordinary(text)
@@ -69,7 +77,9 @@ def test_ids_equal_tiktokens_and_decode_to_the_text(trained, text):
 def test_pieces_equal_the_expressions_matches(pattern, nasty, documents):
     split = pre_tokenizers.Split(Regex(huggingface_regex(pattern)), "isolated")
     for text in nasty + documents:
-        expected = [len(piece.encode()) for piece, _ in split.pre_tokenize_str(text)] if text else []
+        expected = (
+            [len(piece.encode()) for piece, _ in split.pre_tokenize_str(text)] if text else []
+        )
         assert _text.split(pattern, text.encode()) == expected, text
 
 

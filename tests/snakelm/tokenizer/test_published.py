@@ -1,4 +1,6 @@
-"""Ids equal tiktoken's and tokenizers' with OpenAI's own vocabularies; skipped without (fetch_vocabularies.py)."""
+"""Ids equal tiktoken's and tokenizers' with OpenAI's own vocabularies; skipped without
+(fetch_vocabularies.py).
+"""
 
 import os
 from pathlib import Path
@@ -18,7 +20,9 @@ FOLDER = Path(os.environ.get("SNAKELM_VOCABULARIES", Path.home() / ".cache/snake
 @pytest.fixture(scope="module", params=KNOWN.values(), ids=lambda known: known.name)
 def known(request):
     if not (FOLDER / f"{request.param.name}.tiktoken").is_file():
-        pytest.skip(f"no vocabularies in {FOLDER}: run python tests/snakelm/tokenizer/fetch_vocabularies.py")
+        pytest.skip(
+            f"no vocabularies in {FOLDER}: run python tests/snakelm/tokenizer/fetch_vocabularies.py"
+        )
     return request.param
 
 
@@ -34,7 +38,9 @@ def reference(tokenizer):
 
 def test_pattern_and_end_of_text_are_known(tokenizer, known):
     assert (tokenizer.pattern, tokenizer.eot) == (known.pattern, known.eot)
-    assert tokenizer.vocab_size == max(known.eot, max(tokenizer.mergeable_ranks.values())) + 1 + len(CHAT)
+    assert tokenizer.vocab_size == max(
+        known.eot, max(tokenizer.mergeable_ranks.values())
+    ) + 1 + len(CHAT)
 
 
 def test_ids_of_every_code_point_equal_tiktokens(tokenizer, reference, every_code_point):
@@ -47,7 +53,9 @@ def test_ids_of_texts_equal_tiktokens(tokenizer, reference, nasty, documents):
         assert tokenizer.encode_ordinary(text) == reference.encode_ordinary(text), text
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(TEXTS)
 def test_ids_of_generated_texts_equal_tiktokens(tokenizer, reference, text):
     ids = tokenizer.encode_ordinary(text)
@@ -55,7 +63,9 @@ def test_ids_of_generated_texts_equal_tiktokens(tokenizer, reference, text):
     assert tokenizer.decode(ids) == text
 
 
-def test_saved_it_loads_here_and_in_tokenizers_with_equal_ids(tokenizer, nasty, documents, tmp_path):
+def test_saved_it_loads_here_and_in_tokenizers_with_equal_ids(
+    tokenizer, nasty, documents, tmp_path
+):
     tokenizer.save(tmp_path)
     assert Tokenizer.load(tmp_path).sha256 == tokenizer.sha256
     exported = tokenizers.Tokenizer.from_file(str(tmp_path / "tokenizer.json"))

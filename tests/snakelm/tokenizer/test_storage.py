@@ -1,4 +1,6 @@
-"""A saved tokenizer: read back by us, tiktoken and tokenizers; anything damaged or unfinished is refused."""
+"""A saved tokenizer: read back by us, tiktoken and tokenizers; anything damaged or unfinished is
+refused.
+"""
 
 import base64
 import json
@@ -44,7 +46,9 @@ def test_saving_again_gives_the_same_bytes(folder, tmp_path_factory):
 def test_tiktoken_reads_the_ranks(folder, documents):
     ours = Tokenizer.load(folder)
     ranks = tiktoken.load.load_tiktoken_bpe(str(folder / "ranks.tiktoken"))
-    theirs = tiktoken.Encoding("x", pat_str=PATTERNS["cl100k"], mergeable_ranks=ranks, special_tokens={EOT: ours.eot})
+    theirs = tiktoken.Encoding(
+        "x", pat_str=PATTERNS["cl100k"], mergeable_ranks=ranks, special_tokens={EOT: ours.eot}
+    )
     assert theirs.n_vocab == ours.vocab_size
     assert theirs.eot_token == ours.eot
     assert all(theirs.encode_ordinary(text) == ours.encode_ordinary(text) for text in documents)
@@ -63,7 +67,9 @@ def test_tokenizers_reads_its_file_and_decodes(folder, documents):
 
 def test_from_tiktoken_gives_the_same_ids(folder, documents):
     loaded = Tokenizer.load(folder)
-    foreign = Tokenizer.from_tiktoken(folder / "ranks.tiktoken", pattern=PATTERNS["cl100k"], special_tokens={EOT: 399})
+    foreign = Tokenizer.from_tiktoken(
+        folder / "ranks.tiktoken", pattern=PATTERNS["cl100k"], special_tokens={EOT: 399}
+    )
     assert foreign.sha256 == loaded.sha256
     bare = Tokenizer.from_tiktoken(folder / "ranks.tiktoken", "cl100k")
     assert (bare.vocab_size, bare.special_tokens) == (399, {})
@@ -86,7 +92,9 @@ def swap_two_tokens(folder):
     lines = (folder / "ranks.tiktoken").read_bytes().splitlines()
     tokens = [line.split()[0] for line in lines]
     tokens[300], tokens[301] = tokens[301], tokens[300]
-    (folder / "ranks.tiktoken").write_bytes(b"".join(b"%s %d\n" % (token, i) for i, token in enumerate(tokens)))
+    (folder / "ranks.tiktoken").write_bytes(
+        b"".join(b"%s %d\n" % (token, i) for i, token in enumerate(tokens))
+    )
 
 
 def cut_ranks(folder):
@@ -102,16 +110,34 @@ def repeat_a_token(folder):
 DAMAGE = {
     "ranks-swapped": (swap_two_tokens, "does not belong to meta.json"),
     "ranks-cut": (cut_ranks, r"ranks\.tiktoken"),
-    "ranks-missing": (lambda folder: (folder / "ranks.tiktoken").unlink(), "ranks.tiktoken: missing"),
+    "ranks-missing": (
+        lambda folder: (folder / "ranks.tiktoken").unlink(),
+        "ranks.tiktoken: missing",
+    ),
     "token-twice": (repeat_a_token, "is there already, with rank 97"),
-    "json-changed": (lambda folder: (folder / "tokenizer.json").write_text("{}"), "changed since it was written"),
-    "meta-missing": (lambda folder: (folder / "meta.json").unlink(), "no meta.json, so no finished tokenizer"),
+    "json-changed": (
+        lambda folder: (folder / "tokenizer.json").write_text("{}"),
+        "changed since it was written",
+    ),
+    "meta-missing": (
+        lambda folder: (folder / "meta.json").unlink(),
+        "no meta.json, so no finished tokenizer",
+    ),
     "meta-cut": (lambda folder: (folder / "meta.json").write_text('{"format":'), "not JSON"),
-    "meta-foreign": (lambda folder: (folder / "meta.json").write_text("[]"), "not a «snakelm tokenizer» of version 1"),
+    "meta-foreign": (
+        lambda folder: (folder / "meta.json").write_text("[]"),
+        "not a «snakelm tokenizer» of version 1",
+    ),
     "meta-newer": (lambda folder: edit_meta(folder, version=2), "of version 1"),
     "meta-field": (lambda folder: edit_meta(folder, pattern=None), "pattern is missing or no str"),
-    "other-pattern": (lambda folder: edit_meta(folder, pattern="gpt2"), "does not belong to meta.json"),
-    "other-special": (lambda folder: edit_meta(folder, special_tokens={EOT: 500}), "does not belong to meta.json"),
+    "other-pattern": (
+        lambda folder: edit_meta(folder, pattern="gpt2"),
+        "does not belong to meta.json",
+    ),
+    "other-special": (
+        lambda folder: edit_meta(folder, special_tokens={EOT: 500}),
+        "does not belong to meta.json",
+    ),
     "other-size": (lambda folder: edit_meta(folder, vocab_size=401), "found 400 ids"),
 }
 
@@ -140,7 +166,16 @@ def test_a_path_that_is_not_there_says_what_to_do(tmp_path):
         (b"YQ== 0\nYg== 0\n", "given to two tokens"),
         (b"YQ== 0\nYg== 1\n", "no token for byte 0"),
     ],
-    ids=["empty", "three-fields", "not-base64", "not-a-number", "negative", "huge", "same-rank", "missing-bytes"],
+    ids=[
+        "empty",
+        "three-fields",
+        "not-base64",
+        "not-a-number",
+        "negative",
+        "huge",
+        "same-rank",
+        "missing-bytes",
+    ],
 )
 def test_a_ranks_file_that_is_none_says_where(tmp_path, content, message):
     (tmp_path / "x.tiktoken").write_bytes(content)

@@ -56,11 +56,24 @@ def test_empty_batches(tokenizer):
         lambda texts: pa.chunked_array([texts[:3], [], texts[3:]], pa.string()),
         lambda texts: pa.table({"text": texts})["text"],
     ],
-    ids=["string", "large", "view", "binary", "dictionary", "slice", "large-slice", "chunked", "column"],
+    ids=[
+        "string",
+        "large",
+        "view",
+        "binary",
+        "dictionary",
+        "slice",
+        "large-slice",
+        "chunked",
+        "column",
+    ],
 )
 def test_arrow_arrays_encode_as_lists_do(tokenizer, convert):
     texts = ["one", "", "zwei drei", "漢字", "\x00", "ſ 'S"] * 40
-    expected, found = tokenizer.encode_batch(texts), tokenizer.encode_batch(convert(texts), threads=2)
+    expected, found = (
+        tokenizer.encode_batch(texts),
+        tokenizer.encode_batch(convert(texts), threads=2),
+    )
     assert np.array_equal(found[0], expected[0])
     assert np.array_equal(found[1], expected[1])
 
@@ -72,22 +85,32 @@ def test_arrow_arrays_that_are_no_texts_say_so(tokenizer):
         tokenizer.encode_batch(pa.array(["a", None]))
 
 
-@pytest.mark.parametrize("bounds", [[0, 9, 2], [0, 2, 9], [-1, 2, 3]], ids=["falling", "beyond", "negative"])
+@pytest.mark.parametrize(
+    "bounds", [[0, 9, 2], [0, 2, 9], [-1, 2, 3]], ids=["falling", "beyond", "negative"]
+)
 @pytest.mark.parametrize("width", [np.int32, np.int64], ids=["int32", "int64"])
 def test_wrong_arrow_offsets_are_never_followed(bounds, width):
     data, offsets = np.zeros(3, np.uint8), np.array(bounds, width)
     core = _text.Encoder(list(BYTES), "gpt2")
     with pytest.raises(ValueError, match="outside its data"):
-        core.encode_arrow([(data.ctypes.data, data.size, offsets.ctypes.data, offsets.itemsize, 0, 2)], 1)
+        core.encode_arrow(
+            [(data.ctypes.data, data.size, offsets.ctypes.data, offsets.itemsize, 0, 2)], 1
+        )
 
 
 def test_a_damaged_arrow_stream_is_refused(tokenizer):
-    """A stream that claims more rows than it has offsets for: Arrow's reader doesn't mind, we do."""
+    """A stream that claims more rows than it has offsets for: Arrow's reader doesn't mind, we
+    do.
+    """
     sink = pa.BufferOutputStream()
     batch = pa.record_batch({"text": ["xy"] * 12345})
     with pa.ipc.new_stream(sink, batch.schema) as writer:
         writer.write_batch(batch)
-    claims = sink.getvalue().to_pybytes().replace((12345).to_bytes(8, "little"), (99999).to_bytes(8, "little"))
+    claims = (
+        sink.getvalue()
+        .to_pybytes()
+        .replace((12345).to_bytes(8, "little"), (99999).to_bytes(8, "little"))
+    )
     with pytest.raises(UserError, match="fewer offsets than rows"):
         tokenizer.encode_batch(pa.ipc.open_stream(claims).read_next_batch()["text"])
 
@@ -112,8 +135,24 @@ def test_any_bytes_come_back(trained):
 
 @pytest.mark.parametrize(
     "invalid",
-    [b"\xed\xa0\x80", b"\xc0\xaf", b"\xe0\x80\xaf", b"\xf4\x90\x80\x80", b"\xf0\x82\x82\xac", b"\xe6\xbc", b"\x80\xff"],
-    ids=["surrogate", "overlong-2", "overlong-3", "beyond-unicode", "overlong-4", "cut-off", "stray"],
+    [
+        b"\xed\xa0\x80",
+        b"\xc0\xaf",
+        b"\xe0\x80\xaf",
+        b"\xf4\x90\x80\x80",
+        b"\xf0\x82\x82\xac",
+        b"\xe6\xbc",
+        b"\x80\xff",
+    ],
+    ids=[
+        "surrogate",
+        "overlong-2",
+        "overlong-3",
+        "beyond-unicode",
+        "overlong-4",
+        "cut-off",
+        "stray",
+    ],
 )
 def test_each_byte_that_is_no_utf8_is_a_symbol_of_its_own(invalid):
     """As one character it would be the prefix of the word: one piece."""
@@ -149,14 +188,21 @@ def test_token_lengths_add_up_to_bytes(tokenizer, documents):
 
 def test_decode_takes_arrays_and_cuts_characters_visibly(tokenizer):
     ids, _ = tokenizer.encode_batch(["naïve 漢"])
-    assert tokenizer.decode(ids) == tokenizer.decode(ids.astype(np.uint16)) == tokenizer.decode(iter(ids)) == "naïve 漢"
+    assert (
+        tokenizer.decode(ids)
+        == tokenizer.decode(ids.astype(np.uint16))
+        == tokenizer.decode(iter(ids))
+        == "naïve 漢"
+    )
     assert tokenizer.decode([0xE6, 0xBC]) == "�"
     assert tokenizer.decode_bytes([0xE6, 0xBC]) == b"\xe6\xbc"
 
 
 @pytest.mark.parametrize("ids", [[-1], [2000], [2**40]], ids=["negative", "one-too-far", "huge"])
 def test_decode_refuses_ids_outside_the_vocabulary(tokenizer, ids):
-    with pytest.raises(UserError, match=f"decode: id {ids[0]} is outside the vocabulary of 2000 tokens"):
+    with pytest.raises(
+        UserError, match=f"decode: id {ids[0]} is outside the vocabulary of 2000 tokens"
+    ):
         tokenizer.decode(ids)
 
 
@@ -187,19 +233,27 @@ def test_whole_words_are_found_before_merges():
     ranks = BYTES | {b"abc": 256, b"cd": 257}
     tokenizer = Tokenizer(ranks, "gpt2")
     assert tokenizer.encode_ordinary("abc abcd") == [256, 32, 97, 98, 257]
-    assert tokenizer.encode_ordinary("abc abcd") == tokenizer.to_tiktoken().encode_ordinary("abc abcd")
+    assert tokenizer.encode_ordinary("abc abcd") == tokenizer.to_tiktoken().encode_ordinary(
+        "abc abcd"
+    )
     assert tokenizer.merges()[256] is None
     assert tokenizer.merges()[257] == (ord("c"), ord("d"))
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_random_ranks_encode_as_in_tiktoken(seed):
-    """Vocabularies that no training would give: tokens in any order, many ways to spell one, unreachable ones."""
+    """Vocabularies that no training would give: tokens in any order, many ways to spell one,
+    unreachable ones.
+    """
     source = random.Random(seed)
     tokens = {bytes(source.choices(b"abc", k=source.randrange(2, 6))) for _ in range(60)}
-    ranks = BYTES | {token: 256 + i for i, token in enumerate(source.sample(sorted(tokens), len(tokens)))}
+    ranks = BYTES | {
+        token: 256 + i for i, token in enumerate(source.sample(sorted(tokens), len(tokens)))
+    }
     tokenizer = Tokenizer(ranks, "gpt2")
-    reference = tiktoken.Encoding("x", pat_str=PATTERNS["gpt2"], mergeable_ranks=ranks, special_tokens={})
+    reference = tiktoken.Encoding(
+        "x", pat_str=PATTERNS["gpt2"], mergeable_ranks=ranks, special_tokens={}
+    )
     for length in (3, 10, 60, 200, 700):
         text = "".join(source.choices("abc", k=length))
         assert tokenizer.encode_ordinary(text) == reference.encode_ordinary(text)

@@ -1,4 +1,6 @@
-"""The trainer against a plain Python one; independence of threads, order and batches; streaming; errors."""
+"""The trainer against a plain Python one; independence of threads, order and batches; streaming;
+errors.
+"""
 
 import random
 from collections import Counter
@@ -49,7 +51,9 @@ def merge(word: tuple[int, ...], pair: tuple[int, int], made: int) -> tuple[int,
     return tuple(out)
 
 
-def trained_merges(texts: list[str], limit: int, pattern: str, threads: int = 1) -> list[tuple[int, int]]:
+def trained_merges(
+    texts: list[str], limit: int, pattern: str, threads: int = 1
+) -> list[tuple[int, int]]:
     trainer = _text.Trainer(pattern, threads)
     trainer.add_strings(texts)
     return trainer.train(limit)
@@ -59,7 +63,10 @@ CORPORA = {
     "runs": ["aaa aaaa aaaaa aaaaaaaaaa aaaaaaaaaaaaaaa bababab abababa"],
     "ties": ["ab cd ef gh ab cd ef gh", "ba dc"],
     "one-word": ["abcabcabcabcabcabc"],
-    "text": ["the cat sat on the mat; then the cat's mother's matting was chatting.", "çà et là, où ça? 漢字漢字"],
+    "text": [
+        "the cat sat on the mat; then the cat's mother's matting was chatting.",
+        "çà et là, où ça? 漢字漢字",
+    ],
     "nothing": ["", " ", "a b c"],
 }
 
@@ -75,7 +82,8 @@ def test_merges_of_random_texts_equal_the_reference(seed):
     source = random.Random(seed)
     letters = source.choice(["ab", "abc", "aab ", "abcde ", "aé ", "a\u0301b"])
     texts = [
-        "".join(source.choice(letters) for _ in range(source.randrange(200))) for _ in range(source.randrange(1, 8))
+        "".join(source.choice(letters) for _ in range(source.randrange(200)))
+        for _ in range(source.randrange(1, 8))
     ]
     assert trained_merges(texts, 80, "gpt2") == reference_merges(texts, 80, "gpt2")
 

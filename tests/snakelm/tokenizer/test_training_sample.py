@@ -16,7 +16,9 @@ SEED, FRACTION = 7, 0.3
 def write(path, texts, row_group_size=50):
     ids = document_ids([text.encode() for text in texts])
     pq.write_table(
-        pa.table({"text": pa.array(texts, pa.large_string()), "id": ids}), path, row_group_size=row_group_size
+        pa.table({"text": pa.array(texts, pa.large_string()), "id": ids}),
+        path,
+        row_group_size=row_group_size,
     )
     return path
 
@@ -36,7 +38,9 @@ def test_all_but_the_held_out_within_a_large_budget(tmp_path, texts):
     ids = document_ids([text.encode() for text in texts])
     threshold = validation_threshold(ids, FRACTION, SEED)
     held_out = is_validation(ids, FRACTION, SEED, threshold)
-    assert taken(path, 10**9) == [text for text, out in zip(texts, held_out, strict=True) if not out]
+    assert taken(path, 10**9) == [
+        text for text, out in zip(texts, held_out, strict=True) if not out
+    ]
     assert 200 < held_out.sum() < 400
 
 

@@ -1,4 +1,6 @@
-"""Batches: every token once an epoch, in documents, and the same for any cut into steps and processes."""
+"""Batches: every token once an epoch, in documents, and the same for any cut into steps and
+processes.
+"""
 
 import numpy as np
 import pytest
@@ -41,7 +43,9 @@ def test_any_number_of_processes_sees_the_same_global_batch(tokens, world):
         whole = batches.rows(step)
         parts = [Batches(tokens, 8, 64, seed=3).rows(step, rank, world) for rank in range(world)]
         for name in ("tokens", "targets", "row_start"):
-            assert np.array_equal(np.concatenate([getattr(p, name) for p in parts]), getattr(whole, name)), name
+            assert np.array_equal(
+                np.concatenate([getattr(p, name) for p in parts]), getattr(whole, name)
+            ), name
 
 
 def test_a_step_needs_no_step_before_it(tokens):
@@ -68,7 +72,9 @@ def test_row_start_is_the_documents_start_in_the_row(tokens):
 
 
 def test_seeds_give_other_orders(tokens):
-    assert not np.array_equal(Batches(tokens, 8, 64, 1).rows(0).tokens, Batches(tokens, 8, 64, 2).rows(0).tokens)
+    assert not np.array_equal(
+        Batches(tokens, 8, 64, 1).rows(0).tokens, Batches(tokens, 8, 64, 2).rows(0).tokens
+    )
 
 
 def test_less_text_than_a_batch_is_an_error(tokens):

@@ -1,4 +1,6 @@
-"""The counted start: better than knowing nothing, close to the counted table, and only where it fits."""
+"""The counted start: better than knowing nothing, close to the counted table, and only where it
+fits.
+"""
 
 import dataclasses
 import math
@@ -23,7 +25,9 @@ def chain(tmp_path):
     for _ in range(100_000):
         tokens.append((tokens[-1] * 7 + (3 if generator.random() < 0.75 else 11)) % VOCAB)
     with BinWriter(tmp_path / "train.bin", Meta("uint16", VOCAB, VOCAB - 1, "ab" * 32)) as writer:
-        writer.append(np.array(tokens), np.array([len(tokens)]), np.array([0], np.uint64), len(tokens))
+        writer.append(
+            np.array(tokens), np.array([len(tokens)]), np.array([0], np.uint64), len(tokens)
+        )
     return open_bin(tmp_path / "train.bin")
 
 

@@ -1,4 +1,6 @@
-"""Checkpoints: whole or not there, verified before use, older ones before none, never step 0 in silence."""
+"""Checkpoints: whole or not there, verified before use, older ones before none, never step 0 in
+silence.
+"""
 
 import os
 import subprocess
@@ -41,7 +43,11 @@ def test_newest_comes_back_and_only_so_many_are_kept(tmp_path):
 
 def test_hash_file_is_what_sha256sum_reads(tmp_path):
     path = save(tmp_path, 1)
-    subprocess.run(["sha256sum", "--check", "--quiet", checkpoint.hash_path(path).name], cwd=tmp_path, check=True)
+    subprocess.run(
+        ["sha256sum", "--check", "--quiet", checkpoint.hash_path(path).name],
+        cwd=tmp_path,
+        check=True,
+    )
 
 
 @pytest.mark.parametrize("damaged", [1, 2])
@@ -115,7 +121,9 @@ checkpoint.save(run, 2, "f" * 16, {"w": torch.zeros(100_000)}, 3)
 
 
 def test_a_full_disk_is_said_and_leaves_what_was_there(tmp_path):
-    ran = subprocess.run([sys.executable, "-c", FULL_DISK, tmp_path], capture_output=True, text=True, check=False)
+    ran = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, tmp_path], capture_output=True, text=True, check=False
+    )
     assert f"{DiskFullError.__name__}" in ran.stderr.splitlines()[-1]
     assert "disk full" in ran.stderr.splitlines()[-1]
     assert [p.name for p in tmp_path.glob("*.pt")] == ["step_00000001.pt"]

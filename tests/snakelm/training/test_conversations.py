@@ -1,4 +1,6 @@
-"""Packs as a training stream: each as often as asked, the same for any number of processes; tokens weigh alike."""
+"""Packs as a training stream: each as often as asked, the same for any number of processes; tokens
+weigh alike.
+"""
 
 import dataclasses
 import math
@@ -23,7 +25,10 @@ TINY = Model(layers=1, width=32, heads=2, kv_heads=1, head_dim=16, hidden=48, co
 def packs(make_packs):
     """Eleven packs whose answers differ much in length."""
     said = [("a" * (30 - n), "s" * n) for n in range(1, 29, 3)] + [("a" * 5, "s" * 5)] * 2
-    return make_packs([[{"role": "user", "content": q}, {"role": "assistant", "content": a}] for q, a in said], CONTEXT)
+    return make_packs(
+        [[{"role": "user", "content": q}, {"role": "assistant", "content": a}] for q, a in said],
+        CONTEXT,
+    )
 
 
 @pytest.mark.parametrize("epochs", [1.0, 2.0, 1.5])
@@ -91,12 +96,20 @@ def gradients(stream, micro_batch, world=1):
     for rank in range(world):
         optimizer = Caught(model, train)
         rows, targets = stream.rows(0, rank, world), stream.targets(0)
-        loss += training_step(0, model, optimizer, rows, targets, train, Rank(rank, world), lambda: False).loss
-        total = optimizer.caught if total is None else [a + b for a, b in zip(total, optimizer.caught, strict=True)]
+        loss += training_step(
+            0, model, optimizer, rows, targets, train, Rank(rank, world), lambda: False
+        ).loss
+        total = (
+            optimizer.caught
+            if total is None
+            else [a + b for a, b in zip(total, optimizer.caught, strict=True)]
+        )
     return loss, total
 
 
-@pytest.mark.parametrize(("micro_batch", "world"), [(1, 1), (3, 1), (4, 2), (2, 3), (1, 7)], ids=str)
+@pytest.mark.parametrize(
+    ("micro_batch", "world"), [(1, 1), (3, 1), (4, 2), (2, 3), (1, 7)], ids=str
+)
 def test_any_split_of_a_step_has_the_same_gradient(packs, micro_batch, world):
     stream = PackStream(packs, 6, 1.0, seed=1)
     loss, whole = gradients(stream, 6)
@@ -107,7 +120,9 @@ def test_any_split_of_a_step_has_the_same_gradient(packs, micro_batch, world):
 
 
 def test_a_mean_of_micro_batches_would_be_another_gradient(packs):
-    """That rows differ enough for the test above to see a step that weighs rows instead of tokens."""
+    """That rows differ enough for the test above to see a step that weighs rows instead of
+    tokens.
+    """
     counts = PackStream(packs, 6, 1.0, seed=1).rows(0).targets >= 0
     per_row = counts.sum(axis=1)
     assert per_row.max() > 2 * per_row.min()

@@ -1,4 +1,6 @@
-"""What a manifest says of the machine that trained, a GPU's power among it, as far as anybody tells."""
+"""What a manifest says of the machine that trained, a GPU's power among it, as far as anybody
+tells.
+"""
 
 import pytest
 import torch

@@ -1,4 +1,6 @@
-"""LoRA: nothing before the first step, only its factors learn, and folding is the adapter to the last bit."""
+"""LoRA: nothing before the first step, only its factors learn, and folding is the adapter to the
+last bit.
+"""
 
 import pytest
 import torch
@@ -51,7 +53,9 @@ def test_only_the_factors_learn(x):
         if lora.is_factor(name):
             assert p.abs().max() > 0
         else:
-            assert torch.equal(p, base[name.replace("parametrizations.", "").removesuffix(".original")]), name
+            assert torch.equal(
+                p, base[name.replace("parametrizations.", "").removesuffix(".original")]
+            ), name
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)

@@ -6,9 +6,9 @@ import math
 import numpy as np
 import pytest
 
-from snakelm.training.metrics_reader import COLUMNS, read_metrics, read_samples
 from snakelm.errors import UserError
 from snakelm.training import metrics as written  # the writer of the same file
+from snakelm.training.metrics_reader import COLUMNS, read_metrics, read_samples
 
 HEADER = ",".join(COLUMNS)
 
@@ -28,7 +28,9 @@ def test_columns_are_those_that_training_writes():
     assert COLUMNS == written.COLUMNS
 
 
-@pytest.mark.parametrize("rows", [[], [HEADER], [HEADER, ""]], ids=["no bytes", "header only", "header and newline"])
+@pytest.mark.parametrize(
+    "rows", [[], [HEADER], [HEADER, ""]], ids=["no bytes", "header only", "header and newline"]
+)
 def test_no_rows(tmp_path, rows):
     metrics = lines(tmp_path, *rows)
     assert len(metrics) == 0
@@ -38,7 +40,9 @@ def test_no_rows(tmp_path, rows):
 
 
 def test_empty_fields_are_no_points_and_written_nan_is_counted(tmp_path):
-    metrics = lines(tmp_path, HEADER, line(1), line(2, "nan"), line(3, "inf"), line(4, ""), line(5, "2.0"))
+    metrics = lines(
+        tmp_path, HEADER, line(1), line(2, "nan"), line(3, "inf"), line(4, ""), line(5, "2.0")
+    )
     assert metrics.points("loss")[1].tolist() == [2.5, 2.0]
     assert metrics.not_numbers() == 2, "an empty field isn't a loss that went wrong"
     assert metrics.points("val_loss")[0].size == 0
@@ -71,7 +75,9 @@ def test_a_clock_set_back_marks_a_resume_without_overlap(tmp_path):
 
 
 def test_best_takes_no_note_of_what_is_no_number(tmp_path):
-    metrics = lines(tmp_path, HEADER, line(1, "nan"), line(2, "1.5"), line(3, "1.25"), line(4, "1.75"))
+    metrics = lines(
+        tmp_path, HEADER, line(1, "nan"), line(2, "1.5"), line(3, "1.25"), line(4, "1.75")
+    )
     assert metrics.best("loss") == (1.25, 3)
 
 
@@ -88,12 +94,19 @@ def test_columns_from_an_older_version_may_be_missing(tmp_path):
 
 def test_samples_torn_redone_and_out_of_order(tmp_path):
     path = tmp_path / "samples.jsonl"
-    records = [{"step": s, "prompt": "p", "text": t} for s, t in [(1, "a"), (2, "old"), (3, "gone"), (2, "new")]]
-    path.write_text("".join(json.dumps(r) + "\n" for r in records) + '{"step": 4, "te', encoding="utf-8")
+    records = [
+        {"step": s, "prompt": "p", "text": t}
+        for s, t in [(1, "a"), (2, "old"), (3, "gone"), (2, "new")]
+    ]
+    path.write_text(
+        "".join(json.dumps(r) + "\n" for r in records) + '{"step": 4, "te', encoding="utf-8"
+    )
     assert [(s.step, s.text) for s in read_samples(path)] == [(1, "a"), (2, "new")]
 
 
-@pytest.mark.parametrize("text", ["", "null\n[]\n3\n", '{"step": "x", "text": ""}\n', '{"step": 1}\n'])
+@pytest.mark.parametrize(
+    "text", ["", "null\n[]\n3\n", '{"step": "x", "text": ""}\n', '{"step": 1}\n']
+)
 def test_what_is_no_sample_is_left_out(tmp_path, text):
     path = tmp_path / "samples.jsonl"
     path.write_text(text, encoding="utf-8")

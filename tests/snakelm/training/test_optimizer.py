@@ -15,7 +15,9 @@ TINY = Model(layers=2, width=32, heads=2, kv_heads=1, head_dim=16, hidden=48, co
 
 @pytest.mark.parametrize("shape", [(64, 64), (32, 96), (96, 32)], ids=["square", "wide", "tall"])
 def test_update_is_nearly_orthogonal(shape):
-    u, _, vh = torch.linalg.svd(torch.randn(3, *shape, generator=torch.Generator().manual_seed(0)), full_matrices=False)
+    u, _, vh = torch.linalg.svd(
+        torch.randn(3, *shape, generator=torch.Generator().manual_seed(0)), full_matrices=False
+    )
     g = u @ torch.linspace(1.0, 0.05, min(shape)).diag() @ vh
     values = torch.linalg.svdvals(orthogonalize(g).float())
     assert values.min() > 0.6
@@ -45,7 +47,9 @@ def test_a_batch_is_updated_like_single_matrices():
         for muon in (*optimizers[0], *optimizers[1]):
             muon.step(0.1, 0.9, 0.01)
     for a, b in zip(together, alone, strict=True):
-        torch.testing.assert_close(a, b, atol=5e-3, rtol=0)  # bfloat16 products, summed in another order
+        torch.testing.assert_close(
+            a, b, atol=5e-3, rtol=0
+        )  # bfloat16 products, summed in another order
 
 
 def test_state_round_trip_goes_on_alike():

@@ -1,7 +1,8 @@
-"""Packing changes nothing: a pack's loss and every gradient are those of its conversations taken alone.
+"""Packing changes nothing: a pack's loss and every gradient are those of its conversations taken
+alone.
 
-In float64 with the reference attention to 1e-10, relative to the largest value of each gradient; with the kernels
-within the rounding of their dtype, which is that of sums in another order.
+In float64 with the reference attention to 1e-10, relative to the largest value of each gradient;
+with the kernels within the rounding of their dtype, which is that of sums in another order.
 """
 
 import numpy as np
@@ -19,12 +20,19 @@ CONTEXT = 192
 TINY = Model(layers=2, width=32, heads=4, kv_heads=2, head_dim=8, hidden=48, context=CONTEXT)
 VOCAB = 261  # bytes_and_chat
 
-# A file of each format of instruction data, as its rows; what they say differs in length and in number of turns.
+# A file of each format of instruction data, as its rows; what they say differs in length and in
+# number of turns.
 HI = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello. What is it?"}]
 ROWS = {
     "messages": [
         {"messages": [{"role": "system", "content": "Be brief."}, *HI]},
-        {"messages": [*HI, {"role": "user", "content": "A list?"}, {"role": "assistant", "content": "[1, 2]"}]},
+        {
+            "messages": [
+                *HI,
+                {"role": "user", "content": "A list?"},
+                {"role": "assistant", "content": "[1, 2]"},
+            ]
+        },
     ],
     "parts": [
         {
@@ -36,8 +44,18 @@ ROWS = {
         {"messages": HI},
     ],
     "sharegpt": [
-        {"conversations": [{"from": "human", "value": "What is 2 + 2?"}, {"from": "gpt", "value": "Four."}]},
-        {"conversations": [{"from": "human", "value": "x" * 60}, {"from": "gpt", "value": "y" * 50}]},
+        {
+            "conversations": [
+                {"from": "human", "value": "What is 2 + 2?"},
+                {"from": "gpt", "value": "Four."},
+            ]
+        },
+        {
+            "conversations": [
+                {"from": "human", "value": "x" * 60},
+                {"from": "gpt", "value": "y" * 50},
+            ]
+        },
     ],
     "alpaca": [
         {"instruction": "Add.", "input": "2 and 3", "output": "5"},
@@ -87,12 +105,15 @@ def packs(request, make_packs):
 def make_model(dtype=torch.float64, compute=None, backend="reference"):
     generator = torch.Generator().manual_seed(0)
     model = Decoder(TINY, VOCAB).initialize(generator)
-    with torch.no_grad():  # residual outputs start at zero, through which no gradient would tell anything
+    with (
+        torch.no_grad()
+    ):  # residual outputs start at zero, through which no gradient would tell anything
         for p in model.parameters():
             p.add_(0.2 * torch.randn(p.shape, generator=generator))
     model.compute_dtype, model.attention_backend = compute or dtype, backend
     model.to(dtype)
-    # Rotation depends on distances alone only as exactly as its table is: of float32, gradients would be 1e-7 off.
+    # Rotation depends on distances alone only as exactly as its table is: of float32, gradients
+    # would be 1e-7 off.
     model.cos, model.sin = rotary_table(CONTEXT, TINY.head_dim, TINY.rope_base, dtype)
     return model
 
@@ -102,7 +123,9 @@ def packed_rows(packs):
 
 
 def alone(packs):
-    """Each conversation as a row of its own without padding: tokens, targets, no row_start. Not by Packs.rows."""
+    """Each conversation as a row of its own without padding: tokens, targets, no row_start. Not by
+    Packs.rows.
+    """
     for i in range(packs.meta.documents):
         first, last = packs.document_offsets[i : i + 2]
         ids = torch.from_numpy(packs.tokens[first:last].astype(np.int64))
@@ -111,7 +134,9 @@ def alone(packs):
 
 
 def loss_of(model, rows):
-    x_BT, start_BT, y_BT = (torch.from_numpy(a) for a in (rows.tokens, rows.row_start, rows.targets))
+    x_BT, start_BT, y_BT = (
+        torch.from_numpy(a) for a in (rows.tokens, rows.row_start, rows.targets)
+    )
     return model(x_BT, start_BT, y_BT)
 
 
@@ -129,8 +154,12 @@ def worst_difference(model, packs):
     """Relative differences of the loss and, the largest, of a gradient."""
     packed = gradients(model, [loss_of(model, packed_rows(packs))])
     separate = gradients(model, [model(x, None, y) for x, y in alone(packs)])
-    assert all(g.abs().max() > 0 for g in separate[1].values()), "a gradient of nothing shows nothing"
-    apart = [float((g - packed[1][name]).abs().max() / g.abs().max()) for name, g in separate[1].items()]
+    assert all(g.abs().max() > 0 for g in separate[1].values()), (
+        "a gradient of nothing shows nothing"
+    )
+    apart = [
+        float((g - packed[1][name]).abs().max() / g.abs().max()) for name, g in separate[1].items()
+    ]
     return abs(packed[0] - separate[0]) / separate[0], max(apart)
 
 
@@ -174,9 +203,14 @@ def three_in_a_row(make_packs):
 
 F32, BF16, F64 = torch.float32, torch.bfloat16, torch.float64
 POISONS = {"large": 1e4, "nan": float("nan"), "inf": float("inf")}
-# reference and sdpa give what is masked a weight of zero, and zero times NaN is NaN: no NaN for them.
+# reference and sdpa give what is masked a weight of zero, and zero times NaN is NaN: no NaN for
+# them.
 CASES = [
-    *((name, dtype, poison) for name, dtype in (("cpu", F32), ("cpu", BF16)) for poison in ("other tokens", *POISONS)),
+    *(
+        (name, dtype, poison)
+        for name, dtype in (("cpu", F32), ("cpu", BF16))
+        for poison in ("other tokens", *POISONS)
+    ),
     *(
         (name, dtype, poison)
         for name, dtype in (("reference", F64), ("sdpa", F32))
@@ -186,7 +220,9 @@ CASES = [
 
 
 @pytest.mark.parametrize(
-    ("backend", "dtype", "poison"), CASES, ids=lambda v: str(v).removeprefix("torch.").replace(" ", "_")
+    ("backend", "dtype", "poison"),
+    CASES,
+    ids=lambda v: str(v).removeprefix("torch.").replace(" ", "_"),
 )
 def test_a_poisoned_neighbour_changes_no_logit(make_packs, monkeypatch, backend, dtype, poison):
     rows, places = three_in_a_row(make_packs)
@@ -197,7 +233,11 @@ def test_a_poisoned_neighbour_changes_no_logit(make_packs, monkeypatch, backend,
         for i, own in enumerate(places):
             poisoned_at = torch.ones(CONTEXT, dtype=torch.bool)
             poisoned_at[own] = False  # all others, and the padding
-            other = torch.where(poisoned_at, (tokens + 91) % 200, tokens) if poison == "other tokens" else tokens
+            other = (
+                torch.where(poisoned_at, (tokens + 91) % 200, tokens)
+                if poison == "other tokens"
+                else tokens
+            )
             embed = Decoder.embed
             value = POISONS.get(poison)
 
@@ -213,7 +253,9 @@ def test_a_poisoned_neighbour_changes_no_logit(make_packs, monkeypatch, backend,
 
 
 def test_only_answers_are_learned(make_packs, bytes_and_chat):
-    """Targets are the assistant's words and its end tokens, said here without the mask's own code."""
+    """Targets are the assistant's words and its end tokens, said here without the mask's own
+    code.
+    """
     packs = make_packs(conversations_of("messages") + conversations_of("dolly"), CONTEXT)
     rows = packed_rows(packs)
     learned = [bytes_and_chat.decode(row[row >= 0]) for row in rows.targets]
@@ -222,10 +264,14 @@ def test_only_answers_are_learned(make_packs, bytes_and_chat):
 
 
 def test_a_user_s_words_as_targets_are_no_loss(make_packs):
-    """The loss of a pack depends on what the user says as context, never as something to predict."""
+    """The loss of a pack depends on what the user says as context, never as something to
+    predict.
+    """
     model, packs = make_model(), make_packs(conversations_of("messages"), CONTEXT)
     rows = packed_rows(packs)
-    logits = model(torch.from_numpy(rows.tokens), torch.from_numpy(rows.row_start)).log_softmax(-1)[0]
+    logits = model(torch.from_numpy(rows.tokens), torch.from_numpy(rows.row_start)).log_softmax(-1)[
+        0
+    ]
     ids = packs.tokens.astype(np.int64)
     by_hand = -sum(logits[t - 1, ids[t]] for t in range(1, len(ids)) if packs.mask[t])
     everything = -sum(logits[t - 1, ids[t]] for t in range(1, len(ids)))

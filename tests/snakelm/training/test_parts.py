@@ -1,4 +1,6 @@
-"""Small parts of training: lock, metrics, signals, steps that go wrong, device, exit codes of many processes."""
+"""Small parts of training: lock, metrics, signals, steps that go wrong, device, exit codes of many
+processes.
+"""
 
 import csv
 import json
@@ -14,25 +16,32 @@ from snakelm.config import Train, load_config
 from snakelm.errors import UserError
 from snakelm.training import device
 from snakelm.training.launch import _exit_code
-from snakelm.workflow.lock import locked
 from snakelm.training.metrics import COLUMNS, Metrics
 from snakelm.training.preflight import check_attention, check_sizes, make_plan
 from snakelm.training.progress import Best, done_line, note
-from snakelm.workflow.signals import StopRequest
 from snakelm.training.step import StepResult, check_skips
+from snakelm.workflow.lock import locked
+from snakelm.workflow.signals import StopRequest
 
 CPU = device.Place(torch.device("cpu"), torch.float32, 1)
 
 
 def test_a_second_trainer_is_told_who_has_the_folder(tmp_path):
     again = (
-        "from snakelm.training.lock import locked\n"
+        "from snakelm.workflow.lock import locked\n"
         f"from pathlib import Path\nwith locked(Path({str(tmp_path)!r})): print('in')"
     )
     with locked(tmp_path):
-        ran = subprocess.run([sys.executable, "-c", again], capture_output=True, text=True, check=False)
+        ran = subprocess.run(
+            [sys.executable, "-c", again], capture_output=True, text=True, check=False
+        )
         assert f"held by another training run (process {os.getpid()})" in ran.stderr
-    assert subprocess.run([sys.executable, "-c", again], capture_output=True, text=True, check=True).stdout == "in\n"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", again], capture_output=True, text=True, check=True
+        ).stdout
+        == "in\n"
+    )
 
 
 def rows(folder):
@@ -75,7 +84,9 @@ def test_tensorboard_files_are_written(tmp_path):
 
 @pytest.fixture
 def interruptible():
-    """Python's own handler of SIGINT, which a shell takes away from what it starts in the background."""
+    """Python's own handler of SIGINT, which a shell takes away from what it starts in the
+    background.
+    """
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -93,7 +104,9 @@ def test_first_signal_asks_and_second_acts():
 
 
 def result(skipped):
-    return StepResult(loss=float("nan") if skipped else 1.0, grad_norm=1.0, lr=0.1, stop=False, skipped=skipped)
+    return StepResult(
+        loss=float("nan") if skipped else 1.0, grad_norm=1.0, lr=0.1, stop=False, skipped=skipped
+    )
 
 
 def test_a_loss_that_is_no_number_stops_by_default():
@@ -179,7 +192,10 @@ def test_lines_a_person_sees():
     baseline = {"ppmd": {"bpb": 1.1, "bpb_clean": 1.5}}
     line = done_line({"val_bpb": 1.25, "val_bpb_clean": 1.5, "seconds": 221.0}, baseline, "out.pt")
     said, _, following = line.partition(" · next: ")
-    assert said == "DONE val bpb 1.250 (clean 1.500; primed compressor 1.100, clean 1.500) · 3m41s · out.pt"
+    assert (
+        said
+        == "DONE val bpb 1.250 (clean 1.500; primed compressor 1.100, clean 1.500) · 3m41s · out.pt"
+    )
     assert following.startswith("snakemake")
     blank = {"val_bpb": 1.25, "val_bpb_clean": None, "seconds": 1.0}
     assert done_line(blank, None, "o").startswith("DONE val bpb 1.250 · 0m01s · o · next: ")
@@ -194,6 +210,11 @@ def test_allocator_settings_reach_the_process_once(tmp_path):
         "restart_with_environment(sys.argv)\n"
         "print(all(os.environ[k] == v for k, v in ENVIRONMENT.items()))\n"
     )
-    environment = {**{k: v for k, v in os.environ.items() if "MALLOC" not in k}, "PYTHONPATH": os.getcwd()}
-    ran = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True, env=environment)
+    environment = {
+        **{k: v for k, v in os.environ.items() if "MALLOC" not in k},
+        "PYTHONPATH": os.getcwd(),
+    }
+    ran = subprocess.run(
+        [sys.executable, script], capture_output=True, text=True, check=True, env=environment
+    )
     assert ran.stdout.split() == ["pass", "pass", "True"]

@@ -1,4 +1,6 @@
-"""Bits per byte: each document's text counted once, alone, whatever the rows, the order or the processes."""
+"""Bits per byte: each document's text counted once, alone, whatever the rows, the order or the
+processes.
+"""
 
 import math
 
@@ -48,7 +50,9 @@ def test_short_documents_cost_what_they_cost_alone(val, model):
 
 
 def test_processes_share_the_rows_and_sum_to_the_whole(val, model, monkeypatch):
-    monkeypatch.setattr("snakelm.training.validation.LOGIT_BYTES", 4 * 50 * 16 * 2)  # two rows at a time
+    monkeypatch.setattr(
+        "snakelm.training.validation.LOGIT_BYTES", 4 * 50 * 16 * 2
+    )  # two rows at a time
     everything = np.arange(len(LENGTHS))
     whole = document_losses(model, val, everything)
     parts = [document_losses(model, val, everything, rank=rank, world=3) for rank in range(3)]

@@ -5,17 +5,25 @@ from pathlib import Path
 
 import pytest
 
-from snakelm.workflow import code_digest as module
-from snakelm.workflow.code_digest import code_digest, imported_files
 from snakelm.config import from_mapping, load_config
 from snakelm.files import write_json
-from snakelm.workflow.manifest import content_hash, manifest_path, read_manifest, seal, write_manifest
+from snakelm.workflow import code_digest as module
+from snakelm.workflow.code_digest import code_digest, imported_files
+from snakelm.workflow.manifest import (
+    content_hash,
+    manifest_path,
+    read_manifest,
+    seal,
+    write_manifest,
+)
 from snakelm.workflow.settings import changed_since, settings_file, shown_file
 
 
 @pytest.fixture
 def tree(tmp_path, monkeypatch):
-    """A small project: scripts/step.py imports snakelm.a, which imports snakelm.b; snakelm.c is not imported."""
+    """A small project: scripts/step.py imports snakelm.a, which imports snakelm.b; snakelm.c is not
+    imported.
+    """
     files = {
         "scripts/step.py": "from snakelm import a\n",
         "snakelm/__init__.py": "",
@@ -39,7 +47,13 @@ def edit(file, old, new):
 
 def test_it_covers_what_is_imported_and_nothing_else(tree):
     names = {f.relative_to(tree).as_posix() for f in imported_files(tree / "scripts/step.py")}
-    assert names == {"scripts/step.py", "snakelm/__init__.py", "snakelm/a.py", "snakelm/b.py", "snakelm/log.py"}
+    assert names == {
+        "scripts/step.py",
+        "snakelm/__init__.py",
+        "snakelm/a.py",
+        "snakelm/b.py",
+        "snakelm/log.py",
+    }
 
 
 @pytest.mark.parametrize(
@@ -51,7 +65,13 @@ def test_it_covers_what_is_imported_and_nothing_else(tree):
         ("snakelm/c.py", "other = 1", "other = 2", False, False),
         ("snakelm/log.py", "tone = 1", "tone = 2", True, False),
     ],
-    ids=["comment", "docstring", "imported value", "module not imported", "module that only carries"],
+    ids=[
+        "comment",
+        "docstring",
+        "imported value",
+        "module not imported",
+        "module that only carries",
+    ],
 )
 def test_what_an_edit_changes(tree, file, old, new, exact, meaning):
     before = code_digest(tree / "scripts/step.py")
@@ -59,7 +79,10 @@ def test_what_an_edit_changes(tree, file, old, new, exact, meaning):
     for cached in (module._mentions, module._imports, module._digests):
         cached.cache_clear()
     after = code_digest(tree / "scripts/step.py")
-    assert (before["exact"] != after["exact"], before["meaning"] != after["meaning"]) == (exact, meaning)
+    assert (before["exact"] != after["exact"], before["meaning"] != after["meaning"]) == (
+        exact,
+        meaning,
+    )
 
 
 def test_settings_are_named_by_content_and_keep_their_time(tmp_path):
@@ -72,7 +95,10 @@ def test_settings_are_named_by_content_and_keep_their_time(tmp_path):
     assert settings_file(tmp_path, other, "training/train", ["model"]) == settings_file(
         tmp_path, one, "training/train", ["model"]
     )
-    assert "log_every: 3" in Path(shown_file(tmp_path, cosmetic, "training/train", ["train"])).read_text()
+    assert (
+        "log_every: 3"
+        in Path(shown_file(tmp_path, cosmetic, "training/train", ["train"])).read_text()
+    )
 
 
 def test_a_licence_is_shown_and_starts_nothing_again(tmp_path):
@@ -82,7 +108,9 @@ def test_a_licence_is_shown_and_starts_nothing_again(tmp_path):
         "sft_data": {"sources": [{"path": "b.jsonl", "licence": "B"}]},
     }
     step, sections = "analysis/export", ["sources", "sft_data"]
-    counted = [settings_file(tmp_path, from_mapping(values), step, sections) for values in (plain, told)]
+    counted = [
+        settings_file(tmp_path, from_mapping(values), step, sections) for values in (plain, told)
+    ]
     assert counted[0] == counted[1]
     config = load_config([counted[0], shown_file(tmp_path, from_mapping(told), step, sections)])
     assert config.sources == from_mapping(told).sources
@@ -95,14 +123,19 @@ def test_a_manifest_records_and_a_change_of_code_is_said(tmp_path):
     artefact.write_bytes(b"weights")
     made_from = tmp_path / "in.txt"
     made_from.write_text("text")
-    write_manifest(artefact, inputs=[made_from], config={"a": 1}, script=script, seed=3, extra={"steps": 5})
+    write_manifest(
+        artefact, inputs=[made_from], config={"a": 1}, script=script, seed=3, extra={"steps": 5}
+    )
     record = read_manifest(artefact)
     assert record["inputs"][0]["bytes"] == 4
     assert record["steps"] == 5
     assert changed_since(artefact, "scripts/training/train.py") == []
     record["code"]["exact"] = "0" * 64
     write_json(manifest_path(artefact), record | {"seal": seal(record)})
-    assert "only comments or docstrings differ" in changed_since(artefact, "scripts/training/train.py")[0]
+    assert (
+        "only comments or docstrings differ"
+        in changed_since(artefact, "scripts/training/train.py")[0]
+    )
     record["code"]["meaning"] = "0" * 64
     write_json(manifest_path(artefact), record | {"seal": seal(record)})
     assert "--forcerun train" in changed_since(artefact, "scripts/training/train.py")[0]

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from snakelm.workflow.code_digest import ROOT
 from snakelm.errors import UserError
 from snakelm.files import sha256_file, write_json
+from snakelm.workflow.code_digest import ROOT
 from snakelm.workflow.manifest import content_hash, manifest_path, read_manifest, write_manifest
 
 SCRIPT = ROOT / "scripts/analysis/baseline.py"
@@ -14,18 +14,29 @@ SCRIPT = ROOT / "scripts/analysis/baseline.py"
 
 def write(artefact, content=b"made", **more):
     artefact.write_bytes(content)
-    given = {"inputs": [], "config": {"keep": 0.5, "names": {2: "b", 10: "a"}}, "script": SCRIPT, "seed": 1}
+    given = {
+        "inputs": [],
+        "config": {"keep": 0.5, "names": {2: "b", 10: "a"}},
+        "script": SCRIPT,
+        "seed": 1,
+    }
     return write_manifest(artefact, **{**given, **more})
 
 
 def test_what_is_written_is_what_is_read(tmp_path):
     (tmp_path / "raw.txt").write_text("text")
     (tmp_path / "made.idx").write_text("index")
-    written = write(tmp_path / "made.bin", inputs=[tmp_path / "raw.txt"], files=[tmp_path / "made.idx"])
+    written = write(
+        tmp_path / "made.bin", inputs=[tmp_path / "raw.txt"], files=[tmp_path / "made.idx"]
+    )
     assert read_manifest(tmp_path / "made.bin") == written
     assert written["files"][0]["sha256"] == sha256_file(tmp_path / "made.idx")
     assert written["inputs"] == [
-        {"path": (tmp_path / "raw.txt").as_posix(), "sha256": sha256_file(tmp_path / "raw.txt"), "bytes": 4}
+        {
+            "path": (tmp_path / "raw.txt").as_posix(),
+            "sha256": sha256_file(tmp_path / "raw.txt"),
+            "bytes": 4,
+        }
     ]
 
 
@@ -39,11 +50,20 @@ def test_the_inputs_of_what_will_not_stay_stand_for_it(tmp_path):
     for name in ("documents", "tokenizer"):
         write(tmp_path / name)
     for shard in ("shard-0", "shard-1"):
-        write(tmp_path / shard, shard.encode(), inputs=[tmp_path / "documents", tmp_path / "tokenizer"])
+        write(
+            tmp_path / shard,
+            shard.encode(),
+            inputs=[tmp_path / "documents", tmp_path / "tokenizer"],
+        )
     shards = [tmp_path / "shard-0", tmp_path / "shard-1"]
     gathered = write(tmp_path / "whole", inputs=[tmp_path / "tokenizer"], through=shards)
-    assert [one["path"].rsplit("/", 1)[1] for one in gathered["inputs"]] == ["tokenizer", "documents"]
-    assert [one["sha256"] for one in gathered["through"]] == [sha256_file(shard) for shard in shards]
+    assert [one["path"].rsplit("/", 1)[1] for one in gathered["inputs"]] == [
+        "tokenizer",
+        "documents",
+    ]
+    assert [one["sha256"] for one in gathered["through"]] == [
+        sha256_file(shard) for shard in shards
+    ]
 
 
 def test_every_changed_byte_of_a_manifest_is_found(tmp_path):
@@ -66,7 +86,10 @@ def test_every_changed_byte_of_a_manifest_is_found(tmp_path):
         (lambda text: text.replace('"seed": 1', '"seed": 2'), "seal does not fit"),
         (lambda text: text.replace('"seed": 1', '"seed":  1'), "seal does not fit"),
         (lambda text: text.replace('"manifest": 2', '"manifest": 1'), "seal does not fit"),
-        (lambda text: json.dumps({k: v for k, v in json.loads(text).items() if k != "seal"}), "seal does not fit"),
+        (
+            lambda text: json.dumps({k: v for k, v in json.loads(text).items() if k != "seal"}),
+            "seal does not fit",
+        ),
         (lambda text: "[]", "manifest version 'list', expected 2"),
         (lambda text: text[:-9], "not JSON"),
     ],
@@ -82,7 +105,9 @@ def test_a_changed_manifest_is_refused(tmp_path, change, said):
 
 def test_manifests_of_the_version_before_are_read(tmp_path):
     record = write(tmp_path / "made.bin")
-    old = {k: v for k, v in record.items() if k not in ("seal", "files", "through")} | {"manifest": 1}
+    old = {k: v for k, v in record.items() if k not in ("seal", "files", "through")} | {
+        "manifest": 1
+    }
     write_json(manifest_path(tmp_path / "made.bin"), old)
     assert read_manifest(tmp_path / "made.bin") == old
     assert content_hash(tmp_path / "made.bin") == record["artefact"]["sha256"]
@@ -90,4 +115,6 @@ def test_manifests_of_the_version_before_are_read(tmp_path):
 
 def test_an_older_manifest_says_nothing_of_a_new_artefact(tmp_path):
     write(tmp_path / "made.bin", b"one")
-    assert write(tmp_path / "made.bin", b"two")["artefact"]["sha256"] == sha256_file(tmp_path / "made.bin")
+    assert write(tmp_path / "made.bin", b"two")["artefact"]["sha256"] == sha256_file(
+        tmp_path / "made.bin"
+    )

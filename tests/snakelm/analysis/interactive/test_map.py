@@ -1,4 +1,6 @@
-"""The map's page in a browser: it draws, answers the pointer, changes colours, and runs nothing that a corpus says."""
+"""The map's page in a browser: it draws, answers the pointer, changes colours, and runs nothing
+that a corpus says.
+"""
 
 import base64
 import gzip
@@ -9,9 +11,14 @@ import numpy as np
 import pytest
 
 from snakelm.analysis.interactive import map as module
-from snakelm.analysis.interactive.map import LARGEST, LARGEST_IN_REPORT, write_map_page, write_report_page
+from snakelm.analysis.interactive.map import (
+    LARGEST,
+    LARGEST_IN_REPORT,
+    write_map_page,
+    write_report_page,
+)
 from tests.browser import PHONE
-from tests.snakelm.analysis.maps import ATTACKS, make_map, scattered
+from tests.snakelm.evaluation.embeddings.maps import ATTACKS, make_map, scattered
 
 PIXELS = """(i) => {
   const map = document.getElementById("map"), box = map.getBoundingClientRect(), [x, y] = map.at(i);
@@ -58,10 +65,14 @@ def written(drawer, tmp_path):
 
 
 def test_it_draws_and_tells_what_is_pointed_at(page, seen, drawer, written, tmp_path):
-    documents = make_map(tmp_path / "m.parquet", scattered(100), score=[i / 100 for i in range(100)])
+    documents = make_map(
+        tmp_path / "m.parquet", scattered(100), score=[i / 100 for i in range(100)]
+    )
     open_page(page, written(documents))
     if drawer == "plotly":
-        assert page.evaluate("document.getElementById('map').data.every((trace) => trace.type === 'scattergl')")
+        assert page.evaluate(
+            "document.getElementById('map').data.every((trace) => trace.type === 'scattergl')"
+        )
     shot = page.screenshot()
     for i in (0, 37, 99):
         point_at(page, i)
@@ -92,9 +103,12 @@ def test_no_string_of_a_corpus_runs(page, seen, written, tmp_path):
         for i in range(n):
             point_at(page, i)
             page.wait_for_function(
-                "([at, text]) => document.getElementById('excerpt').textContent === text", arg=[i, data["excerpt"][i]]
+                "([at, text]) => document.getElementById('excerpt').textContent === text",
+                arg=[i, data["excerpt"][i]],
             )
-    assert page.evaluate("document.querySelectorAll('#card *:not(dl, dt, dd, #excerpt)').length") == 0
+    assert (
+        page.evaluate("document.querySelectorAll('#card *:not(dl, dt, dd, #excerpt)').length") == 0
+    )
     assert page.evaluate("window.hit") is None
     assert not seen.dialogs
     assert not seen.complaints()
@@ -120,8 +134,12 @@ def test_a_canvas_moves_zooms_and_hides(page, seen, tmp_path):
     middle, corner = page.evaluate(PIXELS, 4), page.evaluate(PIXELS, 8)
     page.mouse.move(*middle)
     page.mouse.wheel(0, -400)
-    page.wait_for_function("([i, x]) => document.getElementById('map').at(i)[0] > x + 100", arg=[8, corner[0]])
-    assert page.evaluate(PIXELS, 4) == pytest.approx(middle, abs=1), "what is under the pointer stays there"
+    page.wait_for_function(
+        "([i, x]) => document.getElementById('map').at(i)[0] > x + 100", arg=[8, corner[0]]
+    )
+    assert page.evaluate(PIXELS, 4) == pytest.approx(middle, abs=1), (
+        "what is under the pointer stays there"
+    )
     page.mouse.down()
     page.mouse.move(middle[0] + 50, middle[1] - 20, steps=4)
     page.mouse.up()
@@ -133,7 +151,9 @@ def test_a_canvas_moves_zooms_and_hides(page, seen, tmp_path):
     page.wait_for_function(READS, arg="document 3")
     point_at(page, 4)
     page.wait_for_timeout(100)
-    assert page.locator("#excerpt").text_content() == "document 3", "4 is of source b, which is hidden"
+    assert page.locator("#excerpt").text_content() == "document 3", (
+        "4 is of source b, which is hidden"
+    )
 
 
 def test_the_reports_page_runs_no_code_made_of_text_and_is_small(tmp_path):
@@ -147,7 +167,9 @@ def test_the_reports_page_runs_no_code_made_of_text_and_is_small(tmp_path):
 
 @pytest.mark.parametrize("n", [1, 2])
 def test_one_and_two_documents(n, page, seen, written, tmp_path):
-    documents = make_map(tmp_path / "m.parquet", np.zeros((n, 2)) + np.arange(n)[:, None], loss=[None] * n)
+    documents = make_map(
+        tmp_path / "m.parquet", np.zeros((n, 2)) + np.arange(n)[:, None], loss=[None] * n
+    )
     open_page(page, written(documents))
     point_at(page, n - 1)
     page.wait_for_function(READS, arg=f"document {n - 1}")
@@ -167,12 +189,19 @@ def test_without_webgl_it_draws_all_the_same(page, seen, written, tmp_path):
 def test_a_phone_in_the_dark(page, seen, drawer, written, tmp_path):
     page.set_viewport_size(PHONE)
     page.emulate_media(color_scheme="dark")
-    open_page(page, written(make_map(tmp_path / "m.parquet", scattered(50), excerpt=["long" * 30] * 50)))
+    open_page(
+        page, written(make_map(tmp_path / "m.parquet", scattered(50), excerpt=["long" * 30] * 50))
+    )
     page.get_by_text("bits per byte").click()
-    assert page.evaluate("document.documentElement.scrollWidth") == PHONE["width"], "nothing sticks out"
+    assert page.evaluate("document.documentElement.scrollWidth") == PHONE["width"], (
+        "nothing sticks out"
+    )
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(20, 24, 29)"
     words = {"plotly": ("#map .cbaxis text", "fill"), "canvas": ("#scale span", "color")}[drawer]
-    assert page.locator(words[0]).first.evaluate(f"(e) => getComputedStyle(e).{words[1]}") == "rgb(232, 236, 241)"
+    assert (
+        page.locator(words[0]).first.evaluate(f"(e) => getComputedStyle(e).{words[1]}")
+        == "rgb(232, 236, 241)"
+    )
     assert page.evaluate("document.querySelector('#map canvas').width") > 300
 
 

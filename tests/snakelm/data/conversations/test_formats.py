@@ -19,7 +19,10 @@ FORMATS = {
     "messages": ({"messages": OPENAI}, RULED),
     "conversation": ({"conversation": OPENAI}, RULED),
     "OpenAI's keys under ShareGPT's name": ({"conversations": OPENAI}, RULED),
-    "developer for system": ({"messages": said(("developer", RULE), ("user", ASKED), ("assistant", TOLD))}, RULED),
+    "developer for system": (
+        {"messages": said(("developer", RULE), ("user", ASKED), ("assistant", TOLD))},
+        RULED,
+    ),
     "sharegpt": ({"conversations": SHAREGPT}, RULED),
     "sharegpt with a system column": ({"system": RULE, "conversations": SHAREGPT[1:]}, RULED),
     "alpaca": ({"instruction": ASKED, "input": "", "output": TOLD}, TALK),
@@ -34,24 +37,44 @@ FORMATS = {
         [{"role": "user", "content": f"{ASKED}\n\nA sum."}, TALK[1]],
     ),
     "orca": ({"system_prompt": RULE, "question": ASKED, "response": TOLD}, RULED),
-    "orca with an empty system prompt": ({"system_prompt": "", "question": ASKED, "response": TOLD}, TALK),
+    "orca with an empty system prompt": (
+        {"system_prompt": "", "question": ASKED, "response": TOLD},
+        TALK,
+    ),
     "qa": ({"question": ASKED, "answer": TOLD}, TALK),
     "prompt and completion": ({"prompt": ASKED, "completion": TOLD}, TALK),
     "prompt and completion as lists": ({"prompt": OPENAI[:2], "completion": OPENAI[2:]}, RULED),
     "parts": (
-        {"messages": said(("user", [{"type": "text", "text": "Two and "}, "two?"]), ("assistant", [{"text": TOLD}]))},
+        {
+            "messages": said(
+                ("user", [{"type": "text", "text": "Two and "}, "two?"]),
+                ("assistant", [{"text": TOLD}]),
+            )
+        },
         TALK,
     ),
     "bytes": ({"question": ASKED.encode(), "answer": TOLD.encode()}, TALK),
-    "a prompt beside the messages": ({"prompt": "Hm?", "prompt_id": "7", "messages": OPENAI}, RULED),
+    "a prompt beside the messages": (
+        {"prompt": "Hm?", "prompt_id": "7", "messages": OPENAI},
+        RULED,
+    ),
     "columns of another format without values": (
         {"messages": None, "instruction": ASKED, "input": None, "output": TOLD},
         TALK,
     ),
     "capitals in roles": ({"messages": said(("User", ASKED), ("ASSISTANT ", TOLD))}, TALK),
-    "an empty system turn": ({"messages": said(("system", " "), ("user", ASKED), ("assistant", TOLD))}, TALK),
-    "a last question nobody answered": ({"messages": [*OPENAI, *said(("user", "And three?"))]}, RULED),
-    "tools that nobody called": ({"messages": [{**turn, "tool_calls": None} for turn in OPENAI]}, RULED),
+    "an empty system turn": (
+        {"messages": said(("system", " "), ("user", ASKED), ("assistant", TOLD))},
+        TALK,
+    ),
+    "a last question nobody answered": (
+        {"messages": [*OPENAI, *said(("user", "And three?"))]},
+        RULED,
+    ),
+    "tools that nobody called": (
+        {"messages": [{**turn, "tool_calls": None} for turn in OPENAI]},
+        RULED,
+    ),
 }
 
 
@@ -87,15 +110,26 @@ BAD = {
     "no role": ({"messages": [{"content": "Once."}]}, "a turn without role"),
     "empty turn": ({"messages": said(("user", " \n"), ANSWER)}, "empty turn"),
     "empty answer": ({"question": ASKED, "answer": ""}, "empty turn"),
-    "system in the middle": ({"messages": said(USER, ANSWER, ("system", RULE), USER, ANSWER)}, "system not first"),
-    "two system turns": ({"messages": said(("system", RULE), ("system", RULE), USER, ANSWER)}, "system not first"),
+    "system in the middle": (
+        {"messages": said(USER, ANSWER, ("system", RULE), USER, ANSWER)},
+        "system not first",
+    ),
+    "two system turns": (
+        {"messages": said(("system", RULE), ("system", RULE), USER, ANSWER)},
+        "system not first",
+    ),
     "no assistant": ({"messages": said(("system", RULE), USER)}, "no assistant turn"),
     "two users": ({"messages": said(USER, USER, ANSWER)}, "two turns of one role"),
     "two assistants": ({"messages": said(USER, ANSWER, ANSWER)}, "two turns of one role"),
     "assistant first": ({"messages": said(ANSWER, USER, ANSWER)}, "begins with the assistant"),
     "tool role": ({"messages": said(USER, ("tool", "4"), ANSWER)}, "tool calls"),
     "tool calls": (
-        {"messages": [*said(USER), {"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]}]},
+        {
+            "messages": [
+                *said(USER),
+                {"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]},
+            ]
+        },
         "tool calls",
     ),
     "ShareGPT's function call": (
@@ -107,11 +141,18 @@ BAD = {
     "null column": ({"instruction": ASKED, "input": "", "output": None}, "null field"),
     "null list": ({"messages": None}, "null field"),
     "an image": (
-        {"messages": said(("user", [{"type": "image", "text": None}, {"type": "text", "text": ASKED}]), ANSWER)},
+        {
+            "messages": said(
+                ("user", [{"type": "image", "text": None}, {"type": "text", "text": ASKED}]), ANSWER
+            )
+        },
         "content is no text",
     ),
     "a number for content": ({"question": 4, "answer": TOLD}, "content is no text"),
-    "an object for content": ({"messages": said(("user", {"text": ASKED}), ANSWER)}, "content is no text"),
+    "an object for content": (
+        {"messages": said(("user", {"text": ASKED}), ANSWER)},
+        "content is no text",
+    ),
     "no turns": ({"messages": []}, "no turns"),
     "turns as text": ({"messages": "user: hi"}, "turns are no list"),
     "turns as texts": ({"conversations": ["hi", "ho"]}, "turns are no objects"),

@@ -1,4 +1,6 @@
-"""Conversations to packs: nothing stands on both sides, nothing twice, nothing cut but what was asked for."""
+"""Conversations to packs: nothing stands on both sides, nothing twice, nothing cut but what was
+asked for.
+"""
 
 import functools
 import json
@@ -10,21 +12,23 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from snakelm.config import from_mapping
-from snakelm.data.conversations import prepare as prepare_sft_module
 from snakelm.data.bins import idx_path
+from snakelm.data.conversations import prepare as prepare_sft_module
 from snakelm.data.conversations.chat_template import render
-from snakelm.data.packs import open_packs
 from snakelm.data.conversations.prepare import prepare_sft, shortened
+from snakelm.data.packs import open_packs
 from snakelm.errors import UserError
 from snakelm.log import Log
-from snakelm.workflow.settings import settings_file
 from snakelm.tokenizer import CHAT, EOT, Tokenizer, train_bpe
+from snakelm.workflow.settings import settings_file
 
 
 @functools.cache
 def tokenizer() -> Tokenizer:
     return train_bpe(
-        ["What is seven? Seven is a number, and a number is what it is."] * 20, 280, special_tokens=(EOT, *CHAT)
+        ["What is seven? Seven is a number, and a number is what it is."] * 20,
+        280,
+        special_tokens=(EOT, *CHAT),
     )
 
 
@@ -33,7 +37,9 @@ def talk(question, answer="It is what it is.", *more):
     return [{"role": ("user", "assistant")[i % 2], "content": text} for i, text in enumerate(turns)]
 
 
-TALKS = [talk(f"What is {i}?", f"{i} is a number" + " and so on" * (i % 5) + ".") for i in range(120)]
+TALKS = [
+    talk(f"What is {i}?", f"{i} is a number" + " and so on" * (i % 5) + ".") for i in range(120)
+]
 
 
 def write(path, talks):
@@ -60,7 +66,9 @@ def text(messages) -> str:
 
 
 def test_every_conversation_stands_once_on_one_side(tmp_path):
-    packs, counts = prepare(tmp_path, [{"path": write(tmp_path / "a.jsonl", TALKS)}], val_fraction=0.2)
+    packs, counts = prepare(
+        tmp_path, [{"path": write(tmp_path / "a.jsonl", TALKS)}], val_fraction=0.2
+    )
     train, val = (talks_in(packs[split]) for split in ("train", "val"))
     assert sorted(train + val) == sorted(map(text, TALKS))
     assert 5 <= len(val) <= 50
@@ -71,30 +79,52 @@ def test_every_conversation_stands_once_on_one_side(tmp_path):
     assert packs["train"].meta.text_bytes + packs["val"].meta.text_bytes == said
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     st.lists(
-        st.tuples(*[st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12).filter(str.strip)] * 2),
+        st.tuples(
+            *[
+                st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12).filter(
+                    str.strip
+                )
+            ]
+            * 2
+        ),
         min_size=2,
         max_size=20,
         unique_by=lambda pair: " ".join(pair[0].casefold().split()),
     )
 )
 def test_what_is_learned_is_what_the_assistant_said(tmp_path, pairs):
-    packs, _ = prepare(tmp_path, [{"path": write(tmp_path / "a.jsonl", [talk(*pair) for pair in pairs])}], context=256)
+    packs, _ = prepare(
+        tmp_path,
+        [{"path": write(tmp_path / "a.jsonl", [talk(*pair) for pair in pairs])}],
+        context=256,
+    )
     learned = [
-        tokenizer().decode(p.tokens[a:b][p.mask[a:b]]) for p in packs.values() for a, b in pairwise(p.document_offsets)
+        tokenizer().decode(p.tokens[a:b][p.mask[a:b]])
+        for p in packs.values()
+        for a, b in pairwise(p.document_offsets)
     ]
     assert sorted(learned) == sorted(answer + "<|end|>" for _, answer in pairs)
 
 
 def test_the_same_question_never_stands_on_both_sides(tmp_path):
     twice = [
-        talk(question, f"Answer {n}.") for i in range(40) for n, question in enumerate((f"Hm {i}?", f" hm  {i}? "))
+        talk(question, f"Answer {n}.")
+        for i in range(40)
+        for n, question in enumerate((f"Hm {i}?", f" hm  {i}? "))
     ]
-    packs, counts = prepare(tmp_path, [{"path": write(tmp_path / "a.jsonl", twice)}], val_fraction=0.3)
+    packs, counts = prepare(
+        tmp_path, [{"path": write(tmp_path / "a.jsonl", twice)}], val_fraction=0.3
+    )
     asked = {
-        split: {" ".join(t.split("<|user|>")[1].split("<|end|>")[0].casefold().split()) for t in talks_in(packs[split])}
+        split: {
+            " ".join(t.split("<|user|>")[1].split("<|end|>")[0].casefold().split())
+            for t in talks_in(packs[split])
+        }
         for split in packs
     }
     assert not asked["train"] & asked["val"]
@@ -102,7 +132,10 @@ def test_the_same_question_never_stands_on_both_sides(tmp_path):
 
 
 def test_duplicates_are_dropped_and_counted_over_all_sources(tmp_path):
-    a, b = write(tmp_path / "a.jsonl", TALKS[:20] + TALKS[:5]), write(tmp_path / "b.jsonl", TALKS[10:40])
+    a, b = (
+        write(tmp_path / "a.jsonl", TALKS[:20] + TALKS[:5]),
+        write(tmp_path / "b.jsonl", TALKS[10:40]),
+    )
     packs, counts = prepare(tmp_path, [{"path": a}, {"path": b}])
     assert sorted(t for p in packs.values() for t in talks_in(p)) == sorted(map(text, TALKS[:40]))
     assert [(s["duplicates"], s["kept"]) for s in counts["sources"]] == [(5, 20), (10, 20)]
@@ -130,7 +163,9 @@ def test_limit_takes_so_many_by_hash_and_weight_repeats_them(tmp_path):
     assert {train.count(t) for t in train} == {2, 3}
 
 
-LONG = talk("What is seven?", "A number.", "And what is it? " * 3, "It is what it is.", "Hm? " * 5, "Seven.")
+LONG = talk(
+    "What is seven?", "A number.", "And what is it? " * 3, "It is what it is.", "Hm? " * 5, "Seven."
+)
 
 
 def test_too_long_is_dropped_and_counted(tmp_path):
@@ -149,7 +184,9 @@ def test_too_long_may_lose_its_oldest_turns(tmp_path):
     assert len(found) == len(TALKS) + 1
 
 
-@pytest.mark.parametrize("head", [[], [{"role": "system", "content": "Be brief."}]], ids=["", "system"])
+@pytest.mark.parametrize(
+    "head", [[], [{"role": "system", "content": "Be brief."}]], ids=["", "system"]
+)
 def test_shortening_takes_the_oldest_pairs_and_no_more(head):
     sizes = [render(head + LONG[first:], tokenizer())[0].size for first in (0, 2, 4)]
     for first, size in zip((0, 2, 4), sizes, strict=True):
@@ -163,7 +200,10 @@ NOTHING = {
         r"no conversation left to learn from; .*a.jsonl: 2 rows → 0 conversations \(unknown role 1, empty turn 1",
     ),
     "all too long": ([talk("a", "b " * 200)], r"longer than the context 1"),
-    "one question": ([talk("a", "b"), talk("A ", "c")], "2 conversations, but all begin with the same question"),
+    "one question": (
+        [talk("a", "b"), talk("A ", "c")],
+        "2 conversations, but all begin with the same question",
+    ),
 }
 
 
@@ -182,7 +222,10 @@ def test_weights_that_leave_nothing_are_an_error(tmp_path):
 
 def test_context_is_that_of_the_model_unless_it_is_said():
     assert from_mapping({"model": {"context": 128}}).sft_data.context == 128
-    assert from_mapping({"model": {"context": 128}, "sft_data": {"context": 64}}).sft_data.context == 64
+    assert (
+        from_mapping({"model": {"context": 128}, "sft_data": {"context": 64}}).sft_data.context
+        == 64
+    )
 
 
 def test_it_runs_again_for_its_own_settings_only(tmp_path):
@@ -205,7 +248,10 @@ def test_it_runs_again_for_its_own_settings_only(tmp_path):
     [
         ([], "sft_data.sources: empty"),
         ([{}], r"sft_data.sources\[0\]: found none of path, builtin"),
-        ([{"builtin": "docs", "path": "a"}], r"found path and builtin of path, builtin; give exactly one"),
+        (
+            [{"builtin": "docs", "path": "a"}],
+            r"found path and builtin of path, builtin; give exactly one",
+        ),
     ],
     ids=["none", "no place", "two places"],
 )
@@ -218,9 +264,13 @@ def test_neither_threads_nor_the_ends_of_batches_change_anything(tmp_path, monke
     many = [talk(f"What is {i}?", f"{i}." + " a number" * (i % 7)) for i in range(1500)]
     source = {"path": write(tmp_path / "a.jsonl", many)}
     one, _ = prepare(tmp_path, [source])
-    before = [(p.tokens.tobytes(), p.mask_bits.tobytes(), p.pack_offsets.tolist()) for p in one.values()]
+    before = [
+        (p.tokens.tobytes(), p.mask_bits.tobytes(), p.pack_offsets.tolist()) for p in one.values()
+    ]
     monkeypatch.setattr(prepare_sft_module, "BATCH", 100)
     monkeypatch.setattr(prepare_sft_module, "GATHERED", 1000)
     two, _ = prepare(tmp_path, [source], threads=3)
-    assert [(p.tokens.tobytes(), p.mask_bits.tobytes(), p.pack_offsets.tolist()) for p in two.values()] == before
+    assert [
+        (p.tokens.tobytes(), p.mask_bits.tobytes(), p.pack_offsets.tolist()) for p in two.values()
+    ] == before
     assert sorted(t for p in two.values() for t in talks_in(p)) == sorted(map(text, many))

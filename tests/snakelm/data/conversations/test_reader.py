@@ -1,4 +1,6 @@
-"""Files of conversations: JSONL and parquet of any layout give the same, and every row left out is counted."""
+"""Files of conversations: JSONL and parquet of any layout give the same, and every row left out is
+counted.
+"""
 
 import gzip
 import json
@@ -11,7 +13,10 @@ from snakelm.data.conversations.reader import ConversationReader
 from snakelm.errors import UserError
 
 TALKS = [
-    [{"role": "user", "content": f"What is {i}?"}, {"role": "assistant", "content": f"A number, {i}. ünï"}]
+    [
+        {"role": "user", "content": f"What is {i}?"},
+        {"role": "assistant", "content": f"A number, {i}. ünï"},
+    ]
     for i in range(5)
 ]
 ROWS = [{"messages": talk} for talk in TALKS]
@@ -23,7 +28,9 @@ def read(*files, **more):
 
 
 def jsonl(path, rows):
-    path.write_text("".join(row if isinstance(row, str) else json.dumps(row) + "\n" for row in rows))
+    path.write_text(
+        "".join(row if isinstance(row, str) else json.dumps(row) + "\n" for row in rows)
+    )
     return path
 
 
@@ -39,9 +46,13 @@ def turn(**fields):
 LAYOUTS = {
     "as Arrow infers it": None,
     "content before role": pa.list_(turn(content=pa.string(), role=pa.string())),
-    "large_list of large_string": pa.large_list(turn(role=pa.large_string(), content=pa.large_string())),
+    "large_list of large_string": pa.large_list(
+        turn(role=pa.large_string(), content=pa.large_string())
+    ),
     "fixed-size list": pa.list_(turn(role=pa.string(), content=pa.string()), 2),
-    "dictionary-coded role": pa.list_(turn(role=pa.dictionary(pa.int32(), pa.string()), content=pa.string())),
+    "dictionary-coded role": pa.list_(
+        turn(role=pa.dictionary(pa.int32(), pa.string()), content=pa.string())
+    ),
     "binary content": pa.list_(turn(role=pa.string(), content=pa.binary())),
     "more fields": pa.list_(
         turn(id=pa.int64(), tool_calls=pa.list_(pa.string()), content=pa.string(), role=pa.string())
@@ -108,7 +119,14 @@ def test_columns_are_named_in_the_configuration(tmp_path):
 
 
 def test_keys_of_turns_are_named_too(tmp_path):
-    rows = [{"dialog": [{"speaker": "user", "text": "Hm?"}, {"speaker": "bot", "text": [{"text": "Hm."}]}]}]
+    rows = [
+        {
+            "dialog": [
+                {"speaker": "user", "text": "Hm?"},
+                {"speaker": "bot", "text": [{"text": "Hm."}]},
+            ]
+        }
+    ]
     columns = {"messages": "dialog", "role": "speaker", "content": "text"}
     for path in (jsonl(tmp_path / "a.jsonl", rows), tmp_path / "a.parquet"):
         if path.suffix == ".parquet":
@@ -118,7 +136,9 @@ def test_keys_of_turns_are_named_too(tmp_path):
 
 
 def test_a_column_no_format_has_is_an_error():
-    with pytest.raises(UserError, match=r"sft_data.sources\[\].columns.anwser: .*did you mean answer"):
+    with pytest.raises(
+        UserError, match=r"sft_data.sources\[\].columns.anwser: .*did you mean answer"
+    ):
         ConversationReader([], columns={"anwser": "a"})
 
 
@@ -154,7 +174,12 @@ def test_rejected_rows_are_counted_whatever_on_bad_file_says(tmp_path):
     for on_bad in ("error", "warn", "skip"):
         found, counts = read(path, on_bad=on_bad)
         assert found == TALKS[:1]
-        assert counts.invalid == {"unknown role": 1, "empty turn": 1, "no assistant turn": 2, "null field": 1}
+        assert counts.invalid == {
+            "unknown role": 1,
+            "empty turn": 1,
+            "no assistant turn": 2,
+            "null field": 1,
+        }
         assert counts.read == counts.kept + sum(counts.invalid.values()) == 6
 
 
@@ -168,7 +193,9 @@ DAMAGED = {
 @pytest.mark.parametrize("name", DAMAGED)
 def test_damaged_rows_follow_on_bad_file(tmp_path, name):
     path, said = jsonl(tmp_path / "a.jsonl", [ROWS[0], DAMAGED[name], ROWS[1]]), []
-    with pytest.raises(UserError, match=f"a.jsonl: row 1: {name}; mend it, or say on_bad_file: warn"):
+    with pytest.raises(
+        UserError, match=f"a.jsonl: row 1: {name}; mend it, or say on_bad_file: warn"
+    ):
         read(path)
     found, counts = read(path, on_bad="warn", warn=said.append)
     assert found == TALKS[:2]
@@ -178,7 +205,9 @@ def test_damaged_rows_follow_on_bad_file(tmp_path, name):
 
 def test_parquet_texts_that_are_not_utf8_cost_their_row(tmp_path):
     answers = pa.array([b"a", b"\xff", b"c"], pa.binary()).view(pa.string())
-    pq.write_table(pa.table({"question": ["1?", "2?", "3?"], "answer": answers}), tmp_path / "a.parquet")
+    pq.write_table(
+        pa.table({"question": ["1?", "2?", "3?"], "answer": answers}), tmp_path / "a.parquet"
+    )
     with pytest.raises(UserError, match="row 1: not UTF-8"):
         read(tmp_path / "a.parquet")
     found, counts = read(tmp_path / "a.parquet", on_bad="skip")
@@ -197,11 +226,20 @@ BAD_FILES = {
         lambda p: pq.write_table(pa.table({"text": ["a"]}), p),
         "columns are text; expected messages; .*say which is which in sft_data.sources",
     ),
-    "columns.jsonl": (lambda p: jsonl(p, [{"text": "a"}, {"text": "b"}]), "columns are text; expected messages"),
+    "columns.jsonl": (
+        lambda p: jsonl(p, [{"text": "a"}, {"text": "b"}]),
+        "columns are text; expected messages",
+    ),
     "array.json": (lambda p: p.write_text("[{}]"), "a JSON array, expected one JSON object a line"),
-    "prose.txt": (lambda p: p.write_text("hi"), "a text file, expected conversations as JSONL or parquet"),
+    "prose.txt": (
+        lambda p: p.write_text("hi"),
+        "a text file, expected conversations as JSONL or parquet",
+    ),
     "what.bin": (lambda p: p.write_text("hi"), "can't tell its format"),
-    "cut.jsonl.gz": (lambda p: p.write_bytes(gzip.compress(b'{"question": "a"}\n' * 9)[:-9]), "broken off or damaged"),
+    "cut.jsonl.gz": (
+        lambda p: p.write_bytes(gzip.compress(b'{"question": "a"}\n' * 9)[:-9]),
+        "broken off or damaged",
+    ),
 }
 
 
@@ -224,4 +262,7 @@ def test_a_file_without_rows_and_the_same_file_twice_are_said(tmp_path):
     found, counts = read(empty, one, two, warn=said.append)
     assert len(found) == 10
     assert counts.files_without_rows == [empty.as_posix()]
-    assert any("two.jsonl: the same bytes as" in line and "its conversations count once" in line for line in said)
+    assert any(
+        "two.jsonl: the same bytes as" in line and "its conversations count once" in line
+        for line in said
+    )

@@ -9,7 +9,14 @@ from snakelm.data.conversations.trees import Trees
 
 
 def row(name, parent, role, rank=None, **more):
-    return {"message_id": name, "parent_id": parent, "role": role, "text": f"I am {name}.", "rank": rank, **more}
+    return {
+        "message_id": name,
+        "parent_id": parent,
+        "role": role,
+        "text": f"I am {name}.",
+        "rank": rank,
+        **more,
+    }
 
 
 ROWS = [
@@ -31,7 +38,8 @@ def paths(rows):
     for one in rows:
         trees.add(one)
     names = [
-        found if isinstance(found, str) else [m["content"][5:-1] for m in found] for found in trees.conversations()
+        found if isinstance(found, str) else [m["content"][5:-1] for m in found]
+        for found in trees.conversations()
     ]
     return names, trees.unreached()
 
@@ -49,7 +57,9 @@ def test_rows_may_stand_in_any_order():
 
 
 def test_equal_ranks_take_the_first_row():
-    assert paths([ROWS[0], row("a", "q", "assistant"), row("b", "q", "assistant")])[0] == [["q", "a"]]
+    assert paths([ROWS[0], row("a", "q", "assistant"), row("b", "q", "assistant")])[0] == [
+        ["q", "a"]
+    ]
 
 
 def test_a_tree_without_an_answer_is_counted():
@@ -58,7 +68,12 @@ def test_a_tree_without_an_answer_is_counted():
 
 def test_orphans_and_rings_are_counted_and_end():
     found, unreached = paths(
-        [*ROWS[8:], row("x", "gone", "assistant"), row("a", "b", "prompter"), row("b", "a", "assistant")]
+        [
+            *ROWS[8:],
+            row("x", "gone", "assistant"),
+            row("a", "b", "prompter"),
+            row("b", "a", "assistant"),
+        ]
     )
     assert found == [["other", "alone"]]
     assert unreached == 3

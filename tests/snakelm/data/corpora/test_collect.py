@@ -1,4 +1,6 @@
-"""Sources that are made or fetched: the docstring corpus, the synthetic one, files checked by hash."""
+"""Sources that are made or fetched: the docstring corpus, the synthetic one, files checked by
+hash.
+"""
 
 import hashlib
 import json
@@ -8,9 +10,9 @@ import pytest
 from snakelm.config import Source
 from snakelm.data.corpora import docstrings, everyday, synthetic
 from snakelm.data.corpora.collect import collect
-from snakelm.data.documents.table import read_documents
 from snakelm.data.corpora.passages import Passages, passages
 from snakelm.data.corpora.prose import is_prose, prose
+from snakelm.data.documents.table import read_documents
 from snakelm.errors import UserError
 from snakelm.log import Log
 
@@ -75,7 +77,9 @@ def alone(x):
         """<I>"""
 '''
 for mark in "MTAI":
-    MODULE = MODULE.replace(f"<{mark}>", f"{mark} " + f"{mark} is a word that makes this docstring long enough. " * 6)
+    MODULE = MODULE.replace(
+        f"<{mark}>", f"{mark} " + f"{mark} is a word that makes this docstring long enough. " * 6
+    )
 
 
 def test_documents_of_a_file(tmp_path):
@@ -88,7 +92,9 @@ def test_documents_of_a_file(tmp_path):
     assert not any(gone in thing for gone in (">>>", "output", "Examples", "private"))
 
 
-@pytest.mark.parametrize("source", ["def (:", "\0", "x = 1", ""], ids=["no Python", "NUL", "no docstring", "empty"])
+@pytest.mark.parametrize(
+    "source", ["def (:", "\0", "x = 1", ""], ids=["no Python", "NUL", "no docstring", "empty"]
+)
 def test_files_without_documents(tmp_path, source):
     (tmp_path / "m.py").write_text(source)
     assert docstrings.file_documents(tmp_path / "m.py") == []
@@ -136,7 +142,11 @@ def test_prose(name):
 
 @pytest.mark.parametrize(
     ("text", "good"),
-    [("Plain words make up this text. " * 8, True), ("too short", False), ("x = [1, 2, 3]; y += 4 ** 5 " * 9, False)],
+    [
+        ("Plain words make up this text. " * 8, True),
+        ("too short", False),
+        ("x = [1, 2, 3]; y += 4 ** 5 " * 9, False),
+    ],
     ids=["prose", "short", "code"],
 )
 def test_is_prose(text, good):
@@ -151,11 +161,16 @@ def test_passages_joined_are_the_text():
 
 
 def test_repeated_passages_go_and_the_rest_stays():
-    own = "This function has a description of its own, {0}, which is {0} and long enough to stand alone {0}. " * 3
+    own = (
+        "This function has a description of its own, {0}, which is {0} and long enough to stand alone {0}. "
+        * 3
+    )
     item = "axis : int, optional\n    The axis along which the thing is done; the last by default."
     seen = Passages()
     first = seen.fresh(own.format("first").strip() + "\n\nParameters\n----------\n" + item)
-    second = seen.fresh(own.format("second").strip() + "\n\nParameters\n----------\n" + item.replace("  T", " T"))
+    second = seen.fresh(
+        own.format("second").strip() + "\n\nParameters\n----------\n" + item.replace("  T", " T")
+    )
     assert first.endswith(item)
     assert second == own.format("second").strip()
     assert seen.fresh(first) == ""
@@ -173,14 +188,18 @@ def url(digest, text="body"):
 
 
 def test_a_fetched_file_with_the_right_hash_is_taken(tmp_path, fetched):
-    rows, about = gather(tmp_path, url(hashlib.sha256(fetched.read_bytes()).hexdigest().upper()), [fetched])
+    rows, about = gather(
+        tmp_path, url(hashlib.sha256(fetched.read_bytes()).hexdigest().upper()), [fetched]
+    )
     assert [(r["text"], r["origin_row"]) for r in rows] == [(f"text {i}", i) for i in range(3)]
     assert about["counts"]["kept"] == 3
 
 
 def test_a_fetched_file_with_another_hash_is_refused_and_both_are_named(tmp_path, fetched):
     found = hashlib.sha256(fetched.read_bytes()).hexdigest()
-    with pytest.raises(UserError, match=rf"https://example\.org/data\.jsonl: SHA-256 {found}, expected {'0' * 64}"):
+    with pytest.raises(
+        UserError, match=rf"https://example\.org/data\.jsonl: SHA-256 {found}, expected {'0' * 64}"
+    ):
         gather(tmp_path, url("0" * 64), [fetched])
     assert not (tmp_path / "out.parquet").exists()
     with pytest.raises(UserError, match="0 files given for 1 addresses"):

@@ -1,4 +1,6 @@
-"""The built-in conversations: out of docstrings, the same every time, right where they can be checked."""
+"""The built-in conversations: out of docstrings, the same every time, right where they can be
+checked.
+"""
 
 import operator
 import re
@@ -6,8 +8,8 @@ import re
 import numpy as np
 import pytest
 
-from snakelm.data.corpora import questions
 from snakelm.data.conversations.formats import checked
+from snakelm.data.corpora import questions
 from snakelm.data.corpora.questions import Entry, conversations, file_entries
 
 MODULE = '''"""A module."""
@@ -74,7 +76,9 @@ def test_a_file_that_is_no_python_tells_nothing(tmp_path):
 @pytest.fixture
 def few(module, monkeypatch):
     """The conversations about one small file, and sums."""
-    found = [e for name in ("a", "b", "c", "d", "e", "f", "g", "h") for e in file_entries(module, name)]
+    found = [
+        e for name in ("a", "b", "c", "d", "e", "f", "g", "h") for e in file_entries(module, name)
+    ]
     monkeypatch.setattr(questions, "entries", lambda: found)
     monkeypatch.setattr(questions, "SUMS", 200)
     return list(conversations(1))
@@ -105,7 +109,9 @@ def test_sums_are_right(few):
     for messages in few[16:]:
         for message in messages:
             if message["role"] == "assistant":
-                a, kind, b, result = re.fullmatch(r"(\d+) (\w+) (\d+) is (\d+)\.", message["content"]).groups()
+                a, kind, b, result = re.fullmatch(
+                    r"(\d+) (\w+) (\d+) is (\d+)\.", message["content"]
+                ).groups()
                 assert operators[kind](int(a), int(b)) == int(result)
 
 
@@ -119,6 +125,8 @@ def test_the_installed_packages_are_enough_to_learn_from(monkeypatch):
     entries = questions.entries()
     assert len(entries) > 300
     assert all(entry.module.split(".")[0] == "numpy" for entry in entries)
-    assert [(p["package"], p["version"]) for p in questions.packages()] == [("numpy", np.__version__)]
+    assert [(p["package"], p["version"]) for p in questions.packages()] == [
+        ("numpy", np.__version__)
+    ]
     assert {"numpy.linalg", "numpy.fft"} <= {entry.module for entry in entries}
     assert [(e.module, e.name) for e in entries] == sorted({(e.module, e.name) for e in entries})

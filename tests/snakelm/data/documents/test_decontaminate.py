@@ -1,4 +1,6 @@
-"""Decontamination: a planted copy is found wherever it stands, a near miss is not, and every count adds up."""
+"""Decontamination: a planted copy is found wherever it stands, a near miss is not, and every count
+adds up.
+"""
 
 import gzip
 import json
@@ -10,9 +12,9 @@ import pytest
 
 from snakelm.config import Decontaminate
 from snakelm.data.documents import decontaminate as module
+from snakelm.data.documents.benchmark_ngrams import evaluation_sets, wanted
 from snakelm.data.documents.decontaminate import decontaminate
 from snakelm.data.documents.table import SCHEMA, DocumentWriter, read_documents
-from snakelm.data.documents.benchmark_ngrams import evaluation_sets, wanted
 from snakelm.data.split import document_id
 from snakelm.errors import UserError
 from snakelm.log import Log
@@ -27,7 +29,13 @@ def salad(seed: int, count: int = 60) -> list[str]:
 
 def write(path, texts: list[str], source: str = "a"):
     rows = [
-        {"text": t, "source": source, "id": int(document_id(t.encode())), "origin_file": "f", "origin_row": i}
+        {
+            "text": t,
+            "source": source,
+            "id": int(document_id(t.encode())),
+            "origin_file": "f",
+            "origin_row": i,
+        }
         for i, t in enumerate(texts)
     ]
     with DocumentWriter(path) as writer:
@@ -44,16 +52,27 @@ def evaluation(tmp_path, texts: list[str], name: str = "set.jsonl"):
 def run(tmp_path, texts: list[str], files, **rules):
     with Log("test", quiet=True) as log:
         found = decontaminate(
-            write(tmp_path / "in.parquet", texts), tmp_path / "out.parquet", files, Decontaminate(**rules), 1, log
+            write(tmp_path / "in.parquet", texts),
+            tmp_path / "out.parquet",
+            files,
+            Decontaminate(**rules),
+            1,
+            log,
         )
-    kept = [row["origin_row"] for batch in read_documents(tmp_path / "out.parquet") for row in batch.to_pylist()]
+    kept = [
+        row["origin_row"]
+        for batch in read_documents(tmp_path / "out.parquet")
+        for row in batch.to_pylist()
+    ]
     return kept, *found
 
 
 def test_a_planted_copy_is_found_at_every_position(tmp_path):
     base = salad(0)
     texts = [" ".join([*base[:i], *PLANTED, *base[i:]]) for i in range(61)]
-    kept, counts, _ = run(tmp_path, ["clean " + " ".join(base), *texts], [evaluation(tmp_path, [" ".join(PLANTED)])])
+    kept, counts, _ = run(
+        tmp_path, ["clean " + " ".join(base), *texts], [evaluation(tmp_path, [" ".join(PLANTED)])]
+    )
     assert kept == [0]
     assert counts["sources"]["a"]["dropped"] == {"evaluation text": 61}
 
@@ -73,29 +92,43 @@ def test_a_near_miss_is_not_found(tmp_path, changed):
 
 
 def test_words_in_another_order_are_not_found(tmp_path):
-    assert run(tmp_path, [" ".join(PLANTED[::-1])], [evaluation(tmp_path, [" ".join(PLANTED)])])[0] == [0]
+    assert run(tmp_path, [" ".join(PLANTED[::-1])], [evaluation(tmp_path, [" ".join(PLANTED)])])[
+        0
+    ] == [0]
 
 
 def test_case_and_punctuation_hide_nothing(tmp_path):
     hidden = "so: " + ", ".join(PLANTED).upper() + "!"
-    kept, _, examples = run(tmp_path, ["clean", hidden], [evaluation(tmp_path, [" ".join(PLANTED)])])
+    kept, _, examples = run(
+        tmp_path, ["clean", hidden], [evaluation(tmp_path, [" ".join(PLANTED)])]
+    )
     assert kept == [0]
     (shown,) = next(iter(examples.values()))
     assert shown["found"] == " ".join(PLANTED)
     assert shown["text"] == hidden
 
 
-@pytest.mark.parametrize(("words", "found"), [(7, False), (8, True), (12, True)], ids=lambda x: str(x))
+@pytest.mark.parametrize(
+    ("words", "found"), [(7, False), (8, True), (12, True)], ids=lambda x: str(x)
+)
 def test_a_short_evaluation_text_is_looked_for_whole(tmp_path, words, found):
     short = " ".join(PLANTED[:words])
-    inside, alone, near = " ".join([*salad(0), short, *salad(1)]), short, " ".join([*salad(0), *PLANTED[: words - 1]])
-    kept, counts, _ = run(tmp_path, [inside, alone, near], [evaluation(tmp_path, [short, short + " more" * 20])])
+    inside, alone, near = (
+        " ".join([*salad(0), short, *salad(1)]),
+        short,
+        " ".join([*salad(0), *PLANTED[: words - 1]]),
+    )
+    kept, counts, _ = run(
+        tmp_path, [inside, alone, near], [evaluation(tmp_path, [short, short + " more" * 20])]
+    )
     assert kept == ([2] if found else [0, 1, 2])
     (facts,) = counts["evaluation"].values()
     assert (facts["short"], facts["too_short"], facts["texts"]) == (int(found), int(not found), 2)
 
 
-@pytest.mark.parametrize(("share", "kept"), [(0.0, [0]), (0.05, [0, 1]), (0.5, [0, 1]), (1.0, [0, 1, 2])])
+@pytest.mark.parametrize(
+    ("share", "kept"), [(0.0, [0]), (0.05, [0, 1]), (0.5, [0, 1]), (1.0, [0, 1, 2])]
+)
 def test_the_share_decides(tmp_path, share, kept):
     """Of 61 n-grams one is found in the second text; of the third, all."""
     texts = [" ".join(salad(0)), " ".join([*salad(1), *PLANTED]), " ".join(PLANTED)]
@@ -122,7 +155,9 @@ def test_counts_are_per_evaluation_file_and_source(tmp_path):
 
 
 def test_slices_change_nothing(tmp_path, monkeypatch):
-    texts = [" ".join([*salad(i), *(PLANTED if i % 3 == 0 else []), *salad(-i)]) for i in range(1, 100)]
+    texts = [
+        " ".join([*salad(i), *(PLANTED if i % 3 == 0 else []), *salad(-i)]) for i in range(1, 100)
+    ]
     files = [evaluation(tmp_path, [" ".join(PLANTED)])]
     whole = run(tmp_path, texts, files)
     monkeypatch.setattr(module, "SLICE_BYTES", 1500)
@@ -192,7 +227,10 @@ def test_nothing_left_is_a_persons_error_and_leaves_no_file(tmp_path):
 
 
 def test_what_is_wanted_is_found_by_hash_alone(tmp_path):
-    files = [evaluation(tmp_path, [" ".join(salad(i, 300)) for i in range(20)], f"{n}.jsonl") for n in "ab"]
+    files = [
+        evaluation(tmp_path, [" ".join(salad(i, 300)) for i in range(20)], f"{n}.jsonl")
+        for n in "ab"
+    ]
     (one,) = wanted(evaluation_sets(files, Decontaminate()))
     assert one.places(one.hashes).tolist() == list(range(one.hashes.size))
     assert one.places(one.hashes + 1).size == 0

@@ -9,8 +9,8 @@ import pytest
 
 from snakelm.config import Deduplicate
 from snakelm.data.documents.deduplicate import deduplicate, exact_duplicates, order_considered
-from snakelm.data.documents.table import SCHEMA, DocumentWriter, read_documents
 from snakelm.data.documents.shingles import words
+from snakelm.data.documents.table import SCHEMA, DocumentWriter, read_documents
 from snakelm.data.split import document_id
 from snakelm.errors import UserError
 from snakelm.log import Log
@@ -30,7 +30,13 @@ def changed(words: list[str], share: float, seed: int = 0) -> list[str]:
 
 def write(path, texts: list[str], source: str = "a"):
     rows = [
-        {"text": t, "source": source, "id": int(document_id(t.encode())), "origin_file": "f", "origin_row": i}
+        {
+            "text": t,
+            "source": source,
+            "id": int(document_id(t.encode())),
+            "origin_file": "f",
+            "origin_row": i,
+        }
         for i, t in enumerate(texts)
     ]
     with DocumentWriter(path) as writer:
@@ -49,26 +55,38 @@ def test_exact_copies_go_and_the_first_source_keeps_its_own(tmp_path):
     a = write(tmp_path / "a.parquet", ["one text", "two text", "one text"], "a")
     b = write(tmp_path / "b.parquet", ["two text", "three text"], "b")
     rows, counts = run(tmp_path, [a, b], minhash=False)
-    assert [(r["source"], r["text"]) for r in rows] == [("a", "one text"), ("a", "two text"), ("b", "three text")]
+    assert [(r["source"], r["text"]) for r in rows] == [
+        ("a", "one text"),
+        ("a", "two text"),
+        ("b", "three text"),
+    ]
     assert counts["sources"]["a"] == {"read": 3, "exact": 1, "near": 0, "kept": 2, "kept_bytes": 16}
     assert counts["sources"]["b"]["exact"] == 1
 
 
 def test_nothing_goes_when_both_are_off(tmp_path):
-    rows, _ = run(tmp_path, [write(tmp_path / "a.parquet", ["x y"] * 3)], exact=False, minhash=False)
+    rows, _ = run(
+        tmp_path, [write(tmp_path / "a.parquet", ["x y"] * 3)], exact=False, minhash=False
+    )
     assert len(rows) == 3
 
 
-@pytest.mark.parametrize(("share", "stays"), [(0.02, False), (0.5, True)], ids=["2% changed", "half changed"])
+@pytest.mark.parametrize(
+    ("share", "stays"), [(0.02, False), (0.5, True)], ids=["2% changed", "half changed"]
+)
 def test_near_copies_go_and_distant_ones_stay(tmp_path, share, stays):
-    texts = [" ".join(salad(i)) for i in range(30)] + [" ".join(changed(salad(i), share, i)) for i in range(30)]
+    texts = [" ".join(salad(i)) for i in range(30)] + [
+        " ".join(changed(salad(i), share, i)) for i in range(30)
+    ]
     rows, counts = run(tmp_path, [write(tmp_path / "a.parquet", texts)])
     assert [r["text"] for r in rows] == (texts if stays else texts[:30])
     assert counts["sources"]["a"]["near"] == (0 if stays else 30)
 
 
 def test_a_chain_of_small_changes_is_cut_by_what_stays(tmp_path):
-    """0 ~ 1 ~ 2 ~ …, but 0 is far from 5: comparing only with what stays keeps some of the chain."""
+    """0 ~ 1 ~ 2 ~ …, but 0 is far from 5: comparing only with what stays keeps some of the
+    chain.
+    """
     words = salad(0, 300)
     texts = [" ".join(words[i * 25 : i * 25 + 150]) for i in range(7)]
     rows, _ = run(tmp_path, [write(tmp_path / "a.parquet", texts)])
@@ -76,7 +94,9 @@ def test_a_chain_of_small_changes_is_cut_by_what_stays(tmp_path):
     assert 1 < len(rows) < 7
 
 
-@pytest.mark.parametrize("texts", [["...", "!!!", "?"], ["。", " "]], ids=["punctuation", "one sign"])
+@pytest.mark.parametrize(
+    "texts", [["...", "!!!", "?"], ["。", " "]], ids=["punctuation", "one sign"]
+)
 def test_texts_without_words_are_not_alike(tmp_path, texts):
     rows, _ = run(tmp_path, [write(tmp_path / "a.parquet", texts)])
     assert len(rows) == len(texts)
@@ -121,7 +141,11 @@ def test_exact_duplicates_are_later_equal_rows():
 
 @pytest.mark.parametrize(
     ("keep", "stays"),
-    [("first", [("a", 0), ("b", 1)]), ("longest", [("b", 0), ("b", 2)]), ("source", [("a", 1), ("b", 2)])],
+    [
+        ("first", [("a", 0), ("b", 1)]),
+        ("longest", [("b", 0), ("b", 2)]),
+        ("source", [("a", 1), ("b", 2)]),
+    ],
 )
 def test_the_copy_that_stays_is_chosen_by_rule(tmp_path, keep, stays):
     """Two texts, one with copies in both sources, one with copies in the second."""
@@ -130,14 +154,19 @@ def test_the_copy_that_stays_is_chosen_by_rule(tmp_path, keep, stays):
         "a": [one, [*one, "more"]],
         "b": [[*one, "even", "more"], two, [*two, "longer"]],
     }
-    inputs = [write(tmp_path / f"{name}.parquet", [" ".join(t) for t in some], name) for name, some in texts.items()]
+    inputs = [
+        write(tmp_path / f"{name}.parquet", [" ".join(t) for t in some], name)
+        for name, some in texts.items()
+    ]
     rows, _ = run(tmp_path, inputs, keep=keep)
     assert [(r["source"], r["origin_row"]) for r in rows] == stays
 
 
 @pytest.mark.parametrize("keep", ["first", "longest", "source"])
 def test_of_equal_texts_the_first_stays_by_every_rule(tmp_path, keep):
-    inputs = [write(tmp_path / f"{name}.parquet", ["same text", "same text"], name) for name in "ab"]
+    inputs = [
+        write(tmp_path / f"{name}.parquet", ["same text", "same text"], name) for name in "ab"
+    ]
     rows, counts = run(tmp_path, inputs, keep=keep)
     assert [(r["source"], r["origin_row"]) for r in rows] == [("a", 0)]
     assert counts["sources"]["b"]["exact"] == 2
@@ -145,14 +174,25 @@ def test_of_equal_texts_the_first_stays_by_every_rule(tmp_path, keep):
 
 def test_the_order_considered_is_that_of_the_rule():
     sizes, sources = np.array([3, 9, 9, 1, 9, 5]), np.array([0, 0, 0, 1, 1, 1])
-    orders = {keep: order_considered(keep, sizes, sources).tolist() for keep in ("first", "longest", "source")}
-    assert orders == {"first": [0, 1, 2, 3, 4, 5], "longest": [1, 2, 4, 5, 0, 3], "source": [1, 2, 0, 4, 5, 3]}
+    orders = {
+        keep: order_considered(keep, sizes, sources).tolist()
+        for keep in ("first", "longest", "source")
+    }
+    assert orders == {
+        "first": [0, 1, 2, 3, 4, 5],
+        "longest": [1, 2, 4, 5, 0, 3],
+        "source": [1, 2, 0, 4, 5, 3],
+    }
 
 
 def test_against_the_jaccard_similarity_of_every_pair(tmp_path):
-    """Far above the threshold nothing stays, far below nothing goes, and what goes has a like that stays."""
+    """Far above the threshold nothing stays, far below nothing goes, and what goes has a like that
+    stays.
+    """
     source = random.Random(3)
-    texts = [" ".join(changed(salad(source.randrange(60)), source.random() * 0.6, i)) for i in range(400)]
+    texts = [
+        " ".join(changed(salad(source.randrange(60)), source.random() * 0.6, i)) for i in range(400)
+    ]
     shingles = [{tuple(w[i : i + 5]) for i in range(len(w) - 4)} for w in map(words, texts)]
     alike = {
         (i, j): len(shingles[i] & shingles[j]) / len(shingles[i] | shingles[j])

@@ -1,4 +1,6 @@
-"""Near duplicates: the outcome is that of comparing every pair in the order considered, and memory doesn't grow."""
+"""Near duplicates: the outcome is that of comparing every pair in the order considered, and memory
+doesn't grow.
+"""
 
 import numpy as np
 import pytest
@@ -16,7 +18,9 @@ def test_bands_find_pairs_at_the_threshold(threshold):
 
 
 def families(count: int, seed: int = 0) -> np.ndarray:
-    """Signatures of ``count`` documents of 20 families; of its family's places a member has all, most or few."""
+    """Signatures of ``count`` documents of 20 families; of its family's places a member has all,
+    most or few.
+    """
     random = np.random.default_rng(seed)
     base = random.integers(0, 2**32 - 1, (20, 128)).astype(np.uint32)
     made = base[random.integers(0, 20, count)]
@@ -24,7 +28,9 @@ def families(count: int, seed: int = 0) -> np.ndarray:
     return np.where(flip, random.integers(0, 2**32 - 1, made.shape), made).astype(np.uint32)
 
 
-def every_pair(made: np.ndarray, order: np.ndarray, out: np.ndarray, threshold: float = 0.7) -> list[int]:
+def every_pair(
+    made: np.ndarray, order: np.ndarray, out: np.ndarray, threshold: float = 0.7
+) -> list[int]:
     staying, gone = [], []
     for i in (i for i in order.tolist() if not out[i]):
         alike = any((made[i] == made[j]).mean() >= threshold for j in staying)
@@ -32,7 +38,9 @@ def every_pair(made: np.ndarray, order: np.ndarray, out: np.ndarray, threshold: 
     return sorted(gone)
 
 
-def dropped(tmp_path, made: np.ndarray, order: np.ndarray, out: np.ndarray, step: int = 10_000) -> list[int]:
+def dropped(
+    tmp_path, made: np.ndarray, order: np.ndarray, out: np.ndarray, step: int = 10_000
+) -> list[int]:
     near = NearDuplicates(tmp_path, len(made), Deduplicate())
     for first in range(0, len(made), step):
         near.add_signatures(made[first : first + step])
@@ -70,7 +78,9 @@ def test_no_document_and_one(tmp_path, count):
 
 
 def test_a_bucket_too_full_bounds_the_comparisons(tmp_path, monkeypatch):
-    """Documents that share one band and nothing else: each is compared with the latest few alone, and all stay."""
+    """Documents that share one band and nothing else: each is compared with the latest few alone,
+    and all stay.
+    """
     monkeypatch.setattr(module, "FULLEST_BUCKET", 2)
     made = np.random.default_rng(0).integers(0, 2**32 - 1, (500, 128)).astype(np.uint32)
     made[:, :5] = 7

@@ -1,11 +1,13 @@
-"""Quality rules: each drops what it says and keeps its neighbour; lines go and ids follow; datatrove agrees."""
+"""Quality rules: each drops what it says and keeps its neighbour; lines go and ids follow;
+datatrove agrees.
+"""
 
 import pyarrow as pa
 import pytest
 
 from snakelm.config import Quality
-from snakelm.data.documents.table import SCHEMA, DocumentWriter, read_documents
 from snakelm.data.documents.quality import MEASURES, Text, drop_lines, judge, quality
+from snakelm.data.documents.table import SCHEMA, DocumentWriter, read_documents
 from snakelm.data.split import document_id
 from snakelm.errors import UserError
 from snakelm.log import Log
@@ -49,7 +51,9 @@ def test_every_key_of_the_configuration_is_a_rule_and_was_tried():
     assert not any(vars(Quality()).values()), "off by default"
 
 
-@pytest.mark.parametrize("text", ["", " \n ", "。", "\u0000", "x" * 10_000, "\n".join("ab" * 500)], ids=repr)
+@pytest.mark.parametrize(
+    "text", ["", " \n ", "。", "\u0000", "x" * 10_000, "\n".join("ab" * 500)], ids=repr
+)
 @pytest.mark.parametrize("name", MEASURES)
 def test_every_text_can_be_measured(name, text):
     assert MEASURES[name](Text(text)) >= 0
@@ -71,12 +75,21 @@ def test_lines_that_do_not_end_are_dropped(text, left):
 
 def test_lines_that_speak_of_javascript_are_dropped():
     assert drop_lines("Turn on JavaScript now.\nText", Quality(no_javascript=True)) == "Text"
-    assert drop_lines("Turn on JavaScript now.", Quality(terminal_punctuation=True)) == "Turn on JavaScript now."
+    assert (
+        drop_lines("Turn on JavaScript now.", Quality(terminal_punctuation=True))
+        == "Turn on JavaScript now."
+    )
 
 
 def write(path, texts: list[str]):
     rows = [
-        {"text": t, "source": "ab"[i % 2], "id": int(document_id(t.encode())), "origin_file": "f", "origin_row": i}
+        {
+            "text": t,
+            "source": "ab"[i % 2],
+            "id": int(document_id(t.encode())),
+            "origin_file": "f",
+            "origin_row": i,
+        }
         for i, t in enumerate(texts)
     ]
     with DocumentWriter(path) as writer:
@@ -86,8 +99,16 @@ def write(path, texts: list[str]):
 
 def run(tmp_path, texts: list[str], **rules):
     with Log("test", quiet=True) as log:
-        found = quality(write(tmp_path / "in.parquet", texts), tmp_path / "out.parquet", Quality(**rules), 1, log)
-    return [row for batch in read_documents(tmp_path / "out.parquet") for row in batch.to_pylist()], *found
+        found = quality(
+            write(tmp_path / "in.parquet", texts),
+            tmp_path / "out.parquet",
+            Quality(**rules),
+            1,
+            log,
+        )
+    return [
+        row for batch in read_documents(tmp_path / "out.parquet") for row in batch.to_pylist()
+    ], *found
 
 
 def test_documents_are_counted_under_the_first_rule_they_break(tmp_path):
@@ -103,7 +124,10 @@ def test_documents_are_counted_under_the_first_rule_they_break(tmp_path):
     }
     assert counts["sources"]["b"]["dropped"] == {"no_curly_bracket": 2, "min_words": 1}
     assert counts["documents"] == 2
-    assert {rule: len(some) for rule, some in examples.items()} == {"min_words": 1, "no_curly_bracket": 3}
+    assert {rule: len(some) for rule, some in examples.items()} == {
+        "min_words": 1,
+        "no_curly_bracket": 3,
+    }
     assert examples["min_words"][0] | {"id": 0} == {
         "source": "b", "id": 0, "origin_file": "f", "origin_row": 3, "measured": 1, "text": "a"
     }  # fmt: skip
@@ -137,25 +161,43 @@ def test_nothing_left_is_a_persons_error_and_leaves_no_file(tmp_path):
 
 
 def test_datatrove_agrees_where_it_counts_the_same_words(monkeypatch):
-    """On 3,000 docstrings it is 100% for these, whoever counts words (docs/EXPERIMENTS.md has all rules)."""
+    """On 3,000 docstrings it is 100% for these, whoever counts words (docs/EXPERIMENTS.md has all
+    rules).
+    """
     reason = "datatrove is not installed (benchmarks/quality.py says how)"
-    repetition = pytest.importorskip("datatrove.pipeline.filters.gopher_repetition_filter", reason=reason)
+    repetition = pytest.importorskip(
+        "datatrove.pipeline.filters.gopher_repetition_filter", reason=reason
+    )
     gopher = pytest.importorskip("datatrove.pipeline.filters.gopher_quality_filter", reason=reason)
     from datatrove.data import Document
 
     for module in (gopher, repetition):
         monkeypatch.setattr(module, "split_into_words", lambda text, language: text.split())
-    off = {"dup_line_frac": None, "dup_para_frac": None, "dup_line_char_frac": None, "dup_para_char_frac": None}
+    off = {
+        "dup_line_frac": None,
+        "dup_para_frac": None,
+        "dup_line_char_frac": None,
+        "dup_para_char_frac": None,
+    }
     off |= {"top_n_grams": (), "dup_n_grams": ()}
     theirs = {
         ("max_symbol_ratio", 0.1): gopher.GopherQualityFilter(*[None] * 4, 0.1, *[None] * 4),
         ("max_ellipsis_lines", 0.3): gopher.GopherQualityFilter(*[None] * 6, 0.3, *[None] * 2),
         ("min_alphabetic_words", 0.8): gopher.GopherQualityFilter(*[None] * 7, 0.8, None),
-        ("max_duplicate_lines", 0.3): repetition.GopherRepetitionFilter(**off | {"dup_line_frac": 0.3}),
-        ("max_duplicate_ngrams", 0.15): repetition.GopherRepetitionFilter(**off | {"dup_n_grams": ((5, 0.15),)}),
+        ("max_duplicate_lines", 0.3): repetition.GopherRepetitionFilter(
+            **off | {"dup_line_frac": 0.3}
+        ),
+        ("max_duplicate_ngrams", 0.15): repetition.GopherRepetitionFilter(
+            **off | {"dup_n_grams": ((5, 0.15),)}
+        ),
     }
-    texts = ["\n".join(map(str.strip, text.split("\n"))) for _, _, *both in CASES for text in both]  # it strips no line
-    texts += [" ".join(f"{'word' if i * k % 7 else k} {i % k}..." for i in range(k * 9)) for k in range(2, 60)]
+    texts = [
+        "\n".join(map(str.strip, text.split("\n"))) for _, _, *both in CASES for text in both
+    ]  # it strips no line
+    texts += [
+        " ".join(f"{'word' if i * k % 7 else k} {i % k}..." for i in range(k * 9))
+        for k in range(2, 60)
+    ]
     for (rule, bound), one in theirs.items():
         mine = [judge(text, {rule: bound}) is not None for text in texts]
         assert mine == [one.filter(Document(text=text, id="")) is not True for text in texts], rule

@@ -1,4 +1,6 @@
-"""Sampling: which documents are taken, whatever the order of the files; what is left when nothing is left."""
+"""Sampling: which documents are taken, whatever the order of the files; what is left when nothing
+is left.
+"""
 
 import random
 
@@ -7,9 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from snakelm.config import Source
+from snakelm.data.documents.sample import sample
 from snakelm.data.documents.table import read_documents
 from snakelm.data.reading.readers import expand
-from snakelm.data.documents.sample import sample
 from snakelm.data.split import document_id
 from snakelm.errors import UserError
 from snakelm.log import Log
@@ -46,9 +48,14 @@ def test_all_documents_in_order_with_ids(tmp_path):
     assert all(r["id"] == document_id(r["text"].encode()) and r["source"] == "s" for r in rows)
 
 
-@pytest.mark.parametrize("how", [{"fraction": 0.2}, {"limit": 37}, {"fraction": 0.5, "limit": 37}], ids=str)
+@pytest.mark.parametrize(
+    "how", [{"fraction": 0.2}, {"limit": 37}, {"fraction": 0.5, "limit": 37}], ids=str
+)
 def test_the_choice_does_not_depend_on_the_order_of_files(tmp_path, how):
-    chosen = [{r["text"] for r in take(tmp_path, files(tmp_path / f"in{i}", i), **how)[0]} for i in range(3)]
+    chosen = [
+        {r["text"] for r in take(tmp_path, files(tmp_path / f"in{i}", i), **how)[0]}
+        for i in range(3)
+    ]
     assert chosen[0] == chosen[1] == chosen[2]
     assert len(chosen[0]) == 37 if "limit" in how else 150 < len(chosen[0]) < 250
 
@@ -66,7 +73,11 @@ def test_the_limit_is_kept_exactly_with_copies_too(tmp_path, limit):
 
 
 def test_nothing_left_is_an_error_that_says_why(tmp_path):
-    pq.write_table(pa.table({"text": pa.array([None, "", None], pa.string())}), tmp_path / "a.parquet")
-    with pytest.raises(UserError, match=r"source s: no documents left of 3 rows in 1 files \(null 2, empty 1\)"):
+    pq.write_table(
+        pa.table({"text": pa.array([None, "", None], pa.string())}), tmp_path / "a.parquet"
+    )
+    with pytest.raises(
+        UserError, match=r"source s: no documents left of 3 rows in 1 files \(null 2, empty 1\)"
+    ):
         take(tmp_path, [tmp_path / "a.parquet"])
     assert not (tmp_path / "out.parquet").exists()

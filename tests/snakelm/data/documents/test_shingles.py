@@ -1,4 +1,6 @@
-"""Shingles against a plain reading of their definition, and signatures against exact Jaccard similarity."""
+"""Shingles against a plain reading of their definition, and signatures against exact Jaccard
+similarity.
+"""
 
 import random
 
@@ -23,10 +25,14 @@ def agree(texts: list[str], length: int) -> None:
     expected = [shingle for text in texts for shingle in reference(text, length)]
     assert np.diff(offsets).tolist() == [len(reference(text, length)) for text in texts]
     pairs = set(zip(expected, hashes.tolist(), strict=True))
-    assert len(pairs) == len(set(expected)) == len(set(hashes.tolist())), "one hash per shingle, and the reverse"
+    assert len(pairs) == len(set(expected)) == len(set(hashes.tolist())), (
+        "one hash per shingle, and the reverse"
+    )
 
 
-@given(st.lists(st.text("aAbZ09 .\n-é漢字ｱ\U0001f600", max_size=40), max_size=12), st.integers(1, 6))
+@given(
+    st.lists(st.text("aAbZ09 .\n-é漢字ｱ\U0001f600", max_size=40), max_size=12), st.integers(1, 6)
+)
 @settings(max_examples=300, deadline=None)
 def test_shingles_are_those_of_the_definition(texts, length):
     agree(texts, length)
@@ -50,7 +56,9 @@ def test_words_of_known_texts(text, expected):
 
 @pytest.mark.parametrize("threads", [1, 3])
 def test_threads_change_nothing(threads):
-    texts = pa.array([f"{'word ' * (i % 9)}{i} tail é漢字 {'-' * (i % 3)}" * (i % 40) for i in range(3000)])
+    texts = pa.array(
+        [f"{'word ' * (i % 9)}{i} tail é漢字 {'-' * (i % 3)}" * (i % 40) for i in range(3000)]
+    )
     hashes, offsets = shingle_hashes(texts, 3, threads)
     alone, bounds = shingle_hashes(texts, 3)
     assert (hashes == alone).all()
@@ -67,7 +75,10 @@ def test_a_slice_has_the_shingles_of_its_own_texts():
 
 
 def test_case_and_punctuation_do_not_count():
-    a, b = (shingle_hashes(pa.array([t], pa.large_string()), 3)[0] for t in ("One, two: three!", "one two THREE"))
+    a, b = (
+        shingle_hashes(pa.array([t], pa.large_string()), 3)[0]
+        for t in ("One, two: three!", "one two THREE")
+    )
     assert a.tolist() == b.tolist()
 
 
@@ -84,9 +95,10 @@ def numbers(count: int) -> np.ndarray:
         x = (x ^ (x >> np.uint64(33))) * np.uint64(0xC4CEB9FE1A85EC53)
         return x ^ (x >> np.uint64(33))
 
-    return (mixed(np.arange(1, count + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(32)).astype(
-        "u4"
-    )
+    return (
+        mixed(np.arange(1, count + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15))
+        >> np.uint64(32)
+    ).astype("u4")
 
 
 @pytest.mark.parametrize("permutations", [16, 23, 128])
@@ -114,9 +126,14 @@ def test_signatures_estimate_the_jaccard_similarity(size, similarity):
     exact = shared / (2 * size - shared)
 
     def text(pair: int, side: str) -> str:
-        return " ".join([f"s{pair}x{i}" for i in range(shared)] + [f"{side}{pair}x{i}" for i in range(size - shared)])
+        return " ".join(
+            [f"s{pair}x{i}" for i in range(shared)]
+            + [f"{side}{pair}x{i}" for i in range(size - shared)]
+        )
 
-    a, b = (signatures(pa.array([text(pair, side) for pair in range(1000)]), 1, 128) for side in "ab")
+    a, b = (
+        signatures(pa.array([text(pair, side) for pair in range(1000)]), 1, 128) for side in "ab"
+    )
     found, spread = (a == b).mean(axis=1), (exact * (1 - exact) / 128) ** 0.5
     assert abs(found.mean() - exact) < 0.2 * spread
     assert 0.9 < found.std() / spread < 1.1

@@ -7,7 +7,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from snakelm.data.documents.table import RAW_SCHEMA, DocumentWriter, byte_views, read_documents, text_sizes
+from snakelm.data.documents.table import (
+    RAW_SCHEMA,
+    DocumentWriter,
+    byte_views,
+    read_documents,
+    text_sizes,
+)
 
 
 def batch(first: int, count: int, size: int = 5000) -> pa.RecordBatch:
@@ -28,17 +34,25 @@ def write(path, batches):
 @pytest.mark.parametrize("piece", [1, 7, 999, 4000])
 def test_the_bytes_do_not_depend_on_how_documents_arrive(tmp_path, piece):
     whole = write(tmp_path / "a.parquet", [batch(0, 4000)])
-    cut = write(tmp_path / "b.parquet", [batch(i, min(piece, 4000 - i)) for i in range(0, 4000, piece)])
+    cut = write(
+        tmp_path / "b.parquet", [batch(i, min(piece, 4000 - i)) for i in range(0, 4000, piece)]
+    )
     assert whole == cut
 
 
 def test_row_groups_begin_at_a_megabyte_and_grow(tmp_path):
     write(tmp_path / "a.parquet", [batch(0, 20_000)])
     meta = pq.ParquetFile(tmp_path / "a.parquet").metadata
-    sizes = [meta.row_group(i).column(0).total_uncompressed_size for i in range(meta.num_row_groups)]
+    sizes = [
+        meta.row_group(i).column(0).total_uncompressed_size for i in range(meta.num_row_groups)
+    ]
     assert all(abs(size - 2**20) < 60_000 for size in sizes[:15])
     assert sizes[-2] > 1.5 * 2**20
-    rows = [r for b in read_documents(tmp_path / "a.parquet") for r in b.column("origin_row").to_pylist()]
+    rows = [
+        r
+        for b in read_documents(tmp_path / "a.parquet")
+        for r in b.column("origin_row").to_pylist()
+    ]
     assert rows == list(range(20_000))
 
 

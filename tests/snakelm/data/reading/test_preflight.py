@@ -32,8 +32,13 @@ def parquet(path, **columns):
 def test_one_line_says_what_is_there(tmp_path):
     parquet(tmp_path / "a.parquet", body=["x" * 1000, None, "y" * 500])
     parquet(tmp_path / "b.parquet", body=["z"])
-    found, log = look(tmp_path, [{"path": f"{tmp_path}/*.parquet", "text": "body"}, {"builtin": "docs"}])
-    assert "PREFLIGHT 2 files · 4 rows · 1 null · text='body' · builtin or fetched: docs · disk " in log
+    found, log = look(
+        tmp_path, [{"path": f"{tmp_path}/*.parquet", "text": "body"}, {"builtin": "docs"}]
+    )
+    assert (
+        "PREFLIGHT 2 files · 4 rows · 1 null · text='body' · builtin or fetched: docs · disk "
+        in log
+    )
     assert " free, needs ~" in log
     source = found["sources"][0]
     assert (source["rows"], source["nulls"], source["problems"]) == (4, 1, [])
@@ -43,7 +48,9 @@ def test_one_line_says_what_is_there(tmp_path):
 def test_rows_of_json_lines_are_not_known_before_reading(tmp_path):
     (tmp_path / "a.jsonl").write_text(json.dumps({"text": "x"}) + "\n")
     (tmp_path / "b.txt").write_text("x")
-    found, log = look(tmp_path, [{"path": str(tmp_path / "a.jsonl")}, {"path": str(tmp_path / "b.txt")}])
+    found, log = look(
+        tmp_path, [{"path": str(tmp_path / "a.jsonl")}, {"path": str(tmp_path / "b.txt")}]
+    )
     assert "2 files · 1+ rows" in log
     assert found["sources"][0]["rows"] is None
 
@@ -54,7 +61,10 @@ def test_every_problem_is_said_at_once(tmp_path):
     (tmp_path / "c.parquet").write_bytes(b"")
     (tmp_path / "d.parquet").write_bytes(b"PAR1 and no more")
     (tmp_path / "e.jsonl").write_text("[1]\n")
-    sources = [{"path": f"{tmp_path}/*.parquet", "name": "p"}, {"path": f"{tmp_path}/*.jsonl", "name": "j"}]
+    sources = [
+        {"path": f"{tmp_path}/*.parquet", "name": "p"},
+        {"path": f"{tmp_path}/*.jsonl", "name": "j"},
+    ]
     with pytest.raises(UserError) as caught:
         look(tmp_path, sources)
     message = str(caught.value)
@@ -70,7 +80,9 @@ def test_every_problem_is_said_at_once(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("texts", "why"), [([], "no rows"), ([None, None], "all 2 values of 'text' are null")], ids=["no rows", "nulls"]
+    ("texts", "why"),
+    [([], "no rows"), ([None, None], "all 2 values of 'text' are null")],
+    ids=["no rows", "nulls"],
 )
 def test_a_source_without_a_text_is_refused_and_a_file_without_one_is_told(tmp_path, texts, why):
     parquet(tmp_path / "a.parquet", text=pa.array(texts, pa.string()))

@@ -1,4 +1,6 @@
-"""The bad-input corpus: what each kind of file gives, and that nothing is dropped without a count."""
+"""The bad-input corpus: what each kind of file gives, and that nothing is dropped without a
+count.
+"""
 
 import gzip
 import json
@@ -18,7 +20,9 @@ GOOD = ["first text", "second text", "third text"]
 
 
 def parquet(path, texts, name="text", kind=None, **options):
-    pq.write_table(pa.table({name: pa.array(texts, kind), "other": range(len(texts))}), path, **options)
+    pq.write_table(
+        pa.table({name: pa.array(texts, kind), "other": range(len(texts))}), path, **options
+    )
     return path
 
 
@@ -40,7 +44,9 @@ def read(files, **options):
     reader = Reader(files if isinstance(files, list) else [files], warn=warnings.append, **options)
     texts = [text for batch in reader.batches() for text in batch.column("text").to_pylist()]
     c = reader.counts
-    assert c.read == c.kept + c.null + c.empty + sum(c.invalid.values()), "every row is accounted for"
+    assert c.read == c.kept + c.null + c.empty + sum(c.invalid.values()), (
+        "every row is accounted for"
+    )
     assert c.kept == len(texts)
     return texts, c, warnings
 
@@ -84,7 +90,11 @@ def test_a_text_file_is_one_document_without_its_byte_order_mark(tmp_path):
     assert read(expand(str(tmp_path / "*")))[0] == ["# Title", "line one\nline two\r\n"]
 
 
-NESTED = [{"doc": {"body": {"text": "deep"}, "n": 1}}, {"doc": {"body": {"text": None}, "n": 2}}, {"doc": None}]
+NESTED = [
+    {"doc": {"body": {"text": "deep"}, "n": 1}},
+    {"doc": {"body": {"text": None}, "n": 2}},
+    {"doc": None},
+]
 
 
 def test_dots_reach_into_structs_and_objects(tmp_path):
@@ -102,7 +112,9 @@ def test_a_name_with_a_dot_in_it_is_that_column(tmp_path):
 def test_only_the_text_column_is_touched(tmp_path):
     """The other column is of a type and with damage that reading it would stumble over."""
     path = tmp_path / "a.parquet"
-    pq.write_table(pa.table({"other": [b"\xaa" * 1000] * 3, "text": GOOD}), path, compression="none")
+    pq.write_table(
+        pa.table({"other": [b"\xaa" * 1000] * 3, "text": GOOD}), path, compression="none"
+    )
     data = path.read_bytes()
     path.write_bytes(data.replace(b"\xaa" * 500, b"\xbb" * 500))
     assert read(path)[0] == GOOD
@@ -132,10 +144,14 @@ def test_a_column_of_nulls_gives_no_documents_and_no_error(tmp_path):
         assert read(parquet(tmp_path / "a.parquet", [None] * 3, kind=kind))[1].null == 3
 
 
-@pytest.mark.parametrize("bad", ["missing column", "number column", "truncated", "not parquet", "0 bytes", "corrupt"])
+@pytest.mark.parametrize(
+    "bad", ["missing column", "number column", "truncated", "not parquet", "0 bytes", "corrupt"]
+)
 def test_a_bad_parquet_file_stops_or_is_left_out_by_policy(tmp_path, bad):
     good = parquet(tmp_path / "a.parquet", GOOD)
-    path = parquet(tmp_path / "b.parquet", ["lost text"] * 1000, write_page_checksum=True, use_dictionary=False)
+    path = parquet(
+        tmp_path / "b.parquet", ["lost text"] * 1000, write_page_checksum=True, use_dictionary=False
+    )
     data = path.read_bytes()
     message = {
         "missing column": r"no column 'text'; columns are txt, other; did you mean txt\?",
@@ -152,7 +168,9 @@ def test_a_bad_parquet_file_stops_or_is_left_out_by_policy(tmp_path, bad):
     elif bad == "corrupt":
         path.write_bytes(data[:60] + bytes([data[60] ^ 1]) + data[61:])
     else:
-        path.write_bytes({"truncated": data[:-100], "not parquet": b"PK\3\4" * 40, "0 bytes": b""}[bad])
+        path.write_bytes(
+            {"truncated": data[:-100], "not parquet": b"PK\3\4" * 40, "0 bytes": b""}[bad]
+        )
     with pytest.raises(UserError, match=rf"b\.parquet: {message}"):
         read([good, path])
     for policy in ("warn", "skip"):
@@ -164,7 +182,12 @@ def test_a_bad_parquet_file_stops_or_is_left_out_by_policy(tmp_path, bad):
 
 
 def test_row_groups_before_the_damage_are_kept(tmp_path):
-    path = parquet(tmp_path / "a.parquet", [f"text {i}" for i in range(40)], row_group_size=10, use_dictionary=False)
+    path = parquet(
+        tmp_path / "a.parquet",
+        [f"text {i}" for i in range(40)],
+        row_group_size=10,
+        use_dictionary=False,
+    )
     meta = pq.ParquetFile(path).metadata
     at = meta.row_group(2).column(0).data_page_offset
     data = bytearray(path.read_bytes())
@@ -189,7 +212,11 @@ BAD_LINES = {
 @pytest.mark.parametrize("why", BAD_LINES)
 def test_a_bad_line_stops_or_is_left_out_by_policy(tmp_path, why):
     path = tmp_path / "a.jsonl"
-    path.write_bytes(b'{"text": "before"}\n\n' + BAD_LINES[why] + b'\n{"text": "after"}\n{"other": 1}\n{"text": null}')
+    path.write_bytes(
+        b'{"text": "before"}\n\n'
+        + BAD_LINES[why]
+        + b'\n{"text": "after"}\n{"other": 1}\n{"text": null}'
+    )
     with pytest.raises(UserError, match=rf"a\.jsonl: row 1: {why}; .*on_bad_file: warn"):
         read(path)
     texts, counts, warnings = read(path, on_bad="warn")
@@ -257,7 +284,10 @@ def test_the_same_file_under_two_names_is_told(tmp_path):
     parquet(tmp_path / "c.parquet", list(reversed(GOOD)))
     texts, counts, warnings = read(expand(str(tmp_path / "*.parquet")))
     assert texts == [*GOOD, *GOOD, *reversed(GOOD)]
-    twin = {"file": (tmp_path / "b.parquet").as_posix(), "same_as": (tmp_path / "a.parquet").as_posix()}
+    twin = {
+        "file": (tmp_path / "b.parquet").as_posix(),
+        "same_as": (tmp_path / "a.parquet").as_posix(),
+    }
     assert counts.duplicate_files == [twin]
     assert len(warnings) == 1
 
@@ -282,7 +312,12 @@ def test_globs_are_sorted_and_each_file_comes_once(tmp_path):
     for name in ("b.txt", "a.txt", "sub/c.txt", "sub/deep/d.txt"):
         (tmp_path / name).write_text("x")
     found = expand([f"{tmp_path}/**/*.txt", f"{tmp_path}/a.txt"])
-    assert [p.relative_to(tmp_path).as_posix() for p in found] == ["a.txt", "b.txt", "sub/c.txt", "sub/deep/d.txt"]
+    assert [p.relative_to(tmp_path).as_posix() for p in found] == [
+        "a.txt",
+        "b.txt",
+        "sub/c.txt",
+        "sub/deep/d.txt",
+    ]
 
 
 def test_a_name_with_brackets_is_first_a_name(tmp_path):

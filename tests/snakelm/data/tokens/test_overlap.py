@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from snakelm.data.tokens import overlap
 from snakelm.data.bins import BinWriter, Meta, open_bin
+from snakelm.data.tokens import overlap
 from snakelm.data.tokens.overlap import copied_share, rolling_hashes
 
 EOT = 50
@@ -14,7 +14,10 @@ def bin_of(path, docs):
     with BinWriter(path, Meta("uint16", EOT + 1, EOT, "ab" * 32)) as writer:
         for doc in docs:
             writer.append(
-                np.r_[EOT, doc].astype(np.int64), np.array([len(doc) + 1]), np.array([1], np.uint64), len(doc)
+                np.r_[EOT, doc].astype(np.int64),
+                np.array([len(doc) + 1]),
+                np.array([1], np.uint64),
+                len(doc),
             )
     return open_bin(path)
 
@@ -29,7 +32,9 @@ def reference(val, train, span):
             if tuple(doc[i : i + span]) in known:
                 mark[i : i + span] = [True] * span
         marks.append(mark)
-    return [sum(m) / max(1, len(m)) for m in marks], sum(map(sum, marks)) / max(1, sum(map(len, marks)))
+    return [sum(m) / max(1, len(m)) for m in marks], sum(map(sum, marks)) / max(
+        1, sum(map(len, marks))
+    )
 
 
 @pytest.mark.parametrize("span", [2, 3, 5, 8, 13, 16])
@@ -38,9 +43,14 @@ def test_the_share_is_that_of_a_search_by_strings(tmp_path, monkeypatch, span, b
     monkeypatch.setattr(overlap, "BLOCK", block)
     random = np.random.default_rng(span)
     words = [random.integers(0, 4, random.integers(1, 30)).tolist() for _ in range(12)]
-    docs = [[t for i in random.integers(0, 12, random.integers(0, 5)) for t in words[i]] for _ in range(40)]
+    docs = [
+        [t for i in random.integers(0, 12, random.integers(0, 5)) for t in words[i]]
+        for _ in range(40)
+    ]
     val, train = docs[:10], docs[10:]
-    shares, overall = copied_share(bin_of(tmp_path / "val.bin", val), bin_of(tmp_path / "train.bin", train), span)
+    shares, overall = copied_share(
+        bin_of(tmp_path / "val.bin", val), bin_of(tmp_path / "train.bin", train), span
+    )
     expected, expected_overall = reference(val, train, span)
     assert shares.dtype == np.float32
     assert shares.tolist() == pytest.approx(expected)
@@ -63,7 +73,11 @@ def test_rolling_hashes_are_equal_exactly_for_equal_spans(span):
     hashes = rolling_hashes(tokens, span, table)
     assert hashes.size == tokens.size - span + 1
     spans = [tuple(tokens[i : i + span]) for i in range(hashes.size)]
-    assert len(set(zip(spans, hashes.tolist(), strict=True))) == len(set(spans)) == len(set(hashes.tolist()))
+    assert (
+        len(set(zip(spans, hashes.tolist(), strict=True)))
+        == len(set(spans))
+        == len(set(hashes.tolist()))
+    )
 
 
 def test_fewer_tokens_than_a_span():

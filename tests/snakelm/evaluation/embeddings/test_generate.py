@@ -1,4 +1,6 @@
-"""documents.parquet: what is in it is what the model says, whatever the documents, and a kill changes no byte."""
+"""documents.parquet: what is in it is what the model says, whatever the documents, and a kill
+changes no byte.
+"""
 
 import dataclasses
 import math
@@ -9,12 +11,12 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from snakelm.errors import UserError
 from snakelm.evaluation.embeddings import generate as module
 from snakelm.evaluation.embeddings import table
 from snakelm.evaluation.embeddings.choice import choose
 from snakelm.evaluation.embeddings.map import read_vectors
 from snakelm.evaluation.embeddings.table import EXCERPT
-from snakelm.errors import UserError
 from snakelm.model import load_model
 
 
@@ -37,11 +39,15 @@ def test_vectors_and_losses_are_those_of_the_model_alone_with_the_document(run):
     model, _ = load_model(run.places.model)
     lengths = run.tokenizer.token_lengths
     for i in (0, 1, 2, 3, 4, 5, 100):
-        tokens = [run.tokenizer.eot, *run.tokenizer.encode_ordinary(run.texts[i])][: model.shape.context]
+        tokens = [run.tokenizer.eot, *run.tokenizer.encode_ordinary(run.texts[i])][
+            : model.shape.context
+        ]
         with torch.no_grad():
             hidden = model.hidden(torch.tensor([tokens]))[0]
             logits = model(torch.tensor([tokens]))[0]
-        nll = torch.nn.functional.cross_entropy(logits[:-1], torch.tensor(tokens[1:]), reduction="sum").item()
+        nll = torch.nn.functional.cross_entropy(
+            logits[:-1], torch.tensor(tokens[1:]), reduction="sum"
+        ).item()
         bits = nll / math.log(2) / lengths[tokens[1:]].sum()
         assert columns["loss"][i].as_py() == pytest.approx(bits, rel=1e-5), run.texts[i][:20]
         np.testing.assert_allclose(vectors[i].astype(np.float32), hidden[1:].mean(0), atol=2e-3)
@@ -52,7 +58,11 @@ def test_which_documents_depends_on_their_text_alone(run):
     assert len(chosen) == 50 == len(set(chosen.ids.tolist()))
     assert set(choose(run.places.documents, 20, 1337).ids.tolist()) < set(chosen.ids.tolist())
     assert set(choose(run.places.documents, 50, 7).ids.tolist()) != set(chosen.ids.tolist())
-    assert len(choose(run.places.documents, 5000, 1337)) == len(choose(run.places.documents, None, 1337)) == 206
+    assert (
+        len(choose(run.places.documents, 5000, 1337))
+        == len(choose(run.places.documents, None, 1337))
+        == 206
+    )
 
 
 def test_a_limit_is_kept_where_documents_are_equal(make_documents, tmp_path):
@@ -77,7 +87,9 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(run, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         run.generate(documents=150)
     assert not run.places.output.exists()
-    monkeypatch.setattr(table, "_rows", lambda batch, *more: made.append(batch.num_rows) or real(batch, *more))
+    monkeypatch.setattr(
+        table, "_rows", lambda batch, *more: made.append(batch.num_rows) or real(batch, *more)
+    )
     run.generate(documents=150)
     assert sum(made) == 150, "no group is read twice"
     assert run.places.output.read_bytes() == whole
@@ -97,7 +109,9 @@ def test_what_other_settings_left_is_not_gone_on_from(run, monkeypatch):
 
 def test_a_run_that_goes_on_keeps_its_threads(run, monkeypatch):
     asked = []
-    monkeypatch.setattr(module, "choose_threads", lambda most, began, *more: asked.append(began) or 1)
+    monkeypatch.setattr(
+        module, "choose_threads", lambda most, began, *more: asked.append(began) or 1
+    )
     monkeypatch.setattr(table, "_gather", lambda *more: (_ for _ in ()).throw(KeyboardInterrupt))
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
@@ -109,7 +123,10 @@ def test_scores_are_found_by_id(run):
     ids = choose(run.places.documents, None, 0).ids
     known = ids[::2]
     scores = run.folder / "scores.parquet"
-    pq.write_table(pa.table({"id": known[::-1], "score": np.arange(known.size, dtype=np.float32)[::-1]}), scores)
+    pq.write_table(
+        pa.table({"id": known[::-1], "score": np.arange(known.size, dtype=np.float32)[::-1]}),
+        scores,
+    )
     run.places = dataclasses.replace(run.places, scores=scores)
     run.generate(documents=None)
     found = pq.read_table(run.places.output)["score"].to_pylist()
@@ -117,7 +134,9 @@ def test_scores_are_found_by_id(run):
     assert set(found[1::2]) == {None}
 
 
-@pytest.mark.parametrize(("held_out_too", "says"), [(False, "made with tokenizer"), (True, "trained with tokenizer")])
+@pytest.mark.parametrize(
+    ("held_out_too", "says"), [(False, "made with tokenizer"), (True, "trained with tokenizer")]
+)
 def test_another_tokenizer_is_refused(held_out_too, says, run):
     other = run.retokenized()
     if held_out_too:
@@ -143,7 +162,10 @@ def test_the_sentence_model_makes_the_vectors_and_ours_the_losses(run, tiny_base
     from snakelm.config import from_mapping
     from snakelm.log import Log
 
-    values = {"embeddings": {"by": "sentence", "documents": 30}, "classifier": {"base": str(tiny_base)}}
+    values = {
+        "embeddings": {"by": "sentence", "documents": 30},
+        "classifier": {"base": str(tiny_base)},
+    }
     config = from_mapping({**values, "train": {"device": "cpu", "precision": "fp32"}})
     with Log("test", quiet=True) as log:
         assert module.generate(config, run.places, 1, log)["by"] == "sentence"

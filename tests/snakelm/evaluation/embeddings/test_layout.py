@@ -1,4 +1,6 @@
-"""The map: the same from the same vectors, alike near alike, and none of the small or equal cases breaks it."""
+"""The map: the same from the same vectors, alike near alike, and none of the small or equal cases
+breaks it.
+"""
 
 import numpy as np
 import pytest
@@ -10,7 +12,9 @@ def clusters(n, of=3, width=32, seed=0):
     """``n`` vectors around ``of`` centres, and which centre each is from."""
     generator = np.random.default_rng(seed)
     which = np.arange(n) % of
-    return (4 * generator.normal(size=(of, width))[which] + generator.normal(size=(n, width))).astype(np.float16), which
+    return (
+        4 * generator.normal(size=(of, width))[which] + generator.normal(size=(n, width))
+    ).astype(np.float16), which
 
 
 @pytest.mark.parametrize("method", ["scikit-learn", "opentsne"])
@@ -56,6 +60,10 @@ def test_vectors_of_hardly_any_width(width):
 
 
 def test_many_documents_go_to_opentsne_unless_told_otherwise():
-    assert [library("auto", n) for n in (2, MANY - 1, MANY)] == ["scikit-learn", "scikit-learn", "opentsne"]
+    assert [library("auto", n) for n in (2, MANY - 1, MANY)] == [
+        "scikit-learn",
+        "scikit-learn",
+        "opentsne",
+    ]
     assert library("opentsne", 10) == "opentsne"
     assert library("scikit-learn", 10 * MANY) == "scikit-learn"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from snakelm.evaluation.embeddings.map import by_size
-from tests.snakelm.analysis.maps import make_map, scattered
+from tests.snakelm.evaluation.embeddings.maps import make_map, scattered
 
 
 def test_read_as_written(tmp_path):
@@ -19,7 +19,11 @@ def test_read_as_written(tmp_path):
     ("sources", "files", "told_apart"),
     [
         (["a", "b", "a"], ["x", "y", "z"], ("source", ["a", "b", "a"])),
-        (["a", "a", "a"], ["numpy/a.py", "scipy/b/c.py", "numpy/d.py"], ("origin", ["numpy", "scipy", "numpy"])),
+        (
+            ["a", "a", "a"],
+            ["numpy/a.py", "scipy/b/c.py", "numpy/d.py"],
+            ("origin", ["numpy", "scipy", "numpy"]),
+        ),
         (
             ["a", "a", "a"],
             ["/my/a.parquet", "/my/b.parquet", "/my/b.parquet"],

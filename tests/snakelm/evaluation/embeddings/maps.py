@@ -1,4 +1,6 @@
-"""Maps to draw: `make_map(places, **columns)`, with plausible columns where none are given, and strings that attack."""
+"""Maps to draw: `make_map(places, **columns)`, with plausible columns where none are given, and
+strings that attack.
+"""
 
 from pathlib import Path
 

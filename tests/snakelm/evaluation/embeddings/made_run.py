@@ -1,4 +1,6 @@
-"""A run that embeddings can be made of: documents of every awkward sort and a model small enough for a test."""
+"""A run that embeddings can be made of: documents of every awkward sort and a model small enough
+for a test.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,11 +9,11 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from snakelm.evaluation.embeddings.generate import Places, generate
 from snakelm.config import Model, from_mapping
 from snakelm.data.bins import BinWriter, Meta
 from snakelm.data.documents.table import SCHEMA, DocumentWriter
 from snakelm.data.split import document_id
+from snakelm.evaluation.embeddings.generate import Places, generate
 from snakelm.log import Log
 from snakelm.model import Decoder, save_model
 from snakelm.tokenizer import EOT, Tokenizer
@@ -29,7 +31,9 @@ AWKWARD = [
 
 def write_val(path: Path, tokenizer: Tokenizer, texts: list[str], ids: np.ndarray) -> None:
     """val.bin of ``texts``."""
-    with BinWriter(path, Meta("uint16", tokenizer.vocab_size, tokenizer.eot, tokenizer.sha256)) as val:
+    with BinWriter(
+        path, Meta("uint16", tokenizer.vocab_size, tokenizer.eot, tokenizer.sha256)
+    ) as val:
         for text, number in zip(texts, ids, strict=True):
             tokens = np.array([tokenizer.eot, *tokenizer.encode_ordinary(text)])
             val.append(tokens, np.array([tokens.size]), np.array([number]), len(text.encode()))
@@ -40,8 +44,12 @@ def write_documents(path: Path, texts: list[str], group: int = 50) -> np.ndarray
     ids = [int(document_id(text.encode())) for text in texts]
     with DocumentWriter(path) as writer:
         for first in range(0, len(texts), group):
-            rows = [(t, f"source{i % 3}", ids[i], "f.parquet", i) for i, t in enumerate(texts)][first : first + group]
-            writer.append(pa.record_batch([list(column) for column in zip(*rows, strict=True)], schema=SCHEMA))
+            rows = [(t, f"source{i % 3}", ids[i], "f.parquet", i) for i, t in enumerate(texts)][
+                first : first + group
+            ]
+            writer.append(
+                pa.record_batch([list(column) for column in zip(*rows, strict=True)], schema=SCHEMA)
+            )
             writer._flush()
     return np.array(ids, np.uint64)
 
@@ -57,7 +65,9 @@ class Run:
 
     def generate(self, **embeddings: object) -> dict:
         """`generate` on one thread, quietly, with ``embeddings`` keys."""
-        config = from_mapping({"embeddings": embeddings, "train": {"device": "cpu", "precision": "fp32"}})
+        config = from_mapping(
+            {"embeddings": embeddings, "train": {"device": "cpu", "precision": "fp32"}}
+        )
         with Log("test", quiet=True) as log:
             return generate(config, self.places, 1, log)
 
@@ -84,6 +94,12 @@ def make_run(folder: Path, plain: int = 200, group: int = 50) -> Run:
         for weight in model.parameters():
             if not weight.any():
                 weight.normal_(0, 0.05, generator=torch.Generator().manual_seed(1))
-    save_model(folder / "final_model.pt", model, tokenizer_sha256=tokenizer.sha256, step=1, fingerprint="x")
-    files = [folder / name for name in ("documents.parquet", "final_model.pt", "tokenizer", "val.bin")]
-    return Run(folder, texts, tokenizer, Places(*files, None, folder / "embeddings/documents.parquet"))
+    save_model(
+        folder / "final_model.pt", model, tokenizer_sha256=tokenizer.sha256, step=1, fingerprint="x"
+    )
+    files = [
+        folder / name for name in ("documents.parquet", "final_model.pt", "tokenizer", "val.bin")
+    ]
+    return Run(
+        folder, texts, tokenizer, Places(*files, None, folder / "embeddings/documents.parquet")
+    )

@@ -2,12 +2,14 @@
 
 import pytest
 
-from tests.snakelm.analysis.made_run import Run, make_run, write_documents
+from tests.snakelm.evaluation.embeddings.made_run import Run, make_run, write_documents
 
 
 @pytest.fixture
 def make_documents():
-    """`make_documents(path, texts, group)`: a documents file with row groups of that many rows; gives the ids."""
+    """`make_documents(path, texts, group)`: a documents file with row groups of that many rows;
+    gives the ids.
+    """
     return write_documents
 
 
