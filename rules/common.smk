@@ -7,7 +7,7 @@ from pathlib import Path
 from snakemake.logging import logger
 
 from snakelm.config import from_mapping
-from snakelm.data import readers
+from snakelm.data.reading import readers
 from snakelm.errors import EXIT_USER, UserError
 from snakelm.filter.labels import label_files
 from snakelm.workflow.settings import changed_since, settings_file, shown_file

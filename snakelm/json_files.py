@@ -1,5 +1,4 @@
 """JSON that may be damaged: checked against a shape, or refused in one line.
-line.
 
 Every JSON file and line that snakelm reads comes through here, its own files too: a disk, a copy or
 an editor may have changed them. Whatever is wrong (missing, not UTF-8, nested without end, an
