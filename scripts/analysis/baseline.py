@@ -7,56 +7,31 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from snakelm.config import as_mapping, load_config
-from snakelm.evaluation.baselines import baselines
-from snakelm.files import write_json
-from snakelm.log import Log
-from snakelm.workflow.exit_codes import parser, run
-from snakelm.workflow.manifest import write_manifest
+from snakelm.workflow.artefacts import TOKEN_FILES, TOKENIZER
+from snakelm.workflow.exit_codes import exit_code
+from snakelm.workflow.step import File, Run, Step
+
+STEP = Step(
+    __file__,
+    __doc__,
+    config=("evaluate.compressor_mb", "evaluate.clean_share"),
+    reads={"processed": TOKEN_FILES, "tokenizer": TOKENIZER},
+    writes={"output": File("baseline.json")},
+)
 
 
-def main(argv: list[str] | None = None) -> int:
-    arguments = parser(__doc__)
-    arguments.add_argument(
-        "--config", nargs="+", required=True, help="settings, later files over earlier ones"
+@STEP
+def main(run: Run) -> None:
+    from snakelm.evaluation.baselines import baselines, summary
+    from snakelm.files import write_json
+
+    files, evaluate = run.files, run.config.evaluate
+    table = baselines(
+        files.processed, files.tokenizer, evaluate.compressor_mb, evaluate.clean_share
     )
-    arguments.add_argument(
-        "--processed", required=True, help="folder with train.bin, val.bin and val_overlap.npy"
-    )
-    arguments.add_argument(
-        "--tokenizer", required=True, help="folder of the tokenizer they were made with"
-    )
-    arguments.add_argument("--output", required=True, help="baseline.json")
-    arguments.add_argument("--log", help="log file")
-    args = arguments.parse_args(argv)
-    config = load_config(args.config)
-    with Log("baseline", args.log) as log:
-        table = baselines(
-            args.processed,
-            args.tokenizer,
-            config.evaluate.compressor_mb,
-            config.evaluate.clean_share,
-        )
-        write_json(args.output, table)
-        inputs = [
-            Path(args.processed) / name for name in ("train.bin", "val.bin", "val_overlap.npy")
-        ]
-        inputs.append(Path(args.tokenizer) / "meta.json")
-        evaluate = as_mapping(config, ["evaluate"])
-        write_manifest(
-            args.output, inputs=inputs, config=evaluate, script=__file__, seed=config.seed
-        )
-        log.say(
-            f"{table['docs']['whole']:,} held-out documents, {table['docs']['clean']:,} clean: primed PPMd "
-            f"{_bpb(table['ppmd'])}, xz {_bpb(table['xz'])}, unigram {_bpb(table['unigram'])} (bits per byte)"
-        )
-    return 0
-
-
-def _bpb(rates: dict) -> str:
-    clean = rates["bpb_clean"]
-    return f"{rates['bpb']:.3f}" + (f" ({clean:.3f} on clean)" if clean is not None else "")
+    write_json(files.output, table)
+    run.log.say(summary(table))
 
 
 if __name__ == "__main__":
-    raise SystemExit(run(main))
+    raise SystemExit(exit_code(main))

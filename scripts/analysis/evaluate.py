@@ -1,5 +1,4 @@
-"""Puts the configuration's tasks to a run's models and writes evaluation.json, with a 95% interval
-for every number.
+"""Puts the configured tasks to a run's models and writes evaluation.json, with 95% intervals.
 
 Beside it, as JSON lines, every item with what the models made of it. Without a tuned model the base
 model stands alone, and tasks that need conversations say so.
@@ -10,60 +9,47 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from snakelm.config import as_mapping, load_config
-from snakelm.files import write_json
-from snakelm.log import Log
 from snakelm.training.launch import restart_with_environment
-from snakelm.workflow.exit_codes import parser, run
-from snakelm.workflow.manifest import write_manifest
+from snakelm.workflow.artefacts import TOKENIZER
+from snakelm.workflow.exit_codes import exit_code
+from snakelm.workflow.step import File, Folder, Run, Step
+
+STEP = Step(
+    __file__,
+    __doc__,
+    config=("tasks", "train.device", "seed"),
+    reads={
+        "base": File("final_model.pt"),
+        "tuned": File("sft_model.pt, where there is one", optional=True),
+        "processed": Folder("folder with val.bin and the packs", files=("val.bin", "val.idx")),
+        "tokenizer": TOKENIZER,
+        "loss": File("loss.json, for bits per byte"),
+    },
+    writes={"output": File("evaluation.json"), "items": File("JSON lines with every item")},
+    threads="at most this many",
+)
 
 
-def main(argv: list[str] | None = None) -> int:
-    arguments = parser(__doc__)
-    arguments.add_argument(
-        "--config", nargs="+", required=True, help="settings, later files over earlier ones"
-    )
-    arguments.add_argument("--base", required=True, type=Path, help="final_model.pt")
-    arguments.add_argument("--tuned", type=Path, help="sft_model.pt, where there is one")
-    arguments.add_argument(
-        "--processed", required=True, type=Path, help="folder with val.bin and the packs"
-    )
-    arguments.add_argument("--tokenizer", required=True, help="folder of the tokenizer")
-    arguments.add_argument("--loss", required=True, type=Path, help="loss.json, for bits per byte")
-    arguments.add_argument("--output", required=True, type=Path, help="evaluation.json")
-    arguments.add_argument("--items", required=True, type=Path, help="JSON lines with every item")
-    arguments.add_argument(
-        "--threads", type=int, help="at most so many; all that are free when left out"
-    )
-    arguments.add_argument("--log", help="log file")
-    args = arguments.parse_args(argv)
-    config = load_config(args.config)
-    with Log("evaluate", args.log) as log:
-        from snakelm.evaluation.suite import gathered, lines, suite, write_lines
+@STEP
+def main(run: Run) -> None:
+    from snakelm.evaluation.suite import gathered, lines, suite, write_lines
+    from snakelm.files import write_json
 
-        tasks = gathered(config, args, log)
-        log.say("loading torch")
-        table, records = suite(config, args, tasks, log)
-        write_lines(args.items, records)
-        write_json(args.output, table)
-        names = ["val.bin", *(["val_sft_packed.bin"] if args.tuned else [])]
-        inputs = [
-            args.base,
-            *([args.tuned] if args.tuned else []),
-            *(args.processed / name for name in names),
-            args.loss,
-        ]
-        inputs += [file for task in tasks for file in task.files]
-        settings = as_mapping(config, ["tasks"])
-        for artefact in (args.items, args.output):
-            write_manifest(
-                artefact, inputs=inputs, config=settings, script=__file__, seed=config.seed
-            )
-        for line in lines(table):
-            log.say(line)
-    return 0
+    files = run.files
+    tasks = gathered(run.config, files, run.log)
+    run.log.say("loading torch")
+    table, records = suite(run.config, files, tasks, run.log)
+    write_lines(files.items, records)
+    write_json(files.output, table)
+
+    packs = [files.processed / "val_sft_packed.bin"] if files.tuned else []
+    items = [file for task in tasks for file in task.files]
+    for artefact in (files.items, files.output):
+        run.vouch(artefact, inputs=[*run.inputs(), *packs, *items])
+    for line in lines(table):
+        run.log.say(line)
 
 
 if __name__ == "__main__":
     restart_with_environment(sys.argv)
-    raise SystemExit(run(main))
+    raise SystemExit(exit_code(main))

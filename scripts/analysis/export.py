@@ -2,51 +2,57 @@
 card.
 """
 
-import json
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from snakelm.config import as_mapping, load_config
-from snakelm.log import Log
-from snakelm.workflow.exit_codes import parser, run
-from snakelm.workflow.manifest import write_manifest
+from snakelm.workflow.artefacts import TOKENIZER
+from snakelm.workflow.exit_codes import exit_code
+from snakelm.workflow.step import Counts, File, Folder, Run, Step
+
+STEP = Step(
+    __file__,
+    __doc__,
+    config=("export", "sources", "sft_data", "seed"),
+    shows=("sources", "sft_data"),  # their licences, for the model card
+    reads={
+        "model": File("final_model.pt or sft_model.pt"),
+        "tokenizer": TOKENIZER,
+        "evaluation": File("evaluation.json, for the model card", optional=True),
+    },
+    beside={
+        "artefacts": File("files of the run that the model card tells of", many=True, optional=True)
+    },
+    writes={
+        "output": Folder(
+            "folder to write",
+            files=(
+                "model.safetensors",
+                "config.json",
+                "generation_config.json",
+                "tokenizer.json",
+                "tokenizer_config.json",
+                "model.pt",
+                "README.md",
+            ),
+        )
+    },
+)
 
 
-def main(argv: list[str] | None = None) -> int:
-    arguments = parser(__doc__)
-    arguments.add_argument(
-        "--config", nargs="+", required=True, help="settings, later files over earlier ones"
-    )
-    arguments.add_argument(
-        "--model", required=True, type=Path, help="final_model.pt or sft_model.pt"
-    )
-    arguments.add_argument("--tokenizer", required=True, type=Path, help="folder of the tokenizer")
-    arguments.add_argument(
-        "--artefacts", nargs="*", default=[], help="files of the run that the model card tells of"
-    )
-    arguments.add_argument("--evaluation", type=Path, help="evaluation.json, for the model card")
-    arguments.add_argument(
-        "--output", required=True, type=Path, metavar="FOLDER", help="folder to write"
-    )
-    arguments.add_argument("--log", type=Path, help="log file")
-    args = arguments.parse_args(argv)
-    with Log("export", args.log) as log:
-        log.say("loading torch")
-        facts = _export(args)
-        log.say(f"{args.output}: {facts['parameters']:,} parameters in {len(facts['files'])} files")
-    return 0
-
-
-def _export(args) -> dict:
+@STEP
+def main(run: Run) -> Counts:
+    run.log.say("loading torch")
     from snakelm.analysis.model_card import About, model_card
+    from snakelm.json_files import read_json
     from snakelm.model import load_model
-    from snakelm.model.export import FILES, export
+    from snakelm.model.export import export
     from snakelm.tokenizer import Tokenizer
 
-    model, record = load_model(args.model)
-    config, tokenizer = load_config(args.config), Tokenizer.load(args.tokenizer)
+    config, files = run.config, run.files
+    model, record = load_model(files.model)
+    tokenizer = Tokenizer.load(files.tokenizer)
     about = About(
         shape=model.shape,
         parameters=sum(p.numel() for p in model.parameters()),
@@ -55,27 +61,17 @@ def _export(args) -> dict:
         pattern=tokenizer.pattern,
         config=config,
     )
+
     evaluation = (
-        json.loads(args.evaluation.read_text(encoding="utf-8")) if args.evaluation else None
+        read_json(files.evaluation, remedy="run evaluate again") if files.evaluation else None
     )
-    card = model_card(about, dict.fromkeys([*args.artefacts, args.model.as_posix()]), evaluation)
-    facts = export(args.model, tokenizer, args.output, card)
-    weights = args.output / "model.safetensors"
-    write_manifest(
-        weights,
-        inputs=[
-            args.model,
-            args.tokenizer / "meta.json",
-            *([args.evaluation] if args.evaluation else []),
-        ],
-        files=[args.output / name for name in FILES if name != weights.name],
-        config=as_mapping(config, ("export",), cosmetic=False),
-        script=__file__,
-        seed=config.seed,
-        extra={"export": facts},
+    card = model_card(about, dict.fromkeys([*files.artefacts, files.model]), evaluation)
+    facts = export(files.model, tokenizer, files.output, card)
+    run.log.say(
+        f"{files.output}: {facts['parameters']:,} parameters in {len(facts['files'])} files"
     )
-    return facts
+    return {"export": facts}
 
 
 if __name__ == "__main__":
-    raise SystemExit(run(main))
+    raise SystemExit(exit_code(main))

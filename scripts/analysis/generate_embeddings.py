@@ -1,57 +1,56 @@
-"""Writes a vector of each of some documents, by our own model or by the sentence model, with the
-model's surprise.
-"""
+"""Gives each of some documents a vector: the model's own states, or those of the sentence model."""
 
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from snakelm.config import as_mapping, load_config
-from snakelm.filter.base import offline
-from snakelm.log import Log
-from snakelm.workflow.exit_codes import parser, run
-from snakelm.workflow.manifest import write_manifest
+from snakelm.config import Config
+from snakelm.workflow.artefacts import TOKENIZER
+from snakelm.workflow.exit_codes import exit_code
+from snakelm.workflow.step import Counts, File, Run, Step
 
 
-def main(argv: list[str] | None = None) -> int:
-    arguments = parser(__doc__)
-    arguments.add_argument(
-        "--config", nargs="+", required=True, help="settings, later files over earlier ones"
+def _keys(config: Config) -> tuple[str, ...]:
+    sentence = ("classifier.base", "classifier.base_sha256", "classifier.max_tokens")
+    by_sentence = config.embeddings.by == "sentence"
+    return (
+        "embeddings",
+        "train.device",
+        "train.precision",
+        "seed",
+        *(sentence if by_sentence else ()),
     )
-    arguments.add_argument(
-        "--documents", required=True, type=Path, help="parquet file of the run's documents"
-    )
-    arguments.add_argument("--model", required=True, type=Path, help="final_model.pt")
-    arguments.add_argument("--tokenizer", required=True, type=Path, help="folder of its tokenizer")
-    arguments.add_argument(
-        "--val", required=True, type=Path, help="val.bin: which documents are held out"
-    )
-    arguments.add_argument(
-        "--scores", type=Path, help="scores.parquet of the filter, where there was one"
-    )
-    arguments.add_argument("--output", required=True, type=Path, help="parquet file to write")
-    arguments.add_argument("--threads", type=int, default=1, help="at most so many")
-    arguments.add_argument("--log", type=Path, help="log file")
-    args = arguments.parse_args(argv)
-    config = load_config(args.config)
-    with Log("generate_embeddings", args.log) as log:
-        log.say("loading torch")
-        offline()
-        from snakelm.evaluation.embeddings.generate import Places, generate
 
-        places = Places(
-            args.documents, args.model, args.tokenizer, args.val, args.scores, args.output
-        )
-        facts = generate(config, places, args.threads, log)
-    given = (args.documents, args.model, args.tokenizer / "meta.json", args.val, args.scores)
-    sections = ("embeddings", *(("classifier",) if config.embeddings.by == "sentence" else ()))
-    write_manifest(
-        args.output, inputs=[path for path in given if path], config=as_mapping(config, sections, cosmetic=False),
-        script=__file__, seed=config.seed, extra={"embeddings": facts},
-    )  # fmt: skip
-    return 0
+
+STEP = Step(
+    __file__,
+    __doc__,
+    config=_keys,
+    reads={
+        "documents": File("parquet file of the run's documents"),
+        "model": File("final_model.pt"),
+        "tokenizer": TOKENIZER,
+        "val": File("val.bin: which documents are held out"),
+        "scores": File("scores.parquet of the filter, where there was one", optional=True),
+    },
+    writes={"output": File("parquet file to write")},
+    threads="at most this many",
+)
+
+
+@STEP
+def main(run: Run) -> Counts:
+    run.log.say("loading torch")
+    from snakelm.filter.base import offline
+
+    offline()
+    from snakelm.evaluation.embeddings.generate import Places, generate
+
+    f = run.files
+    places = Places(f.documents, f.model, f.tokenizer, f.val, f.scores, f.output)
+    return {"embeddings": generate(run.config, places, run.threads, run.log)}
 
 
 if __name__ == "__main__":
-    raise SystemExit(run(main))
+    raise SystemExit(exit_code(main))

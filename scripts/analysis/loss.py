@@ -1,8 +1,8 @@
-"""Measures where a run's loss comes from, on held-out text and answers, before and after tuning,
-and writes loss.json.
+"""Measures where a run's loss comes from, on held-out text and answers, before and after
+fine-tuning.
 
-Beside it a parquet with every held-out document. Without a tuned model the base model's half stands
-alone.
+Writes loss.json, and beside it a parquet with every held-out document. Without a tuned model the
+base model's half stands alone.
 """
 
 import sys
@@ -10,68 +10,48 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from snakelm.config import as_mapping, load_config
-from snakelm.files import write_json
-from snakelm.log import Log
 from snakelm.training.launch import restart_with_environment
-from snakelm.workflow.exit_codes import parser, run
-from snakelm.workflow.manifest import write_manifest
+from snakelm.workflow.artefacts import TOKEN_FILES, TOKENIZER
+from snakelm.workflow.exit_codes import exit_code
+from snakelm.workflow.step import File, Run, Step
+
+STEP = Step(
+    __file__,
+    __doc__,
+    config=("evaluate.clean_share", "train.device", "seed"),
+    reads={
+        "base": File("final_model.pt"),
+        "tuned": File("sft_model.pt, where there is one", optional=True),
+        "processed": TOKEN_FILES,
+        "documents": File("documents that the token files were made of"),
+        "tokenizer": TOKENIZER,
+        "metrics": File("training_metrics.csv"),
+    },
+    writes={
+        "output": File("loss.json"),
+        "per_document": File("parquet with every held-out document"),
+    },
+    threads="at most this many",
+)
 
 
-def main(argv: list[str] | None = None) -> int:
-    arguments = parser(__doc__)
-    arguments.add_argument(
-        "--config", nargs="+", required=True, help="settings, later files over earlier ones"
-    )
-    arguments.add_argument("--base", required=True, type=Path, help="final_model.pt")
-    arguments.add_argument("--tuned", type=Path, help="sft_model.pt, where there is one")
-    arguments.add_argument(
-        "--processed", required=True, type=Path, help="folder with train.bin, val.bin and the packs"
-    )
-    arguments.add_argument(
-        "--documents", required=True, type=Path, help="documents that the token files were made of"
-    )
-    arguments.add_argument("--tokenizer", required=True, help="folder of the tokenizer")
-    arguments.add_argument("--metrics", required=True, type=Path, help="training_metrics.csv")
-    arguments.add_argument("--output", required=True, type=Path, help="loss.json")
-    arguments.add_argument(
-        "--per-document", required=True, type=Path, help="parquet with every held-out document"
-    )
-    arguments.add_argument(
-        "--threads", type=int, help="at most so many; all that are free when left out"
-    )
-    arguments.add_argument("--log", help="log file")
-    args = arguments.parse_args(argv)
-    config = load_config(args.config)
-    with Log("loss", args.log) as log:
-        log.say("loading torch")
-        from snakelm.evaluation.extremes import write_documents
-        from snakelm.evaluation.whole import measure_run, summary
+@STEP
+def main(run: Run) -> None:
+    run.log.say("loading torch")
+    from snakelm.evaluation.heldout_loss import measure_run, summary, write_documents
+    from snakelm.files import write_json
 
-        table, held, stages = measure_run(config, args, log)
-        write_documents(args.per_document, held, stages)
-        write_json(args.output, table)
-        names = [
-            "train.bin",
-            "val.bin",
-            "val_overlap.npy",
-            *(["val_sft_packed.bin"] if args.tuned else []),
-        ]
-        inputs = [
-            args.base,
-            *([args.tuned] if args.tuned else []),
-            *(args.processed / name for name in names),
-        ]
-        inputs += [args.documents, args.metrics]
-        settings = as_mapping(config, ["evaluate"])
-        for artefact in (args.per_document, args.output):
-            write_manifest(
-                artefact, inputs=inputs, config=settings, script=__file__, seed=config.seed
-            )
-        log.say(summary(table))
-    return 0
+    files = run.files
+    table, held, stages = measure_run(run.config, files, run.log)
+    write_documents(files.per_document, held, stages)
+    write_json(files.output, table)
+
+    packs = [files.processed / "val_sft_packed.bin"] if files.tuned else []
+    for artefact in (files.per_document, files.output):
+        run.vouch(artefact, inputs=[*run.inputs(), *packs])
+    run.log.say(summary(table))
 
 
 if __name__ == "__main__":
     restart_with_environment(sys.argv)
-    raise SystemExit(run(main))
+    raise SystemExit(exit_code(main))

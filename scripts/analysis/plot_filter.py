@@ -1,46 +1,42 @@
-"""Draws the filter's threshold figure (SVG) and writes its table (HTML): kept by source, quality,
-doubtful texts.
+"""Draws the filter's threshold (SVG) and writes what it kept, how good it is, and doubtful texts
+(HTML).
 """
 
-import json
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from snakelm.log import Log
-from snakelm.workflow.exit_codes import parser, run
-from snakelm.workflow.manifest import read_manifest
+from snakelm.workflow.exit_codes import exit_code
+from snakelm.workflow.step import File, Run, Step
+
+STEP = Step(
+    __file__,
+    __doc__,
+    reads={
+        "measured": File("setfit_train.json"),
+        "documents": File("the filtered documents; their manifest is read"),
+        "near": File("near_threshold.json"),
+    },
+    writes={"figure": File("SVG file to write"), "table": File("HTML file to write")},
+    manifest=False,
+)
 
 
-def main(argv: list[str] | None = None) -> int:
-    arguments = parser(__doc__)
-    arguments.add_argument("--measured", required=True, type=Path, help="setfit_train.json")
-    arguments.add_argument(
-        "--documents",
-        required=True,
-        type=Path,
-        help="the filtered documents; their manifest is read",
-    )
-    arguments.add_argument("--near", required=True, type=Path, help="near_threshold.json")
-    arguments.add_argument("--figure", required=True, help="SVG file to write")
-    arguments.add_argument("--table", required=True, help="HTML file to write")
-    arguments.add_argument("--log", help="log file")
-    given = arguments.parse_args(argv)
-    with Log("plot_filter", given.log) as log:
-        from snakelm.analysis.figures.filter import (
-            filter_threshold,  # matplotlib takes a second to load
-        )
-        from snakelm.analysis.tables.filter import write_filter
+@STEP
+def main(run: Run) -> None:
+    from snakelm.analysis.figures.filter import filter_threshold
+    from snakelm.analysis.tables.filter import write_filter
+    from snakelm.json_files import read_json
+    from snakelm.workflow.manifest import read_manifest
 
-        measured, near = (
-            json.loads(path.read_text(encoding="utf-8")) for path in (given.measured, given.near)
-        )
-        filter_threshold(measured, given.figure)
-        write_filter(measured, read_manifest(given.documents), near, given.table)
-        log.say(f"{given.figure}, {given.table}")
-    return 0
+    files = run.files
+    measured = read_json(files.measured, remedy="run setfit_train again")
+    near = read_json(files.near, remedy="run filter_dataset again")
+    filter_threshold(measured, files.figure)
+    write_filter(measured, read_manifest(files.documents), near, files.table)
+    run.log.say(f"{files.figure}, {files.table}")
 
 
 if __name__ == "__main__":
-    raise SystemExit(run(main))
+    raise SystemExit(exit_code(main))

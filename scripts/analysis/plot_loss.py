@@ -2,63 +2,65 @@
 (JSON).
 """
 
-import json
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from snakelm.config import load_config
-from snakelm.errors import UserError
-from snakelm.files import write_json
-from snakelm.log import Log
-from snakelm.workflow.exit_codes import parser, run
+from snakelm.workflow.exit_codes import exit_code
+from snakelm.workflow.step import File, Folder, Run, Step
+
+STEP = Step(
+    __file__,
+    __doc__,
+    config=("compare",),
+    reads={"loss": File("loss.json"), "evaluation": File("evaluation.json")},
+    beside={"results": File("this run's results folder, for its manifests")},
+    writes={
+        "figures": Folder(
+            "folder for the figures",
+            files=(
+                "tasks.svg",
+                "loss_by_source.svg",
+                "loss_by_position.svg",
+                "loss_by_frequency.svg",
+                "scaling_law.svg",
+            ),
+        ),
+        "tables": Folder(
+            "folder for the tables", files=("evaluation.html", "loss_documents.html", "seeds.json")
+        ),
+    },
+    manifest=False,
+)
 
 
-def main(argv: list[str] | None = None) -> int:
-    arguments = parser(__doc__)
-    arguments.add_argument(
-        "--config", nargs="+", required=True, help="settings; `compare` names other runs"
-    )
-    arguments.add_argument(
-        "--results", required=True, type=Path, help="this run's results folder, for its manifests"
-    )
-    arguments.add_argument("--loss", required=True, type=Path, help="loss.json")
-    arguments.add_argument("--evaluation", required=True, type=Path, help="evaluation.json")
-    arguments.add_argument("--figures", required=True, type=Path, help="folder for the figures")
-    arguments.add_argument("--tables", required=True, type=Path, help="folder for the tables")
-    arguments.add_argument("--log", help="log file")
-    args = arguments.parse_args(argv)
-    config = load_config(args.config)
-    with Log("plot_loss", args.log) as log:
-        from snakelm.analysis.figures.evaluation import (
-            evaluation,  # matplotlib takes a second to load
-        )
-        from snakelm.analysis.figures.loss import FIGURES
-        from snakelm.analysis.tables.evaluation import write_evaluation
-        from snakelm.analysis.tables.loss import write_loss
-        from snakelm.evaluation.seeds import scatter
+@STEP
+def main(run: Run) -> None:
+    from snakelm.analysis.figures.evaluation import evaluation
+    from snakelm.analysis.figures.loss import FIGURES
+    from snakelm.analysis.tables.evaluation import write_evaluation
+    from snakelm.analysis.tables.loss import write_loss
+    from snakelm.evaluation.seeds import scatter
+    from snakelm.files import write_json
+    from snakelm.json_files import read_json
 
-        loss, tasks = _read(args.loss), _read(args.evaluation)
-        over_seeds = scatter(args.results, config.compare)
-        for name, draw in FIGURES.items():
-            draw(loss, args.figures / f"{name}.svg")
-        evaluation(tasks, args.figures / "tasks.svg")
-        write_loss(loss, args.tables / "loss_documents.html")
-        write_evaluation(tasks, over_seeds, args.tables / "evaluation.html")
-        write_json(args.tables / "seeds.json", over_seeds)
-        for one in over_seeds["left_out"]:
-            log.say(f"{one['results']}: not counted among the seeds, {one['why']}")
-        log.say(f"{len(FIGURES) + 1} figures in {args.figures}, 2 tables in {args.tables}")
-    return 0
+    files = run.files
+    loss = read_json(files.loss, remedy="delete it and run loss again")
+    tasks = read_json(files.evaluation, remedy="delete it and run evaluate again")
+    over_seeds = scatter(files.results, run.config.compare)
 
+    for name, draw in FIGURES.items():
+        draw(loss, files.figures / f"{name}.svg")
+    evaluation(tasks, files.figures / "tasks.svg")
+    write_loss(loss, files.tables / "loss_documents.html")
+    write_evaluation(tasks, over_seeds, files.tables / "evaluation.html")
+    write_json(files.tables / "seeds.json", over_seeds)
 
-def _read(path: Path) -> dict:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        raise UserError(f"{path}: not JSON; delete it and run {path.stem} again") from None
+    for one in over_seeds["left_out"]:
+        run.log.say(f"{one['results']}: not counted among the seeds, {one['why']}")
+    run.log.say(f"{len(FIGURES) + 1} figures in {files.figures}, 2 tables in {files.tables}")
 
 
 if __name__ == "__main__":
-    raise SystemExit(run(main))
+    raise SystemExit(exit_code(main))

@@ -5,51 +5,61 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from snakelm.config import load_config
-from snakelm.log import Log
-from snakelm.workflow.exit_codes import parser, run
+from snakelm.workflow.artefacts import TOKENIZER
+from snakelm.workflow.exit_codes import exit_code
+from snakelm.workflow.step import File, Folder, Run, Step
+
+STEP = Step(
+    __file__,
+    __doc__,
+    config=("sft.clip",),
+    reads={
+        "metrics": File("sft_metrics.csv"),
+        "packs": File("train_sft_packed.bin; some of it is shown"),
+        "tokenizer": TOKENIZER,
+    },
+    beside={
+        "samples": File("sft_samples.jsonl", optional=True),
+        "training_log": File("sft_training.log; says where it was resumed", optional=True),
+        "artefacts": File("files whose manifests are read", many=True, optional=True),
+    },
+    writes={
+        "figures": Folder(
+            "folder for the figures",
+            files=(
+                "sft_loss.svg",
+                "sft_packing.svg",
+                "sft_learning_rate.svg",
+                "sft_gradient_norm.svg",
+                "sft_throughput.svg",
+            ),
+        ),
+        "tables": Folder(
+            "folder for the tables",
+            files=("answers.html", "conversations.html", "sft_samples.html"),
+        ),
+    },
+    manifest=False,
+)
 
 
-def main(argv: list[str] | None = None) -> int:
-    arguments = parser(__doc__)
-    arguments.add_argument(
-        "--config", nargs="+", required=True, help="settings, later files over earlier ones"
-    )
-    arguments.add_argument("--metrics", required=True, help="sft_metrics.csv")
-    arguments.add_argument("--samples", help="sft_samples.jsonl")
-    arguments.add_argument("--training-log", help="sft_training.log; says where it was resumed")
-    arguments.add_argument(
-        "--packs", required=True, help="train_sft_packed.bin; some of it is shown"
-    )
-    arguments.add_argument("--tokenizer", required=True, help="folder of the tokenizer")
-    arguments.add_argument(
-        "--artefacts", nargs="*", default=[], help="files whose manifests are read"
-    )
-    arguments.add_argument("--figures", required=True, help="folder for the figures")
-    arguments.add_argument("--tables", required=True, help="folder for the tables")
-    arguments.add_argument("--log", help="log file")
-    args = arguments.parse_args(argv)
-    config = load_config(args.config)
-    with Log("plot_sft", args.log) as log:
-        from snakelm.analysis.plot import (
-            plot_tuning,  # matplotlib takes a second to load; --help needn't wait
-        )
-        from snakelm.analysis.tuned import conversations, read_tuned
-        from snakelm.data.packs import open_packs
-        from snakelm.tokenizer import Tokenizer
+@STEP
+def main(run: Run) -> None:
+    from snakelm.analysis.plot import plot_tuning
+    from snakelm.analysis.tuned import conversations, read_tuned
+    from snakelm.data.packs import open_packs
+    from snakelm.tokenizer import Tokenizer
 
-        tokenizer = Tokenizer.load(args.tokenizer)
-        examples = conversations(open_packs(args.packs, tokenizer.sha256, verify=False), tokenizer)
-        tuned = read_tuned(
-            config, args.metrics, args.samples, args.training_log, [args.packs, *args.artefacts]
-        )
-        written = plot_tuning(tuned, examples, args.figures, args.tables)
-        rows = len(tuned.training.metrics)
-        log.say(
-            f"{rows:,} rows → {len(written)} figures and tables in {args.figures}, {args.tables}"
-        )
-    return 0
+    f = run.files
+    tokenizer = Tokenizer.load(f.tokenizer)
+    examples = conversations(open_packs(f.packs, tokenizer.sha256, verify=False), tokenizer)
+    artefacts = [f.packs, *f.artefacts]
+    tuned = read_tuned(run.config, f.metrics, f.samples, f.training_log, artefacts)
+
+    written = plot_tuning(tuned, examples, f.figures, f.tables)
+    rows = len(tuned.training.metrics)
+    run.log.say(f"{rows:,} rows → {len(written)} figures and tables in {f.figures}, {f.tables}")
 
 
 if __name__ == "__main__":
-    raise SystemExit(run(main))
+    raise SystemExit(exit_code(main))

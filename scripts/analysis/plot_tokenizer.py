@@ -2,38 +2,40 @@
 (HTML).
 """
 
-import json
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from snakelm.log import Log
-from snakelm.workflow.exit_codes import parser, run
+from snakelm.workflow.exit_codes import exit_code
+from snakelm.workflow.step import File, Run, Step
+
+STEP = Step(
+    __file__,
+    __doc__,
+    reads={"measured": File("tokens.json")},
+    writes={
+        "fertility": File("SVG file to write"),
+        "frequencies": File("SVG file to write"),
+        "table": File("HTML file to write"),
+    },
+    manifest=False,
+)
 
 
-def main(argv: list[str] | None = None) -> int:
-    arguments = parser(__doc__)
-    arguments.add_argument("--measured", required=True, type=Path, help="tokens.json")
-    arguments.add_argument("--fertility", required=True, help="SVG file to write")
-    arguments.add_argument("--frequencies", required=True, help="SVG file to write")
-    arguments.add_argument("--table", required=True, help="HTML file to write")
-    arguments.add_argument("--log", help="log file")
-    args = arguments.parse_args(argv)
-    with Log("plot_tokenizer", args.log) as log:
-        from snakelm.analysis.figures.tokens import (  # matplotlib takes a second to load
-            fertility,
-            token_frequencies,
-        )
-        from snakelm.analysis.tables.tokens import write_tokenizer
+@STEP
+def main(run: Run) -> None:
+    from snakelm.analysis.figures.tokens import fertility, token_frequencies
+    from snakelm.analysis.tables.tokens import write_tokenizer
+    from snakelm.json_files import read_json
 
-        table = json.loads(args.measured.read_text(encoding="utf-8"))
-        fertility(table, args.fertility)
-        token_frequencies(table, args.frequencies)
-        write_tokenizer(table, args.table)
-        log.say(f"{args.fertility}, {args.frequencies}, {args.table}")
-    return 0
+    files = run.files
+    table = read_json(files.measured, remedy="run measure_tokenizer again")
+    fertility(table, files.fertility)
+    token_frequencies(table, files.frequencies)
+    write_tokenizer(table, files.table)
+    run.log.say(f"{files.fertility}, {files.frequencies}, {files.table}")
 
 
 if __name__ == "__main__":
-    raise SystemExit(run(main))
+    raise SystemExit(exit_code(main))

@@ -1,4 +1,4 @@
-"""Writes what can only be said of a whole run: the verdict, what it cost, its settings and hashes
+"""Writes what can only be said of a whole run: the verdict, its cost, its settings and hashes
 (HTML, SVG).
 """
 
@@ -7,53 +7,57 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from snakelm.config import load_config
-from snakelm.log import Log
-from snakelm.workflow.exit_codes import parser, run
+from snakelm.config import Config
+from snakelm.workflow.exit_codes import exit_code
+from snakelm.workflow.step import File, Folder, Run, Step, Value
+
+STEP = Step(
+    __file__,
+    __doc__,
+    config=tuple(name for name in Config.model_fields if name != "results"),
+    values={"rerun": Value("the command that made this run, to be shown", param=True)},
+    reads={
+        "metrics": File("training_metrics.csv"),
+        "tuned": File("sft_metrics.csv, of a run with instruction tuning", optional=True),
+        "baseline": File("baseline.json", optional=True),
+        "evaluation": File("evaluation.json", optional=True),
+    },
+    beside={
+        "training_log": File("training.log; says where a run was resumed", optional=True),
+        "artefacts": File("files whose manifests are read", many=True, optional=True),
+        "timings": File("Snakemake's benchmark files", many=True, optional=True),
+    },
+    writes={
+        "figures": Folder("folder for the figures", files=("time.svg",)),
+        "tables": Folder(
+            "folder for the tables", files=("summary.html", "cost.html", "configuration.html")
+        ),
+    },
+    manifest=False,
+)
 
 
-def main(argv: list[str] | None = None) -> int:
-    arguments = parser(__doc__)
-    arguments.add_argument(
-        "--config", nargs="+", required=True, help="settings, later files over earlier ones"
+@STEP
+def main(run: Run) -> None:
+    from snakelm.analysis.plot import summarise
+    from snakelm.analysis.run_record import read_record
+
+    f = run.files
+    record = read_record(
+        run.config,
+        metrics=f.metrics,
+        tuned=f.tuned,
+        baseline=f.baseline,
+        evaluation=f.evaluation,
+        artefacts=f.artefacts,
+        timings=f.timings,
+        training_log=f.training_log,
+        rerun=run.values.rerun,
     )
-    arguments.add_argument("--metrics", required=True, help="training_metrics.csv")
-    arguments.add_argument("--tuned", help="sft_metrics.csv, of a run with instruction tuning")
-    arguments.add_argument("--training-log", help="training.log; says where a run was resumed")
-    arguments.add_argument("--baseline", help="baseline.json")
-    arguments.add_argument("--evaluation", help="evaluation.json")
-    arguments.add_argument(
-        "--artefacts", nargs="*", default=[], help="files whose manifests are read"
-    )
-    arguments.add_argument("--timings", nargs="*", default=[], help="Snakemake's benchmark files")
-    arguments.add_argument("--rerun", help="the command that made this run, to be shown")
-    arguments.add_argument("--figures", required=True, help="folder for the figures")
-    arguments.add_argument("--tables", required=True, help="folder for the tables")
-    arguments.add_argument("--log", help="log file")
-    args = arguments.parse_args(argv)
-    config = load_config(args.config)
-    with Log("summarise", args.log) as log:
-        from snakelm.analysis.plot import (
-            summarise,  # matplotlib takes a second to load; --help needn't wait
-        )
-        from snakelm.analysis.run_record import read_record
-
-        record = read_record(
-            config,
-            metrics=args.metrics,
-            tuned=args.tuned,
-            baseline=args.baseline,
-            evaluation=args.evaluation,
-            artefacts=args.artefacts,
-            timings=args.timings,
-            training_log=args.training_log,
-            rerun=args.rerun,
-        )
-        written = summarise(record, args.figures, args.tables)
-        read = f"{len(record.manifests)} manifests, {len(record.timings)} timed steps"
-        log.say(f"{read} → {', '.join(map(str, written))}")
-    return 0
+    written = summarise(record, f.figures, f.tables)
+    seen = f"{len(record.manifests)} manifests, {len(record.timings)} timed steps"
+    run.log.say(f"{seen} → {', '.join(map(str, written))}")
 
 
 if __name__ == "__main__":
-    raise SystemExit(run(main))
+    raise SystemExit(exit_code(main))

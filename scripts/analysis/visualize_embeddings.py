@@ -1,5 +1,5 @@
-"""Lays the documents' vectors out as a map by t-SNE and draws it (SVG), once for each thing it is
-coloured by.
+"""Lays the vectors of documents out on a plane by t-SNE and draws the map, once for each
+colouring.
 """
 
 import sys
@@ -7,53 +7,39 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from snakelm.config import as_mapping, load_config
-from snakelm.log import Log
-from snakelm.workflow.exit_codes import parser, run
-from snakelm.workflow.manifest import write_manifest
+from snakelm.workflow.exit_codes import exit_code
+from snakelm.workflow.step import File, Run, Step
+
+STEP = Step(
+    __file__,
+    __doc__,
+    config=("tsne", "seed"),
+    reads={"embeddings": File("documents.parquet of generate_embeddings")},
+    writes={
+        "map": File("map.parquet to write"),
+        "figures": File("map_source.svg, map_loss.svg, …: coloured as the name says", many=True),
+    },
+)
 
 
-def main(argv: list[str] | None = None) -> int:
-    arguments = parser(__doc__)
-    arguments.add_argument(
-        "--config", nargs="+", required=True, help="settings, later files over earlier ones"
-    )
-    arguments.add_argument(
-        "--embeddings", required=True, type=Path, help="documents.parquet of generate_embeddings"
-    )
-    arguments.add_argument(
-        "--map", required=True, type=Path, help="parquet file of places to write"
-    )
-    arguments.add_argument(
-        "--figures",
-        nargs="+",
-        required=True,
-        type=Path,
-        help="map_source.svg, map_loss.svg, …, each coloured as its name says",
-    )
-    arguments.add_argument("--log", type=Path, help="log file")
-    args = arguments.parse_args(argv)
-    config = load_config(args.config)
-    with Log("visualize_embeddings", args.log) as log:
-        from snakelm.analysis.figures.map import draw_map
-        from snakelm.evaluation.embeddings.layout import lay_out, library
-        from snakelm.evaluation.embeddings.map import read_map, read_vectors, write_map
+@STEP
+def main(run: Run) -> None:
+    from snakelm.analysis.figures.map import draw_map
+    from snakelm.evaluation.embeddings.layout import lay_out, library
+    from snakelm.evaluation.embeddings.map import read_map, read_vectors, write_map
 
-        vectors, columns = read_vectors(args.embeddings)
-        method = library(config.tsne.method, len(vectors))
-        log.say(f"t-SNE of {len(vectors):,} documents by {method}, {vectors.shape[1]} numbers each")
-        places = lay_out(vectors, config.tsne.perplexity, config.tsne.method, config.seed)
-        write_map(args.map, places, columns)
-        write_manifest(
-            args.map, inputs=[args.embeddings], config=as_mapping(config, ["tsne"], cosmetic=False), script=__file__,
-            seed=config.seed, extra={"map": {"documents": len(vectors), "method": method}},
-        )  # fmt: skip
-        documents = read_map(args.map)
-        for path in args.figures:
-            draw_map(documents, path)
-        log.say(f"{args.map}, {', '.join(path.name for path in args.figures)}")
-    return 0
+    tsne, files = run.config.tsne, run.files
+    vectors, columns = read_vectors(files.embeddings)
+    method = library(tsne.method, len(vectors))
+    run.log.say(f"t-SNE of {len(vectors):,} documents by {method}, {vectors.shape[1]} dimensions")
+    write_map(files.map, lay_out(vectors, tsne.perplexity, tsne.method, run.config.seed), columns)
+    run.vouch(files.map, counts={"map": {"documents": len(vectors), "method": method}})
+
+    documents = read_map(files.map)
+    for path in files.figures:
+        draw_map(documents, path)
+    run.log.say(f"{files.map}, {', '.join(path.name for path in files.figures)}")
 
 
 if __name__ == "__main__":
-    raise SystemExit(run(main))
+    raise SystemExit(exit_code(main))

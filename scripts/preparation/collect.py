@@ -1,5 +1,5 @@
-"""Makes one parquet file of a source that is builtin or a url: docstrings, generated or fetched
-text.
+"""Makes one parquet file of a source that is built in or fetched: docstrings, generated text,
+downloads.
 """
 
 import sys
@@ -7,43 +7,33 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from snakelm.config import as_mapping, load_config
-from snakelm.data.corpora.collect import collect
-from snakelm.data.reading.sources import source_named
-from snakelm.log import Log
-from snakelm.workflow.exit_codes import parser, run
-from snakelm.workflow.manifest import write_manifest
+from snakelm.workflow.exit_codes import exit_code
+from snakelm.workflow.step import Counts, File, Run, Step, Value
+
+OF_A_SOURCE = ("name", "path", "url", "sha256", "builtin", "text", "format", "limit")
+
+STEP = Step(
+    __file__,
+    __doc__,
+    config=(*(f"sources[source].{key}" for key in OF_A_SOURCE), "on_bad_file", "seed"),
+    values={"source": Value("name of the source")},
+    reads={"files": File("the fetched files of a url source, in order", many=True, optional=True)},
+    writes={"output": File("parquet file to write")},
+)
 
 
-def main(argv: list[str] | None = None) -> int:
-    arguments = parser(__doc__)
-    arguments.add_argument(
-        "--config", nargs="+", required=True, help="settings, later files over earlier ones"
+@STEP
+def main(run: Run) -> Counts:
+    from snakelm.data.corpora.collect import collect
+    from snakelm.data.reading.sources import source_named
+
+    config, files = run.config, run.files
+    source = source_named(config, run.values.source)
+    collected = collect(
+        source, files.files, files.output, seed=config.seed, on_bad=config.on_bad_file, log=run.log
     )
-    arguments.add_argument("--source", required=True, help="name of the source")
-    arguments.add_argument(
-        "--files", nargs="*", default=[], help="the fetched files of a url source, in order"
-    )
-    arguments.add_argument("--output", required=True, type=Path, help="parquet file to write")
-    arguments.add_argument("--log", help="log file")
-    given = arguments.parse_args(argv)
-    config = load_config(given.config)
-    source = source_named(config, given.source)
-    with Log("collect", given.log) as log:
-        extra = collect(
-            source, given.files, given.output, seed=config.seed, on_bad=config.on_bad_file, log=log
-        )
-    sections = as_mapping(config, ("sources", "on_bad_file"), cosmetic=False)
-    write_manifest(
-        given.output,
-        inputs=given.files,
-        config=sections,
-        script=__file__,
-        seed=config.seed,
-        extra={"collected": extra},
-    )
-    return 0
+    return {"collected": collected}
 
 
 if __name__ == "__main__":
-    raise SystemExit(run(main))
+    raise SystemExit(exit_code(main))

@@ -5,51 +5,36 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from snakelm.config import as_mapping, load_config
-from snakelm.data.documents.decontaminate import decontaminate
-from snakelm.files import write_json
-from snakelm.log import Log
-from snakelm.workflow.exit_codes import parser, run
-from snakelm.workflow.manifest import write_manifest
+from snakelm.workflow.exit_codes import exit_code
+from snakelm.workflow.step import Counts, File, Run, Step
+
+STEP = Step(
+    __file__,
+    __doc__,
+    config=("decontaminate", "seed"),
+    reads={
+        "documents": File("documents to clean"),
+        "evaluation": File("files of the evaluation sets", many=True),
+    },
+    writes={
+        "output": File("parquet file to write"),
+        "examples": File("JSON with a few dropped documents an evaluation file"),
+    },
+)
 
 
-def main(argv: list[str] | None = None) -> int:
-    arguments = parser(__doc__)
-    arguments.add_argument(
-        "--config", nargs="+", required=True, help="settings, later files over earlier ones"
+@STEP
+def main(run: Run) -> Counts:
+    from snakelm.data.documents.decontaminate import decontaminate
+    from snakelm.files import write_json
+
+    config, files = run.config, run.files
+    counts, examples = decontaminate(
+        files.documents, files.output, files.evaluation, config.decontaminate, config.seed, run.log
     )
-    arguments.add_argument("--documents", required=True, type=Path, help="documents to clean")
-    arguments.add_argument(
-        "--evaluation", nargs="+", required=True, type=Path, help="files of the evaluation sets"
-    )
-    arguments.add_argument("--output", required=True, type=Path, help="parquet file to write")
-    arguments.add_argument(
-        "--examples",
-        required=True,
-        type=Path,
-        help="JSON with a few dropped documents an evaluation file",
-    )
-    arguments.add_argument("--log", help="log file")
-    given = arguments.parse_args(argv)
-    config = load_config(given.config)
-    with Log("decontaminate", given.log) as log:
-        extra, examples = decontaminate(
-            given.documents, given.output, given.evaluation, config.decontaminate, config.seed, log
-        )
-    write_json(given.examples, examples)
-    sections = as_mapping(config, ("decontaminate",), cosmetic=False)
-    inputs = [given.documents, *given.evaluation]
-    write_manifest(
-        given.output,
-        inputs=inputs,
-        files=[given.examples],
-        config=sections,
-        script=__file__,
-        seed=config.seed,
-        extra=extra,
-    )
-    return 0
+    write_json(files.examples, examples)
+    return counts
 
 
 if __name__ == "__main__":
-    raise SystemExit(run(main))
+    raise SystemExit(exit_code(main))

@@ -1,5 +1,5 @@
-"""Puts the shards together into train.bin and val.bin, and measures how much held-out text training
-has seen.
+"""Puts the shards together into train.bin and val.bin, and measures how much held-out text stands
+in training.
 """
 
 import sys
@@ -7,56 +7,50 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from snakelm.config import as_mapping, load_config
-from snakelm.data.bins import idx_path
-from snakelm.data.tokens.prepare import prepare_data, shard_bins
-from snakelm.log import Log
-from snakelm.tokenizer import Tokenizer
-from snakelm.workflow.exit_codes import parser, run
-from snakelm.workflow.manifest import write_manifest
+from snakelm.workflow.artefacts import TOKEN_FILES, TOKENIZER
+from snakelm.workflow.exit_codes import exit_code
+from snakelm.workflow.step import File, Folder, Run, Step
+
+STEP = Step(
+    __file__,
+    __doc__,
+    config=(
+        "prepare.val_fraction",
+        "prepare.token_bits",
+        "evaluate.span",
+        "evaluate.clean_share",
+        "seed",
+    ),
+    reads={
+        "shards": File("folders of shards, or their .bin files", many=True),
+        "tokenizer": TOKENIZER,
+    },
+    writes={"output_dir": Folder("folder for train.bin and val.bin", files=TOKEN_FILES.files)},
+)
 
 
-def main(argv: list[str] | None = None) -> int:
-    arguments = parser(__doc__)
-    arguments.add_argument(
-        "--config", nargs="+", required=True, help="settings, later files over earlier ones"
-    )
-    arguments.add_argument(
-        "--shards", nargs="+", required=True, help="folders of shards, or their .bin files"
-    )
-    arguments.add_argument("--tokenizer", required=True, type=Path, help="folder of the tokenizer")
-    arguments.add_argument(
-        "--output-dir", required=True, type=Path, help="folder for train.bin and val.bin"
-    )
-    arguments.add_argument("--log", help="log file")
-    given = arguments.parse_args(argv)
-    config = load_config(given.config)
-    with Log("prepare_data", given.log) as log:
-        extra = prepare_data(
-            given.shards, Tokenizer.load(given.tokenizer), config, given.output_dir, log
+@STEP
+def main(run: Run) -> None:
+    from snakelm.data.bins import idx_path
+    from snakelm.data.tokens.prepare import prepare_data, shard_bins
+    from snakelm.tokenizer import Tokenizer
+
+    files, output = run.files, run.files.output_dir
+    tokenizer = Tokenizer.load(files.tokenizer)
+    counts = prepare_data(files.shards, tokenizer, run.config, output, run.log)
+
+    # The shards will not stay; the documents that they were made from do.
+    bins = [output / "train.bin", output / "val.bin"]
+    for path in bins:
+        run.vouch(
+            path,
+            inputs=[files.tokenizer / "meta.json"],
+            files=[idx_path(path)],
+            through=shard_bins(files.shards, path.stem),
+            counts=counts,
         )
-    sections = as_mapping(config, ("prepare", "evaluate"), cosmetic=False)
-    for split in ("train", "val"):
-        output = given.output_dir / f"{split}.bin"
-        write_manifest(
-            output,
-            inputs=[given.tokenizer / "meta.json"],
-            through=shard_bins(
-                given.shards, split
-            ),  # Snakemake deletes them; the documents they were made from stay
-            files=[idx_path(output)],
-            config=sections,
-            script=__file__,
-            seed=config.seed,
-            extra=extra,
-        )
-    bins = [given.output_dir / "train.bin", given.output_dir / "val.bin"]
-    overlap = given.output_dir / "val_overlap.npy"
-    write_manifest(
-        overlap, inputs=bins, config=sections, script=__file__, seed=config.seed, extra=extra
-    )
-    return 0
+    run.vouch(output / "val_overlap.npy", inputs=bins, counts=counts)
 
 
 if __name__ == "__main__":
-    raise SystemExit(run(main))
+    raise SystemExit(exit_code(main))

@@ -7,49 +7,37 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from snakelm.config import as_mapping, load_config
-from snakelm.data.bins import idx_path
-from snakelm.data.conversations.prepare import prepare_sft, source_paths
-from snakelm.log import Log
-from snakelm.tokenizer import Tokenizer
-from snakelm.workflow.exit_codes import parser, run
-from snakelm.workflow.manifest import write_manifest
+from snakelm.workflow.artefacts import PACKS, TOKENIZER
+from snakelm.workflow.exit_codes import exit_code
+from snakelm.workflow.step import Folder, Run, Step
+
+STEP = Step(
+    __file__,
+    __doc__,
+    config=("sft_data", "on_bad_file", "seed"),
+    reads={"tokenizer": TOKENIZER},
+    writes={"output_dir": Folder("folder for the packed files", files=PACKS.files)},
+    threads="threads that tokenize",
+)
 
 
-def main(argv: list[str] | None = None) -> int:
-    arguments = parser(__doc__)
-    arguments.add_argument(
-        "--config", nargs="+", required=True, help="settings, later files over earlier ones"
+@STEP
+def main(run: Run) -> None:
+    from snakelm.data.bins import idx_path
+    from snakelm.data.conversations.prepare import prepare_sft, source_paths
+    from snakelm.tokenizer import Tokenizer
+
+    config, files = run.config, run.files
+    tokenizer = Tokenizer.load(files.tokenizer)
+    paths, counts = prepare_sft(
+        config, tokenizer, files.output_dir, threads=run.threads, log=run.log
     )
-    arguments.add_argument("--tokenizer", required=True, type=Path, help="folder of the tokenizer")
-    arguments.add_argument(
-        "--output-dir", required=True, type=Path, help="folder for the packed files"
-    )
-    arguments.add_argument(
-        "--threads", type=int, default=1, help="threads that tokenise (default: 1)"
-    )
-    arguments.add_argument("--log", help="log file")
-    given = arguments.parse_args(argv)
-    config = load_config(given.config)
-    with Log("prepare_sft_data", given.log) as log:
-        tokenizer = Tokenizer.load(given.tokenizer)
-        paths, counts = prepare_sft(
-            config, tokenizer, given.output_dir, threads=given.threads, log=log
-        )
-    sections = as_mapping(config, ("sft_data", "on_bad_file"), cosmetic=False)
-    inputs = [file for source in config.sft_data.sources for file in source_paths(source)]
+
+    conversations = [path for source in config.sft_data.sources for path in source_paths(source)]
     for path in paths.values():
-        write_manifest(
-            path,
-            inputs=[*inputs, given.tokenizer / "meta.json"],
-            files=[idx_path(path)],
-            config=sections,
-            script=__file__,
-            seed=config.seed,
-            extra=counts,
-        )
-    return 0
+        inputs = [*conversations, *run.inputs()]
+        run.vouch(path, inputs=inputs, files=[idx_path(path)], counts=counts)
 
 
 if __name__ == "__main__":
-    raise SystemExit(run(main))
+    raise SystemExit(exit_code(main))

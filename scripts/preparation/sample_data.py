@@ -1,5 +1,5 @@
-"""Takes a source's documents, or the share of them that the config asks for, into one parquet file
-with ids.
+"""Takes a source's documents, or the share of them that the config says, into one parquet file with
+ids.
 """
 
 import sys
@@ -7,45 +7,44 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from snakelm.config import as_mapping, load_config
-from snakelm.data.documents.sample import sample
-from snakelm.data.reading.readers import expand
-from snakelm.data.reading.sources import source_named
 from snakelm.errors import UserError
-from snakelm.log import Log
-from snakelm.workflow.exit_codes import parser, run
-from snakelm.workflow.manifest import write_manifest
+from snakelm.workflow.exit_codes import exit_code
+from snakelm.workflow.step import Counts, File, Run, Step, Value
+
+OF_A_SOURCE = ("name", "path", "builtin", "text", "format", "fraction", "limit")
+
+STEP = Step(
+    __file__,
+    __doc__,
+    config=(*(f"sources[source].{key}" for key in OF_A_SOURCE), "on_bad_file", "seed"),
+    values={"source": Value("name of the source")},
+    reads={"files": File("its files; sources[].path when left out", many=True, optional=True)},
+    writes={"output": File("parquet file to write")},
+)
 
 
-def main(argv: list[str] | None = None) -> int:
-    arguments = parser(__doc__)
-    arguments.add_argument(
-        "--config", nargs="+", required=True, help="settings, later files over earlier ones"
-    )
-    arguments.add_argument("--source", required=True, help="name of the source")
-    arguments.add_argument(
-        "--files", nargs="*", default=[], help="its files; those of sources[].path when left out"
-    )
-    arguments.add_argument("--output", required=True, type=Path, help="parquet file to write")
-    arguments.add_argument("--log", help="log file")
-    given = arguments.parse_args(argv)
-    config = load_config(given.config)
-    source = source_named(config, given.source)
-    if not given.files and not source.path:
+@STEP
+def main(run: Run) -> Counts:
+    from snakelm.data.documents.sample import sample
+    from snakelm.data.reading.readers import expand
+    from snakelm.data.reading.sources import source_named
+
+    config, source = run.config, source_named(run.config, run.values.source)
+    if not run.files.files and not source.path:
         raise UserError(
             f"--files: missing; source {source.name} is not local: give what collect wrote"
         )
-    files = given.files or expand(source.path)
-    with Log("sample_data", given.log) as log:
-        extra = sample(
-            source, files, given.output, seed=config.seed, on_bad=config.on_bad_file, log=log
-        )
-    sections = as_mapping(config, ("sources", "on_bad_file"), cosmetic=False)
-    write_manifest(
-        given.output, inputs=files, config=sections, script=__file__, seed=config.seed, extra=extra
+
+    run.files.files = run.files.files or expand(source.path)
+    return sample(
+        source,
+        run.files.files,
+        run.files.output,
+        seed=config.seed,
+        on_bad=config.on_bad_file,
+        log=run.log,
     )
-    return 0
 
 
 if __name__ == "__main__":
-    raise SystemExit(run(main))
+    raise SystemExit(exit_code(main))

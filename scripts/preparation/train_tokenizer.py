@@ -9,81 +9,64 @@ other the pattern is `tokenizer.pattern` and the end-of-text token follows the l
 """
 
 import sys
-import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from snakelm.config import Config, as_mapping, load_config
-from snakelm.log import Log
-from snakelm.tokenizer import CHAT, EOT, Tokenizer, train_bpe
-from snakelm.tokenizer.published import published
-from snakelm.tokenizer.storage import RANKS, TOKENIZER_JSON
-from snakelm.tokenizer.training_sample import training_documents
-from snakelm.workflow.exit_codes import parser, run
-from snakelm.workflow.manifest import write_manifest
+from snakelm.config import Config
+from snakelm.workflow.artefacts import TOKENIZER
+from snakelm.workflow.exit_codes import exit_code
+from snakelm.workflow.step import File, Folder, Run, Step
 
 
-def main(argv: list[str] | None = None) -> int:
-    arguments = parser(__doc__)
-    arguments.add_argument(
-        "--config", nargs="+", required=True, type=Path, metavar="FILE", help="YAML, later ones win"
-    )
-    arguments.add_argument(
-        "--documents", required=True, type=Path, help="parquet with columns text and id"
-    )
-    arguments.add_argument(
-        "--output", required=True, type=Path, metavar="FOLDER", help="where the tokenizer goes"
-    )
-    arguments.add_argument(
-        "--threads", type=int, default=1, help="threads that count words; changes no result"
-    )
-    arguments.add_argument("--log", type=Path, help="log file")
-    args = arguments.parse_args(argv)
-    config = load_config(args.config)
-    with Log("train_tokenizer", args.log) as log:
-        if config.tokenizer.kind == "tiktoken":
-            source = Path(config.tokenizer.file)
-            tokenizer = published(source, config.tokenizer.pattern)
-        else:
-            source = args.documents
-            tokenizer = train(config, source, args.threads, log)
-        tokenizer.save(args.output)
-        write_manifest(
-            args.output / "meta.json",
-            inputs=[source],
-            files=[args.output / RANKS, args.output / TOKENIZER_JSON],
-            config=as_mapping(config, ["tokenizer", "prepare"], cosmetic=False),
-            script=__file__,
+def _keys(config: Config) -> tuple[str, ...]:
+    trained = ("prepare.val_fraction", "seed") if config.tokenizer.kind == "bpe" else ()
+    return ("tokenizer", *trained)
+
+
+STEP = Step(
+    __file__,
+    __doc__,
+    config=_keys,
+    reads={"documents": File("parquet with columns text and id")},
+    writes={"output": Folder("where the tokenizer goes", files=TOKENIZER.files)},
+    threads="threads that count words; changes no result",
+)
+
+
+@STEP
+def main(run: Run) -> None:
+    from snakelm.tokenizer.published import published
+    from snakelm.tokenizer.training import train_on_documents
+
+    config, output = run.config, run.files.output
+    if config.tokenizer.kind == "tiktoken":
+        source = Path(config.tokenizer.file)
+        tokenizer = published(source, config.tokenizer.pattern)
+    else:
+        source = run.files.documents
+        tokenizer = train_on_documents(
+            source,
+            config.tokenizer,
+            val_fraction=config.prepare.val_fraction,
             seed=config.seed,
-            extra={"tokenizer_sha256": tokenizer.sha256, "training": tokenizer.facts},
+            threads=run.threads,
+            log=run.log,
         )
-        log.say(
-            f"{args.output}: {tokenizer.vocab_size} tokens, {tokenizer.pattern} pattern, {tokenizer.sha256[:12]}"
-        )
-    return 0
 
-
-def train(config: Config, documents: Path, threads: int, log: Log) -> Tokenizer:
-    """Learns the merges from at most `tokenizer.train_mb` of the documents that aren't held out."""
-    settings = config.tokenizer
-    started = time.process_time()
-    texts = training_documents(
-        documents,
-        int(settings.train_mb * 1e6),
-        val_fraction=config.prepare.val_fraction,
-        seed=config.seed,
+    tokenizer.save(output)
+    meta, *others = TOKENIZER.files
+    run.vouch(
+        output / meta,
+        inputs=[source],
+        files=[output / name for name in others],
+        counts={"tokenizer_sha256": tokenizer.sha256, "training": tokenizer.facts},
     )
-    tokenizer = train_bpe(
-        texts, settings.vocab_size, settings.pattern, max(1, threads), (EOT, *CHAT)
+    run.log.say(
+        f"{output}: {tokenizer.vocab_size} tokens, {tokenizer.pattern} pattern, "
+        f"{tokenizer.sha256[:12]}"
     )
-    facts = tokenizer.facts
-    log.say(
-        f"{facts['bytes'] / 1e6:.1f} MB of text, {facts['words']:,} words, {facts['distinct_words']:,} different, "
-        f"{time.process_time() - started:.1f} CPU-seconds"
-    )
-    return tokenizer
 
 
 if __name__ == "__main__":
-    raise SystemExit(run(main))
+    raise SystemExit(exit_code(main))

@@ -7,63 +7,52 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from snakelm.config import as_mapping, load_config
-from snakelm.files import write_json
-from snakelm.filter.base import base_folder, check_filter, offline
-from snakelm.filter.folder import vouched_files
-from snakelm.filter.labels import label_files
-from snakelm.log import Log
-from snakelm.workflow.exit_codes import parser, run
-from snakelm.workflow.manifest import write_manifest
+from snakelm.workflow.artefacts import FILTER
+from snakelm.workflow.exit_codes import exit_code
+from snakelm.workflow.step import File, Folder, Run, Step
+
+STEP = Step(
+    __file__,
+    __doc__,
+    config=("classifier", "filter", "seed"),
+    reads={"documents": File("parquet file whose documents teach the student")},
+    writes={
+        "output": Folder("folder to write the filter into", files=FILTER.files),
+        "table": File("JSON file for what was measured"),
+    },
+    threads="threads of the sentence model",
+)
 
 
-def main(argv: list[str] | None = None) -> int:
-    arguments = parser(__doc__)
-    arguments.add_argument(
-        "--config", nargs="+", required=True, help="settings, later files over earlier ones"
-    )
-    arguments.add_argument(
-        "--documents",
-        required=True,
-        type=Path,
-        help="parquet file whose documents teach the student",
-    )
-    arguments.add_argument(
-        "--output", required=True, type=Path, help="folder to write the filter into"
-    )
-    arguments.add_argument(
-        "--table", required=True, type=Path, help="JSON file for what was measured"
-    )
-    arguments.add_argument("--threads", type=int, default=1, help="threads of the sentence model")
-    arguments.add_argument("--log", help="log file")
-    given = arguments.parse_args(argv)
-    config = load_config(given.config)
-    with Log("setfit_train", given.log) as log:
-        check_filter(config)
-        offline()
-        import torch  # not at the top: --help and a missing package needn't wait for it
+@STEP
+def main(run: Run) -> None:
+    from snakelm.filter.base import base_folder, check_filter, offline
+    from snakelm.filter.folder import vouched_files
+    from snakelm.filter.labels import label_files
 
-        from snakelm.filter.train import train_filter
-        from snakelm.training.device import choose_threads
+    check_filter(run.config)
+    offline()
+    import torch
 
-        torch.set_num_threads(choose_threads(given.threads, None, 1, log.warn))
-        found = train_filter(given.documents, config.classifier, config.seed, given.output, log)
-    write_json(given.table, found)
+    from snakelm.files import write_json
+    from snakelm.filter.train import train_filter
+    from snakelm.training.device import choose_threads
+
+    config, files = run.config, run.files
+    torch.set_num_threads(choose_threads(run.threads, None, 1, run.log.warn))
+    measured = train_filter(files.documents, config.classifier, config.seed, files.output, run.log)
+    write_json(files.table, measured)
+
     base = base_folder(config.classifier) / "model.safetensors"
-    inputs = [given.documents, *label_files(config.classifier.labels), base]
-    sections = as_mapping(config, ("classifier",), cosmetic=False)
-    counts = {name: found[name] for name in ("labels", "band", "held_out", "agreement", "asked")}
-    write_manifest(
-        given.output / "filter.json",
-        inputs=inputs,
-        files=[*vouched_files(given.output), given.table],
-        config=sections,
-        script=__file__,
-        seed=config.seed,
-        extra=counts,
+    run.vouch(
+        files.output / "filter.json",
+        inputs=[files.documents, *label_files(config.classifier.labels), base],
+        files=[*vouched_files(files.output), files.table],
+        counts={
+            name: measured[name] for name in ("labels", "band", "held_out", "agreement", "asked")
+        },
     )
-    return 0
 
 
 if __name__ == "__main__":
-    raise SystemExit(run(main))
+    raise SystemExit(exit_code(main))

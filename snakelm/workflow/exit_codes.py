@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from ..errors import EXIT_INTERRUPTED, EXIT_USER, Interrupted, UserError
 
-__all__ = ["parser", "run"]
+__all__ = ["exit_code", "parser", "run"]
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
@@ -21,7 +21,7 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     )
 
 
-def run(main: Callable[[], int | None]) -> int:
+def exit_code(main: Callable[[], int | None]) -> int:
     """Calls ``main`` and gives its exit code: 0 done, 2 a person's mistake, 3 interrupted and
     saved.
 
@@ -56,3 +56,6 @@ def _say(message: str, code: int) -> int:
     red, plain = ("\033[31m", "\033[0m") if sys.stderr.isatty() else ("", "")
     print(f"{red}{message}{plain}", file=sys.stderr, flush=True)
     return code
+
+
+run = exit_code

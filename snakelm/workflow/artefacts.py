@@ -1,0 +1,31 @@
+"""Folders that several steps read or write, and what is in them."""
+
+from .step import Folder
+
+__all__ = ["FILTER", "PACKS", "TOKENIZER", "TOKEN_FILES"]
+
+TOKENIZER = Folder(
+    "folder of the tokenizer", files=("meta.json", "ranks.tiktoken", "tokenizer.json")
+)
+
+TOKEN_FILES = Folder(
+    "folder with train.bin, val.bin and val_overlap.npy",
+    files=("train.bin", "train.idx", "val.bin", "val.idx", "val_overlap.npy"),
+    inputs_in=("train.bin", "val.bin", "val_overlap.npy"),
+)
+
+PACKS = Folder(
+    "folder with the packed conversations",
+    files=(
+        "train_sft_packed.bin",
+        "train_sft_packed.idx",
+        "val_sft_packed.bin",
+        "val_sft_packed.idx",
+    ),
+    inputs_in=("train_sft_packed.bin", "val_sft_packed.bin"),
+)
+
+FILTER = Folder(
+    "folder of the trained filter",
+    files=("filter.json", "head.safetensors", "static.safetensors", "model.safetensors"),
+)

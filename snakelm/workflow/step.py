@@ -1,0 +1,353 @@
+"""A step of the workflow, declared once: what it reads, what it writes, what it may see of the
+configuration.
+
+    STEP = Step(
+        __file__,
+        __doc__,
+        config=("deduplicate", "sources[].name"),
+        reads={"inputs": File("sampled sources, in their order", many=True)},
+        writes={"output": File("parquet file to write")},
+        threads="threads that compute signatures",
+    )
+
+    @STEP
+    def main(run: Run) -> Counts:
+        from snakelm.data.documents.deduplicate import deduplicate
+
+        files = run.files
+        return deduplicate(files.inputs, files.output, run.config.deduplicate, run.log, run.threads)
+
+Everything else follows from the declaration: the script's flags and `--help`, the view of the
+configuration (reading a key that was not declared raises), the log, the manifest beside what was
+written, the settings file that decides whether the step runs again (settings.py), and the rule's
+shell line. A rule names its inputs and outputs as the step does; a test holds the two together.
+
+Scripts declare their steps at the top and import the library inside `main`, so that `--help` and
+reading the rules stay fast.
+"""
+
+import argparse
+import importlib.util
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from ..config import Config, keys_of, load_settings, restrict
+from ..errors import UserError
+from ..log import Log
+from .code_digest import ROOT
+from .exit_codes import parser as plain_parser
+from .manifest import write_manifest
+
+__all__ = ["Counts", "File", "Folder", "Run", "Step", "Value", "load_steps"]
+
+Counts = Mapping[str, Any]  # what a step counted, as it stands in its manifest
+Keys = tuple[str, ...] | Callable[[Config], tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class File:
+    """A flag that takes a file, or with ``many`` several; ``optional`` ones may be left out."""
+
+    help: str
+    many: bool = False
+    optional: bool = False
+
+    def add_to(self, parser: argparse.ArgumentParser, flag: str) -> None:
+        # An optional flag may also stand without a value: a rule whose run lacks the file passes
+        # none.
+        nargs = (
+            "*"
+            if self.many and self.optional
+            else "+"
+            if self.many
+            else "?"
+            if self.optional
+            else None
+        )
+        parser.add_argument(
+            flag,
+            type=Path,
+            nargs=nargs,
+            required=not self.optional,
+            default=[] if self.many else None,
+            help=self.help,
+        )
+
+    def inputs(self, given: Any) -> list[Path]:
+        """The files of ``given``, this flag's value, that a manifest names as inputs."""
+        return list(given) if self.many else [given] if given else []
+
+
+@dataclass(frozen=True)
+class Folder(File):
+    """A flag that takes a folder, by its own name or by the files in it, as a rule passes them.
+
+    ``files``: names of what it holds. ``inputs_in``: those that a manifest names as inputs; the
+    first when left out.
+    """
+
+    files: tuple[str, ...] = ()
+    inputs_in: tuple[str, ...] = ()
+
+    def add_to(self, parser: argparse.ArgumentParser, flag: str) -> None:
+        names, of = self.files, flag
+
+        class OneFolder(argparse.Action):
+            """`folder` or `folder/a folder/b` → `folder`."""
+
+            def __call__(self, parser, namespace, values, option_string=None):
+                paths = [Path(value) for value in values]
+                inside = all(path.name in names and not path.is_dir() for path in paths)
+                folders = {path.parent for path in paths} if inside else set(paths)
+                if len(folders) > 1:
+                    parser.error(f"argument {of}: expected one folder, found {len(folders)}")
+                setattr(namespace, self.dest, folders.pop() if folders else None)
+
+        parser.add_argument(
+            flag,
+            nargs="*" if self.optional else "+",
+            metavar="FOLDER",
+            action=OneFolder,
+            required=not self.optional,
+            help=self.help,
+        )
+
+    def inputs(self, given: Any) -> list[Path]:
+        return [given / name for name in self.inputs_in or self.files[:1]] if given else []
+
+
+@dataclass(frozen=True)
+class Value:
+    """A flag that takes a word or a number, which a rule has from its wildcards (``wildcard``, the
+    flag's own name when left out) or, with ``param``, from its params.
+    """
+
+    help: str
+    type: Callable[[str], Any] = str
+    wildcard: str = ""
+    param: bool = False
+
+    def add_to(self, parser: argparse.ArgumentParser, flag: str) -> None:
+        parser.add_argument(flag, type=self.type, required=not self.param, help=self.help)
+
+
+@dataclass
+class Run:
+    """A step at work: its configuration, files and values by their declared names, log and
+    threads.
+    """
+
+    step: "Step"
+    config: Config
+    files: SimpleNamespace
+    values: SimpleNamespace
+    threads: int
+    log_file: Path | None
+    log: Log = field(init=False)
+    also_read: list[Path] = field(default_factory=list)  # inputs that no flag names
+    also_wrote: list[Path] = field(default_factory=list)  # outputs that no flag names
+    _vouched: bool = False
+
+    def vouch(
+        self,
+        artefact: Path,
+        *,
+        inputs: Iterable[Path] | None = None,
+        files: Iterable[Path] = (),
+        through: Iterable[Path] = (),
+        counts: Counts | None = None,
+    ) -> None:
+        """Writes the manifest of a finished ``artefact``; the step's declared inputs when none are
+        given.
+
+        A step that calls this says itself what made what; one that does not gets a manifest of its
+        first output, with its other outputs as ``files``.
+        """
+        self._vouched = True
+        write_manifest(
+            artefact,
+            inputs=self.inputs() if inputs is None else inputs,
+            files=files,
+            through=through,
+            config=self.step.settings_of(self.config, cosmetic=True),
+            script=self.step.script,
+            seed=self.config.seed if "seed" in self.step.keys(self.config) else None,
+            counts=counts,
+        )
+
+    def inputs(self) -> list[Path]:
+        """Every declared input that was given, and what was read beside them."""
+        found: list[Path] = []
+        for name, kind in self.step.reads.items():
+            found += kind.inputs(getattr(self.files, name))
+        return [*found, *self.also_read]
+
+    def finish(self, counts: Counts | None) -> None:
+        """The manifest of a step that has not written one itself."""
+        if not self.step.manifest or self._vouched:
+            return
+
+        wrote: list[Path] = []
+        for name, kind in self.step.writes.items():
+            given = getattr(self.files, name)
+            if isinstance(kind, Folder):
+                wrote += [given / file for file in kind.files if (given / file).exists()]
+            else:
+                wrote += kind.inputs(given)
+        self.vouch(wrote[0], files=[*wrote[1:], *self.also_wrote], counts=counts)
+
+
+class Step:
+    """A step: see the module's docstring.
+
+    ``config``: dotted keys (`seed`, `train.device`, `sources[].name`) that the step may read; those
+    that are not cosmetic decide whether it runs again. `sources[source]` is the one item that the
+    value ``source`` names. A function of the configuration where one key decides whether others are
+    read. ``shows``: sections whose cosmetic keys stand in what the step writes, and so count too.
+    ``beside``: files that earlier steps left, read where they are there, and no reason to run
+    again. ``manifest``: whether what it writes gets one; figures and pages do not.
+    ``code_triggers``: whether other code is a reason to run again; training, which may have taken
+    weeks, only says so.
+    """
+
+    def __init__(
+        self,
+        script: str,
+        description: str | None,
+        *,
+        config: Keys = (),
+        shows: tuple[str, ...] = (),
+        reads: Mapping[str, File] | None = None,
+        beside: Mapping[str, File] | None = None,
+        writes: Mapping[str, File] | None = None,
+        values: Mapping[str, Value] | None = None,
+        threads: str = "",
+        manifest: bool = True,
+        code_triggers: bool = True,
+    ) -> None:
+        self.script = Path(script).resolve()
+        self.name, self.stage = self.script.stem, self.script.parent.name
+        self.description = description
+        self.config, self.shows = config, shows
+        self.reads, self.beside = dict(reads or {}), dict(beside or {})
+        self.writes, self.values = dict(writes or {}), dict(values or {})
+        self.threads, self.manifest, self.code_triggers = threads, manifest, code_triggers
+
+    def __call__(self, work: Callable[[Run], Counts | None]) -> Callable[..., int]:
+        """``work`` as a script's `main(argv)`: parses, opens the log, works, writes the
+        manifest.
+        """
+
+        def main(argv: list[str] | None = None) -> int:
+            run = self.parse(argv)
+            with Log(self.name, run.log_file) as run.log:
+                run.finish(work(run))
+            return 0
+
+        main.__doc__ = work.__doc__
+        return main
+
+    def parser(self) -> argparse.ArgumentParser:
+        """The flags, in the order of the declaration."""
+        made = plain_parser(self.description)
+        if self.config:
+            made.add_argument(
+                "--config",
+                nargs="+",
+                required=True,
+                type=Path,
+                metavar="FILE",
+                help="settings in YAML, later files over earlier ones",
+            )
+        for name, kind in [*self.values.items(), *self._file_flags()]:
+            kind.add_to(made, _flag(name))
+        if self.threads:
+            made.add_argument("--threads", type=int, default=1, help=f"{self.threads} (default: 1)")
+        made.add_argument("--log", type=Path, help="log file")
+        return made
+
+    def parse(self, argv: list[str] | None = None) -> Run:
+        """The command line as a `Run`, with the configuration cut down to the declared keys."""
+        given = vars(self.parser().parse_args(argv))
+        values = SimpleNamespace(**{name: given[name] for name in self.values})
+        files = SimpleNamespace(**{name: given[name] for name, _ in self._file_flags()})
+
+        whole = load_settings(given["config"]) if self.config else Config()
+        config = restrict(whole, self.keys(whole), vars(values), reader=f"step {self.name}")
+        return Run(self, config, files, values, given.get("threads", 1), given["log"])
+
+    def keys(self, config: Config) -> tuple[str, ...]:
+        """The keys that the step may read under ``config``."""
+        return self.config(config) if callable(self.config) else self.config
+
+    def settings_of(
+        self, config: Config, values: Mapping[str, Any] | None = None, *, cosmetic: bool = False
+    ) -> dict[str, Any]:
+        """The keys that count, as plain YAML types; with ``cosmetic`` all that the step may
+        read.
+        """
+        seen = restrict(config, self.keys(config), values or {}, reader=f"step {self.name}")
+        return keys_of(seen, cosmetic=True if cosmetic else self.shows)
+
+    def shown_of(self, config: Config) -> dict[str, Any]:
+        """The cosmetic keys that the step may read, beside those that count."""
+        counted, every = self.settings_of(config), self.settings_of(config, cosmetic=True)
+        return {
+            name: {key: value for key, value in section.items() if key not in counted.get(name, {})}
+            for name, section in every.items()
+            if isinstance(section, dict) and section != counted.get(name)
+        }
+
+    def shell_command(self) -> str:
+        """The rule's shell line; every value in it is quoted for the shell by Snakemake."""
+        parts = [f'python "$SNAKELM"/scripts/{self.stage}/{self.name}.py']
+        if self.config:
+            shown = " {params.shown:q}" if self.shown_of(Config()) else ""
+            parts.append("--config {input.config:q}" + shown)
+        for name, value in self.values.items():
+            origin = f"params.{name}" if value.param else f"wildcards.{value.wildcard or name}"
+            parts.append(f"{_flag(name)} {{{origin}:q}}")
+
+        parts += [f"{_flag(name)} {{input.{name}:q}}" for name in self.reads]
+        parts += [f"{_flag(name)} {{params.{name}:q}}" for name in self.beside]
+        parts += [
+            f"{_flag(name)} {self._written(name, kind)}" for name, kind in self.writes.items()
+        ]
+        parts += ["--threads {threads}"] if self.threads else []
+        return " ".join([*parts, "--log {log:q}"])
+
+    def _written(self, name: str, kind: File) -> str:
+        """How a rule refers to an output: as `{output}` where there is just one flag for all of
+        them, by name, or for a folder by the names of its files without their suffixes.
+        """
+        if len(self.writes) == 1:
+            return "{output:q}"
+        if isinstance(kind, Folder):
+            return " ".join(f"{{output.{Path(file).stem}:q}}" for file in kind.files)
+        return f"{{output.{name}:q}}"
+
+    def _file_flags(self) -> list[tuple[str, File]]:
+        return [*self.reads.items(), *self.beside.items(), *self.writes.items()]
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def load_steps(scripts: Path = ROOT / "scripts") -> dict[str, Step]:
+    """The steps of all scripts, by name; scripts that are no step of the workflow have none."""
+    found: dict[str, Step] = {}
+    for file in sorted(scripts.glob("*/*.py")):
+        spec = importlib.util.spec_from_file_location(f"snakelm_step_{file.stem}", file)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        if isinstance(step := getattr(module, "STEP", None), Step):
+            found[step.name] = step
+    if not found:
+        raise UserError(f"{scripts}: no steps there; is this checkout whole?")
+    return found
