@@ -3,16 +3,9 @@
 
 rule baseline:
     input:
-        processed=multiext(
-            results("data/processed/"),
-            "train.bin",
-            "train.idx",
-            "val.bin",
-            "val.idx",
-            "val_overlap.npy",
-        ),
+        processed=files_of("data/processed", TOKEN_FILES),
         tokenizer=results("tokenizer/meta.json"),
-        config=settings("analysis/baseline", "evaluate", "seed"),
+        config=settings("baseline"),
     output:
         results("tables/baseline.json"),
     log:
@@ -26,12 +19,8 @@ rule baseline:
         # 32 bytes of the compressor's model for a byte of training text and held-out text, and room for the text
         mem_mb=1000 + int(70 * CONFIG.evaluate.compressor_mb),
         runtime=60,
-    params:
-        processed=subpath(input[0], parent=True),
-        tokenizer=subpath(input.tokenizer, parent=True),
     shell:
-        'python "$SNAKELM"/scripts/analysis/baseline.py --config {input.config:q}'
-        " --processed {params.processed:q} --tokenizer {params.tokenizer:q} --output {output:q} --log {log:q}"
+        command("baseline")
 
 
 rule measure_tokenizer:
@@ -41,7 +30,7 @@ rule measure_tokenizer:
         ),
         tokenizer=results("tokenizer/meta.json"),
         documents=documents(),
-        config=settings("analysis/measure_tokenizer", "seed"),
+        config=settings("measure_tokenizer"),
     output:
         results("tables/tokens.json"),
     log:
@@ -54,13 +43,8 @@ rule measure_tokenizer:
     resources:
         mem_mb=2000,
         runtime=60,
-    params:
-        tokenizer=subpath(input.tokenizer, parent=True),
-        processed=subpath(input[0], parent=True),
     shell:
-        'python "$SNAKELM"/scripts/analysis/measure_tokenizer.py --config {input.config:q}'
-        " --documents {input.documents:q} --tokenizer {params.tokenizer:q} --processed {params.processed:q}"
-        " --threads {threads} --output {output:q} --log {log:q}"
+        command("measure_tokenizer")
 
 
 rule export:
@@ -68,7 +52,7 @@ rule export:
         model=results("sft_model.pt" if CONFIG.export == "sft" else "final_model.pt"),
         tokenizer=results("tokenizer/meta.json"),
         evaluation=results("tables/evaluation.json"),
-        config=settings("analysis/export", "export", "seed"),
+        config=settings("export"),
     output:
         multiext(
             results("models/final/"),
@@ -91,22 +75,16 @@ rule export:
         mem_mb=4000,
         runtime=60,
     params:
-        tokenizer=subpath(input.tokenizer, parent=True),
-        folder=subpath(output[0], parent=True),
-        artefacts=DOCUMENTED,
-        # What the model card says of licences: a word there is no reason to export again.
-        shown=lambda wildcards: shown("analysis/export", "sources", "sft_data"),
+        artefacts=artefacts("preparation", "training"),
     shell:
-        'python "$SNAKELM"/scripts/analysis/export.py --config {input.config:q} {params.shown:q} --model {input.model:q}'
-        " --tokenizer {params.tokenizer:q} --artefacts {params.artefacts:q} --evaluation {input.evaluation:q}"
-        " --output {params.folder:q} --log {log:q}"
+        command("export")
 
 
 rule export_gguf:
     input:
         model=results("sft_model.pt" if CONFIG.export == "sft" else "final_model.pt"),
         tokenizer=results("tokenizer/meta.json"),
-        config=settings("analysis/export_gguf", "export", "seed"),
+        config=settings("export_gguf"),
     output:
         results("models/final/model.gguf"),
     log:
@@ -119,23 +97,13 @@ rule export_gguf:
     resources:
         mem_mb=4000,
         runtime=60,
-    params:
-        tokenizer=subpath(input.tokenizer, parent=True),
     shell:
-        'python "$SNAKELM"/scripts/analysis/export_gguf.py --config {input.config:q} --model {input.model:q}'
-        " --tokenizer {params.tokenizer:q} --output {output:q} --log {log:q}"
+        command("export_gguf")
 
 
 rule loss:
     input:
-        processed=multiext(
-            results("data/processed/"),
-            "train.bin",
-            "train.idx",
-            "val.bin",
-            "val.idx",
-            "val_overlap.npy",
-        ),
+        processed=files_of("data/processed", TOKEN_FILES),
         base=results("final_model.pt"),
         tuned=results("sft_model.pt") if TUNED else [],
         packs=(
@@ -148,10 +116,10 @@ rule loss:
         documents=documents(),
         tokenizer=results("tokenizer/meta.json"),
         metrics=results("logs/training_metrics.csv"),
-        config=settings("analysis/loss", "evaluate", "seed"),
+        config=settings("loss"),
     output:
-        table=results("tables/loss.json"),
-        documents=results("tables/loss_documents.parquet"),
+        output=results("tables/loss.json"),
+        per_document=results("tables/loss_documents.parquet"),
     log:
         log("loss"),
     benchmark:
@@ -162,20 +130,13 @@ rule loss:
     resources:
         mem_mb=6000,
         runtime=240,
-    params:
-        tuned=lambda wildcards, input: ["--tuned", input.tuned] if input.tuned else [],
-        processed=subpath(input[0], parent=True),
-        tokenizer=subpath(input.tokenizer, parent=True),
     shell:
-        'python "$SNAKELM"/scripts/analysis/loss.py --config {input.config:q} --base {input.base:q} {params.tuned:q}'
-        " --processed {params.processed:q} --documents {input.documents:q} --tokenizer {params.tokenizer:q}"
-        " --metrics {input.metrics:q} --output {output.table:q} --per-document {output.documents:q}"
-        " --threads {threads} --log {log:q}"
+        command("loss")
 
 
 rule evaluate:
     input:
-        val=multiext(results("data/processed/"), "val.bin", "val.idx"),
+        processed=multiext(results("data/processed/"), "val.bin", "val.idx"),
         base=results("final_model.pt"),
         tuned=results("sft_model.pt") if TUNED else [],
         packs=(
@@ -188,10 +149,10 @@ rule evaluate:
         tokenizer=results("tokenizer/meta.json"),
         loss=results("tables/loss.json"),
         files=task_files,
-        config=settings("analysis/evaluate", "tasks", "seed"),
+        config=settings("evaluate"),
     output:
-        table=results("tables/evaluation.json"),
-        each=results("tables/evaluation_items.jsonl"),
+        output=results("tables/evaluation.json"),
+        items=results("tables/evaluation_items.jsonl"),
     log:
         log("evaluate"),
     benchmark:
@@ -202,14 +163,8 @@ rule evaluate:
     resources:
         mem_mb=6000,
         runtime=240,
-    params:
-        tuned=lambda wildcards, input: ["--tuned", input.tuned] if input.tuned else [],
-        processed=subpath(input[0], parent=True),
-        tokenizer=subpath(input.tokenizer, parent=True),
     shell:
-        'python "$SNAKELM"/scripts/analysis/evaluate.py --config {input.config:q} --base {input.base:q} {params.tuned:q}'
-        " --processed {params.processed:q} --tokenizer {params.tokenizer:q} --loss {input.loss:q}"
-        " --output {output.table:q} --items {output.each:q} --threads {threads} --log {log:q}"
+        command("evaluate")
 
 
 rule generate_embeddings:
@@ -220,14 +175,7 @@ rule generate_embeddings:
         tokenizer=results("tokenizer/meta.json"),
         val=results("data/processed/val.bin"),
         val_index=results("data/processed/val.idx"),
-        # Of `train` it reads the device and the precision.
-        config=settings(
-            "analysis/generate_embeddings",
-            "embeddings",
-            "train",
-            "seed",
-            *(["classifier"] if CONFIG.embeddings.by == "sentence" else []),
-        ),
+        config=settings("generate_embeddings"),
     output:
         results("embeddings/documents.parquet"),
     log:
@@ -244,13 +192,5 @@ rule generate_embeddings:
     resources:
         mem_mb=4000,
         runtime=1440,
-    params:
-        tokenizer=subpath(input.tokenizer, parent=True),
-        scores=lambda wildcards, input: (
-            ["--scores", input.scores] if input.scores else []
-        ),
     shell:
-        'python "$SNAKELM"/scripts/analysis/generate_embeddings.py --config {input.config:q}'
-        " --documents {input.documents:q} {params.scores:q} --model {input.model:q}"
-        " --tokenizer {params.tokenizer:q} --val {input.val:q} --output {output:q}"
-        " --threads {threads} --log {log:q}"
+        command("generate_embeddings")

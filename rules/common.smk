@@ -1,4 +1,6 @@
-# What the rules share: the checked configuration, names of files, the files that stand for settings. No rules here.
+# What the rules share: the checked configuration, the steps, names of files, the files that stand for settings. No
+# rules here. A rule's inputs, outputs and params carry the names of its step's flags (scripts/<stage>/<rule>.py), so
+# its shell line is `command(<rule>)`.
 import os
 import shlex
 import sys
@@ -10,7 +12,9 @@ from snakelm.config import from_mapping
 from snakelm.data.reading import readers
 from snakelm.errors import EXIT_USER, UserError
 from snakelm.filter.labels import label_files
+from snakelm.workflow.artefacts import FILTER, PACKS, TOKEN_FILES, TOKENIZER
 from snakelm.workflow.settings import changed_since, settings_file, shown_file
+from snakelm.workflow.step import Folder, load_steps
 
 # Steps are run as `python "$SNAKELM"/scripts/…`: by this interpreter, or by the rule's conda env, from any folder.
 os.environ.update(
@@ -22,33 +26,47 @@ os.environ.update(
 
 
 def stop(error):
-    """Ends Snakemake with a person's mistake in one line; a WorkflowError would show lines of this file instead."""
+    """Ends Snakemake with a user's mistake in one line; a WorkflowError would show lines of this file instead."""
     print(f"error: {error}", file=sys.stderr)
     sys.exit(EXIT_USER)
 
 
-def checked(values):
-    """The configuration as snakelm reads it; a wrong key ends the run here."""
+def or_stop(function, *arguments):
+    """What `function` gives; a user's mistake ends the run here, before any job."""
     try:
-        return from_mapping(values)
+        return function(*arguments)
     except UserError as error:
         stop(error)
 
 
-CONFIG = checked(config)
+CONFIG = or_stop(from_mapping, config)
+STEPS = or_stop(load_steps)
 RESULTS = Path(CONFIG.results).as_posix()
 SOURCES = {source.name: source for source in CONFIG.sources}
-SHARDS = CONFIG.prepare.shards
+COLLECTED = [name for name, source in SOURCES.items() if not source.path]
 LABELS = label_files(CONFIG.classifier.labels)
 TUNED = CONFIG.export == "sft"  # whether the run goes on to instruction tuning
 REPORTING = any(word.split("=")[0] == "--report" for word in sys.argv)
-MODELS = {"train": "final_model.pt", "train_sft": "sft_model.pt"}
 
-# What stands between duplicates and tokens, in order; each only where the configuration asks for it.
+# What stands between duplicates and tokens, in order; each only where the configuration says so.
 CHECKS = {
-    "quality": any(vars(CONFIG.quality).values()),
+    "quality": any(CONFIG.quality.model_dump().values()),
     "filtered": CONFIG.filter != "none",
     "decontaminated": bool(CONFIG.decontaminate.files),
+}
+
+# Rules that this run has no use for; the others make its lists of timings and manifests.
+UNUSED = {
+    name
+    for wanted, names in [
+        (COLLECTED, ["collect"]),
+        (CHECKS["quality"], ["quality"]),
+        (CHECKS["filtered"], ["setfit_train", "filter_dataset"]),
+        (CHECKS["decontaminated"], ["decontaminate"]),
+        (TUNED, ["prepare_sft_data", "train_sft"]),
+    ]
+    if not wanted
+    for name in names
 }
 
 # The report's chapters, in the order of the story; Snakemake sorts them by name.
@@ -71,108 +89,17 @@ wildcard_constraints:
     shards=r"\d+",
 
 
+# Names of files
+
+
 def results(name):
     """A file or folder of the run."""
     return f"{RESULTS}/{name}"
 
 
-def settings(step, *sections):
-    """The file that holds what of the configuration (and, but for training, of the code) changes this step's result.
-
-    It is named by its content, so a step runs again when, and only when, its own settings differ from those it ran with.
-    """
-    return settings_file(RESULTS, CONFIG, step, sections)
-
-
-def shown(step, *sections):
-    """The file with the keys of ``sections`` that change only what is shown or kept; no reason to run a step again."""
-    return shown_file(RESULTS, CONFIG, step, sections)
-
-
-def local_files(source):
-    """A source's own files, globs expanded; none for one that is collected first."""
-    try:
-        return (
-            [str(path) for path in readers.expand(source.path)] if source.path else []
-        )
-    except UserError as error:
-        stop(error)
-
-
-def evaluation_files():
-    """The evaluation sets that no training document may hold text of, globs expanded."""
-    try:
-        found = readers.expand(CONFIG.decontaminate.files, "decontaminate.files")
-    except UserError as error:
-        stop(error)
-    return [str(path) for path in found]
-
-
-def compared_files():
-    """The metrics of the runs that this one is drawn beside; they are other runs' outputs, so no rule makes them."""
-    files = [Path(folder, "logs/training_metrics.csv") for folder in CONFIG.compare]
-    for folder, file in zip(CONFIG.compare, files):
-        if not file.is_file():
-            stop(
-                f"compare: {folder}: no logs/training_metrics.csv there; expected the results folder of a run: "
-                "name another or take it out"
-            )
-    return [file.as_posix() for file in files]
-
-
-COMPARED = compared_files()  # asked here, before anything is written
-
-
-def source_files(wildcards):
-    """The files a source is sampled from: a person's own files, or the collected parquet."""
-    source = SOURCES[wildcards.source]
-    return local_files(source) or results(f"data/raw/{wildcards.source}.parquet")
-
-
-def conversation_files(wildcards):
-    """A person's own files of conversations; looked for only when they are packed: the base model needs none."""
-    paths = [source.path for source in CONFIG.sft_data.sources if source.path]
-    try:
-        return [
-            str(file)
-            for path in paths
-            for file in readers.expand(path, "sft_data.sources[].path")
-        ]
-    except UserError as error:
-        stop(error)
-
-
-def evaluated_files():
-    """Other runs' evaluations, those that are there: a run without one is named in the report."""
-    files = [Path(folder, "tables/evaluation.json") for folder in CONFIG.compare]
-    return [file.as_posix() for file in files if file.is_file()]
-
-
-def task_files(wildcards):
-    """A person's own files of test items; looked for only when they are asked."""
-    paths = [task.path for task in CONFIG.tasks if task.path]
-    try:
-        return [
-            str(file) for path in paths for file in readers.expand(path, "tasks[].path")
-        ]
-    except UserError as error:
-        stop(error)
-
-
-def fetched_files(wildcards):
-    """The files of a url source, as Snakemake's storage brings them; none for one that is built in."""
-    urls = SOURCES[wildcards.source].url or []
-    return [storage.http(url) for url in ([urls] if isinstance(urls, str) else urls)]
-
-
-def documents(before=None):
-    """The documents that the check ``before`` reads, or after all checks the tokenizer and the token files."""
-    done = ["deduplicated"]
-    for name, wanted in CHECKS.items():
-        if name == before:
-            break
-        done += [name] if wanted else []
-    return results(f"data/{done[-1]}/documents.parquet")
+def files_of(folder, artefact):
+    """The files of an artefact that is a folder (snakelm/workflow/artefacts.py)."""
+    return [results(f"{folder}/{name}") for name in artefact.files]
 
 
 def log(name):
@@ -183,6 +110,181 @@ def log(name):
 def timing(name):
     """The file for Snakemake's own record of time and memory."""
     return results(f"benchmarks/{name}.tsv")
+
+
+def documents(before=None):
+    """The documents that the check `before` reads, or after all checks the tokenizer and the token files."""
+    done = ["deduplicated"]
+    for name, wanted in CHECKS.items():
+        if name == before:
+            break
+        done += [name] if wanted else []
+    return results(f"data/{done[-1]}/documents.parquet")
+
+
+def by_stem(files):
+    """Files as outputs by name, as the shell line of a step that writes several folders refers to them."""
+    return {Path(file).stem: file for file in files}
+
+
+# What follows from a step's declaration
+
+
+def settings(name):
+    """The file with what of the configuration, and of the code, changes this step's result (snakelm/workflow/settings.py).
+
+    It is named by its content, so a step runs again when, and only when, its own settings differ from those it ran with.
+    """
+    step = STEPS[name]
+    if step.depends_on_values:
+        return lambda wildcards: settings_file(RESULTS, CONFIG, step, wildcards)
+    return settings_file(RESULTS, CONFIG, step)
+
+
+def shown(name):
+    """The file with the keys that change only what the step shows or keeps; no reason to run it again."""
+    return lambda wildcards: shown_file(RESULTS, CONFIG, STEPS[name])
+
+
+def command(name):
+    """The shell line of the rule `name`."""
+    return STEPS[name].shell_command()
+
+
+def shard_count():
+    """How many jobs tokenize: as many as made train.bin, as long as nothing before it has changed.
+
+    Their number changes no byte, so another one alone must not make the token files anew.
+    """
+    made = Path(results("data/processed/train.bin"))
+    if not made.is_file():
+        return CONFIG.prepare.shards
+    try:
+        through = read_manifest(made)["through"]
+    except UserError:
+        return CONFIG.prepare.shards
+    before = [
+        step for step in STEPS.values() if step.stage == "preparation" and step.name not in UNUSED
+    ]
+    changed = any(Path(file).stat().st_mtime > made.stat().st_mtime for file in SETTINGS_BEFORE)
+    return CONFIG.prepare.shards if changed else len(through) or CONFIG.prepare.shards
+
+
+def in_this_run(stages):
+    """The rules of some stages (folders of scripts/) that this run has a use for, each with its step."""
+    for rule in workflow.rules:
+        step = STEPS.get(rule.name)
+        if step and step.stage in stages and rule.name not in UNUSED:
+            yield rule, step
+
+
+def each(pattern):
+    """A file's name for every source or shard that it stands for; for `collect` those that are collected."""
+    sources = COLLECTED if "raw/" in pattern or "collect." in pattern else SOURCES
+    return expand(pattern, source=sources, shard=range(SHARDS), shards=SHARDS)
+
+
+def artefacts(*stages):
+    """What of this run has a manifest beside it: counts for the funnel, hashes and versions for the provenance."""
+
+    def named(wildcards):
+        return [
+            path
+            for rule, step in in_this_run(stages)
+            if step.manifest and step.name != "prepare_shard"
+            for artefact in step.artefacts(rule.output)
+            for path in each(artefact)
+        ]
+
+    return named
+
+
+def timings(wildcards):
+    """Snakemake's records of every step that makes or measures something."""
+    found = in_this_run(["preparation", "training", "analysis"])
+    return [
+        path
+        for rule, step in found
+        if step.manifest or rule.name == "preflight"
+        for path in each(str(rule.benchmark))
+    ]
+
+
+# Files of the user
+
+
+def local_files(source):
+    """A source's own files, globs expanded; none for one that is collected first."""
+    return (
+        [str(path) for path in or_stop(readers.expand, source.path)]
+        if source.path
+        else []
+    )
+
+
+def source_files(wildcards):
+    """The files a source is sampled from: the user's own files, or the collected parquet."""
+    source = SOURCES[wildcards.source]
+    return local_files(source) or results(f"data/raw/{wildcards.source}.parquet")
+
+
+def fetched_files(wildcards):
+    """The files of a url source, as Snakemake's storage brings them; none for one that is built in."""
+    urls = SOURCES[wildcards.source].url or []
+    return [storage.http(url) for url in ([urls] if isinstance(urls, str) else urls)]
+
+
+def evaluation_files():
+    """The evaluation sets that no training document may hold text of, globs expanded."""
+    found = or_stop(readers.expand, CONFIG.decontaminate.files, "decontaminate.files")
+    return [str(path) for path in found]
+
+
+def conversation_files(wildcards):
+    """The user's own conversations; looked for only when they are packed: the base model needs none."""
+    paths = [source.path for source in CONFIG.sft_data.sources if source.path]
+    return [
+        str(file)
+        for path in paths
+        for file in or_stop(readers.expand, path, "sft_data.sources[].path")
+    ]
+
+
+def task_files(wildcards):
+    """The user's own test items; looked for only when they are needed."""
+    paths = [task.path for task in CONFIG.tasks if task.path]
+    return [
+        str(file)
+        for path in paths
+        for file in or_stop(readers.expand, path, "tasks[].path")
+    ]
+
+
+# Other runs that this one is compared with; no rule makes their files
+
+
+def compared_files():
+    """The metrics of the runs that this one is drawn beside."""
+    files = [Path(folder, "logs/training_metrics.csv") for folder in CONFIG.compare]
+    for folder, file in zip(CONFIG.compare, files):
+        if not file.is_file():
+            stop(
+                f"compare: {folder}: no logs/training_metrics.csv there; expected the results folder of a run: "
+                "name another or take it out"
+            )
+    return [file.as_posix() for file in files]
+
+
+COMPARED = compared_files()  # looked for here, before anything is written
+
+
+def evaluated_files():
+    """Other runs' evaluations, those that are there: a run without one is named in the report."""
+    files = [Path(folder, "tables/evaluation.json") for folder in CONFIG.compare]
+    return [file.as_posix() for file in files if file.is_file()]
+
+
+# The report
 
 
 def reported(name, chapter, what):
@@ -200,57 +302,6 @@ def reported(name, chapter, what):
 
 
 def same_again(config):
-    """The command that makes this run anew: all of its settings are in the file ``config``."""
+    """The command that makes this run anew: all of its settings are in the file `config`."""
     elsewhere = [] if RESULTS == "results" else ["--config", f"results={RESULTS}"]
     return shlex.join(["snakemake", "--cores", "8", "--configfile", config, *elsewhere])
-
-
-# What has a manifest beside it: counts for the funnel, hashes and versions for the provenance.
-COLLECTED = [name for name, source in SOURCES.items() if not source.path]
-DOCUMENTED = [
-    *expand(results("data/raw/{source}.parquet"), source=COLLECTED),
-    *expand(results("data/sampled/{source}.parquet"), source=SOURCES),
-    results("data/deduplicated/documents.parquet"),
-    *(results(f"data/{name}/documents.parquet") for name in CHECKS if CHECKS[name]),
-    results("tokenizer/meta.json"),
-    results("data/processed/train.bin"),
-    results("data/processed/val.bin"),
-    results("data/processed/val_overlap.npy"),
-    results("tables/baseline.json"),
-    results("final_model.pt"),
-    *(
-        map(results, ["data/processed/train_sft_packed.bin", "sft_model.pt"])
-        if TUNED
-        else []
-    ),
-]
-TIMED = [
-    timing("preflight"),
-    *(timing(f"collect.{source}") for source in COLLECTED),
-    *(timing(f"sample_data.{source}") for source in SOURCES),
-    timing("deduplicate"),
-    *map(timing, ["quality"] if CHECKS["quality"] else []),
-    *map(timing, ["setfit_train", "filter_dataset"] if CHECKS["filtered"] else []),
-    *map(timing, ["decontaminate"] if CHECKS["decontaminated"] else []),
-    timing("train_tokenizer"),
-    *(timing(f"prepare_shard.{shard}-of-{SHARDS}") for shard in range(SHARDS)),
-    timing("prepare_data"),
-    timing("baseline"),
-    timing("train"),
-    *map(timing, ["prepare_sft_data", "train_sft"] if TUNED else []),
-    *map(timing, ["measure_tokenizer", "loss", "evaluate"]),
-    *map(timing, ["generate_embeddings", "visualize_embeddings", "export"]),
-]
-MEASURED = [
-    results("tables/tokens.json"),
-    results("tables/loss.json"),
-    results("tables/evaluation.json"),
-    results("embeddings/documents.parquet"),
-    results("embeddings/map.parquet"),
-    results("models/final/model.safetensors"),
-]
-
-if workflow.is_main_process:
-    for step, model in MODELS.items():
-        for message in changed_since(results(model), f"scripts/training/{step}.py"):
-            logger.warning(message)

@@ -10,9 +10,7 @@ rule preflight:
     input:
         files=[file for source in CONFIG.sources for file in local_files(source)],
         labels=LABELS if CHECKS["filtered"] else [],
-        config=settings(
-            "preparation/preflight", "sources", "on_bad_file", "filter", "classifier"
-        ),
+        config=settings("preflight"),
     output:
         results("tables/preflight.json"),
     log:
@@ -27,14 +25,13 @@ rule preflight:
         mem_mb=1000,
         runtime=30,
     shell:
-        'python "$SNAKELM"/scripts/preparation/preflight.py --config {input.config:q}'
-        " --output {output:q} --log {log:q}"
+        command("preflight")
 
 
 rule collect:
     input:
         files=fetched_files,
-        config=settings("preparation/collect", "sources", "on_bad_file", "seed"),
+        config=settings("collect"),
     output:
         results("data/raw/{source}.parquet"),
     log:
@@ -48,15 +45,14 @@ rule collect:
         mem_mb=2000,
         runtime=120,
     shell:
-        'python "$SNAKELM"/scripts/preparation/collect.py --config {input.config:q}'
-        " --source {wildcards.source:q} --files {input.files:q} --output {output:q} --log {log:q}"
+        command("collect")
 
 
 rule sample_data:
     input:
         files=source_files,
-        preflight=results("tables/preflight.json"),
-        config=settings("preparation/sample_data", "sources", "on_bad_file", "seed"),
+        preflight=ancient(results("tables/preflight.json")),
+        config=settings("sample_data"),
     output:
         results("data/sampled/{source}.parquet"),
     log:
@@ -70,14 +66,13 @@ rule sample_data:
         mem_mb=2000,
         runtime=240,
     shell:
-        'python "$SNAKELM"/scripts/preparation/sample_data.py --config {input.config:q}'
-        " --source {wildcards.source:q} --files {input.files:q} --output {output:q} --log {log:q}"
+        command("sample_data")
 
 
 rule deduplicate:
     input:
-        sampled=expand(results("data/sampled/{source}.parquet"), source=SOURCES),
-        config=settings("preparation/deduplicate", "sources", "deduplicate", "seed"),
+        inputs=expand(results("data/sampled/{source}.parquet"), source=SOURCES),
+        config=settings("deduplicate"),
     output:
         results("data/deduplicated/documents.parquet"),
     log:
@@ -91,16 +86,15 @@ rule deduplicate:
         mem_mb=4000,
         runtime=480,
     shell:
-        'python "$SNAKELM"/scripts/preparation/deduplicate.py --config {input.config:q}'
-        " --inputs {input.sampled:q} --output {output:q} --threads {threads} --log {log:q}"
+        command("deduplicate")
 
 
 rule quality:
     input:
         documents=documents("quality"),
-        config=settings("preparation/quality", "quality", "seed"),
+        config=settings("quality"),
     output:
-        documents=results("data/quality/documents.parquet"),
+        output=results("data/quality/documents.parquet"),
         examples=results("data/quality/examples.json"),
     log:
         log("quality"),
@@ -113,23 +107,16 @@ rule quality:
         mem_mb=2000,
         runtime=480,
     shell:
-        'python "$SNAKELM"/scripts/preparation/quality.py --config {input.config:q}'
-        " --documents {input.documents:q} --output {output.documents:q} --examples {output.examples:q} --log {log:q}"
+        command("quality")
 
 
 rule filter_dataset:
     input:
         documents=documents("filtered"),
-        model=results("models/academic_filter/filter.json"),
-        weights=multiext(
-            results("models/academic_filter/"),
-            "head.safetensors",
-            "static.safetensors",
-            "model.safetensors",
-        ),
-        config=settings("preparation/filter_dataset", "filter", "seed"),
+        model=files_of("models/academic_filter", FILTER),
+        config=settings("filter_dataset"),
     output:
-        documents=results("data/filtered/documents.parquet"),
+        output=results("data/filtered/documents.parquet"),
         scores=results("data/filtered/scores.parquet"),
         near=results("data/filtered/near_threshold.json"),
     log:
@@ -142,21 +129,17 @@ rule filter_dataset:
     resources:
         mem_mb=4000,
         runtime=1440,
-    params:
-        model=subpath(input.model, parent=True),
     shell:
-        'python "$SNAKELM"/scripts/preparation/filter_dataset.py --config {input.config:q}'
-        " --documents {input.documents:q} --model {params.model:q} --output {output.documents:q}"
-        " --threads {threads} --log {log:q}"
+        command("filter_dataset")
 
 
 rule decontaminate:
     input:
         documents=documents("decontaminated"),
         evaluation=evaluation_files(),
-        config=settings("preparation/decontaminate", "decontaminate", "seed"),
+        config=settings("decontaminate"),
     output:
-        documents=results("data/decontaminated/documents.parquet"),
+        output=results("data/decontaminated/documents.parquet"),
         examples=results("data/decontaminated/examples.json"),
     log:
         log("decontaminate"),
@@ -169,18 +152,16 @@ rule decontaminate:
         mem_mb=2000,
         runtime=480,
     shell:
-        'python "$SNAKELM"/scripts/preparation/decontaminate.py --config {input.config:q}'
-        " --documents {input.documents:q} --evaluation {input.evaluation:q}"
-        " --output {output.documents:q} --examples {output.examples:q} --log {log:q}"
+        command("decontaminate")
 
 
 rule train_tokenizer:
     input:
         documents=documents(),
         brought=[CONFIG.tokenizer.file] if CONFIG.tokenizer.kind == "tiktoken" else [],
-        config=settings("preparation/train_tokenizer", "tokenizer", "prepare", "seed"),
+        config=settings("train_tokenizer"),
     output:
-        multiext(results("tokenizer/"), "ranks.tiktoken", "tokenizer.json", "meta.json"),
+        files_of("tokenizer", TOKENIZER),
     log:
         log("train_tokenizer"),
     benchmark:
@@ -191,18 +172,15 @@ rule train_tokenizer:
     resources:
         mem_mb=4000,
         runtime=120,
-    params:
-        folder=subpath(output[0], parent=True),
     shell:
-        'python "$SNAKELM"/scripts/preparation/train_tokenizer.py --config {input.config:q}'
-        " --documents {input.documents:q} --output {params.folder:q} --threads {threads} --log {log:q}"
+        command("train_tokenizer")
 
 
 rule prepare_shard:
     input:
         documents=documents(),
         tokenizer=results("tokenizer/meta.json"),
-        config=settings("preparation/prepare_shard", "sources", "prepare", "seed"),
+        config=settings("prepare_shard"),
     output:
         temp(
             expand(
@@ -221,13 +199,8 @@ rule prepare_shard:
     resources:
         mem_mb=2000,
         runtime=240,
-    params:
-        tokenizer=subpath(input.tokenizer, parent=True),
-        folder=subpath(output[0], parent=True),
     shell:
-        'python "$SNAKELM"/scripts/preparation/prepare_shard.py --config {input.config:q}'
-        " --documents {input.documents:q} --tokenizer {params.tokenizer:q}"
-        " --shard {wildcards.shard} --of {wildcards.shards} --output-dir {params.folder:q} --log {log:q}"
+        command("prepare_shard")
 
 
 rule prepare_data:
@@ -239,16 +212,9 @@ rule prepare_data:
             kind=["bin", "idx", "bin.manifest.json"],
         ),
         tokenizer=results("tokenizer/meta.json"),
-        config=settings("preparation/prepare_data", "prepare", "evaluate", "seed"),
+        config=settings("prepare_data"),
     output:
-        multiext(
-            results("data/processed/"),
-            "train.bin",
-            "train.idx",
-            "val.bin",
-            "val.idx",
-            "val_overlap.npy",
-        ),
+        files_of("data/processed", TOKEN_FILES),
     log:
         log("prepare_data"),
     benchmark:
@@ -259,30 +225,17 @@ rule prepare_data:
     resources:
         mem_mb=4000,
         runtime=240,
-    params:
-        tokenizer=subpath(input.tokenizer, parent=True),
-        shards=subpath(input[0], parent=True),
-        folder=subpath(output[0], parent=True),
     shell:
-        'python "$SNAKELM"/scripts/preparation/prepare_data.py --config {input.config:q}'
-        " --shards {params.shards:q} --tokenizer {params.tokenizer:q} --output-dir {params.folder:q} --log {log:q}"
+        command("prepare_data")
 
 
 rule prepare_sft_data:
     input:
         files=conversation_files,
         tokenizer=results("tokenizer/meta.json"),
-        config=settings(
-            "preparation/prepare_sft_data", "sft_data", "on_bad_file", "seed"
-        ),
+        config=settings("prepare_sft_data"),
     output:
-        multiext(
-            results("data/processed/"),
-            "train_sft_packed.bin",
-            "train_sft_packed.idx",
-            "val_sft_packed.bin",
-            "val_sft_packed.idx",
-        ),
+        files_of("data/processed", PACKS),
     log:
         log("prepare_sft_data"),
     benchmark:
@@ -293,9 +246,5 @@ rule prepare_sft_data:
     resources:
         mem_mb=2000,
         runtime=240,
-    params:
-        tokenizer=subpath(input.tokenizer, parent=True),
-        folder=subpath(output[0], parent=True),
     shell:
-        'python "$SNAKELM"/scripts/preparation/prepare_sft_data.py --config {input.config:q}'
-        " --tokenizer {params.tokenizer:q} --output-dir {params.folder:q} --threads {threads} --log {log:q}"
+        command("prepare_sft_data")

@@ -7,16 +7,7 @@ rule plot_metrics:
         metrics=results("logs/training_metrics.csv"),
         baseline=results("tables/baseline.json"),
         train_bin=results("data/processed/train.bin"),
-        config=settings(
-            "analysis/plot_metrics",
-            "preset",
-            "sources",
-            "prepare",
-            "model",
-            "train",
-            "evaluate",
-            "seed",
-        ),
+        config=settings("plot_metrics"),
     output:
         bits_per_byte=reported(
             "figures/bits_per_byte.svg", "verdict", "2. Bits per byte"
@@ -49,21 +40,16 @@ rule plot_metrics:
         # Written by earlier steps beside their outputs; read where they are there.
         samples=results("logs/samples.jsonl"),
         training_log=results("logs/training.log"),
-        artefacts=DOCUMENTED,
-        shown=lambda wildcards: shown("analysis/plot_metrics", "train", "prepare"),
-        figures=subpath(output.loss, parent=True),
-        tables=subpath(output.samples, parent=True),
+        artefacts=artefacts("preparation", "training"),
+        shown=shown("plot_metrics"),
     shell:
-        'python "$SNAKELM"/scripts/analysis/plot_metrics.py --config {input.config:q} {params.shown:q}'
-        " --metrics {input.metrics:q} --samples {params.samples:q} --training-log {params.training_log:q}"
-        " --baseline {input.baseline:q} --train-bin {input.train_bin:q} --artefacts {params.artefacts:q}"
-        " --figures {params.figures:q} --tables {params.tables:q} --log {log:q}"
+        command("plot_metrics")
 
 
 rule plot_tokenizer:
     input:
         measured=results("tables/tokens.json"),
-        config=settings("analysis/plot_tokenizer", "seed"),
+        config=settings("plot_tokenizer"),
     output:
         fertility=reported(
             "figures/fertility.svg", "tokenizer", "1. Bytes that a token stands for"
@@ -85,8 +71,7 @@ rule plot_tokenizer:
         mem_mb=1000,
         runtime=30,
     shell:
-        'python "$SNAKELM"/scripts/analysis/plot_tokenizer.py --measured {input.measured:q}'
-        " --fertility {output.fertility:q} --frequencies {output.frequencies:q} --table {output.table:q} --log {log:q}"
+        command("plot_tokenizer")
 
 
 rule plot_sft:
@@ -95,24 +80,24 @@ rule plot_sft:
         metrics=results("logs/sft_metrics.csv"),
         packs=results("data/processed/train_sft_packed.bin"),
         tokenizer=results("tokenizer/meta.json"),
-        config=settings("analysis/plot_sft", "sft", "train", "seed"),
+        config=settings("plot_sft"),
     output:
-        loss=reported("figures/sft_loss.svg", "tuning", "1. Loss"),
+        sft_loss=reported("figures/sft_loss.svg", "tuning", "1. Loss"),
         answers=reported("tables/answers.html", "tuning", "2. Answers before and after"),
-        packing=reported(
+        sft_packing=reported(
             "figures/sft_packing.svg", "tuning", "3. Packs and what is learned"
         ),
         conversations=reported(
             "tables/conversations.html", "tuning", "4. Conversations"
         ),
-        samples=reported("tables/sft_samples.html", "samples", "2. While tuning"),
-        learning_rate=reported(
+        sft_samples=reported("tables/sft_samples.html", "samples", "2. While tuning"),
+        sft_learning_rate=reported(
             "figures/sft_learning_rate.svg", "tuning", "5. Learning rate"
         ),
-        gradient_norm=reported(
+        sft_gradient_norm=reported(
             "figures/sft_gradient_norm.svg", "tuning", "6. Gradient norm"
         ),
-        throughput=reported("figures/sft_throughput.svg", "tuning", "7. Speed"),
+        sft_throughput=reported("figures/sft_throughput.svg", "tuning", "7. Speed"),
     log:
         log("plot_sft"),
     benchmark:
@@ -127,14 +112,9 @@ rule plot_sft:
         # Written by training beside its outputs; read where they are there.
         samples=results("logs/sft_samples.jsonl"),
         training_log=results("logs/sft_training.log"),
-        tokenizer=subpath(input.tokenizer, parent=True),
-        figures=subpath(output.loss, parent=True),
-        tables=subpath(output.answers, parent=True),
+        artefacts=[results("sft_model.pt")],
     shell:
-        'python "$SNAKELM"/scripts/analysis/plot_sft.py --config {input.config:q} --metrics {input.metrics:q}'
-        " --samples {params.samples:q} --training-log {params.training_log:q} --packs {input.packs:q}"
-        " --tokenizer {params.tokenizer:q} --artefacts {input.model:q}"
-        " --figures {params.figures:q} --tables {params.tables:q} --log {log:q}"
+        command("plot_sft")
 
 
 rule plot_compare:
@@ -142,12 +122,12 @@ rule plot_compare:
         model=results("final_model.pt"),
         tuned=results("sft_model.pt") if TUNED else [],
         others=COMPARED,
-        config=settings("analysis/plot_compare", "compare", "export"),
+        config=settings("plot_compare"),
     output:
-        pretraining=reported(
+        compare_pretraining=reported(
             "figures/compare_pretraining.svg", "pretraining", "5. Runs side by side"
         ),
-        tuning=(
+        compare_tuning=(
             [reported("figures/compare_tuning.svg", "tuning", "8. Runs side by side")]
             if TUNED
             else []
@@ -164,11 +144,9 @@ rule plot_compare:
         mem_mb=1000,
         runtime=30,
     params:
-        results=subpath(input.model, parent=True),
-        figures=subpath(output.pretraining, parent=True),
+        results=RESULTS,
     shell:
-        'python "$SNAKELM"/scripts/analysis/plot_compare.py --config {input.config:q} --results {params.results:q}'
-        " --figures {params.figures:q} --table {output.table:q} --log {log:q}"
+        command("plot_compare")
 
 
 rule summarise:
@@ -180,7 +158,7 @@ rule summarise:
         baseline=results("tables/baseline.json"),
         evaluation=results("tables/evaluation.json"),
         map=results("embeddings/map.parquet"),  # last of what is timed
-        config=settings("analysis/summarise"),
+        config=settings("summarise"),
     output:
         summary=reported("tables/summary.html", "verdict", "1. Verdict"),
         time=reported("figures/time.svg", "provenance", "1. Where the time went"),
@@ -203,19 +181,12 @@ rule summarise:
     params:
         # Written by earlier steps beside their outputs; read where they are there.
         training_log=results("logs/training.log"),
-        tuned=lambda wildcards, input: ["--tuned", input.tuned] if input.tuned else [],
-        artefacts=[*DOCUMENTED, *MEASURED],
-        timings=TIMED,
+        artefacts=artefacts("preparation", "training", "analysis"),
+        timings=timings,
         rerun=lambda wildcards, input: same_again(input.config),
-        shown=lambda wildcards: shown("analysis/summarise", "train", "prepare", "sft"),
-        figures=subpath(output.time, parent=True),
-        tables=subpath(output.summary, parent=True),
+        shown=shown("summarise"),
     shell:
-        'python "$SNAKELM"/scripts/analysis/summarise.py --config {input.config:q} {params.shown:q}'
-        " --metrics {input.metrics:q} {params.tuned:q} --training-log {params.training_log:q}"
-        " --baseline {input.baseline:q} --evaluation {input.evaluation:q} --artefacts {params.artefacts:q}"
-        " --timings {params.timings:q}"
-        " --rerun {params.rerun:q} --figures {params.figures:q} --tables {params.tables:q} --log {log:q}"
+        command("summarise")
 
 
 rule plot_loss:
@@ -223,23 +194,23 @@ rule plot_loss:
         loss=results("tables/loss.json"),
         evaluation=results("tables/evaluation.json"),
         others=evaluated_files(),
-        config=settings("analysis/plot_loss", "compare"),
+        config=settings("plot_loss"),
     output:
         tasks=reported("figures/tasks.svg", "evaluation", "1. Tasks"),
         evaluation=reported(
             "tables/evaluation.html", "evaluation", "2. Tasks, item by item"
         ),
-        source=reported("figures/loss_by_source.svg", "evaluation", "3. Loss by source"),
-        documents=reported(
+        loss_by_source=reported("figures/loss_by_source.svg", "evaluation", "3. Loss by source"),
+        loss_documents=reported(
             "tables/loss_documents.html", "evaluation", "4. Loss in numbers and texts"
         ),
-        position=reported(
+        loss_by_position=reported(
             "figures/loss_by_position.svg", "evaluation", "5. Loss by what is seen"
         ),
-        frequency=reported(
+        loss_by_frequency=reported(
             "figures/loss_by_frequency.svg", "evaluation", "6. Loss by frequency"
         ),
-        law=reported("figures/scaling_law.svg", "evaluation", "7. The curve's law"),
+        scaling_law=reported("figures/scaling_law.svg", "evaluation", "7. The curve's law"),
         seeds=results("tables/seeds.json"),
     log:
         log("plot_loss"),
@@ -252,13 +223,9 @@ rule plot_loss:
         mem_mb=1000,
         runtime=30,
     params:
-        results=lambda wildcards: RESULTS,
-        figures=subpath(output.law, parent=True),
-        tables=subpath(output.seeds, parent=True),
+        results=RESULTS,
     shell:
-        'python "$SNAKELM"/scripts/analysis/plot_loss.py --config {input.config:q} --results {params.results:q}'
-        " --loss {input.loss:q} --evaluation {input.evaluation:q} --figures {params.figures:q}"
-        " --tables {params.tables:q} --log {log:q}"
+        command("plot_loss")
 
 
 rule plot_filter:
@@ -266,7 +233,7 @@ rule plot_filter:
         measured=results("tables/setfit_train.json"),
         documents=results("data/filtered/documents.parquet"),
         near=results("data/filtered/near_threshold.json"),
-        config=settings("analysis/plot_filter"),
+        config=settings("plot_filter"),
     output:
         figure=reported(
             "figures/filter_threshold.svg", "data", "4. The filter's threshold"
@@ -285,25 +252,29 @@ rule plot_filter:
         mem_mb=1000,
         runtime=30,
     shell:
-        'python "$SNAKELM"/scripts/analysis/plot_filter.py --measured {input.measured:q}'
-        " --documents {input.documents:q} --near {input.near:q} --figure {output.figure:q}"
-        " --table {output.table:q} --log {log:q}"
+        command("plot_filter")
 
 
 rule visualize_embeddings:
     input:
         embeddings=results("embeddings/documents.parquet"),
-        config=settings("analysis/visualize_embeddings", "tsne", "seed"),
+        config=settings("visualize_embeddings"),
     output:
         map=results("embeddings/map.parquet"),
-        source=reported("figures/map_source.svg", "embeddings", "2. By source"),
-        loss=reported("figures/map_loss.svg", "embeddings", "3. By bits per byte"),
-        tokens=reported("figures/map_tokens.svg", "embeddings", "4. By length"),
-        score=(
-            reported("figures/map_score.svg", "embeddings", "5. By the filter's score")
-            if CHECKS["filtered"]
-            else []
-        ),
+        figures=[
+            reported("figures/map_source.svg", "embeddings", "2. By source"),
+            reported("figures/map_loss.svg", "embeddings", "3. By bits per byte"),
+            reported("figures/map_tokens.svg", "embeddings", "4. By length"),
+            *(
+                [
+                    reported(
+                        "figures/map_score.svg", "embeddings", "5. By the filter's score"
+                    )
+                ]
+                if CHECKS["filtered"]
+                else []
+            ),
+        ],
     log:
         log("visualize_embeddings"),
     benchmark:
@@ -315,18 +286,16 @@ rule visualize_embeddings:
         mem_mb=4000,
         runtime=1440,
     shell:
-        'python "$SNAKELM"/scripts/analysis/visualize_embeddings.py --config {input.config:q}'
-        " --embeddings {input.embeddings:q} --map {output.map:q}"
-        " --figures {output.source:q} {output.loss:q} {output.tokens:q} {output.score:q} --log {log:q}"
+        command("visualize_embeddings")
 
 
 rule plot_tsne_interactive:
     input:
         map=results("embeddings/map.parquet"),
-        config=settings("analysis/plot_tsne_interactive"),
+        config=settings("plot_tsne_interactive"),
     output:
         # A report of one file can't show a page of plotly's size: it has a smaller one.
-        page=results("figures/map.html"),
+        output=results("figures/map.html"),
         report=reported("figures/map_report.html", "embeddings", "1. The map"),
     log:
         log("plot_tsne_interactive"),
@@ -339,8 +308,7 @@ rule plot_tsne_interactive:
         mem_mb=2000,
         runtime=60,
     shell:
-        'python "$SNAKELM"/scripts/analysis/plot_tsne_interactive.py --map {input.map:q}'
-        " --output {output.page:q} --report {output.report:q} --log {log:q}"
+        command("plot_tsne_interactive")
 
 
 # All that the report shows of this run; `rule all` asks for it.

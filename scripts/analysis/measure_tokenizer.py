@@ -19,7 +19,7 @@ STEP = Step(
         "processed": Folder(
             "folder with train.bin and val.bin",
             files=("train.bin", "train.idx", "val.bin", "val.idx"),
-            inputs_in=("train.bin", "val.bin"),
+            vouched=("train.bin", "val.bin"),
         ),
     },
     writes={"output": File("tokens.json")},

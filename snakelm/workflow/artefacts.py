@@ -11,7 +11,7 @@ TOKENIZER = Folder(
 TOKEN_FILES = Folder(
     "folder with train.bin, val.bin and val_overlap.npy",
     files=("train.bin", "train.idx", "val.bin", "val.idx", "val_overlap.npy"),
-    inputs_in=("train.bin", "val.bin", "val_overlap.npy"),
+    vouched=("train.bin", "val.bin", "val_overlap.npy"),
 )
 
 PACKS = Folder(
@@ -22,7 +22,7 @@ PACKS = Folder(
         "val_sft_packed.bin",
         "val_sft_packed.idx",
     ),
-    inputs_in=("train_sft_packed.bin", "val_sft_packed.bin"),
+    vouched=("train_sft_packed.bin", "val_sft_packed.bin"),
 )
 
 FILTER = Folder(

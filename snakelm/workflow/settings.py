@@ -1,94 +1,73 @@
-"""The settings files that stand between the configuration and a step, so that a step reruns exactly
-when it must.
+"""The settings files that stand between the configuration and a step, so that a step reruns exactly when it must.
 
-`results/config/<step>-<hash>.yaml` holds the sections a step reads, without the keys that change
-nothing, and the digest of the step's code. Its name is its content: another setting is another
-input file, going back to an earlier setting is the earlier file with its earlier time, and editing
-one section leaves every other step alone.
+`results/config/<step>-<hash>.yaml` holds the keys that a step declares, without those that change nothing, and
+the digest of the step's code. Its name is its content: another setting is another input file, going back to an
+earlier setting is the earlier file with its earlier time, and editing one key leaves every step alone that does
+not declare it.
 
-Training's file leaves the code out: weeks of work are not thrown away over an edit; `changed_since`
-says so instead.
+Training's file leaves the code out: weeks of work are not thrown away over an edit; `changed_since` says so.
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from ..config import Config, as_mapping
+from ..config import SETTINGS_MARK, Config
 from ..errors import UserError
 from ..files import write_if_changed
-from .code_digest import ROOT, code_digest
+from .code_digest import code_digest
 from .manifest import manifest_path, read_manifest
+from .step import Step
 
 __all__ = ["changed_since", "settings_file", "shown_file"]
 
-CODE_IS_NO_TRIGGER = frozenset({"training/train", "training/train_sft"})
 
+def settings_file(
+    results: str | Path, config: Config, step: Step, values: Mapping[str, str] | None = None
+) -> str:
+    """Writes, unless it is there, and names the file with what changes the result of ``step``.
 
-def settings_file(results: str | Path, config: Config, step: str, sections: Iterable[str]) -> str:
-    """Writes, unless it's there, and names the file with the result-changing ``sections`` for
-    ``step``.
+    ``values``: the step's flags that choose an item of a list, as `source` does.
     """
-    body = yaml.safe_dump(
-        as_mapping(config, sections, cosmetic=False), sort_keys=True, allow_unicode=True
-    )
-    code = (
-        ""
-        if step in CODE_IS_NO_TRIGGER
-        else f"# code: {code_digest(ROOT / 'scripts' / f'{step}.py')['meaning']}\n"
-    )
-    text = code + body
-    name = f"{Path(step).name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}.yaml"
-    path = Path(results, "config", name)
-    if not path.exists():
-        write_if_changed(path, text)
+    counted = step.settings_of(config, values)
+    body = yaml.safe_dump(counted, sort_keys=True, allow_unicode=True) if counted else ""
+    code = f"# code: {code_digest(step.script)['meaning']}\n" if step.code_triggers else ""
+    text = f"{SETTINGS_MARK} {step.name}\n{code}{body}"
+
+    chosen = "".join(f".{value}" for value in (values or {}).values())
+    digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+    path = Path(results, "config", f"{step.name}{chosen}-{digest}.yaml")
+    write_if_changed(path, text)
     return path.as_posix()
 
 
-def shown_file(results: str | Path, config: Config, step: str, sections: Iterable[str]) -> str:
-    """The keys of ``sections`` that change only what is shown or kept; overwritten in place, an
-    input of no rule.
-
-    A list with such keys in its items, as ``sources`` has, stands there whole: it takes the other
-    file's place.
-    """
-    whole, counted = (as_mapping(config, sections, cosmetic=flag) for flag in (True, False))
-    shown = {name: _shown(value, counted[name]) for name, value in whole.items()}
-    path = Path(results, "config", f"{Path(step).name}-shown.yaml")
-    write_if_changed(path, yaml.safe_dump(shown, sort_keys=True, allow_unicode=True))
+def shown_file(results: str | Path, config: Config, step: Step) -> str:
+    """The keys of ``step`` that change only what is shown or kept; overwritten in place, an input of no rule."""
+    path = Path(results, "config", f"{step.name}-shown.yaml")
+    write_if_changed(path, yaml.safe_dump(step.shown_of(config), sort_keys=True, allow_unicode=True))
     return path.as_posix()
 
 
-def _shown(whole: Any, counted: Any) -> Any:
-    return (
-        {k: v for k, v in whole.items() if v != counted.get(k)}
-        if isinstance(whole, dict)
-        else whole
-    )
-
-
-def changed_since(artefact: str | Path, script: str) -> list[str]:
-    """What to tell a person whose artefact was made by other code than there is now; nothing when
-    it's the same.
-    """
+def changed_since(artefact: str | Path, step: Step) -> list[str]:
+    """What to tell a user whose artefact was made by other code than there is now; nothing when it is the same."""
     if not manifest_path(artefact).is_file():
         return []
     try:
         made_by = read_manifest(artefact)["code"]
     except (UserError, KeyError):
-        return [f"{manifest_path(artefact)}: can't be read, so nobody can say what made {artefact}"]
-    now = code_digest(ROOT / script)
+        return [
+            f"{manifest_path(artefact)}: cannot be read, so nobody can say what made {artefact}"
+        ]
+
+    now = code_digest(step.script)
     if made_by == now:
         return []
-    what = (
-        "only comments or docstrings differ"
-        if made_by["meaning"] == now["meaning"]
-        else "what it does may differ"
-    )
+    same = made_by["meaning"] == now["meaning"]
+    what = "only comments or docstrings differ" if same else "what it does may differ"
     return [
-        f"{artefact} was made by another version of {script} or of what it imports ({what}); it is kept. "
-        f"To make it anew: snakemake --cores 8 --forcerun {Path(script).stem} {artefact}"
+        f"{artefact} was made by another version of {step.relative_path} or of what it imports ({what}); it is kept. "
+        f"To make it anew: snakemake --cores 8 --forcerun {step.name} {artefact}"
     ]

@@ -85,12 +85,12 @@ class File:
 class Folder(File):
     """A flag that takes a folder, by its own name or by the files in it, as a rule passes them.
 
-    ``files``: names of what it holds. ``inputs_in``: those that a manifest names as inputs; the
-    first when left out.
+    ``files``: names of what it holds. ``vouched``: those of them that have a manifest of their own, and so
+    stand as inputs in others'; the first when left out.
     """
 
     files: tuple[str, ...] = ()
-    inputs_in: tuple[str, ...] = ()
+    vouched: tuple[str, ...] = ()
 
     def add_to(self, parser: argparse.ArgumentParser, flag: str) -> None:
         names, of = self.files, flag
@@ -116,7 +116,7 @@ class Folder(File):
         )
 
     def inputs(self, given: Any) -> list[Path]:
-        return [given / name for name in self.inputs_in or self.files[:1]] if given else []
+        return [given / name for name in self.vouched or self.files[:1]] if given else []
 
 
 @dataclass(frozen=True)
@@ -279,6 +279,16 @@ class Step:
         config = restrict(whole, self.keys(whole), vars(values), reader=f"step {self.name}")
         return Run(self, config, files, values, given.get("threads", 1), given["log"])
 
+    @property
+    def relative_path(self) -> str:
+        """The script's path inside the project."""
+        return f"scripts/{self.stage}/{self.name}.py"
+
+    @property
+    def depends_on_values(self) -> bool:
+        """Whether a flag chooses which item of a list the step may see."""
+        return any("[" in key and "[]" not in key for key in self.keys(Config()))
+
     def keys(self, config: Config) -> tuple[str, ...]:
         """The keys that the step may read under ``config``."""
         return self.config(config) if callable(self.config) else self.config
@@ -303,7 +313,7 @@ class Step:
 
     def shell_command(self) -> str:
         """The rule's shell line; every value in it is quoted for the shell by Snakemake."""
-        parts = [f'python "$SNAKELM"/scripts/{self.stage}/{self.name}.py']
+        parts = [f'python "$SNAKELM"/{self.relative_path}']
         if self.config:
             shown = " {params.shown:q}" if self.shown_of(Config()) else ""
             parts.append("--config {input.config:q}" + shown)
@@ -318,6 +328,13 @@ class Step:
         ]
         parts += ["--threads {threads}"] if self.threads else []
         return " ".join([*parts, "--log {log:q}"])
+
+    def artefacts(self, outputs: Iterable[str]) -> list[str]:
+        """Those of a rule's ``outputs`` that get a manifest of their own."""
+        named, first = list(map(str, outputs)), next(iter(self.writes.values()))
+        if isinstance(first, Folder):
+            return [path for path in named if Path(path).name in (first.vouched or first.files[:1])]
+        return named[:1]
 
     def _written(self, name: str, kind: File) -> str:
         """How a rule refers to an output: as `{output}` where there is just one flag for all of
