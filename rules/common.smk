@@ -46,7 +46,7 @@ MODELS = {"train": "final_model.pt", "train_sft": "sft_model.pt"}
 
 # What stands between duplicates and tokens, in order; each only where the configuration asks for it.
 CHECKS = {
-    "quality": any(vars(CONFIG.quality).values()),
+    "quality": any(CONFIG.quality.model_dump().values()),
     "filtered": CONFIG.filter != "none",
     "decontaminated": bool(CONFIG.decontaminate.files),
 }
