@@ -190,8 +190,6 @@ def opened(results: Path):
 
 def train_ours(args: argparse.Namespace, job: dict, budget: Budget) -> dict:
     """The trainer's parts, its schedule by share of the budget instead of share of the steps."""
-    import dataclasses
-
     import numpy as np
     import torch
 
@@ -207,7 +205,8 @@ def train_ours(args: argparse.Namespace, job: dict, budget: Budget) -> dict:
 
     config = load_config(args.config)
     train_bin, val, lengths, overlap = opened(args.results)
-    model_config, training = dataclasses.replace(config.model, layers=job["layers"]), config.train
+    model_config = config.model.model_copy(update={"layers": job["layers"]})
+    training = config.train
     batches = Batches(train_bin, model_config.context, training.batch_tokens, job["seed"])
     generator = torch.Generator().manual_seed(job["seed"])
     dtype = choose_place(training, 1).dtype
@@ -218,10 +217,8 @@ def train_ours(args: argparse.Namespace, job: dict, budget: Budget) -> dict:
     optimizer, step = Optimizer(model, training), 0
     while (share := budget.share()) < 1:
         # The step's factor in a run of so many steps that this one is at the same share of it.
-        ends = dataclasses.replace(
-            training, steps=max(step + 1, round((step + 1) / max(share, 1e-3)))
-        )
-        ends = dataclasses.replace(ends, warmup=min(training.warmup, ends.steps))
+        steps = max(step + 1, round((step + 1) / max(share, 1e-3)))
+        ends = training.model_copy(update={"steps": steps, "warmup": min(training.warmup, steps)})
         assert 0 < lr_factor(step, ends) <= 1
         training_step(
             step,

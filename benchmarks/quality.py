@@ -80,7 +80,7 @@ def ours(text: str, rules: Quality) -> str | None:
     """What is left of the text; None when the document goes."""
     bounds = {
         name: 0 if value is True else value
-        for name, value in vars(rules).items()
+        for name, value in rules.model_dump().items()
         if value and name in MEASURES
     }
     left = drop_lines(text, rules)

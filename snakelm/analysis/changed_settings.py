@@ -62,7 +62,7 @@ def _left_out(config: Config) -> str:
     parts += (
         [f"near copies (alike from {duplicates.threshold:.0%} on)"] if duplicates.minhash else []
     )
-    rules = sum(value not in (None, False) for value in vars(config.quality).values())
+    rules = sum(value not in (None, False) for value in config.quality.model_dump().values())
     parts += [f"what fails {rules} rule{'s' * (rules > 1)} of quality"] if rules else []
     parts += [f"what is not academic ({config.filter})"] if config.filter != "none" else []
     parts += ["documents with text of evaluation sets"] if config.decontaminate.files else []

@@ -1,24 +1,25 @@
-"""The configuration of a run: one schema with every key, read strictly from YAML, a preset and a
-person's own keys.
+"""The configuration of a run: one schema with every key, read strictly from YAML, a preset and the
+user's own keys.
 """
 
-from .analysis_schema import Cost, Embeddings, Task, Tsne
-from .load import Config, as_mapping, from_mapping, load_config
-from .schema import (
+from .analysis_sections import Cost, Embeddings, Evaluate, Task, Tsne
+from .data_sections import (
     Classifier,
     Decontaminate,
     Deduplicate,
-    Evaluate,
-    Model,
     Prepare,
     Quality,
-    Sft,
     SftData,
     SftSource,
     Source,
     TokenizerConfig,
-    Train,
 )
+from .load import from_mapping, load_config
+from .messages import read_section
+from .schema import Config
+from .section import Section
+from .training_sections import Model, Sft, Train
+from .view import as_mapping, config_view, every_key
 
 __all__ = [
     "Classifier",
@@ -31,6 +32,7 @@ __all__ = [
     "Model",
     "Prepare",
     "Quality",
+    "Section",
     "Sft",
     "SftData",
     "SftSource",
@@ -40,6 +42,9 @@ __all__ = [
     "Train",
     "Tsne",
     "as_mapping",
+    "config_view",
+    "every_key",
     "from_mapping",
     "load_config",
+    "read_section",
 ]

@@ -1,168 +1,155 @@
-"""Turns plain mappings into frozen dataclasses, strictly: the mechanism behind snakelm/config.py,
-which holds the keys.
+"""What no single key can say: combinations that can't work, and what follows from other keys.
 
-An unknown key, a wrong type or a value out of range is a UserError that names the key, what was
-found and what is allowed. Nothing is converted: the text "7" is not the number 7, because a typing
-slip that trains for a day is dear.
+`checked` takes a config whose keys are valid one by one. It gives the same config with the names of
+sources and tasks and the length of a pack filled in.
 """
 
-import difflib
-import types
-import typing
-from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
-from typing import Any
+import re
+from collections.abc import Sequence
 
 from ..errors import UserError
+from .analysis_sections import Task
+from .data_sections import Source
+from .schema import Config
+from .section import Section
 
-__all__ = ["Key", "build", "key", "type_name"]
+__all__ = ["checked"]
 
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")  # in file names, tables and figures
+NAME_ALLOWED = "letters, digits and _.- (at most 64)"
+FOLDER = re.compile(r"[^-{}\s\0][^{}\n\0]*")  # Snakemake takes braces for wildcards
 
-@dataclass(frozen=True)
-class Key:
-    """What a configuration key says of itself: the reason for it in a line, its unit, its range or
-    its choices.
-
-    ``cosmetic`` keys change what is shown or kept, never the trained bytes: they are left out of
-    fingerprints.
-    """
-
-    reason: str
-    unit: str = ""
-    low: float | None = None
-    high: float | None = None
-    above: float | None = None
-    choices: tuple = ()
-    cosmetic: bool = False
+BUILTIN_TASKS = {"continuation": "choice", "answers": "greedy"}
 
 
-def key(default: Any, reason: str, **more: Any) -> Any:
-    """A dataclass field with a default and its `Key`."""
-    metadata = {"key": Key(reason, **more)}
-    if isinstance(default, list | dict):
-        return field(default_factory=lambda: type(default)(default), metadata=metadata)
-    if is_dataclass(default) and isinstance(default, type):
-        return field(default_factory=default, metadata=metadata)
-    return field(default=default, metadata=metadata)
-
-
-def build(kind: type, values: Any, where: str = "") -> Any:
-    """``values``, a mapping from YAML, as an instance of the dataclass ``kind``; ``where`` is the
-    key's dotted path.
-    """
-    if not isinstance(values, Mapping):
-        raise _wrong(where, values, "a section of `key: value` lines")
-    hints = typing.get_type_hints(kind)
-    known = {f.name: f for f in fields(kind)}
-    for name in values:
-        if name not in known:
-            raise UserError(_unknown(where, name, list(known)))
-    made = {}
-    for name, f in known.items():
-        if name in values:
-            made[name] = _convert(hints[name], values[name], _join(where, name), f.metadata["key"])
-        elif f.default is MISSING and f.default_factory is MISSING:
-            raise UserError(f"{_join(where, name)}: missing; it is {f.metadata['key'].reason}")
-    return kind(**made)
-
-
-def _convert(hint: Any, value: Any, where: str, rule: Key) -> Any:
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (typing.Union, types.UnionType):
-        return _convert_union(arguments, value, where, rule)
-    if is_dataclass(hint):
-        return build(hint, value, where)
-    if origin is list:
-        if not isinstance(value, list | tuple):
-            raise _wrong(where, value, f"a list of {type_name(arguments[0])}")
-        return [_convert(arguments[0], item, f"{where}[{i}]", rule) for i, item in enumerate(value)]
-    if origin is dict:
-        if not isinstance(value, Mapping) or not all(isinstance(k, str) for k in value):
-            raise _wrong(where, value, type_name(hint))
-        return {
-            name: _convert(arguments[1], item, _join(where, name), rule)
-            for name, item in value.items()
-        }
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    if type(value) is not hint:
-        raise _wrong(where, value, _allowed(hint, rule))
-    _check_range(hint, value, where, rule)
-    return value
-
-
-def _convert_union(arguments: tuple, value: Any, where: str, rule: Key) -> Any:
-    if value is None and type(None) in arguments:
-        return None
-    kinds = [a for a in arguments if a is not type(None)]
-    for kind in kinds:
-        if (typing.get_origin(kind) or kind) is type(value) or (
-            kind is float and type(value) is int
-        ):
-            return _convert(kind, value, where, rule)
-    raise _wrong(where, value, " or ".join(_allowed(kind, rule) for kind in kinds))
-
-
-def _check_range(hint: Any, value: Any, where: str, rule: Key) -> None:
-    outside = (
-        (rule.choices and value not in rule.choices)
-        or (rule.low is not None and not value >= rule.low)
-        or (rule.high is not None and not value <= rule.high)
-        or (rule.above is not None and not value > rule.above)
-    )
-    if outside:
-        near = difflib.get_close_matches(str(value), [str(c) for c in rule.choices], 1)
+def checked(config: Config) -> Config:
+    """The config completed; raises a UserError that names the first key that can't be."""
+    _check_model(config)
+    _check_tokens(config)
+    if not FOLDER.fullmatch(config.results):
         raise UserError(
-            f"{where}: found {value!r}, allowed is {_allowed(hint, rule)}"
-            + (f"; did you mean {near[0]}?" if near else "")
+            f"results: found {config.results!r}, allowed is a folder; no braces or line breaks, "
+            "no - in front"
+        )
+
+    sources = _named_sources(config.sources)
+    tasks = _named_tasks(config.tasks)
+
+    # The length of a pack is a key of its own, so that a step that packs needn't know the model.
+    _check_conversations(config)
+    context = config.sft_data.context or config.model.context
+    sft_data = config.sft_data.model_copy(update={"context": context})
+
+    return config.model_copy(update={"sources": sources, "sft_data": sft_data, "tasks": tasks})
+
+
+def _check_model(config: Config) -> None:
+    model, train = config.model, config.train
+    if model.heads % model.kv_heads:
+        raise UserError(
+            f"model.kv_heads: {model.kv_heads} does not divide model.heads {model.heads}"
+        )
+    if model.head_dim % 2:
+        raise UserError(f"model.head_dim: {model.head_dim} is odd; rotary embedding turns pairs")
+    if model.tie_embeddings and model.embedding_norm:
+        raise UserError(
+            "model.tie_embeddings: true and model.embedding_norm true make a model that no other "
+            "tool loads; set embedding_norm: false"
+        )
+    if train.batch_tokens % (model.context * train.processes):
+        raise UserError(
+            f"train.batch_tokens: {train.batch_tokens} is no multiple of model.context "
+            f"{model.context} × train.processes {train.processes}"
         )
 
 
-def _allowed(hint: Any, rule: Key) -> str:
-    if rule.choices:
-        return "one of " + ", ".join(str(c) for c in rule.choices)
-    bounds = [
-        f"above {rule.above:g}" if rule.above is not None else "",
-        f"at least {rule.low:g}" if rule.low is not None else "",
-        f"at most {rule.high:g}" if rule.high is not None else "",
-    ]
-    bounds = " and ".join(b for b in bounds if b)
-    return type_name(hint) + (f" {bounds}" if bounds else "")
+def _check_tokens(config: Config) -> None:
+    tokenizer = config.tokenizer
+    if tokenizer.kind == "tiktoken" and not tokenizer.file:
+        raise UserError("tokenizer.file: missing; kind: tiktoken reads its ranks from a file")
 
-
-def type_name(hint: Any) -> str:
-    """A type in a person's words."""
-    if typing.get_origin(hint) is list:
-        return f"a list of {type_name(typing.get_args(hint)[0])}"
-    if typing.get_origin(hint) is dict:
-        return f"`name: {type_name(typing.get_args(hint)[1])}` lines"
-    if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        return " or ".join(
-            "null" if a is type(None) else type_name(a) for a in typing.get_args(hint)
+    too_many = tokenizer.kind == "bpe" and tokenizer.vocab_size > 65_535
+    if too_many and config.prepare.token_bits == "16":
+        raise UserError(
+            "prepare.token_bits: 16 bits hold ids up to 65,535; tokenizer.vocab_size is "
+            f"{tokenizer.vocab_size}; set 32 or auto"
         )
-    names = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
-    return names.get(hint, "a section")
 
 
-def _wrong(where: str, value: Any, allowed: str) -> UserError:
-    found = (
-        "nothing (null)"
-        if value is None
-        else f"the text {value!r}"
-        if isinstance(value, str)
-        else repr(value)
-    )
-    hint = ""
-    if isinstance(value, str) and "text" not in allowed and "one of" not in allowed:
-        hint = "; leave out the quotes, write 1.0e-3 for 1e-3, and give sections in a file (--configfile my.yaml)"
-    return UserError(f"{where or 'config'}: found {found}, allowed is {allowed}{hint}")
+def _named_sources(sources: Sequence[Source]) -> list[Source]:
+    """The sources, each with a name of its own; raises UserError for one without documents."""
+    if not sources:
+        raise UserError("sources: empty; name at least one source")
+
+    named: list[Source] = []
+    for i, source in enumerate(sources):
+        _check_exactly_one(f"sources[{i}]", source, ("path", "url", "builtin"))
+        urls, hashes = len(_as_list(source.url)), len(_as_list(source.sha256))
+        if urls != hashes:
+            raise UserError(
+                f"sources[{i}].sha256: found {hashes} for {urls} url; give one each, in order"
+            )
+
+        name = source.name or source.builtin or _stem(_as_list(source.path or source.url)[0])
+        _check_name(f"sources[{i}].name", name)
+        if any(name == other.name for other in named):
+            if source.name:
+                raise UserError(f"sources[{i}].name: {name!r} is taken by another source")
+            name = f"{name}-{i}"
+        named.append(source.model_copy(update={"name": name}))
+    return named
 
 
-def _unknown(where: str, name: Any, known: list[str]) -> str:
-    near = difflib.get_close_matches(str(name), known, 1, cutoff=0.5)
-    advice = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
-    return f"{_join(where, name)}: unknown key; {advice}"
+def _check_conversations(config: Config) -> None:
+    sources = config.sft_data.sources
+    if not sources:
+        raise UserError("sft_data.sources: empty; name at least one source")
+    for i, source in enumerate(sources):
+        _check_exactly_one(f"sft_data.sources[{i}]", source, ("path", "builtin"))
 
 
-def _join(where: str, name: Any) -> str:
-    return f"{where}.{name}" if where else str(name)
+def _named_tasks(tasks: Sequence[Task]) -> list[Task]:
+    """The tasks, each with a name of its own; raises UserError for one without items."""
+    named: list[Task] = []
+    for i, task in enumerate(tasks):
+        _check_exactly_one(f"tasks[{i}]", task, ("path", "builtin"))
+        name = task.name or task.builtin or _stem(_as_list(task.path)[0])
+        _check_name(f"tasks[{i}].name", name)
+        if any(name == other.name for other in named):
+            raise UserError(f"tasks[{i}].name: {name!r} is taken by another task; give it a name")
+
+        if task.builtin and task.kind != BUILTIN_TASKS[task.builtin]:
+            raise UserError(
+                f"tasks[{i}].kind: found {task.kind!r}, the built-in {task.builtin} is "
+                f"{BUILTIN_TASKS[task.builtin]}"
+            )
+        if task.builtin and task.shots:
+            raise UserError(f"tasks[{i}].shots: found {task.shots}, a built-in task takes none")
+        named.append(task.model_copy(update={"name": name}))
+    return named
+
+
+def _check_exactly_one(where: str, section: Section, keys: Sequence[str]) -> None:
+    given = [key for key in keys if getattr(section, key)]
+    if len(given) != 1:
+        raise UserError(
+            f"{where}: found {' and '.join(given) or 'none'} of {', '.join(keys)}; give exactly one"
+        )
+
+
+def _check_name(where: str, name: str) -> None:
+    if not NAME.fullmatch(name):
+        raise UserError(f"{where}: found {name!r}, allowed are {NAME_ALLOWED}")
+
+
+def _as_list(value: str | list[str] | None) -> list[str]:
+    return [] if value is None else [value] if isinstance(value, str) else value
+
+
+def _stem(path: str) -> str:
+    """`my/notes-*.parquet` → `my`: the last part that is no pattern, in characters that a file name
+    may have.
+    """
+    parts = [part for part in re.split(r"[/\\]", path) if part and not re.search(r"[*?\[]", part)]
+    stem = parts[-1].split(".")[0] if parts else ""
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", stem).strip("-_")[:40] or "source"

@@ -5,17 +5,19 @@ docs/TRAINING_CONFIG.md.
 they can't drift.
 """
 
-import dataclasses
 import json
-import types
-import typing
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
+
+from pydantic.fields import FieldInfo
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 
 from ..files import write_if_changed
-from .checks import Key, type_name
-from .load import Config
+from .messages import bounds, choices, type_name
 from .presets import PRESETS
+from .schema import Config
+from .section import Section, is_cosmetic, unit
 
 __all__ = ["json_schema", "main", "markdown"]
 
@@ -26,9 +28,9 @@ Generated from `snakelm/config/`; change it there and run `python -m snakelm.con
 
 A run is `config/config.yaml` with your own file on top:
 `snakemake --cores 8 results/final_model.pt --configfile my.yaml`.
-Values come in three layers: the defaults below, the preset's, yours. Unknown keys, wrong types and values out of range
-are errors before any job starts. Keys marked *shown only* change what you see or keep, never the trained bytes, so
-editing them starts nothing again.
+Values come in three layers: the defaults below, the preset's, yours. Unknown keys, wrong types and
+values out of range are errors before any job starts. Keys marked *shown only* change what you see
+or keep, never the trained bytes, so editing them starts nothing again.
 
 A file of your own can be as short as
 
@@ -39,152 +41,102 @@ preset: smoke
 """
 
 
-def json_schema() -> dict[str, Any]:
+class _Untitled(GenerateJsonSchema):
+    """pydantic's JSON Schema without a title for every key, which says its name again."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        return False
+
+
+def json_schema() -> JsonSchemaValue:
     """The configuration as JSON Schema (draft 2020-12), for editors."""
+    schema = Config.model_json_schema(schema_generator=_Untitled)
+    for section in (schema, *schema["$defs"].values()):
+        section["description"] = _in_one_line(section["description"])
+        for about in section["properties"].values():
+            if "unit" in about:  # editors show descriptions, not keywords of ours
+                about["description"] += f" ({about['unit']})"
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **schema,
         "title": "snakelm configuration",
-        **_object(Config),
     }
-
-
-def _object(kind: type) -> dict[str, Any]:
-    hints = typing.get_type_hints(kind)
-    return {
-        "type": "object",
-        "description": _summary(kind),
-        "additionalProperties": False,
-        "properties": {f.name: _property(hints[f.name], f) for f in dataclasses.fields(kind)},
-    }
-
-
-def _property(hint: Any, field: dataclasses.Field) -> dict[str, Any]:
-    if dataclasses.is_dataclass(hint):
-        return _object(hint)
-    rule: Key = field.metadata["key"]
-    unit = f" ({rule.unit})" if rule.unit else ""
-    made = {"description": rule.reason + unit, **_kind(hint)}
-    bounds = {"minimum": rule.low, "maximum": rule.high, "exclusiveMinimum": rule.above}
-    made |= {name: value for name, value in bounds.items() if value is not None}
-    if rule.choices:
-        made["enum"] = [*rule.choices, None] if _optional(hint) else list(rule.choices)
-    default = _default(field)
-    return made if isinstance(default, list) else {**made, "default": default}
-
-
-def _kind(hint: Any) -> dict[str, Any]:
-    if dataclasses.is_dataclass(hint):
-        return _object(hint)
-    if typing.get_origin(hint) is list:
-        return {"type": "array", "items": _kind(typing.get_args(hint)[0])}
-    if typing.get_origin(hint) is dict:
-        return {"type": "object", "additionalProperties": _kind(typing.get_args(hint)[1])}
-    if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        kinds = [{"type": "null"} if a is type(None) else _kind(a) for a in typing.get_args(hint)]
-        return {"anyOf": kinds}
-    return {"type": {int: "integer", float: "number", str: "string", bool: "boolean"}[hint]}
 
 
 def markdown() -> str:
     """docs/TRAINING_CONFIG.md: a table per section, then the presets."""
     parts = [INTRODUCTION, _table("Top level", Config)]
-    hints = typing.get_type_hints(Config)
-    for field in dataclasses.fields(Config):
-        parts += _tables(field.name, hints[field.name])
-    parts.append("## Presets\n\nWhat each sets beside the defaults (`snakelm/presets.py`).\n")
+    parts += [_table(f"`{name}`", section) for name, section in _sections_in("", Config)]
+
+    parts.append(
+        "## Presets\n\nWhat each sets beside the defaults (`snakelm/config/presets.py`).\n"
+    )
     for name, values in PRESETS.items():
-        rows = [f"| `{key}` | {_show(value)} |" for key, value in _flat(values)]
+        rows = [f"| `{key}` | {_show(value)} |" for key, value in _dotted(values)]
         body = "\n".join(["| key | value |", "|---|---|", *rows]) if rows else "The defaults above."
         parts.append(f"### {name}\n\n{body}\n")
     return "\n".join(parts)
 
 
-def _tables(name: str, hint: Any) -> list[str]:
-    """The table of a section or of a list of sections, then those of the lists inside it."""
-    if typing.get_origin(hint) is list and dataclasses.is_dataclass(typing.get_args(hint)[0]):
-        return [_table(f"`{name}[]`", typing.get_args(hint)[0])]
-    if not dataclasses.is_dataclass(hint):
-        return []
-    hints = typing.get_type_hints(hint)
-    inside = [
-        table
-        for f in dataclasses.fields(hint)
-        for table in _tables(f"{name}.{f.name}", hints[f.name])
-    ]
-    return [_table(f"`{name}`", hint), *inside]
+def _sections_in(where: str, section: type[Section]) -> Iterator[tuple[str, type[Section]]]:
+    """Every section below another with its dotted path; `sources[]` for those of a list."""
+    for name, field in section.model_fields.items():
+        is_list = get_origin(field.annotation) is list
+        kind = get_args(field.annotation)[0] if is_list else field.annotation
+        if isinstance(kind, type) and issubclass(kind, Section):
+            path = f"{where}{name}{'[]' * is_list}"
+            yield path, kind
+            yield from _sections_in(f"{path}.", kind)
 
 
-def _table(title: str, kind: type) -> str:
-    hints = typing.get_type_hints(kind)
+def _table(title: str, section: type[Section]) -> str:
+    """The keys of one section; sections inside it have tables of their own."""
     rows = [
-        f"## {title}\n\n{_summary(kind)}\n\n| key | default | allowed | what it is |",
+        f"## {title}\n\n{_in_one_line(section.__doc__ or '')}\n",
+        "| key | default | allowed | what it is |",
         "|---|---|---|---|",
     ]
-    for field in dataclasses.fields(kind):
-        hint = hints[field.name]
-        if not dataclasses.is_dataclass(hint):
-            rule = field.metadata["key"]
-            what = (
-                rule.reason
-                + (f" [{rule.unit}]" if rule.unit else "")
-                + (" *(shown only)*" if rule.cosmetic else "")
-            )
-            rows.append(
-                f"| `{field.name}` | {_show(_default(field))} | {_allowed(hint, rule)} | {what} |"
-            )
+    for name, field in section.model_fields.items():
+        if not (isinstance(field.annotation, type) and issubclass(field.annotation, Section)):
+            default = _show(field.get_default(call_default_factory=True))
+            rows.append(f"| `{name}` | {default} | {_allowed(field)} | {_about(field)} |")
     return "\n".join(rows) + "\n"
 
 
-def _allowed(hint: Any, rule: Key) -> str:
-    if rule.choices:
-        return ", ".join(f"`{c}`" for c in rule.choices)
-    low = (
-        [f"> {rule.above:g}"]
-        if rule.above is not None
-        else [f"≥ {rule.low:g}"]
-        if rule.low is not None
-        else []
-    )
-    high = [f"≤ {rule.high:g}"] if rule.high is not None else []
-    return ", ".join([type_name(hint), *low, *high])
+def _about(field: FieldInfo) -> str:
+    counted = f" [{unit(field)}]" if unit(field) else ""
+    return f"{field.description}{counted}" + " *(shown only)*" * is_cosmetic(field)
+
+
+def _allowed(field: FieldInfo) -> str:
+    if names := choices(field.annotation):
+        return ", ".join(f"`{name}`" for name in names)
+    signs = {"gt": ">", "ge": "≥", "le": "≤"}
+    limits = [f"{signs[name]} {limit}" for name, limit in bounds(field)]
+    return ", ".join([type_name(field.annotation), *limits])
 
 
 def _show(value: Any) -> str:
+    """A value as JSON; of a section in a list, what differs from its defaults."""
     if isinstance(value, list):
-        made = [
-            {
-                k: v
-                for k, v in (dataclasses.asdict(x) if dataclasses.is_dataclass(x) else x).items()
-                if k in ("builtin", "limit") and v is not None
-            }
-            for x in value
-            if not isinstance(x, str)
-        ] or value
-        return f"`{json.dumps(made)}`"
+        value = [
+            item.model_dump(exclude_defaults=True) if isinstance(item, Section) else item
+            for item in value
+        ]
     return f"`{json.dumps(value, ensure_ascii=False)}`"
 
 
-def _flat(values: dict, where: str = "") -> list[tuple[str, Any]]:
-    found = []
+def _dotted(values: Mapping[str, Any], where: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in values.items():
-        found += (
-            _flat(value, f"{where}{key}.")
-            if isinstance(value, dict)
-            else [(f"{where}{key}", value)]
-        )
-    return found
+        if isinstance(value, dict):
+            yield from _dotted(value, f"{where}{key}.")
+        else:
+            yield f"{where}{key}", value
 
 
-def _default(field: dataclasses.Field) -> Any:
-    return field.default if field.default is not dataclasses.MISSING else field.default_factory()
-
-
-def _optional(hint: Any) -> bool:
-    return type(None) in typing.get_args(hint)
-
-
-def _summary(kind: type) -> str:
-    return (kind.__doc__ or "").strip().splitlines()[0]
+def _in_one_line(docstring: str) -> str:
+    """The first paragraph of a docstring."""
+    return " ".join(docstring.strip().partition("\n\n")[0].split())
 
 
 def main() -> None:

@@ -13,14 +13,12 @@ import hashlib
 import io
 import pickle
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ..config import Model
-from ..config.checks import build
+from ..config import Model, read_section
 from ..errors import UserError
 from ..files import atomic_path, reserve
 from .decoder import Decoder
@@ -48,7 +46,7 @@ def save_model(
     record = {
         "format": FORMAT,
         "version": VERSION,
-        "model": asdict(model.shape),
+        "model": model.shape.model_dump(),
         "weights": weights,
         "tokenizer": {"sha256": tokenizer_sha256, "vocab_size": model.vocab_size},
         "step": step,
@@ -72,7 +70,8 @@ def load_model(
             f"expected {FORMAT!r} version {VERSION}: train it again with this version"
         )
     weights = record.pop("weights")
-    model = Decoder(build(Model, record["model"]), record["tokenizer"]["vocab_size"], compute_dtype)
+    shape = read_section(Model, record["model"], f"{path}: model")
+    model = Decoder(shape, record["tokenizer"]["vocab_size"], compute_dtype)
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:

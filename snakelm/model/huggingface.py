@@ -19,7 +19,7 @@ import torch
 
 from pytorch_ext import rms_norm
 
-from ..config import Model
+from ..config import Model, read_section
 from ..errors import UserError
 from .decoder import Decoder
 
@@ -157,19 +157,20 @@ def _shape(folder: Path, told: Mapping[str, Any]) -> Model:
             f"{folder}: rotary positions of type {rope['rope_type']!r}; expected default"
         )
     try:
-        return Model(
-            layers=told["num_hidden_layers"],
-            width=told["hidden_size"],
-            heads=told["num_attention_heads"],
-            kv_heads=told["num_key_value_heads"],
-            head_dim=told.get("head_dim") or told["hidden_size"] // told["num_attention_heads"],
-            hidden=told["intermediate_size"],
-            context=told["max_position_embeddings"],
-            rope_base=float(rope.get("rope_theta") or told["rope_theta"]),
-            tie_embeddings=told["tie_word_embeddings"],
-            qk_norm=kinds[told["model_type"]],
-            embedding_norm=False,
-            norm_eps=told["rms_norm_eps"],
-        )
+        shape = {
+            "layers": told["num_hidden_layers"],
+            "width": told["hidden_size"],
+            "heads": told["num_attention_heads"],
+            "kv_heads": told["num_key_value_heads"],
+            "head_dim": told.get("head_dim") or told["hidden_size"] // told["num_attention_heads"],
+            "hidden": told["intermediate_size"],
+            "context": told["max_position_embeddings"],
+            "rope_base": float(rope.get("rope_theta") or told["rope_theta"]),
+            "tie_embeddings": told["tie_word_embeddings"],
+            "qk_norm": kinds[told["model_type"]],
+            "embedding_norm": False,
+            "norm_eps": told["rms_norm_eps"],
+        }
     except KeyError as error:
         raise UserError(f"{folder}: config.json has no {error}") from None
+    return read_section(Model, shape, f"{folder}/config.json: model")

@@ -16,8 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..config import SftSource
-from ..config.checks import build
+from ..config import SftSource, read_section
 from ..data.bins import TokenBin, open_bin
 from ..data.conversations.prepare import shortened
 from ..data.conversations.reader import ConversationReader
@@ -219,7 +218,7 @@ def _conversation(node: Node, wanted: np.uint64) -> tuple[str, str, str]:
     meta = next(path for path in files.values() if path.name == "meta.json")
     tokenizer = Tokenizer.load(meta.parent)
     own = {path: file for path, file in files.items() if file != meta}
-    for source in (build(SftSource, told) for told in made["sources"]):
+    for source in (read_section(SftSource, told) for told in made["sources"]):
         for file, row, messages in _read_again(source, own, node.made["seed"]):
             versions = [messages, shortened(messages, made["context"], tokenizer)]
             if any(one is not None and conversation_id(one) == wanted for one in versions):

@@ -10,7 +10,7 @@ start, far from each other and of the right length; the head's row for the end o
 as that of the end of a text, which is what it means (measured in docs/EXPERIMENTS.md).
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -194,15 +194,16 @@ def _as_training(sft: Sft, train: Train, steps: int, batch_tokens: int) -> Train
     """
     names = ("micro_batch", "embedding_lr", "head_lr", "scalar_lr", "weight_decay", "clip")
     names += ("eval_every", "save_every", "keep", "log_every")
-    return replace(
-        train,
-        steps=steps,
-        batch_tokens=batch_tokens,
-        start="random",  # nothing to do with it
-        warmup=round(sft.warmup * steps),
-        decay=1.0,
-        lr=sft.lora_lr if sft.lora_rank else sft.lr,
-        **{name: getattr(sft, name) for name in names},
+    return train.model_copy(
+        update={
+            "steps": steps,
+            "batch_tokens": batch_tokens,
+            "start": "random",  # nothing to do with it
+            "warmup": round(sft.warmup * steps),
+            "decay": 1.0,
+            "lr": sft.lora_lr if sft.lora_rank else sft.lr,
+            **{name: getattr(sft, name) for name in names},
+        }
     )
 
 

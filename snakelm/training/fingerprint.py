@@ -4,7 +4,6 @@ directory.
 
 import hashlib
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +43,8 @@ def tuning_fingerprint(config: Config, training: Train, base: Path, train: Path,
     The packs' idx holds their tokenizer too. Where the base model lies doesn't count, what it is
     does.
     """
-    counted = replace(config, train=training, sft=replace(config.sft, base=None))
+    sft = config.sft.model_copy(update={"base": None})
+    counted = config.model_copy(update={"train": training, "sft": sft})
     parts = {
         "version": TUNING_VERSION,
         "config": as_mapping(counted, ["train", "sft", "seed"], cosmetic=False),

@@ -182,7 +182,7 @@ def quality(
     """
     bounds = {
         name: 0 if value is True else value
-        for name, value in vars(rules).items()
+        for name, value in rules.model_dump().items()
         if value and name in MEASURES
     }
     counts: dict[str, dict[str, Any]] = {}

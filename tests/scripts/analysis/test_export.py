@@ -1,6 +1,5 @@
 """The exported folder: what transformers makes of it is what we make of the model."""
 
-import dataclasses
 import json
 
 import numpy as np
@@ -39,7 +38,7 @@ def tokenizer():
 def make(folder, tokenizer, chat, **shape):
     tokenizer.save(folder / "tokenizer")
     small = Model(layers=2, width=32, heads=2, kv_heads=1, head_dim=16, hidden=48, context=64)
-    model = Decoder(dataclasses.replace(small, **shape), tokenizer.vocab_size)
+    model = Decoder(small.model_copy(update=shape), tokenizer.vocab_size)
     model.initialize(torch.Generator().manual_seed(1))
     with torch.no_grad():
         model.head.normal_(0, 0.5, generator=torch.Generator().manual_seed(2))

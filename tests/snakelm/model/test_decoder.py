@@ -1,7 +1,5 @@
 """The network: shapes, causality, documents that don't see each other, closed-form counts."""
 
-import dataclasses
-
 import pytest
 import torch
 
@@ -11,9 +9,9 @@ from snakelm.model import Decoder, counts, generate
 TINY = Model(layers=2, width=32, heads=4, kv_heads=2, head_dim=8, hidden=48, context=16)
 SHAPES = {
     "grouped": TINY,
-    "tied": dataclasses.replace(TINY, tie_embeddings=True, embedding_norm=False),
-    "llama": dataclasses.replace(TINY, qk_norm=False, kv_heads=4),
-    "wide_heads": dataclasses.replace(TINY, head_dim=16, kv_heads=1),
+    "tied": TINY.model_copy(update={"tie_embeddings": True, "embedding_norm": False}),
+    "llama": TINY.model_copy(update={"qk_norm": False, "kv_heads": 4}),
+    "wide_heads": TINY.model_copy(update={"head_dim": 16, "kv_heads": 1}),
 }
 VOCAB = 61
 

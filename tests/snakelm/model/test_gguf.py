@@ -5,7 +5,6 @@ pip install llama-cpp-python        # compiles llama.cpp: minutes
 python -m pytest tests/snakelm/model/test_gguf.py
 """
 
-import dataclasses
 import itertools
 import random
 
@@ -28,11 +27,11 @@ SMALL = Model(
 )
 SHAPES = {
     "Qwen3": SMALL,
-    "Qwen3, tied": dataclasses.replace(SMALL, embedding_norm=False, tie_embeddings=True),
-    "Qwen3, head wider than width / heads": dataclasses.replace(SMALL, head_dim=32),
-    "Llama": dataclasses.replace(SMALL, qk_norm=False),
-    "Llama, as many keys as queries": dataclasses.replace(
-        SMALL, qk_norm=False, kv_heads=4, embedding_norm=False
+    "Qwen3, tied": SMALL.model_copy(update={"embedding_norm": False, "tie_embeddings": True}),
+    "Qwen3, head wider than width / heads": SMALL.model_copy(update={"head_dim": 32}),
+    "Llama": SMALL.model_copy(update={"qk_norm": False}),
+    "Llama, as many keys as queries": SMALL.model_copy(
+        update={"qk_norm": False, "kv_heads": 4, "embedding_norm": False}
     ),
 }
 CORPUS = [

@@ -2,7 +2,6 @@
 back.
 """
 
-import dataclasses
 import json
 
 import pytest
@@ -29,11 +28,11 @@ SMALL = Model(
 )
 SHAPES = {
     "Qwen3": SMALL,
-    "Qwen3, no norm after the embedding": dataclasses.replace(SMALL, embedding_norm=False),
-    "Qwen3, tied": dataclasses.replace(SMALL, embedding_norm=False, tie_embeddings=True),
-    "Llama": dataclasses.replace(SMALL, qk_norm=False),
-    "as many keys as queries, head wider than width / heads": dataclasses.replace(
-        SMALL, kv_heads=4, head_dim=20
+    "Qwen3, no norm after the embedding": SMALL.model_copy(update={"embedding_norm": False}),
+    "Qwen3, tied": SMALL.model_copy(update={"embedding_norm": False, "tie_embeddings": True}),
+    "Llama": SMALL.model_copy(update={"qk_norm": False}),
+    "as many keys as queries, head wider than width / heads": SMALL.model_copy(
+        update={"kv_heads": 4, "head_dim": 20}
     ),
 }
 
@@ -81,7 +80,7 @@ def test_it_comes_back_as_the_same_function_and_the_same_export(model, folder):
 
 
 def test_a_norm_that_can_not_be_folded_is_refused():
-    model = Decoder(dataclasses.replace(SMALL, tie_embeddings=True), VOCAB)
+    model = Decoder(SMALL.model_copy(update={"tie_embeddings": True}), VOCAB)
     with pytest.raises(UserError, match="tie_embeddings it can't be exported"):
         huggingface_weights(model)
 

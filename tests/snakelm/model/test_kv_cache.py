@@ -2,8 +2,6 @@
 before.
 """
 
-import dataclasses
-
 import pytest
 import torch
 
@@ -15,10 +13,10 @@ CONTEXT = 24
 TINY = Model(layers=3, width=32, heads=4, kv_heads=2, head_dim=8, hidden=48, context=CONTEXT)
 SHAPES = {
     "grouped": TINY,
-    "one_key_head": dataclasses.replace(TINY, kv_heads=1),
-    "all_heads": dataclasses.replace(TINY, kv_heads=4),
-    "llama": dataclasses.replace(TINY, qk_norm=False),
-    "tied": dataclasses.replace(TINY, tie_embeddings=True, embedding_norm=False),
+    "one_key_head": TINY.model_copy(update={"kv_heads": 1}),
+    "all_heads": TINY.model_copy(update={"kv_heads": 4}),
+    "llama": TINY.model_copy(update={"qk_norm": False}),
+    "tied": TINY.model_copy(update={"tie_embeddings": True, "embedding_norm": False}),
 }
 SAMPLING = {
     "greedy": {"temperature": 0},

@@ -2,7 +2,6 @@
 refused.
 """
 
-import dataclasses
 import json
 import shutil
 
@@ -30,7 +29,7 @@ def make(folder, tokenizer, chat=False, **shape):
     """An exported folder without model.pt, as somebody else would have it; gives the model that is
     in it.
     """
-    model = Decoder(dataclasses.replace(SMALL, **shape), tokenizer.vocab_size)
+    model = Decoder(SMALL.model_copy(update=shape), tokenizer.vocab_size)
     model.initialize(torch.Generator().manual_seed(1))
     with torch.no_grad():
         model.head_weight.normal_(0, 0.5, generator=torch.Generator().manual_seed(2))

@@ -2,7 +2,6 @@
 fits.
 """
 
-import dataclasses
 import math
 
 import numpy as np
@@ -75,4 +74,4 @@ def test_is_the_same_for_the_same_seed(chain):
     ids=["default", "tied", "no_norm", "large_vocabulary"],
 )
 def test_where_it_applies(changes, vocab, expected):
-    assert bigram_init.applies(dataclasses.replace(Model(), **changes), vocab) is expected
+    assert bigram_init.applies(Model().model_copy(update=changes), vocab) is expected

@@ -46,9 +46,9 @@ def test_a_rule_drops_and_keeps(rule, bound, bad, good):
 
 def test_every_key_of_the_configuration_is_a_rule_and_was_tried():
     on_lines = {"terminal_punctuation", "no_javascript"}
-    assert set(vars(Quality())) == set(MEASURES) | on_lines
+    assert set(Quality.model_fields) == set(MEASURES) | on_lines
     assert {case[0] for case in CASES} == set(MEASURES)
-    assert not any(vars(Quality()).values()), "off by default"
+    assert not any(Quality().model_dump().values()), "off by default"
 
 
 @pytest.mark.parametrize(

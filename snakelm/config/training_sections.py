@@ -1,0 +1,175 @@
+"""The sections that decide the weights: the network, pretraining, instruction tuning."""
+
+from typing import TYPE_CHECKING, Literal
+
+from pytorch_ext.dispatch import backends
+
+from .section import MANY, Section, key
+
+__all__ = ["Model", "Sft", "Train"]
+
+if TYPE_CHECKING:
+    AttentionBackend = str
+else:
+    AttentionBackend = Literal[("auto", *backends("attention"))]
+
+
+class Model(Section):
+    """A Qwen3-shaped decoder; Llama-shaped with qk_norm off."""
+
+    layers: int = key(2, "transformer blocks", ge=1, le=200)
+    width: int = key(256, "size of the residual stream", ge=8, le=65_536)
+    heads: int = key(4, "query heads", ge=1, le=1024)
+    kv_heads: int = key(4, "key and value heads; divides heads", ge=1, le=1024)
+    head_dim: int = key(64, "size of a head; even, for rotary pairs", ge=2, le=512)
+    hidden: int = key(512, "inner size of the SwiGLU block", ge=8, le=1_000_000)
+    context: int = key(
+        256, "positions a query may look back over", unit="tokens", ge=8, le=1_048_576
+    )
+    rope_base: float = key(10_000.0, "base of the rotary frequencies", gt=1)
+    tie_embeddings: bool = key(False, "one matrix for embedding and output head")
+    qk_norm: bool = key(True, "RMS-norm of each query and key head, before the rotation")
+    embedding_norm: bool = key(
+        True, "RMS-norm right after the embedding; folds into the table at export when untied"
+    )
+    norm_eps: float = key(1e-6, "added under the root of every RMS-norm", gt=0, le=0.1)
+
+
+class Train(Section):
+    """Pretraining: Muon for matrices, AdamW for the rest; warm-up, flat, linear decay."""
+
+    steps: int = key(850, "optimizer steps", unit="steps", ge=1, le=MANY)
+    batch_tokens: int = key(
+        2048, "tokens in an optimizer step, over all devices", unit="tokens", ge=8, le=MANY
+    )
+    micro_batch: int = key(
+        8, "rows of `context` tokens in one forward pass", unit="rows", ge=1, le=MANY
+    )
+    start: Literal["auto", "bigrams", "random"] = key(
+        "auto",
+        "weights before the first step: bigrams sets embedding and head from counted pairs of "
+        "tokens (untied head, embedding_norm, at most 8192 tokens; auto takes it there)",
+    )
+    lr: float = key(0.045, "peak learning rate of Muon, the matrices inside blocks", gt=0, le=1)
+    embedding_lr: float = key(
+        0.02,
+        "peak learning rate of the embedding table (AdamW); a random start wants 0.4",
+        gt=0,
+        le=1,
+    )
+    head_lr: float = key(
+        0.002,
+        "peak learning rate of the output head (AdamW); a random start wants 0.01",
+        gt=0,
+        le=1,
+    )
+    scalar_lr: float = key(0.02, "peak learning rate of the norms' gains (AdamW)", gt=0, le=1)
+    weight_decay: float = key(0.0, "decoupled weight decay of the matrices", ge=0, le=1)
+    momentum: float = key(
+        0.95, "Muon's momentum once warmed up (from 0.85 over 300 steps)", ge=0, le=0.999
+    )
+    beta1: float = key(0.9, "AdamW's first-moment decay", ge=0, le=0.9999)
+    beta2: float = key(0.95, "AdamW's second-moment decay", ge=0, le=0.9999)
+    warmup: int = key(20, "steps from 0 to the peak learning rate", unit="steps", ge=0, le=MANY)
+    decay: float = key(
+        0.6, "last share of the run, over which the learning rate falls to 0", ge=0, le=1
+    )
+    clip: float | None = key(
+        1.0, "gradient norm above which gradients are scaled down; null for never", gt=0
+    )
+    precision: Literal["auto", "bf16", "fp32"] = key(
+        "auto", "auto takes bf16 where the device multiplies it natively"
+    )
+    device: Literal["auto", "cuda", "mps", "cpu"] = key(
+        "auto", "auto takes cuda, then mps, then cpu"
+    )
+    compile: Literal["auto", "on", "off"] = key(
+        "auto", "torch.compile; auto decides by the length of the run"
+    )
+    attention: AttentionBackend = key("auto", "kernel behind pytorch_ext.attention")
+    on_nan: Literal["error", "skip"] = key(
+        "error", "a loss of NaN or infinity: stop, or skip the step (at most 3 in a row)"
+    )
+    processes: int = key(1, "data-parallel processes on this machine (torchrun)", ge=1, le=1024)
+    eval_every: int = key(
+        200, "steps between evaluations", unit="steps", ge=1, le=MANY, cosmetic=True
+    )
+    eval_tokens: int | None = key(
+        65_536,
+        "held-out tokens of an evaluation along the way, from documents at even distances; the "
+        "last one takes all",
+        unit="tokens",
+        ge=1,
+        le=MANY,
+        cosmetic=True,
+    )
+    save_every: int = key(
+        200, "steps between checkpoints", unit="steps", ge=1, le=MANY, cosmetic=True
+    )
+    keep: int = key(3, "newest checkpoints kept; older ones go", ge=1, le=MANY, cosmetic=True)
+    log_every: int = key(
+        10, "steps between lines of the metrics file", unit="steps", ge=1, le=MANY, cosmetic=True
+    )
+    sample_tokens: int = key(
+        48,
+        "tokens generated at each evaluation; 0 for none",
+        unit="tokens",
+        ge=0,
+        le=MANY,
+        cosmetic=True,
+    )
+    sample_prompt: str = key("The function returns", "what each sample continues", cosmetic=True)
+
+
+class Sft(Section):
+    """Instruction tuning: packed conversations in, results/sft_model.pt out. No key of it touches
+    the base model.
+    """
+
+    base: str | None = key(
+        None,
+        "model to start from, a file of ours or a folder that export or transformers wrote; null "
+        "for results/final_model.pt",
+    )
+    epochs: float = key(2.0, "times each conversation is seen", gt=0, le=1000)
+    batch_rows: int = key(
+        8, "packed rows of `context` tokens in an optimizer step", unit="rows", ge=1, le=MANY
+    )
+    micro_batch: int = key(8, "rows in one forward pass", unit="rows", ge=1, le=MANY)
+    lr: float = key(
+        0.04,
+        "peak learning rate of the matrices (Muon); the default run's base has seen few tokens and "
+        "takes as much as pretraining, one that has seen many wants a tenth",
+        gt=0,
+        le=1,
+    )
+    embedding_lr: float = key(
+        0.006, "peak learning rate of the embedding table (AdamW)", gt=0, le=1
+    )
+    head_lr: float = key(0.003, "peak learning rate of the output head (AdamW)", gt=0, le=1)
+    scalar_lr: float = key(0.006, "peak learning rate of the norms' gains (AdamW)", gt=0, le=1)
+    weight_decay: float = key(0.0, "decoupled weight decay of the matrices", ge=0, le=1)
+    warmup: float = key(
+        0.03, "first share of the steps, over which the learning rate rises", ge=0, le=1
+    )
+    clip: float | None = key(
+        1.0, "gradient norm above which gradients are scaled down; null for never", gt=0
+    )
+    lora_rank: int = key(
+        0,
+        "rank of low-rank updates of the matrices inside blocks; 0 trains all weights",
+        ge=0,
+        le=4096,
+    )
+    lora_alpha: float = key(16.0, "scale of the low-rank updates: alpha / rank", gt=0)
+    lora_lr: float = key(0.02, "peak learning rate of the low-rank updates (AdamW)", gt=0, le=1)
+    eval_every: int = key(
+        50, "steps between evaluations", unit="steps", ge=1, le=MANY, cosmetic=True
+    )
+    save_every: int = key(
+        50, "steps between checkpoints", unit="steps", ge=1, le=MANY, cosmetic=True
+    )
+    keep: int = key(2, "newest checkpoints kept; older ones go", ge=1, le=MANY, cosmetic=True)
+    log_every: int = key(
+        10, "steps between lines of the metrics file", unit="steps", ge=1, le=MANY, cosmetic=True
+    )
