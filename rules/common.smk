@@ -13,6 +13,7 @@ from snakelm.data.reading import readers
 from snakelm.errors import EXIT_USER, UserError
 from snakelm.filter.labels import label_files
 from snakelm.workflow.artefacts import FILTER, PACKS, TOKEN_FILES, TOKENIZER
+from snakelm.workflow.manifest import read_manifest
 from snakelm.workflow.settings import changed_since, settings_file, shown_file
 from snakelm.workflow.step import Folder, load_steps
 
@@ -152,22 +153,25 @@ def command(name):
 
 
 def shard_count():
-    """How many jobs tokenize: as many as made train.bin, as long as nothing before it has changed.
+    """How many jobs tokenize: as many as made train.bin, as long as nothing that it was made from is newer.
 
-    Their number changes no byte, so another one alone must not make the token files anew.
+    Their number changes no byte, so another one alone must not make the token files again.
     """
     made = Path(results("data/processed/train.bin"))
-    if not made.is_file():
-        return CONFIG.prepare.shards
     try:
-        through = read_manifest(made)["through"]
-    except UserError:
+        recorded = len(read_manifest(made)["through"])
+        finished = made.stat().st_mtime
+    except (UserError, OSError):
         return CONFIG.prepare.shards
-    before = [
-        step for step in STEPS.values() if step.stage == "preparation" and step.name not in UNUSED
-    ]
-    changed = any(Path(file).stat().st_mtime > made.stat().st_mtime for file in SETTINGS_BEFORE)
-    return CONFIG.prepare.shards if changed else len(through) or CONFIG.prepare.shards
+
+    steps = [step for step in STEPS.values() if step.stage == "preparation"]
+    before = [file for source in CONFIG.sources for file in local_files(source)]
+    for step in steps:
+        choices = [{"source": name} for name in SOURCES] if step.depends_on_values else [{}]
+        before += [settings_file(RESULTS, CONFIG, step, choice) for choice in choices]
+
+    newer = any(Path(file).stat().st_mtime > finished for file in before)
+    return CONFIG.prepare.shards if newer or not recorded else recorded
 
 
 def in_this_run(stages):
@@ -258,6 +262,9 @@ def task_files(wildcards):
         for path in paths
         for file in or_stop(readers.expand, path, "tasks[].path")
     ]
+
+
+SHARDS = shard_count()
 
 
 # Other runs that this one is compared with; no rule makes their files

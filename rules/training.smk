@@ -75,3 +75,11 @@ rule train_sft:
         shown=shown("train_sft"),
     shell:
         command("train_sft")
+
+
+# Weeks of training are not thrown away over an edit of the code; a word about it must be enough.
+if workflow.is_main_process:
+    for rule, step in in_this_run(["training"]):
+        if not step.code_triggers:
+            for message in changed_since(rule.output.model, step):
+                logger.warning(message)

@@ -14,14 +14,15 @@ from .data_sections import (
     Source,
     TokenizerConfig,
 )
-from .load import from_mapping, load_config
+from .load import SETTINGS_MARK, from_mapping, load_config, load_settings
 from .messages import read_section
 from .schema import Config
-from .section import Section
+from .section import Section, UndeclaredKeyError
 from .training_sections import Model, Sft, Train
-from .view import as_mapping, config_view, every_key
+from .view import as_mapping, every_key, restrict
 
 __all__ = [
+    "SETTINGS_MARK",
     "Classifier",
     "Config",
     "Cost",
@@ -41,10 +42,12 @@ __all__ = [
     "TokenizerConfig",
     "Train",
     "Tsne",
+    "UndeclaredKeyError",
     "as_mapping",
-    "config_view",
     "every_key",
     "from_mapping",
     "load_config",
+    "load_settings",
     "read_section",
+    "restrict",
 ]

@@ -10,7 +10,9 @@ from .presets import PRESETS
 from .schema import Config
 from .yaml_files import read_yaml
 
-__all__ = ["from_mapping", "load_config"]
+__all__ = ["SETTINGS_MARK", "from_mapping", "load_config", "load_settings"]
+
+SETTINGS_MARK = "# settings of"  # how the files begin that the workflow writes for its steps
 
 LEVELS = 2  # of mappings: the sections, and the keys in them
 
@@ -23,6 +25,30 @@ def load_config(
     for file in files:
         merged = _merge(merged, read_yaml(Path(file)))
     return from_mapping(_merge(merged, overrides or {}))
+
+
+def load_settings(files: Iterable[str | Path]) -> Config:
+    """What a step is given: the user's files as `load_config` reads them, or a settings file.
+
+    A settings file holds the checked keys of one step and no others, so what only whole
+    configurations can be asked (does the batch fit the context?) is not asked again.
+    """
+    files = [Path(file) for file in files]
+    if not files or not _is_settings(files[0]):
+        return load_config(files)
+
+    merged: dict[str, Any] = {}
+    for file in files:
+        merged = _merge(merged, read_yaml(file))
+    return read_section(Config, merged)
+
+
+def _is_settings(file: Path) -> bool:
+    try:
+        with open(file, "rb") as opened:
+            return opened.read(len(SETTINGS_MARK)) == SETTINGS_MARK.encode()
+    except OSError:
+        return False  # read_yaml says what is wrong
 
 
 def from_mapping(values: Mapping[str, Any]) -> Config:

@@ -8,12 +8,12 @@ which YAML 1.1 reads as a text (it wants 1.0e-3) and which everyone means as a n
 import copy
 import functools
 import re
-from typing import Any, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 from pydantic.fields import FieldInfo
 
-__all__ = ["MANY", "Section", "is_cosmetic", "key", "unit"]
+__all__ = ["MANY", "Section", "UndeclaredKeyError", "is_cosmetic", "key", "unit"]
 
 T = TypeVar("T")
 
@@ -21,6 +21,12 @@ MANY = 10**12  # upper bound of counts that have no other: a typing slip, not a 
 
 
 EXPONENT = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
+
+
+class UndeclaredKeyError(AttributeError):
+    """A step read a key of the configuration that it does not declare: a fault of ours, not the
+    user's.
+    """
 
 
 class Section(BaseModel):
@@ -47,6 +53,16 @@ class Section(BaseModel):
             if isinstance(values[name], str) and EXPONENT.fullmatch(values[name])
         }
         return {**values, **numbers} if numbers else values
+
+    if not TYPE_CHECKING:  # or every misspelt key would pass a type checker
+
+        def __getattr__(self, name: str) -> Any:
+            if name in type(self).model_fields:
+                raise UndeclaredKeyError(
+                    f"{type(self).__name__}.{name} was read by a step that does not declare it; "
+                    "add the key to `config` of its Step"
+                )
+            return super().__getattr__(name)
 
 
 def key(

@@ -1,52 +1,56 @@
-"""The configuration as plain YAML types, whole or in part: what settings files, manifests and
-fingerprints are made of.
+"""The configuration in part: what a step may read of it, and what settings files, manifests and
+fingerprints hold of it.
 
 Their hashes depend on every byte: keys stand in the order of the schema, floats stay floats.
 """
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, TypeVar, get_args
 
 from .schema import Config
 from .section import Section, is_cosmetic
 
-__all__ = ["as_mapping", "config_view", "every_key"]
+__all__ = ["as_mapping", "every_key", "restrict"]
+
+S = TypeVar("S", bound=Section)
+Tree = dict[str, "Tree"]  # keys to what is allowed below them; nothing below: all of it
 
 
 def as_mapping(
-    config: Config, sections: Iterable[str] = (), *, cosmetic: bool = True
+    config: Config, sections: Iterable[str] = (), *, cosmetic: bool | Collection[str] = True
 ) -> dict[str, Any]:
     """The config as plain YAML types: the keys in ``sections``, or all when none are named.
 
     Without ``cosmetic``, keys that don't change a result are left out; what is left is what a
-    fingerprint is made of.
+    fingerprint is made of. Names of sections instead of a flag: only theirs stay. Of a restricted
+    config, what is left of it.
     """
-    return config_view(config, tuple(sections) or Config.model_fields, cosmetic=cosmetic)
+    wanted = set(sections)
+    named = cosmetic if isinstance(cosmetic, Collection) else ()
+    found: dict[str, Any] = {}
+    for name, value in _kept(config, cosmetic is True):
+        if not wanted or name in wanted:
+            found[name] = _plain(value, cosmetic is True or name in named)
+    return found
 
 
-def config_view(config: Config, keys: Iterable[str], *, cosmetic: bool) -> dict[str, Any]:
-    """Some ``keys`` of the config as plain YAML types, nested as in a file.
+def restrict(
+    config: Config, keys: Iterable[str], chosen: Mapping[str, str] | None = None
+) -> Config:
+    """``config`` with these keys alone; reading another one raises `UndeclaredKeyError`.
 
-    A key is one of the top level ("model", a section with all its keys) or a dotted one
-    ("train.device"); naming a section and a key of it is the same as naming the section. Without
-    ``cosmetic``, keys that don't change a result are left out even when they are named. Raises
-    KeyError for a key that the schema doesn't have.
+    A key is one of the top level (`seed`, or a section with all its keys), a dotted one
+    (`train.device`), one of every item of a list (`sources[].name`), or one of the item that
+    ``chosen`` names (`sources[source].path`, with {"source": its name}). Without a choice those are
+    of every item. Raises KeyError for a key that the schema doesn't have.
     """
-    wanted = set(keys)
-    if unknown := wanted - Config.model_fields.keys() - set(every_key()):
-        raise KeyError(f"no such key of the configuration: {', '.join(sorted(unknown))}")
-
-    view: dict[str, Any] = {}
-    for name, value in _kept(config, cosmetic):
-        if name in wanted:
-            view[name] = _plain(value, cosmetic)
-        elif isinstance(value, Section):
-            inside = [
-                (key, item) for key, item in _kept(value, cosmetic) if f"{name}.{key}" in wanted
-            ]
-            if inside:
-                view[name] = {key: _plain(item, cosmetic) for key, item in inside}
-    return view
+    allowed: Tree = {}
+    for key in keys:
+        _check_key(key)
+        below = allowed
+        for part in key.split("."):
+            below = below.setdefault(part, {})
+    return _cut(config, allowed, chosen or {})
 
 
 def every_key() -> list[str]:
@@ -60,12 +64,46 @@ def every_key() -> list[str]:
     return keys
 
 
+def _cut(section: S, allowed: Tree, chosen: Mapping[str, str]) -> S:
+    """A copy of ``section`` that has lost the keys that are not ``allowed``."""
+    if not allowed:
+        return section
+
+    # What pydantic holds of an instance is its __dict__; a field that is missing there falls
+    # through to Section.__getattr__.
+    made = section.model_copy()
+    made.__dict__.clear()
+    for name, below in allowed.items():
+        name, _, choice = name.rstrip("]").partition("[")
+        value = section.__dict__[name]
+        if isinstance(value, Section):
+            value = _cut(value, below, chosen)
+        elif isinstance(value, list) and (below or choice):
+            wanted = chosen.get(choice)
+            items = [item for item in value if wanted is None or item.name == wanted]
+            value = [_cut(item, below, chosen) for item in items]
+        made.__dict__[name] = value
+    return made
+
+
+def _check_key(key: str) -> None:
+    kind: Any = Config
+    for part in key.split("."):
+        name, bracket, _ = part.partition("[")
+        fields = kind.model_fields if isinstance(kind, type) and issubclass(kind, Section) else {}
+        if name not in fields:
+            raise KeyError(f"no such key of the configuration: {key}")
+        kind = fields[name].annotation
+        if bracket:
+            kind = next(iter(get_args(kind)), None)
+
+
 def _kept(section: Section, cosmetic: bool) -> list[tuple[str, Any]]:
     """Names and values of a section's keys, in order; cosmetic ones only with ``cosmetic``."""
     return [
-        (name, getattr(section, name))
+        (name, section.__dict__[name])
         for name, field in type(section).model_fields.items()
-        if cosmetic or not is_cosmetic(field)
+        if name in section.__dict__ and (cosmetic or not is_cosmetic(field))
     ]
 
 

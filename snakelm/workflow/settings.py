@@ -1,17 +1,18 @@
-"""The settings files that stand between the configuration and a step, so that a step reruns exactly when it must.
+"""The settings files that stand between the configuration and a step, so that a step reruns exactly
+when it must.
 
-`results/config/<step>-<hash>.yaml` holds the keys that a step declares, without those that change nothing, and
-the digest of the step's code. Its name is its content: another setting is another input file, going back to an
-earlier setting is the earlier file with its earlier time, and editing one key leaves every step alone that does
-not declare it.
+`results/config/<step>-<hash>.yaml` holds the keys that a step declares, without those that change
+nothing, and the digest of the step's code. Its name is its content: another setting is another
+input file, going back to an earlier setting is the earlier file with its earlier time, and editing
+one key leaves every step alone that does not declare it.
 
-Training's file leaves the code out: weeks of work are not thrown away over an edit; `changed_since` says so.
+Training's file leaves the code out: weeks of work are not thrown away over an edit; `changed_since`
+says so.
 """
 
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -45,14 +46,20 @@ def settings_file(
 
 
 def shown_file(results: str | Path, config: Config, step: Step) -> str:
-    """The keys of ``step`` that change only what is shown or kept; overwritten in place, an input of no rule."""
+    """The keys of ``step`` that change only what is shown or kept; overwritten in place, an input
+    of no rule.
+    """
     path = Path(results, "config", f"{step.name}-shown.yaml")
-    write_if_changed(path, yaml.safe_dump(step.shown_of(config), sort_keys=True, allow_unicode=True))
+    write_if_changed(
+        path, yaml.safe_dump(step.shown_of(config), sort_keys=True, allow_unicode=True)
+    )
     return path.as_posix()
 
 
 def changed_since(artefact: str | Path, step: Step) -> list[str]:
-    """What to tell a user whose artefact was made by other code than there is now; nothing when it is the same."""
+    """What to tell a user whose artefact was made by other code than there is now; nothing when it
+    is the same.
+    """
     if not manifest_path(artefact).is_file():
         return []
     try:

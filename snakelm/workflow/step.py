@@ -34,7 +34,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from ..config import Config, keys_of, load_settings, restrict
+from ..config import Config, as_mapping, load_settings, restrict
 from ..errors import UserError
 from ..log import Log
 from .code_digest import ROOT
@@ -85,8 +85,8 @@ class File:
 class Folder(File):
     """A flag that takes a folder, by its own name or by the files in it, as a rule passes them.
 
-    ``files``: names of what it holds. ``vouched``: those of them that have a manifest of their own, and so
-    stand as inputs in others'; the first when left out.
+    ``files``: names of what it holds. ``vouched``: those of them that have a manifest of their own,
+    and so stand as inputs in others'; the first when left out.
     """
 
     files: tuple[str, ...] = ()
@@ -276,7 +276,7 @@ class Step:
         files = SimpleNamespace(**{name: given[name] for name, _ in self._file_flags()})
 
         whole = load_settings(given["config"]) if self.config else Config()
-        config = restrict(whole, self.keys(whole), vars(values), reader=f"step {self.name}")
+        config = restrict(whole, self.keys(whole), vars(values))
         return Run(self, config, files, values, given.get("threads", 1), given["log"])
 
     @property
@@ -299,8 +299,8 @@ class Step:
         """The keys that count, as plain YAML types; with ``cosmetic`` all that the step may
         read.
         """
-        seen = restrict(config, self.keys(config), values or {}, reader=f"step {self.name}")
-        return keys_of(seen, cosmetic=True if cosmetic else self.shows)
+        seen = restrict(config, self.keys(config), values)
+        return as_mapping(seen, cosmetic=cosmetic or self.shows)
 
     def shown_of(self, config: Config) -> dict[str, Any]:
         """The cosmetic keys that the step may read, beside those that count."""
