@@ -26,12 +26,12 @@ from ..tokenizer import Tokenizer
 from ..tokenizer.special import END
 from ..workflow.signals import StopRequest
 from . import lora
-from .conversations import PackStream, answer_loss, spread_packs
 from .distributed import World
 from .fingerprint import tuning_fingerprint
 from .loop import Run
 from .metrics import TUNING
-from .preflight import Plan, make_plan
+from .packed_batches import PackStream, answer_loss, spread_packs
+from .plan import Plan, make_plan
 
 __all__ = ["Paths", "Tuning", "tune"]
 

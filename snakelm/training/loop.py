@@ -30,7 +30,7 @@ from .device import choose_place, choose_threads, pays_to_compile, peak_flops
 from .distributed import World
 from .metrics import NOTHING, Kind, Metrics
 from .optimizer import Optimizer
-from .preflight import Plan, check_attention
+from .plan import Plan, check_attention
 from .progress import Best, Clock, note
 from .step import StepResult, check_skips, training_step
 

@@ -21,7 +21,7 @@ from .distributed import World
 from .fingerprint import fingerprint
 from .loop import Run
 from .metrics import PRETRAINING
-from .preflight import Plan, check_sizes, make_plan
+from .plan import Plan, check_sizes, make_plan
 from .validation import Evaluation, evaluate, spread_documents
 
 __all__ = ["Paths", "Pretraining", "train"]

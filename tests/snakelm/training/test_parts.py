@@ -17,7 +17,7 @@ from snakelm.errors import UserError
 from snakelm.training import device
 from snakelm.training.launch import _exit_code
 from snakelm.training.metrics import COLUMNS, Metrics
-from snakelm.training.preflight import check_attention, check_sizes, make_plan
+from snakelm.training.plan import check_attention, check_sizes, make_plan
 from snakelm.training.progress import Best, done_line, note
 from snakelm.training.step import StepResult, check_skips
 from snakelm.workflow.lock import locked

@@ -12,9 +12,9 @@ import torch
 from snakelm.config import Model, Train
 from snakelm.model import Decoder
 from snakelm.training.batches import Rows
-from snakelm.training.conversations import PackStream, answer_loss, spread_packs
 from snakelm.training.distributed import World
 from snakelm.training.optimizer import Optimizer
+from snakelm.training.packed_batches import PackStream, answer_loss, spread_packs
 from snakelm.training.step import training_step
 
 CONTEXT = 48
