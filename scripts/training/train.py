@@ -69,9 +69,9 @@ def main(argv: list[str] | None = None) -> int:
 
 def _train(config, places: dict[str, Path], log: Log, threads: int | None) -> dict:
     log.say("loading torch")
-    from snakelm.training.pretraining import Paths, train
+    from snakelm.training.pretraining import PretrainingFiles, train
 
-    return train(config, Paths(**places), log, threads)
+    return train(config, PretrainingFiles(**places), log, threads)
 
 
 def _finish(config, places: dict[str, Path], baseline: Path, result: dict, log: Log) -> None:

@@ -69,21 +69,21 @@ def main(argv: list[str] | None = None) -> int:
 
 def _tune(config, places: dict[str, Path], log: Log, threads: int | None) -> dict:
     log.say("loading torch")
-    from snakelm.training.finetuning import Paths, tune
+    from snakelm.training.finetuning import FinetuningFiles, finetune
 
-    return tune(config, Paths(**places), log, threads)
+    return finetune(config, FinetuningFiles(**places), log, threads)
 
 
 def _finish(config, places: dict[str, Path], result: dict, log: Log) -> None:
     from snakelm.model.pretrained import base_files
-    from snakelm.training.metrics import TUNING
+    from snakelm.training.metrics import FINETUNING
     from snakelm.training.progress import tuned_line
 
     inputs = [places["train_packs"], places["val_packs"], places["tokenizer"] / "meta.json"]
     write_manifest(
         places["output"],
         inputs=[*base_files(places["base"]), *inputs],
-        files=[places["logs"] / TUNING.csv, places["logs"] / TUNING.samples],
+        files=[places["logs"] / FINETUNING.csv, places["logs"] / FINETUNING.samples],
         config=as_mapping(config, ["sft", "train"]),
         script=__file__,
         seed=config.seed,

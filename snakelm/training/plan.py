@@ -1,4 +1,4 @@
-"""Before anything is allocated: does it fit together, and how long will it take, in one line."""
+"""Before anything is allocated: whether sizes fit together, and what a run will take, in one line."""
 
 from dataclasses import dataclass
 
@@ -11,12 +11,12 @@ from ..data.bins import TokenBin
 from ..errors import UserError
 from ..files import human_bytes
 from ..model import Counts, counts
-from .device import Place
+from .device import Device
 
 __all__ = ["Plan", "check_attention", "check_sizes", "make_plan"]
 
-# Share of the measured product rate that a whole step reaches (docs/EXPERIMENTS.md); for the
-# estimate only.
+# Share of the measured product rate that a training step reaches as a rule (docs/EXPERIMENTS.md);
+# for the estimate only.
 USUAL_SHARE = {"cpu": 0.45, "cuda": 0.35, "mps": 0.2}
 
 
@@ -28,18 +28,22 @@ class Plan:
     tokens: int
     epochs: float
     flops: float
-    memory: float
+    memory: float  # bytes
     seconds: float
 
-    def words(self) -> str:
-        """The line a person sees."""
+    def summary(self) -> str:
+        """The line that is shown before the first step."""
         c = self.counts
-        return (
-            f"PREFLIGHT {_short(c.total)} parameters ({_short(c.matrices)} in matrices, {_short(c.embedding)} embedding"
-            f"{f', {_short(c.head)} head' if c.head else ', tied'}) · {_short(self.tokens)} tokens "
-            f"({self.epochs:.2f} epochs) · {self.flops:.1e} FLOP · memory about {human_bytes(self.memory)} · "
-            f"about {_time(self.seconds)} (an estimate)"
-        )
+        head = f", {_short(c.head)} head" if c.head else ", tied"
+        parts = [
+            f"PREFLIGHT {_short(c.total)} parameters ({_short(c.matrices)} in matrices, "
+            f"{_short(c.embedding)} embedding{head})",
+            f"{_short(self.tokens)} tokens ({self.epochs:.2f} epochs)",
+            f"{self.flops:.1e} FLOP",
+            f"memory about {human_bytes(self.memory)}",
+            f"about {_duration(self.seconds)} (an estimate)",
+        ]
+        return " · ".join(parts)
 
 
 def make_plan(
@@ -48,59 +52,62 @@ def make_plan(
     tokens: int,
     epochs: float,
     rows: int,
-    place: Place,
+    device: Device,
     peak: float,
     world: int,
 ) -> Plan:
     """The plan of a run over ``tokens`` tokens that takes ``rows`` rows of the context in one
-    forward pass.
+    forward pass; ``peak``: FLOP/s of one process, of which there are ``world``.
     """
     c = counts(model, vocab_size)
     flops = tokens * c.flops_per_token
-    rate = peak * USUAL_SHARE[place.device.type] * world
-    return Plan(c, tokens, epochs, flops, _memory(model, rows, c, place), flops / rate)
+    rate = peak * USUAL_SHARE[device.kind] * world
+    return Plan(c, tokens, epochs, flops, _memory(model, rows, c, device), flops / rate)
 
 
 def check_sizes(
     train: TokenBin, vocab_size: int, batch_tokens: int, context: int, world: int
 ) -> None:
-    """UserError for a tokenizer or a batch that the token file, the context or the processes don't
-    go with.
+    """UserError when the tokenizer doesn't fit the token file, or the batch doesn't divide into
+    rows for every process.
     """
     if train.meta.vocab_size != vocab_size:
         raise UserError(
-            f"{train.path}: made for {train.meta.vocab_size} tokens, the tokenizer has {vocab_size}; "
-            "run prepare_data again"
+            f"{train.path}: made for {train.meta.vocab_size} tokens, the tokenizer has "
+            f"{vocab_size}; run prepare_data again"
         )
     if batch_tokens % (context * world):
         raise UserError(
-            f"train.batch_tokens: {batch_tokens} is no multiple of model.context {context} × "
+            f"train.batch_tokens: {batch_tokens} is not a multiple of model.context {context} × "
             f"{world} processes; make it one"
         )
 
 
-def check_attention(place: Place, backend: str | None) -> None:
-    """Runs attention once on the place; UserError when train.attention asks for what is missing
-    there.
+def check_attention(device: Device, backend: str | None) -> None:
+    """Runs attention once on the device; UserError when the backend that train.attention names is
+    missing there.
     """
-    q_BTHD = torch.zeros(1, 8, 1, 32, dtype=place.dtype, device=place.device)
+    q_BTHD = torch.zeros(1, 8, 1, 32, dtype=device.dtype, device=device.device)
     try:
         attention(q_BTHD, q_BTHD, q_BTHD, backend=backend)
     except (RuntimeError, ValueError) as error:
         raise UserError(f"train.attention: {error}") from None
 
 
-def _memory(model: Model, rows: int, c: Counts, place: Place) -> float:
+def _memory(model: Model, rows: int, c: Counts, device: Device) -> float:
     """Bytes of weights, gradients, optimizer state and what a micro-batch leaves for its backward
     pass.
     """
-    width = 2 if place.dtype == torch.bfloat16 else 4
+    # float32 weight, gradient and Muon's momentum; AdamW has two moments; and a copy to compute in.
+    width = 2 if device.dtype == torch.bfloat16 else 4
     states = 4 * (3 * c.matrices + 4 * (c.total - c.matrices)) + width * c.total
-    inner = model.heads * model.head_dim + 2 * model.kv_heads * model.head_dim
-    layer = (
-        12 * model.width + 6 * inner + 8 * model.hidden
-    )  # tensors kept a token, in values (eager)
-    return states + rows * model.context * model.layers * layer * width + (64 << 20)
+
+    # Activations that a layer keeps for each token, in values, when it isn't compiled.
+    heads = model.heads * model.head_dim + 2 * model.kv_heads * model.head_dim
+    layer = 12 * model.width + 6 * heads + 8 * model.hidden
+    activations = rows * model.context * model.layers * layer * width
+
+    return states + activations + (64 << 20)  # torch itself
 
 
 def _short(n: float) -> str:
@@ -110,12 +117,8 @@ def _short(n: float) -> str:
     return f"{n:.0f}"
 
 
-def _time(seconds: float) -> str:
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
-    return (
-        f"{seconds:.0f} s"
-        if seconds < 90
-        else f"{minutes} min"
-        if minutes < 90
-        else f"{seconds / 3600:.1f} h"
-    )
+    return f"{minutes} min" if minutes < 90 else f"{seconds / 3600:.1f} h"
