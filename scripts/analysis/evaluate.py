@@ -27,6 +27,7 @@ STEP = Step(
     },
     writes={"output": File("evaluation.json"), "items": File("JSON lines with every item")},
     threads="at most this many",
+    default_threads=None,
 )
 
 

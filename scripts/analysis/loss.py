@@ -32,6 +32,7 @@ STEP = Step(
         "per_document": File("parquet with every held-out document"),
     },
     threads="at most this many",
+    default_threads=None,
 )
 
 

@@ -5,98 +5,63 @@ bytes as a run that was never stopped. Runs under torchrun; with train.processes
 that many processes by itself.
 """
 
-import json
-import os
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from snakelm.config import as_mapping, load_config
-from snakelm.errors import EXIT_INTERRUPTED, EXIT_USER, Interrupted, UserError
-from snakelm.log import Log
-from snakelm.training.launch import launch, restart_with_environment, under_torchrun
-from snakelm.workflow.exit_codes import parser, run
-from snakelm.workflow.manifest import write_manifest
+from snakelm.training.launch import restart_with_environment, run_trainer
+from snakelm.workflow.exit_codes import exit_code
+from snakelm.workflow.step import File, Folder, Run, Step
 
-INPUTS = {
-    "train_bin": "data/processed/train.bin",
-    "val_bin": "data/processed/val.bin",
-    "val_overlap": "data/processed/val_overlap.npy",
-    "tokenizer": "tokenizer",
-}
-OUTPUTS = {"run_root": "checkpoints", "output": "final_model.pt", "logs": "logs"}
+STEP = Step(
+    __file__,
+    __doc__,
+    config=("model", "train", "evaluate.clean_share", "evaluate.span", "seed"),
+    reads={
+        "train_bin": File("training tokens", at="data/processed/train.bin"),
+        "val_bin": File("held-out tokens", at="data/processed/val.bin"),
+        "val_overlap": File("what training text they hold", at="data/processed/val_overlap.npy"),
+        "tokenizer": Folder("their tokenizer", files=("meta.json",), at="tokenizer"),
+    },
+    beside={"baseline": File("what bits per byte are held against", at="tables/baseline.json")},
+    writes={
+        "output": File("the model", at="final_model.pt"),
+        "run_root": Folder("folder of run folders, by fingerprint", at="checkpoints"),
+        "logs": Folder("folder for metrics, samples and TensorBoard", at="logs"),
+    },
+    threads="at most this many",
+    default_threads=None,
+    code_triggers=False,
+)
 
 
 def main(argv: list[str] | None = None) -> int:
-    arguments = parser(__doc__)
-    arguments.add_argument(
-        "--config", nargs="+", required=True, help="settings, later files over earlier ones"
-    )
-    arguments.add_argument(
-        "--results", default="results", help="folder that the paths below are in when left out"
-    )
-    for name, place in {**INPUTS, **OUTPUTS, "baseline": "tables/baseline.json"}.items():
-        arguments.add_argument(f"--{name.replace('_', '-')}", type=Path, help=f"<results>/{place}")
-    arguments.add_argument(
-        "--threads", type=int, help="at most so many; all that are free when left out"
-    )
-    arguments.add_argument("--log", type=Path, help="log file besides <logs>/training.log")
-    args = arguments.parse_args(argv)
-    config = load_config(args.config)
-    if config.train.processes > 1 and not under_torchrun():
-        return launch([__file__, *(sys.argv[1:] if argv is None else argv)], config.train.processes)
-    places = {
-        name: getattr(args, name) or Path(args.results, place)
-        for name, place in {**INPUTS, **OUTPUTS}.items()
-    }
-    baseline = args.baseline or Path(args.results, "tables/baseline.json")
-    writes = int(os.environ.get("RANK", 0)) == 0
-    logs = [places["logs"] / "training.log", args.log] if writes else []
-    with Log("train", [path for path in logs if path], append=True, quiet=not writes) as log:
-        try:
-            result = _train(config, places, log, args.threads)
-        except (UserError, Interrupted) as error:
-            if writes:
-                raise
-            return (
-                EXIT_USER if isinstance(error, UserError) else EXIT_INTERRUPTED
-            )  # the first process says why
-        if writes:
-            _finish(config, places, baseline, result, log)
-    return 0
+    run = STEP.parse(argv)
+    return run_trainer(run, run.files.logs / "training.log", _train)
 
 
-def _train(config, places: dict[str, Path], log: Log, threads: int | None) -> dict:
-    log.say("loading torch")
-    from snakelm.training.pretraining import Paths, train
-
-    return train(config, Paths(**places), log, threads)
-
-
-def _finish(config, places: dict[str, Path], baseline: Path, result: dict, log: Log) -> None:
+def _train(run: Run, writes: bool) -> None:
+    run.log.say("loading torch")
+    from snakelm.evaluation.records import read_baseline
     from snakelm.training.metrics import PRETRAINING
+    from snakelm.training.pretraining import PretrainingFiles, train
     from snakelm.training.progress import done_line
 
-    held_against = json.loads(baseline.read_text(encoding="utf-8")) if baseline.is_file() else None
-    inputs = [
-        places["train_bin"],
-        places["val_bin"],
-        places["val_overlap"],
-        places["tokenizer"] / "meta.json",
-    ]
-    write_manifest(
-        places["output"],
-        inputs=inputs,
-        files=[places["logs"] / PRETRAINING.csv, places["logs"] / PRETRAINING.samples],
-        config=as_mapping(config, ["model", "train", "evaluate"]),
-        script=__file__,
-        seed=config.seed,
-        extra={"result": result},
+    f = run.files
+    files = PretrainingFiles(
+        f.train_bin, f.val_bin, f.val_overlap, f.tokenizer, f.run_root, f.output, f.logs
     )
-    log.say(done_line(result, held_against, str(places["output"])))
+    result = train(run.config, files, run.log, run.threads)
+    if not writes:
+        return
+
+    beside = [f.logs / PRETRAINING.csv, f.logs / PRETRAINING.samples]
+    run.vouch(f.output, files=beside, counts={"result": result})
+    baseline = read_baseline(f.baseline) if f.baseline.is_file() else None
+    run.log.say(done_line(result, baseline, str(f.output)))
 
 
 if __name__ == "__main__":
     restart_with_environment(sys.argv)
-    raise SystemExit(run(main))
+    raise SystemExit(exit_code(main))

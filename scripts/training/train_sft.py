@@ -6,92 +6,79 @@ same command goes on, and ends with the same bytes as a run that was never stopp
 torchrun; with train.processes above 1 it starts that many processes by itself.
 """
 
-import os
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from snakelm.config import as_mapping, load_config
-from snakelm.errors import EXIT_INTERRUPTED, EXIT_USER, Interrupted, UserError
-from snakelm.log import Log
-from snakelm.training.launch import launch, restart_with_environment, under_torchrun
-from snakelm.workflow.exit_codes import parser, run
-from snakelm.workflow.manifest import write_manifest
+from snakelm.training.launch import restart_with_environment, run_trainer
+from snakelm.workflow.exit_codes import exit_code
+from snakelm.workflow.step import File, Folder, Run, Step
 
-INPUTS = {
-    "train_packs": "data/processed/train_sft_packed.bin",
-    "val_packs": "data/processed/val_sft_packed.bin",
-    "tokenizer": "tokenizer",
-    "base": "final_model.pt",
-}
-OUTPUTS = {"run_root": "checkpoints", "output": "sft_model.pt", "logs": "logs"}
+# What fine-tuning takes over from pretraining; the rest of `train` has its own keys in `sft`.
+OF_TRAIN = (
+    "device",
+    "precision",
+    "compile",
+    "attention",
+    "processes",
+    "on_nan",
+    "momentum",
+    "beta1",
+    "beta2",
+    "eval_tokens",
+    "sample_tokens",
+    "sample_prompt",
+)
+
+STEP = Step(
+    __file__,
+    __doc__,
+    config=("sft", *(f"train.{key}" for key in OF_TRAIN), "seed"),
+    reads={
+        "train_packs": File("training packs", at="data/processed/train_sft_packed.bin"),
+        "val_packs": File("held-out packs", at="data/processed/val_sft_packed.bin"),
+        "tokenizer": Folder("their tokenizer", files=("meta.json",), at="tokenizer"),
+        "base": File("the model to start from", optional=True),
+    },
+    writes={
+        "output": File("the model", at="sft_model.pt"),
+        "run_root": Folder("folder of run folders, by fingerprint", at="checkpoints"),
+        "logs": Folder("folder for metrics, samples and TensorBoard", at="logs"),
+    },
+    threads="at most this many",
+    default_threads=None,
+    code_triggers=False,
+)
 
 
 def main(argv: list[str] | None = None) -> int:
-    arguments = parser(__doc__)
-    arguments.add_argument(
-        "--config", nargs="+", required=True, help="settings, later files over earlier ones"
-    )
-    arguments.add_argument(
-        "--results", default="results", help="folder that the paths below are in when left out"
-    )
-    for name, place in {**INPUTS, **OUTPUTS}.items():
-        arguments.add_argument(f"--{name.replace('_', '-')}", type=Path, help=f"<results>/{place}")
-    arguments.add_argument(
-        "--threads", type=int, help="at most so many; all that are free when left out"
-    )
-    arguments.add_argument("--log", type=Path, help="log file besides <logs>/sft_training.log")
-    args = arguments.parse_args(argv)
-    config = load_config(args.config)
-    if config.train.processes > 1 and not under_torchrun():
-        return launch([__file__, *(sys.argv[1:] if argv is None else argv)], config.train.processes)
-    places = {
-        name: getattr(args, name) or Path(args.results, place)
-        for name, place in {**INPUTS, **OUTPUTS}.items()
-    }
-    places["base"] = args.base or Path(config.sft.base or places["base"])
-    writes = int(os.environ.get("RANK", 0)) == 0
-    logs = [places["logs"] / "sft_training.log", args.log] if writes else []
-    with Log("train_sft", [path for path in logs if path], append=True, quiet=not writes) as log:
-        try:
-            result = _tune(config, places, log, args.threads)
-        except (UserError, Interrupted) as error:
-            if writes:
-                raise
-            return (
-                EXIT_USER if isinstance(error, UserError) else EXIT_INTERRUPTED
-            )  # the first process says why
-        if writes:
-            _finish(config, places, result, log)
-    return 0
+    run = STEP.parse(argv)
+    return run_trainer(run, run.files.logs / "sft_training.log", _tune)
 
 
-def _tune(config, places: dict[str, Path], log: Log, threads: int | None) -> dict:
-    log.say("loading torch")
-    from snakelm.training.finetuning import Paths, tune
-
-    return tune(config, Paths(**places), log, threads)
-
-
-def _finish(config, places: dict[str, Path], result: dict, log: Log) -> None:
+def _tune(run: Run, writes: bool) -> None:
+    run.log.say("loading torch")
     from snakelm.model.pretrained import base_files
-    from snakelm.training.metrics import TUNING
+    from snakelm.training.finetuning import FinetuningFiles, finetune
+    from snakelm.training.metrics import FINETUNING
     from snakelm.training.progress import tuned_line
 
-    inputs = [places["train_packs"], places["val_packs"], places["tokenizer"] / "meta.json"]
-    write_manifest(
-        places["output"],
-        inputs=[*base_files(places["base"]), *inputs],
-        files=[places["logs"] / TUNING.csv, places["logs"] / TUNING.samples],
-        config=as_mapping(config, ["sft", "train"]),
-        script=__file__,
-        seed=config.seed,
-        extra={"result": result},
+    f = run.files
+    base = f.base or Path(run.config.sft.base or run.results / "final_model.pt")
+    files = FinetuningFiles(
+        f.train_packs, f.val_packs, f.tokenizer, base, f.run_root, f.output, f.logs
     )
-    log.say(tuned_line(result, str(places["output"])))
+    result = finetune(run.config, files, run.log, run.threads)
+    if not writes:
+        return
+
+    inputs = [*base_files(base), f.train_packs, f.val_packs, f.tokenizer / "meta.json"]
+    beside = [f.logs / FINETUNING.csv, f.logs / FINETUNING.samples]
+    run.vouch(f.output, inputs=inputs, files=beside, counts={"result": result})
+    run.log.say(tuned_line(result, str(f.output)))
 
 
 if __name__ == "__main__":
     restart_with_environment(sys.argv)
-    raise SystemExit(run(main))
+    raise SystemExit(exit_code(main))

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..config import Cost
-from ..training.metrics_reader import Metrics
+from ..training.metrics import Metrics
 from .run_record import Record
 
 __all__ = ["Spent", "spent", "total"]

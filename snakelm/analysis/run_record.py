@@ -17,7 +17,7 @@ from typing import Any
 
 from ..config import Config
 from ..errors import UserError
-from ..training.metrics_reader import Metrics, Sample, read_metrics, read_samples
+from ..training.metrics import Metrics, Sample, read_metrics, read_samples
 from ..workflow.code_digest import ROOT
 from ..workflow.manifest import manifest_path
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..training.metrics import PRETRAINING, TUNING
-from ..training.metrics_reader import read_metrics
+from ..training.metrics import FINETUNING, PRETRAINING
+from ..training.metrics import read_metrics
 from .run_record import read_manifests
 from .trainings import Training, tuning
 
@@ -43,7 +43,7 @@ def read_runs(own: str | Path, others: Sequence[str | Path]) -> list[Run]:
 
 def tunings(own: str | Path, others: Sequence[str | Path]) -> list[Training]:
     """The instruction tunings of those runs that have one."""
-    files = [(Path(folder, "logs", TUNING.csv), name) for folder, name in _named(own, others)]
+    files = [(Path(folder, "logs", FINETUNING.csv), name) for folder, name in _named(own, others)]
     return [tuning(read_metrics(file), name=name) for file, name in files if file.is_file()]
 
 

@@ -7,7 +7,7 @@ Pretraining and instruction tuning are told apart here and nowhere in the figure
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..training.metrics_reader import Metrics
+from ..training.metrics import Metrics
 from .run_record import Record, read_resumes
 
 __all__ = ["Training", "pretraining", "tuning"]

@@ -14,7 +14,7 @@ import numpy as np
 from ..config import Config
 from ..data.packs import Packs
 from ..tokenizer import Tokenizer
-from ..training.metrics_reader import Sample, read_metrics, read_samples
+from ..training.metrics import Sample, read_metrics, read_samples
 from .run_record import read_manifests
 from .trainings import Training, tuning
 

@@ -88,7 +88,7 @@ def warnings(record: Record) -> list[str]:
             f"The run stands at step {last:,.0f} of {steps:,}. The same command goes on with it; "
             "until then these are numbers of an unfinished model."
         )
-    if count := metrics.not_numbers():
+    if count := metrics.non_finite_losses():
         said.append(
             f"{count} rows have a training loss that is no number. Try a smaller train.lr or a longer warm-up."
         )

@@ -20,7 +20,7 @@ from ..errors import UserError
 from ..log import Log
 from ..model import Decoder
 from ..tokenizer import Tokenizer
-from ..training.conversations import answer_losses
+from ..training.packed_batches import answer_losses
 from .breakdown import Breakdown, breakdown
 from .intervals import Interval, difference, rate
 from .origins import Origins, origins

@@ -11,7 +11,7 @@ from ..config import Train
 from ..errors import UserError
 from ..model import Decoder, load_model
 from ..tokenizer import Tokenizer
-from ..training.device import choose_place, choose_threads
+from ..training.device import choose_device, choose_threads
 
 __all__ = ["device_for", "open_model"]
 
@@ -20,9 +20,9 @@ def device_for(train: Train, most_threads: int | None, log) -> torch.device:
     """The device that train.device asks for, torch's threads set to those that are free, at most
     ``most_threads``.
     """
-    place = choose_place(train, choose_threads(most_threads, None, 1, log.warn))
-    log.say(f"on {place.device.type}, fp32, {place.threads} thread{'s' * (place.threads > 1)}")
-    return place.device
+    device = choose_device(train, choose_threads(most_threads, None, 1, log.warn))
+    log.say(f"on {device.kind}, fp32, {device.threads} thread{'s' * (device.threads > 1)}")
+    return device.device
 
 
 def open_model(

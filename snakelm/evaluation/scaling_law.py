@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..training.metrics_reader import Metrics, read_metrics
+from ..training.metrics import Metrics, read_metrics
 from .power_law import NoLaw, fit
 
 __all__ = ["laws"]

@@ -4,22 +4,25 @@ number of processes.
 An epoch is a permutation of the documents, drawn from (seed, epoch), laid end to end; epochs follow
 each other without a gap. That stream is cut into rows of `context` tokens, the target of a token is
 the one after it, and step s takes the s-th run of batch_tokens. So no token is lost or seen twice
-in an epoch, however often a run stops and goes on.
+in an epoch, however often a run stops and resumes.
 
 A row may hold several documents and parts of documents: row_start says where each position's
 document begins in its row, and attention looks back no further. Rejected: best-fit packing, which
 crops or reorders text for rows that the mask makes equal anyway.
+
+Legend: R or B rows, T positions.
 """
 
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+import torch
 
 from ..data.bins import TokenBin
 from ..errors import UserError
 
-__all__ = ["Batches", "Rows", "Stream", "lay_out"]
+__all__ = ["BatchStream", "Batches", "Rows", "lay_out"]
 
 
 @dataclass(frozen=True)
@@ -37,8 +40,16 @@ class Rows:
         """Rows first … last - 1, as views."""
         return Rows(self.tokens[first:last], self.targets[first:last], self.row_start[first:last])
 
+    def to(self, device: torch.device) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The model's arguments on ``device``: x_BT, start_BT, y_BT."""
+        x_BT, start_BT, y_BT = (
+            torch.from_numpy(array).to(device)
+            for array in (self.tokens, self.row_start, self.targets)
+        )
+        return x_BT, start_BT, y_BT
 
-class Stream(Protocol):
+
+class BatchStream(Protocol):
     """What a run steps through: every method a pure function, so that nothing of it has to be
     saved.
     """
@@ -47,13 +58,13 @@ class Stream(Protocol):
         """The rows of ``step`` (from 0) that fall to ``rank`` of ``world`` processes."""
 
     def targets(self, step: int) -> int:
-        """Tokens to predict in the whole step, over all processes: what its loss is divided by."""
+        """Tokens to predict in all of the step, over all processes: what its loss is divided by."""
 
     def tokens(self, step: int) -> int:
         """Tokens seen before ``step``."""
 
     def epoch(self, step: int) -> float:
-        """Epochs seen before ``step``."""
+        """Epochs seen before ``step``: 1.5 is once and a half."""
 
 
 class Batches:
@@ -65,8 +76,9 @@ class Batches:
         self.epoch_tokens = int(tokens.meta.tokens)
         if self.epoch_tokens < batch_tokens:
             raise UserError(
-                f"{tokens.path}: {self.epoch_tokens:,} tokens, less than one batch (train.batch_tokens "
-                f"{batch_tokens:,}); bring more text or lower train.batch_tokens"
+                f"{tokens.path}: {self.epoch_tokens:,} tokens, less than one batch "
+                f"(train.batch_tokens {batch_tokens:,}); bring more text or lower "
+                "train.batch_tokens"
             )
         self._epochs: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
@@ -79,7 +91,7 @@ class Batches:
         return step * self.batch_tokens
 
     def epoch(self, step: int) -> float:
-        """Epochs seen before ``step``: 1.5 is once and a half."""
+        """Epochs seen before ``step``."""
         return step * self.batch_tokens / self.epoch_tokens
 
     def seen(self, step: int) -> np.ndarray:
@@ -99,6 +111,7 @@ class Batches:
         count = self.batch_tokens // self.context
         first, last = rank * count // world, (rank + 1) * count // world
         position = step * self.batch_tokens + first * self.context
+
         tokens, starts = self._slice(position, (last - first) * self.context + 1)
         return lay_out(tokens, starts, self.context)
 
@@ -106,15 +119,19 @@ class Batches:
         """Tokens [length] of the endless stream from ``position``, and where in them documents
         start.
         """
-        tokens, starts, filled = np.empty(length, np.int64), [], 0
+        tokens = np.empty(length, np.int64)
+        starts: list[int] = []
+        filled = 0
         while filled < length:
             epoch, local = divmod(position + filled, self.epoch_tokens)
             order, bounds = self._epoch(epoch)
             place = int(np.searchsorted(bounds, local, "right")) - 1
-            into = local - int(bounds[place])  # tokens of this document that came before
-            document = self.bin.document(order[place])[into : into + length - filled]
+            skip = local - int(bounds[place])  # tokens of this document that came before
+
+            document = self.bin.document(order[place])[skip : skip + length - filled]
             tokens[filled : filled + len(document)] = document
-            starts += [filled] if into == 0 else []
+            if skip == 0:
+                starts.append(filled)
             filled += len(document)
         return tokens, np.array(starts, np.int64)
 
@@ -124,9 +141,9 @@ class Batches:
             generator = np.random.Generator(np.random.PCG64([self.seed, epoch]))
             order = generator.permutation(int(self.bin.meta.documents))
             lengths = np.diff(self.bin.document_offsets)[order]
-            self._epochs = {
-                k: v for k, v in self._epochs.items() if k == epoch - 1
-            }  # a batch spans two at most
+
+            # A batch spans two epochs at most, so only the one before is kept.
+            self._epochs = {k: v for k, v in self._epochs.items() if k == epoch - 1}
             self._epochs[epoch] = order, np.concatenate([[0], np.cumsum(lengths)])
         return self._epochs[epoch]
 
@@ -137,10 +154,12 @@ def lay_out(tokens: np.ndarray, starts: np.ndarray, context: int) -> Rows:
     """
     rows = (len(tokens) - 1) // context
     assert rows * context + 1 == len(tokens), "one token more than the rows hold"
+
+    # A running maximum over the columns where documents begin: each position gets the latest.
     begins = np.zeros(rows * context, np.int64)
     begins[starts[starts < rows * context]] = 1
     column = np.arange(context, dtype=np.int32)
-    row_start = np.maximum.accumulate(begins.reshape(rows, context) * column, axis=1).astype(
-        np.int32
-    )
-    return Rows(tokens[:-1].reshape(rows, context), tokens[1:].reshape(rows, context), row_start)
+    row_start = np.maximum.accumulate(begins.reshape(rows, context) * column, axis=1)
+
+    shape = (rows, context)
+    return Rows(tokens[:-1].reshape(shape), tokens[1:].reshape(shape), row_start.astype(np.int32))

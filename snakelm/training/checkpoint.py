@@ -2,9 +2,9 @@
 
 A run's directory is named by the fingerprint of all that decides its result. `step_00000400.pt` is
 written under a temporary name and hashed on the way; its hash file gets its name first, then the
-checkpoint (the other way round a kill in between would leave a good file that looks bad), each
-synced to disk. Resuming takes the newest one whose hash is right, says so when that isn't the
-newest, and stops when none is: never a silent start from step 0.
+checkpoint (the other way round, a kill in between would leave a good file that looks bad), each
+synced to disk. Resuming takes the newest one whose hash is right, warns of those it passes over,
+and stops when none is sound: never a silent start from step 0.
 """
 
 import re
@@ -19,7 +19,7 @@ from ..model.file import read_plain, write_plain
 __all__ = ["load_newest", "prune", "save", "steps_in"]
 
 FORMAT, VERSION = "snakelm-checkpoint", 1
-STEM = "step"  # instruction tuning's are called sft_step
+STEM = "step"  # fine-tuning's are called sft_step
 
 
 def save(
@@ -36,8 +36,10 @@ def save(
         "step": step,
         **state,
     }
+
     with atomic_path(path) as temporary:
         write_text(hash_path(path), f"{write_plain(temporary, record)}  {path.name}\n")
+
     prune(run, keep, stem)
     return path
 
@@ -53,8 +55,8 @@ def hash_path(path: Path) -> Path:
 
 def steps_in(run: Path, stem: str = STEM) -> list[int]:
     """The steps that have a checkpoint file, sound or not, newest first."""
-    found = [re.fullmatch(rf"{stem}_(\d+)\.pt", p.name) for p in run.glob(f"{stem}_*.pt")]
-    return sorted((int(m[1]) for m in found if m), reverse=True)
+    names = [re.fullmatch(rf"{stem}_(\d+)\.pt", p.name) for p in run.glob(f"{stem}_*.pt")]
+    return sorted((int(match[1]) for match in names if match), reverse=True)
 
 
 def load_newest(
@@ -70,27 +72,30 @@ def load_newest(
             return _load(path, step, fingerprint)
         except UserError as error:
             warn(f"{error}; trying an older checkpoint")
+
     if steps:
         raise UserError(
-            f"{run}: none of its {len(steps)} checkpoints is sound; to begin again at step 0, delete this folder first"
+            f"{run}: none of its {len(steps)} checkpoints is sound; to begin again at step 0, "
+            "delete this folder first"
         )
     return None
 
 
 def _load(path: Path, step: int, fingerprint: str) -> dict[str, Any]:
-    beside = hash_path(path)
-    expected = (
-        beside.read_text(encoding="ascii", errors="replace").split()[:1] if beside.is_file() else []
-    )
-    if not expected:
-        raise UserError(f"{path}: its hash file {beside.name} is missing or empty")
-    if (found := sha256_file(path)) != expected[0]:
-        raise UserError(f"{path}: damaged (SHA-256 {found[:12]}…, written was {expected[0][:12]}…)")
+    hash_file = hash_path(path)
+    text = hash_file.read_text(encoding="ascii", errors="replace") if hash_file.is_file() else ""
+    if not text.split():
+        raise UserError(f"{path}: its hash file {hash_file.name} is missing or empty")
+
+    expected, actual = text.split()[0], sha256_file(path)
+    if actual != expected:
+        raise UserError(f"{path}: damaged (SHA-256 {actual[:12]}…, when written {expected[:12]}…)")
+
     record = read_plain(path)
-    told = tuple(record.get(name) for name in ("format", "version", "fingerprint", "step"))
-    if told != (FORMAT, VERSION, fingerprint, step):
+    identity = tuple(record.get(name) for name in ("format", "version", "fingerprint", "step"))
+    if identity != (FORMAT, VERSION, fingerprint, step):
         raise UserError(
-            f"{path}: says it is {told}, expected {(FORMAT, VERSION, fingerprint, step)}"
+            f"{path}: found {identity}, expected {(FORMAT, VERSION, fingerprint, step)}"
         )
     return record
 

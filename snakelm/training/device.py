@@ -1,5 +1,5 @@
-"""What training runs on: device, precision, threads, and the rate of arithmetic to measure it
-against.
+"""What training runs on: device, precision, threads, and the rate of arithmetic that utilisation is
+measured against.
 """
 
 import os
@@ -16,8 +16,8 @@ from ..config import Train
 from ..errors import UserError
 
 __all__ = [
-    "Place",
-    "choose_place",
+    "Device",
+    "choose_device",
     "choose_threads",
     "multiplies_bf16",
     "pays_to_compile",
@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 # Dense bf16 tensor-core rates from the vendors' data sheets, in FLOP/s, by a part of the device's
-# name.
+# name; the first that fits counts.
 GPU_PEAKS = {
     "B200": 2250e12,
     "H200": 989e12,
@@ -41,66 +41,65 @@ GPU_PEAKS = {
     "RTX 3090": 71e12,
 }
 
-
-COMPILE_FROM_FLOPS = (
-    1e15  # on a CPU: below it, compiling costs more than it saves (docs/EXPERIMENTS.md)
-)
+# On a CPU, compiling costs more than it saves below this many FLOP (docs/EXPERIMENTS.md).
+COMPILE_FROM_FLOPS = 1e15
 
 
 @dataclass(frozen=True)
-class Place:
-    """Device, compute dtype, and both in words."""
+class Device:
+    """A device of torch's, the dtype to compute in, and this process's threads."""
 
     device: torch.device
     dtype: torch.dtype
     threads: int
 
     @property
-    def words(self) -> str:
+    def kind(self) -> str:
+        """`cpu`, `cuda` or `mps`."""
+        return self.device.type
+
+    @property
+    def description(self) -> str:
         """`cpu, bf16, 2 threads`."""
-        name = (
-            torch.cuda.get_device_name(self.device)
-            if self.device.type == "cuda"
-            else self.device.type
-        )
         precision = "bf16" if self.dtype == torch.bfloat16 else "fp32"
-        threads = (
-            f", {self.threads} thread{'s' * (self.threads > 1)}"
-            if self.device.type == "cpu"
-            else ""
-        )
-        return f"{name}, {precision}{threads}"
+        if self.kind == "cpu":
+            return f"cpu, {precision}, {self.threads} thread{'s' * (self.threads > 1)}"
+        name = torch.cuda.get_device_name(self.device) if self.kind == "cuda" else self.kind
+        return f"{name}, {precision}"
 
     def record(self, processes: int) -> dict[str, Any]:
-        """For the manifest: the device in words and how many processes; of a GPU its memory at most
-        and its power.
+        """For the manifest: the description and how many processes; of a GPU its peak memory and
+        its power limit.
         """
-        found: dict[str, Any] = {"device": self.words, "processes": processes}
-        if self.device.type == "cuda":
-            found |= {"gpu_peak_bytes": torch.cuda.max_memory_allocated(self.device)}
-            found |= {"gpu_watts": watts} if (watts := power_limit(self.device.index or 0)) else {}
-        return found
+        record: dict[str, Any] = {"device": self.description, "processes": processes}
+        if self.kind == "cuda":
+            record["gpu_peak_bytes"] = torch.cuda.max_memory_allocated(self.device)
+            if watts := power_limit(self.device.index or 0):
+                record["gpu_watts"] = watts
+        return record
 
 
-def choose_place(train: Train, threads: int, local_rank: int = 0) -> Place:
-    """The place that train.device and train.precision ask for; sets torch's threads. UserError for
-    a missing device.
+def choose_device(train: Train, threads: int, local_rank: int = 0) -> Device:
+    """The device and dtype that train.device and train.precision name; sets torch's threads.
+    UserError for a missing device.
     """
-    there = {
+    available = {
         "cuda": torch.cuda.is_available(),
         "mps": torch.backends.mps.is_available(),
         "cpu": True,
     }
-    kind = next(name for name in there if there[name]) if train.device == "auto" else train.device
-    if not there[kind]:
-        have = ", ".join(name for name, here in there.items() if here)
+    present = [kind for kind, is_there in available.items() if is_there]
+    kind = present[0] if train.device == "auto" else train.device
+    if not available[kind]:
         raise UserError(
-            f"train.device: {kind} is not available here ({have} is); say auto, or install what it needs"
+            f"train.device: {kind} is not available here ({', '.join(present)} is); set auto, or "
+            "install what it needs"
         )
+
     device = torch.device(kind, local_rank) if kind == "cuda" else torch.device(kind)
     torch.set_num_threads(threads)
     bf16 = train.precision == "bf16" or (train.precision == "auto" and multiplies_bf16(device))
-    return Place(device, torch.bfloat16 if bf16 else torch.float32, threads)
+    return Device(device, torch.bfloat16 if bf16 else torch.float32, threads)
 
 
 def multiplies_bf16(device: torch.device) -> bool:
@@ -113,6 +112,7 @@ def multiplies_bf16(device: torch.device) -> bool:
 
 
 def _cpu_flags() -> set[str]:
+    """Features of the processor as Linux names them; none elsewhere."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -121,19 +121,14 @@ def _cpu_flags() -> set[str]:
 
 
 def power_limit(index: int) -> float | None:
-    """Watts that a GPU may draw as nvidia-smi tells it; None where it can't. Energy is estimated
+    """Watts that a GPU may draw, from nvidia-smi; None where it can't tell. Energy is estimated
     from it.
     """
-    ask = [
-        "nvidia-smi",
-        "-i",
-        str(index),
-        "--query-gpu=power.limit",
-        "--format=csv,noheader,nounits",
-    ]
+    command = ["nvidia-smi", "-i", str(index), "--query-gpu=power.limit"]
+    command += ["--format=csv,noheader,nounits"]
     try:
-        done = subprocess.run(ask, capture_output=True, text=True, timeout=20, check=True)
-        return float(done.stdout.strip())
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+        return float(ran.stdout.strip())
     except (OSError, subprocess.SubprocessError, ValueError):
         return None
 
@@ -141,8 +136,8 @@ def power_limit(index: int) -> float | None:
 def choose_threads(
     most: int | None, began_with: int | None, processes: int, warn: Callable[[str], None]
 ) -> int:
-    """Threads for this process: what is free, at most ``most``; a resumed run keeps the number it
-    began with.
+    """Threads for this process, one of ``processes`` on this host: what is free, at most ``most``;
+    a resumed run keeps the number it began with.
 
     Another number adds in another order and so ends with other last digits: only a smaller ``most``
     overrules it.
@@ -150,9 +145,11 @@ def choose_threads(
     if began_with is None:
         free = max(1, free_cores() // processes)
         return min(free, most or free)
+
     if most is not None and most < began_with:
         warn(
-            f"this run began with {began_with} threads and goes on with {most}: its last digits may differ"
+            f"this run began with {began_with} threads and resumes with {most}: its last digits "
+            "may differ"
         )
         return most
     return began_with
@@ -166,26 +163,33 @@ def free_cores(sample_s: float = 0.3) -> int:
     step before this one. A thread too many costs more than one too few: all wait for the one that
     shares its core.
     """
-    cores = _quota(
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
+    affinity = hasattr(os, "sched_getaffinity")  # on Linux only
+    cores = _quota(len(os.sched_getaffinity(0)) if affinity else os.cpu_count() or 1)
+
     before = _idle_ticks()
     if before is None or cores == 1:
         return cores
     time.sleep(sample_s)
-    idle = (_idle_ticks() - before) / (os.sysconf("SC_CLK_TCK") * sample_s)
+    after = _idle_ticks()
+    assert after is not None, "it was there a moment ago"
+
+    idle = (after - before) / (os.sysconf("SC_CLK_TCK") * sample_s)
     return max(1, min(cores, round(idle)))
 
 
 def _idle_ticks() -> int | None:
+    """Clock ticks that all cores have been idle or waiting for a disk; None where Linux's /proc
+    isn't.
+    """
     try:
-        first = Path("/proc/stat").read_text(encoding="ascii").split("\n", 1)[0].split()
+        cpu = Path("/proc/stat").read_text(encoding="ascii").split("\n", 1)[0].split()
     except OSError:
         return None
-    return int(first[4]) + int(first[5])  # idle, waiting for a disk
+    return int(cpu[4]) + int(cpu[5])
 
 
 def _quota(cores: int) -> int:
+    """At most ``cores``, less where the control group's quota is lower, as in a container."""
     try:
         limit, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
     except (OSError, ValueError):
@@ -193,34 +197,35 @@ def _quota(cores: int) -> int:
     return cores if limit == "max" else max(1, min(cores, int(limit) // int(period)))
 
 
-def pays_to_compile(wish: str, place: Place, flops: float) -> bool:
+def pays_to_compile(compile: str, device: Device, flops: float) -> bool:
     """Whether to compile a run of ``flops``, by train.compile; by nothing measured, so that a
-    resumed run agrees.
+    resumed run decides alike.
     """
-    return wish == "on" or (
-        wish == "auto" and (place.device.type == "cuda" or flops >= COMPILE_FROM_FLOPS)
-    )
+    if compile == "auto":
+        return device.kind == "cuda" or flops >= COMPILE_FROM_FLOPS
+    return compile == "on"
 
 
-def peak_flops(place: Place) -> tuple[float, str]:
-    """FLOP/s that utilisation is measured against, and where the number is from; measured takes 0.2
-    s.
+def peak_flops(device: Device) -> tuple[float, str]:
+    """FLOP/s that utilisation is measured against, and where the number is from. Measuring takes
+    0.2 s.
     """
-    if place.device.type == "cuda" and place.dtype == torch.bfloat16:
-        name = torch.cuda.get_device_name(place.device)
+    if device.kind == "cuda" and device.dtype == torch.bfloat16:
+        name = torch.cuda.get_device_name(device.device)
         for part, rate in GPU_PEAKS.items():
             if part in name:
                 return rate, "data sheet"
-    return _measure(place), "a product of 1024×1024 matrices, measured"
+    return _measured_flops(device), "a product of 1024×1024 matrices, measured"
 
 
-def _measure(place: Place) -> float:
-    size = 1024 if place.device.type == "cpu" else 8192
-    a = torch.ones(size, size, dtype=place.dtype, device=place.device)
-    best = float("inf")
+def _measured_flops(device: Device) -> float:
+    size = 1024 if device.kind == "cpu" else 8192
+    a = torch.ones(size, size, dtype=device.dtype, device=device.device)
+
+    fastest = float("inf")
     for _ in range(5):
         start = time.perf_counter()
         b = a @ a
         b[0, 0].item()  # waits for the device
-        best = min(best, time.perf_counter() - start)
-    return 2 * size**3 / best
+        fastest = min(fastest, time.perf_counter() - start)
+    return 2 * size**3 / fastest

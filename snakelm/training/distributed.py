@@ -6,11 +6,14 @@ the batch's tokens, so unequal shares weigh what they should. Gradients travel a
 together with the loss and the wish to stop, so that all processes decide alike and a step costs one
 collective.
 
-Started by `torchrun`, or by snakelm/training/launch.py when train.processes > 1.
+Started by `torchrun`, on one host or several, or by snakelm/training/launch.py when train.processes
+> 1. Rank and size count processes of all hosts; local rank and local size those of this host, which
+decide its GPU and its share of the cores. All hosts read the same results folder; rank 0 writes.
 """
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,40 +22,45 @@ import torch.distributed as dist
 
 from .launch import under_torchrun
 
-__all__ = ["World"]
+__all__ = ["World", "process_group"]
+
+
+@contextmanager
+def process_group(device: str) -> Iterator["World"]:
+    """The world that torchrun's environment describes; one process alone when there is none.
+
+    ``device``: train.device.
+    """
+    if not under_torchrun():
+        yield World()
+        return
+
+    local_rank = int(os.environ.get("LOCAL_RANK", 0))
+    cuda = device in ("auto", "cuda") and torch.cuda.is_available()
+    if cuda:
+        torch.cuda.set_device(local_rank)
+    dist.init_process_group("nccl" if cuda else "gloo")
+    try:
+        size = dist.get_world_size()
+        local_size = int(os.environ.get("LOCAL_WORLD_SIZE", size))
+        yield World(dist.get_rank(), size, local_rank, local_size)
+    finally:
+        dist.destroy_process_group()
 
 
 @dataclass(frozen=True)
 class World:
-    """This process among ``size``; rank 0 writes."""
+    """This process among ``size``, of which ``local_size`` run on this host; rank 0 writes."""
 
     rank: int = 0
     size: int = 1
     local_rank: int = 0
-
-    @classmethod
-    def join(cls, device: str) -> "World":
-        """The world that torchrun's environment describes; alone when there is none. ``device``:
-        train.device.
-        """
-        if not under_torchrun():
-            return cls()
-        cuda = device in ("auto", "cuda") and torch.cuda.is_available()
-        local_rank = int(os.environ.get("LOCAL_RANK", 0))
-        if cuda:
-            torch.cuda.set_device(local_rank)
-        dist.init_process_group("nccl" if cuda else "gloo")
-        return cls(dist.get_rank(), dist.get_world_size(), local_rank)
+    local_size: int = 1
 
     @property
     def writes(self) -> bool:
-        """Whether this is the process that writes files and lines."""
+        """Whether this is the process that writes files and log lines."""
         return self.rank == 0
-
-    def leave(self) -> None:
-        """Ends the group, if there is one."""
-        if self.size > 1 or dist.is_initialized():
-            dist.destroy_process_group()
 
     def sum_gradients(
         self, parameters: Sequence[torch.nn.Parameter], extras: list[float]
@@ -60,41 +68,51 @@ class World:
         """Sums every .grad over the processes, in place, and ``extras``, which are returned."""
         if self.size == 1:
             return extras
-        device = parameters[0].device
-        flat = torch.cat(
-            [p.grad.flatten() for p in parameters] + [torch.tensor(extras, device=device)]
-        )
+
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        assert len(gradients) == len(parameters), "processes would sum different parameters"
+        more = torch.tensor(extras, device=parameters[0].device)
+        flat = torch.cat([*(g.flatten() for g in gradients), more])
         dist.all_reduce(flat)
-        sizes = [p.numel() for p in parameters]
-        for p, part in zip(parameters, flat[: sum(sizes)].split(sizes), strict=True):
-            p.grad.copy_(part.view_as(p))
+
+        sizes = [g.numel() for g in gradients]
+        for g, summed in zip(gradients, flat[: sum(sizes)].split(sizes), strict=True):
+            g.copy_(summed.view_as(g))
         return flat[sum(sizes) :].tolist()
 
     def sum_losses(self, own: np.ndarray | None, length: int) -> np.ndarray | None:
-        """Losses float64 [length] summed over the processes' shares; None when any was stopped in
-        its share.
+        """Losses float64 [length] summed over the processes' shares; None when any process was
+        stopped in its share (``own`` is None there).
         """
         if self.size == 1:
             return own
-        told = torch.zeros(length + 1, dtype=torch.float64)
-        if own is None:
-            told[-1] = 1
-        else:
-            told[:-1] = torch.from_numpy(own)
-        told = told.cuda() if dist.get_backend() == "nccl" else told
-        dist.all_reduce(told)
-        return None if told[-1] > 0 else told[:-1].cpu().numpy()
 
-    def share(self, parameters: Iterable[torch.nn.Parameter]) -> None:
-        """Gives every process rank 0's weights: all compute the same ones, but not on every machine
-        to the last bit.
+        losses = torch.zeros(length + 1, dtype=torch.float64)  # the last one counts who stopped
+        if own is None:
+            losses[-1] = 1
+        else:
+            losses[:-1] = torch.from_numpy(own)
+        losses = _for_backend(losses)
+        dist.all_reduce(losses)
+        return None if losses[-1] > 0 else losses[:-1].cpu().numpy()
+
+    def broadcast(self, parameters: Iterable[torch.nn.Parameter]) -> None:
+        """Gives every process rank 0's weights: all compute the same ones, but hosts may differ in
+        the last bit.
         """
-        for p in parameters if self.size > 1 else ():
-            moved = p.data.cuda() if dist.get_backend() == "nccl" else p.data
-            dist.broadcast(moved, 0)
-            p.data.copy_(moved)
+        if self.size == 1:
+            return
+        for p in parameters:
+            weights = _for_backend(p.data)
+            dist.broadcast(weights, 0)
+            p.data.copy_(weights)
 
     def wait(self) -> None:
-        """Until all are here."""
+        """Until all processes are here."""
         if self.size > 1:
             dist.barrier()
+
+
+def _for_backend(tensor: torch.Tensor) -> torch.Tensor:
+    """NCCL moves what is on the GPU only."""
+    return tensor.cuda() if dist.get_backend() == "nccl" else tensor

@@ -1,8 +1,8 @@
-"""Instruction tuning: the run that goes through packed conversations and is judged by the loss on
+"""Instruction tuning: the recipe of a run through packed conversations, measured by the loss on
 held-out answers.
 
-The steps are pretraining's (run.py) with other batches and rates: warm-up, then linearly down to
-nothing. Only the assistant's tokens count, each the same: a step's summed loss is divided by the
+The steps are pretraining's (loop.py) with other batches and rates: warm-up, then linearly down to
+zero. Only the assistant's tokens count, each the same: a step's summed loss is divided by the
 labelled tokens of the whole step.
 
 The chat tokens were never seen in pretraining. Their rows of the embedding are as good as any
@@ -10,9 +10,9 @@ start, far from each other and of the right length; the head's row for the end o
 as that of the end of a text, which is what it means (measured in docs/EXPERIMENTS.md).
 """
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -24,162 +24,146 @@ from ..model import Decoder, generate
 from ..model.pretrained import load_base
 from ..tokenizer import Tokenizer
 from ..tokenizer.special import END
-from ..workflow.signals import StopRequest
-from . import lora
-from .conversations import PackStream, answer_loss, spread_packs
+from . import loop, lora
+from .device import Device
 from .distributed import World
-from .fingerprint import tuning_fingerprint
-from .loop import Run
-from .metrics import TUNING
-from .preflight import Plan, make_plan
+from .fingerprint import finetuning_fingerprint
+from .metrics import FINETUNING, Sample
+from .packed_batches import PackedBatches, answer_loss, spread_packs
+from .plan import Plan, make_plan
+from .progress import RunResult
 
-__all__ = ["Paths", "Tuning", "tune"]
+__all__ = ["Finetuning", "FinetuningFiles", "finetune"]
 
 QUESTIONS = 3  # held-out conversations that are answered at each evaluation
 
 
 @dataclass(frozen=True)
-class Paths:
-    """What a run reads and where it writes."""
+class FinetuningFiles:
+    """What fine-tuning reads and where it writes."""
 
     train_packs: Path
     val_packs: Path
     tokenizer: Path
-    base: Path  # a model's file, or a folder that snakelm.model.base reads
+    base: Path  # a model's file, or a folder that snakelm.model.pretrained reads
     run_root: Path  # run folders, by fingerprint
     output: Path
     logs: Path
 
 
-def tune(config: Config, paths: Paths, log: Log, threads: int | None = None) -> dict[str, Any]:
-    """Tunes ``paths.base``, or goes on tuning it: `Run.start`."""
-    return Tuning.start(config, paths, log, threads)
+def finetune(
+    config: Config, files: FinetuningFiles, log: Log, threads: int | None = None
+) -> RunResult:
+    """Tunes ``files.base`` or resumes; writes ``files.output`` and gives the run's figures
+    (`loop.start`).
+    """
+
+    def recipe(verify: bool) -> Finetuning:
+        return Finetuning(config, files, log, verify)
+
+    return loop.start(config.train.device, log, threads, recipe)
 
 
-class Tuning(Run):
-    """A run over packed conversations, from a trained model."""
+class Finetuning:
+    """A run over packed conversations, from a trained model.
 
-    kind = TUNING
-    evaluates_start = True
+    ``verify``: whether to check the packs against their checksums.
+    """
+
+    names = FINETUNING
+    evaluates_first = True
     chat = True
 
-    def __init__(
-        self, config: Config, paths: Paths, log: Log, world: World, stop: StopRequest
-    ) -> None:
-        super().__init__(config, paths, log, world, stop)
-        self.base, self.record = load_base(paths.base, self.tokenizer)
-        sha256, sft = self.tokenizer.sha256, config.sft
-        self.train_packs = open_packs(paths.train_packs, sha256, verify=world.writes)
-        self.val_packs = open_packs(paths.val_packs, sha256, verify=world.writes)
+    def __init__(self, config: Config, files: FinetuningFiles, log: Log, verify: bool) -> None:
+        self.files, self.log, self.seed, self.sft = files, log, config.seed, config.sft
+        self.eval_tokens = config.train.eval_tokens
+        self.tokenizer = Tokenizer.load(files.tokenizer)
+        self.base, self.record = load_base(files.base, self.tokenizer)
         self.shape = self.base.shape
+
+        sha256, sft = self.tokenizer.sha256, config.sft
+        self.train_packs = open_packs(files.train_packs, sha256, verify=verify)
+        self.val_packs = open_packs(files.val_packs, sha256, verify=verify)
         for packs in (self.train_packs, self.val_packs):
-            _check_context(packs.path, packs.context, paths.base, self.shape.context)
-        self.batches = PackStream(self.train_packs, sft.batch_rows, sft.epochs, config.seed)
-        self.training = _as_training(
-            sft, config.train, self.batches.steps, sft.batch_rows * self.shape.context
-        )
-        self.fingerprint = tuning_fingerprint(
-            config, self.training, paths.base, paths.train_packs, paths.val_packs
-        )
-        self.before: float | None = None
+            _check_context(packs.path, packs.context, files.base, self.shape.context)
 
-    def make_plan(self) -> Plan:
+        self.batches = PackedBatches(self.train_packs, sft.batch_rows, sft.epochs, config.seed)
+        batch_tokens = sft.batch_rows * self.shape.context
+        self.training = _as_training(sft, config.train, self.batches.steps, batch_tokens)
+        self.fingerprint = finetuning_fingerprint(
+            config, self.training, files.base, files.train_packs, files.val_packs
+        )
+
+    def plan(self, device: Device, peak: float, processes: int) -> Plan:
         """What the run will take, and a line on what it learns from."""
-        training, packs = self.training, self.train_packs
-        conversations, held_out = (len(p.document_offsets) - 1 for p in (packs, self.val_packs))
+        batches, vocab_size = self.batches, self.tokenizer.vocab_size
+        conversations, held_out = (
+            len(packs.document_offsets) - 1 for packs in (self.train_packs, self.val_packs)
+        )
         self.log.say(
-            f"{conversations:,} conversations in {self.batches.count:,} packs, {self.batches.answers.sum():,} of "
-            f"{self.batches.lengths.sum():,} tokens to be learned; {held_out:,} conversations held out"
-        )
-        tokens, rows = (
-            self.batches.tokens(training.steps),
-            min(training.micro_batch, self.config.sft.batch_rows),
-        )
-        vocab, world = self.tokenizer.vocab_size, self.world.size
-        return make_plan(
-            self.shape, vocab, tokens, self.config.sft.epochs, rows, self.place, self.peak, world
+            f"{conversations:,} conversations in {batches.count:,} packs, "
+            f"{batches.answers.sum():,} of {batches.lengths.sum():,} tokens to be learned; "
+            f"{held_out:,} conversations held out"
         )
 
-    def new_model(self, state: dict[str, Any] | None) -> Decoder:
-        """The base model with rows for chat tokens and LoRA's factors, or with the weights of
-        ``state``.
-        """
-        model, sft = self.base.train(), self.config.sft
+        tokens, epochs = batches.tokens(batches.steps), self.sft.epochs
+        rows = min(self.training.micro_batch, self.sft.batch_rows)
+        return make_plan(self.shape, vocab_size, tokens, epochs, rows, device, peak, processes)
+
+    def build_model(self, weights: Mapping[str, torch.Tensor] | None) -> Decoder:
+        """The base model with rows for chat tokens and LoRA's factors, or with ``weights``."""
+        model = self.base.train()
         if not self.record.get("chat"):
             start_chat_rows(model, self.tokenizer)
-        if sft.lora_rank:
-            generator = torch.Generator().manual_seed(self.config.seed)
-            lora.adapt(model, sft.lora_rank, sft.lora_alpha, generator)
-        if state:
-            model.load_state_dict(state["model"])
-            self.before = state["before"]
-        else:
-            self.world.share(model.parameters())
+        if self.sft.lora_rank:
+            generator = torch.Generator().manual_seed(self.seed)
+            lora.adapt(model, self.sft.lora_rank, self.sft.lora_alpha, generator)
+        if weights is not None:
+            model.load_state_dict(weights)
         return model
 
-    def finished_model(self) -> Decoder:
-        """A plain model, LoRA's updates in its weights."""
-        lora.fold(self.model)
-        return self.model
-
-    def state(self) -> dict[str, Any]:
-        """The run's state and the loss before the first step."""
-        return {**super().state(), "before": self.before}
-
-    def held_out(self, done: bool) -> dict[str, Any] | None:
+    def validate(
+        self, model: Decoder, step: int, last: bool, world: World, stopped: loop.Stopped
+    ) -> dict[str, float | None] | None:
         """Loss on held-out answers, nats a token; before the first step and after the last one on
         all of them.
         """
-        whole = done or self.step == 0
-        chosen = spread_packs(self.val_packs, None if whole else self.config.train.eval_tokens)
-        self.model.eval()
-        own = answer_loss(
-            self.model,
-            self.val_packs,
-            chosen,
-            self.world.rank,
-            self.world.size,
-            lambda: self.stop.requested,
-        )
-        self.model.train()
-        found = self.world.sum_losses(own, 2)
-        if found is None:
+        chosen = spread_packs(self.val_packs, None if last or step == 0 else self.eval_tokens)
+        own = answer_loss(model, self.val_packs, chosen, world.rank, world.size, stopped)
+        sums = world.sum_losses(own, 2)
+        if sums is None:
             return None
-        loss = float(found[0] / found[1])
-        if self.step == 0:
-            self.before = loss
+
+        loss, tokens = float(sums[0] / sums[1]), sums[1]
+        if step == 0:
             self.log.say(f"before the first step: held-out answers {loss:.3f} nats a token")
         self.log.file_only(
-            f"step {self.step}: held-out answers {loss:.4f} nats a token, of {found[1]:,.0f} tokens"
+            f"step {step}: held-out answers {loss:.4f} nats a token, of {tokens:,.0f} tokens"
         )
         return {"val_loss": loss}
 
-    def sample(self) -> None:
+    def samples(self, model: Decoder, step: int) -> Iterator[Sample]:
         """Answers to the first question of some held-out conversations, the likeliest token each
         time.
         """
         length, end = self.training.sample_tokens, self.tokenizer.special_tokens[END]
-        count = len(self.val_packs.document_offsets) - 1
-        for i in (
-            sorted({place * (count - 1) // max(1, QUESTIONS - 1) for place in range(QUESTIONS)})
-            if length
-            else ()
-        ):
-            prompt, expected = self._question(i, end)
-            answer = generate(self.model, prompt, length, temperature=0, stop=end)
-            said, asked, wanted = (self.tokenizer.decode(ids) for ids in (answer, prompt, expected))
-            self.metrics.sample(self.step, asked, said, expected=wanted)
+        if not length:
+            return
 
-    def _question(self, i: int, end: int) -> tuple[list[int], list[int]]:
-        """Ids of held-out conversation ``i`` up to its first answer, and of that answer."""
-        first, last = self.val_packs.document_offsets[i : i + 2].tolist()
+        last = len(self.val_packs.document_offsets) - 2
+        spread = {place * last // max(1, QUESTIONS - 1) for place in range(QUESTIONS)}
+        for conversation in sorted(spread):
+            prompt, expected = self._question(conversation, end)
+            answer = generate(model, prompt, length, temperature=0, stop=end)
+            decode = self.tokenizer.decode
+            yield Sample(step, decode(prompt), decode(answer), decode(expected))
+
+    def _question(self, conversation: int, end: int) -> tuple[list[int], list[int]]:
+        """Ids of a held-out conversation up to its first answer, and of that answer."""
+        first, last = self.val_packs.document_offsets[conversation : conversation + 2].tolist()
         ids, mask = self.val_packs.tokens[first:last].tolist(), self.val_packs.mask[first:last]
-        begin = int(mask.argmax())
-        return ids[:begin], ids[begin : ids.index(end, begin)]
-
-    def _finish(self) -> dict[str, Any]:
-        result = super()._finish()
-        return {**result, "val_loss_before": self.before} if result else {}
+        answer = int(mask.argmax())
+        return ids[:answer], ids[answer : ids.index(end, answer)]
 
 
 @torch.no_grad()
@@ -189,16 +173,14 @@ def start_chat_rows(model: Decoder, tokenizer: Tokenizer) -> None:
 
 
 def _as_training(sft: Sft, train: Train, steps: int, batch_tokens: int) -> Train:
-    """The keys of ``sft`` where pretraining's machinery looks for them; place, precision and the
-    like stay.
-    """
+    """The keys of ``sft`` where the loop looks for them; device, precision and the like stay."""
     names = ("micro_batch", "embedding_lr", "head_lr", "scalar_lr", "weight_decay", "clip")
     names += ("eval_every", "save_every", "keep", "log_every")
     return train.model_copy(
         update={
             "steps": steps,
             "batch_tokens": batch_tokens,
-            "start": "random",  # nothing to do with it
+            "start": "random",  # of no effect here, so it must not change the fingerprint
             "warmup": round(sft.warmup * steps),
             "decay": 1.0,
             "lr": sft.lora_lr if sft.lora_rank else sft.lr,
@@ -210,5 +192,6 @@ def _as_training(sft: Sft, train: Train, steps: int, batch_tokens: int) -> Train
 def _check_context(packs: Path, packed: int, base: Path, context: int) -> None:
     if packed > context:
         raise UserError(
-            f"{packs}: packs of {packed} tokens, {base} looks back over {context}; set sft_data.context to {context}"
+            f"{packs}: packs of {packed} tokens, {base} looks back over {context}; set "
+            f"sft_data.context to {context}"
         )

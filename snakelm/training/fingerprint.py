@@ -7,28 +7,30 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ..config import Config, Train, as_mapping
+from ..config import Config, Evaluate, Train, as_mapping
 from ..data.bins import TokenBin, idx_path
 from ..files import sha256_file
 from ..model.pretrained import base_digest
 
-__all__ = ["fingerprint", "tuning_fingerprint"]
+__all__ = ["finetuning_fingerprint", "pretraining_fingerprint"]
 
-VERSION, TUNING_VERSION = (
-    1,
-    1,
-)  # raised when training itself changes what the same configuration leads to
+# Raised when training itself changes what the same configuration leads to.
+PRETRAINING_VERSION, FINETUNING_VERSION = 1, 1
 
 
-def fingerprint(config: Config, train: TokenBin, val: TokenBin) -> str:
+def pretraining_fingerprint(config: Config, train: TokenBin, val: TokenBin) -> str:
     """Over the configuration without its cosmetic keys, both token files and the tokenizer.
 
     A token file is known by its idx, which holds the CRC of every chunk of its tokens and the
     offsets of its documents.
     """
+    # How much text the compressor reads has nothing to do with training; in the hash it keeps its
+    # default, so that earlier runs keep their folders.
+    evaluate = config.evaluate.model_copy(update={"compressor_mb": Evaluate().compressor_mb})
+    counted = config.model_copy(update={"evaluate": evaluate})
     parts = {
-        "version": VERSION,
-        "config": as_mapping(config, ["model", "train", "evaluate", "seed"], cosmetic=False),
+        "version": PRETRAINING_VERSION,
+        "config": as_mapping(counted, ["model", "train", "evaluate", "seed"], cosmetic=False),
         "train": sha256_file(idx_path(train.path)),
         "val": sha256_file(idx_path(val.path)),
         "tokenizer": train.meta.tokenizer_sha256,
@@ -36,7 +38,9 @@ def fingerprint(config: Config, train: TokenBin, val: TokenBin) -> str:
     return _digits(parts)
 
 
-def tuning_fingerprint(config: Config, training: Train, base: Path, train: Path, val: Path) -> str:
+def finetuning_fingerprint(
+    config: Config, training: Train, base: Path, train: Path, val: Path
+) -> str:
     """Over the keys of sft, ``training`` as they set it, the base model's bytes and both packed
     files.
 
@@ -46,7 +50,7 @@ def tuning_fingerprint(config: Config, training: Train, base: Path, train: Path,
     sft = config.sft.model_copy(update={"base": None})
     counted = config.model_copy(update={"train": training, "sft": sft})
     parts = {
-        "version": TUNING_VERSION,
+        "version": FINETUNING_VERSION,
         "config": as_mapping(counted, ["train", "sft", "seed"], cosmetic=False),
         "base": base_digest(base),
         "train": sha256_file(idx_path(train)),

@@ -14,12 +14,15 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
-from ..errors import EXIT_INTERRUPTED
+from ..errors import EXIT_INTERRUPTED, EXIT_USER, Interrupted, UserError
+from ..log import Log
 from ..workflow.signals import StopRequest
+from ..workflow.step import Run
 
-__all__ = ["ENVIRONMENT", "launch", "restart_with_environment", "under_torchrun"]
+__all__ = ["ENVIRONMENT", "launch", "restart_with_environment", "run_trainer", "under_torchrun"]
 
 ENVIRONMENT = {
     "MALLOC_MMAP_THRESHOLD_": str(4 << 30),
@@ -46,6 +49,28 @@ def restart_with_environment(argv: Sequence[str]) -> None:
 def under_torchrun() -> bool:
     """Whether this process was started as one of several."""
     return "RANK" in os.environ and "WORLD_SIZE" in os.environ
+
+
+def run_trainer(run: Run, own_log: Path, train: Callable[[Run, bool], None]) -> int:
+    """Calls ``train`` in as many processes as train.processes says; gives the exit code.
+
+    ``own_log`` keeps what earlier starts wrote. ``train`` hears whether its process is the one that
+    writes; the others say nothing and leave it to that one to say what went wrong.
+    """
+    processes = run.config.train.processes
+    if processes > 1 and not under_torchrun():
+        return launch([str(run.step.script), *run.argv], processes)
+
+    writes = int(os.environ.get("RANK", 0)) == 0
+    logs = [path for path in (own_log, run.log_file) if path] if writes else []
+    with Log(run.step.name, logs, append=True, quiet=not writes) as run.log:
+        try:
+            train(run, writes)
+        except (UserError, Interrupted) as error:
+            if writes:
+                raise
+            return EXIT_USER if isinstance(error, UserError) else EXIT_INTERRUPTED
+    return 0
 
 
 def launch(command: Sequence[str], processes: int) -> int:

@@ -1,305 +1,309 @@
 """One run of training from top to bottom, whatever it trains on: plan, resume, step, evaluate,
 save, write the model.
 
-What decides the result makes the run's fingerprint, and with it the folder of its checkpoints. A
-run that was ended and started again, in whatever way and however often, ends with the bytes of one
-that never stopped (on the same kind of machine, with the same number of threads).
+`run` is to be read first and needs no other file to be understood. Pretraining (pretraining.py) and
+fine-tuning (finetuning.py) give it a `Recipe`: batches, first weights, what is measured, what is
+sampled.
 
-Pretraining (trainer.py) and instruction tuning (tuning.py) say what differs: batches, first
-weights, what is measured.
+What decides the result makes the run's fingerprint, and with it the folder of its checkpoints. A
+run that was stopped and started again, in whatever way and however often, ends with the bytes of
+one that never stopped (on the same kind of machine, with the same number of threads).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Protocol, cast
 
 import torch
 
-from ..config import Config, Model, Train
+from ..config import Model, Train
 from ..errors import Interrupted
 from ..log import Log
 from ..model import Decoder, counts, save_model
 from ..tokenizer import Tokenizer
 from ..workflow.lock import locked
 from ..workflow.signals import StopRequest
-from . import checkpoint
-from .batches import Stream
-from .device import choose_place, choose_threads, pays_to_compile, peak_flops
-from .distributed import World
-from .metrics import NOTHING, Kind, Metrics
+from . import checkpoint, lora
+from .batches import BatchStream
+from .device import Device, choose_device, choose_threads, pays_to_compile, peak_flops
+from .distributed import World, process_group
+from .metrics import NO_STEP, MetricsRow, MetricsWriter, RunFiles, Sample
 from .optimizer import Optimizer
-from .preflight import Plan, check_attention
-from .progress import Best, Clock, note
-from .step import StepResult, check_skips, training_step
+from .plan import Plan, check_attention
+from .progress import Progress, RunResult, status_line
+from .step import check_skips, training_step
 
-__all__ = ["Run"]
+__all__ = ["Recipe", "RunFolders", "Stopped", "start"]
+
+Stopped = Callable[[], bool]  # whether a signal has come
 
 
-class Run:
-    """What stays the same over a run's steps, and its few counters.
-
-    A subclass sets, in its __init__, ``training``, ``batches``, ``shape`` and ``fingerprint``, and
-    gives the methods that raise NotImplementedError here.
-    """
-
-    kind: Kind
-    evaluates_start = False  # whether held-out text is measured before the first step too
-    chat = False  # whether the model's chat tokens are trained
-    training: Train
-    batches: Stream
-    shape: Model
-    fingerprint: str
-
-    def __init__(
-        self, config: Config, paths: Any, log: Log, world: World, stop: StopRequest
-    ) -> None:
-        self.config, self.paths, self.log = config, paths, log
-        self.world, self.stop = world, stop
-        self.tokenizer = Tokenizer.load(paths.tokenizer)
-        self.step, self.skipped, self.evaluated = 0, 0, -1 if self.evaluates_start else 0
-        self.best, self.clock = Best(), Clock()
-        self.last: StepResult | None = None
-        self.final: dict[str, Any] | None = None
-
-    @classmethod
-    def start(cls, config: Config, paths: Any, log: Log, threads: int | None) -> dict[str, Any]:
-        """Begins or goes on, and writes ``paths.output``; gives the figures of the finished run.
-
-        ``threads``: at most so many; None for all that are free. Raises UserError for what a person
-        can mend, Interrupted when a signal ended it after its state was saved. Under torchrun every
-        process calls this; rank 0 writes.
-        """
-        world = World.join(config.train.device)
-        try:
-            with StopRequest() as stop:
-                run = cls(config, paths, log, world, stop)
-                with run.sole_writer():
-                    return run.go(threads)
-        finally:
-            world.leave()
-
-    def make_plan(self) -> Plan:
-        """What the run will take; UserError for sizes that can't work."""
-        raise NotImplementedError
-
-    def new_model(self, state: dict[str, Any] | None) -> Decoder:
-        """The model with the weights of ``state``, or with those before the first step."""
-        raise NotImplementedError
-
-    def held_out(self, done: bool) -> dict[str, Any] | None:
-        """Figures on held-out text, by column, the one that is judged by first; None when a signal
-        came in between.
-        """
-        raise NotImplementedError
-
-    def sample(self) -> None:
-        """Writes what the model says now; called where metrics are written."""
-        raise NotImplementedError
-
-    def finished_model(self) -> Decoder:
-        """The model as its file has it."""
-        return self.model
+class RunFolders(Protocol):
+    """Where a run writes."""
 
     @property
-    def folder(self) -> Path:
-        """Where the run's checkpoints and its record are."""
-        return self.paths.run_root / self.fingerprint
+    def run_root(self) -> Path:
+        """Run folders, by fingerprint: checkpoints, and the record of metrics and samples."""
 
-    @contextmanager
-    def sole_writer(self) -> Iterator[None]:
-        """The lock on the run folders, held by the process that writes."""
-        if not self.world.writes:
-            yield
-            return
-        with locked(self.paths.run_root):
-            self.folder.mkdir(exist_ok=True)
-            yield
+    @property
+    def output(self) -> Path:
+        """The model's file."""
 
-    def go(self, threads: int | None) -> dict[str, Any]:
-        """Everything, from the newest checkpoint to the model's file; gives the figures of the
-        finished run.
+    @property
+    def logs(self) -> Path:
+        """Copies of the metrics and samples, and TensorBoard's files."""
+
+
+class Recipe(Protocol):
+    """What differs between pretraining and fine-tuning."""
+
+    names: RunFiles
+    files: RunFolders
+    tokenizer: Tokenizer
+    shape: Model
+    training: Train  # steps, rates and how often to evaluate, save and log
+    seed: int
+    batches: BatchStream
+    fingerprint: str
+    evaluates_first: bool  # whether held-out text is measured before the first step too
+    chat: bool  # whether the model's chat tokens are trained
+
+    def plan(self, device: Device, peak: float, processes: int) -> Plan:
+        """What the run will take; UserError for sizes that can't work. ``peak``: FLOP/s."""
+
+    def build_model(self, weights: Mapping[str, torch.Tensor] | None) -> Decoder:
+        """The model on the CPU, with ``weights`` of a checkpoint or with its first ones."""
+
+    def validate(
+        self, model: Decoder, step: int, last: bool, world: World, stopped: Stopped
+    ) -> dict[str, float | None] | None:
+        """Figures on held-out text, by column of the metrics; ``last``: after the last step.
+
+        Each process takes its share. None when a signal came on the way.
         """
-        state = checkpoint.load_newest(self.folder, self.fingerprint, self.log.warn, self.kind.stem)
-        if state and state["final"]:
-            self.log.say(f"run {self.fingerprint} is complete: its last checkpoint is taken")
-            self.model, self.step, self.final = self.new_model(state), state["step"], state["final"]
-            Metrics(self.folder, self.paths.logs, self.step, self.kind, board=False)
-        else:
-            self._prepare(state, threads)
-            with self.log.progress(self.training.steps, "steps") as self.bar:
-                self._steps()
-        return self._finish()
 
-    def _prepare(self, state: dict[str, Any] | None, threads: int | None) -> None:
-        """Device, model, optimizer, metrics: from ``state``, or from the beginning."""
-        training, world = self.training, self.world
-        began_with = state["threads"] if state else None
-        count = choose_threads(threads, began_with, world.size, self.log.warn)
-        self.place = choose_place(training, count, world.local_rank)
-        backend = None if training.attention == "auto" else training.attention
-        check_attention(self.place, backend)
-        self.peak, source = peak_flops(self.place)
-        self.plan = self.make_plan()
-        processes = f", {world.size} processes" if world.size > 1 else ""
-        of = f"MFU is of {self.peak / 1e9:,.0f} GFLOP/s ({source})"
-        self.log.say(self.plan.words())
-        self.log.say(f"run {self.fingerprint} on {self.place.words}{processes}; {of}")
-        torch.manual_seed(self.config.seed)
-        self.model = self.new_model(state).to(self.place.device)
-        self.model.compute_dtype, self.model.attention_backend = self.place.dtype, backend
-        self.optimizer = Optimizer(self.model, training)
-        if state:
-            self._resume(state)
-        kept = self.step if state else NOTHING
-        self.metrics = (
-            Metrics(self.folder, self.paths.logs, kept, self.kind) if world.writes else None
-        )
-        self.forward = self._compiled()
+    def samples(self, model: Decoder, step: int) -> Iterable[Sample]:
+        """What the model writes now."""
 
-    def _resume(self, state: dict[str, Any]) -> None:
-        self.optimizer.load_state_dict(state["optimizer"])
-        torch.set_rng_state(state["rng"])
-        self.step, self.skipped, self.evaluated = (
-            state["step"],
-            state["skipped"],
-            state["evaluated"],
-        )
-        self.best, self.clock = Best.of(state["best"]), Clock(**state["elapsed"])
-        self.last = StepResult(**state["last"])
-        self.log.say(f"resumes after step {self.step} of {self.training.steps}")
 
-    def _compiled(self) -> Any:
-        """The forward pass, through torch.compile where that pays."""
-        if not pays_to_compile(self.training.compile, self.place, self.plan.flops):
-            return self.model
-        self.log.say("compiling: the first step waits for it, half a minute or more")
-        return torch.compile(self.model)
+def start(
+    device: str, log: Log, threads: int | None, recipe: Callable[[bool], Recipe]
+) -> RunResult:
+    """Starts a run or resumes it, and writes its model; gives the figures of the finished run.
 
-    def _steps(self) -> None:
-        training, saved = self.training, self.step
-        self.clock.start(self.step)
+    ``device``: train.device. ``threads``: at most this many; None for all that are free.
+    ``recipe``: makes the recipe; its argument says whether this process is the one to verify files.
+    Raises UserError for what the user can fix, Interrupted when a signal ended the run after its
+    state was saved. Under torchrun every process calls this; rank 0 writes.
+    """
+    with process_group(device) as world, StopRequest() as stop:
+        made = recipe(world.writes)
+        with _sole_writer(made, world):
+            return run(made, log, world, lambda: stop.requested, threads)
+
+
+def run(recipe: Recipe, log: Log, world: World, stopped: Stopped, threads: int | None) -> RunResult:
+    """Everything, from the newest checkpoint to the model's file."""
+    training, names = recipe.training, recipe.names
+    folder = _run_folder(recipe)
+
+    # Resume? The newest sound checkpoint of this very run says how far it got.
+    saved = checkpoint.load_newest(folder, recipe.fingerprint, log.warn, names.stem)
+    if saved is None:
+        progress = Progress(evaluated=NO_STEP if recipe.evaluates_first else 0)
+    else:
+        progress = Progress.of_checkpoint(saved)
+        if progress.final is not None:
+            log.say(f"run {recipe.fingerprint} is complete: its last checkpoint is taken")
+            if world.writes:
+                MetricsWriter(folder, recipe.files.logs, progress.step, names, board=False)
+            return _finish(recipe, recipe.build_model(saved["model"]), progress, world)
+
+    # Plan: threads, device, precision, and a line on what the run will take.
+    began_with = saved["threads"] if saved else None
+    count = choose_threads(threads, began_with, world.local_size, log.warn)
+    device = choose_device(training, count, world.local_rank)
+    attention_backend = None if training.attention == "auto" else training.attention
+    check_attention(device, attention_backend)
+    peak, peak_source = peak_flops(device)
+    plan = recipe.plan(device, peak, world.size)
+    peak_tokens_per_second = peak * world.size / plan.counts.flops_per_token
+    log.say(plan.summary())
+    log.say(
+        f"run {recipe.fingerprint} on {device.description}"
+        f"{f', {world.size} processes' if world.size > 1 else ''}; "
+        f"MFU is of {peak / 1e9:,.0f} GFLOP/s ({peak_source})"
+    )
+
+    # Model and optimizer, from the checkpoint or from the beginning.
+    torch.manual_seed(recipe.seed)
+    model = recipe.build_model(saved["model"] if saved else None)
+    if not saved:
+        world.broadcast(model.parameters())
+    model.to(device.device)
+    model.compute_dtype, model.attention_backend = device.dtype, attention_backend
+    optimizer = Optimizer(model, training)
+    if saved:
+        optimizer.load_state_dict(saved["optimizer"])
+        torch.set_rng_state(saved["rng"])
+        log.say(f"resumes after step {progress.step} of {training.steps}")
+    forward = _compiled(model, training, device, plan, log)
+
+    # Metrics and samples, without what an earlier start wrote after that checkpoint.
+    kept_until = progress.step if saved else NO_STEP
+    saved = None  # its tensors are copies by now
+    metrics = MetricsWriter(folder, recipe.files.logs, kept_until, names) if world.writes else None
+
+    saved_step = progress.step
+    progress.clock.start(progress.step)
+    with log.progress(training.steps, "steps") as bar:
         while True:
-            done = self.step == training.steps
-            due = (done or self.step % training.eval_every == 0) and self.evaluated != self.step
-            stopped = self.last is not None and self.last.stop
-            if due and not stopped:
-                stopped = not self._evaluate()
-            elif not due and self.step != saved and self.step % training.log_every == 0:
-                self._record()
-            if self.step != saved and (done or stopped or self.step % training.save_every == 0):
-                self._save()
-                saved = self.step
-            if stopped:
+            step = progress.step
+            done = step == training.steps
+            ending = progress.last is not None and progress.last.stop  # all processes agree on it
+
+            # Evaluate, or note down how the last step went.
+            due = (done or step % training.eval_every == 0) and progress.evaluated != step
+            if due and not ending:
+                row = _metrics_row(progress, recipe.batches, peak_tokens_per_second)
+                with progress.clock.paused():
+                    model.eval()
+                    figures = recipe.validate(model, step, done, world, stopped)
+                    if figures is None:
+                        ending = True
+                    else:
+                        progress.saw_evaluation(figures, names.metric)
+                        if metrics:
+                            metrics.row(replace(row, **figures))
+                            for sample in recipe.samples(model, step):
+                                metrics.sample(sample)
+                    model.train()
+                if figures is not None:
+                    progress.clock.mark(step)
+                    if done:
+                        elapsed = progress.clock.elapsed()
+                        progress.final = {**figures, **elapsed, **device.record(world.size)}
+            elif not due and step != saved_step and step % training.log_every == 0:
+                if metrics:
+                    metrics.row(_metrics_row(progress, recipe.batches, peak_tokens_per_second))
+                progress.clock.mark(step)
+
+            # Save.
+            if step != saved_step and (done or ending or step % training.save_every == 0):
+                if world.writes:
+                    with progress.clock.paused():
+                        state = {
+                            "model": model.state_dict(),
+                            "optimizer": optimizer.state_dict(),
+                            "rng": torch.get_rng_state(),
+                            "threads": device.threads,
+                            **progress.checkpoint_keys(),
+                        }
+                        checkpoint.save(
+                            folder, step, recipe.fingerprint, state, training.keep, names.stem
+                        )
+                world.wait()
+                saved_step = step
+
+            # End?
+            if ending:
                 what = (
-                    f"saved step {self.step}; resume"
-                    if self.step
+                    f"saved step {step}; resume"
+                    if step
                     else "stopped before the first step; begin again"
                 )
                 raise Interrupted(f"{what}: the same command")
             if done:
-                return
-            self._one_step()
+                break
 
-    def _one_step(self) -> None:
-        step, training, world, stop = (
-            self.step,
-            self.training,
-            self.world,
-            lambda: self.stop.requested,
-        )
-        rows, targets = self.batches.rows(step, world.rank, world.size), self.batches.targets(step)
-        self.last = training_step(
-            step, self.forward, self.optimizer, rows, targets, training, world, stop
-        )
-        self.step += 1
-        self.skipped = check_skips(self.last, self.step, self.skipped, training, self.kind.section)
-        if self.skipped:
-            self.log.warn(
-                f"step {self.step}: loss or gradient is no number; no update ({self.skipped} in a row)"
+            # Step.
+            rows = recipe.batches.rows(step, world.rank, world.size)
+            targets = recipe.batches.targets(step)
+            result = training_step(
+                step, forward, optimizer, rows, targets, training, world, stopped
             )
-        self.bar.update(self.step, note(self._row(), self.best, self.kind.judged))
-
-    def _row(self) -> dict[str, Any]:
-        tokens, last = self.batches.tokens(self.step), self.last
-        rate = self.clock.rate(self.step) * tokens / max(1, self.step)
-        return {
-            "step": self.step,
-            "tokens": tokens,
-            "epoch": self.batches.epoch(self.step),
-            **({"loss": last.loss, "lr": last.lr, "grad_norm": last.grad_norm} if last else {}),
-            "tokens_per_second": rate,
-            "mfu": rate * self.plan.counts.flops_per_token / (self.peak * self.world.size),
-            **self.clock.elapsed(),
-        }
-
-    def _record(self) -> None:
-        if self.metrics:
-            self.metrics.row(**self._row())
-        self.clock.mark(self.step)
-
-    def _evaluate(self) -> bool:
-        """Evaluates, records, samples; false when a signal came in between."""
-        done, row_so_far = self.step == self.training.steps, self._row()
-        with self.clock.paused():
-            found = self.held_out(done)
-            if found is None:
-                return False
-            self.best.see(found[self.kind.judged], self.step)
-            self.evaluated = self.step
-            if self.metrics:
-                self.metrics.row(**row_so_far, **found)
-                self.sample()
-        self.clock.mark(self.step)
-        if done:
-            self.final = {**found, **self.clock.elapsed(), **self.place.record(self.world.size)}
-        return True
-
-    def _save(self) -> None:
-        if self.world.writes:
-            with self.clock.paused():
-                state = self.state()
-                checkpoint.save(
-                    self.folder,
-                    self.step,
-                    self.fingerprint,
-                    state,
-                    self.training.keep,
-                    self.kind.stem,
+            progress.took_step(
+                result, check_skips(result, step + 1, progress.skipped, training, names.section)
+            )
+            if progress.skipped:
+                log.warn(
+                    f"step {progress.step}: loss or gradient is NaN or infinite; no update "
+                    f"({progress.skipped} in a row)"
                 )
-        self.world.wait()
+            row = _metrics_row(progress, recipe.batches, peak_tokens_per_second)
+            bar.update(progress.step, status_line(row, progress.best, names.metric))
 
-    def state(self) -> dict[str, Any]:
-        """What a checkpoint holds: plain types and tensors."""
-        return {
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "rng": torch.get_rng_state(),
-            "threads": self.place.threads,
-            "skipped": self.skipped,
-            "evaluated": self.evaluated,
-            "best": self.best.state(),
-            "elapsed": self.clock.elapsed(),
-            "last": {**asdict(self.last), "stop": False},
-            "final": self.final,
-        }
+    return _finish(recipe, model, progress, world)
 
-    def _finish(self) -> dict[str, Any]:
-        if not self.world.writes:
-            return {}
-        save_model(
-            self.paths.output,
-            self.finished_model(),
-            tokenizer_sha256=self.tokenizer.sha256,
-            step=self.step,
-            fingerprint=self.fingerprint,
-            chat=self.chat,
-        )
-        parameters = counts(self.shape, self.tokenizer.vocab_size).total
-        return {
-            "steps": self.step,
-            "fingerprint": self.fingerprint,
-            "parameters": parameters,
-            **self.final,
-        }
+
+def _run_folder(recipe: Recipe) -> Path:
+    return recipe.files.run_root / recipe.fingerprint
+
+
+@contextmanager
+def _sole_writer(recipe: Recipe, world: World) -> Iterator[None]:
+    """The lock on the run folders, held by the process that writes."""
+    if not world.writes:
+        yield
+        return
+    with locked(recipe.files.run_root):
+        _run_folder(recipe).mkdir(exist_ok=True)
+        yield
+
+
+def _compiled(
+    model: Decoder, training: Train, device: Device, plan: Plan, log: Log
+) -> Callable[..., torch.Tensor]:
+    """The forward pass, through torch.compile where that pays."""
+    if not pays_to_compile(training.compile, device, plan.flops):
+        return model
+    log.say("compiling: the first step waits for it, half a minute or more")
+    return torch.compile(model)
+
+
+def _metrics_row(
+    progress: Progress, batches: BatchStream, peak_tokens_per_second: float
+) -> MetricsRow:
+    """The row of the last step; without loss before the first one."""
+    step, last, clock = progress.step, progress.last, progress.clock
+    tokens = batches.tokens(step)
+    rate = clock.rate(step) * tokens / max(1, step)
+    return MetricsRow(
+        step=step,
+        tokens=tokens,
+        epoch=batches.epoch(step),
+        loss=last.loss if last else None,
+        lr=last.lr if last else None,
+        grad_norm=last.grad_norm if last else None,
+        tokens_per_second=rate,
+        mfu=rate / peak_tokens_per_second,
+        **clock.elapsed(),
+    )
+
+
+def _finish(recipe: Recipe, model: Decoder, progress: Progress, world: World) -> RunResult:
+    """Writes the model's file and gives the run's figures; nothing but on rank 0."""
+    if not world.writes:
+        return {}
+
+    lora.fold(model)  # a plain model again; nothing to do without LoRA
+    save_model(
+        recipe.files.output,
+        model,
+        tokenizer_sha256=recipe.tokenizer.sha256,
+        step=progress.step,
+        fingerprint=recipe.fingerprint,
+        chat=recipe.chat,
+    )
+
+    result = {
+        "steps": progress.step,
+        "fingerprint": recipe.fingerprint,
+        "parameters": counts(recipe.shape, recipe.tokenizer.vocab_size).total,
+        **(progress.final or {}),
+    }
+    if recipe.evaluates_first:
+        result["val_loss_before"] = progress.loss_before
+    return cast(RunResult, result)

@@ -1,15 +1,23 @@
-"""Muon for the matrices inside blocks, AdamW for the embedding, the head, the norms' gains and
-LoRA's factors.
+"""Muon for the matrices inside blocks, AdamW for everything else, and how their rates change over a
+run.
 
-Muon (Keller Jordan, 2024): momentum, then the nearest semi-orthogonal matrix in place of the
-gradient, by a Newton–Schulz iteration in bfloat16. Matrices of one shape go through it as one
-batch: a batched product of twelve 256 × 256 matrices runs at the machine's rate where twelve single
-ones don't.
+Muon (Jordan et al., 2024, https://kellerjordan.github.io/posts/muon/): momentum, then the nearest
+semi-orthogonal matrix in place of the gradient, by a Newton–Schulz iteration in bfloat16. Matrices
+of one shape go through it as one batch: a batched product of twelve 256 × 256 matrices runs at the
+machine's rate where twelve single ones don't.
 
-AdamW is torch's fused one. No weight decay on embedding, head and gains.
+AdamW (Loshchilov & Hutter, 2019) is torch's fused one, for the embedding, the head, the norms'
+gains and LoRA's factors, without weight decay.
+
+The learning rate is warm-up–stable–decay (Hu et al., 2024, MiniCPM): linearly up, flat, linearly to
+zero. The flat middle means that the length of a run is decided by when the decay starts, and that
+decay can start from any checkpoint of the flat part.
+
+Legend: G matrices of one shape, M × N; K = min(M, N).
 """
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import nn
@@ -17,27 +25,53 @@ from torch import nn
 from ..config import Train
 from .lora import is_factor
 
-__all__ = ["Muon", "Optimizer", "orthogonalize"]
+__all__ = ["Muon", "Optimizer", "lr_factor", "momentum", "orthogonalize"]
 
-# Quintic coefficients that make the slope at zero steep; the result's singular values land in about
-# [0.7, 1.2].
-COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+# Jordan's quintic a·x + b·x³ + c·x⁵, applied to every singular value at once. Its slope at zero is
+# as steep as it can be made, so small ones grow in few steps; it doesn't converge to 1 but lands in
+# about [0.7, 1.2], which trains as well.
+NEWTON_SCHULZ_COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 NEWTON_SCHULZ_STEPS = 5
+
+# Early gradients turn quickly: a shorter memory follows them.
+MOMENTUM_START, MOMENTUM_STEPS = 0.85, 300
+
+
+def lr_factor(step: int, train: Train) -> float:
+    """The share of the peak learning rate at ``step`` (from 0): in (0, 1], and never 0 before the
+    run's end.
+    """
+    warmup = min(1.0, (step + 1) / train.warmup) if train.warmup else 1.0
+
+    decay_steps = train.decay * train.steps
+    steps_left = train.steps - step
+    return warmup * (min(1.0, steps_left / decay_steps) if decay_steps > 0 else 1.0)
+
+
+def momentum(step: int, train: Train) -> float:
+    """Muon's momentum at ``step``, from 0.85 to train.momentum over the first 300 steps."""
+    start = min(MOMENTUM_START, train.momentum)
+    return start + (train.momentum - start) * min(1.0, step / MOMENTUM_STEPS)
 
 
 def orthogonalize(g_GMN: torch.Tensor, steps: int = NEWTON_SCHULZ_STEPS) -> torch.Tensor:
-    """U Vᵀ, roughly, of each matrix [M, N] = U S Vᵀ in the batch; in bfloat16, which is
-    returned.
-    """
-    a, b, c = COEFFICIENTS
+    """About U Vᵀ of each matrix [M, N] = U S Vᵀ in the batch; in bfloat16, which is returned."""
+    a, b, c = NEWTON_SCHULZ_COEFFICIENTS
+
+    # The Gram matrix is the product on the shorter side, [K, K]: tall matrices are transposed.
     tall = g_GMN.shape[1] > g_GMN.shape[2]
     x = g_GMN.bfloat16()
     x = x.mT.contiguous() if tall else x
+
+    # The iteration needs singular values of at most 1. The Frobenius norm bounds the largest one;
+    # 1.02 makes up for its rounding in bfloat16, 1e-7 for a gradient of zero.
     x = x / (x.norm(dim=(1, 2), keepdim=True) * 1.02 + 1e-7)
-    for _ in range(steps):
-        gram = torch.bmm(x, x.mT)
-        polynomial = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
-        x = torch.baddbmm(x, polynomial, x, beta=a)
+
+    for _ in range(steps):  # x ← a x + (b A + c A²) x, A = x xᵀ
+        gram_GKK = torch.bmm(x, x.mT)
+        polynomial_GKK = torch.baddbmm(gram_GKK, gram_GKK, gram_GKK, beta=b, alpha=c)
+        x = torch.baddbmm(x, polynomial_GKK, x, beta=a)
+
     return x.mT if tall else x
 
 
@@ -48,58 +82,65 @@ class Muon:
         self.groups: dict[tuple[int, int], list[nn.Parameter]] = {}
         for p in parameters:
             self.groups.setdefault((p.shape[0], p.shape[1]), []).append(p)
-        self.momentum_GMN = {
+
+        self.momentum_GMN = {  # float32
             shape: torch.zeros(len(group), *shape, device=group[0].device)
             for shape, group in self.groups.items()
         }
 
     @torch.no_grad()
     def step(self, lr: float, momentum: float, weight_decay: float) -> None:
-        """One update from each parameter's .grad; ``lr`` is a step's spectral norm for a square
+        """One update from each parameter's .grad; ``lr`` is the update's spectral norm for a square
         matrix.
         """
         for (rows, columns), group in self.groups.items():
-            g_GMN = torch.stack([p.grad for p in group])
-            buffer = self.momentum_GMN[rows, columns]
-            buffer.lerp_(g_GMN, 1 - momentum)
-            update = orthogonalize(g_GMN.lerp_(buffer, momentum))
+            g_GMN = torch.stack([p.grad for p in group if p.grad is not None])
+
+            # Nesterov: the gradient is mixed with the momentum that already holds it.
+            buffer_GMN = self.momentum_GMN[rows, columns]
+            buffer_GMN.lerp_(g_GMN, 1 - momentum)
+            update_GMN = orthogonalize(g_GMN.lerp_(buffer_GMN, momentum))
+
             scale = max(1.0, rows / columns) ** 0.5  # a tall matrix's output keeps its size
-            for p, u in zip(group, update.unbind(), strict=True):
+            for p, update in zip(group, update_GMN.unbind(), strict=True):
                 if weight_decay:
                     p.mul_(1 - lr * weight_decay)
-                p.add_(u, alpha=-lr * scale)
+                p.add_(update, alpha=-lr * scale)
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Momentum by shape, `"256x768"`."""
         return {f"{m}x{n}": buffer.clone() for (m, n), buffer in self.momentum_GMN.items()}
 
     def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
-        """The reverse; KeyError or RuntimeError when the shapes are others."""
+        """The reverse; KeyError or RuntimeError when the shapes differ."""
         for (m, n), buffer in self.momentum_GMN.items():
             buffer.copy_(state[f"{m}x{n}"])
 
 
 class Optimizer:
-    """Both, over a Decoder's parameters that want gradients, with learning rates that follow
-    train.schedule.
-    """
+    """Both, over a Decoder's parameters that require gradients."""
 
     def __init__(self, model: nn.Module, train: Train) -> None:
         self.train = train
-        named = {name: p for name, p in model.named_parameters() if p.requires_grad}
-        inside = {
-            name: p for name, p in named.items() if p.ndim == 2 and name.startswith("layers.")
+        trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        inside_blocks = {
+            name: p for name, p in trained.items() if p.ndim == 2 and name.startswith("layers.")
         }
-        matrices = [p for name, p in inside.items() if not is_factor(name)]
+
+        matrices = [p for name, p in inside_blocks.items() if not is_factor(name)]
         self.muon = Muon(matrices)
+
+        # The order of groups is that of checkpoints: tables, gains, factors.
         tables = {"embedding": train.embedding_lr, "head": train.head_lr}
-        groups = [
-            {"params": [named[name]], "lr": lr} for name, lr in tables.items() if name in named
+        groups: list[dict[str, Any]] = [
+            {"params": [trained[name]], "lr": lr} for name, lr in tables.items() if name in trained
         ]
-        groups.append({"params": [p for p in named.values() if p.ndim == 1], "lr": train.scalar_lr})
-        factors = [p for name, p in inside.items() if is_factor(name)]
+        gains = [p for p in trained.values() if p.ndim == 1]
+        groups.append({"params": gains, "lr": train.scalar_lr})
+        factors = [p for name, p in inside_blocks.items() if is_factor(name)]
         groups += [{"params": factors, "lr": train.lr}] if factors else []
-        self.peaks = [group["lr"] for group in groups]
+        self.peak_lrs = [group["lr"] for group in groups]
+
         # eps: embedding rows are seen rarely and their gradients are tiny
         self.adamw = torch.optim.AdamW(
             groups, betas=(train.beta1, train.beta2), eps=1e-10, weight_decay=0.0, fused=True
@@ -108,7 +149,7 @@ class Optimizer:
 
     def step(self, lr_factor: float, momentum: float) -> None:
         """One update of everything from .grad, which is then dropped."""
-        for group, peak in zip(self.adamw.param_groups, self.peaks, strict=True):
+        for group, peak in zip(self.adamw.param_groups, self.peak_lrs, strict=True):
             group["lr"] = peak * lr_factor
         self.adamw.step()
         self.muon.step(self.train.lr * lr_factor, momentum, self.train.weight_decay)
@@ -119,11 +160,11 @@ class Optimizer:
         for p in self.parameters:
             p.grad = None
 
-    def state_dict(self) -> dict:
+    def state_dict(self) -> dict[str, Any]:
         """Plain types and tensors."""
         return {"muon": self.muon.state_dict(), "adamw": self.adamw.state_dict()}
 
-    def load_state_dict(self, state: dict) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """The reverse."""
         self.muon.load_state_dict(state["muon"])
         self.adamw.load_state_dict(state["adamw"])

@@ -1,43 +1,55 @@
-"""How training goes: time and rates, the best so far, the line a person sees."""
+"""How far a run is: its counters, its clock, the best evaluation so far, and the lines about it."""
 
 import resource
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, TypedDict
 
 import torch
 
 from ..files import human_bytes
+from .metrics import MetricsRow
+from .step import StepResult
 
-__all__ = ["Best", "Clock", "done_line", "note", "tuned_line"]
+__all__ = ["Best", "Clock", "Progress", "RunResult", "done_line", "status_line", "tuned_line"]
 
 NEXT = "snakemake --cores 8 && snakemake --report"
 NEXT_TUNED = "python scripts/analysis/chat.py"
 
 
+class RunResult(TypedDict, total=False):
+    """The figures of a finished run, as its manifest has them."""
+
+    steps: int
+    fingerprint: str
+    parameters: int
+    val_loss: float
+    val_loss_before: float | None  # before the first step; fine-tuning only
+    val_bpb: float | None
+    val_bpb_clean: float | None
+    seconds: float
+    cpu_seconds: float
+    device: str
+    processes: int
+    gpu_peak_bytes: int
+    gpu_watts: float
+
+
 class Best:
-    """The lowest of the figure that a run is judged by, and its step."""
+    """The lowest value of the metric that a run is judged by, and its step."""
 
     def __init__(self, value: float = float("inf"), step: int = 0) -> None:
         self.value, self.step = value, step
         self.latest: float | None = None
 
-    def see(self, value: float | None, step: int) -> None:
-        """Takes an evaluation into account."""
+    def update(self, value: float | None, step: int) -> None:
+        """Takes an evaluation into account; None is a model without held-out text."""
         self.latest = value
         if value is not None and value < self.value:
             self.value, self.step = value, step
-
-    def state(self) -> dict[str, float]:
-        """As checkpoints keep it; the figure was always bits per byte when they got their names."""
-        return {"bpb": self.value, "step": self.step}
-
-    @classmethod
-    def of(cls, state: dict[str, float]) -> "Best":
-        """The reverse."""
-        return cls(state["bpb"], state["step"])
 
 
 class Clock:
@@ -51,11 +63,11 @@ class Clock:
         self.start(0)
 
     def start(self, step: int) -> None:
-        """From here on rates are taken, beginning at ``step``."""
+        """Rates are taken from here on, beginning at ``step``."""
         self._step, self._since, self._rate = step, time.monotonic(), 0.0
 
     def elapsed(self) -> dict[str, float]:
-        """Seconds and CPU-seconds so far, as checkpoints keep them."""
+        """Seconds and CPU seconds so far, as checkpoints keep them."""
         seconds, cpu_seconds = self._before
         return {
             "seconds": seconds + time.monotonic() - self._started[0],
@@ -81,61 +93,120 @@ class Clock:
         self._since += time.monotonic() - begun
 
 
-def note(row: dict[str, Any], best: Best, judged: str = "val_bpb") -> str:
-    """`loss 3.21 | val bpb 1.14 (best 1.13 @400) | …`, from a row of the metrics; ``judged``: what
-    ``best`` is of.
+@dataclass
+class Progress:
+    """The counters of a run: what a checkpoint holds besides weights, optimizer and generator."""
+
+    step: int = 0  # steps done
+    skipped: int = 0  # steps in a row, up to this one, that made no update
+    evaluated: int = 0  # the step of the last evaluation
+    loss_before: float | None = None  # on held-out text before the first step, where measured
+    best: Best = field(default_factory=Best)
+    clock: Clock = field(default_factory=Clock)
+    last: StepResult | None = None
+    final: dict[str, Any] | None = None  # figures of the last evaluation, once the run is complete
+
+    @classmethod
+    def of_checkpoint(cls, saved: Mapping[str, Any]) -> "Progress":
+        """As `checkpoint_keys` wrote it."""
+        return cls(
+            saved["step"],
+            saved["skipped"],
+            saved["evaluated"],
+            saved.get("before"),
+            Best(saved["best"]["bpb"], saved["best"]["step"]),
+            Clock(**saved["elapsed"]),
+            StepResult(**saved["last"]),
+            saved["final"],
+        )
+
+    def took_step(self, result: StepResult, skipped: int) -> None:
+        """Counts a step; ``skipped``: steps in a row without an update, this one included."""
+        self.last, self.skipped = result, skipped
+        self.step += 1
+
+    def saw_evaluation(self, figures: Mapping[str, float | None], metric: str) -> None:
+        """Takes the figures of this step into account."""
+        self.best.update(figures[metric], self.step)
+        self.evaluated = self.step
+        if self.step == 0:
+            self.loss_before = figures["val_loss"]
+
+    def checkpoint_keys(self) -> dict[str, Any]:
+        """Plain types; the step is the checkpoint's own key.
+
+        ``best`` says "bpb" whatever the metric, and "before" is there for fine-tuning alone: so
+        checkpoints of earlier versions can be resumed.
+        """
+        assert self.last is not None, "nothing is saved before the first step"
+        return {
+            "skipped": self.skipped,
+            "evaluated": self.evaluated,
+            "best": {"bpb": self.best.value, "step": self.best.step},
+            "elapsed": self.clock.elapsed(),
+            "last": {**vars(self.last), "stop": False},
+            "final": self.final,
+            **({} if self.loss_before is None else {"before": self.loss_before}),
+        }
+
+
+def status_line(row: MetricsRow, best: Best, metric: str = "val_bpb") -> str:
+    """`1.23M tokens | loss 3.21 | val bpb 1.14 (best 1.13 @400) | …`, behind the progress bar.
+
+    ``metric``: what ``best`` is of.
     """
-    name = judged.replace("_", " ")
-    parts = [
-        f"{row['tokens'] / 1e6:.2f}M tokens",
-        f"loss {row['loss']:.3f}",
-        f"{name} {best.latest:.3f} (best {best.value:.3f} @{best.step})"
-        if best.latest is not None
-        else "",
-        f"lr {row['lr']:.1e}",
-        f"gnorm {row['grad_norm']:.2f}",
-        f"{row['tokens_per_second'] / 1e3:.1f}k tok/s",
-        f"MFU {row['mfu']:.0%}",
-        f"mem {human_bytes(_memory_used())}",
-        f"epoch {row['epoch']:.2f}",
+    parts = [f"{(row.tokens or 0) / 1e6:.2f}M tokens", f"loss {row.loss:.3f}"]
+    if best.latest is not None:
+        name = metric.replace("_", " ")
+        parts.append(f"{name} {best.latest:.3f} (best {best.value:.3f} @{best.step})")
+    parts += [
+        f"lr {row.lr:.1e}",
+        f"gnorm {row.grad_norm:.2f}",
+        f"{(row.tokens_per_second or 0) / 1e3:.1f}k tok/s",
+        f"MFU {row.mfu:.0%}",
+        f"mem {human_bytes(_peak_memory())}",
+        f"epoch {row.epoch:.2f}",
     ]
-    return " | ".join(part for part in parts if part)
+    return " | ".join(parts)
 
 
-def _memory_used() -> int:
+def _peak_memory() -> int:
     """Most memory used so far, in bytes: the GPU's where there is one, else the process's."""
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         return torch.cuda.max_memory_allocated()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    return peak if sys.platform == "darwin" else peak * 1024  # Linux counts in KiB
 
 
-def done_line(result: dict[str, Any], baseline: dict[str, Any] | None, output: str) -> str:
-    """The last line: `DONE val bpb 1.08 (clean 1.44; primed compressor 1.11, clean 1.51) · 3m41s ·
-    … · next: …`.
+def done_line(
+    result: RunResult, baseline: Mapping[str, dict[str, float]] | None, output: str
+) -> str:
+    """The last line of pretraining: `DONE val bpb 1.08 (clean 1.44; primed compressor 1.11, clean
+    1.51) · 3m41s · … · next: …`. ``baseline``: tables/baseline.json, where there is one.
     """
     ppmd = (baseline or {}).get("ppmd") or {}
-    inside = [
-        _rate("clean ", result["val_bpb_clean"]),
-        _rate("primed compressor ", ppmd.get("bpb")) + _rate(", clean ", ppmd.get("bpb_clean")),
-    ]
-    inside = "; ".join(part for part in inside if part)
-    bpb = _rate("", result["val_bpb"]) or "none (no held-out text)"
-    return f"DONE val bpb {bpb}{f' ({inside})' if inside else ''} · {_took(result)} · {output} · next: {NEXT}"
+    compressor = _figure("primed compressor ", ppmd.get("bpb"))
+    compressor += _figure(", clean ", ppmd.get("bpb_clean"))
+    details = [_figure("clean ", result["val_bpb_clean"]), compressor]
+    inside = "; ".join(part for part in details if part)
+
+    bpb = _figure("", result["val_bpb"]) or "none (no held-out text)"
+    comparison = f" ({inside})" if inside else ""
+    return f"DONE val bpb {bpb}{comparison} · {_duration(result)} · {output} · next: {NEXT}"
 
 
-def tuned_line(result: dict[str, Any], output: str) -> str:
-    """The last line of tuning: `DONE held-out answers 5.21 → 1.08 nats a token · 0m41s · … · next:
-    …`.
+def tuned_line(result: RunResult, output: str) -> str:
+    """The last line of fine-tuning: `DONE held-out answers 5.21 → 1.08 nats a token · 0m41s · … ·
+    next: …`.
     """
     answers = f"{result['val_loss_before']:.3f} → {result['val_loss']:.3f} nats a token"
-    return f"DONE held-out answers {answers} · {_took(result)} · {output} · next: {NEXT_TUNED}"
+    return f"DONE held-out answers {answers} · {_duration(result)} · {output} · next: {NEXT_TUNED}"
 
 
-def _took(result: dict[str, Any]) -> str:
+def _duration(result: RunResult) -> str:
     seconds = round(result["seconds"])
     return f"{seconds // 60}m{seconds % 60:02d}s"
 
 
-def _rate(name: str, bpb: float | None) -> str:
+def _figure(name: str, bpb: float | None) -> str:
     return "" if bpb is None else f"{name}{bpb:.3f}"

@@ -1,5 +1,7 @@
-"""One optimizer step: micro-batches, the sum over processes, clipping, and what to do when the loss
-is no number.
+"""One optimizer step: micro-batches, the sum over processes, clipping, the update; and what happens
+when the loss is NaN or infinite.
+
+Legend: B rows, T positions.
 """
 
 import math
@@ -12,8 +14,7 @@ from ..config import Train
 from ..errors import UserError
 from .batches import Rows
 from .distributed import World
-from .optimizer import Optimizer
-from .schedule import lr_factor, momentum
+from .optimizer import Optimizer, lr_factor, momentum
 
 __all__ = ["MOST_SKIPS", "StepResult", "check_skips", "training_step"]
 
@@ -22,15 +23,13 @@ MOST_SKIPS = 3  # steps in a row without a usable gradient
 
 @dataclass(frozen=True)
 class StepResult:
-    """``loss``: nats per token over the whole batch. ``stop``: some process is to end. ``skipped``:
-    no update.
-    """
+    """What a step did, the same on every process."""
 
-    loss: float
-    grad_norm: float
+    loss: float  # nats per token over the whole batch
+    grad_norm: float  # before clipping
     lr: float
-    stop: bool
-    skipped: bool
+    stop: bool  # some process has been signalled: all end after this step
+    skipped: bool  # no update, because loss or gradient is NaN or infinite
 
 
 def training_step(
@@ -46,35 +45,38 @@ def training_step(
     """Step number ``step`` (from 0) on this process's ``rows`` of the batch.
 
     ``targets``: tokens to predict in the whole step. The summed loss is divided by it once, so a
-    token counts the same in whatever micro-batch or process it stands, and however many its
+    token counts the same whichever micro-batch or process it is in and however many targets its
     neighbours have.
     """
-    device = optimizer.parameters[0].device
+    parameters = optimizer.parameters
+    device = parameters[0].device
+
+    # Forward and backward, a micro-batch at a time; gradients add up in .grad.
     loss_sum = torch.zeros((), device=device)
     for first in range(0, len(rows), train.micro_batch):
-        part = rows.part(first, first + train.micro_batch)
-        x_BT, start_BT, y_BT = (
-            torch.from_numpy(a).to(device) for a in (part.tokens, part.row_start, part.targets)
-        )
+        x_BT, start_BT, y_BT = rows.part(first, first + train.micro_batch).to(device)
         loss = forward(x_BT, start_BT, y_BT)
         (loss / targets).backward()
         loss_sum += loss.detach()
     if not len(rows):  # a short last step has fewer rows than there are processes
-        for p in optimizer.parameters:
+        for p in parameters:
             p.grad = torch.zeros_like(p)
-    total, stops = world.sum_gradients(optimizer.parameters, [loss_sum.item(), float(stop())])
-    grads = [p.grad for p in optimizer.parameters]
-    norm = torch.nn.utils.get_total_norm(grads, foreach=True)
+
+    # Sum over processes: gradients, loss and the wish to stop travel together.
+    total, stops = world.sum_gradients(parameters, [loss_sum.item(), float(stop())])
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    norm = torch.nn.utils.get_total_norm(gradients, foreach=True)
+
+    # Update, unless it would write NaN into the weights.
     skipped = not (math.isfinite(total) and math.isfinite(norm.item()))
     factor = lr_factor(step, train)
     if skipped:
         optimizer.drop_gradients()
     else:
         if train.clip is not None:
-            torch.nn.utils.clip_grads_with_norm_(
-                optimizer.parameters, train.clip, norm, foreach=True
-            )
+            torch.nn.utils.clip_grads_with_norm_(parameters, train.clip, norm, foreach=True)
         optimizer.step(factor, momentum(step, train))
+
     return StepResult(total / targets, norm.item(), train.lr * factor, stops > 0, skipped)
 
 
@@ -90,12 +92,13 @@ def check_skips(
         return 0
     if train.on_nan == "error":
         raise UserError(
-            f"step {step}: loss or gradient is no number (loss {result.loss}); lower {section}.lr, or say "
-            "train.on_nan: skip; the same command goes on from the last checkpoint"
+            f"step {step}: loss or gradient is NaN or infinite (loss {result.loss}); lower "
+            f"{section}.lr, or set train.on_nan: skip; the same command resumes from the last "
+            "checkpoint"
         )
     if in_a_row + 1 > MOST_SKIPS:
         raise UserError(
-            f"step {step}: loss or gradient is no number, {in_a_row + 1} steps in a row; lower {section}.lr; the same "
-            "command goes on from the last checkpoint"
+            f"step {step}: loss or gradient is NaN or infinite, {in_a_row + 1} steps in a row; "
+            f"lower {section}.lr; the same command resumes from the last checkpoint"
         )
     return in_a_row + 1

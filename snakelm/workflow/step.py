@@ -28,6 +28,7 @@ reading the rules stay fast.
 
 import argparse
 import importlib.util
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,11 +50,16 @@ Keys = tuple[str, ...] | Callable[[Config], tuple[str, ...]]
 
 @dataclass(frozen=True)
 class File:
-    """A flag that takes a file, or with ``many`` several; ``optional`` ones may be left out."""
+    """A flag that takes a file, or with ``many`` several; ``optional`` ones may be left out.
+
+    ``at``: where in the results folder it is when its flag is left out. A step with such files has a
+    flag `--results`, which is all that its rule gives for them.
+    """
 
     help: str
     many: bool = False
     optional: bool = False
+    at: str = ""
 
     def add_to(self, parser: argparse.ArgumentParser, flag: str) -> None:
         # An optional flag may also stand without a value: a rule whose run lacks the file passes
@@ -71,9 +77,9 @@ class File:
             flag,
             type=Path,
             nargs=nargs,
-            required=not self.optional,
+            required=not (self.optional or self.at),
             default=[] if self.many else None,
-            help=self.help,
+            help=f"<results>/{self.at}" if self.at else self.help,
         )
 
     def inputs(self, given: Any) -> list[Path]:
@@ -111,8 +117,8 @@ class Folder(File):
             nargs="*" if self.optional else "+",
             metavar="FOLDER",
             action=OneFolder,
-            required=not self.optional,
-            help=self.help,
+            required=not (self.optional or self.at),
+            help=f"<results>/{self.at}" if self.at else self.help,
         )
 
     def inputs(self, given: Any) -> list[Path]:
@@ -144,8 +150,9 @@ class Run:
     config: Config
     files: SimpleNamespace
     values: SimpleNamespace
-    threads: int
+    threads: int | None  # None: as many as are free
     log_file: Path | None
+    argv: list[str]
     log: Log = field(init=False)
     also_read: list[Path] = field(default_factory=list)  # inputs that no flag names
     also_wrote: list[Path] = field(default_factory=list)  # outputs that no flag names
@@ -225,6 +232,7 @@ class Step:
         writes: Mapping[str, File] | None = None,
         values: Mapping[str, Value] | None = None,
         threads: str = "",
+        default_threads: int | None = 1,
         manifest: bool = True,
         code_triggers: bool = True,
     ) -> None:
@@ -234,7 +242,8 @@ class Step:
         self.config, self.shows = config, shows
         self.reads, self.beside = dict(reads or {}), dict(beside or {})
         self.writes, self.values = dict(writes or {}), dict(values or {})
-        self.threads, self.manifest, self.code_triggers = threads, manifest, code_triggers
+        self.threads, self.default_threads = threads, default_threads
+        self.manifest, self.code_triggers = manifest, code_triggers
 
     def __call__(self, work: Callable[[Run], Counts | None]) -> Callable[..., int]:
         """``work`` as a script's `main(argv)`: parses, opens the log, works, writes the
@@ -262,22 +271,38 @@ class Step:
                 metavar="FILE",
                 help="settings in YAML, later files over earlier ones",
             )
+        if self._has_places():
+            made.add_argument(
+                "--results",
+                type=Path,
+                default=Path("results"),
+                help="folder that the paths below are in when left out (default: results)",
+            )
         for name, kind in [*self.values.items(), *self._file_flags()]:
             kind.add_to(made, _flag(name))
         if self.threads:
-            made.add_argument("--threads", type=int, default=1, help=f"{self.threads} (default: 1)")
+            default = self.default_threads
+            free = "all that are free" if default is None else default
+            made.add_argument(
+                "--threads", type=int, default=default, help=f"{self.threads} (default: {free})"
+            )
         made.add_argument("--log", type=Path, help="log file")
         return made
 
     def parse(self, argv: list[str] | None = None) -> Run:
         """The command line as a `Run`, with the configuration cut down to the declared keys."""
+        argv = sys.argv[1:] if argv is None else list(map(str, argv))
         given = vars(self.parser().parse_args(argv))
         values = SimpleNamespace(**{name: given[name] for name in self.values})
         files = SimpleNamespace(**{name: given[name] for name, _ in self._file_flags()})
+        for name, kind in self._file_flags():
+            if kind.at and getattr(files, name) is None:
+                setattr(files, name, given["results"] / kind.at)
 
         whole = load_settings(given["config"]) if self.config else Config()
         config = restrict(whole, self.keys(whole), vars(values))
-        return Run(self, config, files, values, given.get("threads", 1), given["log"])
+        threads = given["threads"] if self.threads else 1
+        return Run(self, config, files, values, threads, given["log"], argv)
 
     @property
     def relative_path(self) -> str:
@@ -321,11 +346,12 @@ class Step:
             origin = f"params.{name}" if value.param else f"wildcards.{value.wildcard or name}"
             parts.append(f"{_flag(name)} {{{origin}:q}}")
 
-        parts += [f"{_flag(name)} {{input.{name}:q}}" for name in self.reads]
-        parts += [f"{_flag(name)} {{params.{name}:q}}" for name in self.beside]
-        parts += [
-            f"{_flag(name)} {self._written(name, kind)}" for name, kind in self.writes.items()
-        ]
+        parts += ["--results {params.results:q}"] if self._has_places() else []
+        for origin, kinds in (("input", self.reads), ("params", self.beside)):
+            passed = [name for name, kind in kinds.items() if not kind.at]
+            parts += [f"{_flag(name)} {{{origin}.{name}:q}}" for name in passed]
+        for name, kind in self.writes.items():
+            parts += [] if kind.at else [f"{_flag(name)} {self._written(name, kind)}"]
         parts += ["--threads {threads}"] if self.threads else []
         return " ".join([*parts, "--log {log:q}"])
 
@@ -345,6 +371,9 @@ class Step:
         if isinstance(kind, Folder):
             return " ".join(f"{{output.{Path(file).stem}:q}}" for file in kind.files)
         return f"{{output.{name}:q}}"
+
+    def _has_places(self) -> bool:
+        return any(kind.at for _, kind in self._file_flags())
 
     def _file_flags(self) -> list[tuple[str, File]]:
         return [*self.reads.items(), *self.beside.items(), *self.writes.items()]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from ...training.metrics_reader import Metrics
+from ...training.metrics import Metrics
 from ..trainings import Training
 from .style import AXIS, COLOURS, figure, mark, note, thousands
 

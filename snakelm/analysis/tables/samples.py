@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ...training.metrics_reader import Metrics, Sample
+from ...training.metrics import Metrics, Sample
 from ..run_record import Record
 from .page import Html, element, write_page
 

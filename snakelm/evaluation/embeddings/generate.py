@@ -14,7 +14,7 @@ from ...filter.base import base_folder, base_name
 from ...log import Log
 from ...model import Decoder, load_model
 from ...tokenizer import Tokenizer
-from ...training.device import Place, choose_place, choose_threads
+from ...training.device import Device, choose_device, choose_threads
 from ...workflow.manifest import content_hash
 from .choice import choose
 from .encoders import Reader, SentenceEncoder
@@ -48,12 +48,12 @@ def generate(config: Config, places: Places, threads: int, log: Log) -> dict[str
     parts = parts_folder(places.output, _decides(config, places, base))
     threads = choose_threads(threads, began_with(parts), 1, log.warn)
     write_text(parts / "threads", f"{threads}\n")
-    place = choose_place(config.train, threads)
+    device = choose_device(config.train, threads)
     source = _source(
-        _model(places, tokenizer, place), tokenizer, threads, base, config.classifier.max_tokens
+        _model(places, tokenizer, device), tokenizer, threads, base, config.classifier.max_tokens
     )
     read_by = base_name(config.classifier) if base else places.model.name
-    log.say(f"{len(chosen):,} documents, read by {read_by} ({place.words})")
+    log.say(f"{len(chosen):,} documents, read by {read_by} ({device.description})")
     write_embeddings(
         places.documents,
         chosen,
@@ -86,8 +86,8 @@ def _decides(config: Config, places: Places, base: Path | None) -> list[str]:
     return [*map(content_hash, files), *words, *sentence]
 
 
-def _model(places: Places, tokenizer: Tokenizer, place: Place) -> Decoder:
-    model, record = load_model(places.model, place.device, place.dtype)
+def _model(places: Places, tokenizer: Tokenizer, device: Device) -> Decoder:
+    model, record = load_model(places.model, device.device, device.dtype)
     if record["tokenizer"]["sha256"] != tokenizer.sha256:
         raise UserError(
             f"{places.model}: trained with tokenizer {record['tokenizer']['sha256'][:12]}…, {places.tokenizer} is "

@@ -15,7 +15,7 @@ import torch
 from snakelm.errors import Interrupted, UserError
 from snakelm.files import sha256_file
 from snakelm.model import load_model
-from snakelm.training import pretraining
+from snakelm.training import loop, pretraining
 
 SCRIPT = Path(__file__).resolve().parents[3] / "scripts/training/train.py"
 
@@ -72,14 +72,14 @@ def test_a_finished_run_is_not_trained_again(results, monkeypatch):
     first = train(results, config)
     (results.folder / "final_model.pt").unlink()
     (results.folder / "logs/training_metrics.csv").unlink()
-    monkeypatch.setattr(pretraining.Run, "_one_step", None)
+    monkeypatch.setattr(loop, "training_step", None)
     assert train(results, config) == first
     assert int(rows(results)[-1]["step"]) == 60
 
 
 def test_cosmetic_keys_do_not_make_another_run(results, monkeypatch):
     first = train(results, results.config())
-    monkeypatch.setattr(pretraining.Run, "_one_step", None)
+    monkeypatch.setattr(loop, "training_step", None)
     assert train(results, results.config(log_every=7, sample_prompt="x", keep=5)) == first
 
 
@@ -97,14 +97,8 @@ def test_a_signal_saves_its_step_and_the_same_command_ends_with_the_same_bytes(
 ):
     whole, stopped = make_results("whole"), make_results("stopped")
     expected = train(whole, whole.config())
-    config, one_step = stopped.config(), pretraining.Run._one_step
-
-    def signalled(self):
-        if self.step == step - 1:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return one_step(self)
-
-    monkeypatch.setattr(pretraining.Run, "_one_step", signalled)
+    config = stopped.config()
+    stop_at(monkeypatch, step)
     with pytest.raises(Interrupted, match=f"saved step {step}; resume: the same command"):
         main(stopped.arguments(config))
     monkeypatch.undo()
@@ -117,27 +111,15 @@ def test_a_signal_saves_its_step_and_the_same_command_ends_with_the_same_bytes(
 @pytest.mark.parametrize("step", [20, 60], ids=["on_the_way", "the_last"])
 def test_a_signal_in_evaluation_saves_too(make_results, monkeypatch, step):
     whole, stopped = make_results("whole"), make_results("stopped")
-    expected, config, spread = (
-        train(whole, whole.config()),
-        stopped.config(),
-        pretraining.spread_documents,
-    )
+    expected, config = train(whole, whole.config()), stopped.config()
+    validate = pretraining.Pretraining.validate
 
-    def signalled(*arguments):
-        if run_step() == step:
+    def signalled(self, model, evaluated, *more):
+        if evaluated == step:
             os.kill(os.getpid(), signal.SIGTERM)
-        return spread(*arguments)
+        return validate(self, model, evaluated, *more)
 
-    seen = []
-    record = pretraining.Run._evaluate
-    monkeypatch.setattr(
-        pretraining.Run, "_evaluate", lambda self: (seen.append(self.step), record(self))[1]
-    )
-    monkeypatch.setattr(pretraining, "spread_documents", signalled)
-
-    def run_step():
-        return seen[-1]
-
+    monkeypatch.setattr(pretraining.Pretraining, "validate", signalled)
     with pytest.raises(Interrupted, match=f"saved step {step}"):
         main(stopped.arguments(config))
     monkeypatch.undo()
@@ -179,18 +161,19 @@ def test_all_checkpoints_damaged_stops_and_changes_nothing(results, monkeypatch)
 
 
 def stop_at(monkeypatch, step):
-    one_step = pretraining.Run._one_step
+    """SIGTERM at the beginning of ``step`` (from 1)."""
+    one_step = loop.training_step
 
-    def signalled(self):
-        if self.step == step - 1:
+    def signalled(done, *more):
+        if done == step - 1:
             os.kill(os.getpid(), signal.SIGTERM)
-        return one_step(self)
+        return one_step(done, *more)
 
-    monkeypatch.setattr(pretraining.Run, "_one_step", signalled)
+    monkeypatch.setattr(loop, "training_step", signalled)
 
 
 @pytest.mark.parametrize("on_nan", ["error", "skip"])
-def test_a_loss_that_is_no_number(results, monkeypatch, on_nan, capfd):
+def test_a_loss_that_is_nan(results, monkeypatch, on_nan, capfd):
     forward, calls = pretraining.Decoder.forward, []
 
     def poisoned(self, x, start=None, y=None):
@@ -201,11 +184,11 @@ def test_a_loss_that_is_no_number(results, monkeypatch, on_nan, capfd):
     monkeypatch.setattr(pretraining.Decoder, "forward", poisoned)
     config = results.config(on_nan=on_nan)
     if on_nan == "error":
-        with pytest.raises(UserError, match="step 5: loss or gradient is no number"):
+        with pytest.raises(UserError, match="step 5: loss or gradient is NaN or infinite"):
             main(results.arguments(config))
         return
     train(results, config)
-    assert "step 5: loss or gradient is no number; no update" in capfd.readouterr().err
+    assert "step 5: loss or gradient is NaN or infinite; no update" in capfd.readouterr().err
     weights = load_model(results.folder / "final_model.pt")[0].state_dict().values()
     assert all(torch.isfinite(w).all() for w in weights)
 

@@ -21,7 +21,7 @@ from snakelm.model import load_model
 from snakelm.model.export import export
 from snakelm.tokenizer import EOT, Tokenizer
 from snakelm.tokenizer.special import CHAT
-from snakelm.training import finetuning
+from snakelm.training import finetuning, loop
 
 SCRIPT = Path(__file__).resolve().parents[3] / "scripts/training/train_sft.py"
 
@@ -96,7 +96,7 @@ def test_a_finished_run_is_not_trained_again(sft_results, monkeypatch):
     first = tune(sft_results, config)
     (sft_results.folder / "sft_model.pt").unlink()
     (sft_results.folder / "logs/sft_metrics.csv").unlink()
-    monkeypatch.setattr(finetuning.Run, "_one_step", None)
+    monkeypatch.setattr(loop, "training_step", None)
     assert tune(sft_results, sft_results.sft_config(log_every=7, keep=5)) == first
     assert tune(sft_results, sft_results.sft_config(train={"steps": 77, "lr": 0.3})) == first, (
         "pretraining's keys"
@@ -111,19 +111,15 @@ def test_a_signal_saves_and_the_same_command_ends_with_the_same_bytes(
     make_sft_results, monkeypatch, step, rank
 ):
     whole, stopped = make_sft_results("whole"), make_sft_results("stopped")
-    expected, config, one_step = (
-        tune(whole, whole.sft_config(lora_rank=rank)),
-        None,
-        finetuning.Run._one_step,
-    )
-    config = stopped.sft_config(lora_rank=rank)
+    expected = tune(whole, whole.sft_config(lora_rank=rank))
+    config, one_step = stopped.sft_config(lora_rank=rank), loop.training_step
 
-    def signalled(self):
-        if self.step == step - 1:
+    def signalled(done, *more):
+        if done == step - 1:
             os.kill(os.getpid(), signal.SIGTERM)
-        return one_step(self)
+        return one_step(done, *more)
 
-    monkeypatch.setattr(finetuning.Run, "_one_step", signalled)
+    monkeypatch.setattr(loop, "training_step", signalled)
     with pytest.raises(Interrupted, match=f"saved step {step}; resume: the same command"):
         main(stopped.arguments(config))
     monkeypatch.undo()
@@ -141,10 +137,10 @@ def test_a_signal_before_the_first_step_says_that_nothing_is_saved(sft_results, 
 
 
 def test_a_run_that_died_before_its_first_checkpoint_leaves_no_row_twice(sft_results, monkeypatch):
-    def dies(self):
+    def dies(*arguments):
         raise RuntimeError("the machine went away")
 
-    monkeypatch.setattr(finetuning.Run, "_one_step", dies)
+    monkeypatch.setattr(loop, "training_step", dies)
     with pytest.raises(RuntimeError):
         main(sft_results.arguments(sft_results.sft_config()))
     monkeypatch.undo()

@@ -7,7 +7,7 @@ import pytest
 
 from snakelm.analysis.run_record import Record, read_record
 from snakelm.config import from_mapping
-from snakelm.training.metrics_reader import COLUMNS
+from snakelm.training.metrics import COLUMNS
 from snakelm.workflow.manifest import manifest_path
 
 

@@ -141,7 +141,7 @@ def test_turns(prompt, found):
 
 
 def test_answers_go_by_question():
-    from snakelm.training.metrics_reader import Sample
+    from snakelm.training.metrics import Sample
 
     found = answers([Sample(0, "a", "1"), Sample(0, "b", "2"), Sample(5, "a", "3", "w")])
     assert [(a.prompt, a.expected, a.given) for a in found] == [

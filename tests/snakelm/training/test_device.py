@@ -1,16 +1,21 @@
-"""What a manifest says of the machine that trained, a GPU's power among it, as far as anybody
-tells.
+"""Devices and threads: how they are chosen, and what a manifest says of the machine that trained, a
+GPU's power among it, as far as nvidia-smi tells.
 """
+
+import os
 
 import pytest
 import torch
 
-from snakelm.training.device import Place, power_limit
+from snakelm.config import Train
+from snakelm.errors import UserError
+from snakelm.training import device
+from snakelm.training.device import Device, power_limit
 
 
-def test_a_cpu_is_told_in_words_and_has_no_watts():
-    place = Place(torch.device("cpu"), torch.bfloat16, 2)
-    assert place.record(3) == {"device": "cpu, bf16, 2 threads", "processes": 3}
+def test_a_cpu_is_described_and_has_no_watts():
+    cpu = Device(torch.device("cpu"), torch.bfloat16, 2)
+    assert cpu.record(3) == {"device": "cpu, bf16, 2 threads", "processes": 3}
 
 
 @pytest.mark.parametrize(
@@ -21,7 +26,7 @@ def test_a_cpu_is_told_in_words_and_has_no_watts():
         ("echo 300; exit 9", None),
         (None, None),
     ],
-    ids=["told", "not known", "failing", "no nvidia-smi"],
+    ids=["known", "not known", "failing", "no nvidia-smi"],
 )
 def test_the_power_limit_is_what_nvidia_smi_says_of_that_gpu(script, watts, tmp_path, monkeypatch):
     if script:
@@ -29,3 +34,32 @@ def test_the_power_limit_is_what_nvidia_smi_says_of_that_gpu(script, watts, tmp_
         (tmp_path / "nvidia-smi").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     assert power_limit(1) == watts
+
+
+@pytest.mark.parametrize(
+    ("most", "began", "free", "processes", "expected"),
+    [
+        (None, None, 8, 1, 8),
+        (4, None, 8, 1, 4),
+        (None, None, 8, 4, 2),
+        (None, 2, 8, 1, 2),
+        (8, 2, 1, 1, 2),
+        (1, 2, 8, 1, 1),
+    ],
+    ids=["all_free", "at_most", "shared", "as_begun", "as_begun_though_busy", "fewer_if_limited"],
+)
+def test_threads(monkeypatch, most, began, free, processes, expected):
+    monkeypatch.setattr(device, "free_cores", lambda: free)
+    warnings = []
+    assert device.choose_threads(most, began, processes, warnings.append) == expected
+    assert bool(warnings) == (began is not None and expected != began)
+
+
+def test_free_cores_are_some_and_not_more_than_allowed():
+    assert 1 <= device.free_cores(0.05) <= len(os.sched_getaffinity(0))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_missing_device_is_named():
+    with pytest.raises(UserError, match=r"train\.device: cuda is not available"):
+        device.choose_device(Train(device="cuda"), 1)

@@ -7,8 +7,7 @@ import torch
 
 from snakelm.config import Model, Train
 from snakelm.model import Decoder
-from snakelm.training.optimizer import Muon, Optimizer, orthogonalize
-from snakelm.training.schedule import lr_factor, momentum
+from snakelm.training.optimizer import Muon, Optimizer, lr_factor, momentum, orthogonalize
 
 TINY = Model(layers=2, width=32, heads=2, kv_heads=1, head_dim=16, hidden=48, context=16)
 

@@ -1,5 +1,8 @@
-"""Metrics and samples as runs really leave them: empty, torn, NaN, overlapping."""
+"""Metrics and samples: written so that no step is there twice, read as runs really leave them (empty,
+cut off, NaN, overlapping).
+"""
 
+import csv
 import json
 import math
 
@@ -7,10 +10,55 @@ import numpy as np
 import pytest
 
 from snakelm.errors import UserError
-from snakelm.training import metrics as written  # the writer of the same file
-from snakelm.training.metrics_reader import COLUMNS, read_metrics, read_samples
+from snakelm.training.metrics import (
+    COLUMNS,
+    FINETUNING,
+    MetricsRow,
+    MetricsWriter,
+    Sample,
+    read_metrics,
+    read_samples,
+)
 
 HEADER = ",".join(COLUMNS)
+
+
+def rows(folder):
+    with open(folder / "training_metrics.csv", encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_metrics_of_a_resumed_run_hold_each_step_once(tmp_path):
+    run, logs = tmp_path / "run", tmp_path / "logs"
+    first = MetricsWriter(run, logs, 0, board=False)
+    for step in (1, 2, 3):
+        first.row(MetricsRow(step=step, loss=step / 2))
+        first.sample(Sample(step, "a", "é\nb"))
+    with open(run / "training_metrics.csv", "a") as file:
+        file.write("4,9")  # killed in the middle of a line
+    (logs / "training_metrics.csv").unlink()  # as Snakemake does
+    again = MetricsWriter(run, logs, 2, board=False)
+    again.row(MetricsRow(step=3, loss=1.25, val_bpb=2.0))
+    assert [(r["step"], r["loss"], r["val_bpb"]) for r in rows(logs)] == [
+        ("1", "0.5", ""),
+        ("2", "1", ""),
+        ("3", "1.25", "2"),
+    ]
+    assert rows(run) == rows(logs)
+    assert tuple(rows(logs)[0]) == COLUMNS
+    samples = (logs / "samples.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(s)["step"] for s in samples] == [1, 2]
+
+
+def test_tensorboard_files_are_written(tmp_path):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    metrics = MetricsWriter(tmp_path / "run", tmp_path / "logs", 0)
+    metrics.row(MetricsRow(step=3, loss=1.5, val_bpb=2.5))
+    metrics.close()
+    events = EventAccumulator(str(tmp_path / "logs/runs/run")).Reload()
+    assert [(e.step, e.value) for e in events.Scalars("bpb/val")] == [(3, 2.5)]
 
 
 def lines(tmp_path, *rows):
@@ -24,8 +72,25 @@ def line(step, loss="2.5", seconds=1):
     return ",".join(str(values.get(name, "")) for name in COLUMNS)
 
 
-def test_columns_are_those_that_training_writes():
-    assert COLUMNS == written.COLUMNS
+def test_what_is_written_is_read(tmp_path):
+    row = MetricsRow(step=3, tokens=300, epoch=0.5, loss=1.25, seconds=2.0, val_bpb=1.5)
+    writer = MetricsWriter(tmp_path / "run", tmp_path / "logs", 0, board=False)
+    writer.row(row)
+    metrics = read_metrics(tmp_path / "logs/training_metrics.csv")
+    assert tuple(metrics.columns) == COLUMNS
+    for name in COLUMNS:
+        value = getattr(row, name)
+        assert metrics.last(name) == value, name
+
+
+@pytest.mark.parametrize("expected", ["yes", ""], ids=["answer", "empty answer"])
+def test_answers_are_written_with_the_expected_one(tmp_path, expected):
+    writer = MetricsWriter(tmp_path / "run", tmp_path / "logs", 0, FINETUNING, board=False)
+    sample = Sample(2, "ask", "no", expected)
+    writer.sample(sample)
+    assert read_samples(tmp_path / "logs/sft_samples.jsonl") == [sample]
+    record = json.loads((tmp_path / "run/sft_samples.jsonl").read_text())
+    assert record == {"step": 2, "prompt": "ask", "text": "no", "expected": expected}
 
 
 @pytest.mark.parametrize(
@@ -44,7 +109,7 @@ def test_empty_fields_are_no_points_and_written_nan_is_counted(tmp_path):
         tmp_path, HEADER, line(1), line(2, "nan"), line(3, "inf"), line(4, ""), line(5, "2.0")
     )
     assert metrics.points("loss")[1].tolist() == [2.5, 2.0]
-    assert metrics.not_numbers() == 2, "an empty field isn't a loss that went wrong"
+    assert metrics.non_finite_losses() == 2, "an empty field isn't a loss that went wrong"
     assert metrics.points("val_loss")[0].size == 0
 
 
@@ -117,3 +182,12 @@ def test_numbers_survive_as_they_were_written(tmp_path):
     metrics = lines(tmp_path, HEADER, line(7, "1.2345678"))
     assert metrics.last("loss") == 1.2345678
     assert math.isclose(metrics.last("tokens"), 70)
+
+
+def test_damaged_samples_are_dropped_when_a_run_resumes(tmp_path):
+    run, logs = tmp_path / "run", tmp_path / "logs"
+    MetricsWriter(run, logs, 0, board=False).sample(Sample(1, "a", "b"))
+    with open(run / "samples.jsonl", "ab") as file:
+        file.write(b'{"step": [], "prompt": "a", "text": "b"}\n{"step": 1, "pro}\n{"st')
+    MetricsWriter(run, logs, 1, board=False)
+    assert (logs / "samples.jsonl").read_text() == '{"step": 1, "prompt": "a", "text": "b"}\n'

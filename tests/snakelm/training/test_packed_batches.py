@@ -1,4 +1,4 @@
-"""Packs as a training stream: each as often as asked, the same for any number of processes; tokens
+"""Packs as a training stream: each sft.epochs times, the same for any number of processes; tokens
 weigh alike.
 """
 
@@ -11,9 +11,9 @@ import torch
 from snakelm.config import Model, Train
 from snakelm.model import Decoder
 from snakelm.training.batches import Rows
-from snakelm.training.conversations import PackStream, answer_loss, spread_packs
 from snakelm.training.distributed import World
 from snakelm.training.optimizer import Optimizer
+from snakelm.training.packed_batches import PackedBatches, answer_loss, spread_packs
 from snakelm.training.step import training_step
 
 CONTEXT = 48
@@ -32,8 +32,8 @@ def packs(make_packs):
 
 @pytest.mark.parametrize("epochs", [1.0, 2.0, 1.5])
 @pytest.mark.parametrize("batch_rows", [1, 4, 100])
-def test_every_pack_is_seen_so_many_times(packs, epochs, batch_rows):
-    stream = PackStream(packs, batch_rows, epochs, seed=3)
+def test_every_pack_is_seen_once_an_epoch(packs, epochs, batch_rows):
+    stream = PackedBatches(packs, batch_rows, epochs, seed=3)
     seen = np.concatenate([stream.chosen(step) for step in range(stream.steps)])
     times = np.bincount(seen, minlength=len(packs))
     assert len(seen) == round(epochs * len(packs))
@@ -43,14 +43,14 @@ def test_every_pack_is_seen_so_many_times(packs, epochs, batch_rows):
 
 
 def test_epochs_and_seeds_differ_in_order(packs):
-    stream, other = (PackStream(packs, len(packs), 2.0, seed) for seed in (3, 4))
+    stream, other = (PackedBatches(packs, len(packs), 2.0, seed) for seed in (3, 4))
     orders = [stream.chosen(0).tolist(), stream.chosen(1).tolist(), other.chosen(0).tolist()]
     assert len({tuple(order) for order in orders}) == 3
-    assert PackStream(packs, len(packs), 2.0, 3).chosen(1).tolist() == orders[1]
+    assert PackedBatches(packs, len(packs), 2.0, 3).chosen(1).tolist() == orders[1]
 
 
 def test_tokens_and_targets_are_those_of_the_rows(packs):
-    stream = PackStream(packs, 4, 2.0, seed=0)
+    stream = PackedBatches(packs, 4, 2.0, seed=0)
     seen = 0
     for step in range(stream.steps):
         assert stream.tokens(step) == seen
@@ -61,7 +61,7 @@ def test_tokens_and_targets_are_those_of_the_rows(packs):
 
 @pytest.mark.parametrize("world", [2, 3, 9])
 def test_processes_share_the_rows_of_a_step(packs, world):
-    stream = PackStream(packs, 4, 1.0, seed=0)
+    stream = PackedBatches(packs, 4, 1.0, seed=0)
     for step in range(stream.steps):
         whole, parts = stream.rows(step), [stream.rows(step, rank, world) for rank in range(world)]
         assert np.array_equal(np.concatenate([p.tokens for p in parts]), whole.tokens)
@@ -110,7 +110,7 @@ def gradients(stream, micro_batch, world=1):
     ("micro_batch", "world"), [(1, 1), (3, 1), (4, 2), (2, 3), (1, 7)], ids=str
 )
 def test_any_split_of_a_step_has_the_same_gradient(packs, micro_batch, world):
-    stream = PackStream(packs, 6, 1.0, seed=1)
+    stream = PackedBatches(packs, 6, 1.0, seed=1)
     loss, whole = gradients(stream, 6)
     split_loss, split = gradients(stream, micro_batch, world)
     assert split_loss == pytest.approx(loss, rel=1e-6)
@@ -122,7 +122,7 @@ def test_a_mean_of_micro_batches_would_be_another_gradient(packs):
     """That rows differ enough for the test above to see a step that weighs rows instead of
     tokens.
     """
-    counts = PackStream(packs, 6, 1.0, seed=1).rows(0).targets >= 0
+    counts = PackedBatches(packs, 6, 1.0, seed=1).rows(0).targets >= 0
     per_row = counts.sum(axis=1)
     assert per_row.max() > 2 * per_row.min()
 
@@ -139,7 +139,7 @@ def test_loss_of_nothing_known_is_log_vocabulary(packs):
     assert answer_loss(blank, packs, everything, stop=lambda: True) is None
 
 
-def test_spread_takes_about_so_many_tokens(packs):
+def test_spread_takes_about_that_many_tokens(packs):
     assert spread_packs(packs, None).tolist() == list(range(len(packs)))
     assert spread_packs(packs, packs.meta.tokens).tolist() == list(range(len(packs)))
     some = spread_packs(packs, packs.meta.tokens // 3)

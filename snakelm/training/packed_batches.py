@@ -2,8 +2,10 @@
 
 An epoch is a permutation of the packs, drawn from (seed, epoch); epochs follow each other without a
 gap. Step s takes the s-th `batch_rows` packs of that, the last step those that are left: so a
-conversation is seen sft.epochs times, and nothing has to be saved to go on. A pack is a row; none
+conversation is seen sft.epochs times, and nothing has to be saved to resume. A pack is a row; none
 is cut.
+
+Legend: B rows, T positions.
 """
 
 from collections.abc import Callable
@@ -15,26 +17,25 @@ from ..data.packs import Packs
 from ..model import Decoder
 from .batches import Rows
 
-__all__ = ["PackStream", "answer_loss", "answer_losses", "spread_packs"]
+__all__ = ["PackedBatches", "answer_loss", "answer_losses", "spread_packs"]
 
 ROWS_AT_ONCE = 8
 
 
-class PackStream:
+class PackedBatches:
     """The training stream of one packed file: ``epochs`` times all its packs, ``batch_rows`` a
     step.
     """
 
     def __init__(self, packs: Packs, batch_rows: int, epochs: float, seed: int) -> None:
         self.packs, self.batch_rows, self.seed = packs, batch_rows, seed
-        bounds = packs.document_offsets[packs.pack_offsets]  # in tokens
-        self.lengths, self.answers = (
-            np.diff(bounds),
-            np.add.reduceat(packs.mask, bounds[:-1], dtype=np.int64),
-        )
         self.count = len(packs)
-        self.total = max(1, round(epochs * self.count))
+        self.total = max(1, round(epochs * self.count))  # rows of the run
         self.steps = -(-self.total // batch_rows)
+
+        bounds = packs.document_offsets[packs.pack_offsets]  # of packs, in tokens
+        self.lengths = np.diff(bounds)  # tokens of each pack, int64 [packs]
+        self.answers = np.add.reduceat(packs.mask, bounds[:-1], dtype=np.int64)  # of them learned
         self._orders: dict[int, np.ndarray] = {}
 
     def rows(self, step: int, rank: int = 0, world: int = 1) -> Rows:
@@ -46,12 +47,10 @@ class PackStream:
         return Rows(*self.packs.rows(chosen[first:last]))
 
     def chosen(self, step: int) -> np.ndarray:
-        """Numbers of the packs of ``step``, in order."""
-        places = np.arange(step * self.batch_rows, self._place(step + 1))
-        return np.array(
-            [self._order(place // self.count)[place % self.count] for place in places.tolist()],
-            np.int64,
-        )
+        """Numbers of the packs of ``step``, in order: int64."""
+        positions = range(step * self.batch_rows, self._position(step + 1))
+        packs = [self._order(p // self.count)[p % self.count] for p in positions]
+        return np.array(packs, np.int64)
 
     def targets(self, step: int) -> int:
         """Tokens to predict in ``step``: at least 1, to be divided by."""
@@ -59,22 +58,22 @@ class PackStream:
 
     def tokens(self, step: int) -> int:
         """Tokens seen before ``step``, padding left out."""
-        epoch, local = divmod(self._place(step), self.count)
+        epoch, local = divmod(self._position(step), self.count)
         return int(epoch * self.lengths.sum() + self.lengths[self._order(epoch)[:local]].sum())
 
     def epoch(self, step: int) -> float:
         """Epochs seen before ``step``."""
-        return self._place(step) / self.count
+        return self._position(step) / self.count
 
-    def _place(self, step: int) -> int:
+    def _position(self, step: int) -> int:
+        """Rows taken before ``step``."""
         return min(step * self.batch_rows, self.total)
 
     def _order(self, epoch: int) -> np.ndarray:
         if epoch not in self._orders:
+            generator = np.random.Generator(np.random.PCG64([self.seed, epoch]))
             self._orders = {k: v for k, v in self._orders.items() if k == epoch - 1}
-            self._orders[epoch] = np.random.Generator(
-                np.random.PCG64([self.seed, epoch])
-            ).permutation(self.count)
+            self._orders[epoch] = generator.permutation(self.count)
         return self._orders[epoch]
 
 
@@ -83,9 +82,8 @@ def spread_packs(packs: Packs, most_tokens: int | None) -> np.ndarray:
     tokens = packs.meta.tokens
     if most_tokens is None or tokens <= most_tokens:
         return np.arange(len(packs))
-    return np.unique(
-        np.linspace(0, len(packs) - 1, max(1, len(packs) * most_tokens // tokens)).astype(np.int64)
-    )
+    count = max(1, len(packs) * most_tokens // tokens)
+    return np.unique(np.linspace(0, len(packs) - 1, count).astype(np.int64))
 
 
 @torch.no_grad()
@@ -98,20 +96,15 @@ def answer_loss(
     stop: Callable[[], bool] = lambda: False,
 ) -> np.ndarray | None:
     """[summed cross-entropy in nats, tokens it is of], float64, of this rank's share of the packs
-    ``chosen``.
-
-    None when ``stop()`` said so before the end.
+    ``chosen``; None when ``stop()`` was true before the end.
     """
-    device, found = model.embedding.device, np.zeros(2)
+    device, sums = model.embedding.device, np.zeros(2)
     for first in range(rank * ROWS_AT_ONCE, len(chosen), world * ROWS_AT_ONCE):
         if stop():
             return None
         rows = Rows(*packs.rows(chosen[first : first + ROWS_AT_ONCE]))
-        x_BT, start_BT, y_BT = (
-            torch.from_numpy(a).to(device) for a in (rows.tokens, rows.row_start, rows.targets)
-        )
-        found += model(x_BT, start_BT, y_BT).item(), (rows.targets >= 0).sum()
-    return found
+        sums += model(*rows.to(device)).item(), (rows.targets >= 0).sum()
+    return sums
 
 
 @torch.no_grad()
@@ -123,8 +116,5 @@ def answer_losses(model: Decoder, packs: Packs) -> tuple[np.ndarray, np.ndarray]
     counts = np.zeros(len(packs), np.int64)
     for pack in range(len(packs)):
         rows = Rows(*packs.rows(np.array([pack])))
-        x_BT, start_BT, y_BT = (
-            torch.from_numpy(a).to(device) for a in (rows.tokens, rows.row_start, rows.targets)
-        )
-        nll[pack], counts[pack] = model(x_BT, start_BT, y_BT).item(), (rows.targets >= 0).sum()
+        nll[pack], counts[pack] = model(*rows.to(device)).item(), (rows.targets >= 0).sum()
     return nll, counts

@@ -1,0 +1,124 @@
+"""Before anything is allocated: whether sizes fit together, and what a run will take, in one line."""
+
+from dataclasses import dataclass
+
+import torch
+
+from pytorch_ext import attention
+
+from ..config import Model
+from ..data.bins import TokenBin
+from ..errors import UserError
+from ..files import human_bytes
+from ..model import Counts, counts
+from .device import Device
+
+__all__ = ["Plan", "check_attention", "check_sizes", "make_plan"]
+
+# Share of the measured product rate that a training step reaches as a rule (docs/EXPERIMENTS.md);
+# for the estimate only.
+USUAL_SHARE = {"cpu": 0.45, "cuda": 0.35, "mps": 0.2}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run will take."""
+
+    counts: Counts
+    tokens: int
+    epochs: float
+    flops: float
+    memory: float  # bytes
+    seconds: float
+
+    def summary(self) -> str:
+        """The line that is shown before the first step."""
+        c = self.counts
+        head = f", {_short(c.head)} head" if c.head else ", tied"
+        parts = [
+            f"PREFLIGHT {_short(c.total)} parameters ({_short(c.matrices)} in matrices, "
+            f"{_short(c.embedding)} embedding{head})",
+            f"{_short(self.tokens)} tokens ({self.epochs:.2f} epochs)",
+            f"{self.flops:.1e} FLOP",
+            f"memory about {human_bytes(self.memory)}",
+            f"about {_duration(self.seconds)} (an estimate)",
+        ]
+        return " · ".join(parts)
+
+
+def make_plan(
+    model: Model,
+    vocab_size: int,
+    tokens: int,
+    epochs: float,
+    rows: int,
+    device: Device,
+    peak: float,
+    world: int,
+) -> Plan:
+    """The plan of a run over ``tokens`` tokens that takes ``rows`` rows of the context in one
+    forward pass; ``peak``: FLOP/s of one process, of which there are ``world``.
+    """
+    c = counts(model, vocab_size)
+    flops = tokens * c.flops_per_token
+    rate = peak * USUAL_SHARE[device.kind] * world
+    return Plan(c, tokens, epochs, flops, _memory(model, rows, c, device), flops / rate)
+
+
+def check_sizes(
+    train: TokenBin, vocab_size: int, batch_tokens: int, context: int, world: int
+) -> None:
+    """UserError when the tokenizer doesn't fit the token file, or the batch doesn't divide into
+    rows for every process.
+    """
+    if train.meta.vocab_size != vocab_size:
+        raise UserError(
+            f"{train.path}: made for {train.meta.vocab_size} tokens, the tokenizer has "
+            f"{vocab_size}; run prepare_data again"
+        )
+    if batch_tokens % (context * world):
+        raise UserError(
+            f"train.batch_tokens: {batch_tokens} is not a multiple of model.context {context} × "
+            f"{world} processes; make it one"
+        )
+
+
+def check_attention(device: Device, backend: str | None) -> None:
+    """Runs attention once on the device; UserError when the backend that train.attention names is
+    missing there.
+    """
+    q_BTHD = torch.zeros(1, 8, 1, 32, dtype=device.dtype, device=device.device)
+    try:
+        attention(q_BTHD, q_BTHD, q_BTHD, backend=backend)
+    except (RuntimeError, ValueError) as error:
+        raise UserError(f"train.attention: {error}") from None
+
+
+def _memory(model: Model, rows: int, c: Counts, device: Device) -> float:
+    """Bytes of weights, gradients, optimizer state and what a micro-batch leaves for its backward
+    pass.
+    """
+    # float32 weight, gradient and Muon's momentum; AdamW has two moments; and a copy to compute in.
+    width = 2 if device.dtype == torch.bfloat16 else 4
+    states = 4 * (3 * c.matrices + 4 * (c.total - c.matrices)) + width * c.total
+
+    # Activations that a layer keeps for each token, in values, when it isn't compiled.
+    heads = model.heads * model.head_dim + 2 * model.kv_heads * model.head_dim
+    layer = 12 * model.width + 6 * heads + 8 * model.hidden
+    activations = rows * model.context * model.layers * layer * width
+
+    return states + activations + (64 << 20)  # torch itself
+
+
+def _short(n: float) -> str:
+    for limit, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if n >= limit:
+            return f"{n / limit:.1f}{unit}"
+    return f"{n:.0f}"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,25 @@
+"""One training run to a folder: the second one is refused and told who has it."""
+
+import os
+import subprocess
+import sys
+
+from snakelm.workflow.lock import locked
+
+
+def test_a_second_trainer_is_told_who_has_the_folder(tmp_path):
+    again = (
+        "from snakelm.workflow.lock import locked\n"
+        f"from pathlib import Path\nwith locked(Path({str(tmp_path)!r})): print('in')"
+    )
+    with locked(tmp_path):
+        ran = subprocess.run(
+            [sys.executable, "-c", again], capture_output=True, text=True, check=False
+        )
+        assert f"held by another training run (process {os.getpid()})" in ran.stderr
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", again], capture_output=True, text=True, check=True
+        ).stdout
+        == "in\n"
+    )
