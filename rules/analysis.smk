@@ -152,7 +152,7 @@ rule evaluate:
         config=settings("evaluate"),
     output:
         output=results("tables/evaluation.json"),
-        items=results("tables/evaluation_items.jsonl"),
+        items_=results("tables/evaluation_items.jsonl"),
     log:
         log("evaluate"),
     benchmark:

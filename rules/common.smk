@@ -2,6 +2,7 @@
 # rules here. A rule's inputs, outputs and params carry the names of its step's flags (scripts/<stage>/<rule>.py), so
 # its shell line is `command(<rule>)`.
 import os
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from snakelm.data.reading import readers
 from snakelm.errors import EXIT_USER, UserError
 from snakelm.filter.labels import label_files
 from snakelm.workflow.artefacts import FILTER, PACKS, TOKEN_FILES, TOKENIZER
+from snakelm.workflow.code_digest import code_digest, remembered
 from snakelm.workflow.manifest import read_manifest
 from snakelm.workflow.settings import changed_since, settings_file, shown_file
 from snakelm.workflow.step import Folder, load_steps
@@ -43,6 +45,11 @@ def or_stop(function, *arguments):
 CONFIG = or_stop(from_mapping, config)
 STEPS = or_stop(load_steps)
 RESULTS = Path(CONFIG.results).as_posix()
+
+with remembered(Path(RESULTS, "config/code.json")):
+    for step in STEPS.values():
+        code_digest(step.script)
+
 SOURCES = {source.name: source for source in CONFIG.sources}
 COLLECTED = [name for name, source in SOURCES.items() if not source.path]
 LABELS = label_files(CONFIG.classifier.labels)
@@ -138,7 +145,9 @@ def settings(name):
     """
     step = STEPS[name]
     if step.depends_on_values:
-        return lambda wildcards: settings_file(RESULTS, CONFIG, step, wildcards)
+        return lambda wildcards: settings_file(
+            RESULTS, CONFIG, step, dict(wildcards)
+        )
     return settings_file(RESULTS, CONFIG, step)
 
 
@@ -185,6 +194,7 @@ def in_this_run(stages):
 def each(pattern):
     """A file's name for every source or shard that it stands for; for `collect` those that are collected."""
     sources = COLLECTED if "raw/" in pattern or "collect." in pattern else SOURCES
+    pattern = re.sub(r"\{(\w+),[^{}]*\}", r"{\1}", pattern)  # without constraints
     return expand(pattern, source=sources, shard=range(SHARDS), shards=SHARDS)
 
 

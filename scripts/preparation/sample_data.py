@@ -36,7 +36,7 @@ def main(run: Run) -> Counts:
         )
 
     run.files.files = run.files.files or expand(source.path)
-    return sample(
+    sampled = sample(
         source,
         run.files.files,
         run.files.output,
@@ -44,6 +44,7 @@ def main(run: Run) -> Counts:
         on_bad=config.on_bad_file,
         log=run.log,
     )
+    return {**sampled["counts"], "text_bytes": sampled["text_bytes"]}
 
 
 if __name__ == "__main__":

@@ -16,9 +16,17 @@ import ast
 import functools
 import hashlib
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import astuple, dataclass
 from pathlib import Path
+from typing import Any
 
-__all__ = ["ROOT", "code_digest", "imported_files", "native_files"]
+from ..errors import UserError
+from ..files import write_json
+from ..json_files import read_json
+
+__all__ = ["ROOT", "Facts", "code_digest", "imported_files", "native_files", "remembered"]
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("snakelm", "pytorch_ext")
@@ -42,10 +50,9 @@ def code_digest(script: str | Path) -> dict[str, str]:
     counted = set(imported_files(script, carriers=False))
     for file in imported_files(script):
         name = file.relative_to(ROOT).as_posix()
-        data_digest, meaning_digest = _digests(file)
-        exact.update(f"{name} {data_digest} ".encode())
+        exact.update(f"{name} {_facts(file).exact} ".encode())
         if file in counted:
-            meaning.update(f"{name} {meaning_digest} ".encode())
+            meaning.update(f"{name} {_facts(file).meaning} ".encode())
     return {"exact": exact.hexdigest(), "meaning": meaning.hexdigest()}
 
 
@@ -63,8 +70,8 @@ def imported_files(script: str | Path, *, carriers: bool = True) -> list[Path]:
         if file in seen or (not carriers and _carries(file)):
             continue
         seen.add(file)
-        modules = _imported_modules(file)
-        extensions |= modules & NATIVE.keys()
+        modules = _facts(file).modules
+        extensions |= NATIVE.keys() & modules
         waiting += [found for module in modules for found in _files_of(module)]
     return sorted(seen.union(*(native_files(extension) for extension in extensions)))
 
@@ -85,39 +92,12 @@ def native_files(extension: str) -> frozenset[Path]:
         file = waiting.pop()
         if file not in found:
             found.add(file)
-            waiting += _included(file)
+            waiting += map(Path, _facts(file).includes)
     return frozenset(found)
-
-
-def _included(file: Path) -> list[Path]:
-    """What `#include "…"` names in a source, as the compiler finds it: beside the file, or below
-    csrc.
-    """
-    names = re.findall(r'^\s*#\s*include\s*"([^"]+)"', file.read_text("utf-8"), flags=re.MULTILINE)
-    places = [place / name for name in names for place in (file.parent, ROOT / "csrc", ROOT)]
-    return [place.resolve() for place in places if place.is_file()]
 
 
 def _carries(file: Path) -> bool:
     return file.relative_to(ROOT).as_posix().startswith(CARRIERS)
-
-
-@functools.cache
-def _imported_modules(file: Path) -> frozenset[str]:
-    """Dotted names in this project that a file imports; of `from a import b`, both a and a.b."""
-    if file.suffix != ".py":
-        return frozenset()
-
-    package = list(file.relative_to(ROOT).parts[:-1])
-    found: set[str] = set()
-    for node in ast.walk(_tree(file)):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            base = package[: len(package) - node.level + 1] if node.level else []
-            base = base + (node.module.split(".") if node.module else [])
-            found |= {".".join([*base, *more]) for more in ([], *([a.name] for a in node.names))}
-    return frozenset(name for name in found if name.split(".")[0] in PACKAGES)
 
 
 @functools.cache
@@ -131,26 +111,89 @@ def _files_of(module: str) -> tuple[Path, ...]:
     return tuple(file for file in files if file.is_file())
 
 
-@functools.cache
-def _tree(file: Path) -> ast.Module:
-    return ast.parse(file.read_bytes())
+@dataclass(frozen=True)
+class Facts:
+    """What a file says of itself: its SHA-256, that of its meaning, the modules of this project
+    that it imports (of `from a import b`, both a and a.b), and for native code the files that it
+    includes.
+    """
+
+    exact: str
+    meaning: str
+    modules: tuple[str, ...] = ()
+    includes: tuple[str, ...] = ()
+
+
+@contextmanager
+def remembered(path: Path) -> Iterator[None]:
+    """Within this, files that have not changed since they were last looked at need not be parsed
+    again.
+
+    Reading the rules looks at every module of the project, a second or two of parsing. A file is
+    taken for unchanged when its inode, size and both its times are; whoever writes a digest down
+    (manifests) does so outside of this.
+    """
+    before: dict[str, Any] = {}
+    with suppress(UserError, TypeError):
+        before = read_json(path, remedy="")
+        for key, values in before.items():
+            _REMEMBERED[key] = Facts(*map(_tuples, values))
+    try:
+        yield
+    finally:
+        now = {key: astuple(facts) for key, facts in _REMEMBERED.items() if key in _SEEN}
+        _REMEMBERED.clear()
+        if now.keys() != before.keys():
+            with suppress(OSError, UserError):  # a results folder that cannot be written yet
+                write_json(path, now)
+
+
+_REMEMBERED: dict[str, Facts] = {}
+_SEEN: set[str] = set()
 
 
 @functools.cache
-def _digests(file: Path) -> tuple[str, str]:
-    """SHA-256 of a file's bytes, and of its meaning."""
+def _facts(file: Path) -> Facts:
+    stat = file.stat()
+    key = f"{file} {stat.st_ino} {stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}"
+    _SEEN.add(key)
+    if key not in _REMEMBERED:
+        _REMEMBERED[key] = _python_facts(file) if file.suffix == ".py" else _native_facts(file)
+    return _REMEMBERED[key]
+
+
+def _python_facts(file: Path) -> Facts:
     data = file.read_bytes()
-    return (
-        hashlib.sha256(data).hexdigest(),
-        hashlib.sha256(_meaning(file, data).encode()).hexdigest(),
+    tree = ast.parse(data)
+    modules = sorted(_imported_modules(tree, list(file.relative_to(ROOT).parts[:-1])))
+    return Facts(
+        _sha256(data), _sha256(ast.dump(_without_docstrings(tree)).encode()), tuple(modules)
     )
 
 
-def _meaning(file: Path, data: bytes) -> str:
-    if file.suffix == ".py":
-        return ast.dump(_without_docstrings(ast.parse(data)))
-    text = re.sub(r"//[^\n]*|/\*.*?\*/", " ", data.decode("utf-8"), flags=re.DOTALL)
-    return " ".join(text.split())
+def _native_facts(file: Path) -> Facts:
+    data = file.read_bytes()
+    text = data.decode("utf-8", errors="replace")
+    names = re.findall(r'^\s*#\s*include\s*"([^"]+)"', text, flags=re.MULTILINE)
+
+    # As the compiler finds them: beside the file, below csrc, or from the project's root.
+    places = [place / name for name in names for place in (file.parent, ROOT / "csrc", ROOT)]
+    includes = tuple(place.resolve().as_posix() for place in places if place.is_file())
+
+    text = re.sub(r"//[^\n]*|/\*.*?\*/", " ", text, flags=re.DOTALL)
+    return Facts(_sha256(data), _sha256(" ".join(text.split()).encode()), includes=includes)
+
+
+def _imported_modules(tree: ast.Module, package: list[str]) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            base = base + (node.module.split(".") if node.module else [])
+            found |= {".".join([*base, *more]) for more in ([], *([a.name] for a in node.names))}
+    return {name for name in found if name.split(".")[0] in PACKAGES}
 
 
 def _without_docstrings(tree: ast.Module) -> ast.Module:
@@ -164,3 +207,11 @@ def _without_docstrings(tree: ast.Module) -> ast.Module:
             ):
                 node.body = node.body[1:] or [ast.Pass()]
     return tree
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value

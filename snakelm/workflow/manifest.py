@@ -23,14 +23,29 @@ from typing import Any
 from .. import __version__
 from ..errors import UserError
 from ..files import json_text, sha256_file, write_text
+from ..json_files import read_json
 from .code_digest import ROOT, code_digest
 
 __all__ = ["content_hash", "manifest_path", "read_manifest", "seal", "write_manifest"]
 
-VERSION, UNSEALED = (
-    2,
-    1,
-)  # those of version 1 are still read: a run of last week needn't be done again
+# Since version 2 manifests have a seal, since version 3 a step's own counts stand under one key.
+# Earlier ones are still read, as if they were written so: a run of last week needn't be done again.
+VERSION, SEALED, OLDEST = 3, 2, 1
+KEYS = {
+    "manifest",
+    "artefact",
+    "files",
+    "inputs",
+    "through",
+    "config",
+    "seed",
+    "script",
+    "code",
+    "versions",
+    "host",
+    "created",
+    "seal",
+}
 PACKAGES = (
     "torch",
     "numpy",
@@ -59,15 +74,16 @@ def write_manifest(
     inputs: Iterable[str | Path],
     config: Mapping[str, Any],
     script: str | Path,
-    seed: int,
+    seed: int | None,
     files: Iterable[str | Path] = (),
     through: Iterable[str | Path] = (),
-    extra: Mapping[str, Any] | None = None,
+    counts: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Writes and gives the manifest of a finished artefact.
 
     ``files``: what else the step wrote with it. ``through``: inputs that won't stay, as shards;
-    their own inputs stand in this manifest for them. ``extra`` holds the step's own counts.
+    their own inputs stand in this manifest for them. ``counts``: the step's own. ``seed``: None for
+    a step without chance.
     """
     passing = [read_manifest(path) for path in through]
     used = [_input_record(Path(path)) for path in inputs]
@@ -89,38 +105,47 @@ def write_manifest(
             "cpus": os.cpu_count(),
         },
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"),
-        **(extra or {}),
+        "counts": dict(counts or {}),
     }
-    record = json.loads(
-        json_text(record)
-    )  # plain JSON types: what a reader will see is what is sealed
+    record = json.loads(json_text(record))  # plain JSON types: a reader sees what was sealed
     record["seal"] = seal(record)
     write_text(manifest_path(artefact), json_text(record))
     return record
 
 
 def read_manifest(artefact: str | Path) -> dict[str, Any]:
-    """The manifest of ``artefact``; a UserError when it's missing, isn't one or isn't as it was
+    """The manifest of ``artefact``; a UserError when it is missing, is not one or is not as it was
     written.
     """
     path = manifest_path(artefact)
     again = f"delete {artefact} and run its step again"
-    try:
-        text = path.read_bytes().decode("utf-8")
-        record = json.loads(text)
-    except FileNotFoundError:
+    if not path.exists():
         raise UserError(
             f"{path}: missing, so {artefact} is unfinished or not ours; run its step again"
-        ) from None
-    except ValueError:
-        raise UserError(f"{path}: not JSON; {again}") from None
-    if not isinstance(record, dict) or record.get("manifest") not in (VERSION, UNSEALED):
-        found = record.get("manifest") if isinstance(record, dict) else type(record).__name__
-        raise UserError(f"{path}: found manifest version {found!r}, expected {VERSION}; {again}")
-    sealed = record["manifest"] == VERSION or "seal" in record
-    if sealed and (record.get("seal") != seal(record) or text != json_text(record)):
+        )
+    record = read_json(path, remedy=again)
+
+    version = record.get("manifest")
+    if not isinstance(version, int) or not OLDEST <= version <= VERSION:
+        raise UserError(f"{path}: found manifest version {version!r}, expected {VERSION}; {again}")
+    sealed = version >= SEALED or "seal" in record
+    if sealed and (
+        record.get("seal") != seal(record) or path.read_text("utf-8") != json_text(record)
+    ):
         raise UserError(f"{path}: changed since it was written (its seal does not fit); {again}")
-    return record
+    if not isinstance(record.get("artefact"), dict) or not isinstance(record.get("inputs"), list):
+        raise UserError(f"{path}: names no artefact or no inputs; {again}")
+    return record if version == VERSION else _with_counts(record)
+
+
+def _with_counts(record: dict[str, Any]) -> dict[str, Any]:
+    """A manifest of before version 3, whose counts stood among the other keys, with one key for
+    them.
+    """
+    found = {name: value for name, value in record.items() if name not in KEYS}
+    nested = found.pop("counts", {})  # as sample_data and prepare_sft_data wrote them
+    found |= nested if isinstance(nested, dict) else {}
+    return {**{name: record[name] for name in record.keys() & KEYS}, "counts": found}
 
 
 def seal(record: Mapping[str, Any]) -> str:

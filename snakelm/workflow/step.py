@@ -44,6 +44,8 @@ from .manifest import write_manifest
 
 __all__ = ["Counts", "File", "Folder", "Run", "Step", "Value", "load_steps"]
 
+RESERVED = {"count", "index", "items", "keys", "sort", "values"}
+
 Counts = Mapping[str, Any]  # what a step counted, as it stands in its manifest
 Keys = tuple[str, ...] | Callable[[Config], tuple[str, ...]]
 
@@ -52,8 +54,8 @@ Keys = tuple[str, ...] | Callable[[Config], tuple[str, ...]]
 class File:
     """A flag that takes a file, or with ``many`` several; ``optional`` ones may be left out.
 
-    ``at``: where in the results folder it is when its flag is left out. A step with such files has a
-    flag `--results`, which is all that its rule gives for them.
+    ``at``: where in the results folder it is when its flag is left out. A step with such files has
+    a flag `--results`, which is all that its rule gives for them.
     """
 
     help: str
@@ -153,6 +155,7 @@ class Run:
     threads: int | None  # None: as many as are free
     log_file: Path | None
     argv: list[str]
+    results: Path = Path("results")  # where files with a place are, when their flags are left out
     log: Log = field(init=False)
     also_read: list[Path] = field(default_factory=list)  # inputs that no flag names
     also_wrote: list[Path] = field(default_factory=list)  # outputs that no flag names
@@ -302,7 +305,8 @@ class Step:
         whole = load_settings(given["config"]) if self.config else Config()
         config = restrict(whole, self.keys(whole), vars(values))
         threads = given["threads"] if self.threads else 1
-        return Run(self, config, files, values, threads, given["log"], argv)
+        results = given.get("results", Path("results"))
+        return Run(self, config, files, values, threads, given["log"], argv, results)
 
     @property
     def relative_path(self) -> str:
@@ -330,11 +334,12 @@ class Step:
     def shown_of(self, config: Config) -> dict[str, Any]:
         """The cosmetic keys that the step may read, beside those that count."""
         counted, every = self.settings_of(config), self.settings_of(config, cosmetic=True)
-        return {
+        shown = {
             name: {key: value for key, value in section.items() if key not in counted.get(name, {})}
             for name, section in every.items()
-            if isinstance(section, dict) and section != counted.get(name)
+            if isinstance(section, dict)
         }
+        return {name: section for name, section in shown.items() if section}
 
     def shell_command(self) -> str:
         """The rule's shell line; every value in it is quoted for the shell by Snakemake."""
@@ -349,7 +354,7 @@ class Step:
         parts += ["--results {params.results:q}"] if self._has_places() else []
         for origin, kinds in (("input", self.reads), ("params", self.beside)):
             passed = [name for name, kind in kinds.items() if not kind.at]
-            parts += [f"{_flag(name)} {{{origin}.{name}:q}}" for name in passed]
+            parts += [f"{_flag(name)} {{{origin}.{_in_rule(name)}:q}}" for name in passed]
         for name, kind in self.writes.items():
             parts += [] if kind.at else [f"{_flag(name)} {self._written(name, kind)}"]
         parts += ["--threads {threads}"] if self.threads else []
@@ -370,7 +375,7 @@ class Step:
             return "{output:q}"
         if isinstance(kind, Folder):
             return " ".join(f"{{output.{Path(file).stem}:q}}" for file in kind.files)
-        return f"{{output.{name}:q}}"
+        return f"{{output.{_in_rule(name)}:q}}"
 
     def _has_places(self) -> bool:
         return any(kind.at for _, kind in self._file_flags())
@@ -379,21 +384,28 @@ class Step:
         return [*self.reads.items(), *self.beside.items(), *self.writes.items()]
 
 
+def _in_rule(name: str) -> str:
+    """The name of a flag in a rule; those that Snakemake keeps for itself get an underscore."""
+    return f"{name}_" if name in RESERVED else name
+
+
 def _flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
 def load_steps(scripts: Path = ROOT / "scripts") -> dict[str, Step]:
-    """The steps of all scripts, by name; scripts that are no step of the workflow have none."""
+    """The steps of the workflow by name, from the scripts that declare one."""
     found: dict[str, Step] = {}
     for file in sorted(scripts.glob("*/*.py")):
+        if "\nSTEP = Step(" not in file.read_text(encoding="utf-8"):
+            continue  # chat.py and trace.py are for people
+
         spec = importlib.util.spec_from_file_location(f"snakelm_step_{file.stem}", file)
         assert spec is not None
         assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
-        if isinstance(step := getattr(module, "STEP", None), Step):
-            found[step.name] = step
+        found[module.STEP.name] = module.STEP
     if not found:
         raise UserError(f"{scripts}: no steps there; is this checkout whole?")
     return found
