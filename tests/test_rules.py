@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from snakelm.workflow.step import load_steps
+
 ROOT = Path(__file__).resolve().parents[1]
 RULES = {
     name: body
@@ -14,6 +16,7 @@ RULES = {
         r"^rule (\w+):\n((?:    .*\n|\n)*)", file.read_text(), flags=re.MULTILINE
     )
 }
+STEPS = load_steps()
 SCRIPTS = {file.stem: file for file in (ROOT / "scripts").rglob("*.py")}
 
 
@@ -39,22 +42,40 @@ def test_a_rule_says(name, part):
 
 
 @pytest.mark.parametrize("name", RULES)
-def test_a_rule_runs_the_script_of_its_name_and_logs_under_it(name):
+def test_a_rule_stands_for_the_step_of_its_name(name):
     body = RULES[name]
-    script = SCRIPTS[name].relative_to(ROOT).as_posix()
-    assert f'python "$SNAKELM"/{script} ' in body
+    assert name in STEPS
+    assert re.search(rf"    shell:\n        command\(\"{name}\"\)\n", body)
+    assert f'config=settings("{name}")' in body
     assert re.search(rf'log:\n\s+log\("{name}[".]', body)
     assert re.search(rf'benchmark:\n\s+timing\("{name}[".]', body)
 
 
 @pytest.mark.parametrize("name", RULES)
-def test_every_value_in_a_shell_line_is_quoted(name):
-    shell = RULES[name].split("    shell:\n", 1)[1]
-    numbers = {"{threads}", "{wildcards.shard}", "{wildcards.shards}"}
-    unquoted = [
-        v for v in re.findall(r"\{[^}]*\}", shell) if not v.endswith(":q}") and v not in numbers
-    ]
-    assert not unquoted, f"rule {name}: {unquoted} can be read by the shell as more than a word"
+def test_a_rule_gives_its_step_what_it_declares(name):
+    """Every value of the shell line has its name in the rule; Snakemake would only say so when it runs."""
+    referred = re.findall(r"\{(input|output|params)\.(\w+):q\}", STEPS[name].shell_command())
+    for part, key in referred:
+        block = re.search(rf"^    {part}:\n((?:        .*\n|\n)+)", RULES[name], flags=re.MULTILINE)
+        assert block, f"rule {name} has no {part}"
+        by_stem = "**by_stem(" in block.group(1)
+        assert by_stem or re.search(rf"^        {key}=", block.group(1), flags=re.MULTILINE), (
+            f"rule {name}: {part}.{key}"
+        )
+
+
+@pytest.mark.parametrize("step", STEPS.values(), ids=lambda step: step.name)
+def test_every_value_in_a_shell_line_is_quoted(step):
+    values = re.findall(r"\{[^}]*\}", step.shell_command())
+    assert values
+    assert [v for v in values if not v.endswith(":q}")] in ([], ["{threads}"])
+
+
+@pytest.mark.parametrize("step", STEPS.values(), ids=lambda step: step.name)
+def test_a_step_has_a_rule_and_a_help_text_for_every_flag(step):
+    assert step.name in RULES
+    for action in step.parser()._actions:
+        assert action.help, f"{step.relative_path}: {action.option_strings} has no help"
 
 
 @pytest.mark.parametrize("script", SCRIPTS.values(), ids=lambda f: f.relative_to(ROOT).as_posix())

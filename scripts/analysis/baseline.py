@@ -26,11 +26,11 @@ def main(run: Run) -> None:
     from snakelm.files import write_json
 
     files, evaluate = run.files, run.config.evaluate
-    table = baselines(
+    record = baselines(
         files.processed, files.tokenizer, evaluate.compressor_mb, evaluate.clean_share
     )
-    write_json(files.output, table)
-    run.log.say(summary(table))
+    write_json(files.output, record.as_json())
+    run.log.say(summary(record))
 
 
 if __name__ == "__main__":

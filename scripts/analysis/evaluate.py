@@ -33,21 +33,28 @@ STEP = Step(
 
 @STEP
 def main(run: Run) -> None:
-    from snakelm.evaluation.suite import gathered, lines, suite, write_lines
+    run.log.say("loading torch")
+    from snakelm.evaluation.tasks import (
+        EvaluationFiles,
+        evaluate_tasks,
+        read_tasks,
+        summary,
+        write_items,
+    )
     from snakelm.files import write_json
 
-    files = run.files
-    tasks = gathered(run.config, files, run.log)
-    run.log.say("loading torch")
-    table, records = suite(run.config, files, tasks, run.log)
-    write_lines(files.items, records)
-    write_json(files.output, table)
+    f = run.files
+    tasks = read_tasks(run.config, run.log)
+    files = EvaluationFiles(f.base, f.tuned, f.processed, f.tokenizer, f.loss)
+    evaluation = evaluate_tasks(run.config, files, tasks, run.threads, run.log)
+    write_items(f.items, evaluation.items)
+    write_json(f.output, evaluation.record.as_json())
 
-    packs = [files.processed / "val_sft_packed.bin"] if files.tuned else []
+    packs = [f.processed / "val_sft_packed.bin"] if f.tuned else []
     items = [file for task in tasks for file in task.files]
-    for artefact in (files.items, files.output):
+    for artefact in (f.items, f.output):
         run.vouch(artefact, inputs=[*run.inputs(), *packs, *items])
-    for line in lines(table):
+    for line in summary(evaluation.record):
         run.log.say(line)
 
 

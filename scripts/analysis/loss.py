@@ -39,18 +39,19 @@ STEP = Step(
 @STEP
 def main(run: Run) -> None:
     run.log.say("loading torch")
-    from snakelm.evaluation.heldout_loss import measure_run, summary, write_documents
+    from snakelm.evaluation.heldout_loss import HeldOutLossFiles, measure_loss, summary
     from snakelm.files import write_json
 
-    files = run.files
-    table, held, stages = measure_run(run.config, files, run.log)
-    write_documents(files.per_document, held, stages)
-    write_json(files.output, table)
+    f = run.files
+    files = HeldOutLossFiles(f.base, f.tuned, f.processed, f.documents, f.tokenizer, f.metrics)
+    measured = measure_loss(run.config, files, run.threads, run.log)
+    measured.write_documents(f.per_document)
+    write_json(f.output, measured.record.as_json())
 
-    packs = [files.processed / "val_sft_packed.bin"] if files.tuned else []
-    for artefact in (files.per_document, files.output):
+    packs = [f.processed / "val_sft_packed.bin"] if f.tuned else []
+    for artefact in (f.per_document, f.output):
         run.vouch(artefact, inputs=[*run.inputs(), *packs])
-    run.log.say(summary(table))
+    run.log.say(summary(measured.record))
 
 
 if __name__ == "__main__":

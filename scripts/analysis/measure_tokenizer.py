@@ -33,9 +33,11 @@ def main(run: Run) -> None:
     from snakelm.files import write_json
 
     files = run.files
-    table = measure(files.documents, files.tokenizer, files.processed, run.config.seed, run.threads)
-    write_json(files.output, table)
-    run.log.say(summary(table))
+    record = measure(
+        files.documents, files.tokenizer, files.processed, run.config.seed, run.threads
+    )
+    write_json(files.output, record.as_json())
+    run.log.say(summary(record))
 
 
 if __name__ == "__main__":

@@ -25,16 +25,18 @@ STEP = Step(
 
 @STEP
 def main(run: Run) -> None:
+    from snakelm.analysis.manifests import FilterManifest
+    from snakelm.filter.records import read_filter, read_near_threshold
+
     from snakelm.analysis.figures.filter import filter_threshold
     from snakelm.analysis.tables.filter import write_filter
-    from snakelm.json_files import read_json
     from snakelm.workflow.manifest import read_manifest
 
     files = run.files
-    measured = read_json(files.measured, remedy="run setfit_train again")
-    near = read_json(files.near, remedy="run filter_dataset again")
+    measured, near = read_filter(files.measured), read_near_threshold(files.near)
+    filtered = FilterManifest.model_validate(read_manifest(files.documents))
     filter_threshold(measured, files.figure)
-    write_filter(measured, read_manifest(files.documents), near, files.table)
+    write_filter(measured, filtered, near, files.table)
     run.log.say(f"{files.figure}, {files.table}")
 
 

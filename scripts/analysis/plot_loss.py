@@ -37,17 +37,17 @@ STEP = Step(
 
 @STEP
 def main(run: Run) -> None:
+    from snakelm.evaluation.records import read_evaluation, read_loss
+
     from snakelm.analysis.figures.evaluation import evaluation
     from snakelm.analysis.figures.loss import FIGURES
     from snakelm.analysis.tables.evaluation import write_evaluation
     from snakelm.analysis.tables.loss import write_loss
     from snakelm.evaluation.seeds import scatter
     from snakelm.files import write_json
-    from snakelm.json_files import read_json
 
     files = run.files
-    loss = read_json(files.loss, remedy="delete it and run loss again")
-    tasks = read_json(files.evaluation, remedy="delete it and run evaluate again")
+    loss, tasks = read_loss(files.loss), read_evaluation(files.evaluation)
     over_seeds = scatter(files.results, run.config.compare)
 
     for name, draw in FIGURES.items():
@@ -55,10 +55,10 @@ def main(run: Run) -> None:
     evaluation(tasks, files.figures / "tasks.svg")
     write_loss(loss, files.tables / "loss_documents.html")
     write_evaluation(tasks, over_seeds, files.tables / "evaluation.html")
-    write_json(files.tables / "seeds.json", over_seeds)
+    write_json(files.tables / "seeds.json", over_seeds.as_json())
 
-    for one in over_seeds["left_out"]:
-        run.log.say(f"{one['results']}: not counted among the seeds, {one['why']}")
+    for one in over_seeds.left_out:
+        run.log.say(f"{one.results}: not counted among the seeds, {one.why}")
     run.log.say(f"{len(FIGURES) + 1} figures in {files.figures}, 2 tables in {files.tables}")
 
 

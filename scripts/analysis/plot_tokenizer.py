@@ -25,15 +25,16 @@ STEP = Step(
 
 @STEP
 def main(run: Run) -> None:
+    from snakelm.evaluation.records import read_tokenizer_statistics
+
     from snakelm.analysis.figures.tokens import fertility, token_frequencies
     from snakelm.analysis.tables.tokens import write_tokenizer
-    from snakelm.json_files import read_json
 
     files = run.files
-    table = read_json(files.measured, remedy="run measure_tokenizer again")
-    fertility(table, files.fertility)
-    token_frequencies(table, files.frequencies)
-    write_tokenizer(table, files.table)
+    record = read_tokenizer_statistics(files.measured)
+    fertility(record, files.fertility)
+    token_frequencies(record, files.frequencies)
+    write_tokenizer(record, files.table)
     run.log.say(f"{files.fertility}, {files.frequencies}, {files.table}")
 
 

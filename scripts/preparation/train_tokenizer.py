@@ -37,7 +37,7 @@ STEP = Step(
 @STEP
 def main(run: Run) -> None:
     from snakelm.tokenizer.published import published
-    from snakelm.tokenizer.training import train_on_documents
+    from snakelm.tokenizer.training_sample import train_on_documents
 
     config, output = run.config, run.files.output
     if config.tokenizer.kind == "tiktoken":

@@ -44,6 +44,7 @@ def main(argv: list[str] | None = None) -> int:
 def _train(run: Run, writes: bool) -> None:
     run.log.say("loading torch")
     from snakelm.evaluation.records import read_baseline
+
     from snakelm.training.metrics import PRETRAINING
     from snakelm.training.pretraining import PretrainingFiles, train
     from snakelm.training.progress import done_line

@@ -8,6 +8,7 @@ Decisions
   take longer than the training.
 """
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,10 +17,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from ..config import TokenizerConfig
 from ..data.split import is_validation, mixed, validation_threshold
 from ..errors import UserError
+from ..log import Log
+from .special import CHAT, EOT
+from .tokenizer import Tokenizer
+from .training import train_bpe
 
-__all__ = ["training_documents"]
+__all__ = ["train_on_documents", "training_documents"]
 
 # Row groups are left out only where those read still hold this many times the budget, and are at
 # least this many.
@@ -125,3 +131,33 @@ def _groups(file: pq.ParquetFile, budget: int) -> list[int]:
     if wanted >= count:
         return list(range(count))
     return [i * count // wanted for i in range(wanted)]
+
+
+def train_on_documents(
+    documents: Path,
+    settings: TokenizerConfig,
+    *,
+    val_fraction: float,
+    seed: int,
+    threads: int,
+    log: Log,
+) -> Tokenizer:
+    """Learns the merges from at most `tokenizer.train_mb` of the documents that are not held out.
+
+    ``documents``: parquet with columns text and id. The number of threads changes no result.
+    """
+    started = time.process_time()
+    texts = training_documents(
+        documents, int(settings.train_mb * 1e6), val_fraction=val_fraction, seed=seed
+    )
+    tokenizer = train_bpe(
+        texts, settings.vocab_size, settings.pattern, max(1, threads), (EOT, *CHAT)
+    )
+
+    facts = tokenizer.facts
+    log.say(
+        f"{facts['bytes'] / 1e6:.1f} MB of text, {facts['words']:,} words, "
+        f"{facts['distinct_words']:,} different, "
+        f"{time.process_time() - started:.1f} CPU-seconds"
+    )
+    return tokenizer
