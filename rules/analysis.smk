@@ -149,6 +149,7 @@ rule evaluate:
         tokenizer=results("tokenizer/meta.json"),
         loss=results("tables/loss.json"),
         files=task_files,
+        stamp=task_stamp,
         config=settings("evaluate"),
     output:
         output=results("tables/evaluation.json"),

@@ -17,7 +17,8 @@ from snakelm.workflow.artefacts import FILTER, PACKS, TOKEN_FILES, TOKENIZER
 from snakelm.workflow.code_digest import code_digest, remembered
 from snakelm.workflow.manifest import read_manifest
 from snakelm.workflow.settings import changed_since, settings_file, shown_file
-from snakelm.workflow.step import Folder, load_steps
+from snakelm.workflow.step import load_steps
+from snakelm.workflow.user_files import stamp_file
 
 # Steps are run as `python "$SNAKELM"/scripts/…`: by this interpreter, or by the rule's conda env, from any folder.
 os.environ.update(
@@ -236,10 +237,24 @@ def local_files(source):
     )
 
 
+def stamp(name, files, made):
+    """The file that stands for the contents of the user's `files`, of which the run makes `made`."""
+    look = workflow.is_main_process
+    return or_stop(lambda: stamp_file(RESULTS, name, files, results(made), look=look))
+
+
+def source_stamp(wildcards):
+    """What a source's own files hold; nothing for one that is collected first."""
+    files = local_files(SOURCES[wildcards.source])
+    made = f"data/sampled/{wildcards.source}.parquet"
+    return stamp(f"files.{wildcards.source}", files, made) if files else []
+
+
 def source_files(wildcards):
     """The files a source is sampled from: the user's own files, or the collected parquet."""
     source = SOURCES[wildcards.source]
-    return local_files(source) or results(f"data/raw/{wildcards.source}.parquet")
+    own = [ancient(file) for file in local_files(source)]  # source_stamp says whether they changed
+    return own or results(f"data/raw/{wildcards.source}.parquet")
 
 
 def fetched_files(wildcards):
@@ -254,27 +269,42 @@ def evaluation_files():
     return [str(path) for path in found]
 
 
+EVALUATION_SETS = evaluation_files()
+
+
 def conversation_files(wildcards):
     """The user's own conversations; looked for only when they are packed: the base model needs none."""
     paths = [source.path for source in CONFIG.sft_data.sources if source.path]
     return [
-        str(file)
+        ancient(str(file))
         for path in paths
         for file in or_stop(readers.expand, path, "sft_data.sources[].path")
     ]
+
+
+def conversation_stamp(wildcards):
+    """What the user's own conversations hold."""
+    return stamp("conversations", conversation_files(wildcards), "data/processed/train_sft_packed.bin")
 
 
 def task_files(wildcards):
     """The user's own test items; looked for only when they are needed."""
     paths = [task.path for task in CONFIG.tasks if task.path]
     return [
-        str(file)
+        ancient(str(file))
         for path in paths
         for file in or_stop(readers.expand, path, "tasks[].path")
     ]
 
 
+def task_stamp(wildcards):
+    """What the user's own test items hold."""
+    return stamp("tasks", task_files(wildcards), "tables/evaluation.json")
+
+
 SHARDS = shard_count()
+OWN_FILES = [file for source in CONFIG.sources for file in local_files(source)]
+BROUGHT = [CONFIG.tokenizer.file] if CONFIG.tokenizer.kind == "tiktoken" else []
 
 
 # Other runs that this one is compared with; no rule makes their files

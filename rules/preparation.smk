@@ -8,8 +8,9 @@ if any(source.url for source in CONFIG.sources):
 
 rule preflight:
     input:
-        files=[file for source in CONFIG.sources for file in local_files(source)],
-        labels=LABELS if CHECKS["filtered"] else [],
+        files=ancient(OWN_FILES),
+        labels=ancient(LABELS if CHECKS["filtered"] else []),
+        stamp=stamp("preflight", OWN_FILES, "tables/preflight.json"),
         config=settings("preflight"),
     output:
         results("tables/preflight.json"),
@@ -51,6 +52,7 @@ rule collect:
 rule sample_data:
     input:
         files=source_files,
+        stamp=source_stamp,
         preflight=ancient(results("tables/preflight.json")),
         config=settings("sample_data"),
     output:
@@ -136,7 +138,10 @@ rule filter_dataset:
 rule decontaminate:
     input:
         documents=documents("decontaminated"),
-        evaluation=evaluation_files(),
+        evaluation=ancient(EVALUATION_SETS),
+        stamp=stamp(
+            "evaluation", EVALUATION_SETS, "data/decontaminated/documents.parquet"
+        ),
         config=settings("decontaminate"),
     output:
         output=results("data/decontaminated/documents.parquet"),
@@ -158,7 +163,8 @@ rule decontaminate:
 rule train_tokenizer:
     input:
         documents=documents(),
-        brought=[CONFIG.tokenizer.file] if CONFIG.tokenizer.kind == "tiktoken" else [],
+        brought=ancient(BROUGHT),
+        stamp=stamp("tokenizer", BROUGHT, "tokenizer/meta.json") if BROUGHT else [],
         config=settings("train_tokenizer"),
     output:
         files_of("tokenizer", TOKENIZER),
@@ -232,6 +238,7 @@ rule prepare_data:
 rule prepare_sft_data:
     input:
         files=conversation_files,
+        stamp=conversation_stamp,
         tokenizer=results("tokenizer/meta.json"),
         config=settings("prepare_sft_data"),
     output:

@@ -4,7 +4,8 @@
 rule setfit_train:
     input:
         documents=documents("filtered"),
-        labels=LABELS,
+        labels=ancient(LABELS),
+        stamp=stamp("labels", LABELS, "models/academic_filter/filter.json"),
         preflight=ancient(results("tables/preflight.json")),
         config=settings("setfit_train"),
     output:

@@ -1,0 +1,421 @@
+"""What reruns after a change is exactly what must: a matrix of changes to a finished run.
+
+A finished run of the smoke preset's size, every step of it done, is changed in one place, and a dry
+run says which steps have a reason of their own to run again (not merely another step before them).
+What is expected stands here in tables of their own, written from what each step is for, not taken
+from what the steps declare.
+
+    python -m pytest -m long tests/workflow/test_reruns.py      every key, every edit: a quarter of an hour
+"""
+
+import json
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from snakelm.config import Config, every_key
+from snakelm.config.section import Section
+from snakelm.workflow.code_digest import ROOT
+
+OWN = """\
+preset: smoke
+sources: [{path: "my/*.parquet", text: body, name: own}, {builtin: synthetic, limit: 200}]
+train: {steps: 24, eval_every: 12, save_every: 12}
+sft_data: {sources: [{path: my/talks.jsonl}], val_fraction: 0.2}
+tasks: [{builtin: continuation, limit: 20}]
+embeddings: {documents: 60}
+"""
+
+# Steps by what they need of the configuration; each stands for itself, not for what comes after it.
+SAMPLED = {"collect", "sample_data"}
+MODELS = {"train", "train_sft"}
+ASK_A_MODEL = {"loss", "evaluate", "generate_embeddings"}
+SHOW_SETTINGS = {"summarise"}  # configuration.html lists every key
+
+# Section or key → the steps that have a reason of their own when it changes, besides SHOW_SETTINGS.
+EXPECTED = {
+    "seed": SAMPLED
+    | MODELS
+    | ASK_A_MODEL
+    | {"train_tokenizer", "prepare_data", "prepare_sft_data", "measure_tokenizer"}
+    | {"visualize_embeddings"},
+    "on_bad_file": SAMPLED | {"preflight", "prepare_sft_data"},
+    "classifier": set(),  # without a filter, nobody reads it
+    "deduplicate": {"deduplicate"},
+    "tokenizer": {"train_tokenizer"},
+    "prepare.val_fraction": {"train_tokenizer", "prepare_data"},
+    "prepare.shards": set(),
+    "prepare.token_bits": {"prepare_data"},
+    "model": {"train"},
+    "model.context": {"train", "prepare_sft_data", "plot_metrics"},
+    "train": {"train"},
+    "train.steps": {"train", "plot_metrics"},
+    "train.clip": {"train", "plot_metrics"},
+    "train.precision": MODELS | {"loss", "evaluate", "generate_embeddings"},
+    "train.device": MODELS | ASK_A_MODEL,
+    "train.compile": MODELS,
+    "train.attention": MODELS,
+    "train.processes": MODELS,
+    "train.on_nan": MODELS,
+    "train.momentum": MODELS,
+    "train.beta1": MODELS,
+    "train.beta2": MODELS,
+    "evaluate.clean_share": {"train", "baseline", "loss"},
+    "evaluate.span": {"prepare_data", "train"},
+    "evaluate.compressor_mb": {"baseline"},
+    "sft_data": {"prepare_sft_data", "export"},
+    "sft": {"train_sft"},
+    "sft.clip": {"train_sft", "plot_sft"},
+    "tasks": {"evaluate"},
+    "embeddings": {"generate_embeddings"},
+    "tsne": {"visualize_embeddings"},
+    "cost": set(),
+}
+COSMETIC = {  # keys that change what is shown or kept, never a byte
+    "train.eval_every", "train.eval_tokens", "train.save_every", "train.keep", "train.log_every",
+    "train.sample_tokens", "train.sample_prompt",
+    "sft.eval_every", "sft.save_every", "sft.keep", "sft.log_every",
+}  # fmt: skip
+
+# Values for keys where a neighbour of the default would not do.
+VALUES = {
+    "sources": [{"path": "my/*.parquet", "text": "body", "name": "own", "fraction": 0.5}],
+    "classifier.labels": "config/labels/academic_it.jsonl",
+    "classifier.base": "nowhere",
+    "classifier.base_sha256": "0" * 64,
+    "decontaminate.files": ["my/talks.jsonl"],
+    "tokenizer.file": "nowhere.tiktoken",
+    "model.heads": 4,
+    "model.kv_heads": 2,
+    "model.head_dim": 16,
+    "model.context": 32,
+    "train.batch_tokens": 2048,
+    "train.device": "cpu",
+    "train.attention": "reference",
+    "train.processes": 2,
+    "sft_data.sources": [{"path": "my/talks.jsonl", "weight": 0.5}],
+    "sft_data.context": 32,
+    "sft.base": "results/final_model.pt",
+    "tasks": [{"builtin": "continuation", "limit": 10}],
+    "cost.currency": "USD",
+}
+# Keys that ask for another run altogether, or for steps that this one does not have.
+ELSEWHERE = {
+    "preset",
+    "results",
+    "filter",
+    "export",
+    "compare",
+    "tokenizer.kind",
+    "model.tie_embeddings",
+}
+CHECKS = {"quality": "quality", "decontaminate": "decontaminate"}
+
+
+@dataclass
+class Run:
+    """A finished run in a checkout of its own."""
+
+    checkout: object
+
+    @property
+    def root(self) -> Path:
+        return self.checkout.root
+
+    def reasons(self, *changes: str) -> dict[str, set[str]]:
+        """Step → its reasons to run again, by a dry run; those it has only from steps before it
+        left out.
+        """
+        done = self.checkout.snakemake("-n", "--configfile", "my.yaml", *changes)
+        assert done.code == 0, done.said
+        found: dict[str, set[str]] = {}
+        for name, said in re.findall(
+            r"^rule (\w+):\n(?:    .*\n)*?    reason: (.*)$", done.said, flags=re.MULTILINE
+        ):
+            own = {r.split(":")[0] for r in said.split("; ")} - {
+                "Input files updated by another job"
+            }
+            found.setdefault(name, set()).update(own)
+        return found
+
+    def direct(self, *changes: str) -> set[str]:
+        """The steps that have a reason of their own; the shards' files are temporary and always
+        missing.
+        """
+        reasons = self.reasons(*changes)
+        return {name for name, own in reasons.items() if own - {"Missing output files"}} - {
+            "prepare_shard",
+            "all",
+        }
+
+
+@pytest.fixture(scope="module")
+def run(checkout, sentences):
+    """The run with everything drawn; done once."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    (checkout.root / "my").mkdir()
+    pq.write_table(pa.table({"body": sentences}), checkout.root / "my/notes.parquet")
+    talks = [{"question": f"{i} and 1?", "answer": f"{i + 1}."} for i in range(120)]
+    checkout.write("my/talks.jsonl", "".join(json.dumps(talk) + "\n" for talk in talks))
+    checkout.write("my.yaml", OWN)
+    done = checkout.snakemake("--configfile", "my.yaml", timeout=550)
+    assert done.code == 0, done.said
+    return Run(checkout)
+
+
+def neighbour(key: str):
+    """Another allowed value of a key."""
+    if key in VALUES:
+        return VALUES[key]
+    section, _, name = key.rpartition(".")
+    kind = Config.model_fields[section].annotation if section else Config
+    assert issubclass(kind, Section)
+    field = kind.model_fields[name]
+    smoke = (
+        Config.model_fields[section].get_default(call_default_factory=True) if section else Config()
+    )
+    value, choices = getattr(smoke, name), get_args(field.annotation)
+
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int | float):
+        return (
+            type(value)(value + 1) if value >= 1 and isinstance(value, int) else value * 0.9 or 0.01
+        )
+    words = [choice for choice in choices if isinstance(choice, str) and choice != value]
+    if words:
+        return words[0]
+    if value is None:
+        return 0.5 if float in choices else 3 if int in choices else "other"
+    return value + " other" if isinstance(value, str) else value
+
+
+def expected(key: str) -> set[str]:
+    section = key.split(".")[0]
+    if key in COSMETIC:
+        return set()
+    if key in EXPECTED:
+        return EXPECTED[key] | SHOW_SETTINGS
+    if section in CHECKS:
+        return SHOW_SETTINGS
+    return EXPECTED[section] | SHOW_SETTINGS
+
+
+def changed(run: Run, key: str) -> set[str]:
+    section, _, name = key.rpartition(".")
+    values = {section: {name: neighbour(key)}} if section else {name: neighbour(key)}
+    run.checkout.write("more.yaml", json.dumps(values))
+    return run.direct("more.yaml")
+
+
+SAMPLE = [
+    "train.lr",
+    "train.device",
+    "prepare.shards",
+    "classifier.steps",
+    "train.log_every",
+    "evaluate.compressor_mb",
+]
+KEYS = [
+    key
+    for key in every_key()
+    if key not in ELSEWHERE | {"sources"} and not key.startswith(tuple(CHECKS))
+]
+
+
+def test_the_run_is_finished(run):
+    assert run.reasons() == {}
+
+
+@pytest.mark.parametrize("key", SAMPLE)
+def test_a_changed_key_reruns_what_reads_it(run, key):
+    assert changed(run, key) == expected(key)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("key", [key for key in KEYS if key not in SAMPLE])
+def test_every_changed_key_reruns_what_reads_it(run, key):
+    assert changed(run, key) == expected(key)
+
+
+SOURCES = {
+    "a fraction of one": ([{"path": "my/*.parquet", "text": "body", "name": "own", "fraction": 0.5},
+                           {"builtin": "synthetic", "limit": 200}], {"preflight", "sample_data", "plot_metrics", "export"}),
+    "a weight of one": ([{"path": "my/*.parquet", "text": "body", "name": "own", "weight": 2.0},
+                         {"builtin": "synthetic", "limit": 200}], {"preflight", "prepare_data", "plot_metrics", "export"}),
+    "a licence": ([{"path": "my/*.parquet", "text": "body", "name": "own", "licence": "CC0-1.0"},
+                   {"builtin": "synthetic", "limit": 200}], {"plot_metrics", "export"}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("change", SOURCES)
+def test_a_change_of_one_source(run, change):
+    sources, steps = SOURCES[change]
+    run.checkout.write("more.yaml", json.dumps({"sources": sources}))
+    assert run.direct("more.yaml") == steps | SHOW_SETTINGS
+
+
+def test_a_change_of_one_source_leaves_the_other_alone(run):
+    sources, _ = SOURCES["a fraction of one"]
+    run.checkout.write("more.yaml", json.dumps({"sources": sources}))
+    said = run.checkout.snakemake("-n", "--configfile", "my.yaml", "more.yaml").said
+    assert re.findall(r"^rule (collect|sample_data):", said, flags=re.MULTILINE) == ["sample_data"]
+
+
+def test_a_key_changed_and_changed_back_finds_the_earlier_run(run):
+    changed(run, "train.lr")
+    assert run.reasons() == {}
+
+
+# Edits of the code: the file, what is added to it, and the steps that run again; training never
+# does for its code, a warning says so. None: some of the steps that draw, and no other.
+REMARK, CODE = "\n# a remark\n", "\nMORE = 1\n"
+NATIVE_REMARK, NATIVE_CODE = (
+    "\n// a remark\n",
+    "\nnamespace snakelm { inline constexpr int more = 1; }\n",
+)
+DRAW = {
+    "plot_metrics", "plot_tokenizer", "plot_sft", "plot_loss", "plot_compare", "plot_filter",
+    "plot_tsne_interactive", "summarise", "visualize_embeddings", "export",
+}  # fmt: skip
+TOKENIZE = {"train_tokenizer", "prepare_data", "prepare_sft_data", "measure_tokenizer"}
+ENCODE = TOKENIZE | ASK_A_MODEL | {"baseline", "plot_sft", "export", "export_gguf"}
+RUN_A_MODEL = ASK_A_MODEL | {"export", "export_gguf"}
+EDITS = {
+    "a comment": ("snakelm/data/documents/deduplicate.py", REMARK, set()),
+    "a comment in what every step imports": ("snakelm/files.py", REMARK, set()),
+    "a comment in the core": ("csrc/text/bpe.cpp", NATIVE_REMARK, set()),
+    "the schema's help texts": ("snakelm/config/data_sections.py", CODE, set()),
+    "how the configuration is read": ("snakelm/config/load.py", CODE, set()),
+    "how a step is declared": ("snakelm/workflow/step.py", CODE, set()),
+    "the log": ("snakelm/log.py", CODE, set()),
+    "near duplicates": ("snakelm/data/documents/minhash.py", CODE, {"deduplicate"}),
+    "the compressor": ("snakelm/evaluation/baselines.py", CODE, {"baseline"}),
+    "the optimizer": ("snakelm/training/optimizer.py", CODE, set()),
+    "the training loop": ("snakelm/training/loop.py", CODE, set()),
+    "GGUF": ("snakelm/model/gguf.py", CODE, {"export_gguf"}),
+    "the filter, which is off": ("snakelm/filter/cascade.py", CODE, set()),
+    "a page of the report": ("snakelm/analysis/verdict.py", CODE, None),
+    "a step's own script": ("scripts/analysis/plot_loss.py", CODE, {"plot_loss"}),
+    "an attention kernel": ("csrc/ops/attention/attention_cpu.cpp", NATIVE_CODE, RUN_A_MODEL),
+    "what the kernels share": ("csrc/common/simd.h", NATIVE_CODE, RUN_A_MODEL),
+    "MinHash in the core": ("csrc/dedup/minhash.cpp", NATIVE_CODE, {"deduplicate"}),
+    "the tokenizer's core": ("csrc/text/bpe.cpp", NATIVE_CODE, ENCODE),
+}
+EDIT_SAMPLE = [
+    "a comment in the core",
+    "the schema's help texts",
+    "an attention kernel",
+    "near duplicates",
+]
+
+
+def edited(run: Run, name: str, more: str) -> set[str]:
+    file = run.root / name
+    before = file.read_bytes()
+    try:
+        file.write_bytes(before + more.encode())
+        return run.direct()
+    finally:
+        file.write_bytes(before)
+
+
+def check_edit(run: Run, change: str) -> None:
+    name, more, steps = EDITS[change]
+    rerun = edited(run, name, more)
+    if steps is None:
+        assert rerun
+        assert rerun <= DRAW
+    else:
+        assert rerun == steps
+
+
+@pytest.mark.parametrize("change", EDIT_SAMPLE)
+def test_an_edit_reruns_the_steps_that_it_can_change(run, change):
+    check_edit(run, change)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("change", [change for change in EDITS if change not in EDIT_SAMPLE])
+def test_every_edit_reruns_the_steps_that_it_can_change(run, change):
+    check_edit(run, change)
+
+
+NATIVE = sorted(
+    file.relative_to(ROOT).as_posix()
+    for file in (ROOT / "csrc").rglob("*")
+    if file.suffix in {".cpp", ".h", ".cu"}
+)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", NATIVE)
+def test_no_native_source_makes_documents_again_that_it_never_saw(run, name):
+    rerun = edited(run, name, NATIVE_CODE)
+    assert not rerun & (SAMPLED | {"preflight"})
+    if name.startswith("csrc/ops/"):
+        assert rerun == RUN_A_MODEL
+
+
+# Files that change in name, time or place, and not in what they hold.
+
+
+def test_touched_files_are_not_changed_files(run):
+    for name in (
+        "my/notes.parquet",
+        "my/talks.jsonl",
+        "my.yaml",
+        "results/data/deduplicated/documents.parquet",
+    ):
+        (run.root / name).touch()
+    assert run.reasons() == {}
+
+
+def test_files_written_again_with_the_same_bytes_are_not_changed_files(run):
+    for name in ("my/notes.parquet", "config/config.yaml", "snakelm/files.py"):
+        path = run.root / name
+        data = path.read_bytes()
+        path.unlink()
+        path.write_bytes(data)
+    assert run.reasons() == {}
+
+
+@pytest.mark.long
+def test_a_fresh_checkout_with_the_results_moved_into_it_has_nothing_to_do(run, checkout_copy):
+    fresh = checkout_copy()
+    for name in ("results", "my", ".snakemake"):
+        shutil.move(run.root / name, fresh.root / name)
+    try:
+        shutil.copy(run.root / "my.yaml", fresh.root / "my.yaml")
+        assert Run(fresh).reasons() == {}
+    finally:
+        for name in ("results", "my", ".snakemake"):
+            shutil.move(fresh.root / name, run.root / name)
+
+
+def test_a_source_that_gains_a_file_is_sampled_again_and_the_other_is_not(run):
+    extra = run.root / "my/more.parquet"
+    shutil.copy(run.root / "my/notes.parquet", extra)
+    try:
+        said = run.checkout.snakemake("-n", "--configfile", "my.yaml").said
+        assert re.findall(r"^rule (collect|sample_data):", said, flags=re.MULTILINE) == [
+            "sample_data"
+        ]
+    finally:
+        extra.unlink()
+
+
+def test_a_key_that_gates_is_checked_and_makes_nothing_again(run):
+    """Another policy for bad files makes preflight look again; what it looked at is still what was
+    sampled.
+    """
+    run.checkout.write("more.yaml", "tokenizer: {train_mb: 3.0}\n")
+    assert "preflight" not in run.reasons("more.yaml")
+    reasons = run.reasons("more.yaml")
+    assert "sample_data" not in reasons
