@@ -175,7 +175,7 @@ def shard_count():
         return CONFIG.prepare.shards
 
     steps = [step for step in STEPS.values() if step.stage == "preparation"]
-    before = [file for source in CONFIG.sources for file in local_files(source)]
+    before = own_stamps()
     for step in steps:
         choices = [{"source": name} for name in SOURCES] if step.depends_on_values else [{}]
         before += [settings_file(RESULTS, CONFIG, step, choice) for choice in choices]
@@ -243,11 +243,21 @@ def stamp(name, files, made):
     return or_stop(lambda: stamp_file(RESULTS, name, files, results(made), look=look))
 
 
+def stamps_of(source):
+    """What a source's own files hold; none for one that is collected first."""
+    files = local_files(source)
+    made = f"data/sampled/{source.name}.parquet"
+    return [stamp(f"files.{source.name}", files, made)] if files else []
+
+
+def own_stamps():
+    """What all sources' own files hold."""
+    return [file for source in CONFIG.sources for file in stamps_of(source)]
+
+
 def source_stamp(wildcards):
-    """What a source's own files hold; nothing for one that is collected first."""
-    files = local_files(SOURCES[wildcards.source])
-    made = f"data/sampled/{wildcards.source}.parquet"
-    return stamp(f"files.{wildcards.source}", files, made) if files else []
+    """What the files of one source hold."""
+    return stamps_of(SOURCES[wildcards.source])
 
 
 def source_files(wildcards):
@@ -302,9 +312,11 @@ def task_stamp(wildcards):
     return stamp("tasks", task_files(wildcards), "tables/evaluation.json")
 
 
-SHARDS = shard_count()
 OWN_FILES = [file for source in CONFIG.sources for file in local_files(source)]
 BROUGHT = [CONFIG.tokenizer.file] if CONFIG.tokenizer.kind == "tiktoken" else []
+
+
+SHARDS = shard_count()
 
 
 # Other runs that this one is compared with; no rule makes their files

@@ -10,7 +10,7 @@ rule preflight:
     input:
         files=ancient(OWN_FILES),
         labels=ancient(LABELS if CHECKS["filtered"] else []),
-        stamp=stamp("preflight", OWN_FILES, "tables/preflight.json"),
+        stamp=own_stamps(),
         config=settings("preflight"),
     output:
         results("tables/preflight.json"),
