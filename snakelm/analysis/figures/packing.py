@@ -21,9 +21,9 @@ def packing(packs: PacksManifest, path: str | Path) -> None:
     with figure(path, (5.4, 2.3)) as drawing:
         axes = drawing.subplots()
         rows = {
-            name: shares
+            name: filling
             for name, part in (("training", packs.train), ("held out", packs.val))
-            if (shares := _of(part))
+            if (filling := _of(part))
         }
         if not rows:
             note(axes, "No packed conversations were found.")
