@@ -45,7 +45,9 @@ class Student:
     ) -> None:
         self.tokenizer, self.pieces = tokenizer, pieces
         self.bias, self.most_words = bias, most_words
-        self._forget()  # sets what is remembered of words
+        self._place: dict[str, int] = {}  # of each word remembered, in the two arrays below
+        self._sums: np.ndarray = np.zeros(0)
+        self._counts: np.ndarray = np.zeros(0, np.int64)
 
     @classmethod
     def load(cls, folder: str | Path, most_words: int) -> "Student":
@@ -88,9 +90,8 @@ class Student:
         self._counts = np.append(self._counts, counts)
 
     def _forget(self) -> None:
-        self._place: dict[str, int] = {}
-        self._sums: np.ndarray = np.zeros(0)
-        self._counts: np.ndarray = np.zeros(0, np.int64)
+        self._place = {}
+        self._sums, self._counts = np.zeros(0), np.zeros(0, np.int64)
 
 
 def piece_counts(tokenizer: "Tokenizer", words: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
