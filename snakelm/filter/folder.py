@@ -1,32 +1,35 @@
 """results/models/academic_filter/: the trained filter on disk, its one writer and its one reader.
 No pickle in it.
 
-    model.safetensors, config.json, tokenizer.json, modules.json …   the tuned sentence model (sentence-transformers)
+    model.safetensors, config.json, tokenizer.json, modules.json …
+                          the tuned sentence model (sentence-transformers)
     head.safetensors      weight float32 [width], bias float32 [1]: its logistic head
-    static.safetensors    vectors float16 [pieces, width], weight float32 [width], bias float32 [1]: the student
-    filter.json           written last: threshold, doubtful band, tokens read, and the SHA-256 of every file above
+    static.safetensors    vectors float16 [pieces, width], weight float32 [width], bias float32 [1]:
+                          the student
+    filter.json           written last: threshold, doubtful band, tokens read, and the SHA-256 of
+                          every file above
 
 The folder is a sentence-transformers model too and loads as one. What filter.json doesn't vouch for
 is refused.
 """
 
-import json
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import UserError
 from ..files import atomic_path, sha256_file, write_json
+from ..json_files import read_json
 from .base import check_sentence_model
 
 __all__ = [
     "FILES",
-    "Linear",
-    "Meta",
+    "FilterMeta",
+    "LogisticHead",
     "open_folder",
     "read_tensors",
     "vouched_files",
@@ -41,13 +44,14 @@ FILES = (
     "model.safetensors",
     "config.json",
     "modules.json",
+    "tokenizer.json",
 )
-FILES += ("tokenizer.json",)
+AGAIN = "delete it and run setfit_train again"
 
 
 @dataclass(frozen=True)
-class Linear:
-    """A logistic head: `score(x)` is the logistic of x · weight + bias."""
+class LogisticHead:
+    """A logistic regression that was fitted: `score(x)` is the logistic of x · weight + bias."""
 
     weight: np.ndarray  # float32 [width]
     bias: float
@@ -67,84 +71,90 @@ def logistic(logits: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Meta:
+class FilterMeta:
     """What the numbers in the folder mean."""
 
     threshold: float  # score from which a document is kept
     low: float  # the student's score below which it drops by itself …
-    high: float  # … and above which it keeps by itself; between them the cascade asks SetFit
+    high: float  # … and above which it keeps by itself; between them the cascade runs SetFit
     max_tokens: int
     base: str
     base_sha256: str
+
+
+@dataclass(frozen=True)
+class FilterRecord(FilterMeta):
+    """filter.json."""
+
+    format: str
+    version: int
+    files: dict[str, str]  # name → SHA-256
 
 
 def write_folder(
     folder: Path,
     save_body: Callable[[str], None],
     tensors: Mapping[str, Mapping[str, np.ndarray]],
-    meta: Meta,
+    meta: FilterMeta,
 ) -> None:
     """Writes the filter into ``folder``; ``save_body`` saves the sentence model into the folder it
-    is given.
+    is given, ``tensors`` are the arrays of each safetensors file.
     """
     from safetensors.numpy import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "filter.json").unlink(missing_ok=True)  # the old one vouches for none of what follows
+
+    files = {}
     with tempfile.TemporaryDirectory(prefix=".saving-", dir=folder.parent) as scratch:
         save_body(scratch)
-        for name, values in tensors.items():
-            save_file(
-                {key: np.ascontiguousarray(value) for key, value in values.items()},
-                f"{scratch}/{name}",
-            )
-        files = {}
+        for name, arrays in tensors.items():
+            contiguous = {key: np.ascontiguousarray(array) for key, array in arrays.items()}
+            save_file(contiguous, f"{scratch}/{name}")
+
         for file in sorted(f for f in Path(scratch).rglob("*") if f.is_file()):
             name = file.relative_to(scratch).as_posix()
             with atomic_path(folder / name) as temporary:
                 shutil.copyfile(file, temporary)
             files[name] = sha256_file(file)
-    write_json(
-        folder / "filter.json",
-        {"format": FORMAT, "version": VERSION, **asdict(meta), "files": files},
-    )
+
+    record = FilterRecord(**asdict(meta), format=FORMAT, version=VERSION, files=files)
+    write_json(folder / "filter.json", asdict(record))
 
 
-def open_folder(folder: str | Path) -> Meta:
+def open_folder(folder: str | Path) -> FilterMeta:
     """Checks the folder, opening nothing that could run, and gives its meta; UserError when it
-    isn't whole or ours.
+    isn't complete or not ours.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; run setfit_train")
     check_sentence_model(folder)
-    try:
-        record = json.loads((folder / "filter.json").read_text(encoding="utf-8"))
-        files, values = record["files"], {name: record[name] for name in Meta.__dataclass_fields__}
-    except FileNotFoundError:
+
+    path = folder / "filter.json"
+    if not path.is_file():
         raise UserError(
             f"{folder}: has no filter.json, so it is unfinished or no filter; run setfit_train"
-        ) from None
-    except (ValueError, KeyError, TypeError):
-        raise UserError(
-            f"{folder / 'filter.json'}: damaged; delete it and run setfit_train again"
-        ) from None
-    if (record.get("format"), record.get("version")) != (FORMAT, VERSION):
-        raise UserError(
-            f"{folder / 'filter.json'}: not version {VERSION} of this format; run setfit_train again"
         )
-    for name, digest in files.items():
+    record = _read_record(path)
+    if (record.format, record.version) != (FORMAT, VERSION):
+        raise UserError(f"{path}: not version {VERSION} of this format; run setfit_train again")
+
+    for name, digest in record.files.items():
         if not (folder / name).is_file() or sha256_file(folder / name) != digest:
             raise UserError(
                 f"{folder / name}: missing or not the file that was trained; run setfit_train again"
             )
-    return Meta(**values)
+    return FilterMeta(**{field.name: getattr(record, field.name) for field in fields(FilterMeta)})
 
 
 def vouched_files(folder: Path) -> list[Path]:
     """The files that filter.json of a finished ``folder`` names."""
-    record = json.loads((folder / "filter.json").read_text(encoding="utf-8"))
-    return [folder / name for name in record["files"]]
+    return [folder / name for name in _read_record(folder / "filter.json").files]
+
+
+def _read_record(path: Path) -> FilterRecord:
+    return read_json(path, FilterRecord, remedy=AGAIN, what="the record of a trained filter")
 
 
 def read_tensors(path: str | Path) -> dict[str, np.ndarray]:
@@ -155,4 +165,6 @@ def read_tensors(path: str | Path) -> dict[str, np.ndarray]:
     try:
         return load_file(path)
     except (SafetensorError, OSError) as error:
-        raise UserError(f"{path}: no safetensors file ({error}); run setfit_train again") from None
+        raise UserError(
+            f"{path}: not a safetensors file ({error}); run setfit_train again"
+        ) from None

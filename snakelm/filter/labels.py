@@ -1,4 +1,4 @@
-"""Labelled texts: a few examples of what to keep and what to drop, ours or a person's, from JSONL
+"""Labelled texts: a few examples of what to keep and what to drop, ours or the user's, from JSONL
 or parquet.
 
 Columns: text; label, `academic` or `other`; group (optional), the field or kind that a text stands
@@ -6,7 +6,6 @@ for. Which of them only measure is chosen by hash within each class, so it depen
 the seed, not on their order.
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +17,15 @@ import pyarrow.parquet as pq
 
 from ..data.split import document_ids, mixed
 from ..errors import UserError
+from ..json_files import JsonError, parse_json
 from ..workflow.code_digest import ROOT
 
 __all__ = ["CLASSES", "Labels", "label_files", "read_labels"]
 
 CLASSES = ("other", "academic")  # the index is the class: 1 is kept
-NEXT = "; mend the file, or name another in classifier.labels"
+FIX = "; fix the file, or name another in classifier.labels"
+
+Row = tuple[str, dict[str, Any]]  # where it is from, and its columns
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,8 @@ class Labels:
         """
         order = mixed(document_ids(text.encode() for text in self.texts), seed, "labels")
         measured = np.zeros(len(self), bool)
-        for kind in (False, True):
-            places = np.flatnonzero(self.academic == kind)
+        for academic in (False, True):
+            places = np.flatnonzero(self.academic == academic)
             count = min(len(places) - 1, max(1, round(held_out * len(places))))
             measured[places[np.argsort(order[places], kind="stable")[:count]]] = True
         return self.take(np.flatnonzero(~measured)), self.take(np.flatnonzero(measured))
@@ -61,9 +63,9 @@ def label_files(named: str | Sequence[str]) -> list[str]:
     with the project.
     """
     paths = [named] if isinstance(named, str) else named
-    there = (Path(path).exists() or not (ROOT / path).is_file() for path in paths)
     return [
-        path if here else (ROOT / path).as_posix() for path, here in zip(paths, there, strict=True)
+        path if Path(path).exists() or not (ROOT / path).is_file() else (ROOT / path).as_posix()
+        for path in paths
     ]
 
 
@@ -72,87 +74,85 @@ def read_labels(named: str | Sequence[str]) -> Labels:
     the row.
     """
     files = label_files(named)
-    rows = [
-        row
-        for file in files
-        for row in (_parquet_rows if file.endswith(".parquet") else _jsonl_rows)(file)
-    ]
-    seen: dict[str, str] = {}
-    for where, row in rows:
-        _check(where, row)
-        if seen.setdefault(row["text"], row["label"]) != row["label"]:
-            raise UserError(f"{where}: a text that stands under both labels{NEXT}")
-    labels = [row["label"] for _, row in rows]
+    texts: dict[str, tuple[str, str]] = {}
+    rows: list[dict[str, Any]] = []
+    for file in files:
+        for where, row in _parquet_rows(file) if file.endswith(".parquet") else _jsonl_rows(file):
+            text, label = _checked(where, row)
+            first, other = texts.setdefault(text, (where, label))
+            if other != label:
+                raise UserError(f"{where}: a text under both labels, {other} in {first}{FIX}")
+            rows.append(row)
+
+    labels = [row["label"] for row in rows]
     counts = {name: labels.count(name) for name in CLASSES}
     if min(counts.values()) < 2:
         found = " and ".join(f"{count} {name}" for name, count in counts.items())
         raise UserError(
-            f"{', '.join(files)}: found {found}; both labels are needed, at least 2 texts each (32 are better){NEXT}"
+            f"{', '.join(files)}: found {found}; both labels are needed, at least 2 texts each "
+            f"(32 are better){FIX}"
         )
-    groups = [str(row.get("group") or "") for _, row in rows]
-    return Labels(
-        [row["text"] for _, row in rows], np.array([name == CLASSES[1] for name in labels]), groups
-    )
+
+    academic = np.array([label == CLASSES[1] for label in labels])
+    groups = [str(row.get("group") or "") for row in rows]
+    return Labels([row["text"] for row in rows], academic, groups)
 
 
-def _check(where: str, row: dict[str, Any]) -> None:
+def _checked(where: str, row: dict[str, Any]) -> tuple[str, str]:
+    """The row's text and label."""
     text, label = row.get("text"), row.get("label")
-    if not isinstance(text, str) or not text.strip():
-        what = (
-            "no text"
-            if text is None
-            else "an empty text"
-            if isinstance(text, str)
-            else f"{text!r} as a text"
-        )
-        raise UserError(f"{where}: found {what}; each row needs some{NEXT}")
+    if text is None:
+        raise UserError(f"{where}: found no text; each row needs some{FIX}")
+    if not isinstance(text, str):
+        raise UserError(f"{where}: found {text!r} as a text; each row needs some{FIX}")
+    if not text.strip():
+        raise UserError(f"{where}: found an empty text; each row needs some{FIX}")
+
     if label not in CLASSES:
-        raise UserError(
-            f"{where}: found label {label!r}; allowed are {' and '.join(reversed(CLASSES))}{NEXT}"
-        )
+        allowed = " and ".join(reversed(CLASSES))
+        raise UserError(f"{where}: found label {label!r}; allowed are {allowed}{FIX}")
+    return text, label
 
 
-def _jsonl_rows(path: str | Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def _jsonl_rows(path: str) -> Iterator[Row]:
     try:
-        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+        lines = Path(path).read_text(encoding="utf-8-sig").split("\n")
     except FileNotFoundError:
-        raise UserError(
-            f"{path}: no such file; classifier.labels names the labelled texts"
-        ) from None
+        raise _missing(path) from None
     except UnicodeDecodeError:
-        raise UserError(f"{path}: not UTF-8 text; expected JSONL or .parquet{NEXT}") from None
+        raise UserError(f"{path}: not UTF-8 text; expected JSONL or .parquet{FIX}") from None
+
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
+        where = f"{path} line {number}"
         try:
-            row = json.loads(line)
-        except ValueError:
-            raise UserError(f"{path} line {number}: not JSON{NEXT}") from None
-        if not isinstance(row, dict):
-            raise UserError(
-                f'{path} line {number}: found {type(row).__name__}, expected {{"text": …, "label": …}}{NEXT}'
-            )
-        yield f"{path} line {number}", row
+            row: dict[str, Any] = parse_json(line)
+        except JsonError as error:
+            raise UserError(f'{where}: {error}; expected {{"text": …, "label": …}}{FIX}') from None
+        yield where, row
 
 
-def _parquet_rows(path: str | Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def _parquet_rows(path: str) -> Iterator[Row]:
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
             names = set(file.schema_arrow.names)
             if missing := {"text", "label"} - names:
                 raise UserError(
-                    f"{path}: no column {' and '.join(sorted(missing))}; it has {', '.join(sorted(names))}"
+                    f"{path}: no column {' and '.join(sorted(missing))}; it has "
+                    f"{', '.join(sorted(names))}{FIX}"
                 )
-            table = file.read(
-                columns=[name for name in ("text", "label", "group") if name in names]
-            )
+            columns = [name for name in ("text", "label", "group") if name in names]
+            table = file.read(columns=columns)
     except FileNotFoundError:
-        raise UserError(
-            f"{path}: no such file; classifier.labels names the labelled texts"
-        ) from None
+        raise _missing(path) from None
     except (pa.ArrowException, OSError) as error:
-        raise UserError(
-            f"{path}: not a whole parquet file ({' '.join(str(error).split())}){NEXT}"
-        ) from None
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path}: not a whole parquet file ({reason}){FIX}") from None
+
     for number, row in enumerate(table.to_pylist()):
         yield f"{path} row {number}", row
+
+
+def _missing(path: str) -> UserError:
+    return UserError(f"{path}: no such file; classifier.labels names the labelled texts")

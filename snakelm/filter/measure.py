@@ -1,20 +1,63 @@
-"""How good a filter is: counts against the truth, a curve over thresholds, agreement, documents per
-CPU-second.
+"""How good a filter is: counts against the labels, a curve over thresholds, agreement with SetFit,
+documents per CPU-second; and the table of all of it, setfit_train.json.
 """
 
 import time
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypedDict
 
 import numpy as np
 
-__all__ = ["agreement", "curve", "quality", "rate"]
+from ..log import Log
+from .cascade import Filter
+from .labels import Labels
+
+__all__ = [
+    "FilterTable",
+    "Quality",
+    "agreement",
+    "curve",
+    "log_table",
+    "measure_filters",
+    "quality",
+    "rate",
+]
 
 
-def quality(scores: np.ndarray, academic: np.ndarray, threshold: float) -> dict[str, Any]:
-    """Accuracy, precision and recall of keeping from ``threshold`` on; None for a share of
-    nothing.
+class Quality(TypedDict):
+    """Against the labels; None is a share of nothing."""
+
+    texts: int
+    accuracy: float | None
+    precision: float | None
+    recall: float | None
+
+
+class QualityAt(Quality):
+    """At a threshold."""
+
+    threshold: float
+
+
+class FilterTable(TypedDict):
+    """setfit_train.json. Keys by kind are setfit, static and cascade, in ``held_out`` also frozen:
+    the base model with a head alone.
     """
+
+    labels: int
+    band: list[float]
+    threshold: float
+    held_out: dict[str, Quality]
+    curve: dict[str, list[QualityAt]]
+    documents: int  # of the run, that nothing was trained or chosen on
+    kept: dict[str, float]  # shares of them
+    agreement: dict[str, float | None]  # with SetFit
+    asked: float | None  # the share that the cascade leaves to SetFit
+    documents_per_cpu_second: dict[str, float]
+
+
+def quality(scores: np.ndarray, academic: np.ndarray, threshold: float) -> Quality:
+    """Accuracy, precision and recall of keeping from ``threshold`` on."""
     kept = scores >= threshold
     right = int(np.count_nonzero(kept & academic))
     return {
@@ -25,30 +68,86 @@ def quality(scores: np.ndarray, academic: np.ndarray, threshold: float) -> dict[
     }
 
 
-def curve(scores: np.ndarray, academic: np.ndarray) -> list[dict[str, Any]]:
+def curve(scores: np.ndarray, academic: np.ndarray) -> list[QualityAt]:
     """`quality` at the thresholds 0, 0.01 … 1."""
     return [{"threshold": i / 100, **quality(scores, academic, i / 100)} for i in range(101)]
 
 
 def agreement(scores: np.ndarray, others: np.ndarray, threshold: float) -> float | None:
     """The share of documents on which both decide alike."""
-    return _share(
-        int(np.count_nonzero((scores >= threshold) == (others >= threshold))), scores.size
-    )
+    alike = (scores >= threshold) == (others >= threshold)
+    return _share(int(np.count_nonzero(alike)), scores.size)
 
 
 def rate(
-    score: Callable[[Sequence[str]], Any], texts: Sequence[str], least_s: float = 0.2
+    score: Callable[[Sequence[str]], object], texts: Sequence[str], least_s: float = 0.2
 ) -> float:
     """Documents per CPU-second (of all threads together); repeats until ``least_s`` seconds have
     passed.
     """
     started, done = time.process_time(), 0
-    while (spent := time.process_time() - started) < least_s or not done:
+    while (used := time.process_time() - started) < least_s or not done:
         score(texts)
         done += len(texts)
-    return done / spent
+    return done / used
 
 
-def _share(part: int, whole: int) -> float | None:
-    return part / whole if whole else None
+def measure_filters(
+    filters: Mapping[str, Filter],
+    frozen: Quality,
+    labels: Labels,
+    held_out: Labels,
+    texts: Sequence[str],
+) -> FilterTable:
+    """All that is known of trained ``filters`` (by kind), on the labels ``held_out`` and on
+    ``texts`` of the run; ``labels``: all of them, ``frozen``: what the base model reaches.
+    """
+    meta = filters["cascade"].meta
+    threshold = meta.threshold
+    on_labels = {kind: one.score(held_out.texts)[0] for kind, one in filters.items()}
+    on_texts = {kind: one.score(texts) for kind, one in filters.items()}
+    by_setfit, _ = on_texts["setfit"]
+
+    qualities = {
+        kind: quality(scores, held_out.academic, threshold) for kind, scores in on_labels.items()
+    }
+    kept, rates = {}, {}
+    if texts:
+        kept = {kind: float((s >= threshold).mean()) for kind, (s, _) in on_texts.items()}
+        rates = {kind: rate(one.score, texts) for kind, one in filters.items()}
+
+    return {
+        "labels": len(labels),
+        "band": [meta.low, meta.high],
+        "threshold": threshold,
+        "held_out": {**qualities, "frozen": frozen},
+        "curve": {kind: curve(scores, held_out.academic) for kind, scores in on_labels.items()},
+        "documents": len(texts),
+        "kept": kept,
+        "agreement": {
+            kind: agreement(s, by_setfit, threshold) for kind, (s, _) in on_texts.items()
+        },
+        "asked": float(on_texts["cascade"][1].mean()) if texts else None,
+        "documents_per_cpu_second": rates,
+    }
+
+
+def log_table(table: FilterTable, log: Log) -> None:
+    """A line for each filter's quality, and one on what the cascade saves."""
+    for kind, measured in table["held_out"].items():
+        shares = {name: measured[name] for name in ("accuracy", "precision", "recall")}
+        words = " · ".join(f"{name} {s:.3f}" for name, s in shares.items() if s is not None)
+        log.say(f"{kind} on {measured['texts']} held-out texts: {words}")
+
+    rates = table["documents_per_cpu_second"]
+    if rates:
+        log.say(
+            f"cascade decides as SetFit on {table['agreement']['cascade']:.2%} of "
+            f"{table['documents']:,} documents, leaving {table['asked']:.1%} to it, at "
+            f"{rates['cascade'] / rates['setfit']:.1f} times its speed ({rates['cascade']:,.0f} "
+            f"against {rates['setfit']:,.0f} documents per CPU-second)"
+        )
+
+
+def _share(part: int, total: int) -> float | None:
+    return part / total if total else None

@@ -1,7 +1,7 @@
 """A sentence model: texts to vectors, in bf16 where the processor multiplies it natively.
 
-Texts are sorted by length before they are cut into batches, so little is padding. Products are in
-bf16 under autocast; sums, norms and the vectors that come out are float32.
+Texts are sorted by length before they are cut into batches (by sentence-transformers), so little is
+padding. Products are in bf16 under autocast; sums, norms and the vectors that come out are float32.
 """
 
 import contextlib
@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,16 +18,18 @@ import torch
 from ..training.device import multiplies_bf16
 from .base import check_sentence_model, offline
 
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+    from tokenizers import Tokenizer
+
 __all__ = ["SentenceModel", "fast_products", "load_body", "quiet"]
 
 BATCH = 32
 PIECES = 2048  # word pieces in a batch
-CHARACTERS_PER_TOKEN = (
-    12  # of a text, more than this for each token it may have is not even tokenised
-)
+CHARACTERS_PER_TOKEN = 12  # of a text, more than this for each token it may have isn't tokenised
 
 
-def load_body(folder: str | Path, max_tokens: int) -> Any:
+def load_body(folder: str | Path, max_tokens: int) -> "SentenceTransformer":
     """The sentence-transformers model in ``folder``, on the CPU or the first GPU; nothing is
     fetched or unpickled.
     """
@@ -45,7 +47,7 @@ def load_body(folder: str | Path, max_tokens: int) -> Any:
 
 
 def quiet() -> None:
-    """Takes the libraries' own lines and bars away: a step has its own."""
+    """Turns off the libraries' own log lines and progress bars: a step has its own."""
     import datasets
     import transformers
 
@@ -66,7 +68,7 @@ def fast_products(device: torch.device) -> Iterator[bool]:
 class SentenceModel:
     """`encode(texts)` → float32 [n, width], the rows in the order of the texts."""
 
-    def __init__(self, body: Any, max_tokens: int) -> None:
+    def __init__(self, body: "SentenceTransformer", max_tokens: int) -> None:
         self.body, self.max_tokens = body.eval(), max_tokens
 
     @classmethod
@@ -78,34 +80,34 @@ class SentenceModel:
         """The vectors of ``texts``, of which only the first ``max_tokens`` tokens are read."""
         heads = [text[: self.max_tokens * CHARACTERS_PER_TOKEN] for text in texts]
         if not heads:
-            return np.zeros((0, self.body.get_embedding_dimension()), np.float32)
+            return np.zeros((0, self.body.get_embedding_dimension() or 0), np.float32)
         with torch.inference_mode(), fast_products(self.body.device):
-            return np.asarray(
-                self.body.encode(
-                    heads, batch_size=BATCH, show_progress_bar=False, convert_to_numpy=True
-                ),
-                np.float32,
+            vectors = self.body.encode(
+                heads, batch_size=BATCH, show_progress_bar=False, convert_to_numpy=True
             )
+        return np.asarray(vectors, np.float32)
 
     def piece_vectors(self) -> np.ndarray:
-        """The vector of each word piece of the vocabulary by itself, as the ids stand: float32
+        """The vector of each word piece of the vocabulary by itself, in the order of ids: float32
         [vocabulary, width].
         """
-        start, *_, end = self.body.tokenizer("a")["input_ids"]
-        found = []
-        with torch.inference_mode(), fast_products(self.body.device):
-            for first in range(0, len(self.body.tokenizer), PIECES):
-                ids = torch.arange(first, min(len(self.body.tokenizer), first + PIECES))
-                rows = torch.stack([torch.full_like(ids, start), ids, torch.full_like(ids, end)], 1)
-                rows = rows.to(self.body.device)
-                made = self.body({"input_ids": rows, "attention_mask": torch.ones_like(rows)})
-                found.append(made["sentence_embedding"].float().cpu().numpy())
-        return np.concatenate(found)
+        tokenizer, device = self.body.tokenizer, self.body.device
+        start, *_, end = tokenizer("a")["input_ids"]
 
-    def pieces_of_words(self) -> Any:
-        """The model's own tokenizer (of the tokenizers package), free of padding and truncation: a
-        copy.
-        """
+        vectors = []
+        with torch.inference_mode(), fast_products(device):
+            for first in range(0, len(tokenizer), PIECES):
+                ids = torch.arange(first, min(len(tokenizer), first + PIECES))
+                rows = [torch.full_like(ids, start), ids, torch.full_like(ids, end)]
+                rows_N3 = torch.stack(rows, 1).to(device)
+                output = self.body(
+                    {"input_ids": rows_N3, "attention_mask": torch.ones_like(rows_N3)}
+                )
+                vectors.append(output["sentence_embedding"].float().cpu().numpy())
+        return np.concatenate(vectors)
+
+    def pieces_of_words(self) -> "Tokenizer":
+        """A copy of the model's own tokenizer (of the tokenizers package)."""
         from tokenizers import Tokenizer
 
         return Tokenizer.from_str(self.body.tokenizer.backend_tokenizer.to_str())

@@ -1,21 +1,25 @@
 """The static student: one number for each word, so a document's score is a mean over its words.
 
-It is distilled from the sentence model: each word piece of the vocabulary goes through the network
-by itself, the vectors that come out are cut to their principal components, and a document's vector
-is the mean over its pieces; a ridge regression from there to the sentence model's own logits is the
-head. All of this is linear, so vectors and head fold into one number a piece, and, pieces never
-crossing words, into a sum and a count a word. What is left of the work is to look words up.
-(Weights by rarity, SIF, were tried and agreed less: docs/EXPERIMENTS.md.)
+It is distilled from the sentence model (as model2vec's static embeddings are): each word piece of
+the vocabulary goes through the network by itself, the vectors that come out are cut to their
+principal components, and a document's vector is the mean over its pieces; a ridge regression from
+there to the sentence model's own logits is the head. All of this is linear, so vectors and head
+fold into one number a piece, and, pieces never crossing words, into a sum and a count a word. What
+is left of the work is to look words up. (Weights by rarity, SIF, were tried and agreed less:
+docs/EXPERIMENTS.md.)
 """
 
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .folder import Linear, logistic, read_tensors
+from .folder import LogisticHead, logistic, read_tensors
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 __all__ = ["Student", "fit_head", "principal"]
 
@@ -36,35 +40,36 @@ class Student:
     [vocabulary].
     """
 
-    def __init__(self, tokenizer: Any, pieces: np.ndarray, bias: float, most_words: int) -> None:
-        self.tokenizer, self.pieces, self.bias, self.most_words = (
-            tokenizer,
-            pieces,
-            bias,
-            most_words,
-        )
-        self._forget()
+    def __init__(
+        self, tokenizer: "Tokenizer", pieces: np.ndarray, bias: float, most_words: int
+    ) -> None:
+        self.tokenizer, self.pieces = tokenizer, pieces
+        self.bias, self.most_words = bias, most_words
+        self._place: dict[str, int] = {}  # of each word remembered, in the two arrays below
+        self._sums: np.ndarray = np.zeros(0)
+        self._counts: np.ndarray = np.zeros(0, np.int64)
 
     @classmethod
     def load(cls, folder: str | Path, most_words: int) -> "Student":
         """The student of a filter's folder (checked before by `open_folder`)."""
         from tokenizers import Tokenizer
 
-        found = read_tensors(Path(folder, "static.safetensors"))
-        head = Linear(found["weight"], float(found["bias"][0]))
+        tensors = read_tensors(Path(folder, "static.safetensors"))
         tokenizer = Tokenizer.from_file(str(Path(folder, "tokenizer.json")))
-        return cls(
-            tokenizer, found["vectors"].astype(np.float32) @ head.weight, head.bias, most_words
-        )
+        pieces = tensors["vectors"].astype(np.float32) @ tensors["weight"]
+        return cls(tokenizer, pieces, float(tensors["bias"][0]), most_words)
 
     def score(self, texts: Sequence[str]) -> np.ndarray:
-        """What it takes the sentence model's scores to be: float32 [n]."""
+        """Its estimate of the sentence model's scores: float32 [n]."""
         words = [words_of(text, self.most_words) for text in texts]
         lengths = np.fromiter(map(len, words), np.int64, len(words))
-        flat = [word for some in words for word in some]
+        flat = [word for own in words for word in own]
+
         if len(self._place) > MOST_WORDS:
             self._forget()
         self._learn(set(flat) - self._place.keys())
+
+        # The mean over a text's pieces, from the sums and counts of its words.
         places = np.fromiter(map(self._place.__getitem__, flat), np.int64, len(flat))
         owner = np.repeat(np.arange(len(words)), lengths)
         sums = np.bincount(owner, self._sums[places], len(words))
@@ -72,33 +77,32 @@ class Student:
         return logistic((self.bias + sums / np.maximum(counts, 1)).astype(np.float32))
 
     def _learn(self, unknown: set[str]) -> None:
-        fresh = sorted(unknown)
-        if not fresh:
+        """Remembers the sum and the count of the pieces of words seen for the first time."""
+        words = sorted(unknown)
+        if not words:
             return
-        pieces, counts = piece_counts(self.tokenizer, fresh)
-        owner = np.repeat(np.arange(len(fresh)), counts)
-        self._place.update(
-            zip(fresh, range(len(self._place), len(self._place) + len(fresh)), strict=True)
-        )
-        self._sums = np.append(self._sums, np.bincount(owner, self.pieces[pieces], len(fresh)))
+        pieces, counts = piece_counts(self.tokenizer, words)
+        owner = np.repeat(np.arange(len(words)), counts)
+
+        known = len(self._place)
+        self._place.update(zip(words, range(known, known + len(words)), strict=True))
+        self._sums = np.append(self._sums, np.bincount(owner, self.pieces[pieces], len(words)))
         self._counts = np.append(self._counts, counts)
 
     def _forget(self) -> None:
-        self._place: dict[str, int] = {}
+        self._place = {}
         self._sums, self._counts = np.zeros(0), np.zeros(0, np.int64)
 
 
-def piece_counts(tokenizer: Any, words: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+def piece_counts(tokenizer: "Tokenizer", words: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """(ids of the pieces of all words in a row, pieces of each word): int64 [p], int64 [n]."""
     tokenizer.no_padding()
     tokenizer.no_truncation()
-    found = [
-        encoding.ids
-        for encoding in tokenizer.encode_batch_fast(list(words), add_special_tokens=False)
-    ]
-    return np.array([i for ids in found for i in ids], np.int64), np.array(
-        [len(ids) for ids in found], np.int64
-    )
+    encodings = tokenizer.encode_batch_fast(list(words), add_special_tokens=False)
+    ids = [encoding.ids for encoding in encodings]
+
+    flat = [piece for own in ids for piece in own]
+    return np.array(flat, np.int64), np.array([len(own) for own in ids], np.int64)
 
 
 def principal(vectors: np.ndarray) -> np.ndarray:
@@ -111,8 +115,12 @@ def principal(vectors: np.ndarray) -> np.ndarray:
 
 
 def fit_head(
-    vectors: np.ndarray, tokenizer: Any, texts: Sequence[str], logits: np.ndarray, most_words: int
-) -> Linear:
+    vectors: np.ndarray,
+    tokenizer: "Tokenizer",
+    texts: Sequence[str],
+    logits: np.ndarray,
+    most_words: int,
+) -> LogisticHead:
     """Ridge regression from mean ``vectors`` to the sentence model's ``logits`` [n]; its strength
     by leave-one-out.
     """
@@ -120,11 +128,11 @@ def fit_head(
 
     means = _mean_vectors(vectors.astype(np.float32), tokenizer, texts, most_words)
     fitted = RidgeCV(ALPHAS).fit(means, logits)
-    return Linear(fitted.coef_.astype(np.float32), float(fitted.intercept_))
+    return LogisticHead(fitted.coef_.astype(np.float32), float(fitted.intercept_))
 
 
 def _mean_vectors(
-    vectors: np.ndarray, tokenizer: Any, texts: Sequence[str], most_words: int
+    vectors: np.ndarray, tokenizer: "Tokenizer", texts: Sequence[str], most_words: int
 ) -> np.ndarray:
     """The mean over each text's pieces of ``vectors`` [vocabulary, width]: float32 [n, width]."""
     means = np.zeros((len(texts), vectors.shape[1]), np.float32)

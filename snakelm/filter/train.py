@@ -1,12 +1,12 @@
-"""Trains the filter: SetFit on the labels, the student on what SetFit says of the run's own
+"""Trains the filter: SetFit on the labels, the student on SetFit's scores of the run's own
 documents, then the band.
 
 The run's documents are drawn by hash: half of them teach the student, a quarter chooses the
 doubtful band, and the last quarter measures agreement and speed on text that nothing was chosen on.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
@@ -18,194 +18,168 @@ from ..errors import UserError
 from ..files import sha256_file
 from ..log import Log
 from .base import base_folder, base_name
-from .cascade import Filter, choose_band
+from .cascade import EVERYTHING, Filter, choose_band
 from .contrastive import tune
-from .folder import Linear, Meta, write_folder
+from .folder import FilterMeta, LogisticHead, write_folder
 from .labels import Labels, read_labels
-from .measure import agreement, curve, quality, rate
+from .measure import FilterTable, Quality, log_table, measure_filters, quality
 from .sentence import SentenceModel
 from .student import Student, fit_head, principal
 
 __all__ = ["drawn", "logistic_head", "train_filter"]
 
-DOCUMENTS = 3072  # of the run, that SetFit reads to teach and to measure the student
+DOCUMENTS = 3072  # of the run, that SetFit scores to teach and to measure the student
+DOCUMENTS_AT_ONCE = 256
+CHARACTERS_PER_TOKEN = 16  # of a text, more than this for each token it may have is not read
 # C of the logistic head: vectors have length 1, and weaker regularisation lets scores use the range
 SHARPNESS = 10.0
 
+Tensors = Mapping[str, np.ndarray]
+
 
 def train_filter(
-    documents: Path, rules: Classifier, seed: int, folder: Path, log: Log
-) -> dict[str, Any]:
+    documents: Path, classifier: Classifier, seed: int, folder: Path, log: Log
+) -> FilterTable:
     """Trains, measures and writes the filter into ``folder``; gives the numbers for
     setfit_train.json.
     """
-    base, labels = base_folder(rules), read_labels(rules.labels)
-    training, held_out = labels.split(rules.held_out, seed)
+    base, labels = base_folder(classifier), read_labels(classifier.labels)
+    training, held_out = labels.split(classifier.held_out, seed)
     log.say(
-        f"{len(training)} labelled texts to train on, {len(held_out)} to measure, base {base_name(rules)}"
+        f"{len(training)} labelled texts to train on, {len(held_out)} to measure, base "
+        f"{base_name(classifier)}"
     )
-    frozen = _frozen(base, training, held_out, rules)
-    with log.progress(rules.steps, "steps") as bar:
-        sentence = tune(base, training, rules, seed, bar.update)
+
+    # SetFit: the base model with a head alone is what tuning has to beat.
+    frozen = _frozen(base, training, held_out, classifier)
+    with log.progress(classifier.steps, "steps") as bar:
+        sentence = tune(base, training, classifier, seed, bar.update)
     head = logistic_head(sentence.encode(training.texts), training.academic)
-    texts = drawn(documents, rules.max_tokens, "classifier", seed, DOCUMENTS)
+
+    # The student, from SetFit's logits of the run's documents and of the labelled texts.
+    texts = drawn(documents, classifier.max_tokens, "classifier", seed, DOCUMENTS)
     log.say(f"{len(texts):,} documents of the run teach and measure the student")
-    parts = np.split(np.arange(len(texts)), [len(texts) // 2, 3 * len(texts) // 4])
     logits = _logits(sentence, head, texts, log)
-    student, tensors = _teach(
-        sentence, head, training, [texts[i] for i in parts[0]], logits[parts[0]], rules.max_tokens
+    half, three_quarters = len(texts) // 2, 3 * len(texts) // 4
+    student, student_tensors = _teach(
+        sentence, head, training, texts[:half], logits[:half], classifier.max_tokens
     )
-    tensors["head.safetensors"] = {"weight": head.weight, "bias": np.array([head.bias], np.float32)}
-    keep = Linear(np.ones(1, np.float32), 0.0).score(logits[:, None]) >= rules.threshold
-    choosing = [texts[i] for i in parts[1]]
+
+    # The band, on documents that the student hasn't seen.
+    choosing = texts[half:three_quarters]
+    identity = LogisticHead(np.ones(1, np.float32), 0.0)
+    keep = identity.score(logits[half:three_quarters, None]) >= classifier.threshold
     low, high = choose_band(
-        student.score(choosing), keep[parts[1]], rules.agreement, rules.threshold
+        student.score(choosing), keep, classifier.agreement, classifier.threshold
     )
-    if (low, high) == (0.0, 1.0):
+    if (low, high) == EVERYTHING:
         log.warn(
-            f"{len(choosing)} documents are too few to choose a doubtful band: the cascade asks SetFit always"
+            f"{len(choosing)} documents are too few to choose a doubtful band: the cascade always "
+            "runs SetFit"
         )
-    meta = Meta(
-        rules.threshold,
+
+    meta = FilterMeta(
+        classifier.threshold,
         low,
         high,
-        rules.max_tokens,
-        base_name(rules),
+        classifier.max_tokens,
+        base_name(classifier),
         sha256_file(base / "model.safetensors"),
     )
+    head_tensors = {"weight": head.weight, "bias": np.array([head.bias], np.float32)}
     write_folder(
-        folder, lambda place: sentence.body.save(place, create_model_card=False), tensors, meta
+        folder,
+        lambda path: sentence.body.save(path, create_model_card=False),
+        {"static.safetensors": student_tensors, "head.safetensors": head_tensors},
+        meta,
     )
+
     filters = {
-        kind: Filter(kind, meta, *_parts(kind, student, sentence), head)
-        for kind in ("setfit", "static", "cascade")
+        "setfit": Filter("setfit", meta, None, sentence, head),
+        "static": Filter("static", meta, student, None, head),
+        "cascade": Filter("cascade", meta, student, sentence, head),
     }
-    measured = _measure(filters, held_out, [texts[i] for i in parts[2]], rules)
-    table = {"labels": len(labels), "band": [low, high], "threshold": rules.threshold, **measured}
-    table["held_out"]["frozen"] = frozen
-    _say(table, log)
+    table = measure_filters(filters, frozen, labels, held_out, texts[three_quarters:])
+    log_table(table, log)
     return table
 
 
-def logistic_head(vectors: np.ndarray, academic: np.ndarray) -> Linear:
+def logistic_head(vectors: np.ndarray, academic: np.ndarray) -> LogisticHead:
     """A logistic regression from ``vectors`` [n, width] to the class, both classes counting
     alike.
     """
     from sklearn.linear_model import LogisticRegression
 
-    fitted = LogisticRegression(C=SHARPNESS, class_weight="balanced", max_iter=1000).fit(
-        vectors, academic
-    )
-    return Linear(fitted.coef_[0].astype(np.float32), float(fitted.intercept_[0]))
+    regression = LogisticRegression(C=SHARPNESS, class_weight="balanced", max_iter=1000)
+    fitted = regression.fit(vectors, academic)
+    return LogisticHead(fitted.coef_[0].astype(np.float32), float(fitted.intercept_[0]))
 
 
-def _frozen(base: Path, training: Labels, held_out: Labels, rules: Classifier) -> dict[str, Any]:
-    """What the base model does with a head alone: the baseline that tuning has to beat."""
-    model = SentenceModel.load(base, rules.max_tokens)
+def _frozen(base: Path, training: Labels, held_out: Labels, classifier: Classifier) -> Quality:
+    """What the base model does with a head alone."""
+    model = SentenceModel.load(base, classifier.max_tokens)
     head = logistic_head(model.encode(training.texts), training.academic)
-    return quality(head.score(model.encode(held_out.texts)), held_out.academic, rules.threshold)
+    scores = head.score(model.encode(held_out.texts))
+    return quality(scores, held_out.academic, classifier.threshold)
 
 
 def drawn(documents: Path, max_tokens: int, purpose: str, seed: int, count: int) -> list[str]:
-    """The heads of ``count`` documents drawn by hash for ``purpose``, in the order of their
+    """The beginnings of ``count`` documents drawn by hash for ``purpose``, in the order of their
     hashes.
     """
+    # A first pass over the ids alone finds the hash up to which there are enough.
     ids = [np.asarray(batch.column("id")) for batch in read_documents(documents, ["id"])]
     if not ids:
         raise UserError(f"{documents}: no documents; the sources gave none")
-    last, _ = limit_threshold(mixed(np.concatenate(ids), seed, purpose), count)
-    found: list[tuple[int, str]] = []
+    limit, _ = limit_threshold(mixed(np.concatenate(ids), seed, purpose), count)
+
+    chosen: list[tuple[int, str]] = []
+    most = max_tokens * CHARACTERS_PER_TOKEN
     for group in range(len(ids)):
         order = mixed(ids[group], seed, purpose)
-        places = np.flatnonzero(order <= np.uint64(min(last, 2**64 - 1)))
+        places = np.flatnonzero(order <= np.uint64(min(limit, 2**64 - 1)))
         if places.size:
             (batch,) = read_documents(documents, ["text"], [group])
-            heads = pc.utf8_slice_codeunits(batch.column("text").take(places), 0, max_tokens * 16)
-            found += zip(order[places].tolist(), heads.to_pylist(), strict=True)
-    return [text for _, text in sorted(found)[:count]]
+            heads = pc.utf8_slice_codeunits(batch.column("text").take(places), 0, most)
+            chosen += zip(order[places].tolist(), heads.to_pylist(), strict=True)
+    return [text for _, text in sorted(chosen)[:count]]
 
 
-def _logits(sentence: SentenceModel, head: Linear, texts: list[str], log: Log) -> np.ndarray:
-    found = []
+def _logits(sentence: SentenceModel, head: LogisticHead, texts: list[str], log: Log) -> np.ndarray:
+    """SetFit's logits of ``texts``: float32 [n]."""
+    logits = []
     with log.progress(len(texts), "documents") as bar:
-        for first in range(0, len(texts), 256):
-            found.append(head.logits(sentence.encode(texts[first : first + 256])))
-            bar.update(min(len(texts), first + 256))
-    return np.concatenate(found)
+        for first in range(0, len(texts), DOCUMENTS_AT_ONCE):
+            part = texts[first : first + DOCUMENTS_AT_ONCE]
+            logits.append(head.logits(sentence.encode(part)))
+            bar.update(first + len(part))
+    return np.concatenate(logits)
 
 
 def _teach(
     sentence: SentenceModel,
-    head: Linear,
+    head: LogisticHead,
     training: Labels,
     texts: list[str],
     logits: np.ndarray,
     max_tokens: int,
-) -> tuple[Student, dict[str, dict[str, np.ndarray]]]:
+) -> tuple[Student, Tensors]:
     """The student, and the arrays it is saved as; the labelled texts teach it too."""
     tokenizer = sentence.pieces_of_words()
     vectors = principal(sentence.piece_vectors())
-    own = head.logits(sentence.encode(training.texts))
+    labelled = head.logits(sentence.encode(training.texts))
     fitted = fit_head(
-        vectors, tokenizer, [*texts, *training.texts], np.concatenate([logits, own]), max_tokens
+        vectors,
+        tokenizer,
+        [*texts, *training.texts],
+        np.concatenate([logits, labelled]),
+        max_tokens,
     )
-    saved = {
+
+    tensors = {
         "vectors": vectors,
         "weight": fitted.weight,
         "bias": np.array([fitted.bias], np.float32),
     }
     numbers = vectors.astype(np.float32) @ fitted.weight
-    return Student(tokenizer, numbers, fitted.bias, max_tokens), {"static.safetensors": saved}
-
-
-def _parts(
-    kind: str, student: Student, sentence: SentenceModel
-) -> tuple[Student | None, SentenceModel | None]:
-    return None if kind == "setfit" else student, None if kind == "static" else sentence
-
-
-def _measure(
-    filters: dict[str, Filter], held_out: Labels, texts: list[str], rules: Classifier
-) -> dict[str, Any]:
-    known = {kind: one.score(held_out.texts)[0] for kind, one in filters.items()}
-    seen = {kind: one.score(texts) for kind, one in filters.items()}
-    setfit = seen["setfit"][0]
-    return {
-        "held_out": {
-            kind: quality(scores, held_out.academic, rules.threshold)
-            for kind, scores in known.items()
-        },
-        "curve": {kind: curve(scores, held_out.academic) for kind, scores in known.items()},
-        "documents": len(texts),
-        "kept": {
-            kind: float((scores >= rules.threshold).mean())
-            for kind, (scores, _) in seen.items()
-            if len(texts)
-        },
-        "agreement": {
-            kind: agreement(scores, setfit, rules.threshold) for kind, (scores, _) in seen.items()
-        },
-        "asked": float(seen["cascade"][1].mean()) if texts else None,
-        "documents_per_cpu_second": {
-            kind: rate(lambda t, one=one: one.score(t), texts) for kind, one in filters.items()
-        }
-        if texts
-        else {},
-    }
-
-
-def _say(table: dict[str, Any], log: Log) -> None:
-    for kind, found in table["held_out"].items():
-        said = " · ".join(
-            f"{name} {found[name]:.3f}"
-            for name in ("accuracy", "precision", "recall")
-            if found[name] is not None
-        )
-        log.say(f"{kind} on {found['texts']} held-out texts: {said}")
-    rates = table["documents_per_cpu_second"]
-    if rates:
-        log.say(
-            f"cascade decides as SetFit on {table['agreement']['cascade']:.2%} of {table['documents']:,} documents, "
-            f"asking it about {table['asked']:.1%}, at {rates['cascade'] / rates['setfit']:.1f} times its speed "
-            f"({rates['cascade']:,.0f} against {rates['setfit']:,.0f} documents per CPU-second)"
-        )
+    return Student(tokenizer, numbers, fitted.bias, max_tokens), tensors

@@ -1,1 +1,1 @@
-"""Training: batches, optimizer, checkpoints, evaluation and the loop that ties them (run.py)."""
+"""Training: batches, optimizer, checkpoints, evaluation and the loop that ties them (loop.py)."""

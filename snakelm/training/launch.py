@@ -1,10 +1,10 @@
 """What has to be settled before torch is imported: the allocator's settings, and how many processes
 there are.
 
-glibc gives large blocks back to the kernel and asks for them again at every step; told to keep
-them, training is a fifth faster. Threads that spin while they wait for each other are fast alone
-and ruinous beside other work. Both are read when a process starts, so a trainer starts itself once
-more with them set.
+glibc gives large blocks back to the kernel and requests them again at every step; set to keep them,
+training is a fifth faster. Threads that spin while they wait for each other are fast alone and
+ruinous beside other work. Both settings are read when a process starts, so a trainer starts itself
+once more with them set.
 """
 
 import ctypes
@@ -36,7 +36,7 @@ PR_SET_PDEATHSIG = 1
 
 
 def restart_with_environment(argv: Sequence[str]) -> None:
-    """Replaces this process by itself with ENVIRONMENT set, unless that has been done; a person's
+    """Replaces this process by itself with ENVIRONMENT set, unless that has been done; the user's
     own values win.
     """
     if os.environ.get(MARK) or all(name in os.environ for name in ENVIRONMENT):
@@ -74,67 +74,74 @@ def run_trainer(run: Run, own_log: Path, train: Callable[[Run, bool], None]) -> 
 
 
 def launch(command: Sequence[str], processes: int) -> int:
-    """Runs ``command`` (after the interpreter) ``processes`` times as one world on this machine;
-    gives the exit code.
+    """Runs ``command`` (after the interpreter) as ``processes`` processes of one world on this
+    host; gives the exit code. Several hosts are torchrun's business.
 
     What torchrun does, without its retries and with our exit codes. A signal is passed on to all;
     when one fails the others are ended, and when this process dies they end too.
     """
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
-    told = {
+    shared = {
         "WORLD_SIZE": processes,
         "LOCAL_WORLD_SIZE": processes,
         "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": port,
+        "MASTER_PORT": _free_port(),
     }
-    world = []
+    workers = []
     with StopRequest() as stop:
         for rank in range(processes):
-            own = {k: str(v) for k, v in {**told, "RANK": rank, "LOCAL_RANK": rank}.items()}
-            world.append(
+            variables = {**shared, "RANK": rank, "LOCAL_RANK": rank}
+            workers.append(
                 subprocess.Popen(
                     [sys.executable, *command],
-                    env={**os.environ, **own},
+                    env={**os.environ, **{name: str(value) for name, value in variables.items()}},
                     start_new_session=True,  # a Ctrl-C comes through us, once
                     preexec_fn=_end_with_parent if sys.platform == "linux" else None,
                 )
             )
-        _wait_for(world, stop)
-    return _exit_code([p.returncode for p in world])
+        _wait_for(workers, stop)
+    return _exit_code([worker.returncode for worker in workers])
+
+
+def _free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
 
 
 def _exit_code(codes: list[int]) -> int:
-    """One code for all: below 0 is a signal, which a process that was ended because another failed
-    has too.
+    """One code for all. Below 0 is a signal, which a process that was ended because another failed
+    has too, so codes above 0 say more.
     """
-    reasons = [c for c in codes if c > 0 and c != EXIT_INTERRUPTED]
+    reasons = [code for code in codes if code > 0 and code != EXIT_INTERRUPTED]
     if reasons:
         return reasons[0]
-    if all(c in (0, EXIT_INTERRUPTED) for c in codes):
+    if all(code in (0, EXIT_INTERRUPTED) for code in codes):
         return max(codes)
     return 1
 
 
-def _wait_for(world: list[subprocess.Popen], stop: StopRequest) -> None:
-    told, deadline = False, float("inf")
-    while any(p.poll() is None for p in world):
-        failed = any(p.returncode not in (None, 0, EXIT_INTERRUPTED) for p in world)
+def _wait_for(workers: list[subprocess.Popen], stop: StopRequest) -> None:
+    """Until all have ended: SIGTERM to all once we are signalled or one has failed, SIGKILL
+    GRACE_S after a failure.
+    """
+    signalled, deadline = False, float("inf")
+    while any(worker.poll() is None for worker in workers):
+        failed = any(worker.returncode not in (None, 0, EXIT_INTERRUPTED) for worker in workers)
         if failed and deadline == float("inf"):
             deadline = time.monotonic() + GRACE_S
-        if (failed or stop.requested) and not told:
-            told = True
-            _signal(world, signal.SIGTERM)
+
+        if (failed or stop.requested) and not signalled:
+            signalled = True
+            _signal(workers, signal.SIGTERM)
         if time.monotonic() > deadline:
-            _signal(world, signal.SIGKILL)
+            _signal(workers, signal.SIGKILL)
         time.sleep(0.05)
 
 
-def _signal(world: list[subprocess.Popen], number: int) -> None:
-    for p in world:
-        if p.poll() is None:
-            p.send_signal(number)
+def _signal(workers: list[subprocess.Popen], number: int) -> None:
+    for worker in workers:
+        if worker.poll() is None:
+            worker.send_signal(number)
 
 
 def _end_with_parent() -> None:

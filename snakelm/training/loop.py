@@ -60,15 +60,21 @@ class Recipe(Protocol):
     """What differs between pretraining and fine-tuning."""
 
     names: RunFiles
-    files: RunFolders
     tokenizer: Tokenizer
     shape: Model
     training: Train  # steps, rates and how often to evaluate, save and log
     seed: int
-    batches: BatchStream
     fingerprint: str
     evaluates_first: bool  # whether held-out text is measured before the first step too
     chat: bool  # whether the model's chat tokens are trained
+
+    @property
+    def files(self) -> RunFolders:
+        """What it reads, and where the run writes."""
+
+    @property
+    def batches(self) -> BatchStream:
+        """The training text, step by step."""
 
     def plan(self, device: Device, peak: float, processes: int) -> Plan:
         """What the run will take; UserError for sizes that can't work. ``peak``: FLOP/s."""
@@ -176,7 +182,7 @@ def run(recipe: Recipe, log: Log, world: World, stopped: Stopped, threads: int |
                     else:
                         progress.saw_evaluation(figures, names.metric)
                         if metrics:
-                            metrics.row(replace(row, **figures))
+                            metrics.row(replace(row, **figures))  # type: ignore[arg-type]
                             for sample in recipe.samples(model, step):
                                 metrics.sample(sample)
                     model.train()

@@ -2,9 +2,9 @@
 at the end.
 
 W + (alpha / rank) B A, with A random and B zero, so that the first step starts from the base model
-exactly (Hu et al., 2021). Each W is a torch parametrization: the network reads W + … where it reads
-W, knows nothing of it, and what is folded in is what it computed with, to the last bit. Multiplying
-B A out costs rank / tokens of the product with W.
+exactly (Hu et al., 2021, arXiv:2106.09685). Each W is a torch parametrization: the network reads
+W + … where it reads W, knows nothing of it, and what is folded in is what it computed with, to the
+last bit. Multiplying B A out costs rank / tokens of the product with W.
 """
 
 import torch
@@ -17,7 +17,7 @@ __all__ = ["adapt", "fold", "is_factor"]
 
 
 class LowRank(nn.Module):
-    """W → W + scale · B A, W [outputs, inputs]."""
+    """W → W + scale · B A, W [outputs, inputs], B [outputs, rank], A [rank, inputs]; float32."""
 
     def __init__(
         self, outputs: int, inputs: int, rank: int, scale: float, generator: torch.Generator
@@ -28,7 +28,7 @@ class LowRank(nn.Module):
         self.b = nn.Parameter(torch.zeros(outputs, rank))
 
     def forward(self, weight: torch.Tensor) -> torch.Tensor:
-        """The updated matrix."""
+        """The updated matrix [outputs, inputs]."""
         return torch.addmm(weight, self.b, self.a, alpha=self.scale)
 
 
@@ -44,8 +44,8 @@ def adapt(model: Decoder, rank: int, alpha: float, generator: torch.Generator) -
     model.requires_grad_(False)
     for module, name in _matrices(model):
         outputs, inputs = getattr(module, name).shape
-        most = min(rank, outputs, inputs)
-        update = LowRank(outputs, inputs, most, alpha / rank, generator)
+        possible = min(rank, outputs, inputs)  # a small matrix has no higher rank
+        update = LowRank(outputs, inputs, possible, alpha / rank, generator)
         parametrize.register_parametrization(module, name, update)
 
 
@@ -57,10 +57,10 @@ def fold(model: Decoder) -> None:
 
 
 def _matrices(model: Decoder) -> list[tuple[nn.Module, str]]:
-    modules = [part for layer in model.layers for part in (layer.attention, layer.mlp)]
-    return [
-        (m, name)
-        for m in modules
-        for name, p in list(m.named_parameters(recurse=False))
-        if p.ndim == 2
-    ]
+    """Each matrix inside the blocks, as its module and its name there."""
+    matrices = []
+    for layer in model.layers:
+        for part in (layer.get_submodule("attention"), layer.get_submodule("mlp")):
+            names = [name for name, p in part.named_parameters(recurse=False) if p.ndim == 2]
+            matrices += [(part, name) for name in names]
+    return matrices

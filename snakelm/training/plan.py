@@ -1,4 +1,4 @@
-"""Before anything is allocated: whether sizes fit together, and what a run will take, in one line."""
+"""Before anything is allocated: whether sizes fit together, and a line on what a run will take."""
 
 from dataclasses import dataclass
 

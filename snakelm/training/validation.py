@@ -1,11 +1,11 @@
-"""Bits per byte on held-out documents: on all, and on the clean ones that training text does not
-contain copies of.
+"""Bits per byte on held-out documents: on all of them, and on the clean ones, of which the training
+text has no copies.
 
 Documents in order, end to end, in rows of `context`; none sees another. Every text token counts
 once; the end-of-text token that opens a document does not count as a target, because no byte of
 text pays for it. Bits per byte compares across tokenizers, loss per token does not.
 
-Legend: as in snakelm/model/decoder.py.
+Legend: B (or R) rows, T positions, V vocabulary, N = B·T.
 """
 
 import math
@@ -35,11 +35,11 @@ IGNORE = -100
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a model makes of held-out documents: each [documents], ``nll`` in nats."""
+    """What held-out documents cost a model, each array [documents]."""
 
-    nll: np.ndarray
-    text_bytes: np.ndarray
-    text_tokens: np.ndarray
+    nll: np.ndarray  # float64, summed cross-entropy in nats
+    text_bytes: np.ndarray  # int64
+    text_tokens: np.ndarray  # int64
     clean: np.ndarray  # bool
 
     def bpb(self, clean_only: bool = False) -> float | None:
@@ -76,19 +76,17 @@ def evaluate(
     stop: Callable[[], bool] = lambda: False,
 ) -> Evaluation | None:
     """The evaluation of ``documents`` (numbers); with ``world`` > 1 only this rank's share of rows
-    is in ``nll``.
+    is in ``nll``. None when ``stop()`` was true before the end.
 
-    ``token_lengths``: bytes of each token id. ``clean``: bool for every document of ``val``. None
-    when ``stop()`` said so before the end.
+    ``token_lengths``: bytes of each token id. ``clean``: bool for every document of ``val``.
     """
     nll = document_losses(model, val, documents, rank=rank, world=world, stop=stop)
     if nll is None:
         return None
     texts = [val.document(i)[1:] for i in documents]
-    sizes = np.array([int(token_lengths[text].sum()) for text in texts], np.int64)
-    return Evaluation(
-        nll, sizes, np.array([len(text) for text in texts], np.int64), clean[documents]
-    )
+    text_bytes = np.array([int(token_lengths[text].sum()) for text in texts], np.int64)
+    text_tokens = np.array([len(text) for text in texts], np.int64)
+    return Evaluation(nll, text_bytes, text_tokens, clean[documents])
 
 
 def document_losses(
@@ -104,6 +102,7 @@ def document_losses(
     stopped.
     """
     losses = np.zeros(len(documents))
+
     for part in row_losses(model, val, documents, rank=rank, world=world, stop=stop):
         if part is None:
             return None
@@ -117,8 +116,8 @@ class RowLosses:
 
     nll: np.ndarray  # float32, cross-entropy of the target in nats; 0 where there is none
     targets: np.ndarray  # int64, IGNORE where there is none
-    owner: np.ndarray  # the place in the list of documents that the target belongs to
-    visible: np.ndarray  # tokens that the model saw of the document before the target
+    owner: np.ndarray  # int64, the document that the target belongs to, as its place in the list
+    visible: np.ndarray  # int32, tokens of the document that the model saw before the target
 
 
 @torch.no_grad()
@@ -132,23 +131,24 @@ def row_losses(
     stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[RowLosses | None]:
     """The loss of every token of ``documents``, some rows at a time; None, and no more, once
-    ``stop()`` says so.
+    ``stop()`` is true.
     """
     rows, owner = _rows_of(val, documents, model.shape.context)
     at_once = max(1, LOGIT_BYTES // (4 * model.vocab_size * model.shape.context))
-    device = model.embedding.device
+
     for first in range(rank * at_once, len(rows), world * at_once):
         if stop():
             yield None
             return
+
+        # The exact loss from float32 logits, not the training head's: nothing is approximated here.
         part = rows.part(first, first + at_once)
-        x_BT, start_BT, y_BT = (
-            torch.from_numpy(a).to(device) for a in (part.tokens, part.row_start, part.targets)
-        )
+        x_BT, start_BT, y_BT = part.to(model.embedding.device)
         logits_BTV = model(x_BT, start_BT)
         loss_N = F.cross_entropy(
             logits_BTV.flatten(0, 1).float(), y_BT.flatten(), ignore_index=IGNORE, reduction="none"
         )
+
         visible = np.arange(1, part.tokens.shape[1] + 1, dtype=np.int32) - part.row_start
         yield RowLosses(
             loss_N.cpu().numpy().reshape(part.tokens.shape),
@@ -166,15 +166,16 @@ def _rows_of(val: TokenBin, documents: np.ndarray, context: int) -> tuple[Rows, 
     lengths = np.array([len(piece) for piece in pieces], np.int64)
     starts = np.cumsum(lengths) - lengths
     total = int(lengths.sum())
-    padding = -(total - 1) % context  # up to whole rows, plus the one token that is only a target
-    tokens = np.concatenate([*pieces, np.zeros(padding, np.int64)]).astype(np.int64)
-    owner = np.concatenate(
-        [np.repeat(np.arange(len(pieces)), lengths), np.zeros(padding, np.int64)]
-    )[1:]
+
+    # Pad to whole rows, plus the one token that is a target only.
+    padding = np.zeros(-(total - 1) % context, np.int64)
+    tokens = np.concatenate([*pieces, padding]).astype(np.int64)
+    owner = np.concatenate([np.repeat(np.arange(len(pieces)), lengths), padding])[1:]
     rows = lay_out(tokens, starts, context)
+
     targets = tokens[1:].copy()
     targets[starts[1:] - 1] = IGNORE  # the next document's end-of-text token
-    targets[total - 1 :] = IGNORE
-    return Rows(rows.tokens, targets.reshape(rows.tokens.shape), rows.row_start), owner.reshape(
-        rows.tokens.shape
-    )
+    targets[total - 1 :] = IGNORE  # padding
+
+    shape = rows.tokens.shape
+    return Rows(rows.tokens, targets.reshape(shape), rows.row_start), owner.reshape(shape)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from snakelm.filter.cascade import Filter, allowed_errors, choose_band
-from snakelm.filter.folder import Linear, Meta, logistic
+from snakelm.filter.folder import FilterMeta, LogisticHead, logistic
 from snakelm.filter.measure import agreement, curve, quality
 
 
@@ -22,11 +22,11 @@ def test_outside_of_the_band_fresh_documents_agree(noise):
     scores, keep = drawn(2000, noise, 1)
     low, high = choose_band(scores, keep, 0.99, 0.5)
     fresh, kept = drawn(20_000, noise, 2)
-    asked = (fresh >= low) & (fresh <= high)
-    agrees = np.where(asked, True, (fresh >= 0.5) == kept).mean()
+    doubtful = (fresh >= low) & (fresh <= high)
+    agrees = np.where(doubtful, True, (fresh >= 0.5) == kept).mean()
     assert agrees >= 0.99
     assert low <= 0.5 <= high
-    assert asked.mean() < 0.6
+    assert doubtful.mean() < 0.6
 
 
 def test_a_better_student_gets_a_narrower_band():
@@ -38,7 +38,7 @@ def test_a_better_student_gets_a_narrower_band():
 
 
 @pytest.mark.parametrize("count", [0, 1, 50, 298])
-def test_too_few_documents_ask_always(count):
+def test_too_few_documents_leave_all_to_setfit(count):
     assert choose_band(*drawn(count, 0.1, 1), 0.99, 0.5) == (0.0, 1.0)
     assert allowed_errors(count, 0.99) is None
 
@@ -49,20 +49,20 @@ def test_allowed_errors_are_those_of_the_interval():
     assert allowed_errors(1000, 1.0) is None
 
 
-def test_everything_of_one_kind_needs_no_asking():
+def test_everything_of_one_kind_leaves_nothing_in_doubt():
     scores = np.full(1000, 0.9, np.float32)
     low, high = choose_band(scores, np.ones(1000, bool), 0.99, 0.5)
     assert not ((scores >= low) & (scores <= high)).any()
 
 
 class Reads:
-    """A sentence model that says what a text ends in, and counts what it was asked."""
+    """A sentence model that says what a text ends in, and keeps the texts it was given."""
 
     def __init__(self):
-        self.asked = []
+        self.texts = []
 
     def encode(self, texts):
-        self.asked += texts
+        self.texts += texts
         return np.array([[float(text.split()[-1])] for text in texts], np.float32).reshape(-1, 1)
 
 
@@ -73,13 +73,13 @@ class Guesses:
         return np.array([float(text.split()[0]) for text in texts], np.float32)
 
 
-def test_the_cascade_asks_about_the_band_alone_and_takes_the_answer():
+def test_the_cascade_runs_setfit_on_the_band_alone():
     sentence = Reads()
-    meta = Meta(0.5, 0.4, 0.6, 128, "base", "")
-    model = Filter("cascade", meta, Guesses(), sentence, Linear(np.ones(1, np.float32), 0.0))
-    scores, asked = model.score(["0.1 9", "0.45 9", "0.55 -9", "0.9 -9"])
-    assert sentence.asked == ["0.45 9", "0.55 -9"]
-    assert asked.tolist() == [False, True, True, False]
+    meta = FilterMeta(0.5, 0.4, 0.6, 128, "base", "")
+    model = Filter("cascade", meta, Guesses(), sentence, LogisticHead(np.ones(1, np.float32), 0.0))
+    scores, by_setfit = model.score(["0.1 9", "0.45 9", "0.55 -9", "0.9 -9"])
+    assert sentence.texts == ["0.45 9", "0.55 -9"]
+    assert by_setfit.tolist() == [False, True, True, False]
     assert (scores >= 0.5).tolist() == [False, True, False, True]
 
 

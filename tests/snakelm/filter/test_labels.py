@@ -91,7 +91,7 @@ BAD = {
     "null label": ([*GOOD, {"text": "x", "label": None}], "found label None"),
     "both labels": ([*GOOD, {"text": "academic 0", "label": "other"}], "under both labels"),
     "not JSON": ([*GOOD, "{oops"], "line 17: not JSON"),
-    "not an object": ([*GOOD, "[1]"], "line 17: found list"),
+    "not an object": ([*GOOD, "[1]"], "line 17: found a list"),
     "nothing": ([], "0 other and 0 academic"),
 }
 
