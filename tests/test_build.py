@@ -69,7 +69,7 @@ def test_the_operators_ask_for_no_cuda_library_no_python_and_no_path():
 @operators
 def test_the_operators_open_and_import():
     result = run_python(
-        "import torch, pytorch_ext._C; print(torch.ops.pytorch_ext.attention_level(0))"
+        "import torch, pytorch_ext._C; print(torch.ops.pytorch_ext.isa_level(0))"
     )
     assert (result.returncode, result.stdout.strip()) == (0, "0"), result.stderr
 
