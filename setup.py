@@ -1,15 +1,19 @@
-"""Build the compiled core with ninja: `snakelm._text` (pybind11, no torch) and `pytorch_ext._C`
-(torch's stable ABI).
+"""Build the compiled core with ninja: `snakelm._text` and `snakelm._dedup` (pybind11, no torch) and
+`pytorch_ext._C` (torch's stable ABI).
 
 Why not torch.utils.cpp_extension: CUDAExtension refuses a CPU-only torch, and neither it nor
-setuptools knows flags per file, which run-time dispatch over instruction sets needs. So this file
-writes one build.ninja and runs it: unchanged sources are not compiled again, a touched header
-recompiles what includes it, and flags follow a file's name.
+setuptools compiles one source several times, which run-time dispatch over instruction sets needs.
+So this file writes one build.ninja and runs it: unchanged sources are not compiled again, and a
+touched header recompiles what includes it.
+
+A kernel, csrc/**/<name>_kernel.cpp, is compiled once for every instruction set that KERNELS lists
+for it, into <name>_kernel.<set>.o; csrc/common/isa.h says how the dispatcher finds them. Everything
+else is compiled once, for any CPU.
 
     python setup.py build_ext --inplace [-j N]        pip install --no-build-isolation -e .
 
 Environment: CXX (compiler), MAX_JOBS (parallel compilations), SNAKELM_CUDA=0 (leave CUDA out) or 1
-(insist on it), SNAKELM_TORCH=0 (an env without torch: only the tokenizer).
+(insist on it), SNAKELM_TORCH=0 (an env without torch: no operators).
 """
 
 import fcntl
@@ -24,26 +28,36 @@ import subprocess
 import sys
 import sysconfig
 from pathlib import Path
+from typing import NoReturn
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).resolve().parent
-TORCH_TARGET = (
-    "0x020B000000000000"  # the stable ABI of torch 2.11: one binary serves 2.11 and later
-)
+# The stable ABI of torch 2.11: one binary serves 2.11 and later.
+TORCH_TARGET = "0x020B000000000000"
 OLDEST_TORCH = (2, 11)
 CXX_FLAGS = "-std=c++20 -O3 -fPIC -fvisibility=hidden -Wall -Wextra -Wno-unknown-pragmas -pthread"
-# A file's suffix names the instruction set it may use; nothing outside such a file may assume one.
+
+# Flags of an instruction set (snakelm::Isa); nothing but a kernel compiled for it may assume one.
 # GCC 12 takes the undefined vectors inside its own AVX-512 headers for our mistake: no warning
 # about those.
-AVX512 = "-mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma -mf16c -Wno-maybe-uninitialized -Wno-uninitialized"
-SUFFIX_FLAGS = {
-    "_avx2": "-mavx2 -mfma -mf16c",
-    "_avx512": AVX512,
-    "_avx512bf16": f"{AVX512} -mavx512bf16",
-    "_amx": f"{AVX512} -mavx512bf16 -mamx-tile -mamx-bf16",
+AVX2 = "-mavx2 -mfma -mf16c"
+AVX512 = (
+    f"{AVX2} -mavx512f -mavx512bw -mavx512dq -mavx512vl -Wno-maybe-uninitialized -Wno-uninitialized"
+)
+ISA_FLAGS = {
+    "portable": "",
+    "avx2": AVX2,
+    "avx512": AVX512,
+    "avx512bf16": f"{AVX512} -mavx512bf16",
 }
+# Which instruction sets a kernel is compiled for. The CPU's best among them runs.
+KERNELS = {
+    "csrc/dedup/minhash_kernel.cpp": ("portable", "avx2"),
+    "csrc/ops/attention/attention_kernel.cpp": ("portable", "avx2", "avx512", "avx512bf16"),
+}
+
 # sm_80 (A100 and later), sm_90a (Hopper's own instructions), and PTX for what comes after.
 NVCC_FLAGS = (
     "-std=c++17 -O3 -cudart static -Xcompiler -fPIC,-fvisibility=hidden "
@@ -52,8 +66,8 @@ NVCC_FLAGS = (
 )
 
 
-def fail(message: str):
-    """Stop with one line: a missing tool is the person's to fix, and a traceback would hide
+def fail(message: str) -> NoReturn:
+    """Stop with one line: a missing tool is the user's to install, and a traceback would hide
     which.
     """
     raise SystemExit(f"setup.py: {message}")
@@ -64,14 +78,15 @@ def find_compiler() -> str:
         if shutil.which(shlex.split(name)[0]):
             return name
     fail(
-        "no C++ compiler found (looked for $CXX, g++, c++, clang++); install one, e.g. `apt-get install g++`"
+        "no C++ compiler found (looked for $CXX, g++, c++, clang++); install one, e.g. "
+        "`apt-get install g++`"
     )
 
 
 def find_ninja() -> str:
     beside = Path(sys.executable).with_name("ninja")
-    found = str(beside) if beside.exists() else shutil.which("ninja")
-    return found or fail("ninja not found; install it: `python -m pip install ninja`")
+    ninja = str(beside) if beside.exists() else shutil.which("ninja")
+    return ninja or fail("ninja not found; install it: `python -m pip install ninja`")
 
 
 def find_torch() -> Path:
@@ -101,7 +116,8 @@ def python_include(build: Path) -> str:
         )
         if unpacked is None:
             fail(
-                f"{include}/Python.h is missing; install Python's headers, e.g. `apt-get install python3-dev`"
+                f"{include}/Python.h is missing; install Python's headers, e.g. "
+                "`apt-get install python3-dev`"
             )
         return f"-isystem {unpacked / include.name} -isystem {unpacked}"
     return f"-isystem {include}"
@@ -119,18 +135,18 @@ def debian_headers(build: Path) -> Path | None:
         )
         folder.mkdir(parents=True, exist_ok=True)
         subprocess.run(["apt-get", "download", package], cwd=folder, capture_output=True)
-        found = sorted(folder.glob("*.deb"))
-        if not found or subprocess.run(["dpkg-deb", "-x", found[-1], folder]).returncode:
+        archives = sorted(folder.glob("*.deb"))
+        if not archives or subprocess.run(["dpkg-deb", "-x", archives[-1], folder]).returncode:
             return None
     return folder / "usr/include"
 
 
 def find_cuda() -> tuple[str, Path] | None:
-    """(nvcc, toolkit folder), or None, said in one line. nvcc may be a wrapper, so ask it where it
-    lives.
+    """(nvcc, toolkit folder), or None with a line that says why. nvcc may be a wrapper, so ask it
+    where it lives.
     """
-    wish = os.environ.get("SNAKELM_CUDA", "")
-    if wish == "0":
+    setting = os.environ.get("SNAKELM_CUDA", "")
+    if setting == "0":
         print("setup.py: SNAKELM_CUDA=0, CUDA kernels are left out")
         return None
     nvcc = shutil.which("nvcc") or shutil.which("nvcc", path="/usr/local/cuda/bin")
@@ -142,7 +158,7 @@ def find_cuda() -> tuple[str, Path] | None:
         if top:
             return nvcc, Path(top[1].strip()).resolve()
     problem = f"{nvcc} does not answer --dryrun" if nvcc else "nvcc not found"
-    if wish == "1":
+    if setting == "1":
         fail(f"SNAKELM_CUDA=1, but {problem}; install the CUDA toolkit and put nvcc on PATH")
     print(f"setup.py: {problem}, CUDA kernels are left out")
     return None
@@ -152,18 +168,25 @@ def is_x86() -> bool:
     return platform.machine().lower() in {"x86_64", "amd64"}
 
 
-def sources(*patterns: str) -> list[Path]:
-    """Sorted sources below ROOT, without the x86 instruction-set files where the machine is not
-    x86.
+def sources(pattern: str) -> list[Path]:
+    """Sorted files below ROOT that are compiled once, for any CPU: those of `pattern` that are no
+    kernels.
     """
-    found = sorted(path for pattern in patterns for path in ROOT.glob(pattern))
-    return [path for path in found if is_x86() or not path.stem.endswith(tuple(SUFFIX_FLAGS))]
+    return sorted(p for p in ROOT.glob(pattern) if not p.stem.endswith("_kernel"))
 
 
-def suffix_flags(source: Path) -> str:
-    return next(
-        (flags for suffix, flags in SUFFIX_FLAGS.items() if source.stem.endswith(suffix)), ""
-    )
+def kernels(pattern: str) -> list[tuple[Path, str]]:
+    """(source, instruction set) of every kernel of `pattern`, without x86's sets elsewhere."""
+    files = sorted(ROOT.glob(pattern))
+    for file in files:
+        if str(file.relative_to(ROOT)) not in KERNELS:
+            fail(f"{file.relative_to(ROOT)} has no instruction sets; list them in KERNELS")
+    return [
+        (file, isa)
+        for file in files
+        for isa in KERNELS[str(file.relative_to(ROOT))]
+        if isa == "portable" or is_x86()
+    ]
 
 
 class Ninja:
@@ -174,7 +197,7 @@ rule cxx
   command = $cxx -MD -MF $out.d $flags -c $in -o $out
   depfile = $out.d
   deps = gcc
-  description = C++ $in
+  description = C++ $in $isa
 rule cuda
   command = $nvcc -MD -MF $out.d $flags -c $in -o $out
   depfile = $out.d
@@ -192,20 +215,39 @@ rule link
     def compile(self, source: Path, flags: str) -> Path:
         rule = "cuda" if source.suffix == ".cu" else "cxx"
         target = self.folder / f"{source.relative_to(ROOT)}.o"
-        self._edge(target, rule, [source], f"{flags} {suffix_flags(source)}".strip())
+        self._edge(target, rule, [source], flags=flags)
         return target
 
-    def link(self, target: Path, objects: list[Path], flags: str) -> None:
-        self._edge(target, "link", objects, flags)
+    def compile_kernel(self, source: Path, isa: str, flags: str) -> Path:
+        target = self.folder / f"{source.relative_to(ROOT).with_suffix('')}.{isa}.o"
+        flags = f"{flags} -DSNAKELM_ISA={isa} {ISA_FLAGS[isa]}"
+        self._edge(target, "cxx", [source], flags=flags.strip(), isa=isa)
+        return target
 
-    def _edge(self, target: Path, rule: str, inputs: list[Path], flags: str) -> None:
+    def compile_folder(self, folder: str, flags: str) -> list[Path]:
+        """Objects of the C++ in one folder, its kernels included. csrc/common is linked into every
+        extension.
+        """
+        return [
+            *(self.compile(source, flags) for source in sources(f"{folder}/*.cpp")),
+            *(
+                self.compile_kernel(source, isa, flags)
+                for source, isa in kernels(f"{folder}/*_kernel.cpp")
+            ),
+        ]
+
+    def link(self, target: Path, objects: list[Path], flags: str) -> None:
+        self._edge(target, "link", objects, flags=flags)
+
+    def _edge(self, target: Path, rule: str, inputs: list[Path], **variables: str) -> None:
         def quote(path: Path) -> str:
             return re.sub(r"([$ :])", r"$\1", str(path))
 
-        escaped = flags.replace("$", "$$")
-        self.lines.append(
-            f"build {quote(target)}: {rule} {' '.join(map(quote, inputs))}\n  flags = {escaped}\n"
+        edge = f"build {quote(target)}: {rule} {' '.join(map(quote, inputs))}\n" + "".join(
+            f"  {name} = {value.replace('$', '$$')}\n" for name, value in variables.items()
         )
+        if edge not in self.lines:  # csrc/common is compiled once for all extensions
+            self.lines.append(edge)
 
     def run(self, jobs: int) -> None:
         script = self.folder / "build.ninja"
@@ -215,7 +257,8 @@ rule link
         result = subprocess.run([find_ninja(), "-f", str(script), "-j", str(jobs)], cwd=self.folder)
         if result.returncode:
             fail(
-                "compilation failed, the compiler's message is above (SNAKELM_CUDA=0 leaves the CUDA kernels out)"
+                "compilation failed, the compiler's message is above "
+                "(SNAKELM_CUDA=0 leaves the CUDA kernels out)"
             )
 
 
@@ -226,16 +269,9 @@ class NinjaBuild(build_ext):
 
     def finalize_options(self):
         super().finalize_options()
-        if not sources("csrc/text/*.cpp"):
-            print("setup.py: csrc/text has no .cpp file, snakelm._text is left out")
-            self.extensions = [
-                extension for extension in self.extensions if extension.name != "snakelm._text"
-            ]
         if os.environ.get("SNAKELM_TORCH") == "0":
             print("setup.py: SNAKELM_TORCH=0, pytorch_ext._C is left out")
-            self.extensions = [
-                extension for extension in self.extensions if extension.name != "pytorch_ext._C"
-            ]
+            self.extensions = [e for e in self.extensions if e.name != "pytorch_ext._C"]
 
     def build_extensions(self):
         # Not setuptools' temporary folder: pip deletes that one, and the next build would start
@@ -244,16 +280,19 @@ class NinjaBuild(build_ext):
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / "lock").open("w") as lock:  # two builds of one checkout wait for each other
             fcntl.flock(lock, fcntl.LOCK_EX)
-            cuda = find_cuda() if sources("csrc/ops/*/*_cuda.cu") else None
+            built = {
+                e.name: folder / Path(self.get_ext_filename(e.name)).name for e in self.extensions
+            }
+            cuda = find_cuda() if "pytorch_ext._C" in built else None
             ninja = Ninja(folder, find_compiler(), cuda and cuda[0])
-            built = {}
-            for extension in self.extensions:
-                built[extension.name] = folder / Path(self.get_ext_filename(extension.name)).name
-                add = add_text if extension.name == "snakelm._text" else add_ops
-                add(ninja, built[extension.name], cuda)
+            for name, target in built.items():
+                if name == "pytorch_ext._C":
+                    add_operators(ninja, target, cuda)
+                else:
+                    add_python_module(ninja, target, f"csrc/{name.partition('._')[2]}")
             ninja.run(int(self.parallel or os.environ.get("MAX_JOBS") or os.cpu_count() or 1))
-            for name, made in built.items():
-                install(made, Path(self.get_ext_fullpath(name)))
+            for name, target in built.items():
+                install(target, Path(self.get_ext_fullpath(name)))
 
     def copy_extensions_to_source(self):
         """setuptools would write over a library that another process has mapped; see install."""
@@ -273,27 +312,30 @@ def install(made: Path, target: Path) -> None:
     os.replace(partial, target)
 
 
-def add_text(ninja: Ninja, target: Path, cuda: tuple[str, Path] | None) -> None:
+def add_python_module(ninja: Ninja, target: Path, folder: str) -> None:
+    """A module of csrc/<folder> whose binding.cpp uses pybind11."""
     import pybind11
 
-    flags = f"{CXX_FLAGS} -I{ROOT}/csrc -isystem {pybind11.get_include()} {python_include(ninja.folder)}"
-    ninja.link(target, [ninja.compile(source, flags) for source in sources("csrc/text/*.cpp")], "")
+    common = f"{CXX_FLAGS} -I{ROOT}/csrc"
+    python = f"-isystem {pybind11.get_include()} {python_include(ninja.folder)}"
+    objects = ninja.compile_folder(folder, f"{common} {python}")
+    ninja.link(target, [*objects, *ninja.compile_folder("csrc/common", common)], "")
 
 
-def add_ops(ninja: Ninja, target: Path, cuda: tuple[str, Path] | None) -> None:
+def add_operators(ninja: Ninja, target: Path, cuda: tuple[str, Path] | None) -> None:
     torch = find_torch()
-    flags = f"{CXX_FLAGS} -I{ROOT}/csrc"
+    common = f"{CXX_FLAGS} -I{ROOT}/csrc"
     # Python.h is optional here: torch.ops.load_library needs no module, it only makes `import
     # pytorch_ext._C` work.
-    binding = f"{flags} -DTORCH_TARGET_VERSION={TORCH_TARGET}ULL -isystem {torch}/include"
-    binding += f" -isystem {sysconfig.get_path('include')}" + (
-        " -DSNAKELM_WITH_CUDA" if cuda else ""
+    binding = (
+        f"{common} -DTORCH_TARGET_VERSION={TORCH_TARGET}ULL -isystem {torch}/include "
+        f"-isystem {sysconfig.get_path('include')}{' -DSNAKELM_WITH_CUDA' if cuda else ''}"
     )
-    objects = [
-        ninja.compile(source, binding)
-        for source in sources("pytorch_ext/*.cpp", "pytorch_ext/ops/*/*.cpp")
-    ]
-    objects += [ninja.compile(source, flags) for source in sources("csrc/ops/*/*.cpp")]
+    objects = ninja.compile_folder("pytorch_ext", binding)
+    objects += ninja.compile_folder("pytorch_ext/ops/*", binding)
+    objects += ninja.compile_folder("csrc/ops/*", common)
+    objects += ninja.compile_folder("csrc/common", common)
+
     # No run path: `import torch` has loaded these by the time our library is opened. libtorch
     # itself, though nothing in it is named: a CUDA build's pulls in libtorch_cuda, which knows the
     # stream.
@@ -315,6 +357,7 @@ def relative(paths: list[Path]) -> list[str]:
 setup(
     ext_modules=[
         Extension("snakelm._text", relative(sources("csrc/text/*.cpp"))),
+        Extension("snakelm._dedup", relative(sources("csrc/dedup/*.cpp"))),
         Extension("pytorch_ext._C", relative(sources("pytorch_ext/*.cpp")), py_limited_api=True),
     ],
     cmdclass={"build_ext": NinjaBuild},

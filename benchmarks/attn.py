@@ -2,11 +2,11 @@
 
 Both sides run in this process, in turn, on the same tensors; each figure is a median. Compared are
     causal      pytorch_ext.attention            | scaled_dot_product_attention(is_causal=True)
-    documents   pytorch_ext.attention(row_start) | SDPA with a materialised mask (made once, outside the clock)
-                                                 | a loop of causal SDPA calls, one a document, and one torch.cat
-SDPA gets its tensors as [B, H, T, D] views of the same [B, T, H, D] memory, which is how a model calls it. A ratio
-above 1 means ours took less time. On a CPU the clock is CPU time, on CUDA device time; the CUDA backend of SDPA is
-named, since its default differs by version.
+    documents   pytorch_ext.attention(row_start) | SDPA with a materialised mask, made once, untimed
+                                                 | a causal SDPA call per document and one torch.cat
+SDPA gets its tensors as [B, H, T, D] views of the same [B, T, H, D] memory, which is how a model
+calls it. A ratio above 1 means ours took less time. On a CPU the clock is CPU time, on CUDA device
+time; the CUDA backend of SDPA is named, since its default differs by version.
 """
 
 import argparse
@@ -15,7 +15,7 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -65,9 +65,7 @@ def clock(call: Callable[[], object], device: str) -> float:
         end.record()
         end.synchronize()
         return begin.elapsed_time(end) / 1000
-    if (
-        torch.get_num_threads() > 1
-    ):  # a waiting thread burns CPU time too: wall time is the honest one
+    if torch.get_num_threads() > 1:  # a waiting thread burns CPU time too: wall time is honest
         began = time.perf_counter()
         call()
         return time.perf_counter() - began
@@ -106,6 +104,7 @@ def rivals(q, k, v, ends: list[int] | None) -> dict[str, Callable[[], torch.Tens
             "ours": lambda: attention(q, k, v, backend=backend),
             "SDPA causal": lambda: causal(q, k, v),
         }
+
     starts = [0, *ends[:-1]]
     position = torch.arange(q.shape[1], device=q.device)
     begins = torch.tensor(starts, device=q.device)
@@ -140,6 +139,7 @@ def measure(
     leaves, grad = [x.requires_grad_() for x in tensors[:3]], tensors[3].detach()
     calls = rivals(*leaves, ends)
     check_agreement(calls, dtype)
+
     # Score and value products of the visible pairs, two operations a multiply-add; backward has 2.5
     # times as many.
     spans = [b - a for a, b in zip([0, *ends[:-1]], ends, strict=True)] if ends else [length]
@@ -161,12 +161,19 @@ def measure(
         ours = seconds.pop("ours")
         rows += [
             {
-                "mask": "documents" if ends else "causal", "dtype": dtype, "T": length, "B": batch, "pass": name,
-                "ours_ms": ours * 1e3, "gflops": operations * factor / ours / 1e9,
-                "against": rival, "ms": taken * 1e3, "ratio": taken / ours,
+                "mask": "documents" if ends else "causal",
+                "dtype": dtype,
+                "T": length,
+                "B": batch,
+                "pass": name,
+                "ours_ms": ours * 1e3,
+                "gflops": operations * factor / ours / 1e9,
+                "against": rival,
+                "ms": rival_seconds * 1e3,
+                "ratio": rival_seconds / ours,
             }
-            for rival, taken in seconds.items()
-        ]  # fmt: skip
+            for rival, rival_seconds in seconds.items()
+        ]
     return rows
 
 
@@ -182,9 +189,16 @@ def check_agreement(calls: dict[str, Callable[[], torch.Tensor]], dtype: str) ->
 
 def show(row: dict) -> str:
     cells = (
-        row["mask"], row["dtype"], str(row["T"]), row["pass"], f"{row['ours_ms']:.2f}", f"{row['gflops']:.0f}",
-        row["against"], f"{row['ms']:.2f}", f"{row['ratio']:.2f}",
-    )  # fmt: skip
+        row["mask"],
+        row["dtype"],
+        str(row["T"]),
+        row["pass"],
+        f"{row['ours_ms']:.2f}",
+        f"{row['gflops']:.0f}",
+        row["against"],
+        f"{row['ms']:.2f}",
+        f"{row['ratio']:.2f}",
+    )
     return "  ".join(cell.rjust(width) for cell, width in zip(cells, WIDTHS, strict=True))
 
 
@@ -195,11 +209,18 @@ def describe(options: argparse.Namespace, device: str) -> dict:
     else:
         machine, ours = cpu_name(), f"cpu:{LEVELS[library.LEVELS_HERE[-1]]}"
     return {
-        "device": machine, "torch": torch.__version__, "threads": torch.get_num_threads(), "ours": ours,
-        "tokens": options.tokens, "heads": options.heads, "kv_heads": options.kv_heads or options.heads,
-        "dim": options.dim, "documents": options.documents, "repeats": options.repeats,
+        "device": machine,
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "ours": ours,
+        "tokens": options.tokens,
+        "heads": options.heads,
+        "kv_heads": options.kv_heads or options.heads,
+        "dim": options.dim,
+        "documents": options.documents,
+        "repeats": options.repeats,
         "malloc_environment": {k: v for k, v in os.environ.items() if k.startswith("MALLOC_")},
-    }  # fmt: skip
+    }
 
 
 def cpu_name() -> str:
@@ -210,16 +231,19 @@ def cpu_name() -> str:
     )
 
 
-def cuda_backends() -> dict[str, list]:
+def cuda_backends() -> dict[str, list[SDPBackend]]:
     """Each SDPA backend by itself: "the default" means another kernel on every version and
     device.
     """
-    return {"cudnn": [SDPBackend.CUDNN_ATTENTION], "flash": [SDPBackend.FLASH_ATTENTION],
-            "efficient": [SDPBackend.EFFICIENT_ATTENTION]}  # fmt: skip
+    return {
+        "cudnn": [SDPBackend.CUDNN_ATTENTION],
+        "flash": [SDPBackend.FLASH_ATTENTION],
+        "efficient": [SDPBackend.EFFICIENT_ATTENTION],
+    }
 
 
-def measure_all(options: argparse.Namespace, device: str):
-    """Rows, as they come; on CUDA once a backend, those that take the case."""
+def measure_all(options: argparse.Namespace, device: str) -> Iterator[dict]:
+    """Rows, as they come; on CUDA once for each backend that takes the case."""
     for length in options.lengths:
         for ends in (None, document_ends(length, options.documents)):
             for dtype in DTYPES:
@@ -231,9 +255,8 @@ def measure_all(options: argparse.Namespace, device: str):
                         with sdpa_kernel(backends):
                             rows = measure(options, device, dtype, length, ends)
                     except RuntimeError as error:
-                        print(
-                            f"  {name} does not take {dtype}, T {length}: {str(error).splitlines()[0]}"
-                        )
+                        reason = str(error).splitlines()[0]
+                        print(f"  {name} does not take {dtype}, T {length}: {reason}")
                         continue
                     yield from ({**row, "against": f"{row['against']} {name}"} for row in rows)
 
@@ -246,6 +269,7 @@ def main(argv: list[str] | None = None) -> int:
     for key, value in about.items():
         print(f"{key:>20}: {value}")
     print("  ".join(name.rjust(width) for name, width in zip(COLUMNS, WIDTHS, strict=True)))
+
     rows = []
     for row in measure_all(options, device):
         rows.append(row)

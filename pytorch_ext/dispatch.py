@@ -90,7 +90,7 @@ def backends(operator: str) -> tuple[str, ...]:
 
 
 def spellings(operator: str) -> tuple[str, ...]:
-    """Everything that the operator's `backend` argument takes: names, and `cpu:avx2` and the like."""
+    """All that the operator's `backend` argument takes: names, and `cpu:avx2` and the like."""
     return tuple(
         spelling
         for backend in TABLE[operator]
@@ -145,6 +145,7 @@ def _level_index(label: str, level: str) -> int:
     if index not in library.LEVELS_HERE:
         here = ", ".join(LEVELS[i] for i in library.LEVELS_HERE)
         raise RuntimeError(
-            f"{label} needs the instruction set {level}, which this CPU or build lacks; here: {here}"
+            f"{label} needs the instruction set {level}, which this CPU or build lacks; "
+            f"here: {here}"
         )
     return index

@@ -30,7 +30,7 @@ def load() -> bool:
 
 # Found out once, at import: torch.compile must not meet these calls.
 LOADED = load()
-HAS_CUDA = bool(LOADED and torch.ops.pytorch_ext.attention_has_cuda())
+HAS_CUDA = bool(LOADED and torch.ops.pytorch_ext.has_cuda())
 LEVELS_HERE: tuple[int, ...] = tuple(  # indices into LEVELS
-    i for i in range(len(LEVELS)) if LOADED and torch.ops.pytorch_ext.attention_level(i) == i
+    i for i in range(len(LEVELS)) if LOADED and torch.ops.pytorch_ext.isa_level(i) == i
 )

@@ -3,6 +3,7 @@ they should be.
 """
 
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -12,14 +13,19 @@ from pathlib import Path
 
 import pytest
 
+from pytorch_ext.dispatch import LEVELS
+
 ROOT = Path(__file__).resolve().parents[1]
 OPERATORS = ROOT / "pytorch_ext" / "_C.abi3.so"
-TEXT = ROOT / "snakelm" / f"_text{sysconfig.get_config_var('EXT_SUFFIX')}"
+PYTHON_MODULES = [
+    ROOT / "snakelm" / f"{name}{sysconfig.get_config_var('EXT_SUFFIX')}"
+    for name in ("_text", "_dedup")
+]
 NOT_BUILT = "is not built; run `python setup.py build_ext --inplace`"
 
 
 def needed(library: Path) -> str:
-    """The shared libraries it asks for, as text."""
+    """The shared libraries that it needs, as text."""
     return subprocess.run(
         ["readelf", "-d", library], capture_output=True, text=True, check=True
     ).stdout
@@ -40,37 +46,50 @@ def setup(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
 
 
 operators = pytest.mark.skipif(not OPERATORS.exists(), reason=f"{OPERATORS.name} {NOT_BUILT}")
-text = pytest.mark.skipif(not TEXT.exists(), reason=f"{TEXT.name} {NOT_BUILT}")
 has_readelf = pytest.mark.skipif(
     not shutil.which("readelf"), reason="readelf (binutils) is not here"
 )
 
 
-@text
+@pytest.fixture(params=PYTHON_MODULES, ids=lambda library: library.name.split(".")[0])
+def python_module(request):
+    if not request.param.exists():
+        pytest.skip(f"{request.param.name} {NOT_BUILT}")
+    return request.param
+
+
 @has_readelf
-def test_the_text_extension_does_not_link_torch():
-    assert not re.search(r"libtorch|libc10|cuda", needed(TEXT))
+def test_the_python_modules_do_not_link_torch(python_module):
+    assert not re.search(r"libtorch|libc10|cuda", needed(python_module))
 
 
-@text
-def test_the_text_extension_imports_without_torch():
-    result = run_python("import sys; sys.modules['torch'] = None; import snakelm._text")
+def test_the_python_modules_import_without_torch(python_module):
+    name = python_module.name.split(".")[0]
+    result = run_python(f"import sys; sys.modules['torch'] = None; import snakelm.{name}")
     assert result.returncode == 0, result.stderr
 
 
 @operators
+@pytest.mark.skipif(not shutil.which("nm"), reason="nm (binutils) is not here")
+def test_a_kernel_is_linked_once_for_each_instruction_set():
+    command = ["nm", "-C", OPERATORS]
+    symbols = subprocess.run(command, capture_output=True, text=True, check=True)
+    linked = set(re.findall(r" t snakelm::(\w+)::attention_kernels", symbols.stdout))
+    x86 = platform.machine().lower() in {"x86_64", "amd64"}
+    assert linked == (set(LEVELS) if x86 else {"portable"})
+
+
+@operators
 @has_readelf
-def test_the_operators_ask_for_no_cuda_library_no_python_and_no_path():
-    found = needed(OPERATORS)
-    assert "libtorch_cpu.so" in found
-    assert not re.search(r"libcudart|libcuda\.|libpython|RPATH|RUNPATH", found)
+def test_the_operators_need_no_cuda_library_no_python_and_no_path():
+    libraries = needed(OPERATORS)
+    assert "libtorch_cpu.so" in libraries
+    assert not re.search(r"libcudart|libcuda\.|libpython|RPATH|RUNPATH", libraries)
 
 
 @operators
 def test_the_operators_open_and_import():
-    result = run_python(
-        "import torch, pytorch_ext._C; print(torch.ops.pytorch_ext.attention_level(0))"
-    )
+    result = run_python("import torch, pytorch_ext._C; print(torch.ops.pytorch_ext.isa_level(0))")
     assert (result.returncode, result.stdout.strip()) == (0, "0"), result.stderr
 
 

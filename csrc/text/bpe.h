@@ -1,9 +1,10 @@
 // Byte-level BPE encoding: text -> pieces (split.h) -> token ids.
 //
-// A piece that is a token is that token. Otherwise its bytes are merged by rank: of all neighbouring parts whose bytes
-// together are a token, the pair with the lowest id merges first, the leftmost of equals. Ids are ranks. Short pieces
-// rescan a small array per merge; long ones keep a heap over a linked list, O(n log n) and without recursion, so one
-// megabyte of a single character is as cheap per byte as text.
+// A piece that is a token is that token. Otherwise its bytes are merged by rank: of all
+// neighbouring parts whose bytes together are a token, the pair with the lowest id merges first,
+// the leftmost of equals. Ids are ranks. Short pieces rescan a small array per merge; long ones
+// keep a heap over a linked list, O(n log n) and without recursion, so one megabyte of a single
+// character is as cheap per byte as text.
 #pragma once
 
 #include <memory>
@@ -11,56 +12,54 @@
 #include <utility>
 #include <vector>
 
-#include "split.h"
-#include "vocabulary.h"
+#include "text/split.h"
+#include "text/vocabulary.h"
 
 namespace snakelm::text {
 
-struct View {
-    Bytes data;
-    size_t length;
-};
-
 // Working memory of one thread, reused between pieces.
 struct Scratch {
-    struct Part {
-        uint32_t start;  // byte offset in the piece
-        uint32_t rank;   // id of this part and the next one together, or kNoToken
-    };
-    std::vector<Part> parts;
-    std::vector<uint32_t> previous, next;
-    std::vector<uint64_t> heap;  // rank << 32 | part
+  struct Part {
+    uint32_t start;  // byte offset in the piece
+    uint32_t rank;   // id of this part and the next one together, or NO_TOKEN
+  };
+  std::vector<Part> parts;
+  std::vector<uint32_t> previous, next;
+  std::vector<uint64_t> heap;  // rank << 32 | part
 };
 
 class Encoder {
-public:
-    Encoder(const std::vector<std::string_view>& tokens, Pattern pattern);
+ public:
+  Encoder(const std::vector<std::string_view>& tokens, Pattern pattern);
 
-    // Appends the ids of `text`, any bytes, to `out`.
-    void encode(View text, Scratch& scratch, std::vector<uint32_t>& out) const;
+  // Appends the ids of `text`, any bytes, to `out`.
+  void encode(View text, Scratch& scratch, std::vector<uint32_t>& out) const;
 
-    // The two parts each token of two or more bytes is made of, by id: what its bytes merge to under lower ranks.
-    // {kNoToken, kNoToken} where that is not two parts (the token is only ever found as a whole piece).
-    std::vector<std::pair<uint32_t, uint32_t>> merges() const;
+  // The two parts each token of two or more bytes is made of, by id: what its bytes merge to under
+  // lower ranks. {NO_TOKEN, NO_TOKEN} where that is not two parts (the token is only ever found as
+  // a whole piece).
+  std::vector<std::pair<uint32_t, uint32_t>> merges() const;
 
-    const Vocabulary& vocabulary() const { return vocabulary_; }
+  const Vocabulary& vocabulary() const { return vocabulary_; }
 
-private:
-    template <class Split>
-    void encode_as(View text, Scratch& scratch, std::vector<uint32_t>& out) const;
-    // Leaves in scratch.parts the parts of `piece` that merging under ids < limit ends with.
-    void merge_short(View piece, uint32_t limit, std::vector<Scratch::Part>& parts) const;
-    void merge_long(View piece, Scratch& scratch, std::vector<uint32_t>& out) const;
-    uint32_t rank(Bytes from, Bytes to, uint32_t limit) const;
+ private:
+  template <class Split>
+  void encode_as(View text, Scratch& scratch, std::vector<uint32_t>& out) const;
+  // Leaves in scratch.parts the parts of `piece` that merging under ids < limit ends with.
+  void merge_short(View piece, uint32_t limit, std::vector<Scratch::Part>& parts) const;
+  void merge_long(View piece, Scratch& scratch, std::vector<uint32_t>& out) const;
+  uint32_t rank(Bytes from, Bytes to, uint32_t limit) const;
 
-    Vocabulary vocabulary_;
-    Pattern pattern_;
-    std::unique_ptr<uint32_t[]> byte_pairs_;  // [65536] id of two bytes, or kNoToken: the first look of every merge
+  Vocabulary vocabulary_;
+  Pattern pattern_;
+  std::unique_ptr<uint32_t[]>
+      byte_pairs_;  // [65536] id of two bytes, or NO_TOKEN: the first look of every merge
 };
 
 struct Batch {
-    std::vector<std::vector<uint32_t>> chunks;  // ids of consecutive texts; their concatenation is the result
-    std::vector<int64_t> lengths;               // [texts] ids per text
+  std::vector<std::vector<uint32_t>>
+      chunks;                    // ids of consecutive texts; their concatenation is the result
+  std::vector<int64_t> lengths;  // [texts] ids per text
 };
 
 // Encodes the texts on `threads` threads. The result does not depend on `threads`.

@@ -1,1 +1,1 @@
-"""One folder an operator, named by its mathematics."""
+"""One folder for each operator, named by its mathematics."""

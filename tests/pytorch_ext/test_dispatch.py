@@ -1,5 +1,6 @@
 """The table of backends: readable without torch, complete, and what `choose` makes of it."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,14 @@ from pytorch_ext import dispatch, library
 from pytorch_ext.dispatch import BEST, LEVELS, TABLE, Backend, backends, choose, spellings
 
 ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_levels_are_those_of_the_core_in_its_order():
+    header = (ROOT / "csrc/common/isa.h").read_text(encoding="utf-8")
+    members = re.search(r"enum class Isa : int \{(.*?)\};", header)[1]
+    assert [member.split(" = ") for member in members.strip().split(", ")] == [
+        [level, str(i)] for i, level in enumerate(LEVELS)
+    ]
 
 
 def test_the_table_is_read_without_torch():

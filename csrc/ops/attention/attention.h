@@ -1,13 +1,19 @@
-// Causal attention over packed documents: what the kernels take. Pointers and sizes only; no tensor is known here.
+// Causal attention over packed documents: what the kernels take. Pointers and sizes only; no tensor
+// is known here.
 //
-//   out[b,t,h] = sum_j softmax_j(scale * <q[b,t,h], k[b,j,h']>) v[b,j,h'],  row_start[b,t] <= j <= t,  h' = h / (H / Hkv)
+//   out[b,t,h] = sum_j softmax_j(scale * <q[b,t,h], k[b,j,h']>) v[b,j,h'],  row_start[b,t] <= j <=
+//   t,  h' = h / (H / Hkv)
 //
 // row_start is clamped to [0, t] (a query sees at least itself) and must not decrease along t.
-// Non-finite inputs: a query that sees a key or value with NaN or infinity in it (or is one) gives a row of NaN; every
-// other row is bit for bit what it would be had that position held zeros. So a poisoned document stays alone.
+// Non-finite inputs: a query that sees a key or value with NaN or infinity in it (or is one) gives
+// a row of NaN; every other row is bit for bit what it would be had that position held zeros. So a
+// poisoned document stays alone.
 #pragma once
 
 #include <cstdint>
+
+#include "common/isa.h"
+#include "common/parallel.h"
 
 namespace snakelm {
 
@@ -26,27 +32,23 @@ struct AttentionProblem {
   AttentionView q, k, v;               // [B, T, H, D], [B, T, Hkv, D], [B, T, Hkv, D]
   const int32_t* row_start = nullptr;  // [B, T] dense, or null: every query sees from 0
   void* out = nullptr;                 // [B, T, H, D] dense; backward reads it
-  float* log_sum = nullptr;            // [B, H, T] natural log of the sum of exponentials; backward reads it
-  AttentionView grad_out;              // backward only, as are the rest
-  void* grad_q = nullptr;              // [B, T, H, D] dense
-  void* grad_k = nullptr;              // [B, T, Hkv, D] dense
-  void* grad_v = nullptr;              // [B, T, Hkv, D] dense
+  float* log_sum = nullptr;  // [B, H, T] natural log of the sum of exponentials; backward reads it
+  AttentionView grad_out;    // backward only, as are the rest
+  void* grad_q = nullptr;    // [B, T, H, D] dense
+  void* grad_k = nullptr;    // [B, T, Hkv, D] dense
+  void* grad_v = nullptr;    // [B, T, Hkv, D] dense
 };
 
-// Runs body(i, context) for i in [0, n), on as many threads as the caller likes.
-using AttentionParallel = void (*)(int64_t n, void (*body)(int64_t, void*), void* context);
+// level: as isa_level takes it. Null on success, else a message. `threads` is only a hint for how
+// finely to cut the work: results never depend on it.
+const char* attention_forward_cpu(const AttentionProblem& problem, int level, int threads,
+                                  ParallelFor parallel_for);
+const char* attention_backward_cpu(const AttentionProblem& problem, int level, int threads,
+                                   ParallelFor parallel_for);
 
-// Instruction sets, least first; `best` asks the CPU.
-enum class AttentionLevel : int { best = -1, portable = 0, avx2 = 1, avx512 = 2, avx512bf16 = 3 };
-
-// The level that runs here when `wanted` is asked for, or -2 when this build or CPU lacks it.
-int attention_level(int wanted);
-// Null on success, else a message. `threads` is only a hint for how finely to cut the work: results never depend on it.
-const char* attention_forward_cpu(const AttentionProblem& problem, int level, int threads, AttentionParallel parallel);
-const char* attention_backward_cpu(const AttentionProblem& problem, int level, int threads, AttentionParallel parallel);
-
-// One instruction set's kernels. A forward item is a run of query tiles of one (batch, kv head), a backward item is one
-// (batch, kv head): gradients of k and v are then summed by one thread in a fixed order.
+// One instruction set's kernels. A forward item is a run of query tiles of one (batch, kv head), a
+// backward item is one (batch, kv head): gradients of k and v are then summed by one thread in a
+// fixed order.
 struct AttentionItem {
   int64_t batch, kv_head, first_head, last_head, first_row, last_row;
 };
@@ -56,25 +58,18 @@ struct AttentionKernels {
 };
 constexpr int64_t ATTENTION_TILE = 48;  // query rows of a tile; items start at multiples of it
 
-namespace portable {
-AttentionKernels attention_kernels(AttentionType type);
-}
-namespace avx2 {
-AttentionKernels attention_kernels(AttentionType type);
-}
-namespace avx512 {
-AttentionKernels attention_kernels(AttentionType type);
-}
-namespace avx512bf16 {
-AttentionKernels attention_kernels(AttentionType type);
-}
+// In attention_kernel.cpp. Null members: nothing gained over the instruction set below for this
+// type.
+SNAKELM_DECLARE_KERNEL(AttentionKernels, attention_kernels, (AttentionType type))
 
 }  // namespace snakelm
 
 #if defined(SNAKELM_WITH_CUDA) || defined(__CUDACC__)
-// On the current device; stream is a cudaStream_t. Return a cudaError_t, named by snakelm_cuda_error. The head dimension
-// is at most 128. workspace: float [B, H, T].
-extern "C" int snakelm_attention_forward_cuda(const snakelm::AttentionProblem* problem, void* stream);
-extern "C" int snakelm_attention_backward_cuda(const snakelm::AttentionProblem* problem, float* workspace, void* stream);
+// On the current device; stream is a cudaStream_t. Return a cudaError_t, named by
+// snakelm_cuda_error. The head dimension is at most 128. workspace: float [B, H, T].
+extern "C" int snakelm_attention_forward_cuda(const snakelm::AttentionProblem* problem,
+                                              void* stream);
+extern "C" int snakelm_attention_backward_cuda(const snakelm::AttentionProblem* problem,
+                                               float* workspace, void* stream);
 extern "C" const char* snakelm_cuda_error(int code);
 #endif

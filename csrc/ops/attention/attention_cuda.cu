@@ -1,13 +1,16 @@
-// Causal attention over packed documents on a GPU: correct, deterministic and simple; no tensor cores yet.
+// Causal attention over packed documents on a GPU: correct, deterministic and simple; no tensor
+// cores yet.
 //
-// One block holds 32 rows, one warp four of them, and walks tiles of 32 columns through shared memory. In a tile each
-// lane owns one column: it forms the score of that column with each of the warp's rows. Then the lanes change roles,
-// each owning some of the D dimensions, and the columns' weights come round by shuffles.
+// One block holds 32 rows, one warp four of them, and walks tiles of 32 columns through shared
+// memory. In a tile each lane owns one column: it forms the score of that column with each of the
+// warp's rows. Then the lanes change roles, each owning some of the D dimensions, and the columns'
+// weights come round by shuffles.
 //   forward    rows are queries, columns keys:  online softmax, o += p v
 //   grad_q     rows are queries, columns keys:  p from log_sum, ds = p (dp - delta), dq += ds k
-//   grad_kv    rows are keys, columns queries:  dv += p do, dk += ds q, over all query heads of the key head
-// Two backward passes recompute the scores, so no atomics are needed and every sum has one order. Weights of zero are
-// skipped: whatever a hidden position holds, NaN too, does not enter.
+//   grad_kv    rows are keys, columns queries:  dv += p do, dk += ds q, over all query heads of the
+//   key head
+// Two backward passes recompute the scores, so no atomics are needed and every sum has one order.
+// Weights of zero are skipped: whatever a hidden position holds, NaN too, does not enter.
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 #include <cuda_runtime.h>
@@ -22,9 +25,9 @@ using snakelm::AttentionView;
 
 constexpr int WARP = 32;
 constexpr int WARPS = 8;
-constexpr int ROWS = 4;                // of a warp
+constexpr int ROWS = 4;  // of a warp
 constexpr int BLOCK_ROWS = WARPS * ROWS;
-constexpr int COLUMNS = WARP;          // of a tile: one a lane
+constexpr int COLUMNS = WARP;  // of a tile: one a lane
 constexpr unsigned ALL = 0xFFFFFFFFu;
 
 __device__ __forceinline__ float widen(float x) { return x; }
@@ -50,11 +53,11 @@ __device__ __forceinline__ int64_t start_of(const AttentionProblem& p, int64_t b
   return start < 0 ? 0 : start > t ? t : start;
 }
 
-// Rows [first, first + count) of one head to to[count][D + 1] floats, zeros beyond T and D. The odd row length lets
-// lanes read a column each (row = lane) without bank conflicts.
+// Rows [first, first + count) of one head to to[count][D + 1] floats, zeros beyond T and D. The odd
+// row length lets lanes read a column each (row = lane) without bank conflicts.
 template <class In, int D>
-__device__ void load_tile(const AttentionProblem& p, const AttentionView& view, int64_t batch, int64_t head,
-                          int64_t first, int count, float* to) {
+__device__ void load_tile(const AttentionProblem& p, const AttentionView& view, int64_t batch,
+                          int64_t head, int64_t first, int count, float* to) {
   const In* const from = static_cast<const In*>(view.data) + batch * view.batch + head * view.head;
   for (int i = threadIdx.x; i < count * D; i += blockDim.x) {
     const int row = i / D, d = i % D;
@@ -73,7 +76,8 @@ __device__ __forceinline__ float dot(const float* a, const float* b) {
 
 // sum[c] += weight of each column * to[column][lane + 32 c]; columns of weight zero are left out.
 template <int D>
-__device__ __forceinline__ void spread(float weight, const float* columns, float (&sum)[(D + WARP - 1) / WARP]) {
+__device__ __forceinline__ void spread(float weight, const float* columns,
+                                       float (&sum)[(D + WARP - 1) / WARP]) {
   const int lane = threadIdx.x % WARP;
   for (int j = 0; j < COLUMNS; ++j) {
     const float w = __shfl_sync(ALL, weight, j);
@@ -87,7 +91,8 @@ __device__ __forceinline__ void spread(float weight, const float* columns, float
 }
 
 template <class In, int D>
-__device__ __forceinline__ void write_row(const float (&sum)[(D + WARP - 1) / WARP], float scale, int64_t dim, In* to) {
+__device__ __forceinline__ void write_row(const float (&sum)[(D + WARP - 1) / WARP], float scale,
+                                          int64_t dim, In* to) {
 #pragma unroll
   for (int c = 0; c < (D + WARP - 1) / WARP; ++c) {
     const int d = c * WARP + threadIdx.x % WARP;
@@ -108,9 +113,9 @@ __device__ __forceinline__ Place place_of(bool longest_last) {
 template <class In, int D>
 __global__ void __launch_bounds__(WARPS* WARP) forward_kernel(AttentionProblem p) {
   extern __shared__ float shared[];
-  float* const q = shared;                         // [BLOCK_ROWS][D + 1]
-  float* const k = q + BLOCK_ROWS * (D + 1);       // [COLUMNS][D + 1]
-  float* const v = k + COLUMNS * (D + 1);          // [COLUMNS][D + 1]
+  float* const q = shared;                    // [BLOCK_ROWS][D + 1]
+  float* const k = q + BLOCK_ROWS * (D + 1);  // [COLUMNS][D + 1]
+  float* const v = k + COLUMNS * (D + 1);     // [COLUMNS][D + 1]
   const Place at = place_of(true);
   const int64_t kv_head = at.head / (p.heads / p.kv_heads);
   const int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
@@ -125,7 +130,8 @@ __global__ void __launch_bounds__(WARPS* WARP) forward_kernel(AttentionProblem p
     start[r] = t < p.time ? start_of(p, at.batch, t) : p.time;
   }
   const int64_t end = min(at.first + BLOCK_ROWS, p.time);
-  for (int64_t tile = start_of(p, at.batch, at.first) / COLUMNS * COLUMNS; tile < end; tile += COLUMNS) {
+  for (int64_t tile = start_of(p, at.batch, at.first) / COLUMNS * COLUMNS; tile < end;
+       tile += COLUMNS) {
     __syncthreads();
     load_tile<In, D>(p, p.k, at.batch, kv_head, tile, COLUMNS, k);
     load_tile<In, D>(p, p.v, at.batch, kv_head, tile, COLUMNS, v);
@@ -151,9 +157,11 @@ __global__ void __launch_bounds__(WARPS* WARP) forward_kernel(AttentionProblem p
   for (int r = 0; r < ROWS; ++r) {
     const int64_t t = at.first + warp * ROWS + r;
     if (t >= p.time) continue;
-    In* const out = static_cast<In*>(p.out) + ((at.batch * p.time + t) * p.heads + at.head) * p.head_dim;
+    In* const out =
+        static_cast<In*>(p.out) + ((at.batch * p.time + t) * p.heads + at.head) * p.head_dim;
     write_row<In, D>(o[r], 1.0f / sum[r], p.head_dim, out);
-    if (lane == 0) p.log_sum[(at.batch * p.heads + at.head) * p.time + t] = maximum[r] + logf(sum[r]);
+    if (lane == 0)
+      p.log_sum[(at.batch * p.heads + at.head) * p.time + t] = maximum[r] + logf(sum[r]);
   }
 }
 
@@ -164,30 +172,36 @@ __global__ void delta_kernel(AttentionProblem p, float* delta) {
   const int64_t row = static_cast<int64_t>(blockIdx.x) * WARPS + threadIdx.x / WARP;
   if (row >= rows) return;
   const int64_t t = row % p.time, head = row / p.time % p.heads, batch = row / p.time / p.heads;
-  const In* const out = static_cast<const In*>(p.out) + ((batch * p.time + t) * p.heads + head) * p.head_dim;
+  const In* const out =
+      static_cast<const In*>(p.out) + ((batch * p.time + t) * p.heads + head) * p.head_dim;
   const AttentionView& g = p.grad_out;
-  const In* const grad_out = static_cast<const In*>(g.data) + batch * g.batch + t * g.time + head * g.head;
+  const In* const grad_out =
+      static_cast<const In*>(g.data) + batch * g.batch + t * g.time + head * g.head;
   float sum = 0;
-  for (int64_t d = threadIdx.x % WARP; d < p.head_dim; d += WARP) sum += widen(out[d]) * widen(grad_out[d]);
+  for (int64_t d = threadIdx.x % WARP; d < p.head_dim; d += WARP)
+    sum += widen(out[d]) * widen(grad_out[d]);
   sum = warp_sum(sum);
   if (threadIdx.x % WARP == 0) delta[row] = sum;
 }
 
 template <class In, int D>
-__global__ void __launch_bounds__(WARPS* WARP) grad_q_kernel(AttentionProblem p, const float* delta) {
+__global__ void __launch_bounds__(WARPS* WARP)
+    grad_q_kernel(AttentionProblem p, const float* delta) {
   extern __shared__ float shared[];
-  float* const q = shared;                          // [BLOCK_ROWS][D + 1]
+  float* const q = shared;                           // [BLOCK_ROWS][D + 1]
   float* const grad_out = q + BLOCK_ROWS * (D + 1);  // [BLOCK_ROWS][D + 1]
   float* const k = grad_out + BLOCK_ROWS * (D + 1);  // [COLUMNS][D + 1]
-  float* const v = k + COLUMNS * (D + 1);           // [COLUMNS][D + 1]
+  float* const v = k + COLUMNS * (D + 1);            // [COLUMNS][D + 1]
   const Place at = place_of(true);
-  const int64_t kv_head = at.head / (p.heads / p.kv_heads), plane = (at.batch * p.heads + at.head) * p.time;
+  const int64_t kv_head = at.head / (p.heads / p.kv_heads),
+                plane = (at.batch * p.heads + at.head) * p.time;
   const int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
   load_tile<In, D>(p, p.q, at.batch, at.head, at.first, BLOCK_ROWS, q);
   load_tile<In, D>(p, p.grad_out, at.batch, at.head, at.first, BLOCK_ROWS, grad_out);
   float grad[ROWS][(D + WARP - 1) / WARP] = {};
   const int64_t end = min(at.first + BLOCK_ROWS, p.time);
-  for (int64_t tile = start_of(p, at.batch, at.first) / COLUMNS * COLUMNS; tile < end; tile += COLUMNS) {
+  for (int64_t tile = start_of(p, at.batch, at.first) / COLUMNS * COLUMNS; tile < end;
+       tile += COLUMNS) {
     __syncthreads();
     load_tile<In, D>(p, p.k, at.batch, kv_head, tile, COLUMNS, k);
     load_tile<In, D>(p, p.v, at.batch, kv_head, tile, COLUMNS, v);
@@ -210,19 +224,21 @@ __global__ void __launch_bounds__(WARPS* WARP) grad_q_kernel(AttentionProblem p,
   for (int r = 0; r < ROWS; ++r) {
     const int64_t t = at.first + warp * ROWS + r;
     if (t >= p.time) continue;
-    In* const to = static_cast<In*>(p.grad_q) + ((at.batch * p.time + t) * p.heads + at.head) * p.head_dim;
+    In* const to =
+        static_cast<In*>(p.grad_q) + ((at.batch * p.time + t) * p.heads + at.head) * p.head_dim;
     write_row<In, D>(grad[r], p.scale, p.head_dim, to);
   }
 }
 
 template <class In, int D>
-__global__ void __launch_bounds__(WARPS* WARP) grad_kv_kernel(AttentionProblem p, const float* delta) {
+__global__ void __launch_bounds__(WARPS* WARP)
+    grad_kv_kernel(AttentionProblem p, const float* delta) {
   extern __shared__ float shared[];
-  float* const k = shared;                     // [BLOCK_ROWS][D + 1]
-  float* const v = k + BLOCK_ROWS * (D + 1);   // [BLOCK_ROWS][D + 1]
-  float* const q = v + BLOCK_ROWS * (D + 1);   // [COLUMNS][D + 1]
+  float* const k = shared;                        // [BLOCK_ROWS][D + 1]
+  float* const v = k + BLOCK_ROWS * (D + 1);      // [BLOCK_ROWS][D + 1]
+  float* const q = v + BLOCK_ROWS * (D + 1);      // [COLUMNS][D + 1]
   float* const grad_out = q + COLUMNS * (D + 1);  // [COLUMNS][D + 1]
-  const Place at = place_of(false);            // head: of keys
+  const Place at = place_of(false);               // head: of keys
   const int64_t group = p.heads / p.kv_heads;
   const int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
   load_tile<In, D>(p, p.k, at.batch, at.head, at.first, BLOCK_ROWS, k);
@@ -232,7 +248,8 @@ __global__ void __launch_bounds__(WARPS* WARP) grad_kv_kernel(AttentionProblem p
     const int64_t plane = (at.batch * p.heads + head) * p.time;
     // at.first is a multiple of COLUMNS: the first query that can see these keys starts a tile.
     for (int64_t tile = at.first; tile < p.time; tile += COLUMNS) {
-      if (start_of(p, at.batch, tile) >= at.first + BLOCK_ROWS) break;  // nor does any later query; the same for all
+      if (start_of(p, at.batch, tile) >= at.first + BLOCK_ROWS)
+        break;  // nor does any later query; the same for all
       __syncthreads();
       load_tile<In, D>(p, p.q, at.batch, head, tile, COLUMNS, q);
       load_tile<In, D>(p, p.grad_out, at.batch, head, tile, COLUMNS, grad_out);
@@ -265,15 +282,19 @@ __global__ void __launch_bounds__(WARPS* WARP) grad_kv_kernel(AttentionProblem p
   }
 }
 
-// ---- launchers ---------------------------------------------------------------------------------------------------------
+// ---- launchers
+// ---------------------------------------------------------------------------------------------------------
 
-unsigned tiles_of(const AttentionProblem& p) { return static_cast<unsigned>((p.time + BLOCK_ROWS - 1) / BLOCK_ROWS); }
+unsigned tiles_of(const AttentionProblem& p) {
+  return static_cast<unsigned>((p.time + BLOCK_ROWS - 1) / BLOCK_ROWS);
+}
 
 // More than 48 KB of shared memory has to be asked for.
 template <class Kernel, class... Args>
 cudaError_t launch(Kernel kernel, dim3 grid, int rows, int dim, cudaStream_t stream, Args... args) {
   const size_t bytes = static_cast<size_t>(rows) * (dim + 1) * sizeof(float);
-  cudaError_t error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes));
+  cudaError_t error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                           static_cast<int>(bytes));
   if (error != cudaSuccess) return error;
   kernel<<<grid, WARPS * WARP, bytes, stream>>>(args...);
   return cudaGetLastError();
@@ -288,22 +309,29 @@ cudaError_t forward(const AttentionProblem& p, cudaStream_t stream) {
 template <class In, int D>
 cudaError_t backward(const AttentionProblem& p, float* delta, cudaStream_t stream) {
   const int64_t rows = p.batch * p.heads * p.time;
-  delta_kernel<In><<<static_cast<unsigned>((rows + WARPS - 1) / WARPS), WARPS * WARP, 0, stream>>>(p, delta);
+  delta_kernel<In>
+      <<<static_cast<unsigned>((rows + WARPS - 1) / WARPS), WARPS * WARP, 0, stream>>>(p, delta);
   cudaError_t error = cudaGetLastError();
   if (error != cudaSuccess) return error;
   const int rows_held = 2 * BLOCK_ROWS + 2 * COLUMNS;
   const dim3 grid(tiles_of(p), static_cast<unsigned>(p.heads), static_cast<unsigned>(p.batch));
-  error = launch(grad_q_kernel<In, D>, grid, rows_held, D, stream, p, static_cast<const float*>(delta));
+  error =
+      launch(grad_q_kernel<In, D>, grid, rows_held, D, stream, p, static_cast<const float*>(delta));
   if (error != cudaSuccess) return error;
-  const dim3 key_grid(tiles_of(p), static_cast<unsigned>(p.kv_heads), static_cast<unsigned>(p.batch));
-  return launch(grad_kv_kernel<In, D>, key_grid, rows_held, D, stream, p, static_cast<const float*>(delta));
+  const dim3 key_grid(tiles_of(p), static_cast<unsigned>(p.kv_heads),
+                      static_cast<unsigned>(p.batch));
+  return launch(grad_kv_kernel<In, D>, key_grid, rows_held, D, stream, p,
+                static_cast<const float*>(delta));
 }
 
 template <class In>
 cudaError_t dispatch(const AttentionProblem& p, float* delta, cudaStream_t stream) {
-  if (p.head_dim <= 32) return delta ? backward<In, 32>(p, delta, stream) : forward<In, 32>(p, stream);
-  if (p.head_dim <= 64) return delta ? backward<In, 64>(p, delta, stream) : forward<In, 64>(p, stream);
-  if (p.head_dim <= 128) return delta ? backward<In, 128>(p, delta, stream) : forward<In, 128>(p, stream);
+  if (p.head_dim <= 32)
+    return delta ? backward<In, 32>(p, delta, stream) : forward<In, 32>(p, stream);
+  if (p.head_dim <= 64)
+    return delta ? backward<In, 64>(p, delta, stream) : forward<In, 64>(p, stream);
+  if (p.head_dim <= 128)
+    return delta ? backward<In, 128>(p, delta, stream) : forward<In, 128>(p, stream);
   return cudaErrorInvalidValue;
 }
 
@@ -325,8 +353,11 @@ extern "C" int snakelm_attention_forward_cuda(const AttentionProblem* problem, v
   return run(*problem, nullptr, stream);
 }
 
-extern "C" int snakelm_attention_backward_cuda(const AttentionProblem* problem, float* workspace, void* stream) {
+extern "C" int snakelm_attention_backward_cuda(const AttentionProblem* problem, float* workspace,
+                                               void* stream) {
   return workspace ? run(*problem, workspace, stream) : static_cast<int>(cudaErrorInvalidValue);
 }
 
-extern "C" const char* snakelm_cuda_error(int code) { return cudaGetErrorString(static_cast<cudaError_t>(code)); }
+extern "C" const char* snakelm_cuda_error(int code) {
+  return cudaGetErrorString(static_cast<cudaError_t>(code));
+}

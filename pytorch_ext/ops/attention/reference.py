@@ -34,10 +34,12 @@ def attention_reference(
     """
     batch, length, heads, _ = q_BTHD.shape
     wide = torch.promote_types(q_BTHD.dtype, torch.float32)
-    group = heads // k_BTKD.shape[2]
+    group = heads // k_BTKD.shape[2]  # query heads that share a key head
+
     q = q_BTHD.to(wide)
     k = k_BTKD.to(wide).repeat_interleave(group, dim=2)
     v = v_BTKD.to(wide).repeat_interleave(group, dim=2)
+
     score_BHTS = torch.einsum("bthd,bshd->bhts", q, k) * scale
     hidden = ~visible(row_start_BT, batch, length, q.device)[:, None]
     weight_BHTS = score_BHTS.masked_fill(hidden, float("-inf")).softmax(dim=-1)

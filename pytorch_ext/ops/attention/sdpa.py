@@ -1,4 +1,4 @@
-"""Causal attention by torch's scaled_dot_product_attention: whatever kernel torch has for the device."""
+"""Causal attention by torch's scaled_dot_product_attention, whatever kernel that has here."""
 
 import torch
 

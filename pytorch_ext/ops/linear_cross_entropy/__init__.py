@@ -1,13 +1,15 @@
 """Cross-entropy of a linear head without its logits: `linear_cross_entropy(x, weight, target)`.
 
 The logits of a language model, N x V floats, are by far its largest tensor. Here a chunk of rows at
-a time is multiplied, turned into its loss and, in the same breath, into the gradients of x and
-weight; the next chunk uses the same memory. So backward only scales what forward left. The gradient
+a time is multiplied, turned into its loss and, at once, into the gradients of x and weight; the
+next chunk uses the same memory. So backward only scales what forward left. The gradient
 of weight is summed over chunks in at least float32, whatever the dtype: thousands of bfloat16
 additions would lose its last bits.
 
 Rejected: saving the log-sum-exp and multiplying the logits again in backward. It costs a third
 product of the size of the head, and the two gradients have to be written anyway.
+
+Legend: N rows, C width, V vocabulary.
 """
 
 import torch
@@ -15,9 +17,8 @@ import torch
 from pytorch_ext.dispatch import choose
 from pytorch_ext.ops.linear_cross_entropy.reference import linear_cross_entropy_reference
 
-CHUNK_BYTES = (
-    8 << 20
-)  # of float32 logits: in a cache, or nearly, and large enough for products at full speed
+# Of float32 logits: in a cache, or nearly, and large enough for products at full speed.
+CHUNK_BYTES = 8 << 20
 REDUCTIONS = ("mean", "sum")
 
 
@@ -34,9 +35,11 @@ def linear_cross_entropy(
     inputs).
 
     x: [N, C]; weight: [V, C], cast to x's dtype where it differs; target: int64 [N], each in [0, V)
-    or ignore_index. reduction: "mean" over the targets that are not ignored, or "sum". When all are
-    ignored both are 0, with zero gradients (torch's own mean is NaN there): a batch of nothing
-    teaches nothing. backend: "chunked" (also None) or "reference", which holds all N x V logits.
+        or ignore_index.
+    reduction: "mean" over the targets that are not ignored, or "sum". When all are ignored both are
+        0, with zero gradients (torch's own mean is NaN there): a batch of nothing teaches nothing.
+    backend: "chunked" (also None) or "reference", which holds all N x V logits.
+
     Raises ValueError for shapes, dtypes and, on the CPU, targets out of range (a device assertion
     on CUDA).
     """
@@ -51,11 +54,13 @@ def linear_cross_entropy(
 def _check(x: torch.Tensor, weight: torch.Tensor, target: torch.Tensor, reduction: str) -> None:
     if x.dim() != 2 or weight.dim() != 2 or x.shape[1] != weight.shape[1]:
         raise ValueError(
-            f"linear_cross_entropy: x {list(x.shape)}, weight {list(weight.shape)}; [N, C] and [V, C] expected"
+            f"linear_cross_entropy: x {list(x.shape)}, weight {list(weight.shape)}; "
+            "[N, C] and [V, C] expected"
         )
     if target.dtype != torch.int64 or target.dim() != 1 or target.shape[0] != x.shape[0]:
         raise ValueError(
-            f"linear_cross_entropy: target is {target.dtype} {list(target.shape)}; int64 {[x.shape[0]]} expected"
+            f"linear_cross_entropy: target is {target.dtype} {list(target.shape)}; "
+            f"int64 {[x.shape[0]]} expected"
         )
     if not x.dtype.is_floating_point or not weight.dtype.is_floating_point:
         raise ValueError(
@@ -79,9 +84,9 @@ def _check_range(target: torch.Tensor, kept: torch.Tensor, vocabulary: int) -> N
     if target.device.type != "cpu":  # reading the answer would stall the queue
         torch._assert_async(fits.all(), "linear_cross_entropy: a target is out of range")
     elif not bool(fits.all()):
-        found = target[~fits][0].item()
+        wrong = target[~fits][0].item()
         raise ValueError(
-            f"linear_cross_entropy: target {found} is out of range; [0, {vocabulary}) expected"
+            f"linear_cross_entropy: target {wrong} is out of range; [0, {vocabulary}) expected"
         )
 
 
@@ -100,37 +105,41 @@ def _chunked(
     kept = target != ignore_index
     _check_range(target, kept, vocabulary)
     target = target.where(kept, 0)
-    # The divisor, as a tensor: reading it would stall the queue on CUDA.
-    share = (
-        (1.0 / kept.sum().clamp(min=1).to(wide))
-        if mean
-        else torch.ones((), dtype=wide, device=x.device)
-    )
+
+    # One over the divisor, as a tensor: reading it would stall the queue on CUDA.
+    share = torch.ones((), dtype=wide, device=x.device)
+    if mean:
+        share = 1.0 / kept.sum().clamp(min=1).to(wide)
     row_share = kept * share  # [N]: what each row's loss counts for
+
     total = torch.zeros((), dtype=wide, device=x.device)
     grad_x = (
         torch.empty_like(x, memory_format=torch.contiguous_format) if wants_grad else x.new_empty(0)
     )
     grad_weight = torch.zeros_like(weight, dtype=wide) if wants_grad else x.new_empty(0)
+
     step = chunk_rows(vocabulary)
     for first in range(0, rows, step):
         chunk = slice(first, min(first + step, rows))
-        logits = (x[chunk] @ weight.t()).to(wide)
+        logits = (x[chunk] @ weight.t()).to(wide)  # [rows of the chunk, V]
         # Less the maximum, not less the log-sum: that would round a probability to the last bit of
         # a large logit.
         logits.sub_(logits.amax(dim=1, keepdim=True))
         picked = logits.gather(1, target[chunk, None])
-        grad = logits.exp_()
+        grad = logits.exp_()  # in place: the same memory becomes the gradient of the logits
         sums = grad.sum(dim=1, keepdim=True)
         # where, not a product: the row of an ignored target may be infinite
         total += torch.where(kept[chunk], (sums.log() - picked)[:, 0], 0.0).sum()
         if not wants_grad:
             continue
+
+        # d loss / d logits = softmax - one-hot, times what the row counts for.
         grad.mul_(row_share[chunk, None] / sums)
         grad.scatter_add_(1, target[chunk, None], -row_share[chunk, None])
         grad = grad.to(x.dtype)
         torch.mm(grad, weight, out=grad_x[chunk])
         grad_weight += grad.t() @ x[chunk]
+
     return total * share, grad_x, grad_weight.to(x.dtype)
 
 

@@ -22,6 +22,5 @@ def linear_cross_entropy_reference(
     )
     if reduction == "sum":
         return total
-    return total / (target_N != ignore_index).sum().clamp(
-        min=1
-    )  # cross_entropy's own mean of nothing is NaN
+    kept = (target_N != ignore_index).sum()
+    return total / kept.clamp(min=1)  # cross_entropy's own mean of nothing is NaN

@@ -1,5 +1,6 @@
-"""Root-mean-square norm: `rms_norm(x, weight, eps)`. Plain torch for now: under torch.compile it is
-one fused loop.
+"""Root-mean-square norm (Zhang & Sennrich 2019, arXiv:1910.07467): `rms_norm(x, weight, eps)`.
+
+Plain torch for now: under torch.compile it is one fused loop.
 """
 
 import torch

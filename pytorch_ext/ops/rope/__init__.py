@@ -1,5 +1,6 @@
-"""Rotary position embedding: `rope(x, cos, sin)`. Plain torch for now: under torch.compile it is
-one fused loop.
+"""Rotary position embedding (Su et al. 2021, arXiv:2104.09864): `rope(x, cos, sin)`.
+
+Plain torch for now: under torch.compile it is one fused loop.
 """
 
 import torch

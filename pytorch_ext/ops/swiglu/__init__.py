@@ -1,5 +1,6 @@
-"""The gate of SwiGLU: `swiglu(gate, up)`. Plain torch for now: under torch.compile it is one fused
-loop.
+"""The gate of SwiGLU (Shazeer 2020, arXiv:2002.05202): `swiglu(gate, up)`.
+
+Plain torch for now: under torch.compile it is one fused loop.
 """
 
 import torch
@@ -15,6 +16,7 @@ def swiglu(gate: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
     """
     if gate.shape != up.shape or gate.dtype != up.dtype:
         raise ValueError(
-            f"swiglu: gate {gate.dtype} {list(gate.shape)}, up {up.dtype} {list(up.shape)}; the same expected"
+            f"swiglu: gate {gate.dtype} {list(gate.shape)}, up {up.dtype} {list(up.shape)}; "
+            "the same expected"
         )
     return swiglu_reference(gate, up)

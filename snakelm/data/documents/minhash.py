@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from ... import _text
+from ... import _dedup
 from ...config import Deduplicate
 from ...errors import UserError
 from ...files import Scratch
@@ -121,7 +121,7 @@ class NearDuplicates:
         )  # 0.55 × 100 is 55.00…01
         for first in range(0, self.documents, SLAB):
             last = min(self.documents, first + SLAB)
-            _text.drop_near(
+            _dedup.drop_near_duplicates(
                 self._keys, self._halves, order, state, first, last, least, FULLEST_BUCKET
             )
             self._forget()

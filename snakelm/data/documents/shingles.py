@@ -6,7 +6,7 @@ character from U+3000 to U+EFFF begins a word of its own, because Chinese, Japan
 written without spaces. A shingle is ``length`` words in a row; a text with fewer is one shingle of
 all it has, one without words has none.
 
-The work is done in csrc/text, in one pass over Arrow's own memory. rensa, which made the signatures
+The work is done in csrc/dedup, in one pass over Arrow's own memory. rensa, which made the signatures
 before, hashes as fast, but hands them over as lists of Python's numbers only, which costs five
 times as much as making them.
 """
@@ -16,7 +16,7 @@ import re
 import numpy as np
 import pyarrow as pa
 
-from ... import _text
+from ... import _dedup
 from ...tokenizer.arrow import arrow_chunks
 
 __all__ = ["NO_WORDS", "shingle_hashes", "signatures", "words"]
@@ -34,7 +34,7 @@ def shingle_hashes(texts: pa.Array, length: int, threads: int = 1) -> tuple[np.n
     without nulls.
     """
     chunks, owners = arrow_chunks(texts)
-    made = _text.shingles(chunks, length, threads)
+    made = _dedup.shingles(chunks, length, threads)
     del owners  # the addresses in `chunks` were theirs
     return made
 
@@ -44,7 +44,7 @@ def signatures(texts: pa.Array, length: int, permutations: int, threads: int = 1
     similarity.
     """
     chunks, owners = arrow_chunks(texts)
-    made = _text.signatures(chunks, length, permutations, threads)
+    made = _dedup.signatures(chunks, length, permutations, threads)
     del owners
     return made
 

@@ -88,7 +88,7 @@ def test_hashes_are_the_same_on_every_machine_and_day():
 
 
 def numbers(count: int) -> np.ndarray:
-    """The permutations' numbers as csrc/text/minhash.cpp defines them: uint32 [count]."""
+    """The permutations' numbers as csrc/dedup/minhash.cpp defines them: uint32 [count]."""
 
     def mixed(x):
         x = (x ^ (x >> np.uint64(33))) * np.uint64(0xFF51AFD7ED558CCD)

@@ -1,9 +1,8 @@
 // Vectors of LANES floats, written once for every instruction set.
 //
-// GCC's and clang's vector types give arithmetic, comparison and selection for any width, so only what they lack is
-// spelt with intrinsics. A file that includes this defines SNAKELM_ISA first, e.g. `#define SNAKELM_ISA avx2`: every
-// name then lives in a namespace of that instruction set, since two copies of one inline function, compiled for
-// different CPUs, would be merged by the linker into whichever it met first (and crash the older CPU).
+// GCC's and clang's vector types give arithmetic, comparison and selection for any width, so only
+// what they lack is spelt with intrinsics. For kernels only (common/isa.h): every name lives in the
+// namespace of the instruction set that the file is compiled for.
 #pragma once
 
 #include <cstddef>
@@ -16,7 +15,7 @@
 #endif
 
 #ifndef SNAKELM_ISA
-#error "define SNAKELM_ISA before including simd.h"
+#error "simd.h is for kernels: setup.py compiles them with -DSNAKELM_ISA=<set>, see common/isa.h"
 #endif
 
 #define SNAKELM_INLINE inline __attribute__((always_inline))
@@ -45,7 +44,9 @@ SNAKELM_INLINE Vec load(const float* from) {
   return v;
 }
 SNAKELM_INLINE void store(float* to, Vec v) { std::memcpy(to, &v, sizeof v); }
-SNAKELM_INLINE Vec splat(float x) { return x - Vec{}; }  // `x - 0` keeps -0; the compiler makes it one broadcast
+SNAKELM_INLINE Vec splat(float x) {
+  return x - Vec{};
+}  // `x - 0` keeps -0; the compiler makes it one broadcast
 SNAKELM_INLINE IntVec splat_int(int32_t x) { return x - IntVec{}; }
 
 SNAKELM_INLINE Vec maximum(Vec a, Vec b) {
@@ -69,7 +70,8 @@ SNAKELM_INLINE Vec multiply_add(Vec a, Vec b, Vec c) {
 #endif
 }
 
-// Two-source permutation with a constant index: GCC before 12 lacks __builtin_shufflevector, clang __builtin_shuffle.
+// Two-source permutation with a constant index: GCC before 12 lacks __builtin_shufflevector, clang
+// __builtin_shuffle.
 template <class V, size_t... I>
 SNAKELM_INLINE V shuffle(V a, V b, std::index_sequence<I...>) {
 #if defined(__clang__)
@@ -102,11 +104,13 @@ SNAKELM_INLINE float reduce_sum(Vec v) {
   }
 }
 
-// 2^x for x <= 127, 0 below -126; relative error 2e-7 (DEGREE 5), 3e-6 (4): the latter is far below bf16's 4e-3.
-// Minimax coefficients of 2^f on [-1/2, 1/2], fitted for relative error with the constant term held at 1.
+// 2^x for x <= 127, 0 below -126; relative error 2e-7 (DEGREE 5), 3e-6 (4): the latter is far below
+// bf16's 4e-3. Minimax coefficients of 2^f on [-1/2, 1/2], fitted for relative error with the
+// constant term held at 1.
 template <int DEGREE>
 SNAKELM_INLINE Vec exp2(Vec x) {
-  constexpr float MAGIC = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer, kept in the low mantissa bits
+  constexpr float MAGIC =
+      12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer, kept in the low mantissa bits
   const Vec bounded = maximum(x, splat(-200.0f));
   const Vec shifted = bounded + splat(MAGIC);
   const Vec f = bounded - (shifted - splat(MAGIC));
@@ -138,7 +142,8 @@ SNAKELM_INLINE void transpose_step(WordVec* rows, std::index_sequence<I...>) {
     if (i & STEP) continue;
     const WordVec low = rows[i], high = rows[i + STEP];
     rows[i] = shuffle(low, high, std::index_sequence<((I & STEP) ? LANES + I - STEP : I)...>{});
-    rows[i + STEP] = shuffle(low, high, std::index_sequence<((I & STEP) ? LANES + I : I + STEP)...>{});
+    rows[i + STEP] =
+        shuffle(low, high, std::index_sequence<((I & STEP) ? LANES + I : I + STEP)...>{});
   }
 }
 
@@ -193,7 +198,8 @@ SNAKELM_INLINE void store_narrow(Vec v, float* to) { store(to, v); }
 SNAKELM_INLINE void store_narrow(Vec v, BFloat16* to) {
   const WordVec word = (WordVec)v;
   const WordVec rounded = (word + 0x7FFF + ((word >> 16) & 1)) >> 16;
-  const HalfVec half = __builtin_convertvector((WordVec)(v == v ? (IntVec)rounded : splat_int(0x7FC0)), HalfVec);
+  const HalfVec half =
+      __builtin_convertvector((WordVec)(v == v ? (IntVec)rounded : splat_int(0x7FC0)), HalfVec);
   std::memcpy(to, &half, sizeof half);
 }
 // The first `count` < LANES of them; the rest are zeros.
@@ -208,7 +214,8 @@ SNAKELM_INLINE Vec load_wide_part(const T* from, int count) {
 template <size_t... I>
 SNAKELM_INLINE void interleave(WordVec a, WordVec b, uint32_t* to, std::index_sequence<I...>) {
   const WordVec low = shuffle(a, b, std::index_sequence<(I / 2 + (I % 2) * LANES)...>{});
-  const WordVec high = shuffle(a, b, std::index_sequence<(LANES / 2 + I / 2 + (I % 2) * LANES)...>{});
+  const WordVec high =
+      shuffle(a, b, std::index_sequence<(LANES / 2 + I / 2 + (I % 2) * LANES)...>{});
   std::memcpy(to, &low, sizeof low);
   std::memcpy(to + LANES, &high, sizeof high);
 }
@@ -217,8 +224,8 @@ SNAKELM_INLINE void interleave(WordVec a, WordVec b, uint32_t* to, std::index_se
 // Lane i becomes the pair (low[i], high[i]) of bfloat16, low in the low half.
 SNAKELM_INLINE WordVec pair_of(Vec low, Vec high) {
   const __m512i both = (__m512i)_mm512_cvtne2ps_pbh((__m512)high, (__m512)low);
-  const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21,
-                                         5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+  const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24,
+                                         8, 23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
   return (WordVec)_mm512_permutexvar_epi16(order, both);
 }
 // 16 floats to 16 consecutive bfloat16.

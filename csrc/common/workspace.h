@@ -1,5 +1,6 @@
-// Scratch memory of one thread, kept between calls: a fresh megabyte costs 256 page faults, more than packing fills it
-// with. It grows to the largest call and stays; kernels hold one Workspace at a time and never nest.
+// Scratch memory of one thread, kept between calls: a fresh megabyte costs 256 page faults, more
+// than packing fills it with. It grows to the largest call and stays; kernels hold one Workspace at
+// a time and never nest.
 #pragma once
 
 #include <cstddef>

@@ -1,0 +1,84 @@
+// Word shingles as 64-bit hashes: what texts are compared by, in deduplication and decontamination.
+//
+// A word is a run of ASCII letters, digits and bytes above 127, lower-cased (ASCII); a character
+// from U+3000 to U+EFFF begins a word of its own, because Chinese, Japanese and Korean are written
+// without spaces. A shingle is `length` words in a row; a text with fewer words is one shingle of
+// all it has, one without words has none.
+//
+// One pass, no copy of the text: the hash of a shingle is a polynomial over its words' hashes
+// modulo 2^64, so the next one costs two multiplications whatever its length, and memory is
+// `length` words for a text of any size. Any bytes are allowed. Hashes are the same on every
+// machine and with every compiler.
+#pragma once
+
+#include <array>
+#include <vector>
+
+#include "common/texts.h"
+
+namespace snakelm::dedup {
+
+// Byte -> lower-cased byte, 0 where it is no part of a word.
+constexpr std::array<uint8_t, 256> word_bytes() {
+  std::array<uint8_t, 256> table{};
+  for (int b = '0'; b <= '9'; ++b) table[b] = static_cast<uint8_t>(b);
+  for (int b = 'a'; b <= 'z'; ++b) table[b] = table[b - 'a' + 'A'] = static_cast<uint8_t>(b);
+  for (int b = 128; b < 256; ++b) table[b] = static_cast<uint8_t>(b);
+  return table;
+}
+inline constexpr std::array<uint8_t, 256> WORD_BYTES = word_bytes();
+
+inline bool begins_own_word(uint8_t b) {
+  return b >= 0xE3 && b <= 0xEE;
+}  // U+3000 to U+EFFF in UTF-8
+
+// murmur3's finaliser: a polynomial's low bits alone are no good hash.
+inline uint64_t mixed(uint64_t x) {
+  x = (x ^ (x >> 33)) * 0xFF51AFD7ED558CCDull;
+  x = (x ^ (x >> 33)) * 0xC4CEB9FE1A85EC53ull;
+  return x ^ (x >> 33);
+}
+
+// Calls visit(hash) for every word of the text.
+template <class Visit>
+inline void each_word(View text, Visit visit) {
+  const Bytes end = text.data + text.length;
+  for (Bytes p = text.data; p != end;) {
+    if (!WORD_BYTES[*p]) {
+      ++p;
+      continue;
+    }
+    uint64_t hash = 0;
+    do hash = (hash + WORD_BYTES[*p++]) * 0x9E3779B97F4A7C15ull;
+    while (p != end && WORD_BYTES[*p] && !begins_own_word(*p));
+    visit(mixed(hash));
+  }
+}
+
+// Calls visit(hash) for every shingle of the text, in order. `ring` is working memory, reused
+// between texts.
+template <class Visit>
+inline void each_shingle(View text, size_t length, std::vector<uint64_t>& ring, Visit visit) {
+  constexpr uint64_t BASE = 0xD6E8FEB86659FD93ull;
+  uint64_t leading = 1;  // BASE^(length - 1): the weight of a shingle's first word
+  for (size_t i = 1; i < length; ++i) leading *= BASE;
+  ring.assign(length, 0);
+  size_t words = 0, place = 0;
+  uint64_t hash = 0;
+  each_word(text, [&](uint64_t word) {
+    hash = (hash - ring[place] * leading) * BASE + word;
+    ring[place] = word;
+    if (++place == length) place = 0;
+    if (++words >= length) visit(mixed(hash));
+  });
+  if (words && words < length) visit(mixed(hash));
+}
+
+// Hashes of all texts end to end, a vector a chunk of texts.
+struct Shingles {
+  std::vector<std::vector<uint64_t>> chunks;
+  std::vector<int64_t> counts;  // [texts]
+};
+Shingles shingles(const std::vector<View>& texts, size_t length, int threads);
+
+}  // namespace snakelm::dedup

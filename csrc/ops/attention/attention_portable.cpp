@@ -1,6 +1,0 @@
-#define SNAKELM_ISA portable
-#include "ops/attention/attention_kernel.h"
-
-snakelm::AttentionKernels snakelm::portable::attention_kernels(AttentionType type) {
-  return type == AttentionType::float32 ? kernels_of<float, false>() : kernels_of<BFloat16, false>();
-}

@@ -1,0 +1,83 @@
+"""The tokenizer and deduplication under the address, undefined-behaviour and thread sanitizers, fed
+random and damaged bytes.
+"""
+
+import os
+import platform
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCES = {
+    "text": ["unicode.cpp", "vocabulary.cpp", "bpe.cpp", "trainer.cpp"],
+    "dedup": ["shingles.cpp", "minhash.cpp", "minhash_kernel.cpp"],
+}
+KERNEL_FLAGS = {"portable": [], "avx2": ["-mavx2", "-mfma", "-mf16c"]}
+COMPILER = os.environ.get("CXX") or shutil.which("c++")
+
+
+def build(folder: Path, part: str, sanitizers: str) -> Path:
+    """The fuzzer of csrc/<part>, its kernels once for each instruction set."""
+    if COMPILER is None:
+        pytest.skip("no C++ compiler")
+    flags = ["-std=c++20", "-O1", "-g", "-pthread", f"-I{ROOT}/csrc"]
+    flags += [f"-fsanitize={sanitizers}", "-fno-sanitize-recover=all"]
+    trial = folder / "trial.cpp"
+    trial.write_text("int main() {}\n")
+    if subprocess.run(
+        [COMPILER, *flags, trial, "-o", folder / "trial"], capture_output=True
+    ).returncode:
+        pytest.skip(f"{COMPILER} has no sanitizers ({sanitizers})")
+
+    inputs = [ROOT / "csrc/common/isa.cpp", Path(__file__).parent / part / "fuzz.cpp"]
+    for source in (ROOT / "csrc" / part / name for name in SOURCES[part]):
+        inputs += kernel_objects(folder, source, flags) if is_kernel(source) else [source]
+    subprocess.run([COMPILER, *flags, *inputs, "-o", folder / "fuzz"], check=True)
+    return folder / "fuzz"
+
+
+def is_kernel(source: Path) -> bool:
+    return source.stem.endswith("_kernel")
+
+
+def kernel_objects(folder: Path, source: Path, flags: list[str]) -> list[Path]:
+    x86 = platform.machine().lower() in {"x86_64", "amd64"}
+    objects = []
+    for isa in KERNEL_FLAGS if x86 else ["portable"]:
+        objects.append(folder / f"{source.stem}.{isa}.o")
+        level = [f"-DSNAKELM_ISA={isa}", *KERNEL_FLAGS[isa]]
+        subprocess.run(
+            [COMPILER, *flags, *level, "-c", source, "-o", objects[-1]],
+            check=True,
+        )
+    return objects
+
+
+def fuzz(program: Path, seed: int, seconds: float) -> None:
+    done = subprocess.run([program, str(seed), str(seconds)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert int(done.stdout.split()[0]) >= 1
+
+
+@pytest.mark.parametrize("part", SOURCES)
+def test_every_source_is_fuzzed(part):
+    names = {file.name for file in (ROOT / "csrc" / part).glob("*.cpp")}
+    assert names == {*SOURCES[part], "binding.cpp"}
+
+
+@pytest.mark.parametrize("part", SOURCES)
+def test_random_bytes_under_address_and_undefined_sanitizers(tmp_path, part):
+    fuzz(build(tmp_path, part, "address,undefined"), seed=1, seconds=3)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("part", SOURCES)
+@pytest.mark.parametrize("sanitizers", ["address,undefined", "thread"])
+def test_random_bytes_for_minutes(tmp_path, sanitizers, part):
+    """Four minutes in all: pytest -m long tests/csrc/test_sanitizers.py"""
+    program = build(tmp_path, part, sanitizers)
+    for seed in range(4):
+        fuzz(program, seed=100 + seed, seconds=15)
