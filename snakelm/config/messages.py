@@ -73,15 +73,15 @@ def read_section(kind: type[S], values: object, where: str = "") -> S:
 
 def _faults(
     kind: type[Section], where: str, details: list[ErrorDetails]
-) -> dict[str, tuple[Place, Any]]:
-    """The place of every fault and the value found there, by its dotted path.
+) -> dict[str, tuple[Place, ErrorDetails]]:
+    """Every fault and its place, by dotted path.
 
     Where `str | list[str]` belongs, pydantic reports a fault of each branch: a list with a wrong
     item is no text, and its item is wrong. Only the item is what the user wants to hear of.
     """
-    faults = [(_locate(kind, where, detail["loc"]), detail["input"]) for detail in details]
+    faults = [(_locate(kind, where, detail["loc"]), detail) for detail in details]
     lists = {place.path.rpartition("[")[0] for place, _ in faults if place.path.endswith("]")}
-    return {place.path: (place, value) for place, value in faults if place.path not in lists}
+    return {place.path: (place, detail) for place, detail in faults if place.path not in lists}
 
 
 def _locate(kind: type[Section], where: str, loc: tuple[int | str, ...]) -> Place:
@@ -110,17 +110,23 @@ def _locate(kind: type[Section], where: str, loc: tuple[int | str, ...]) -> Plac
     return place
 
 
-def _message(place: Place, value: Any) -> str:
+def _message(place: Place, detail: ErrorDetails) -> str:
     """What is wrong at the place, without its path."""
+    value = detail["input"]
     if place.belongs is None:
-        known = list(place.section.model_fields)
-        near = difflib.get_close_matches(place.path.rpartition(".")[2], known, 1, cutoff=0.5)
-        advice = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
-        return f"unknown key; {advice}"
+        return f"unknown key; {_advice(str(detail['loc'][-1]), list(place.section.model_fields))}"
 
     found, hint = _found(place.belongs, value), _hint(place.belongs, value)
     message = f"found {found}, allowed is {allowed(place.belongs, place.field)}"
     return f"{message}; {hint}" if hint else message
+
+
+def _advice(unknown: str, known: list[str]) -> str:
+    section, dot, name = unknown.partition(".")
+    if dot and section in known:
+        return f"write `{section}: {{{name}: …}}`"
+    near = difflib.get_close_matches(unknown, known, 1, cutoff=0.5)
+    return f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
 
 
 def _found(belongs: Any, value: Any) -> str:
@@ -226,4 +232,5 @@ def _optional(belongs: Any) -> bool:
 
 def _join(path: str, name: Any) -> str:
     readable = isinstance(name, str) and name.isprintable() and len(name) <= MOST_SHOWN
-    return f"{path}.{name if readable else SHOWN.repr(name)}".lstrip(".")
+    shown = str(name) if readable else SHOWN.repr(name)
+    return f"{path}.{shown}" if path else shown
