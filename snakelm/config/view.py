@@ -1,4 +1,4 @@
-"""The configuration as plain YAML types, whole or in part: what settings files, manifests and
+"""The configuration as plain YAML types, all or part of it: what settings files, manifests and
 fingerprints are made of.
 
 Their hashes depend on every byte: keys stand in the order of the schema, floats stay floats.

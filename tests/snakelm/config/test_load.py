@@ -1,5 +1,8 @@
 """snakelm.config: layers, strictness, and the words for what is wrong."""
 
+import subprocess
+import sys
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,6 +14,7 @@ from snakelm.config import (
     Source,
     Task,
     as_mapping,
+    docs,
     every_key,
     from_mapping,
     load_config,
@@ -306,3 +310,14 @@ def test_sources_get_names_from_their_paths():
         ]
     }
     assert [s.name for s in from_mapping(values).sources] == ["my-data", "rm--rf", "source"]
+
+
+def test_the_configuration_is_read_without_the_large_libraries():
+    code = (
+        "import sys; from snakelm.config import load_config; load_config(); "
+        "print({'torch', 'numpy', 'pyarrow', 'snakemake'} & sys.modules.keys())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=docs.ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "set()"
