@@ -12,7 +12,7 @@ import reprlib
 import types
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin
 
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
@@ -36,15 +36,17 @@ SHOWN.maxstring = SHOWN.maxother = SHOWN.maxlong = MOST_SHOWN
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a fault lies: the key's dotted path, the type that belongs there (None for an unknown
-    key), and the section and field it is part of.
+class Fault:
+    """A wrong key or value: its dotted path, what belongs there (None when the key is unknown), the
+    section and the field that it is part of.
     """
 
     path: str
     belongs: Any
     section: type[Section]
     field: FieldInfo | None
+    name: str
+    value: Any
 
 
 def read_section(kind: type[S], values: object, where: str = "") -> S:
@@ -59,68 +61,73 @@ def read_section(kind: type[S], values: object, where: str = "") -> S:
     except ValidationError as error:
         details = error.errors(include_url=False, include_context=False)
 
-    faults = _faults(kind, where, details)
     # Unknown keys go first, upper levels before lower ones: they may be why others are wrong.
     first, *others = sorted(
-        faults, key=lambda path: (faults[path][0].belongs is not None, path.count("."))
+        _faults(kind, where, details),
+        key=lambda fault: (fault.belongs is not None, fault.path.count(".")),
     )
-    message = f"{first or 'config'}: {_message(*faults[first])}"
+    message = f"{first.path or 'config'}: {_message(first)}"
     if others:
-        more = [*others[:MOST_KEYS], *["…"] * (len(others) > MOST_KEYS)]
+        more = [fault.path for fault in others[:MOST_KEYS]]
+        more += ["…"] * (len(others) > MOST_KEYS)
         message += f" (also wrong: {', '.join(more)})"
     raise UserError(message)
 
 
-def _faults(
-    kind: type[Section], where: str, details: list[ErrorDetails]
-) -> dict[str, tuple[Place, Any]]:
-    """The place of every fault and the value found there, by its dotted path.
+def _faults(kind: type[Section], where: str, details: list[ErrorDetails]) -> list[Fault]:
+    """What pydantic found, each place once.
 
     Where `str | list[str]` belongs, pydantic reports a fault of each branch: a list with a wrong
     item is no text, and its item is wrong. Only the item is what the user wants to hear of.
     """
-    faults = [(_locate(kind, where, detail["loc"]), detail["input"]) for detail in details]
-    lists = {place.path.rpartition("[")[0] for place, _ in faults if place.path.endswith("]")}
-    return {place.path: (place, value) for place, value in faults if place.path not in lists}
+    faults = {fault.path: fault for fault in (_locate(kind, where, one) for one in details)}
+    lists = {path.rpartition("[")[0] for path in faults if path.endswith("]")}
+    return [fault for path, fault in faults.items() if path not in lists]
 
 
-def _locate(kind: type[Section], where: str, loc: tuple[int | str, ...]) -> Place:
-    """Follows pydantic's ``loc`` from the section ``kind`` down to the place of the fault."""
-    place, rest = Place(where, kind, kind, None), list(loc)
+def _locate(kind: type[Section], where: str, detail: ErrorDetails) -> Fault:
+    """Follows pydantic's path down from the section ``kind``, to what the schema says there."""
+    path, section, belongs = where, kind, cast(Any, kind)
+    field: FieldInfo | None = None
+
+    rest = list(detail["loc"])
     while rest:
         part = rest.pop(0)
-        members = _members(place.belongs)
-        path, belongs, section, field = place.path, members[0], place.section, place.field
-
+        members = _members(belongs)
         if len(members) > 1:  # ``part`` is pydantic's name for a branch of `str | list[str]`
             if not rest:
                 break
             belongs = next(member for member in members if get_origin(member) is list)
-        elif get_origin(belongs) is list:
-            path, belongs = f"{path}[{part}]", get_args(belongs)[0]
-        elif get_origin(belongs) is dict:
+        elif get_origin(members[0]) is list:
+            path, belongs = f"{path}[{part}]", get_args(members[0])[0]
+        elif get_origin(members[0]) is dict:
             if rest == ["[key]"]:
                 break
-            path, belongs = _join(path, part), get_args(belongs)[1]
+            path, belongs = _join(path, part), get_args(members[0])[1]
         else:
-            section, path = belongs, _join(path, part)
+            path, section = _join(path, part), members[0]
             field = section.model_fields.get(str(part))
             belongs = field.annotation if field else None
-        place = Place(path, belongs, section, field)
-    return place
+    name = str(detail["loc"][-1]) if detail["loc"] else ""
+    return Fault(path, belongs, section, field, name, detail["input"])
 
 
-def _message(place: Place, value: Any) -> str:
-    """What is wrong at the place, without its path."""
-    if place.belongs is None:
-        known = list(place.section.model_fields)
-        near = difflib.get_close_matches(place.path.rpartition(".")[2], known, 1, cutoff=0.5)
-        advice = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
-        return f"unknown key; {advice}"
+def _message(fault: Fault) -> str:
+    """What is wrong, without the path."""
+    if fault.belongs is None:
+        return f"unknown key; {_advice(fault.name, list(fault.section.model_fields))}"
 
-    found, hint = _found(place.belongs, value), _hint(place.belongs, value)
-    message = f"found {found}, allowed is {allowed(place.belongs, place.field)}"
+    found, hint = _found(fault.belongs, fault.value), _hint(fault.belongs, fault.value)
+    message = f"found {found}, allowed is {allowed(fault.belongs, fault.field)}"
     return f"{message}; {hint}" if hint else message
+
+
+def _advice(unknown: str, known: list[str]) -> str:
+    section, dot, name = unknown.partition(".")
+    if dot and section in known:
+        return f"write `{section}: {{{name}: …}}`"
+    near = difflib.get_close_matches(unknown, known, 1, cutoff=0.5)
+    return f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
 
 
 def _found(belongs: Any, value: Any) -> str:
@@ -226,4 +233,5 @@ def _optional(belongs: Any) -> bool:
 
 def _join(path: str, name: Any) -> str:
     readable = isinstance(name, str) and name.isprintable() and len(name) <= MOST_SHOWN
-    return f"{path}.{name if readable else SHOWN.repr(name)}".lstrip(".")
+    shown = str(name) if readable else SHOWN.repr(name)
+    return f"{path}.{shown}" if path else shown

@@ -1,12 +1,14 @@
-"""Presets: model, training and data sizes that fit together; a person's own keys go on top.
+"""Presets: model, training and data sizes that fit together; the user's own keys go on top.
 
-Plain data, because each is a layer of the configuration like a file (snakelm/config.py has the keys
-and their reasons).
+Plain data, because each is a layer of the configuration like a file; the sections have the keys and
+their reasons.
 """
+
+from typing import Any
 
 __all__ = ["PRESETS"]
 
-PRESETS: dict[str, dict] = {
+PRESETS: dict[str, dict[str, Any]] = {
     # Under a minute on two cores: shows that everything works, not that anything is learned.
     "smoke": {
         "sources": [{"builtin": "synthetic", "limit": 1500}],
@@ -38,8 +40,7 @@ PRESETS: dict[str, dict] = {
     },
     # Six minutes on two cores, corpus and tokenizer included.
     "default": {},
-    # One GPU of 24 GB or more; GPT-2 small's size on a corpus of a person's own (2.5 billion
-    # tokens).
+    # One GPU of 24 GB or more; GPT-2 small's size on a corpus of your own (2.5 billion tokens).
     "gpt2-124m": {
         "tokenizer": {"vocab_size": 32_768, "train_mb": 512.0},
         "prepare": {"val_fraction": 0.001, "shards": 16},

@@ -1,4 +1,4 @@
-"""The whole configuration: every key at the top level, and the sections below it.
+"""The configuration of a run: every key at the top level, and the sections below it.
 
 Values come in three layers: the defaults here, a preset's (presets.py), the user's own keys on top.
 config/schema.json and docs/TRAINING_CONFIG.md are generated from these classes (docs.py).

@@ -18,9 +18,7 @@ __all__ = ["MANY", "Section", "UndeclaredKeyError", "is_cosmetic", "key", "unit"
 T = TypeVar("T")
 
 MANY = 10**12  # upper bound of counts that have no other: a typing slip, not a plan, lies above it
-
-
-EXPONENT = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
+EXPONENT = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+")
 
 
 class UndeclaredKeyError(AttributeError):

@@ -1,8 +1,25 @@
 """snakelm.config: layers, strictness, and the words for what is wrong."""
 
-import pytest
+import subprocess
+import sys
 
-from snakelm.config import Model, Section, as_mapping, from_mapping, load_config, read_section
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from snakelm.config import (
+    Config,
+    Model,
+    Section,
+    Source,
+    Task,
+    as_mapping,
+    docs,
+    every_key,
+    from_mapping,
+    load_config,
+    read_section,
+)
 from snakelm.config.presets import PRESETS
 from snakelm.errors import UserError
 
@@ -87,6 +104,7 @@ WRONG = {
         {"sources": [{"pat": "x"}]},
         ["sources[0].pat: unknown key", "did you mean path"],
     ),
+    "a dotted key": ({"train.lr": 1}, ["train.lr: unknown key; write `train: {lr: …}`"]),
     "unknown key that is a number": ({3: 4}, ["3: unknown key; known are preset, results"]),
     "unknown key with a line break": ({"a\nb": 4}, [r"'a\nb': unknown key"]),
     "several": (
@@ -204,6 +222,8 @@ def test_a_section_by_itself_is_read_as_strictly():
     assert read_section(Model, {"layers": 3}) == Model(layers=3)
     with pytest.raises(UserError, match=r"^x\.pt: model\.layers: found the text '3'"):
         read_section(Model, {"layers": "3"}, "x.pt: model")
+    with pytest.raises(UserError, match=r"^\.\./x\.pt: model\.layer: unknown key; did you mean"):
+        read_section(Model, {"layer": 3}, "../x.pt: model")
     with pytest.raises(UserError, match=r"^x\.pt: model: found \[\], allowed is a section"):
         read_section(Model, [], "x.pt: model")
 
@@ -214,6 +234,49 @@ def test_a_config_cannot_be_changed_in_place():
         config.train.steps = 3
     assert config.model_copy(update={"seed": 3}) != config
     assert all(issubclass(type(part), Section) for part in (config, config.train))
+
+
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text()
+    | st.dates()
+    | st.datetimes()
+    | st.binary()
+    | st.sampled_from(["auto", "docs", "1e-3", "a.jsonl", 10**400])
+)
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(SCALARS, inner, max_size=3),
+    max_leaves=5,
+)
+
+
+ITEMS = {"sources": Source(builtin="docs"), "tasks": Task(builtin="answers", kind="greedy")}
+KEYS = [*every_key(), *Config.model_fields]
+KEYS += [f"{name}.{key}" for name, item in ITEMS.items() for key in type(item).model_fields]
+
+
+@settings(deadline=None)
+@given(key=st.sampled_from(KEYS), value=VALUES)
+def test_any_value_of_any_key_is_taken_or_refused_in_one_line(key, value):
+    section, _, name = key.rpartition(".")
+    values = {name: value}
+    if section in ITEMS:
+        values = {section: [ITEMS[section].model_dump() | values]}
+    elif section:
+        values = {section: values}
+
+    error = ""
+    try:
+        config = from_mapping(values)
+    except UserError as refusal:
+        error = str(refusal)
+    assert "\n" not in error
+    assert len(error) < 2000
+    assert error or from_mapping(as_mapping(config)) == config
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -247,3 +310,14 @@ def test_sources_get_names_from_their_paths():
         ]
     }
     assert [s.name for s in from_mapping(values).sources] == ["my-data", "rm--rf", "source"]
+
+
+def test_the_configuration_is_read_without_the_large_libraries():
+    code = (
+        "import sys; from snakelm.config import load_config; load_config(); "
+        "print({'torch', 'numpy', 'pyarrow', 'snakemake'} & sys.modules.keys())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=docs.ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "set()"

@@ -1,4 +1,4 @@
-"""snakelm.config.view: the configuration as plain types, whole and in part."""
+"""snakelm.config.view: the configuration as plain types, all and part of it."""
 
 import json
 
