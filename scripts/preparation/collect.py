@@ -9,7 +9,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from snakelm.config import as_mapping, load_config
 from snakelm.data.corpora.collect import collect
-from snakelm.data.reading.sources import source_named
+from snakelm.data.reading.readers import source_named
 from snakelm.log import Log
 from snakelm.workflow.exit_codes import parser, run
 from snakelm.workflow.manifest import write_manifest

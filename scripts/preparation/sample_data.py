@@ -9,8 +9,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from snakelm.config import as_mapping, load_config
 from snakelm.data.documents.sample import sample
-from snakelm.data.reading.readers import expand
-from snakelm.data.reading.sources import source_named
+from snakelm.data.reading.readers import expand, source_named
 from snakelm.errors import UserError
 from snakelm.log import Log
 from snakelm.workflow.exit_codes import parser, run

@@ -139,13 +139,8 @@ def _part(parts: Path, group: int) -> Path:
 
 def _read_part(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """(scores float32 [n], by SetFit bool [n])"""
-    try:
-        table = pq.read_table(path, page_checksum_verification=True)
-    except (pa.ArrowException, OSError) as error:
-        raise UserError(
-            f"{path}: damaged ({' '.join(str(error).split())}); delete it and run the same again"
-        ) from None
-    return tuple(column.to_numpy() for column in table.columns)
+    table = pa.Table.from_batches(read_documents(path, PART.names), PART)
+    return table["score"].to_numpy(), table["by_setfit"].to_numpy()
 
 
 def _write(documents: Path, model: Filter, parts: Path, output: Path) -> dict[str, Any]:

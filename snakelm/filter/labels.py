@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
+from ..data.parquet import open_parquet
 from ..data.split import document_ids, mixed
 from ..errors import UserError
 from ..workflow.code_digest import ROOT
@@ -136,23 +135,9 @@ def _jsonl_rows(path: str | Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _parquet_rows(path: str | Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    try:
-        with pq.ParquetFile(path) as file:
-            names = set(file.schema_arrow.names)
-            if missing := {"text", "label"} - names:
-                raise UserError(
-                    f"{path}: no column {' and '.join(sorted(missing))}; it has {', '.join(sorted(names))}"
-                )
-            table = file.read(
-                columns=[name for name in ("text", "label", "group") if name in names]
-            )
-    except FileNotFoundError:
-        raise UserError(
-            f"{path}: no such file; classifier.labels names the labelled texts"
-        ) from None
-    except (pa.ArrowException, OSError) as error:
-        raise UserError(
-            f"{path}: not a whole parquet file ({' '.join(str(error).split())}){NEXT}"
-        ) from None
-    for number, row in enumerate(table.to_pylist()):
+    with open_parquet(path, columns=["text", "label"], remedy=NEXT.removeprefix("; ")) as file:
+        names = [name for name in ("text", "label", "group") if name in file.schema.names]
+        rows = [row for batch in file.batches(names) for row in batch.to_pylist()]
+
+    for number, row in enumerate(rows):
         yield f"{path} row {number}", row
