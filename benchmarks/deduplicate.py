@@ -30,7 +30,7 @@ import numpy as np
 import pyarrow as pa
 
 from snakelm.config import Deduplicate
-from snakelm.data.documents.deduplicate import _digests, exact_duplicates
+from snakelm.data.documents.deduplicate import exact_duplicates, text_digests
 from snakelm.data.documents.minhash import NearDuplicates
 from snakelm.data.documents.shingles import shingle_hashes, signatures, words
 from snakelm.data.documents.table import DocumentWriter, read_documents
@@ -86,7 +86,7 @@ def our_stages(path: Path, folder: Path) -> dict[str, float]:
     digests = []
     for batch in batches:
         texts = batch.column("text")
-        digests.append(clock("exact: digests", lambda texts=texts: _digests(texts)))
+        digests.append(clock("exact: digests", lambda texts=texts: text_digests(texts)))
         clock(
             "shingles alone (not part of it)",
             lambda texts=texts: shingle_hashes(texts, RULES.shingle),

@@ -192,6 +192,7 @@ def train_ours(args: argparse.Namespace, job: dict, budget: Budget) -> dict:
     """The trainer's parts, its schedule by share of the budget instead of share of the steps."""
     import numpy as np
     import torch
+    from snakelm.training.schedule import lr_factor
 
     from snakelm.model import Decoder
     from snakelm.training import bigram_init
@@ -199,7 +200,6 @@ def train_ours(args: argparse.Namespace, job: dict, budget: Budget) -> dict:
     from snakelm.training.device import choose_place
     from snakelm.training.distributed import World
     from snakelm.training.optimizer import Optimizer
-    from snakelm.training.schedule import lr_factor
     from snakelm.training.step import training_step
     from snakelm.training.validation import evaluate
 

@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import pyarrow.parquet as pq
 
 from snakelm.config import Quality
-from snakelm.data.documents.quality import MEASURES, drop_lines, judge
+from snakelm.data.documents.quality_rules import bounds_of, drop_lines, judge
 from snakelm.files import write_json
 from snakelm.workflow.exit_codes import parser, run
 
@@ -78,13 +78,8 @@ COLUMNS = f"{'rule':<26} {'dropped':>8} {'its':>8} {'agree %':>8} {'same words %
 
 def ours(text: str, rules: Quality) -> str | None:
     """What is left of the text; None when the document goes."""
-    bounds = {
-        name: 0 if value is True else value
-        for name, value in rules.model_dump().items()
-        if value and name in MEASURES
-    }
     left = drop_lines(text, rules)
-    return left if left.strip() and judge(left, bounds) is None else None
+    return left if left.strip() and judge(left, bounds_of(rules)) is None else None
 
 
 def theirs(filters: list, text: str) -> str | None:

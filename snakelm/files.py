@@ -1,10 +1,10 @@
-"""Files that are either whole or not there: temporary name → fsync → rename → fsync of the folder.
+"""Files that are either complete or absent: temporary name → fsync → rename → fsync of the folder.
 
 Everything the workflow produces goes through `atomic_path`, so a kill, a power cut or a full disk
-leaves the old file or none, never a part of the new one. `reserve` asks the file system for the
-room beforehand: a memory map on a full disk dies by SIGBUS, posix_fallocate says ENOSPC while
-there's still time for a sentence. `Scratch` is for what only the running process needs: a file
-without a name, gone with the process however it ends.
+leaves the old file or none, never part of the new one. `reserve` asks the file system for space in
+advance: writing to a memory map on a full disk dies of SIGBUS, while posix_fallocate reports ENOSPC
+in time for an error message. `Scratch` is for data that only the running process needs: an unnamed
+file, gone with the process however it ends.
 """
 
 import errno
@@ -19,15 +19,16 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from .errors import DiskFullError
 
 __all__ = [
     "Scratch",
     "atomic_path",
+    "disk_full",
     "fsync_folder",
     "human_bytes",
+    "is_disk_full",
     "json_text",
     "reserve",
     "sha256_file",
@@ -36,51 +37,55 @@ __all__ = [
     "write_text",
 ]
 
-
-ABANDONED_S = 600
+ABANDONED_S = 600  # seconds without a write after which a dead process's temporary file goes
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+NO_FALLOCATE = (errno.EOPNOTSUPP, errno.EINVAL)
 
 
 @contextmanager
 def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
-    """Yields a temporary name beside ``path``; what was written there takes the name ``path`` when
-    the block ends well.
+    """Yields a temporary name beside ``path``; the file is renamed to ``path`` when the block
+    succeeds.
 
-    On an error the temporary file is removed and ``path`` is as it was. ENOSPC becomes a
+    On an error the temporary file is removed and ``path`` is left as it was. ENOSPC becomes a
     DiskFullError.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(path)
+    _remove_abandoned(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
     try:
         yield temporary
+
+        # The content must be on the disk before the name is: a crash between the two would
+        # otherwise leave a finished name on an empty file.
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
         fsync_folder(path.parent)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if is_disk_full(error):
             raise disk_full(path, None) from error
         raise
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def _sweep(path: Path) -> None:
-    """Removes what killed processes left of ``path``: their process is gone and nobody has written
-    there of late.
+def _remove_abandoned(path: Path) -> None:
+    """Removes temporary files of ``path`` that killed processes left behind.
 
-    Both, because on a shared file system the process may live on another machine.
+    A file goes when its process is dead and nobody has written to it recently: both, because on a
+    shared file system the process may be alive on another machine.
     """
-    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
-        pid = left.name.split(".")[-2]
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        pid = leftover.name.split(".")[-2]
+        if not pid.isdigit() or _alive(int(pid)):
+            continue
+
         with suppress(OSError):
-            if (
-                pid.isdigit()
-                and not _alive(int(pid))
-                and time.time() - left.stat().st_mtime > ABANDONED_S
-            ):
-                left.unlink()
+            if time.time() - leftover.stat().st_mtime > ABANDONED_S:
+                leftover.unlink()
 
 
 def _alive(pid: int) -> bool:
@@ -103,8 +108,8 @@ def fsync_folder(folder: Path) -> None:
 
 
 def reserve(path: str | os.PathLike, size: int) -> None:
-    """Takes ``size`` bytes of disk for the file ``path`` (created if need be), or raises
-    DiskFullError.
+    """Allocates ``size`` bytes of disk for the file ``path`` (created if absent); DiskFullError if
+    there is not enough.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
@@ -118,43 +123,47 @@ def _allocate(descriptor: int, size: int, path: Path) -> None:
         if size:
             os.posix_fallocate(descriptor, 0, size)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if is_disk_full(error):
             raise disk_full(path, size) from error
-        if error.errno not in (
-            errno.EOPNOTSUPP,
-            errno.EINVAL,
-        ):  # a file system without fallocate: go on, unreserved
+        if error.errno not in NO_FALLOCATE:
             raise
+
+        # A file system without fallocate: continue without a reservation.
         os.ftruncate(descriptor, size)
 
 
 class Scratch:
-    """``size`` bytes in an unnamed file on the disk of ``folder``, as memory; DiskFullError when it
-    has no room.
+    """``size`` bytes of an unnamed file on the disk of ``folder``, mapped into memory.
 
-    The kernel writes pages out when memory is short, so this is no more in memory than there is
-    room for; `forget` says that none of it will be needed soon.
+    The kernel writes pages out when memory runs short, so data larger than memory is fine; `forget`
+    says that none of it will be needed soon. DiskFullError when the disk has no room.
     """
 
     def __init__(self, folder: str | os.PathLike, size: int) -> None:
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
+
         with tempfile.TemporaryFile(dir=folder) as file:
             _allocate(file.fileno(), max(1, size), folder / "temporary file")
             self.buffer = mmap.mmap(file.fileno(), max(1, size))
 
     def forget(self) -> None:
-        """Gives the pages' memory back; what was written stays."""
+        """Releases the pages' memory; what was written stays."""
         if hasattr(mmap, "MADV_DONTNEED"):
             self.buffer.madvise(mmap.MADV_DONTNEED)
 
 
+def is_disk_full(error: OSError) -> bool:
+    """Whether a write failed for lack of space: disk, quota or file size limit."""
+    return error.errno in NO_SPACE
+
+
 def disk_full(path: Path, size: int | None) -> DiskFullError:
-    """The error for a write that found no room; ``size`` is what was needed, in bytes, if known."""
+    """The error for a write that ran out of space; ``size``: bytes needed, if known."""
     free = shutil.disk_usage(path.parent).free
     need = f"need {human_bytes(size)}, " if size is not None else ""
     return DiskFullError(
-        f"{path}: disk full ({need}have {human_bytes(free)}); free some room and run the same again"
+        f"{path}: disk full ({need}have {human_bytes(free)}); free some space and run it again"
     )
 
 
@@ -170,23 +179,24 @@ def write_text(path: str | os.PathLike, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def json_text(value: Any) -> str:
-    """JSON as every file of ours has it: sorted keys, an indent of one, a line break at the end."""
+def json_text(value: object) -> str:
+    """JSON as all our files have it: sorted keys, an indent of one, a newline at the end."""
     return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 
-def write_json(path: str | os.PathLike, value: Any) -> None:
+def write_json(path: str | os.PathLike, value: object) -> None:
     """Writes JSON with sorted keys, atomically."""
     write_text(path, json_text(value))
 
 
 def write_if_changed(path: str | os.PathLike, text: str) -> bool:
-    """Writes ``text`` unless the file says so already; true if it wrote. The time stamp stays when
-    nothing changed.
+    """Writes ``text`` unless the file holds it already; true if it wrote. An unchanged file keeps
+    its time stamp.
     """
     path = Path(path)
     if path.is_file() and path.read_bytes() == text.encode():
         return False
+
     write_text(path, text)
     return True
 

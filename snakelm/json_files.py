@@ -1,34 +1,54 @@
 """JSON that may be damaged: checked against a shape, or refused in one line.
 
-Every JSON file and line that snakelm reads comes through here, its own files too: a disk, a copy or
-an editor may have changed them. Whatever is wrong (missing, not UTF-8, nested without end, an
-integer of a million digits, NaN, a list where a mapping belongs, a text where a number belongs) is
-a `UserError` that names the file, what was found and what to do, never a traceback.
+Every JSON file and line that snakelm reads comes through here, its own files included: a disk, a
+copy or an editor may have changed them. Whatever is wrong (missing, not UTF-8, nested too deeply,
+an integer of a million digits, NaN, a list where an object belongs, a string where a number
+belongs) is a `UserError` that names the file, the fault and the remedy, never a traceback.
+
+A shape is `dict`, `list`, or a dataclass, TypedDict or pydantic model, which pydantic checks
+strictly: `"5"` and `true` are no integers.
 """
 
 import functools
 import json
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar, get_origin
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, get_origin
 
 from .errors import UserError
 
-__all__ = ["JsonError", "parse_json", "read_json"]
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter, ValidationError
+
+__all__ = ["Fault", "JsonError", "parse_json", "read_json"]
 
 T = TypeVar("T")
+Fault = Literal["not UTF-8", "not JSON", "another shape"]
 
-NAMES = {dict: "a mapping", list: "a list", str: "a text", int: "a whole number", float: "a number"}
+NAMES = {
+    dict: "an object",
+    list: "a list",
+    str: "a string",
+    int: "an integer",
+    float: "a number",
+}
 
 
 class JsonError(UserError):
-    """Text that is no JSON, or not of the expected shape; the message says what was found."""
+    """Text that is not JSON, or not of the expected shape; the message says what was found.
+
+    ``fault``: the kind of damage, for callers that count it.
+    """
+
+    def __init__(self, message: str, fault: Fault) -> None:
+        super().__init__(message)
+        self.fault = fault
 
 
 def read_json(path: str | Path, shape: type[T] = dict, *, remedy: str, what: str = "") -> T:
-    """The JSON file ``path`` as ``shape``: dict, list, or a pydantic model, dataclass or TypedDict.
+    """The JSON file ``path`` as ``shape``.
 
-    ``remedy``: what a person is to do when it is missing or damaged. ``what``: what the file is, as
-    in "tokenizer metadata"; said when it is something else.
+    ``remedy``: what the user should do when it is missing or damaged. ``what``: what the file
+    should be, as in "tokenizer metadata"; mentioned when it is something else.
     """
     path = Path(path)
     try:
@@ -41,59 +61,67 @@ def read_json(path: str | Path, shape: type[T] = dict, *, remedy: str, what: str
     try:
         return parse_json(data, shape)
     except JsonError as error:
-        expected = f", expected {what}" if what else ""
+        expected = f" (expected {what})" if what else ""
         raise UserError(f"{path}: {error}{expected}; {remedy}") from None
 
 
-def parse_json(text: str | bytes, shape: type[T] = dict) -> T:
-    """``text`` as ``shape``; raises `JsonError` with what was found, for the caller to say
-    where.
+def parse_json(text: str | bytes, shape: type[T] = dict, *, allow_nan: bool = False) -> T:
+    """``text`` as ``shape``; raises `JsonError` with the fault, to which the caller adds the place.
+
+    ``allow_nan``: accept NaN and Infinity, which are not JSON but stand in many data sets, because
+    Python's json and pandas write them.
     """
+    decoder = _LENIENT if allow_nan else _STRICT
     try:
-        value = json.loads(
-            text.decode("utf-8") if isinstance(text, bytes) else text, parse_constant=_no_constant
-        )
+        text = text.decode("utf-8") if isinstance(text, bytes) else text
+        value = decoder.decode(text)
     except UnicodeDecodeError:
-        raise JsonError("not UTF-8") from None
+        raise JsonError("not UTF-8", "not UTF-8") from None
     except RecursionError:
-        raise JsonError("not JSON: nested too deeply") from None
+        raise JsonError("not JSON: nested too deeply", "not JSON") from None
     except json.JSONDecodeError as error:
-        raise JsonError(f"not JSON: {error.msg} at line {error.lineno}") from None
+        raise JsonError(f"not JSON: {error.msg} at line {error.lineno}", "not JSON") from None
     except ValueError as error:  # an integer of more digits than Python converts, or NaN
-        raise JsonError(f"not JSON: {str(error).split(';')[0]}") from None
-    return _shaped(value, shape)
+        raise JsonError(f"not JSON: {str(error).split(';')[0]}", "not JSON") from None
+
+    return _checked(value, text, shape)
 
 
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON number")
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a JSON number")
 
 
-def _shaped(value: Any, shape: Any) -> Any:
+# Made once: json.loads with an option builds a decoder for each call, and JSONL has millions.
+_STRICT = json.JSONDecoder(parse_constant=_refuse_constant)
+_LENIENT = json.JSONDecoder()
+
+
+def _checked(value: Any, text: str, shape: Any) -> Any:
     plain = get_origin(shape) or shape
     if shape is plain and plain in NAMES:
         if isinstance(value, plain) and not (isinstance(value, bool) and plain is not bool):
             return value
-        raise JsonError(f"found {_name(value)} where {NAMES[plain]} belongs")
+        raise JsonError(f"found {_name(value)}, expected {NAMES[plain]}", "another shape")
 
     from pydantic import ValidationError
 
+    # Strict from the text, not from the values: only there does strict mode take an object for a
+    # dataclass and a list for a tuple.
     try:
-        return _adapter(shape).validate_python(value)
-    except (ValidationError, RecursionError) as error:
-        raise JsonError(_first_fault(error)) from None
+        return _adapter(shape).validate_json(text, strict=True)
+    except ValidationError as error:
+        raise JsonError(_first_fault(error), "another shape") from None
 
 
 @functools.cache
-def _adapter(shape: Any):
+def _adapter(shape: Any) -> "TypeAdapter":
     from pydantic import TypeAdapter
 
     return TypeAdapter(shape)
 
 
-def _first_fault(error: Exception) -> str:
-    if isinstance(error, RecursionError):
-        return "nested too deeply"
-    fault = error.errors(include_url=False, include_input=False)[0]  # type: ignore[attr-defined]
+def _first_fault(error: "ValidationError") -> str:
+    fault = error.errors(include_url=False, include_input=False)[0]
     where = ".".join(map(str, fault["loc"]))
     return f"{where}: {fault['msg'][:1].lower()}{fault['msg'][1:]}" if where else fault["msg"]
 

@@ -1,30 +1,38 @@
-"""What a step says: plain lines in its own log file, and on the terminal a live line or plain ones.
+"""A step's log: plain lines in its own log file; on the terminal a progress bar or plain lines.
 
-Snakemake leaves a step's stderr on the terminal as long as the step writes its log file by itself,
-so it does: the file always has every line, the terminal has them too, and a progress bar where
-there is one to draw on.
+Snakemake leaves a step's stderr on the terminal as long as the step writes its log file itself, so
+it does: the file always has every line, and the terminal has them too, with a progress bar where
+there is a terminal to draw it on.
 """
 
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import TracebackType
+from typing import TextIO
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Column
 
-__all__ = ["Log"]
+__all__ = ["Bar", "Log"]
 
-PLAIN_EVERY_S = 10.0
+PLAIN_EVERY_S = 10.0  # seconds between progress lines where there is no terminal
 
 
 class Log:
-    """Lines to one or more log files (when given) and to stderr, each with the step's name in
-    front.
+    """Writes lines to any number of log files and to stderr, there with the step's name in front.
 
-    Use as a context manager. ``append`` keeps what earlier runs wrote, as training does. ``quiet``:
-    nothing to stderr.
+    Use as a context manager. ``append`` keeps what earlier runs wrote, as training does; ``quiet``
+    writes nothing to stderr.
     """
 
     def __init__(
@@ -37,22 +45,29 @@ class Log:
     ) -> None:
         self.name = name
         self.console = Console(stderr=True, highlight=False, soft_wrap=True, quiet=quiet)
-        self._files = []
+
+        self._files: list[TextIO] = []
         for file in [path] if isinstance(path, str | Path) else path or []:
             Path(file).parent.mkdir(parents=True, exist_ok=True)
-            self._files.append(open(file, "a" if append else "w", encoding="utf-8", buffering=1))  # noqa: SIM115 - closed in __exit__
+            mode = "a" if append else "w"
+            self._files.append(open(file, mode, encoding="utf-8", buffering=1))  # noqa: SIM115 - closed in __exit__
 
     def __enter__(self) -> "Log":
         return self
 
-    def __exit__(self, kind, error, trace) -> None:
-        if error is not None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is not None:
             self.file_only(f"{kind.__name__}: {error}")
         for file in self._files:
             file.close()
 
     def say(self, message: str) -> None:
-        """One line to both places."""
+        """One line to the files and the terminal."""
         self.file_only(message)
         self.console.print(f"[{self.name}] {message}", markup=False)
 
@@ -68,52 +83,52 @@ class Log:
 
     @contextmanager
     def progress(self, total: float | None, unit: str = "") -> Iterator["Bar"]:
-        """A live bar on a terminal, a plain line every ten seconds elsewhere; call `Bar.update`."""
+        """A live bar on a terminal, elsewhere a line every ten seconds; call `Bar.update`."""
         if not self.console.is_terminal:
             yield Bar(self, total, unit, None)
             return
-        # What a narrow terminal cuts off must be the end of the note, so the note comes last and
-        # alone may shrink.
-        columns = [
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=12),
-            TextColumn(
-                "{task.completed:,.0f}/{task.total:,.0f} {task.fields[unit]}"
-                if total
-                else "{task.completed:,.0f}"
-            ),
-            TextColumn("ETA"),
-            TimeRemainingColumn(compact=True),
-            TextColumn(
-                "{task.fields[note]}",
-                table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis"),
-            ),
-        ]
-        with Progress(*columns, console=self.console, transient=True, expand=True) as shown:
-            yield Bar(self, total, unit, shown)
+
+        columns = _columns(total)
+        with Progress(*columns, console=self.console, transient=True, expand=True) as live:
+            yield Bar(self, total, unit, live)
+
+
+def _columns(total: float | None) -> list[ProgressColumn]:
+    done = "{task.completed:,.0f}"
+    counter = f"{done}/{{task.total:,.0f}} {{task.fields[unit]}}" if total else done
+
+    # A narrow terminal should cut off the end of the note and nothing else, so the note comes last
+    # and is the only column that may shrink.
+    note = Column(ratio=1, no_wrap=True, overflow="ellipsis")
+    return [
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=12),
+        TextColumn(counter),
+        TextColumn("ETA"),
+        TimeRemainingColumn(compact=True),
+        TextColumn("{task.fields[note]}", table_column=note),
+    ]
 
 
 class Bar:
-    """Progress towards ``total`` (None when it isn't known beforehand)."""
+    """Progress towards ``total`` (None when it isn't known in advance)."""
 
-    def __init__(self, log: Log, total: float | None, unit: str, shown: Progress | None) -> None:
-        self.log, self.total, self.unit, self.shown = log, total, unit, shown
-        self.started = self.said = time.monotonic()
-        self.task = shown.add_task(log.name, total=total, unit=unit, note="") if shown else None
+    def __init__(self, log: Log, total: float | None, unit: str, live: Progress | None) -> None:
+        self.log, self.total, self.unit, self.live = log, total, unit, live
+        self.started = self.last_line = time.monotonic()
+        self.task = TaskID(0)
+        if live is not None:
+            self.task = live.add_task(log.name, total=total, unit=unit, note="")
 
     def update(self, done: float, note: str = "") -> None:
-        """``done`` is absolute, not an increment; ``note`` stands behind the percentage."""
-        if self.shown is not None:
-            self.shown.update(self.task, completed=done, note=note)
-        elif time.monotonic() - self.said >= PLAIN_EVERY_S:
-            self.said = time.monotonic()
-            of = f"/{self.total:,.0f}" if self.total else ""
-            eta = self._eta(done)
-            self.log.say(
-                " | ".join(
-                    part for part in (f"{done:,.0f}{of} {self.unit}".strip(), note, eta) if part
-                )
-            )
+        """``done`` is absolute, not an increment; ``note`` is printed after the count."""
+        if self.live is not None:
+            self.live.update(self.task, completed=done, note=note)
+        elif time.monotonic() - self.last_line >= PLAIN_EVERY_S:
+            self.last_line = time.monotonic()
+            total = f"/{self.total:,.0f}" if self.total else ""
+            parts = [f"{done:,.0f}{total} {self.unit}".strip(), note, self._eta(done)]
+            self.log.say(" | ".join(filter(None, parts)))
 
     def _eta(self, done: float) -> str:
         if not self.total or not done:

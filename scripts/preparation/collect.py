@@ -25,7 +25,7 @@ STEP = Step(
 @STEP
 def main(run: Run) -> Counts:
     from snakelm.data.corpora.collect import collect
-    from snakelm.data.reading.sources import source_named
+    from snakelm.data.reading.readers import source_named
 
     config, files = run.config, run.files
     source = source_named(config, run.values.source)

@@ -26,8 +26,7 @@ STEP = Step(
 @STEP
 def main(run: Run) -> Counts:
     from snakelm.data.documents.sample import sample
-    from snakelm.data.reading.readers import expand
-    from snakelm.data.reading.sources import source_named
+    from snakelm.data.reading.readers import expand, source_named
 
     config, source = run.config, source_named(run.config, run.values.source)
     if not run.files.files and not source.path:

@@ -1,3 +1,4 @@
-"""Documents: read, sampled, deduplicated, split and written as token files. Nothing here imports
-torch.
+"""From text to token files: corpora, users' files, documents, tokens, conversations.
+
+Nothing in here imports torch.
 """

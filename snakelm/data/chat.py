@@ -1,4 +1,4 @@
-"""The chat template by the name that tools outside this repository import."""
+"""The chat template under the name that tools outside this repository import."""
 
 from .conversations.chat_template import JINJA, chat_tokens, prompt, render_batch
 

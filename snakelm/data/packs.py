@@ -1,8 +1,8 @@
-"""Packed conversations: rows of `context` tokens that hold whole conversations, with as little
-padding as can be.
+"""Packed conversations: rows of `context` tokens that hold complete conversations, with as little
+padding as possible.
 
 `X.bin` and `X.idx` are those of snakelm.data.bins, a document being a conversation; the idx is
-version 2 and goes on:
+version 2 and continues:
 
     u64        context, the most tokens in a pack
     u64        p, the number of packs
@@ -12,10 +12,8 @@ version 2 and goes on:
 so one rename commits tokens, packs and mask together. The conversations of a pack follow each other
 in the bin.
 
-Packing is best-fit decreasing: the longest first, each into the fullest pack that still takes it.
-It is within 11/9 of the fewest packs there can be; the share of padding goes into the manifest.
-Cutting conversations instead would leave no padding, but the second half of an answer teaches
-something else than what was asked.
+Cutting conversations would leave no padding at all, but the second half of an answer without its
+question teaches something else than what was asked.
 """
 
 import struct
@@ -27,71 +25,83 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import UserError
-from .bins import BinWriter, Kind, Meta, TokenBin, open_kind
+from .bins import BinKind, BinWriter, Meta, TokenBin, open_kind
 
 __all__ = ["IGNORED", "PackWriter", "Packs", "best_fit", "open_packs"]
 
-PACKED = Kind(2, "prepare_sft_data")
+PACKED = BinKind(2, "prepare_sft_data")
 HEAD = struct.Struct("<QQ")
 IGNORED = -100  # the target that torch's losses leave out by default
 
 
 def best_fit(lengths: np.ndarray, context: int) -> tuple[np.ndarray, np.ndarray]:
-    """Packs for conversations of ``lengths`` (int [n], each 1 to ``context``).
+    """Packs for conversations of ``lengths`` (int [n], each 1 to ``context``), by best-fit
+    decreasing.
 
-    Gives the conversations in the packs' order, int64 [n], and the packs' bounds in that order,
-    int64 [packs + 1]. Equal lengths are told apart by their place alone, so they go in groups: O(n
-    log n), and quick where lengths repeat.
+    Returns the conversations in the packs' order, int64 [n], and the packs' bounds in that order,
+    int64 [packs + 1].
+
+    Best-fit decreasing takes the conversations from the longest to the shortest and puts each into
+    the fullest pack that still has room for it, or into a new one. It needs at most 11/9 of the
+    fewest packs possible, plus a constant (Johnson 1973). Here equal lengths are placed as a group:
+    once a pack is the fullest that fits, it stays so until nothing of that length fits any more, so
+    it takes as many of them as it has room for, and other packs with the same room take as many.
+    O(n log n), and quick where lengths repeat, as they do.
     """
     lengths = np.asarray(lengths, np.int64)
     assert lengths.size == 0 or 1 <= lengths.min() <= lengths.max() <= context, (
-        "whole conversations of 1 to context"
+        "complete conversations of 1 to context tokens"
     )
     order = np.argsort(-lengths, kind="stable")
     pack_of, packs = np.empty(lengths.size, np.int64), 0
-    room: dict[int, list[int]] = {}  # free tokens → packs with so many
-    rooms: list[int] = []  # keys of room, rising
-    at = 0
-    for length, group in _groups(lengths):
-        while group:
-            place = bisect_left(rooms, length)
-            free = rooms[place] if place < len(rooms) else context
-            each = (
-                free // length
-            )  # a pack once begun on is the fullest that fits, until it fits no more
-            wanted = -(-group // each)
-            if place < len(rooms):
-                taken = room[free][-wanted:]
-                del room[free][-wanted:]
+
+    room: dict[int, list[int]] = {}  # free tokens → the packs that have as many
+    rooms: list[int] = []  # the keys of room, ascending
+    placed = 0
+    for length, left in _groups(lengths):
+        while left:
+            # The smallest room that suffices: the fullest packs. A new pack where there is none.
+            smallest = bisect_left(rooms, length)
+            is_open = smallest < len(rooms)
+            free = rooms[smallest] if is_open else context
+            each = free // length
+            needed = -(-left // each)
+            if is_open:
+                taken = room[free][-needed:]
+                del room[free][-needed:]
                 if not room[free]:
-                    del room[free], rooms[place]
+                    del room[free], rooms[smallest]
             else:
-                taken = list(range(packs, packs + wanted))
-                packs += wanted
-            put = min(group, each * len(taken))
-            pack_of[order[at : at + put]] = np.repeat(taken, each)[:put]
-            last = put - each * (len(taken) - 1)
-            _give_back(room, rooms, free - each * length, taken[:-1])
-            _give_back(room, rooms, free - last * length, taken[-1:])
-            at, group = at + put, group - put
-    placed = order[np.argsort(pack_of[order], kind="stable")]
-    return placed, np.concatenate([[0], np.cumsum(np.bincount(pack_of, minlength=packs))]).astype(
-        np.int64
-    )
+                taken = list(range(packs, packs + needed))
+                packs += needed
+
+            # Every pack taken is filled with ``each`` of the group, the last one with the rest.
+            count = min(left, each * len(taken))
+            pack_of[order[placed : placed + count]] = np.repeat(taken, each)[:count]
+            in_last = count - each * (len(taken) - 1)
+            _add_room(room, rooms, free - each * length, taken[:-1])
+            _add_room(room, rooms, free - in_last * length, taken[-1:])
+            placed, left = placed + count, left - count
+
+    by_pack = order[np.argsort(pack_of[order], kind="stable")]
+    bounds = np.concatenate([[0], np.cumsum(np.bincount(pack_of, minlength=packs))])
+    return by_pack, bounds.astype(np.int64)
 
 
 def _groups(lengths: np.ndarray) -> list[list[int]]:
-    """[length, how many], the longest first."""
-    found, counts = np.unique(lengths, return_counts=True)
-    return np.stack([found, counts], axis=1)[::-1].tolist()
+    """[length, how many have it], the longest first."""
+    values, counts = np.unique(lengths, return_counts=True)
+    return np.stack([values, counts], axis=1)[::-1].tolist()
 
 
-def _give_back(room: dict[int, list[int]], rooms: list[int], free: int, packs: list[int]) -> None:
-    if free and packs:
-        if free not in room:
-            room[free] = []
-            insort(rooms, free)
-        room[free] += packs
+def _add_room(room: dict[int, list[int]], rooms: list[int], free: int, packs: list[int]) -> None:
+    """Notes that ``packs`` have ``free`` tokens left."""
+    if not free or not packs:
+        return
+    if free not in room:
+        room[free] = []
+        insort(rooms, free)
+    room[free] += packs
 
 
 class PackWriter(BinWriter):
@@ -109,13 +119,13 @@ class PackWriter(BinWriter):
         meta: Meta,
         context: int,
         pack_offsets: np.ndarray,
-        expected_tokens=0,
+        expected_tokens: int = 0,
     ) -> None:
         super().__init__(path, meta, expected_tokens)
         self.context, self.pack_offsets = context, np.asarray(pack_offsets, np.int64)
         self.learned = 0  # tokens to be predicted
         self._bits: list[np.ndarray] = []
-        self._rest = np.zeros(0, bool)  # of the mask, less than a byte
+        self._rest = np.zeros(0, bool)  # of the mask: the last bits, fewer than a byte
 
     def append_masked(
         self,
@@ -125,8 +135,8 @@ class PackWriter(BinWriter):
         ids: np.ndarray,
         text_bytes: int,
     ) -> None:
-        """Adds whole conversations in the packs' order; ``mask`` bool [tokens], the rest as
-        `BinWriter.append`.
+        """Adds complete conversations in the packs' order; ``mask`` bool [tokens], the rest as
+        for `BinWriter.append`.
         """
         assert mask.size == tokens.size, "a bit of the mask for each token"
         assert not mask[np.cumsum(lengths) - lengths].any(), (
@@ -134,15 +144,17 @@ class PackWriter(BinWriter):
         )
         self.append(tokens, lengths, ids, text_bytes)
         self.learned += int(mask.sum())
+
         bits = np.concatenate([self._rest, mask])
-        whole = bits.size // 8 * 8
-        self._bits.append(np.packbits(bits[:whole], bitorder="little"))
-        self._rest = bits[whole:]
+        full = bits.size // 8 * 8  # bits that make up full bytes
+        self._bits.append(np.packbits(bits[:full], bitorder="little"))
+        self._rest = bits[full:]
 
     def _more(self) -> bytes:
         assert self.pack_offsets[-1] == self.meta.documents, "packs must hold every conversation"
         if not self.learned:
             raise _no_mask(self.path)
+
         bits = np.concatenate([*self._bits, np.packbits(self._rest, bitorder="little")])
         head = HEAD.pack(self.context, self.pack_offsets.size - 1)
         return head + self.pack_offsets.astype("<u8").tobytes() + bits.tobytes()
@@ -150,7 +162,7 @@ class PackWriter(BinWriter):
 
 @dataclass(frozen=True)
 class Packs:
-    """An opened file of packs; ``pack_offsets`` int64 [p+1] in conversations, ``context`` in
+    """An open file of packs; ``pack_offsets`` int64 [p+1] in conversations, ``context`` in
     tokens.
     """
 
@@ -187,19 +199,20 @@ class Packs:
 
     @property
     def efficiency(self) -> float:
-        """Share of the rows' tokens that is no padding."""
+        """Share of the rows' tokens that is not padding."""
         return self.meta.tokens / (len(self) * self.context)
 
     def rows(self, packs: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The ``packs`` (int [R]) as rows [R, context]: tokens and targets int64, row_start int32.
 
-        A target is the token after, where that is to be predicted; everywhere else, padding too,
-        it's `IGNORED`. The first token of a conversation is never to be predicted, so no target
-        crosses from one into the next. row_start says where a position's conversation begins, and
-        attention looks back no further; padding (end-of-text tokens) sees itself alone. Positions
-        go on counting through the row: rotary embedding turns queries and keys by their positions,
-        and their product depends on the distance only, so counting anew would give the same
-        numbers.
+        The target of a position is the next token where that is to be predicted, and `IGNORED`
+        elsewhere, padding included. The first token of a conversation is never to be predicted, so
+        no target crosses from one into the next. row_start is where a position's conversation
+        begins, and attention looks back no further; padding (end-of-text tokens) sees only itself.
+
+        Positions are not restarted with each conversation: rotary embedding turns queries and keys
+        by their positions and their product depends only on the distance, so restarting would give
+        the same numbers.
         """
         packs = np.asarray(packs, np.int64)
         shape = (packs.size, self.context)
@@ -212,13 +225,14 @@ class Packs:
             ]
             first, last = int(starts[0]), int(starts[-1])
             here, learned = self.tokens[first:last], self.learned(first + 1, last)
+
             tokens[row, : last - first] = here
             targets[row, : last - first - 1][learned] = here[1:][learned]
             row_start[row, : last - first] = np.repeat(starts[:-1] - first, np.diff(starts))
         return tokens, targets, row_start
 
     def learned(self, first: int, last: int) -> np.ndarray:
-        """The mask of tokens [first, last), bool: the whole of it needn't be in memory."""
+        """The mask of tokens [first, last), bool, without unpacking all of it."""
         bits = np.unpackbits(self.mask_bits[first // 8 : -(-last // 8)], bitorder="little")
         return bits[first % 8 : first % 8 + last - first].view(bool)
 
@@ -228,21 +242,24 @@ def open_packs(path: str | Path, tokenizer_sha256: str | None = None, verify: bo
     `open_bin`).
     """
     opened, more = open_kind(PACKED, path, tokenizer_sha256, verify)
-    broken = UserError(
-        f"{path}: packs or mask don't fit its conversations; run {PACKED.step} again"
-    )
+    again = f"run {PACKED.step} again"
+    broken = UserError(f"{path}: packs or mask don't fit its conversations; {again}")
+
+    # The sizes first, so that nothing is read past the end.
     if len(more) < HEAD.size:
         raise broken
     context, packs = HEAD.unpack_from(more)
-    size = -(-opened.meta.tokens // 8)
-    if len(more) != HEAD.size + 8 * (packs + 1) + size:
+    mask_bytes = -(-opened.meta.tokens // 8)
+    mask_at = HEAD.size + 8 * (packs + 1)
+    if len(more) != mask_at + mask_bytes:
         raise broken
+
     offsets = np.frombuffer(more, "<u8", packs + 1, HEAD.size).astype(np.int64)
-    bits = np.frombuffer(more, np.uint8, size, HEAD.size + 8 * (packs + 1))
+    bits = np.frombuffer(more, np.uint8, mask_bytes, mask_at)
     if offsets[0] or offsets[-1] != opened.meta.documents or (np.diff(offsets) <= 0).any():
         raise broken
     if (np.diff(opened.document_offsets[offsets]) > context).any():
-        raise UserError(f"{path}: a pack holds more than {context} tokens; run {PACKED.step} again")
+        raise UserError(f"{path}: a pack holds more than {context} tokens; {again}")
     if not bits.any():
         raise _no_mask(path)
     return Packs(opened, context, offsets, bits)
@@ -250,6 +267,6 @@ def open_packs(path: str | Path, tokenizer_sha256: str | None = None, verify: bo
 
 def _no_mask(path: str | Path) -> UserError:
     return UserError(
-        f"{path}: no token is to be predicted, so there is nothing to learn; bring conversations in which the "
-        f"assistant answers and run {PACKED.step} again"
+        f"{path}: no token is to be predicted, so there is nothing to learn; bring conversations "
+        f"in which the assistant answers and run {PACKED.step} again"
     )

@@ -19,8 +19,9 @@ from typing import Any
 import numpy as np
 
 from ..config import Task
-from ..data.reading.parquet_text import BadFile
-from ..data.reading.readers import expand, file_format
+from ..data.parquet import BadFile
+from ..data.reading.formats import file_format
+from ..data.reading.readers import expand
 from ..data.reading.records import columns_of, records
 from ..data.split import document_ids, mixed
 from ..errors import UserError
@@ -71,7 +72,7 @@ def read_items(files: Iterable[Path], kind: str) -> list[Item]:
                     raise BadFile(f"row {number}: {problem}; a test set must be whole")
                 items.append(_item(row, kind, number))
         except BadFile as bad:
-            raise UserError(f"{file}: {bad}") from None
+            raise UserError(f"{file}: {bad.why}") from None
     if not items:
         raise UserError(
             f"{', '.join(map(str, files)) or 'no file'}: no items; a task needs at least one"

@@ -165,13 +165,8 @@ def _part(parts: Path, group: int) -> Path:
 
 def _read_part(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """(scores float32 [n], by SetFit bool [n])"""
-    try:
-        table = pq.read_table(path, page_checksum_verification=True)
-    except (pa.ArrowException, OSError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{path}: damaged ({reason}); delete it and run the same again") from None
-    scores, by_setfit = (column.to_numpy() for column in table.columns)
-    return scores, by_setfit
+    table = pa.Table.from_batches(read_documents(path, PART.names), PART)
+    return table["score"].to_numpy(), table["by_setfit"].to_numpy()
 
 
 def _write(documents: Path, model: Filter, parts: Path, output: Path) -> FilteredCounts:

@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
+from ..data.parquet import open_parquet
 from ..data.split import document_ids, mixed
 from ..errors import UserError
 from ..json_files import JsonError, parse_json
@@ -133,24 +132,12 @@ def _jsonl_rows(path: str) -> Iterator[Row]:
         yield where, row
 
 
-def _parquet_rows(path: str) -> Iterator[Row]:
-    try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            names = set(file.schema_arrow.names)
-            if missing := {"text", "label"} - names:
-                raise UserError(
-                    f"{path}: no column {' and '.join(sorted(missing))}; it has "
-                    f"{', '.join(sorted(names))}{FIX}"
-                )
-            columns = [name for name in ("text", "label", "group") if name in names]
-            table = file.read(columns=columns)
-    except FileNotFoundError:
-        raise _missing(path) from None
-    except (pa.ArrowException, OSError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{path}: not a whole parquet file ({reason}){FIX}") from None
+def _parquet_rows(path: str | Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    with open_parquet(path, columns=["text", "label"], remedy=FIX.removeprefix("; ")) as file:
+        names = [name for name in ("text", "label", "group") if name in file.schema.names]
+        rows = [row for batch in file.batches(names) for row in batch.to_pylist()]
 
-    for number, row in enumerate(table.to_pylist()):
+    for number, row in enumerate(rows):
         yield f"{path} row {number}", row
 
 

@@ -5,10 +5,12 @@
     assert tokenizer.decode(ids) == "snakes and ladders"
 
 Decisions
-- Ids are exactly tiktoken 0.14's for the same ranks and split pattern (GPT-2, cl100k, o200k). The core is C++
-  (csrc/text) with hand-written splitters, because a regular-expression engine is most of a tokenizer's time.
-- The end-of-text token is added by whoever lays out documents. Its name, found in a text, is ordinary text.
-- A tokenizer is identified by `sha256` over ranks, pattern and special tokens; token files record it.
+- Ids are exactly tiktoken 0.14's for the same ranks and split pattern (GPT-2, cl100k, o200k). The
+  core is C++ (csrc/text) with hand-written splitters, because a regular-expression engine is most
+  of a tokenizer's time.
+- The end-of-text token is added by whoever lays out documents. Its name in a text is ordinary text.
+- A tokenizer is identified by `sha256` over ranks, pattern and special tokens; token files record
+  it.
 """
 
 from .special import CHAT, EOT

@@ -1,51 +1,57 @@
-"""Texts as the core takes them: Arrow string arrays by address, lists of str as they are.
+"""Arrow string arrays as the compiled core takes them: by address.
 
-Zero-copy: of an Arrow array only addresses are passed on, so its owner must live until the call
-returns (the callers here hold it). Offsets are checked in C++ against the size of the data.
+Zero-copy: only addresses are passed on, so an array's owner must live until the call returns (the
+callers hold it). Offsets are checked in C++ against the size of the data.
 """
+
+from typing import TypeAlias, TypeGuard
 
 import pyarrow as pa
 
 from ..errors import UserError
 
-__all__ = ["Chunk", "arrow_chunks", "is_arrow"]
+__all__ = ["ArrowTexts", "Chunk", "arrow_chunks", "is_arrow"]
+
+ArrowTexts: TypeAlias = pa.Array | pa.ChunkedArray
 
 # (data address, data bytes, offsets address, offset width, first row, rows)
 Chunk = tuple[int, int, int, int, int, int]
 _WIDTHS = {pa.string(): 4, pa.binary(): 4, pa.large_string(): 8, pa.large_binary(): 8}
 
 
-def is_arrow(texts: object) -> bool:
+def is_arrow(texts: object) -> TypeGuard[ArrowTexts]:
     """Whether `arrow_chunks` takes it."""
     return isinstance(texts, pa.Array | pa.ChunkedArray)
 
 
-def arrow_chunks(texts: pa.Array | pa.ChunkedArray) -> tuple[list[Chunk], list[pa.Array]]:
+def arrow_chunks(texts: ArrowTexts) -> tuple[list[Chunk], list[pa.Array]]:
     """The chunks of a string or binary array, and the arrays that own them. Missing values are a
     UserError.
     """
     if texts.null_count:
         raise UserError(
-            f"texts: {texts.null_count} of {len(texts)} are missing (null); drop them or fill in empty texts"
+            f"texts: {texts.null_count} of {len(texts)} are missing (null); drop them or fill in "
+            "empty texts"
         )
-    owners = [
-        _plain(part) for part in (texts.chunks if isinstance(texts, pa.ChunkedArray) else [texts])
-    ]
+
+    parts = texts.chunks if isinstance(texts, pa.ChunkedArray) else [texts]
+    owners = [_plain(part) for part in parts]
     return [_chunk(part) for part in owners if len(part)], owners
 
 
 def _plain(part: pa.Array) -> pa.Array:
-    """Dictionary and view encodings as plain large strings; anything that is no text is an
+    """Dictionary and view encodings as plain large strings; anything that isn't text is an
     error.
     """
     if part.type in _WIDTHS:
         return part
+
     value_type = part.type.value_type if pa.types.is_dictionary(part.type) else part.type
     if value_type not in (*_WIDTHS, pa.string_view(), pa.binary_view()):
         raise UserError(f"texts: found an Arrow array of {part.type}; expected strings")
-    return part.cast(
-        pa.large_binary() if value_type in (pa.binary(), pa.binary_view()) else pa.large_string()
-    )
+
+    is_binary = value_type in (pa.binary(), pa.binary_view())
+    return part.cast(pa.large_binary() if is_binary else pa.large_string())
 
 
 def _chunk(part: pa.Array) -> Chunk:

@@ -2,9 +2,9 @@
 
 That library's BPE is given pairs to merge, ours ranks. For ranks that BPE training made, the pair a
 token was made from is the only one that ever merges into it, so one pair a token says the same. A
-published file can hold tokens that merging never reaches: these are matched as whole words only
-(`ignore_merges`), by us, by tiktoken and there. The one difference: in text, that library takes the
-name of a special token for the token itself.
+published file can hold tokens that merging never reaches: these match only a complete word
+(`ignore_merges`), with us, in tiktoken and there. The one difference: in text, that library takes
+the name of a special token for the token itself.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -20,9 +20,10 @@ __all__ = ["byte_characters", "tokenizer_json"]
 def byte_characters() -> list[str]:
     """A printable character for each byte, as GPT-2's vocabulary file writes them: [256]."""
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [b for b in range(256) if b not in printable]
+
     characters = [chr(b) for b in range(256)]
-    rest = [b for b in range(256) if b not in printable]
-    for i, b in enumerate(rest):
+    for i, b in enumerate(others):
         characters[b] = chr(0x100 + i)
     return characters
 
@@ -35,8 +36,10 @@ def tokenizer_json(tokenizer: "Tokenizer") -> dict[str, Any]:
         for token, rank in tokenizer.mergeable_ranks.items()
     }
     merges = [[names[pair[0]], names[pair[1]]] for pair in tokenizer.merges() if pair]
+
     specials = dict(sorted(tokenizer.special_tokens.items(), key=lambda item: item[1]))
     vocabulary = {names[rank]: rank for rank in sorted(names)} | specials
+
     byte_level = {
         "type": "ByteLevel",
         "add_prefix_space": False,
@@ -49,6 +52,7 @@ def tokenizer_json(tokenizer: "Tokenizer") -> dict[str, Any]:
         "behavior": "Isolated",
         "invert": False,
     }
+
     return {
         "version": "1.0",
         "truncation": None,
@@ -74,6 +78,7 @@ def tokenizer_json(tokenizer: "Tokenizer") -> dict[str, Any]:
 
 
 def _added(name: str, special: int) -> dict[str, Any]:
+    """An entry of `added_tokens`."""
     return {
         "id": special,
         "content": name,

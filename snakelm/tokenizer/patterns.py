@@ -1,4 +1,4 @@
-"""The split patterns the core knows, by name and as the regular expressions other tools are given.
+"""The split patterns that the core knows, by name and as the regular expressions for other tools.
 
 Decision: no general regular expressions. The three patterns are scanners in csrc/text/split.h; an
 expression is accepted where it is one of these, character for character, or the published form with
@@ -16,13 +16,19 @@ CL100K = (
     r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+| ?[^\s\p{L}\p{N}]++[\r\n]*+"
     r"|\s++$|\s*[\r\n]|\s+(?!\S)|\s"
 )
+_CONTRACTION = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
 O200K = (
-    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
-    r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
-    r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+"
+    + _CONTRACTION
+    + r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*"
+    + _CONTRACTION
+    + r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-# Name -> expression for tiktoken.Encoding.
+
+# Name → expression for tiktoken.Encoding.
 PATTERNS = {"gpt2": GPT2, "cl100k": CL100K, "o200k": O200K}
+
+# Expression → name: published forms that match the same.
 EQUAL = {
     GPT2: "gpt2",
     GPT2_FIRST_RELEASE: "gpt2",
@@ -40,7 +46,7 @@ _CL100K_PORTABLE = (
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s+(?![\s\S])|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 _FOLDED = rf"(?:'{_S}|'{_T}|'{_RE}|'{_VE}|'{_M}|'{_LL}|'{_D})?"
-_O200K_PORTABLE = O200K.replace("(?i:'s|'t|'re|'ve|'m|'ll|'d)?", _FOLDED)
+_O200K_PORTABLE = O200K.replace(_CONTRACTION, _FOLDED)
 _PORTABLE = {"gpt2": GPT2_FIRST_RELEASE, "cl100k": _CL100K_PORTABLE, "o200k": _O200K_PORTABLE}
 
 
@@ -53,8 +59,9 @@ def pattern_name(pattern: str) -> str:
     if pattern in EQUAL:
         return EQUAL[pattern]
     raise UserError(
-        f"tokenizer pattern: found {pattern!r}; expected one of {', '.join(PATTERNS)}, or the regular expression that "
-        "tiktoken has for one of them; other expressions are not supported, name the closest of these"
+        f"tokenizer pattern: found {pattern!r}; expected one of {', '.join(PATTERNS)}, or the "
+        "regular expression that tiktoken has for one of them; other expressions are not "
+        "supported, name the closest of these"
     )
 
 

@@ -1,15 +1,15 @@
-"""Encodings that OpenAI published, recognised by the SHA-256 of their ranks file (tiktoken states
-the same hashes).
+"""Encodings that OpenAI published, recognised by the SHA-256 of their ranks file, which tiktoken
+states too.
 
-Decision: of their special tokens only the end-of-text one is kept, since documents use no other.
+Decision: of their special tokens only the end-of-text token is kept, since documents use no other.
 """
 
 import hashlib
 from pathlib import Path
 from typing import NamedTuple
 
-from .ranks import read_ranks
 from .special import CHAT, EOT
+from .storage import read_ranks
 from .tokenizer import Tokenizer
 
 __all__ = ["KnownEncoding", "known_encoding", "published"]
@@ -51,12 +51,14 @@ def published(ranks_file: str | Path, pattern: str) -> Tokenizer:
     id after its last. The chat tokens take the ids after all of these.
     """
     ranks, data = read_ranks(ranks_file)
+    last = max(ranks.values(), default=-1)
+
     known = known_encoding(data)
     if known:
         pattern, eot, facts = known.pattern, known.eot, {"published": known.name}
     else:
-        eot, facts = max(ranks.values(), default=-1) + 1, {}
-    first = max(eot, max(ranks.values(), default=-1)) + 1
-    return Tokenizer(
-        ranks, pattern, {EOT: eot, **{name: first + i for i, name in enumerate(CHAT)}}, facts
-    )
+        eot, facts = last + 1, {}
+
+    first = max(eot, last) + 1
+    specials = {EOT: eot} | {name: first + i for i, name in enumerate(CHAT)}
+    return Tokenizer(ranks, pattern, specials, facts)

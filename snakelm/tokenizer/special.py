@@ -1,7 +1,7 @@
-"""Names of the special tokens. Their ids are never produced from text, so no document and no person
+"""Names of the special tokens. Their ids are never produced from text, so no document and no user
 can forge them.
 
-The chat tokens stand in every tokenizer we make, so that the base model and the tuned one share a
+The chat tokens are in every tokenizer we make, so that the base model and the tuned one share a
 vocabulary; pretraining never sees them.
 """
 

@@ -1,54 +1,86 @@
 """A tokenizer on disk, three files in a folder:
 
-ranks.tiktoken   the ranks, loadable by tiktoken tokenizer.json   the same tokenizer for Hugging
-Face's tokenizers meta.json        pattern, special tokens, sizes, hashes, training facts; written
-last, so it commits the others
+    ranks.tiktoken   the ranks, as tiktoken loads them
+    tokenizer.json   the same tokenizer for Hugging Face's tokenizers
+    meta.json        pattern, special tokens, sizes, hashes, what training reported; written last,
+                     so it commits the others
+
+A ranks file has one line a token: base64 of its bytes, a space, its rank, which is its id. Ours are
+canonical (ascending ranks, one newline a line), so equal ranks are equal files.
 """
 
+import base64
+import binascii
 import hashlib
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import UserError
 from ..files import atomic_path, write_json
+from ..json_files import read_json
 from .huggingface import tokenizer_json
 from .patterns import tiktoken_regex
-from .ranks import format_ranks, parse_ranks
 
 if TYPE_CHECKING:
     from .tokenizer import Tokenizer
 
-__all__ = ["META", "RANKS", "TOKENIZER_JSON", "Loaded", "read", "write"]
+__all__ = [
+    "MAX_RANK",
+    "META",
+    "RANKS",
+    "TOKENIZER_JSON",
+    "StoredTokenizer",
+    "TokenizerMeta",
+    "format_ranks",
+    "load",
+    "parse_ranks",
+    "read_ranks",
+    "save",
+]
 
 RANKS, TOKENIZER_JSON, META = "ranks.tiktoken", "tokenizer.json", "meta.json"
 FORMAT, VERSION = "snakelm tokenizer", 1
-FIELDS = {
-    "pattern": str,
-    "sha256": str,
-    "special_tokens": dict,
-    "tokenizer_json_sha256": str,
-    "training": dict,
-    "unused_ids": list,
-    "vocab_size": int,
-}
+AGAIN = "make the tokenizer again (train_tokenizer)"
+
+# Ids index tables of the size of the largest one: a stray rank must not allocate gigabytes.
+MAX_RANK = 1 << 24
 
 
-class Loaded(NamedTuple):
+@dataclass(frozen=True)
+class TokenizerMeta:
+    """meta.json."""
+
+    format: str
+    version: int
+    pattern: str
+    regex: str
+    sha256: str
+    special_tokens: dict[str, int]
+    tokenizer_json_sha256: str
+    training: dict[str, Any]
+    unused_ids: list[int]
+    vocab_size: int
+
+
+class StoredTokenizer(NamedTuple):
     """What was read; whether it belongs together is for `Tokenizer.load` to check."""
 
     path: Path
-    meta: dict[str, Any]
+    meta: TokenizerMeta
     ranks: dict[bytes, int]
     ranks_file: bytes
 
 
-def write(path: Path, tokenizer: "Tokenizer") -> None:
-    """Writes the three files, each atomically. A break in between leaves no meta.json, so no half
-    tokenizer loads.
+def save(path: Path, tokenizer: "Tokenizer") -> None:
+    """Writes the three files, each atomically. An interruption in between leaves no meta.json, so
+    no half tokenizer loads.
     """
     path.mkdir(parents=True, exist_ok=True)
     (path / META).unlink(missing_ok=True)
+
     exported = json.dumps(
         tokenizer_json(tokenizer), ensure_ascii=False, separators=(",", ":")
     ).encode()
@@ -58,22 +90,23 @@ def write(path: Path, tokenizer: "Tokenizer") -> None:
     ):
         with atomic_path(path / name) as temporary:
             temporary.write_bytes(data)
-    meta = {
-        "format": FORMAT,
-        "version": VERSION,
-        "pattern": tokenizer.pattern,
-        "regex": tiktoken_regex(tokenizer.pattern),
-        "sha256": tokenizer.sha256,
-        "special_tokens": tokenizer.special_tokens,
-        "tokenizer_json_sha256": hashlib.sha256(exported).hexdigest(),
-        "training": tokenizer.facts,
-        "unused_ids": tokenizer.unused_ids,
-        "vocab_size": tokenizer.vocab_size,
-    }
-    write_json(path / META, meta)
+
+    meta = TokenizerMeta(
+        format=FORMAT,
+        version=VERSION,
+        pattern=tokenizer.pattern,
+        regex=tiktoken_regex(tokenizer.pattern),
+        sha256=tokenizer.sha256,
+        special_tokens=tokenizer.special_tokens,
+        tokenizer_json_sha256=hashlib.sha256(exported).hexdigest(),
+        training=tokenizer.facts,
+        unused_ids=tokenizer.unused_ids,
+        vocab_size=tokenizer.vocab_size,
+    )
+    write_json(path / META, vars(meta))
 
 
-def read(path: Path) -> Loaded:
+def load(path: Path) -> StoredTokenizer:
     """Reads the folder ``path``, or the one that the file ``path`` is in."""
     if not path.exists():
         raise UserError(
@@ -82,39 +115,83 @@ def read(path: Path) -> Loaded:
     folder = path if path.is_dir() else path.parent
     if not (folder / META).is_file():
         raise UserError(
-            f"{folder}: no {META}, so no finished tokenizer; run train_tokenizer, or for a bare ranks file use "
-            "Tokenizer.from_tiktoken"
+            f"{folder}: no {META}, so no finished tokenizer; run train_tokenizer, or for a bare "
+            "ranks file use Tokenizer.from_tiktoken"
         )
+
     meta = _read_meta(folder / META)
-    try:
-        data = (folder / RANKS).read_bytes()
-    except FileNotFoundError:
-        raise UserError(
-            f"{folder / RANKS}: missing; make the tokenizer again (train_tokenizer)"
-        ) from None
+    data = _read(folder / RANKS, "missing", AGAIN)
     exported = folder / TOKENIZER_JSON
-    if (
-        exported.is_file()
-        and hashlib.sha256(exported.read_bytes()).hexdigest() != meta["tokenizer_json_sha256"]
-    ):
-        raise UserError(
-            f"{exported}: changed since it was written; make the tokenizer again (train_tokenizer)"
-        )
-    return Loaded(folder, meta, parse_ranks(data, folder / RANKS), data)
+    if exported.is_file():
+        digest = hashlib.sha256(exported.read_bytes()).hexdigest()
+        if digest != meta.tokenizer_json_sha256:
+            raise UserError(f"{exported}: changed since it was written; {AGAIN}")
+
+    return StoredTokenizer(folder, meta, parse_ranks(data, folder / RANKS), data)
 
 
-def _read_meta(path: Path) -> dict[str, Any]:
+def _read_meta(path: Path) -> TokenizerMeta:
+    # Format and version first: what another version says otherwise is no damage.
+    head = read_json(path, dict, what="a tokenizer's metadata", remedy=AGAIN)
+    if head.get("format") != FORMAT or head.get("version") != VERSION:
+        raise UserError(f"{path}: not a «{FORMAT}» of version {VERSION}; {AGAIN}")
+    return read_json(path, TokenizerMeta, remedy=AGAIN)
+
+
+def read_ranks(path: str | Path) -> tuple[dict[bytes, int], bytes]:
+    """The ranks in a file, and the file's bytes."""
+    path = Path(path)
+    data = _read(path, "no such file", "expected ranks in tiktoken's format")
+    return parse_ranks(data, path), data
+
+
+def _read(path: Path, missing: str, remedy: str) -> bytes:
     try:
-        meta = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        raise UserError(f"{path}: not JSON; make the tokenizer again (train_tokenizer)") from None
-    if not isinstance(meta, dict) or meta.get("format") != FORMAT or meta.get("version") != VERSION:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise UserError(f"{path}: {missing}; {remedy}") from None
+    except IsADirectoryError:
+        raise UserError(f"{path}: a folder; {remedy}") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); {remedy}") from None
+
+
+def parse_ranks(data: bytes, where: str | Path) -> dict[bytes, int]:
+    """Token bytes → rank; UserError with the line that is wrong. Gaps are allowed: p50k has one."""
+    ranks: dict[bytes, int] = {}
+    for number, line in enumerate(data.splitlines(), 1):
+        if not line:
+            continue
+
+        place = f"{where}:{number}"
+        try:
+            encoded, digits = line.split()
+            token, rank = base64.b64decode(encoded, validate=True), int(digits)
+        except (ValueError, binascii.Error):
+            raise UserError(
+                f"{place}: found {line[:60]!r}; expected «base64 rank», as tiktoken writes them"
+            ) from None
+
+        if not token or not 0 <= rank < MAX_RANK:
+            raise UserError(
+                f"{place}: found token {token!r}, rank {rank}; expected bytes, rank below "
+                f"{MAX_RANK}"
+            )
+        if token in ranks:
+            raise UserError(
+                f"{place}: token {token!r} is there already, with rank {ranks[token]}; the file is "
+                "damaged, fetch or make it again"
+            )
+        ranks[token] = rank
+
+    if len(set(ranks.values())) != len(ranks):
         raise UserError(
-            f"{path}: not a «{FORMAT}» of version {VERSION}; make the tokenizer again (train_tokenizer)"
+            f"{where}: a rank is given to two tokens; the file is damaged, fetch or make it again"
         )
-    wrong = [name for name, kind in FIELDS.items() if not isinstance(meta.get(name), kind)]
-    if wrong:
-        raise UserError(
-            f"{path}: {wrong[0]} is missing or no {FIELDS[wrong[0]].__name__}; make the tokenizer again"
-        )
-    return meta
+    return ranks
+
+
+def format_ranks(ranks: Mapping[bytes, int]) -> bytes:
+    """The file for these ranks."""
+    ordered = sorted(ranks.items(), key=lambda item: item[1])
+    return b"".join(b"%s %d\n" % (base64.b64encode(token), rank) for token, rank in ordered)

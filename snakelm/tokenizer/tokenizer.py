@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,12 +14,17 @@ import pyarrow as pa
 from snakelm import _text
 
 from ..errors import UserError
-from . import ranks, storage
+from . import storage
 from .arrow import arrow_chunks, is_arrow
 from .patterns import pattern_name, tiktoken_regex
 from .special import EOT
 
+if TYPE_CHECKING:
+    import tiktoken
+
 __all__ = ["EOT", "Tokenizer", "identity"]
+
+NO_TOKENS: Mapping[str, int] = MappingProxyType({})
 
 
 def identity(pattern: str, special_tokens: Mapping[str, int], ranks_file: bytes) -> str:
@@ -35,14 +40,14 @@ def identity(pattern: str, special_tokens: Mapping[str, int], ranks_file: bytes)
 class Tokenizer:
     """Immutable; safe to use from several threads; pickles by content.
 
-    ``facts`` is what training reported (plain JSON types); it doesn't enter the identity.
+    ``facts`` is what training reported (plain JSON types); it is not part of the identity.
     """
 
     def __init__(
         self,
         mergeable_ranks: Mapping[bytes, int],
         pattern: str,
-        special_tokens: Mapping[str, int] = MappingProxyType({}),
+        special_tokens: Mapping[str, int] = NO_TOKENS,
         facts: Mapping[str, Any] | None = None,
     ) -> None:
         self.pattern = pattern_name(pattern)
@@ -50,6 +55,8 @@ class Tokenizer:
         self.special_tokens = dict(special_tokens)
         self.facts = dict(facts or {})
         self._pieces = _pieces(self.mergeable_ranks, self.special_tokens)
+
+        # The core must never match a special token's name in a text, so it isn't told of them.
         plain = [piece or b"" for piece in self._pieces]
         for special in self.special_tokens.values():
             plain[special] = b""
@@ -62,23 +69,26 @@ class Tokenizer:
 
     @classmethod
     def load(cls, path: str | Path) -> "Tokenizer":
-        """From the folder that `save` wrote, or any of its files. Raises UserError where it does
-        not verify.
+        """From the folder that `save` wrote, or any of its files; UserError where it does not
+        verify.
         """
-        loaded = storage.read(Path(path))
-        meta = loaded.meta
-        found = identity(meta["pattern"], meta["special_tokens"], loaded.ranks_file)
-        if found != meta["sha256"]:
+        stored = storage.load(Path(path))
+        meta = stored.meta
+
+        sha256 = identity(meta.pattern, meta.special_tokens, stored.ranks_file)
+        if sha256 != meta.sha256:
             raise UserError(
-                f"{loaded.path}: ranks.tiktoken does not belong to meta.json (SHA-256 {found[:12]}…, expected "
-                f"{meta['sha256'][:12]}…); make the tokenizer again (train_tokenizer)"
+                f"{stored.path}: ranks.tiktoken does not belong to meta.json (SHA-256 "
+                f"{sha256[:12]}…, expected {meta.sha256[:12]}…); {storage.AGAIN}"
             )
-        tokenizer = cls(loaded.ranks, meta["pattern"], meta["special_tokens"], meta["training"])
-        tokenizer.__dict__["sha256"] = found
-        if tokenizer.vocab_size != meta["vocab_size"] or tokenizer.unused_ids != meta["unused_ids"]:
+
+        tokenizer = cls(stored.ranks, meta.pattern, meta.special_tokens, meta.training)
+        tokenizer.__dict__["sha256"] = sha256  # the cached property, computed already
+        if tokenizer.vocab_size != meta.vocab_size or tokenizer.unused_ids != meta.unused_ids:
             raise UserError(
-                f"{loaded.path}: found {tokenizer.vocab_size} ids of which unused are {tokenizer.unused_ids[:5]}; "
-                f"meta.json says {meta['vocab_size']} and {meta['unused_ids'][:5]}; make the tokenizer again"
+                f"{stored.path}: found {tokenizer.vocab_size} ids of which unused are "
+                f"{tokenizer.unused_ids[:5]}; meta.json says {meta.vocab_size} and "
+                f"{meta.unused_ids[:5]}; {storage.AGAIN}"
             )
         return tokenizer
 
@@ -87,7 +97,7 @@ class Tokenizer:
         cls,
         ranks_file: str | Path,
         pattern: str,
-        special_tokens: Mapping[str, int] = MappingProxyType({}),
+        special_tokens: Mapping[str, int] = NO_TOKENS,
     ) -> "Tokenizer":
         """From a ranks file of tiktoken's. ``pattern``: gpt2, cl100k, o200k, or the expression of
         one.
@@ -95,16 +105,16 @@ class Tokenizer:
         Ranks may have gaps (p50k's 50256 is its end-of-text): an id that no token has is never
         produced.
         """
-        found, _ = ranks.read_ranks(ranks_file)
-        if not found:
+        ranks, _ = storage.read_ranks(ranks_file)
+        if not ranks:
             raise UserError(f"{ranks_file}: empty; expected ranks in tiktoken's format")
-        return cls(found, pattern, special_tokens)
+        return cls(ranks, pattern, special_tokens)
 
     def save(self, path: str | Path) -> None:
         """Writes ranks.tiktoken, tokenizer.json and, to commit them, meta.json into the folder
         ``path``.
         """
-        storage.write(Path(path), self)
+        storage.save(Path(path), self)
 
     def encode_ordinary(self, text: str) -> list[int]:
         """Token ids. Names of special tokens are ordinary text; lone surrogates count as U+FFFD, as
@@ -119,17 +129,19 @@ class Tokenizer:
     ) -> tuple[np.ndarray, np.ndarray]:
         """All texts' ids end to end, uint32 [total], and where each begins, int64 [texts + 1].
 
-        ``texts``: a list of str, or an Arrow string array, which is read in place. Bytes that
-        aren't UTF-8 in an Arrow array encode byte by byte and decode to themselves. The ids do not
-        depend on ``threads``.
+        ``texts``: a list of str, or an Arrow string array, which is read in place. Bytes of an
+        Arrow array that aren't UTF-8 are encoded byte by byte and decode to themselves. The ids do
+        not depend on ``threads``.
         """
         if threads < 1:
             raise ValueError(f"encode_batch: threads {threads}; expected at least 1")
+
         if is_arrow(texts):
             chunks, owners = arrow_chunks(texts)
             encoded = self._core.encode_arrow(chunks, threads)
             del owners  # the buffers had to live until here
             return encoded
+
         if isinstance(texts, str):
             raise TypeError(
                 "encode_batch: expected a list of str, found one str; use encode_ordinary or [text]"
@@ -145,26 +157,30 @@ class Tokenizer:
             raise TypeError(
                 f"decode: expected a row of integers, found {array.dtype} of shape {array.shape}"
             )
+
         low, high = int(array.min()), int(array.max())
         if low < 0 or high >= self.vocab_size:
             raise UserError(
-                f"decode: id {low if low < 0 else high} is outside the vocabulary of {self.vocab_size} tokens"
+                f"decode: id {low if low < 0 else high} is outside the vocabulary of "
+                f"{self.vocab_size} tokens"
             )
+
+        pieces = [self._pieces[i] for i in array.tolist()]
         try:
-            return b"".join(map(self._pieces.__getitem__, array.tolist()))
+            return b"".join(pieces)  # type: ignore[arg-type]  # checked by failing: it is the rule
         except TypeError:
-            unused = next(i for i in array.tolist() if self._pieces[i] is None)
+            unused = array[pieces.index(None)]
             raise UserError(f"decode: id {unused} stands for nothing in this vocabulary") from None
 
     def decode(self, ids: Iterable[int] | np.ndarray) -> str:
-        """The text of the ids; bytes that are no UTF-8 (a token may end inside a character) become
+        """The text of the ids; bytes that aren't UTF-8 (a token may end inside a character) become
         U+FFFD.
         """
         return self.decode_bytes(ids).decode("utf-8", errors="replace")
 
     @property
     def vocab_size(self) -> int:
-        """One more than the greatest id, so a table of this many rows serves every id."""
+        """One more than the largest id, so a table of this many rows serves every id."""
         return len(self._pieces)
 
     @property
@@ -172,7 +188,8 @@ class Tokenizer:
         """Id of `<|endoftext|>`."""
         if EOT not in self.special_tokens:
             raise UserError(
-                f"tokenizer: has no {EOT}; give it one: from_tiktoken(…, special_tokens={{{EOT!r}: id}})"
+                f"tokenizer: has no {EOT}; give it one: "
+                f"from_tiktoken(…, special_tokens={{{EOT!r}: id}})"
             )
         return self.special_tokens[EOT]
 
@@ -194,15 +211,16 @@ class Tokenizer:
     @functools.cached_property
     def sha256(self) -> str:
         """Identity: equal exactly where ranks, pattern and special tokens are."""
-        return identity(self.pattern, self.special_tokens, ranks.format_ranks(self.mergeable_ranks))
+        ranks_file = storage.format_ranks(self.mergeable_ranks)
+        return identity(self.pattern, self.special_tokens, ranks_file)
 
     def merges(self) -> list[tuple[int, int] | None]:
-        """The two ids each token merges from, by id; None for bytes, specials, and tokens found
-        only as whole words.
+        """The two ids each token merges from, by id; None for bytes, special tokens, and tokens
+        that only match a complete word.
         """
         return self._core.merges()
 
-    def to_tiktoken(self, name: str = "snakelm") -> Any:
+    def to_tiktoken(self, name: str = "snakelm") -> "tiktoken.Encoding":
         """The same tokenizer as a `tiktoken.Encoding`."""
         import tiktoken
 
@@ -213,7 +231,7 @@ class Tokenizer:
             special_tokens=self.special_tokens,
         )
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple:
         return Tokenizer, (self.mergeable_ranks, self.pattern, self.special_tokens, self.facts)
 
     def __repr__(self) -> str:
@@ -224,20 +242,23 @@ def _pieces(
     mergeable_ranks: Mapping[bytes, int], special_tokens: Mapping[str, int]
 ) -> list[bytes | None]:
     """Bytes by id, a special token's name included; None for unused ids."""
-    every = [*mergeable_ranks.values(), *special_tokens.values()]
     if not mergeable_ranks:
         raise UserError("tokenizer: no ranks; expected at least the 256 bytes")
-    if min(every) < 0 or max(every) >= ranks.MAX_RANK:
+
+    ids = [*mergeable_ranks.values(), *special_tokens.values()]
+    if min(ids) < 0 or max(ids) >= storage.MAX_RANK:
         raise UserError(
-            f"tokenizer: ids from {min(every)} to {max(every)}; expected 0 to {ranks.MAX_RANK - 1}"
+            f"tokenizer: ids from {min(ids)} to {max(ids)}; expected 0 to {storage.MAX_RANK - 1}"
         )
-    pieces: list[bytes | None] = [None] * (max(every) + 1)
+
+    pieces: list[bytes | None] = [None] * (max(ids) + 1)
     for token, rank in mergeable_ranks.items():
         pieces[rank] = token
     for name, special in special_tokens.items():
         if pieces[special] is not None:
             raise UserError(
-                f"special token {name}: id {special} is taken by {pieces[special]!r}; choose a free id"
+                f"special token {name}: id {special} is taken by {pieces[special]!r}; choose a "
+                "free id"
             )
         pieces[special] = name.encode()
     return pieces

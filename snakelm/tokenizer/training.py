@@ -1,20 +1,22 @@
 """Training of byte-level BPE merges from texts in memory or streamed from parquet.
 
-Only distinct words and their counts are kept (csrc/text/trainer.h), so memory grows with the
-vocabulary of the text and not with its length. The result depends on the texts alone: not on their
-order, on batches or on threads.
+The algorithm is that of Sennrich et al. (2016) on bytes: start from the 256 bytes, and again and
+again merge the pair of tokens that occurs most often within words. Only distinct words and their
+counts are kept (csrc/text/trainer.h), so memory grows with the vocabulary of the text and not with
+its length. The result depends on the texts alone: not on their order, on batches or on threads.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from snakelm import _text
 
+from ..data.parquet import open_parquet
 from ..errors import UserError
-from .arrow import arrow_chunks, is_arrow
+from .arrow import ArrowTexts, arrow_chunks, is_arrow
 from .patterns import pattern_name
 from .special import EOT
 from .tokenizer import Tokenizer
@@ -23,7 +25,7 @@ __all__ = ["train_bpe"]
 
 BYTES = 256
 BATCH_ROWS = 1024
-Texts = str | Path | Iterable[str | Path | pa.Array | pa.ChunkedArray] | pa.Array | pa.ChunkedArray
+Texts: TypeAlias = str | Path | Iterable[str | Path | ArrowTexts] | ArrowTexts
 
 
 def train_bpe(
@@ -37,8 +39,8 @@ def train_bpe(
 
     Takes texts (str), Arrow string arrays, parquet files (their column `text`), or an iterable of
     these. A Path, a single str, or a str ending in `.parquet` that names a file is a file; any
-    other str is a text. Missing values are passed over. Raises UserError where the texts hold too
-    few different pairs for the size.
+    other str is a text. Missing values are skipped. UserError where the texts have too few
+    different pairs for the size.
     """
     merges = vocab_size - BYTES - len(special_tokens)
     if merges < 1:
@@ -48,6 +50,7 @@ def train_bpe(
         )
     if threads < 1:
         raise ValueError(f"train_bpe: threads {threads}; expected at least 1")
+
     trainer = _text.Trainer(pattern_name(pattern), threads)
     for batch in _batches(texts_or_parquet_paths):
         _feed(trainer, batch)
@@ -55,69 +58,68 @@ def train_bpe(
     if len(pairs) < merges:
         raise UserError(
             f"vocab_size: {vocab_size} needs {merges} merges; {trainer.bytes} bytes of text with "
-            f"{trainer.distinct_pieces} different words gave {len(pairs)}; give more text, or vocab_size at most "
-            f"{BYTES + len(pairs) + len(special_tokens)}"
+            f"{trainer.distinct_pieces} different words gave {len(pairs)}; give more text, or "
+            f"vocab_size at most {BYTES + len(pairs) + len(special_tokens)}"
         )
+
     tokens = [bytes([b]) for b in range(BYTES)]
     for left, right in pairs:
         tokens.append(tokens[left] + tokens[right])
+    ranks = {token: rank for rank, token in enumerate(tokens)}
+    specials = {name: len(ranks) + i for i, name in enumerate(special_tokens)}
     facts = {
         "bytes": trainer.bytes,
         "words": trainer.pieces,
         "distinct_words": trainer.distinct_pieces,
     }
-    ranks = {token: rank for rank, token in enumerate(tokens)}
-    return Tokenizer(
-        ranks, pattern, {name: len(ranks) + i for i, name in enumerate(special_tokens)}, facts
-    )
+    return Tokenizer(ranks, pattern, specials, facts)
 
 
-def _feed(trainer: _text.Trainer, batch: list[str] | pa.Array | pa.ChunkedArray) -> None:
+def _feed(trainer: _text.Trainer, batch: list[str] | ArrowTexts) -> None:
     if not is_arrow(batch):
-        return trainer.add_strings(batch)
+        trainer.add_strings(batch)
+        return
+
     chunks, owners = arrow_chunks(batch.drop_null() if batch.null_count else batch)
     trainer.add_arrow(chunks)
     del owners  # the buffers had to live until here
 
 
-def _batches(texts: Texts) -> Iterator[list[str] | pa.Array | pa.ChunkedArray]:
+def _batches(texts: Texts) -> Iterator[list[str] | ArrowTexts]:
     """Lists of str and Arrow arrays, none of them large where the source need not be in memory."""
     if isinstance(texts, str | Path):
         yield from _parquet(Path(texts))
-    elif is_arrow(texts):
+        return
+    if is_arrow(texts):
         yield texts
-    else:
-        waiting: list[str] = []
-        for item in texts:
-            if is_arrow(item):
-                yield item
-            elif isinstance(item, Path) or (
-                isinstance(item, str) and item.endswith(".parquet") and Path(item).is_file()
-            ):
-                yield from _parquet(Path(item))
-            elif isinstance(item, str):
-                waiting.append(item)
-                if len(waiting) == BATCH_ROWS:
-                    yield waiting
-                    waiting = []
-            else:
-                raise TypeError(
-                    f"train_bpe: expected str, Path or Arrow array, found {type(item).__name__}"
-                )
-        yield waiting
+        return
+
+    waiting: list[str] = []
+    for item in texts:
+        if is_arrow(item):
+            yield item
+        elif _is_file(item):
+            yield from _parquet(Path(item))
+        elif isinstance(item, str):
+            waiting.append(item)
+            if len(waiting) == BATCH_ROWS:
+                yield waiting
+                waiting = []
+        else:
+            raise TypeError(
+                f"train_bpe: expected str, Path or Arrow array, found {type(item).__name__}"
+            )
+    yield waiting
+
+
+def _is_file(item: object) -> bool:
+    if isinstance(item, Path):
+        return True
+    return isinstance(item, str) and item.endswith(".parquet") and Path(item).is_file()
 
 
 def _parquet(path: Path) -> Iterator[pa.Array]:
-    """The column `text` in batches, read as they are asked for."""
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; expected parquet with a column `text`")
-    try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            if "text" not in file.schema_arrow.names:
-                raise UserError(
-                    f"{path}: columns {', '.join(file.schema_arrow.names)}; expected one called `text`"
-                )
-            for batch in file.iter_batches(BATCH_ROWS, columns=["text"], use_threads=False):
-                yield batch.column(0)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise UserError(f"{path}: not a parquet file, or damaged: {error}") from None
+    """The column `text` in batches, read as they are needed."""
+    with open_parquet(path, columns=["text"]) as file:
+        for batch in file.batches(["text"]):
+            yield batch.column(0)

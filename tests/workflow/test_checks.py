@@ -57,5 +57,5 @@ def test_evaluation_files_that_are_not_there_stop_it_before_any_job(checkout):
     done = checkout.snakemake("-n", MODEL, "--configfile", "none.yaml")
     assert done.code != 0
     assert "nowhere/*.parquet: no such file" in done.said
-    assert "mend decontaminate.files" in done.said
+    assert "fix decontaminate.files" in done.said
     assert "Traceback" not in done.said

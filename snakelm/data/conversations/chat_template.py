@@ -1,14 +1,15 @@
-"""The chat template: how a conversation becomes tokens, and which of them the model learns to say.
+"""The chat template: how a conversation becomes tokens, and which of them the model learns to
+produce.
 
     <|endoftext|> <|system|>Be brief.<|end|> <|user|>Two and two?<|end|> <|assistant|>Four.<|end|>
 
 The spaces between turns are for the eye; there are none. Every marker is one special token, set
-here by its id, while a content goes through `encode_ordinary`, which never gives a special token: a
-person who writes `<|end|>` writes seven ordinary characters. So what stands between two markers is
-what was said, and no text can pass for another role's.
+here by its id, while a content goes through `encode_ordinary`, which never produces a special
+token: a user who writes `<|end|>` writes seven ordinary characters. So what stands between two
+markers is what was said, and no text can pass for another role's.
 
-Learned are the assistant's contents and the end token after each, for that is what it will have to
-say by itself; its role token isn't, because whoever asks sets that (`prompt`).
+Learned are the assistant's contents and the end token after each, because that is what the model
+has to produce by itself; its role token isn't, because the prompt sets that (`prompt`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -46,8 +47,9 @@ def chat_tokens(tokenizer: "Tokenizer") -> dict[str, int]:
     missing = [name for name in (EOT, *CHAT) if name not in tokenizer.special_tokens]
     if missing:
         raise UserError(
-            f"tokenizer {tokenizer.sha256[:12]}…: has no {', '.join(missing)}, which conversations are written with; "
-            "run train_tokenizer again (a tokenizer made before chat tokens has none)"
+            f"tokenizer {tokenizer.sha256[:12]}…: has no {', '.join(missing)}, which "
+            "conversations are written with; run train_tokenizer again (a tokenizer made before "
+            "chat tokens has none)"
         )
     return {name: tokenizer.special_tokens[name] for name in (EOT, *CHAT)}
 
@@ -61,36 +63,41 @@ def render(messages: Sequence[Message], tokenizer: "Tokenizer") -> tuple[np.ndar
 def render_batch(
     conversations: Sequence[Sequence[Message]], tokenizer: "Tokenizer", threads: int = 1
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Conversations end to end: ids uint32 [total], mask bool [total], where each begins int64
-    [conversations + 1].
+    """Conversations end to end: ids uint32 [total], mask bool [total], starts of the conversations
+    int64 [conversations + 1].
 
     ``threads``: for the encoding of all contents at once; the ids don't depend on it.
     """
     special = chat_tokens(tokenizer)
     turns = [message for messages in conversations for message in messages]
-    counts = np.array([len(messages) for messages in conversations], np.int64)
+    turns_of = np.array([len(messages) for messages in conversations], np.int64)
+    roles = np.array([special[_marker(message["role"])] for message in turns], np.uint32)
+
     contents, offsets = tokenizer.encode_batch(
         [message["content"] for message in turns], threads=threads
     )
     lengths = np.diff(offsets)
-    roles = np.array([special[_marker(message["role"])] for message in turns], np.uint32)
 
-    # Before turn t stand the contents of the turns before it, their two markers each, and the EOTs
-    # up to its own.
-    of = np.repeat(np.arange(counts.size), counts)  # each turn's conversation
-    role_at = offsets[:-1] + 2 * np.arange(len(turns)) + of + 1
-    ids = np.full(contents.size + 2 * len(turns) + counts.size, special[EOT], np.uint32)
-    mask = np.zeros(ids.size, bool)
-    ids[role_at] = roles
+    # In front of turn t stand the contents of the turns before it, two markers for each of those,
+    # and the end-of-text tokens up to its own conversation's.
+    conversation = np.repeat(np.arange(turns_of.size), turns_of)  # of each turn
+    role_at = offsets[:-1] + 2 * np.arange(len(turns)) + conversation + 1
     end_at = role_at + lengths + 1
-    ids[end_at] = special[END]
     content_at = np.arange(contents.size) + np.repeat(role_at + 1 - offsets[:-1], lengths)
+
+    # Filled with end-of-text tokens, of which those in front of conversations are left.
+    ids = np.full(contents.size + 2 * len(turns) + turns_of.size, special[EOT], np.uint32)
+    ids[role_at] = roles
+    ids[end_at] = special[END]
     ids[content_at] = contents
+
+    mask = np.zeros(ids.size, bool)
     learned = roles == special[ASSISTANT]
     mask[end_at[learned]] = True
     mask[content_at[np.repeat(learned, lengths)]] = True
-    turns_before = np.concatenate([[0], np.cumsum(counts)])
-    starts = offsets[turns_before] + 2 * turns_before + np.arange(counts.size + 1)
+
+    turns_before = np.concatenate([[0], np.cumsum(turns_of)])
+    starts = offsets[turns_before] + 2 * turns_before + np.arange(turns_of.size + 1)
     return ids, mask, starts
 
 

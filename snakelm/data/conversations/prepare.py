@@ -1,8 +1,8 @@
 """Conversations to packed token files: read, rendered, cut or dropped where too long, split,
 weighted, packed.
 
-What is held out is decided by the first thing the user says, so a question with two answers stands
-on one side. The bytes of the files depend on the set of conversations and on the seed, not on the
+What is held out is decided by the first thing the user says, so a question with two answers is on
+one side. The bytes of the files depend on the set of conversations and on the seed, not on the
 order of files or rows.
 """
 
@@ -26,24 +26,23 @@ from ..packs import PackWriter, best_fit
 from ..reading.readers import expand
 from ..split import is_validation, mixed, repeats, validation_threshold
 from .chat_template import render_batch
+from .formats import Messages
 from .reader import ConversationReader
-from .token_store import Spool, Table
+from .token_store import ConversationTable, TokenStore
 
 __all__ = ["prepare_sft", "shortened", "source_paths"]
 
-Messages = list[dict[str, str]]
-BATCH, BATCH_CHARACTERS = 4096, 4 << 20
+BATCH, BATCH_CHARACTERS = 4096, 4 << 20  # conversations, and characters, rendered at a time
 GATHERED = 1 << 20  # tokens put in the packs' order at a time
 
 
 @dataclass
-class Tally:
-    """What became of one source's rows."""
+class SftCounts:
+    """What became of one source's rows; the field names are the manifest's keys."""
 
     name: str
-    reading: dict[str, Any] = field(
-        default_factory=dict
-    )  # the reader's counts, or the packages that a built-in source came from
+    # The reader's counts, or the packages that a built-in source came from.
+    reading: dict[str, Any] = field(default_factory=dict)
     found: int = 0  # conversations that could be read
     too_long: int = 0  # dropped
     truncated: int = 0  # kept without their oldest turns
@@ -53,16 +52,19 @@ class Tally:
 
     def summary(self) -> str:
         """In one line: what came in, what is left, and where the rest went."""
-        rejected = self.reading.get("invalid", {})
-        left = {
+        left_out = {
+            **self.reading.get("invalid", {}),
             "longer than the context": self.too_long,
             "duplicate": self.duplicates,
             "over limit": self.over_limit,
         }
-        gone = ", ".join(f"{why} {count:,}" for why, count in {**rejected, **left}.items() if count)
+        reasons = ", ".join(f"{why} {count:,}" for why, count in left_out.items() if count)
         cut = f"; {self.truncated:,} without their oldest turns" if self.truncated else ""
         read = self.reading.get("read", self.found)
-        return f"{self.name}: {read:,} rows → {self.kept:,} conversations ({gone or 'nothing'} left out{cut})"
+        return (
+            f"{self.name}: {read:,} rows → {self.kept:,} conversations "
+            f"({reasons or 'nothing'} left out{cut})"
+        )
 
 
 def source_paths(source: SftSource) -> list[Path]:
@@ -78,30 +80,33 @@ def prepare_sft(
 
     UserError when nothing is left to train on or to hold out.
     """
-    data = config.sft_data
-    context = data.context
-    tallies = [Tally(source.builtin or _name(source)) for source in data.sources]
-    with Spool(output) as spool:
-        for number, source in enumerate(data.sources):
-            _read(source, number, tallies[number], spool, tokenizer, config, threads, log)
-        table = spool.table()
-        taken = _chosen(table, data.sources, tallies, config.seed)
-        for tally in tallies:
-            log.say(tally.summary())
-        train, val = _split(table, taken, config, tallies)
-        meta = {
-            "dtype": token_dtype(tokenizer.vocab_size),
-            "vocab_size": tokenizer.vocab_size,
-            "eot": tokenizer.eot,
-            "tokenizer_sha256": tokenizer.sha256,
-            "config_hash": _config_hash(config),
-        }
-        paths, counts = {}, {"context": context, "sources": [vars(tally) for tally in tallies]}
-        for split, places in (("train", train), ("val", val)):
+    sources, context = config.sft_data.sources, config.sft_data.context or 0
+    counts = [SftCounts(source.builtin or _name(source)) for source in sources]
+
+    with TokenStore(output) as store:
+        for number, source in enumerate(sources):
+            _read(source, number, counts[number], store, tokenizer, config, threads, log)
+
+        table = store.table()
+        chosen = _chosen(table, sources, counts, config.seed)
+        for one in counts:
+            log.say(one.summary())
+        train, val = _split(table, chosen, config, counts)
+
+        paths: dict[str, Path] = {}
+        result: dict[str, Any] = {"context": context, "sources": [vars(one) for one in counts]}
+        for split, conversations in (("train", train), ("val", val)):
             paths[split] = output / f"{split}_sft_packed.bin"
-            counts[split] = _write(paths[split], spool, table, places, Meta(**meta), context)
-            log.say(_line(split, counts[split], context))
-    return paths, counts
+            meta = Meta(
+                dtype=token_dtype(tokenizer.vocab_size),
+                vocab_size=tokenizer.vocab_size,
+                eot=tokenizer.eot,
+                tokenizer_sha256=tokenizer.sha256,
+                config_hash=_config_hash(config),
+            )
+            result[split] = _write(paths[split], store, table, conversations, meta, context)
+            log.say(_line(split, result[split], context))
+    return paths, result
 
 
 def shortened(messages: Messages, context: int, tokenizer: Tokenizer) -> Messages | None:
@@ -113,6 +118,7 @@ def shortened(messages: Messages, context: int, tokenizer: Tokenizer) -> Message
     lengths = [len(tokenizer.encode_ordinary(message["content"])) + 2 for message in messages]
     head = 1 if messages[0]["role"] == "system" else 0
     room = context - 1 - sum(lengths[:head])
+
     first = len(messages)
     while first - 2 >= head and room >= sum(lengths[first - 2 : first]):
         room -= sum(lengths[first - 2 : first])
@@ -127,16 +133,17 @@ def _name(source: SftSource) -> str:
 def _read(
     source: SftSource,
     number: int,
-    tally: Tally,
-    spool: Spool,
+    counts: SftCounts,
+    store: TokenStore,
     tokenizer: Tokenizer,
     config: Config,
     threads: int,
     log: Log,
 ) -> None:
-    """Renders one source's conversations into the spool."""
+    """Renders one source's conversations into the store."""
+    reader = None
     if source.builtin:
-        reader, stream = None, questions.conversations(config.seed)
+        conversations = questions.conversations(config.seed)
     else:
         reader = ConversationReader(
             source_paths(source),
@@ -145,31 +152,37 @@ def _read(
             on_bad=config.on_bad_file,
             warn=log.warn,
         )
-        stream = reader.conversations()
-    context, truncate = config.sft_data.context, config.sft_data.too_long == "truncate"
+        conversations = reader.conversations()
+
+    context = config.sft_data.context or 0
+    truncate = config.sft_data.too_long == "truncate"
     with log.progress(None, "conversations") as bar:
-        for batch in _batches(stream):
-            tally.found += len(batch)
+        for batch in _batches(conversations):
+            counts.found += len(batch)
             ids, mask, starts = render_batch(batch, tokenizer, threads)
-            long = np.flatnonzero(np.diff(starts) > context)
-            if long.size:
+
+            too_long = np.flatnonzero(np.diff(starts) > context).tolist()
+            if too_long:
                 cut = {
                     i: shortened(batch[i], context, tokenizer) if truncate else None
-                    for i in long.tolist()
+                    for i in too_long
                 }
-                batch = [m for m in (cut.get(i, m) for i, m in enumerate(batch)) if m is not None]
-                tally.truncated += sum(m is not None for m in cut.values())
-                tally.too_long += sum(m is None for m in cut.values())
+                counts.truncated += sum(messages is not None for messages in cut.values())
+                counts.too_long += sum(messages is None for messages in cut.values())
+                fitting = (cut.get(i, messages) for i, messages in enumerate(batch))
+                batch = [messages for messages in fitting if messages is not None]
                 ids, mask, starts = render_batch(batch, tokenizer, threads)
-            spool.append(batch, ids, mask, np.diff(starts), number)
-            bar.update(tally.found, tally.name)
-    tally.reading = reader.counts.as_dict() if reader else {"packages": questions.packages()}
+
+            store.append(batch, ids, mask, np.diff(starts), number)
+            bar.update(counts.found, counts.name)
+
+    counts.reading = reader.counts.as_dict() if reader else {"packages": questions.packages()}
 
 
-def _batches(stream: Iterator[Messages]) -> Iterator[list[Messages]]:
+def _batches(conversations: Iterator[Messages]) -> Iterator[list[Messages]]:
     batch: list[Messages] = []
     size = 0
-    for messages in stream:
+    for messages in conversations:
         batch.append(messages)
         size += sum(len(message["content"]) for message in messages)
         if len(batch) == BATCH or size >= BATCH_CHARACTERS:
@@ -179,45 +192,52 @@ def _batches(stream: Iterator[Messages]) -> Iterator[list[Messages]]:
         yield batch
 
 
-def _chosen(table: Table, sources: list[SftSource], tallies: list[Tally], seed: int) -> np.ndarray:
-    """Places of the conversations that are taken, sorted by id: of equal ones the first, of each
+def _chosen(
+    table: ConversationTable, sources: list[SftSource], counts: list[SftCounts], seed: int
+) -> np.ndarray:
+    """Indices of the conversations that are taken, sorted by id: of equal ones the first, of each
     source its limit.
     """
     _, first = np.unique(table.id, return_index=True)
-    taken = []
-    for number, (source, tally) in enumerate(zip(sources, tallies, strict=True)):
+    chosen = []
+    for number, (source, count) in enumerate(zip(sources, counts, strict=True)):
         mine = first[table.source[first] == number]
-        tally.duplicates = int((table.source == number).sum()) - mine.size
+        count.duplicates = int((table.source == number).sum()) - mine.size
         if source.limit is not None:
             order = np.argsort(mixed(table.id[mine], seed, "sample"), kind="stable")
-            tally.over_limit = max(0, mine.size - source.limit)
+            count.over_limit = max(0, mine.size - source.limit)
             mine = mine[order[: source.limit]]
-        tally.kept = mine.size
-        taken.append(mine)
-    together = np.concatenate(taken)
+        count.kept = mine.size
+        chosen.append(mine)
+
+    together = np.concatenate(chosen)
     return together[np.argsort(table.id[together], kind="stable")]
 
 
 def _split(
-    table: Table, taken: np.ndarray, config: Config, tallies: list[Tally]
+    table: ConversationTable, chosen: np.ndarray, config: Config, counts: list[SftCounts]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Places of what is trained on, each as often as its source's weight says, and of what is held
+    """Indices of what is trained on, each as often as its source's weight says, and of what is held
     out.
     """
     data, seed = config.sft_data, config.seed
-    if not taken.size:
+    if not chosen.size:
         raise UserError(
-            f"sft_data.sources: no conversation left to learn from; {'; '.join(t.summary() for t in tallies)}"
+            "sft_data.sources: no conversation left to learn from; "
+            + "; ".join(count.summary() for count in counts)
         )
+
+    questions = table.question[chosen]
     try:
-        threshold = validation_threshold(table.question[taken], data.val_fraction, seed)
+        threshold = validation_threshold(questions, data.val_fraction, seed)
     except ValueError:
         raise UserError(
-            f"sft_data.sources: {taken.size:,} conversations, but all begin with the same question, and one must be "
-            "held out and one trained on; bring more"
+            f"sft_data.sources: {chosen.size:,} conversations, but all begin with the same "
+            "question, and one must be held out and one trained on; bring more"
         ) from None
-    held_out = is_validation(table.question[taken], data.val_fraction, seed, threshold)
-    train = taken[~held_out]
+
+    held_out = is_validation(questions, data.val_fraction, seed, threshold)
+    train = chosen[~held_out]
     times = np.zeros(train.size, np.int64)
     for number, source in enumerate(data.sources):
         mine = table.source[train] == number
@@ -226,26 +246,33 @@ def _split(
         raise UserError(
             "sft_data.sources[].weight: no conversation is left to train on; raise the weights"
         )
-    return np.repeat(train, times), taken[held_out]
+    return np.repeat(train, times), chosen[held_out]
 
 
 def _write(
-    path: Path, spool: Spool, table: Table, taken: np.ndarray, meta: Meta, context: int
+    path: Path,
+    store: TokenStore,
+    table: ConversationTable,
+    chosen: np.ndarray,
+    meta: Meta,
+    context: int,
 ) -> dict[str, Any]:
-    """Packs and writes the conversations ``taken``; gives the counts for the manifest."""
-    order, bounds = best_fit(table.length[taken], context)
-    taken = taken[order]
-    ends = np.cumsum(table.length[taken])
-    cuts = np.unique(
-        [0, *np.searchsorted(ends, np.arange(GATHERED, ends[-1], GATHERED), "right"), taken.size]
-    )
+    """Packs and writes the conversations ``chosen``; returns the counts for the manifest."""
+    order, bounds = best_fit(table.length[chosen], context)
+    chosen = chosen[order]
+
+    # In the packs' order, a slice of about GATHERED tokens at a time.
+    ends = np.cumsum(table.length[chosen])
+    cuts = np.searchsorted(ends, np.arange(GATHERED, ends[-1], GATHERED), "right")
+    cuts = np.unique([0, *cuts, chosen.size])
     with PackWriter(path, meta, context, bounds, int(ends[-1])) as writer:
         for first, last in pairwise(cuts.tolist()):
-            which = taken[first:last]
-            tokens, mask = spool.gather(table, which)
+            some = chosen[first:last]
+            tokens, mask = store.gather(table, some)
             writer.append_masked(
-                tokens, mask, table.length[which], table.id[which], int(table.bytes[which].sum())
+                tokens, mask, table.length[some], table.id[some], int(table.bytes[some].sum())
             )
+
     packs = bounds.size - 1
     return {
         "conversations": meta.documents,
@@ -258,9 +285,10 @@ def _write(
 
 
 def _line(split: str, counts: dict[str, Any], context: int) -> str:
+    learned = counts["learned_tokens"] / counts["tokens"]
     return (
-        f"{split} {counts['conversations']:,} conversations in {counts['packs']:,} packs of {context}: "
-        f"{counts['tokens']:,} tokens, {counts['learned_tokens'] / counts['tokens']:.1%} of them to be learned, "
+        f"{split} {counts['conversations']:,} conversations in {counts['packs']:,} packs of "
+        f"{context}: {counts['tokens']:,} tokens, {learned:.1%} of them to be learned, "
         f"{1 - counts['efficiency']:.2%} padding"
     )
 

@@ -1,19 +1,19 @@
 """Open Assistant's trees: a row is one message and names the message it answers; a conversation is
 a path from a root.
 
-Of each tree one path is taken: at every message the answer that people ranked best (the lowest
-`rank`, the first row where ranks are missing or equal). Every leaf as a conversation of its own
-would teach a tree's first question as often as it was answered, and the answers that were ranked
-worst as well as the best.
+One path of each tree is taken: at every message the answer that people ranked best (the lowest
+`rank`, the first row where ranks are missing or equal). With every leaf as a conversation of its
+own, a tree's first question would be taught as often as it was answered, and the worst-ranked
+answers as well as the best.
 
-A tree's messages may stand anywhere in their file, so a file's ids, parents, texts and roles are in
+A tree's messages may be anywhere in their file, so a file's ids, parents, texts and roles are in
 memory at once.
 """
 
 from collections.abc import Iterable, Iterator
 from math import inf
 
-from .formats import ROLE_NAMES, Rejected, Row, checked, text_of
+from .formats import ROLE_NAMES, Messages, Rejected, Row, checked, text_of
 
 __all__ = ["TREE_COLUMNS", "TREE_MAY", "Trees", "is_tree"]
 
@@ -22,13 +22,11 @@ TREE_MAY = ("rank", "deleted")
 
 
 class Trees:
-    """Messages of one file, `add`ed row by row, and then its `conversations`."""
+    """The messages of one file, `add`ed row by row, and then its `conversations`."""
 
     def __init__(self) -> None:
         self._roots: list[str] = []
-        self._children: dict[
-            str, list[tuple[float, str]]
-        ] = {}  # id → (rank, id) of the answers, in their order
+        self._answers: dict[str, list[tuple[float, str]]] = {}  # id → (rank, id) of each answer
         self._messages: dict[str, dict[str, str]] = {}
 
     def add(self, row: Row) -> None:
@@ -40,18 +38,20 @@ class Trees:
             raise Rejected("deleted message")
         if name in self._messages:
             raise Rejected("message id seen before")
+
         role = ROLE_NAMES.get(str(row["role"]).strip().lower())
         if role is None:
             raise Rejected("unknown role")
+
         self._messages[name] = {"role": role, "content": text_of(row.get("text"))}
         if parent is None:
             self._roots.append(name)
         else:
-            self._children.setdefault(parent, []).append((inf if rank is None else rank, name))
+            self._answers.setdefault(parent, []).append((inf if rank is None else rank, name))
 
-    def conversations(self) -> Iterator[list[dict[str, str]] | str]:
-        """The best-ranked path of each tree, in the order of the roots; where that is none, the
-        reason.
+    def conversations(self) -> Iterator[Messages | str]:
+        """The best-ranked path of each tree, in the order of the roots; the reason where that is
+        not a conversation.
         """
         for root in self._roots:
             try:
@@ -66,13 +66,13 @@ class Trees:
         reached, waiting = 0, list(self._roots)
         while waiting:
             reached += 1
-            waiting += [name for _, name in self._children.get(waiting.pop(), ())]
+            waiting += [name for _, name in self._answers.get(waiting.pop(), ())]
         return len(self._messages) - reached
 
-    def _path(self, name: str | None) -> Iterable[dict[str, str]]:
+    def _path(self, name: str | None) -> Iterator[dict[str, str]]:
         while name is not None:
             yield self._messages[name]
-            answers = self._children.get(name)
+            answers = self._answers.get(name)
             name = min(answers, key=lambda answer: answer[0])[1] if answers else None
 
 

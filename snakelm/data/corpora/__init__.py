@@ -1,1 +1,1 @@
-"""Where text comes from when it is not a person's own: docstrings, generators, addresses."""
+"""Corpora that need no files of the user's: docstrings, generated text, conversations."""

@@ -1,5 +1,5 @@
-"""Sources that aren't a person's own files, made into one parquet file: built in, generated, or
-fetched and checked.
+"""Sources that aren't the user's own files, made into one parquet file: built in, generated, or
+fetched and verified.
 """
 
 import hashlib
@@ -26,23 +26,26 @@ BATCH = 1024
 
 def collect(
     source: Source, files: Iterable[str | Path], output: Path, *, seed: int, on_bad: str, log: Log
-) -> dict:
-    """Writes the documents of a builtin or url ``source`` to ``output`` (RAW_SCHEMA); gives what
-    its manifest says.
+) -> dict[str, Any]:
+    """Writes the documents of a builtin or url ``source`` to ``output`` (RAW_SCHEMA); returns what
+    its manifest records.
 
     ``files`` are the fetched files of a url source, in the order of its addresses.
     """
     if source.path:
         raise UserError(f"source {source.name}: its files are local; there is nothing to collect")
+
     with DocumentWriter(output, RAW_SCHEMA) as writer:
         if source.url:
             about = _fetched(source, [Path(f) for f in files], writer, on_bad, log)
         elif source.builtin == "docs":
             about = _docs(writer, log)
         else:
-            about = _generated(writer, source.builtin, source.limit or SYNTHETIC_DOCUMENTS, seed)
+            name = source.builtin or "synthetic"
+            about = _generated(writer, name, source.limit or SYNTHETIC_DOCUMENTS, seed)
         if not writer.documents:
             raise UserError(f"source {source.name}: no documents found; {about}")
+
     log.say(f"{source.name}: {writer.documents:,} documents, {writer.text_bytes:,} bytes of text")
     return {**about, "documents": writer.documents, "text_bytes": writer.text_bytes}
 
@@ -51,29 +54,30 @@ def _docs(writer: DocumentWriter, log: Log) -> dict[str, Any]:
     processes = min(2, len(os.sched_getaffinity(0)))
     with log.progress(None, "files") as bar:
         packages = docstrings.documents(processes, lambda done, of: bar.update(done, f"of {of:,}"))
+
     listed = []
     for package in packages:
         _append(writer, package.documents)
-        digest = hashlib.sha256("\0".join(text for text, _, _ in package.documents).encode())
+        texts = [text for text, _, _ in package.documents]
         listed.append(
             {
                 "package": package.package,
                 "version": package.version,
                 "licence": package.licence,
-                "documents": len(package.documents),
-                "characters": sum(len(text) for text, _, _ in package.documents),
-                "sha256": digest.hexdigest(),
+                "documents": len(texts),
+                "characters": sum(map(len, texts)),
+                "sha256": hashlib.sha256("\0".join(texts).encode()).hexdigest(),
             }
         )
-    missing = sorted(
-        set(docstrings.PACKAGES) - {"" if p.package == "python" else p.package for p in packages}
-    )
+
+    there = {"" if package.package == "python" else package.package for package in packages}
+    missing = sorted(set(docstrings.PACKAGES) - there)
     if missing:
         log.warn(f"docs: not installed and so left out: {', '.join(missing)}")
     return {"packages": listed, "packages_missing": missing}
 
 
-def _generated(writer: DocumentWriter, name: str | None, count: int, seed: int) -> dict[str, Any]:
+def _generated(writer: DocumentWriter, name: str, count: int, seed: int) -> dict[str, Any]:
     texts = (everyday if name == "everyday" else synthetic).documents(count, seed)
     _append(writer, ((text, name, i) for i, text in enumerate(texts)))
     return {"generator_seed": seed}
@@ -88,13 +92,16 @@ def _fetched(
         raise UserError(
             f"source {source.name}: {len(files)} files given for {len(expected)} addresses"
         )
+
     for url, file, digest in zip(urls, files, expected, strict=True):
-        found = sha256_file(file)
-        if found != digest.lower():
+        actual = sha256_file(file)
+        if actual != digest.lower():
             raise UserError(
-                f"{url}: SHA-256 {found}, expected {digest.lower()} (sources[].sha256); "
-                f"if the new content is right, put its hash in the config, otherwise delete {file} and fetch again"
+                f"{url}: SHA-256 {actual}, expected {digest.lower()} (sources[].sha256); if the "
+                f"new content is right, put its hash in the config, otherwise delete {file} and "
+                "fetch again"
             )
+
     reader = Reader(files, column=source.text, format=source.format, on_bad=on_bad, warn=log.warn)
     for batch in reader.batches():
         writer.append(batch)
@@ -102,16 +109,13 @@ def _fetched(
 
 
 def _append(writer: DocumentWriter, rows: Iterable[tuple[str, str, int]]) -> None:
-    """Adds (text, origin, row); texts with lone surrogates can't be said in UTF-8 and are left
-    out.
-    """
-    for some in _batches(row for row in rows if row[0].isascii() or _encodes(row[0])):
-        writer.append(
-            pa.record_batch([list(column) for column in zip(*some, strict=True)], schema=RAW_SCHEMA)
-        )
+    """Adds (text, origin, row); texts with lone surrogates can't be encoded and are left out."""
+    for some in _batches(row for row in rows if row[0].isascii() or _is_encodable(row[0])):
+        columns = [list(column) for column in zip(*some, strict=True)]
+        writer.append(pa.record_batch(columns, schema=RAW_SCHEMA))
 
 
-def _encodes(text: str) -> bool:
+def _is_encodable(text: str) -> bool:
     try:
         text.encode()
     except UnicodeEncodeError:

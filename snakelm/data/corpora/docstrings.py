@@ -6,9 +6,9 @@ with `importlib.util.find_spec` and parsed with `ast`, never imported. Plotly wo
 and is left out: its docstrings are generated. The text depends on the versions installed, so the
 manifest lists them.
 
-A document is one module's, class's or function's docstring without its code examples. What is too
-short to stand alone is put together: the short docstrings of a class follow the class's own, those
-of a module the module's.
+A document is one module's, class's or function's docstring without its code examples. Docstrings
+too short to stand alone are combined: those of a class's methods follow the class's own, those of a
+module's functions the module's.
 """
 
 import ast
@@ -23,12 +23,11 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .passages import Passages
-from .prose import SHORTEST, is_prose, prose
+from .prose import SHORTEST, Passages, is_prose, prose
 
 __all__ = [
     "PACKAGES",
-    "Found",
+    "PackageProse",
     "documents",
     "file_documents",
     "installed",
@@ -86,17 +85,17 @@ SKIPPED = {
     "lib2to3",
     "ensurepip",
 }
-NEWDOC = {
-    "add_newdoc",
-    "add_docstr",
-    "add_docstr_all",
-}  # numpy and torch give their C functions docstrings so
-LONGEST_SHORT = 12  # short docstrings put together in one document
+# With these calls numpy and torch give their C functions docstrings.
+NEWDOC = {"add_newdoc", "add_docstr", "add_docstr_all"}
+SHORT_TOGETHER = 12  # short docstrings combined in one document, at most
+SHORTEST_SHORT = 40  # characters of one of them, at least
+
+Scope = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
 @dataclass
-class Found:
-    """What one package gave."""
+class PackageProse:
+    """What one package contributes."""
 
     package: str
     version: str
@@ -105,48 +104,56 @@ class Found:
 
 
 def installed() -> list[tuple[str, Path]]:
-    """(import name, folder) of the packages of `PACKAGES` that are there, in that order; '' is the
-    standard library.
+    """(import name, folder) of the packages of `PACKAGES` that are installed, in that order; '' is
+    the standard library.
     """
-    found = []
+    packages = []
     for name in PACKAGES:
-        spec = importlib.util.find_spec(name) if name else None
-        folders = list(spec.submodule_search_locations or []) if spec else []
-        folder = folders[0] if folders else None if name else sysconfig.get_paths()["stdlib"]
-        if folder:
-            found.append((name, Path(folder)))
-    return found
+        if name:
+            spec = importlib.util.find_spec(name)
+            folders = list(spec.submodule_search_locations or []) if spec else []
+        else:
+            folders = [sysconfig.get_paths()["stdlib"]]
+
+        if folders:
+            packages.append((name, Path(folders[0])))
+    return packages
 
 
-def documents(processes: int = 1, on_file: Callable[[int, int], None] | None = None) -> list[Found]:
+def documents(
+    processes: int = 1, on_file: Callable[[int, int], None] | None = None
+) -> list[PackageProse]:
     """The prose of every installed package, in an order that depends on names alone.
 
-    ``on_file`` hears (files done, files in all). No text comes twice, nor a passage of 40
+    ``on_file`` is called with (files done, files in all). No text comes twice, nor a passage of 40
     characters or more.
     """
     packages = installed()
+    prose_of = {
+        name: PackageProse(name or "python", *version_and_licence(name)) for name, _ in packages
+    }
     files = [(name, folder, file) for name, folder in packages for file in python_files(folder)]
-    found = {name: Found(name or "python", *version_and_licence(name)) for name, _ in packages}
+    extracted = _extracted([file for _, _, file in files], processes)
+
+    # In the files' order whatever the processes: what counts as repeated depends on it.
     seen = Passages()
-    for done, (job, texts) in enumerate(zip(files, _extracted(files, processes), strict=True), 1):
-        name, folder, file = job
+    for done, ((name, folder, file), texts) in enumerate(zip(files, extracted, strict=True), 1):
         origin = f"{name or 'python'}/{file.relative_to(folder).as_posix()}"
         for text, line in texts:
             fresh = seen.fresh(text)
             if fresh:
-                found[name].documents.append((fresh, origin, line))
+                prose_of[name].documents.append((fresh, origin, line))
         if on_file:
             on_file(done, len(files))
-    return [found[name] for name, _ in packages]
+
+    return [prose_of[name] for name, _ in packages]
 
 
-def _extracted(
-    files: list[tuple[str, Path, Path]], processes: int
-) -> Iterator[list[tuple[str, int]]]:
-    paths = [file for _, _, file in files]
+def _extracted(paths: list[Path], processes: int) -> Iterator[list[tuple[str, int]]]:
     if processes <= 1:
         yield from map(file_documents, paths)
         return
+
     context = multiprocessing.get_context("spawn")  # Arrow's threads don't survive a fork
     with ProcessPoolExecutor(processes, context, initializer=gc.disable) as pool:
         yield from pool.map(file_documents, paths, chunksize=16)
@@ -166,12 +173,10 @@ def file_documents(file: Path) -> list[tuple[str, int]]:
         tree = ast.parse(file.read_bytes())
     except (SyntaxError, ValueError, OSError, RecursionError):
         return []
-    return sorted(_scope(tree), key=lambda found: found[1])
+    return sorted(_scope(tree), key=lambda document: document[1])
 
 
-def _scope(
-    node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef,
-) -> Iterator[tuple[str, int]]:
+def _scope(node: Scope) -> Iterator[tuple[str, int]]:
     """Documents of a module, class or function and of all within it; short ones go with their
     scope's own.
     """
@@ -179,29 +184,34 @@ def _scope(
     short: list[str] = []
     for child in _children(node):
         if isinstance(child, ast.Expr):
-            yield from (
-                (text, child.lineno) for text in map(prose, _added(child)) if is_prose(text)
-            )
+            for text in map(prose, _added(child)):
+                if is_prose(text):
+                    yield text, child.lineno
             continue
+
         text = prose(ast.get_docstring(child, clean=False) or "")
-        if 40 <= len(text) < SHORTEST and not child.name.startswith("_"):
+        if SHORTEST_SHORT <= len(text) < SHORTEST and not child.name.startswith("_"):
             short.append(f"{child.name}: {text}")
         yield from _scope(child)
-    together = "\n\n".join(part for part in [own, *short[:LONGEST_SHORT]] if part)
+
+    together = "\n\n".join(part for part in [own, *short[:SHORT_TOGETHER]] if part)
     if is_prose(together):
         yield together, line
 
 
-def _children(node: ast.AST) -> Iterator[ast.stmt]:
-    """Definitions and calls right under ``node``, those under `if` and `try` too; not those inside
-    function bodies.
+def _children(
+    node: Scope,
+) -> Iterator[ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef | ast.Expr]:
+    """Definitions and calls directly under ``node``, and under its `if` and `try`; no definitions
+    inside function bodies.
     """
-    waiting = list(reversed(getattr(node, "body", [])))
+    in_function = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    waiting = list(reversed(node.body))
     while waiting:
         child = waiting.pop()
-        inside = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-        if isinstance(child, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and not inside:
-            yield child
+        if isinstance(child, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            if not in_function:
+                yield child
         elif isinstance(child, ast.If | ast.Try):
             waiting += reversed([*child.body, *child.orelse])
         elif isinstance(child, ast.Expr) and isinstance(child.value, ast.Call):
@@ -211,11 +221,13 @@ def _children(node: ast.AST) -> Iterator[ast.stmt]:
 def _added(statement: ast.Expr) -> Iterator[str]:
     """The docstring in a call such as `add_newdoc(place, name, text)`."""
     call = statement.value
+    if not isinstance(call, ast.Call):
+        return
+
     name = getattr(call.func, "attr", getattr(call.func, "id", ""))
     for argument in call.args if name in NEWDOC else []:
-        if isinstance(argument, ast.Call) and isinstance(
-            argument.func, ast.Attribute
-        ):  # "…".format(…)
+        # "…".format(…)
+        if isinstance(argument, ast.Call) and isinstance(argument.func, ast.Attribute):
             argument = argument.func.value
         if isinstance(argument, ast.Constant) and isinstance(argument.value, str):
             yield argument.value
@@ -229,10 +241,14 @@ def version_and_licence(name: str) -> tuple[str, str]:
         about = importlib.metadata.metadata(PACKAGES[name])
     except importlib.metadata.PackageNotFoundError:
         return "unknown", "unknown"
+
+    # The modern field, then the classifiers, then the first line of the free text.
+    expression = about.get("License-Expression")
     classifiers = [
-        c.split(" :: ")[-1] for c in about.get_all("Classifier") or [] if c.startswith("License ::")
+        classifier.split(" :: ")[-1]
+        for classifier in about.get_all("Classifier") or []
+        if classifier.startswith("License ::")
     ]
     text = (about.get("License") or "").strip().splitlines()
-    return about["Version"], about.get("License-Expression") or ", ".join(classifiers) or (
-        text or ["unknown"]
-    )[0]
+    licence = expression or ", ".join(classifiers) or (text or ["unknown"])[0]
+    return about["Version"], licence

@@ -1,10 +1,10 @@
 """A generator of everyday text that is not academic, written for this project: what a filter has to
-take out.
+remove.
 
 Recipes, adverts, match reports, forum posts, stories, house rules, travel tips, how-tos, notices
-and horoscopes, put together from parts that vary every few words, so that hardly two documents are
-near-duplicates. Each document is a function of (seed, number) alone. snakelm/data/synthetic.py is
-its factual sibling.
+and horoscopes, composed of parts that vary every few words, so that hardly two documents are
+near-duplicates. Each document is a function of (seed, number) alone. synthetic.py is its factual
+sibling.
 """
 
 import random
@@ -14,31 +14,46 @@ from collections.abc import Iterator
 __all__ = ["documents"]
 
 WORDS = {
-    "name": "Anna Ben Carla Dev Ella Finn Greta Hugo Ines Jack Kira Leo Maya Nils Olga Pete Rosa Sam Tess Uma Will Zoe",
-    "town": "Ashby Brinton Corley Dunmore Elmswell Farrow Graystone Hartwick Inverlea Kelby Longmere Marlow Norwood",
-    "food": "apple carrot chicken fish lentil leek mushroom onion pear potato pumpkin rice salmon spinach turkey",
-    "spice": "basil chilli cinnamon cumin dill garlic ginger mint mustard paprika parsley pepper rosemary thyme",
-    "dish": "bake broth burger casserole curry gratin hotpot pancake pie pizza risotto salad sandwich soup stew wrap",
-    "thing": "backpack blender bike boots camera headphones heater jacket kettle lamp mattress phone printer sofa tent "
+    "name": "Anna Ben Carla Dev Ella Finn Greta Hugo Ines Jack Kira Leo Maya Nils Olga Pete "
+    "Rosa Sam Tess Uma Will Zoe",
+    "town": "Ashby Brinton Corley Dunmore Elmswell Farrow Graystone Hartwick Inverlea Kelby "
+    "Longmere Marlow Norwood",
+    "food": "apple carrot chicken fish lentil leek mushroom onion pear potato pumpkin rice "
+    "salmon spinach turkey",
+    "spice": "basil chilli cinnamon cumin dill garlic ginger mint mustard paprika parsley "
+    "pepper rosemary thyme",
+    "dish": "bake broth burger casserole curry gratin hotpot pancake pie pizza risotto salad "
+    "sandwich soup stew wrap",
+    "thing": "backpack blender bike boots camera headphones heater jacket kettle lamp mattress "
+    "phone printer sofa tent "
     "toaster vacuum watch",
-    "colour": "amber beige black blue coral cream green grey ivory navy olive pink red silver teal white yellow",
-    "good": "amazing awesome brilliant comfy cosy cute fabulous gorgeous great handy lovely neat perfect stylish super",
-    "bad": "annoying awful boring broken cheap cold dreadful dull flimsy horrible late noisy rude slow sticky useless",
-    "place": "attic bakery barn beach bridge cellar church garage garden harbour kitchen market park pub station",
-    "club": "Albion Athletic City Dynamo Harriers Olympic Rangers Rovers Town United Wanderers Wolves",
+    "colour": "amber beige black blue coral cream green grey ivory navy olive pink red silver "
+    "teal white yellow",
+    "good": "amazing awesome brilliant comfy cosy cute fabulous gorgeous great handy lovely "
+    "neat perfect stylish super",
+    "bad": "annoying awful boring broken cheap cold dreadful dull flimsy horrible late noisy "
+    "rude slow sticky useless",
+    "place": "attic bakery barn beach bridge cellar church garage garden harbour kitchen market "
+    "park pub station",
+    "club": "Albion Athletic City Dynamo Harriers Olympic Rangers Rovers Town United Wanderers "
+    "Wolves",
     "day": "Monday Tuesday Wednesday Thursday Friday Saturday Sunday",
     "month": "January March April May June July August September October November December",
     "pet": "cat dog donkey goat hamster hen kitten parrot pony puppy rabbit tortoise",
-    "relative": "aunt boss brother cousin dad flatmate grandma husband mum neighbour sister uncle wife",
+    "relative": "aunt boss brother cousin dad flatmate grandma husband mum neighbour sister "
+    "uncle wife",
     "weather": "breezy chilly cloudy drizzly foggy frosty muggy rainy snowy stormy sunny windy",
-    "sign": "Aries Taurus Gemini Cancer Leo Virgo Libra Scorpio Sagittarius Capricorn Aquarius Pisces",
-    "felt": "angry bored calm cross glad hungry lonely nervous proud scared shy silly sleepy thrilled tired worried",
-    "tool": "brush bucket cloth drill glue hammer knife ladder nail pliers rope saw screwdriver sponge tape wrench",
+    "sign": "Aries Taurus Gemini Cancer Leo Virgo Libra Scorpio Sagittarius Capricorn Aquarius "
+    "Pisces",
+    "felt": "angry bored calm cross glad hungry lonely nervous proud scared shy silly sleepy "
+    "thrilled tired worried",
+    "tool": "brush bucket cloth drill glue hammer knife ladder nail pliers rope saw screwdriver "
+    "sponge tape wrench",
 }
 PARTS = {name: re.findall(r"\w+", words) for name, words in WORDS.items()}
 
-# Each kind: an opening, the sentences to draw from, an end. {name} is a word of that list, {9} a
-# number up to 9.
+# Each kind: openings, the sentences to draw from, ends. {name} is a word of that list, {9} a number
+# up to 9.
 KINDS: list[tuple[list[str], list[str], list[str]]] = [
     (
         [
@@ -208,19 +223,20 @@ KINDS: list[tuple[list[str], list[str], list[str]]] = [
 
 
 def documents(count: int, seed: int = 0) -> Iterator[str]:
-    """``count`` documents of 200 to 600 characters; the first n are the same for every count ≥
-    n.
-    """
+    """``count`` documents of 200 to 600 characters; a larger count only adds more."""
     for number in range(count):
         random_ = random.Random(f"everyday:{seed}:{number}")
         openings, sentences, ends = KINDS[number % len(KINDS)]
         drawn = random_.sample(sentences, random_.randint(4, len(sentences)))
         lines = [random_.choice(openings), *drawn, random_.choice(ends)]
+
         gap = random_.choice([" ", " ", "\n"])
         yield gap.join(_filled(line, random_) for line in lines)
 
 
 def _filled(line: str, random_: random.Random) -> str:
+    """The line with a word or number for each slot."""
+
     def word(slot: re.Match) -> str:
         name = slot[1]
         if name.isdigit():

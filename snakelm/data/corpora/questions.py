@@ -4,26 +4,27 @@ sums.
 They need no download, are the same for the same packages and seed, and are small enough for the
 default model: what a function is for, which parameters it takes and what one of them means, as its
 docstring says; addition, subtraction, multiplication; some of it over several turns or under a
-system prompt. A base model that has read the docstrings has met the answers; what it learns here is
-to give them when it is asked.
+system prompt. A base model trained on the docstrings has seen the answers; what it learns here is
+to give them to a question.
 
-Packages are found and parsed as for the corpus (snakelm.data.docstrings), never imported. A
-function goes by the package, or the public folder of it, in which it is defined.
+Packages are found and parsed as for the corpus (docstrings.py), never imported. A function goes by
+the package, or the public subpackage, in which it is defined.
 """
 
 import ast
 import inspect
+import itertools
 import random
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..conversations.formats import Messages
 from .docstrings import installed, python_files, version_and_licence
 
 __all__ = ["Entry", "conversations", "entries", "file_entries", "packages"]
 
-Messages = list[dict[str, str]]
 PACKAGES = ("", "numpy", "scipy", "sklearn", "networkx", "pandas")  # '' is the standard library
 SUMS = 3000
 SHORTEST, LONGEST = 15, 240  # characters of an answer taken from a docstring
@@ -64,9 +65,8 @@ class Entry:
     name: str
     kind: str
     summary: str
-    parameters: dict[str, str] = field(
-        default_factory=dict
-    )  # name → what it means; '' where nothing short is said
+    # Name → what it means; '' where the docstring has no short explanation.
+    parameters: dict[str, str] = field(default_factory=dict)
 
 
 def conversations(seed: int) -> Iterator[Messages]:
@@ -78,18 +78,18 @@ def conversations(seed: int) -> Iterator[Messages]:
 
 
 def entries() -> list[Entry]:
-    """Of every installed package of `PACKAGES`, sorted; of one name in one module the first is
-    taken.
+    """Of every installed package of `PACKAGES`, sorted; where a module has a name twice, the first
+    is taken.
     """
-    found: dict[tuple[str, str], Entry] = {}
+    by_name: dict[tuple[str, str], Entry] = {}
     for package, folder in installed():
         for file in python_files(folder) if package in PACKAGES else []:
             path = file.relative_to(folder)
-            for entry in (
-                file_entries(file, _module(package, path)) if "externals" not in path.parts else []
-            ):
-                found.setdefault((entry.module, entry.name), entry)
-    return [found[key] for key in sorted(found)]
+            if "externals" in path.parts:
+                continue
+            for entry in file_entries(file, _module(package, path)):
+                by_name.setdefault((entry.module, entry.name), entry)
+    return [by_name[key] for key in sorted(by_name)]
 
 
 def packages() -> list[dict[str, str]]:
@@ -110,6 +110,7 @@ def file_entries(file: Path, module: str) -> Iterator[Entry]:
         tree = ast.parse(file.read_bytes())
     except (SyntaxError, ValueError, OSError, RecursionError):
         return
+
     for node in tree.body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
             text = inspect.cleandoc(ast.get_docstring(node) or "")
@@ -129,12 +130,13 @@ def _module(package: str, file: Path) -> str:
 
 
 def _sentence(paragraph: str) -> str:
-    """The first sentence as plain text on one line; '' where it is no prose, too short or too
+    """The first sentence as plain text on one line; '' where it isn't prose, is too short or too
     long.
     """
     text = ROLE.sub(r"\1", " ".join(paragraph.split())).replace("`", "")
-    found = SENTENCE.match(text)
-    text = found[1] if found else text + ("" if text.endswith((".", ":")) else ".")
+    first = SENTENCE.match(text)
+    text = first[1] if first else text + ("" if text.endswith((".", ":")) else ".")
+
     plain = sum(c.isalpha() or c in " ,.'-" for c in text) >= 0.85 * len(text)
     sound = (
         plain
@@ -150,28 +152,33 @@ def _parameters(node: ast.FunctionDef | ast.ClassDef, text: str) -> dict[str, st
     """A function's parameters with what numpy's kind of docstring says of each."""
     if not isinstance(node, ast.FunctionDef):
         return {}
-    a = node.args
-    names = [
-        x.arg for x in (*a.posonlyargs, *a.args, *a.kwonlyargs) if x.arg not in ("self", "cls")
-    ]
-    lines, described = text.split("\n"), {}
+
+    signature = node.args
+    arguments = (*signature.posonlyargs, *signature.args, *signature.kwonlyargs)
+    names = [one.arg for one in arguments if one.arg not in ("self", "cls")]
+    described = _described(text.split("\n"))
+    return {name: described.get(name, "") for name in names if not name.startswith("_")}
+
+
+def _described(lines: list[str]) -> dict[str, str]:
+    """Parameters of a numpy docstring's section `Parameters`, each with its first sentence."""
     starts = [
         i + 2
         for i, line in enumerate(lines[:-1])
         if line == "Parameters" and RULE.match(lines[i + 1])
     ]
-    for i in range(starts[0] if starts else len(lines), len(lines) - 1):
-        if RULE.match(lines[i + 1]):
+    if not starts:
+        return {}
+
+    described = {}
+    for i in range(starts[0], len(lines) - 1):
+        if RULE.match(lines[i + 1]):  # the next section's heading
             break
-        here = PARAMETER.match(lines[i])
-        if here:
-            below = []
-            for line in lines[i + 1 :]:
-                if not line.startswith("    "):
-                    break
-                below.append(line)
-            described[here[1]] = _sentence("\n".join(below).split("\n\n")[0])
-    return {name: described.get(name, "") for name in names if not name.startswith("_")}
+        parameter = PARAMETER.match(lines[i])
+        if parameter:
+            below = itertools.takewhile(lambda line: line.startswith("    "), lines[i + 1 :])
+            described[parameter[1]] = _sentence("\n".join(below).split("\n\n")[0])
+    return described
 
 
 def _about(entry: Entry, chance: random.Random) -> Messages:
@@ -184,23 +191,26 @@ def _about(entry: Entry, chance: random.Random) -> Messages:
         "kind": entry.kind,
         "summary": entry.summary,
     }
-    told = {name: text for name, text in entry.parameters.items() if text}
-    parameter = chance.choice(sorted(told)) if told else ""
+    explained = {name: text for name, text in entry.parameters.items() if text}
+    parameter = chance.choice(sorted(explained)) if explained else ""
     values["parameter"] = parameter
+
+    # (templates of a first question, of a later one, answer)
     what = (WHAT, WHAT, entry.summary)
     which = (WHICH, WHICH_NEXT, _takes(list(entry.parameters)))
-    one = (ONE, ONE_NEXT, told.get(parameter, ""))
+    one = (ONE, ONE_NEXT, explained.get(parameter, ""))
     find = (FIND, FIND, f"{entry.name}.")
     plans = [[what], [what], [what], [find]]
     if 0 < len(entry.parameters) <= MOST_PARAMETERS:
         plans += [[which], [what, which]]
         plans += [[one], [what, one], [what, which, one]] if parameter else []
+
     turns = chance.choice(plans)
-    said = [
+    pairs = [
         (chance.choice(first if i == 0 else later).format(**values), answer)
         for i, (first, later, answer) in enumerate(turns)
     ]
-    return _conversation(said, chance.choice(SYSTEMS) if chance.random() < 0.2 else "")
+    return _conversation(pairs, chance.choice(SYSTEMS) if chance.random() < 0.2 else "")
 
 
 def _takes(names: list[str]) -> str:
@@ -212,31 +222,29 @@ def _takes(names: list[str]) -> str:
 
 def _sums(chance: random.Random) -> Messages:
     """A sum, and perhaps another with its result."""
-    said, before = [], None
+    pairs: list[tuple[str, str]] = []
+    before = None
     for _ in range(chance.choice([1, 1, 2, 3])):
         kind = chance.choice(["plus", "minus", "times"])
         high = 99 if kind != "times" else 12
         a = before if before is not None else chance.randint(1, high)
         b = chance.randint(1, min(high, a) if kind == "minus" else high)
         result = {"plus": a + b, "minus": a - b, "times": a * b}[kind]
-        asked = (
-            ["What is {a} {kind} {b}?", "How much is {a} {kind} {b}?"]
-            if before is None
-            else ["And {kind} {b}?"]
-        )
-        said.append(
-            (chance.choice(asked).format(a=a, b=b, kind=kind), f"{a} {kind} {b} is {result}.")
-        )
+
+        first = ["What is {a} {kind} {b}?", "How much is {a} {kind} {b}?"]
+        templates = first if before is None else ["And {kind} {b}?"]
+        question = chance.choice(templates).format(a=a, b=b, kind=kind)
+        pairs.append((question, f"{a} {kind} {b} is {result}."))
+
         if not 0 < result < 200:
             break
         before = result
-    return _conversation(said, "You are good at sums." if chance.random() < 0.1 else "")
+    return _conversation(pairs, "You are good at sums." if chance.random() < 0.1 else "")
 
 
-def _conversation(said: list[tuple[str, str]], system: str) -> Messages:
-    turns = [
-        m
-        for q, a in said
-        for m in ({"role": "user", "content": q}, {"role": "assistant", "content": a})
-    ]
-    return [{"role": "system", "content": system}, *turns] if system else turns
+def _conversation(pairs: list[tuple[str, str]], system: str) -> Messages:
+    messages = [{"role": "system", "content": system}] if system else []
+    for question, answer in pairs:
+        messages.append({"role": "user", "content": question})
+        messages.append({"role": "assistant", "content": answer})
+    return messages

@@ -1,4 +1,4 @@
-"""A generator of English-like factual text, written for this project: small, quick, the same for
+"""A generator of English-like factual text, written for this project: small, quick, the same on
 every machine.
 
 Documents are about invented towns, people, animals, machines and sums. Facts within one document
@@ -50,9 +50,7 @@ OPINIONS = [
 
 
 def documents(count: int, seed: int = 0) -> Iterator[str]:
-    """``count`` documents of 150 to 1,000 characters; the first n are the same for every count ≥
-    n.
-    """
+    """``count`` documents of 150 to 1,000 characters; a larger count only adds more."""
     kinds = (_town, _person, _beast, _machine, _sums)
     for number in range(count):
         random_ = random.Random(f"{seed}:{number}")
@@ -80,18 +78,23 @@ def _town(random_: random.Random) -> str:
     houses = people // random_.randint(3, 5)
     return _join(
         random_,
-        f"{town} is a {random_.choice(ADJECTIVES)} town on the river {river}, founded in {year} by {founder}.",
+        f"{town} is a {random_.choice(ADJECTIVES)} town on the river {river}, founded in {year} "
+        f"by {founder}.",
         [
             f"About {people} people live there, in {houses} houses.",
             f"The town grew rich on {good}, and later on {other}.",
-            f"The {bridge} bridge across the {river} was built {random_.randint(20, 90)} years after the founding, "
+            f"The {bridge} bridge across the {river} was built {random_.randint(20, 90)} years "
+            "after the founding, "
             f"and it has {random_.randint(3, 11)} arches.",
             f"Every {random_.choice(SEASONS)} a market is held where {good} is sold by weight.",
-            f"From {town} it takes {random_.randint(2, 9)} hours on foot to reach {_name(random_)}, the nearest port.",
+            f"From {town} it takes {random_.randint(2, 9)} hours on foot to reach "
+            f"{_name(random_)}, the nearest port.",
             f"The {river} rises in {random_.choice(PLACES)} and floods the lower streets every "
             f"{random_.randint(3, 30)} years.",
-            f"A statue of {founder} stands in front of the school, with a sack of {good} in one hand.",
-            f"When the price of {good} fell in {year + random_.randint(100, 120)}, half of the workshops closed.",
+            f"A statue of {founder} stands in front of the school, with a sack of {good} in one "
+            "hand.",
+            f"When the price of {good} fell in {year + random_.randint(100, 120)}, half of the "
+            "workshops closed.",
         ],
         8,
     )
@@ -107,14 +110,20 @@ def _person(random_: random.Random) -> str:
         f"{first} {last} was a {trade} in {town}, born in {born}.",
         [
             f"{she.capitalize()} died in {died}, at the age of {died - born}.",
-            f"At first {she} worked as a {second}, but {she} gave that up after {random_.randint(2, 9)} years.",
-            f"In {born + random_.randint(18, 38)} {she} wrote a short book about {random_.choice(GOODS)}.",
-            f"{last} had {random_.randint(1, 9)} children, and {random_.choice(['one', 'two', 'none'])} of them "
+            f"At first {she} worked as a {second}, but {she} gave that up after "
+            f"{random_.randint(2, 9)} years.",
+            f"In {born + random_.randint(18, 38)} {she} wrote a short book about "
+            f"{random_.choice(GOODS)}.",
+            f"{last} had {random_.randint(1, 9)} children, and "
+            f"{random_.choice(['one', 'two', 'none'])} of them "
             f"became a {trade} too.",
-            f"{first} {last} is said to have kept a tame {random_.choice(BEASTS)} in {her} workshop.",
-            f"A letter of {born + 30} says that {she} paid {random_.randint(3, 60)} coins for {random_.choice(GOODS)}.",
+            f"{first} {last} is said to have kept a tame {random_.choice(BEASTS)} in {her} "
+            "workshop.",
+            f"A letter of {born + 30} says that {she} paid {random_.randint(3, 60)} coins for "
+            f"{random_.choice(GOODS)}.",
             f"{town} named a street after {first} {last} in {died + random_.randint(1, 60)}.",
-            f"{she.capitalize()} learned the trade of a {trade} from {her} uncle, {_name(random_)} {last}.",
+            f"{she.capitalize()} learned the trade of a {trade} from {her} uncle, "
+            f"{_name(random_)} {last}.",
         ],
         8,
     )
@@ -131,14 +140,19 @@ def _beast(random_: random.Random) -> str:
         random_,
         f"The {kind} lives in {place} and eats mostly {food}.",
         [
-            f"A grown animal weighs about {weight} grams, the young {max(1, weight // 12)} grams at birth.",
-            f"In {random_.choice(SEASONS)} it has {young} young, which stay for {random_.randint(3, 20)} weeks.",
+            f"A grown animal weighs about {weight} grams, the young {max(1, weight // 12)} "
+            "grams at birth.",
+            f"In {random_.choice(SEASONS)} it has {young} young, which stay for "
+            f"{random_.randint(3, 20)} weeks.",
             f"Where there are no {food} left, the {kind} moves on at night.",
-            f"It was first described by {_name(random_)} {_name(random_)} in {random_.randint(1730, 1960)}.",
+            f"It was first described by {_name(random_)} {_name(random_)} in "
+            f"{random_.randint(1730, 1960)}.",
             f"Its call sounds like a {random_.choice(PARTS)} that wants oil.",
-            f"People in {_name(random_)} believe that a {kind} near the house means a long {random_.choice(SEASONS)}.",
+            f"People in {_name(random_)} believe that a {kind} near the house means a long "
+            f"{random_.choice(SEASONS)}.",
             f"Of {young * 10} young, about {young * 10 // 3} live to see the next year.",
-            f"It shares {place} with the {_name(random_)} {random_.choice(BEASTS)}, which it avoids.",
+            f"It shares {place} with the {_name(random_)} {random_.choice(BEASTS)}, which it "
+            "avoids.",
         ],
         8,
     )
@@ -158,8 +172,10 @@ def _machine(random_: random.Random) -> str:
             f"If the {b} breaks, the {c} stops, but the {a} goes on turning.",
             f"It makes {turns} turns a minute, which is {turns * 60} an hour.",
             f"To start it, turn the {a} twice to the left and let go of the {c}.",
-            f"A {random_.choice(TRADES)} from {_name(random_)} built the first one in {random_.randint(1700, 1930)}.",
-            f"The {c} has to be cleaned every {random_.randint(2, 40)} days, for {good} leaves dust.",
+            f"A {random_.choice(TRADES)} from {_name(random_)} built the first one in "
+            f"{random_.randint(1700, 1930)}.",
+            f"The {c} has to be cleaned every {random_.randint(2, 40)} days, for {good} leaves "
+            "dust.",
             f"One {name} does the work of {random_.randint(3, 50)} people.",
             f"Later models have two of each {b} and no {c} at all.",
         ],

@@ -1,5 +1,5 @@
-"""Documents between steps: one parquet schema, sampling, deduplication, quality,
-decontamination.
-"""
+"""Documents between steps: their schema, sampling, deduplication, quality, decontamination."""
 
-from .table import *  # noqa: F403
+from .table import SCHEMA, DocumentWriter, open_documents, read_documents
+
+__all__ = ["SCHEMA", "DocumentWriter", "open_documents", "read_documents"]

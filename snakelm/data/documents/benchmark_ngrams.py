@@ -1,11 +1,11 @@
-"""The n-grams of evaluation sets as hashes, and where each is from: what `decontaminate` looks for.
+"""The n-grams of evaluation sets as hashes, with the set each is from: what `decontaminate`
+searches for.
 
-The sets are small beside the training text, so their rows go through Python, one at a time: parquet
+The sets are small beside the training text, so their rows go through Python one at a time: parquet
 and JSONL alike become nested values, in which a dotted name reaches into objects and through lists.
 Kept are 12 bytes an n-gram.
 """
 
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,38 +16,37 @@ import pyarrow as pa
 
 from ...config import Decontaminate
 from ...errors import UserError
-from ..reading.lines import BOM, open_lines, text_rows
-from ..reading.parquet_text import BadFile, open_parquet
-from ..reading.readers import file_format
+from ..parquet import BadFile
+from ..reading.formats import FORMATS, file_format
+from ..reading.records import columns_of, records
 from .shingles import shingle_hashes, words
 
-__all__ = ["EvaluationSet", "Wanted", "evaluation_sets", "wanted"]
+__all__ = ["BenchmarkSet", "NgramIndex", "benchmark_sets", "ngram_indexes"]
 
 BATCH_ROWS = 1024
 MISSING = object()
 
 
 @dataclass
-class EvaluationSet:
-    """A file and what was found in it."""
+class BenchmarkSet:
+    """An evaluation file and the n-grams of its texts."""
 
     file: str
     texts: int = 0  # not empty
-    short: int = 0  # fewer words than an n-gram, looked for whole
-    too_short: int = 0  # fewer than `decontaminate.shortest`, not looked for
+    short: int = 0  # with fewer words than an n-gram: searched for as one
+    too_short: int = 0  # with fewer than `decontaminate.shortest`: not searched for
     ngrams: int = 0  # different ones
-    hashes: dict[int, np.ndarray] = field(
-        default_factory=dict
-    )  # words in a row → uint64, ascending, each once
+    hashes: dict[int, np.ndarray] = field(default_factory=dict)  # words → uint64, ascending, unique
 
     def counts(self) -> dict[str, int]:
+        """For the manifest."""
         return {name: getattr(self, name) for name in ("texts", "short", "too_short", "ngrams")}
 
 
 @dataclass
-class Wanted:
-    """All sets' hashes of ``length`` words: ``hashes`` uint64 [m] ascending, ``sets`` int32 [m] the
-    set of each.
+class NgramIndex:
+    """All sets' n-grams of ``length`` words: ``hashes`` uint64 [m] ascending, ``sets`` int32 [m]
+    the set of each.
     """
 
     length: int
@@ -55,61 +54,61 @@ class Wanted:
     sets: np.ndarray
 
     def __post_init__(self) -> None:
+        # A bitmap over the top bits of the hashes, 16 times as many bits as hashes: nearly every
+        # n-gram of the training text ends there, after one memory access.
         bits = min(26, max(16, (16 * self.hashes.size).bit_length()))
         self._shift = np.uint64(64 - bits)
-        self._bitmap = np.zeros(
-            1 << bits, bool
-        )  # nearly all other n-grams end here, at one access to memory
+        self._bitmap = np.zeros(1 << bits, bool)
         self._bitmap[self.hashes >> self._shift] = True
 
     def places(self, hashes: np.ndarray) -> np.ndarray:
-        """Where in ``hashes`` one stands that is wanted: int64, ascending."""
+        """Indices of those of ``hashes`` (uint64 [n]) that the index has: int64, ascending."""
         maybe = np.flatnonzero(self._bitmap[hashes >> self._shift])
         at = np.minimum(np.searchsorted(self.hashes, hashes[maybe]), self.hashes.size - 1)
         return maybe[self.hashes[at] == hashes[maybe]]
 
     def sets_of(self, value: np.uint64) -> list[int]:
         """The sets that have the hash ``value``."""
-        first, last = (int(np.searchsorted(self.hashes, value, side)) for side in ("left", "right"))
+        first = int(np.searchsorted(self.hashes, value, "left"))
+        last = int(np.searchsorted(self.hashes, value, "right"))
         return self.sets[first:last].tolist()
 
 
-def evaluation_sets(files: Iterable[Path], rules: Decontaminate) -> list[EvaluationSet]:
-    """Reads the files; UserError where one is damaged, has none of the columns, or no text in
+def benchmark_sets(files: Iterable[Path], rules: Decontaminate) -> list[BenchmarkSet]:
+    """Reads the files; UserError where one is damaged, lacks the columns, or has no text in
     them.
     """
     return [_read(file, rules) for file in files]
 
 
-def wanted(sets: list[EvaluationSet]) -> list[Wanted]:
-    """All that is looked for, by length, the n-grams first."""
+def ngram_indexes(sets: list[BenchmarkSet]) -> list[NgramIndex]:
+    """An index for each length that occurs, the full n-grams first."""
     lengths = sorted({length for one in sets for length in one.hashes}, reverse=True)
-    found = []
+    indexes = []
     for length in lengths:
         parts = [one.hashes.get(length, np.zeros(0, np.uint64)) for one in sets]
         hashes = np.concatenate(parts)
         numbers = np.repeat(np.arange(len(sets), dtype=np.int32), [part.size for part in parts])
         order = np.argsort(hashes, kind="stable")
-        found.append(Wanted(length, hashes[order], numbers[order]))
-    return found
+        indexes.append(NgramIndex(length, hashes[order], numbers[order]))
+    return indexes
 
 
-def _read(file: Path, rules: Decontaminate) -> EvaluationSet:
-    made = EvaluationSet(file.as_posix())
+def _read(file: Path, rules: Decontaminate) -> BenchmarkSet:
+    made = BenchmarkSet(file.as_posix())
     parts: dict[int, list[np.ndarray]] = {}
     waiting: list[str] = []
-    try:
-        for text in _texts(file, rules.text):
-            waiting.append(text)
-            if len(waiting) >= BATCH_ROWS:
-                _add(made, parts, waiting, rules)
-                waiting = []
-    except BadFile as bad:
-        raise UserError(f"{file}: {bad}") from None
+    for text in _texts(file, rules.text):
+        waiting.append(text)
+        if len(waiting) >= BATCH_ROWS:
+            _add(made, parts, waiting, rules)
+            waiting = []
     _add(made, parts, waiting, rules)
+
     if not made.texts:
         raise UserError(
-            f"{file}: no text in {', '.join(rules.text)}; mend decontaminate.text or take the file out"
+            f"{file}: no text in {', '.join(rules.text)}; fix decontaminate.text or take the file "
+            "out"
         )
     made.hashes = {length: np.unique(np.concatenate(some)) for length, some in parts.items()}
     made.ngrams = sum(some.size for some in made.hashes.values())
@@ -117,52 +116,69 @@ def _read(file: Path, rules: Decontaminate) -> EvaluationSet:
 
 
 def _add(
-    made: EvaluationSet, parts: dict[int, list[np.ndarray]], texts: list[str], rules: Decontaminate
+    made: BenchmarkSet, parts: dict[int, list[np.ndarray]], texts: list[str], rules: Decontaminate
 ) -> None:
     hashes, offsets = shingle_hashes(pa.array(texts, pa.large_string()), rules.ngram)
     made.texts += len(texts)
-    single = np.flatnonzero(np.diff(offsets) <= 1).tolist()  # one n-gram, fewer words, or none
-    whole = np.ones(hashes.size, bool)
-    for i in single:
+
+    # A text with one shingle may be shorter than an n-gram; one with more can't be. Of those that
+    # are, the one hash is of all their words, and goes under its own length.
+    full = np.ones(hashes.size, bool)
+    for i in np.flatnonzero(np.diff(offsets) <= 1).tolist():
         count = len(words(texts[i]))
         if count >= rules.ngram:
             continue
-        whole[offsets[i] : offsets[i + 1]] = False
+
+        full[offsets[i] : offsets[i + 1]] = False
         if count < rules.shortest:
             made.too_short += 1
         else:
             made.short += 1
             parts.setdefault(count, []).append(hashes[offsets[i] : offsets[i + 1]])
-    if whole.any():
-        parts.setdefault(rules.ngram, []).append(np.unique(hashes[whole]))
+
+    if full.any():
+        parts.setdefault(rules.ngram, []).append(np.unique(hashes[full]))
 
 
 def _texts(file: Path, names: list[str]) -> Iterator[str]:
     """The texts in the columns ``names`` of a file, row by row; of a text file, all of it."""
     kind = file_format(file)
-    if kind == "text":
-        for rows in text_rows(file):
-            yield from filter(str.strip, (text.decode("utf-8", "replace") for text in rows.texts))
+    if FORMATS[kind].records is None:
+        for batch in FORMATS[kind].texts(file, ""):
+            for data in batch.texts.to_pylist():
+                text = data.decode("utf-8", "replace")
+                if text.strip():
+                    yield text
         return
-    met, there = set(), set()
-    for row in _parquet_rows(file, names) if kind == "parquet" else _json_rows(file):
-        met.update(row)
+
+    # Only the columns named, or whose first part is, are read.
+    heads = {*names, *(name.split(".")[0] for name in names)}
+    columns = set(columns_of(file, kind))  # and more as they are met: JSON rows may differ
+    there = False
+    for number, (row, problem) in enumerate(records(file, kind, {head: head for head in heads})):
+        if row is None:
+            raise BadFile(f"row {number}: {problem}; an evaluation set must be complete", file)
+
+        columns.update(row)
         for name in names:
             value = row.get(name, MISSING)
-            found = list(_leaves(row, name.split(".")) if value is MISSING else _leaves(value, []))
-            if found:
-                there.add(name)
-            for text in found:
+            reached = _leaves(row, name.split(".")) if value is MISSING else _leaves(value, [])
+            for text in reached:
+                there = True
                 if text is not None and not isinstance(text, str):
                     raise BadFile(
-                        f"{name} holds a {type(text).__name__}, expected text; mend decontaminate.text"
+                        f"{name} holds a {type(text).__name__}, expected text; fix "
+                        "decontaminate.text",
+                        file,
                     )
                 if text and text.strip():
                     yield text
-    if met and not there:
+
+    if columns and not there:
         raise BadFile(
-            f"none of the columns {', '.join(names)}; columns are {', '.join(sorted(map(str, met)))}; "
-            "say which hold the text: decontaminate.text"
+            f"none of the columns {', '.join(names)}; columns are "
+            f"{', '.join(sorted(columns))}; say which hold the text: decontaminate.text",
+            file,
         )
 
 
@@ -175,44 +191,3 @@ def _leaves(value: Any, parts: list[str]) -> Iterator[Any]:
         yield value
     elif isinstance(value, dict) and parts[0] in value:
         yield from _leaves(value[parts[0]], parts[1:])
-
-
-def _parquet_rows(file: Path, names: list[str]) -> Iterator[dict[str, Any]]:
-    """Rows as dicts; of columns that are not asked for only the names."""
-    with open_parquet(file) as opened:
-        columns = opened.schema_arrow.names
-        asked = [c for c in columns if c in names or c in {name.split(".")[0] for name in names}]
-        if not asked:
-            yield dict.fromkeys(columns)
-            return
-        try:
-            for batch in opened.iter_batches(BATCH_ROWS, columns=asked, use_threads=False):
-                yield from batch.to_pylist()
-        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-            raise BadFile(
-                f"damaged ({' '.join(str(error).split())[:200]}); fetch it again"
-            ) from None
-
-
-def _json_rows(file: Path) -> Iterator[dict[str, Any]]:
-    try:
-        with open_lines(file) as stream:
-            for number, line in enumerate(stream, 1):
-                text = (line.removeprefix(BOM) if number == 1 else line).strip()
-                if not text:
-                    continue
-                try:
-                    row = json.loads(text)
-                except (ValueError, RecursionError):
-                    raise BadFile(
-                        f"line {number}: not JSON; an evaluation set must be whole"
-                    ) from None
-                if not isinstance(row, dict):
-                    raise BadFile(
-                        f"line {number}: a JSON {type(row).__name__}, expected an object a line"
-                    )
-                yield row
-    except OSError as error:
-        raise BadFile(
-            f"broken off or damaged ({' '.join(str(error).split())}); fetch it again"
-        ) from None

@@ -1,16 +1,15 @@
-"""Training documents that hold text of an evaluation set go, so that the evaluation measures what
-was learned.
+"""Training documents that contain text of an evaluation set are dropped, so that the evaluation
+measures what was learned and not what was memorised.
 
-Same text is ``ngram`` words in a row, as deduplication reads words: case and punctuation don't
-count. An evaluation text that is shorter is looked for whole, unless it is so short that it stands
-anywhere. A document goes when more than ``share`` of its n-grams is found. The documents stream
-past; memory is that of the evaluation sets' hashes.
+Same text means ``ngram`` consecutive words, with words as deduplication has them: case and
+punctuation don't count. An evaluation text that is shorter is searched for in full, unless it is so
+short that it occurs everywhere. A document is dropped when more than ``share`` of its n-grams are
+found. The documents stream past; memory is that of the evaluation sets' hashes.
 
-Hashes are of 64 bits and not looked behind: ten million n-grams of evaluation against 10**10 of
-training make 0.005 false finds in all.
+Hashes have 64 bits and are not verified: ten million evaluation n-grams against 10**10 of training
+text make 0.005 false matches in all.
 """
 
-import itertools
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,149 +22,171 @@ import pyarrow as pa
 from ...config import Decontaminate
 from ...errors import UserError
 from ...log import Log
-from .benchmark_ngrams import EvaluationSet, Wanted, evaluation_sets, wanted
-from .dropped_examples import Examples
+from .benchmark_ngrams import BenchmarkSet, NgramIndex, benchmark_sets, ngram_indexes
+from .dropped_examples import DroppedExamples
 from .shingles import shingle_hashes, words
-from .table import DocumentWriter, open_documents, read_documents, text_sizes
+from .table import (
+    DocumentWriter,
+    by_source,
+    open_documents,
+    read_documents,
+    slices,
+    text_sizes,
+)
 
 __all__ = ["decontaminate"]
 
-SLICE_BYTES = 8 << 20
+SLICE_BYTES = 8 << 20  # of text; the hashes of a slice take as much memory again, or twice that
+REASON = "evaluation text"
 
 
 @dataclass
-class Find:
-    """What of the evaluation sets stands in one document."""
+class Match:
+    """What of the evaluation sets one document contains."""
 
-    ngrams: int  # places where something was found
+    ngrams: int  # places that match
     sets: set[int]
-    length: int  # words of the first find
+    length: int  # words of the first match
     place: int  # the word it begins with
 
 
 def decontaminate(
     documents: Path, output: Path, files: Sequence[Path], rules: Decontaminate, seed: int, log: Log
-) -> tuple[dict[str, Any], dict]:
-    """Writes the documents that are clean of ``files`` to ``output``; gives the counts, and
+) -> tuple[dict[str, Any], dict[str, list]]:
+    """Writes the documents that are clean of ``files`` to ``output``; returns the counts, and
     examples per file.
     """
-    sets = evaluation_sets(files, rules)
-    lists = wanted(sets)
-    _say_sets(sets, rules, log)
-    counts: dict[str, dict[str, Any]] = {}
-    per_set = [{"documents_with_text": 0, "documents_dropped": 0} for _ in sets]
-    examples = Examples(seed)
+    sets = benchmark_sets(files, rules)
+    _log_sets(sets, rules, log)
+    cleaning = _Cleaning(sets, rules, seed)
     with open_documents(documents) as file:
-        total = file.metadata.num_rows
+        total = file.num_rows
+
     with log.progress(total, "documents") as bar, DocumentWriter(output) as writer:
         done = 0
         for batch in read_documents(documents):
-            for part in _slices(batch):
-                clean = _clean(part, sets, lists, rules, per_set, examples)
-                _count(counts, part, clean)
+            for part in slices(batch, SLICE_BYTES):
+                clean = cleaning.clean(part)
                 writer.append(part if clean.all() else part.take(pa.array(np.flatnonzero(clean))))
                 done += part.num_rows
                 bar.update(done, f"{done - writer.documents:,} dropped")
+
         if not writer.documents:
             raise UserError(
-                f"{documents}: every document holds text of an evaluation set; raise decontaminate.share"
+                f"{documents}: every document holds text of an evaluation set; raise "
+                "decontaminate.share"
             )
-    found = {one.file: {**one.counts(), **more} for one, more in zip(sets, per_set, strict=True)}
-    dropped = {one.file: more["documents_dropped"] for one, more in zip(sets, per_set, strict=True)}
-    why = (
-        ", ".join(f"{Path(name).name} {count:,}" for name, count in dropped.items() if count)
-        or "none was found"
-    )
-    log.say(f"{total:,} documents → {writer.documents:,} ({why})")
-    result = {
-        "sources": counts,
-        "evaluation": found,
+
+    log.say(f"{total:,} documents → {writer.documents:,} ({cleaning.summary()})")
+    counts = {
+        "sources": cleaning.counts,
+        "evaluation": cleaning.evaluation(),
         "documents": writer.documents,
         "text_bytes": writer.text_bytes,
     }
-    return result, examples.found()
+    return counts, cleaning.examples.by_reason()
 
 
-def _say_sets(sets: list[EvaluationSet], rules: Decontaminate, log: Log) -> None:
-    sums = Counter()
+def _log_sets(sets: list[BenchmarkSet], rules: Decontaminate, log: Log) -> None:
+    sums: Counter[str] = Counter()
     for one in sets:
-        log.file_only(
-            f"{one.file}: " + ", ".join(f"{name} {count:,}" for name, count in one.counts().items())
-        )
+        counts = ", ".join(f"{name} {count:,}" for name, count in one.counts().items())
+        log.file_only(f"{one.file}: {counts}")
         sums.update(one.counts())
+
     log.say(
-        f"{len(sets)} evaluation files, {sums['texts']:,} texts, {sums['ngrams']:,} n-grams of {rules.ngram} words; "
-        f"{sums['short']:,} shorter texts are looked for whole, {sums['too_short']:,} with fewer than "
-        f"{rules.shortest} words not at all"
+        f"{len(sets)} evaluation files, {sums['texts']:,} texts, {sums['ngrams']:,} n-grams of "
+        f"{rules.ngram} words; {sums['short']:,} shorter texts are searched for in full, "
+        f"{sums['too_short']:,} with fewer than {rules.shortest} words not at all"
     )
     if not sums["ngrams"]:
-        log.warn("no evaluation text is long enough to be looked for; lower decontaminate.shortest")
+        log.warn(
+            "no evaluation text is long enough to be searched for; lower decontaminate.shortest"
+        )
 
 
-def _slices(batch: pa.RecordBatch) -> list[pa.RecordBatch]:
-    """Rows of about SLICE_BYTES of text at a time: the hashes of a slice take as much memory again,
-    or twice that.
-    """
-    ends = np.cumsum(text_sizes(batch.column("text")))
-    cuts = np.flatnonzero(np.diff(ends // SLICE_BYTES)) + 1
-    bounds = [0, *cuts.tolist(), batch.num_rows]
-    return [batch.slice(a, b - a) for a, b in itertools.pairwise(bounds) if b > a]
+class _Cleaning:
+    """Finds the documents to drop, batch by batch, and counts them by source and evaluation set."""
+
+    def __init__(self, sets: list[BenchmarkSet], rules: Decontaminate, seed: int) -> None:
+        self.sets, self.rules = sets, rules
+        self.indexes = ngram_indexes(sets)
+        self.counts: dict[str, dict[str, Any]] = {}
+        self.with_text = [0] * len(sets)  # documents that contain text of each set
+        self.dropped = [0] * len(sets)  # documents dropped for each set
+        self.examples = DroppedExamples(seed)
+
+    def clean(self, batch: pa.RecordBatch) -> np.ndarray:
+        """Which documents stay: bool [rows]."""
+        matches, sizes = _matches(batch.column("text"), self.indexes, self.rules.ngram)
+        clean = np.ones(batch.num_rows, bool)
+        for row, match in matches.items():
+            clean[row] = match.ngrams <= self.rules.share * sizes[row]
+            for number in sorted(match.sets):
+                self.with_text[number] += 1
+                if not clean[row]:
+                    self.dropped[number] += 1
+                    self._add_example(batch, row, number, match, int(sizes[row]))
+
+        self._count(batch, clean)
+        return clean
+
+    def _add_example(
+        self, batch: pa.RecordBatch, row: int, number: int, match: Match, ngrams: int
+    ) -> None:
+        text = batch.column("text")[row].as_py()
+        shared = words(text)[match.place : match.place + match.length]
+        share = min(1.0, match.ngrams / max(1, ngrams))
+        self.examples.add(
+            self.sets[number].file, batch, row, found=" ".join(shared), share=round(share, 4)
+        )
+
+    def _count(self, batch: pa.RecordBatch, clean: np.ndarray) -> None:
+        sizes = text_sizes(batch.column("text"))
+        for name, mine in by_source(batch):
+            count = self.counts.setdefault(
+                name, {"read": 0, "kept": 0, "kept_bytes": 0, "dropped": {REASON: 0}}
+            )
+            count["read"] += int(mine.sum())
+            count["kept"] += int((mine & clean).sum())
+            count["kept_bytes"] += int(sizes[mine & clean].sum())
+            count["dropped"][REASON] += int((mine & ~clean).sum())
+
+    def evaluation(self) -> dict[str, dict[str, int]]:
+        """Counts by evaluation file."""
+        return {
+            one.file: {
+                **one.counts(),
+                "documents_with_text": self.with_text[i],
+                "documents_dropped": self.dropped[i],
+            }
+            for i, one in enumerate(self.sets)
+        }
+
+    def summary(self) -> str:
+        """Documents dropped by evaluation file, in one line."""
+        dropped = {one.file: count for one, count in zip(self.sets, self.dropped, strict=True)}
+        parts = [f"{Path(name).name} {count:,}" for name, count in dropped.items() if count]
+        return ", ".join(parts) or "no match"
 
 
-def _clean(
-    batch: pa.RecordBatch,
-    sets: list[EvaluationSet],
-    lists: list[Wanted],
-    rules: Decontaminate,
-    per_set: list[dict[str, int]],
-    examples: Examples,
-) -> np.ndarray:
-    """Which documents stay: bool [rows]; adds to ``per_set`` and ``examples``."""
-    finds, sizes = _finds(batch.column("text"), lists, rules.ngram)
-    clean = np.ones(batch.num_rows, bool)
-    for row, find in finds.items():
-        goes = find.ngrams > rules.share * sizes[row]
-        clean[row] = not goes
-        for number in sorted(find.sets):
-            per_set[number]["documents_with_text"] += 1
-            per_set[number]["documents_dropped"] += int(goes)
-            if goes:
-                shared = words(batch.column("text")[row].as_py())[
-                    find.place : find.place + find.length
-                ]
-                share = min(1.0, find.ngrams / max(1, sizes[row]))
-                examples.add(
-                    sets[number].file, batch, row, found=" ".join(shared), share=round(share, 4)
-                )
-    return clean
-
-
-def _finds(texts: pa.Array, lists: list[Wanted], ngram: int) -> tuple[dict[int, Find], np.ndarray]:
-    """(row → what was found there, n-grams of each row: int64 [n])."""
-    finds: dict[int, Find] = {}
+def _matches(
+    texts: pa.Array, indexes: list[NgramIndex], ngram: int
+) -> tuple[dict[int, Match], np.ndarray]:
+    """(row → what matches there, n-grams of each row: int64 [n])."""
+    matches: dict[int, Match] = {}
     hashes, offsets = shingle_hashes(texts, ngram)
     sizes = np.diff(offsets)
-    for one in lists:
-        if one.length != ngram:
-            hashes, offsets = shingle_hashes(texts, one.length)
-        places = one.places(hashes)
+
+    for index in indexes:
+        if index.length != ngram:
+            hashes, offsets = shingle_hashes(texts, index.length)
+        places = index.places(hashes)
         rows = np.searchsorted(offsets, places, "right") - 1
         for place, row in zip(places.tolist(), rows.tolist(), strict=True):
-            find = finds.setdefault(row, Find(0, set(), one.length, place - int(offsets[row])))
-            find.ngrams += 1
-            find.sets.update(one.sets_of(hashes[place]))
-    return dict(sorted(finds.items())), sizes
+            first = Match(0, set(), index.length, place - int(offsets[row]))
+            match = matches.setdefault(row, first)
+            match.ngrams += 1
+            match.sets.update(index.sets_of(hashes[place]))
 
-
-def _count(counts: dict[str, dict[str, Any]], batch: pa.RecordBatch, clean: np.ndarray) -> None:
-    sources = batch.column("source").dictionary_encode()
-    codes, sizes = sources.indices.to_numpy(), text_sizes(batch.column("text"))
-    for code, name in enumerate(sources.dictionary.to_pylist()):
-        mine = codes == code
-        so_far = counts.setdefault(
-            name, {"read": 0, "kept": 0, "kept_bytes": 0, "dropped": {"evaluation text": 0}}
-        )
-        so_far["read"] += int(mine.sum())
-        so_far["kept"] += int((mine & clean).sum())
-        so_far["kept_bytes"] += int(sizes[mine & clean].sum())
-        so_far["dropped"]["evaluation text"] += int((mine & ~clean).sum())
+    return dict(sorted(matches.items())), sizes

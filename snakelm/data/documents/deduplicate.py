@@ -1,18 +1,18 @@
 """Exact and near duplicates over all sources, before the validation split.
 
-Exact: 128-bit BLAKE2b of the text. Near: MinHash signatures of word shingles
-(snakelm/data/near.py). Documents are considered in the order that `deduplicate.keep` says, and one
-goes when it equals, or is near, one that was considered before and stays:
+Exact: 128-bit BLAKE2b of the text. Near: MinHash signatures of word shingles (minhash.py).
+Documents are considered in the order that `deduplicate.keep` says, and one is dropped when it
+equals, or is near, one that was considered before and is kept:
 
     first      in canonical order: the sources as configured, their files and rows in order
     longest    the longest text (bytes of UTF-8), of equal ones the first
     source     the sources as configured, within a source the longest
 
-So of any document that goes, one at least as good by the rule stays. What stays is written in
+So for every document dropped, one at least as good by the rule is kept. The output is written in
 canonical order.
 
 Two passes over the files: the first keeps 16 bytes a document in memory, the signatures on disk and
-no text; the second copies what stays.
+no text; the second copies what is kept.
 """
 
 import hashlib
@@ -24,66 +24,73 @@ import numpy as np
 import pyarrow as pa
 
 from ...config import Deduplicate
-from ...log import Log
+from ...log import Bar, Log
 from .minhash import NearDuplicates
-from .table import DocumentWriter, byte_views, open_documents, read_documents, text_sizes
+from .table import (
+    DocumentWriter,
+    by_source,
+    byte_views,
+    open_documents,
+    read_documents,
+    text_sizes,
+)
 
-__all__ = ["deduplicate", "exact_duplicates", "order_considered"]
+__all__ = ["deduplicate", "exact_duplicates", "order_considered", "text_digests"]
 
 SLICE = 1 << 15  # documents whose signatures are in memory at a time
 
-KEPT, EXACT, NEAR = 0, 1, 2
+KEPT, EXACT, NEAR = 0, 1, 2  # the fates of a document
+
+Inputs = Sequence[str | Path]
 
 
 def deduplicate(
-    inputs: Sequence[str | Path], output: Path, rules: Deduplicate, log: Log, threads: int = 1
+    inputs: Inputs, output: Path, rules: Deduplicate, log: Log, threads: int = 1
 ) -> dict[str, Any]:
-    """Writes the documents that stay of all ``inputs`` (in their order) to ``output``; gives the
+    """Writes the kept documents of all ``inputs`` (in their order) to ``output``; returns the
     counts per source.
     """
-    total = sum(_rows(path) for path in inputs)
+    total = sum(_num_rows(path) for path in inputs)
+    counts: dict[str, dict[str, int]] = {}
+
     with log.progress(3 * total, "documents") as bar:
-        fate = _fates(inputs, total, output.parent, rules, threads, bar)
-        counts: dict[str, dict[str, int]] = {}
+        fates = _fates(inputs, total, output.parent, rules, threads, bar)
         with DocumentWriter(output) as writer:
             row = 0
             for batch in _all(inputs):
-                some = fate[row : row + batch.num_rows]
-                _count(counts, batch, some)
-                writer.append(
-                    batch.take(pa.array(np.flatnonzero(some == KEPT))) if some.any() else batch
-                )
+                here = fates[row : row + batch.num_rows]
+                _count(counts, batch, here)
+                kept = batch.take(pa.array(np.flatnonzero(here == KEPT))) if here.any() else batch
+                writer.append(kept)
                 row += batch.num_rows
                 bar.update(2 * total + row, "writing")
-    exact, near = (sum(c[kind] for c in counts.values()) for kind in ("exact", "near"))
+
+    exact, near = (sum(count[kind] for count in counts.values()) for kind in ("exact", "near"))
     log.say(
         f"{total:,} documents → {writer.documents:,} (exact duplicates {exact:,}, near {near:,})"
     )
     return {"sources": counts, "documents": writer.documents, "text_bytes": writer.text_bytes}
 
 
-def _rows(path: str | Path) -> int:
+def _num_rows(path: str | Path) -> int:
     with open_documents(path) as file:
-        return file.metadata.num_rows
+        return file.num_rows
 
 
-def _all(inputs: Sequence[str | Path]) -> Iterator[pa.RecordBatch]:
+def _all(inputs: Inputs) -> Iterator[pa.RecordBatch]:
     for path in inputs:
         yield from read_documents(path)
 
 
 def _fates(
-    inputs: Sequence[str | Path],
-    total: int,
-    folder: Path,
-    rules: Deduplicate,
-    threads: int,
-    bar: Any,
+    inputs: Inputs, total: int, folder: Path, rules: Deduplicate, threads: int, bar: Bar
 ) -> np.ndarray:
     """What becomes of each document (KEPT, EXACT, NEAR): uint8 [total]."""
     digests = np.zeros((total if rules.exact else 0, 2), np.uint64)
     sizes, sources = np.zeros(total, np.int64), np.zeros(total, np.int32)
     near = NearDuplicates(folder, total, rules) if rules.minhash else None
+
+    # The pass over the texts: a digest, a size and a signature of each.
     row = 0
     for number, path in enumerate(inputs):
         for batch in read_documents(path, ["text"]):
@@ -91,25 +98,29 @@ def _fates(
             here = slice(row, row + len(texts))
             sizes[here], sources[here] = text_sizes(texts), number
             if rules.exact:
-                digests[here] = _digests(texts)
-            for first in range(0, len(texts) if near else 0, SLICE):
-                near.add(texts.slice(first, SLICE), threads)
+                digests[here] = text_digests(texts)
+            if near is not None:
+                for first in range(0, len(texts), SLICE):
+                    near.add(texts.slice(first, SLICE), threads)
             row = here.stop
             bar.update(row, "reading")
-    fate = np.zeros(total, np.uint8)
-    fate[exact_duplicates(digests)] = EXACT
-    del digests
-    if near:
+
+    fates = np.zeros(total, np.uint8)
+    fates[exact_duplicates(digests)] = EXACT
+    del digests  # as large as all that the next stage needs
+
+    if near is not None:
         order = order_considered(rules.keep, sizes, sources)
         del sizes, sources
-        gone = near.near(
-            order, fate != KEPT, lambda share: bar.update(total + share * total, "comparing")
+        dropped = near.near(
+            order, fates != KEPT, lambda share: bar.update(total + share * total, "comparing")
         )
-        fate[gone] = NEAR
-    return fate
+        fates[dropped] = NEAR
+    return fates
 
 
-def _digests(texts: pa.Array) -> np.ndarray:
+def text_digests(texts: pa.Array) -> np.ndarray:
+    """BLAKE2b-128 of each text: uint64 [n, 2]."""
     blake = hashlib.blake2b
     joined = b"".join(blake(text, digest_size=16).digest() for text in byte_views(texts))
     return np.frombuffer(joined, np.uint64).reshape(-1, 2)
@@ -134,15 +145,13 @@ def order_considered(keep: str, sizes: np.ndarray, sources: np.ndarray) -> np.nd
     return np.lexsort(keys).astype(np.uint32)  # stable: the first of equals
 
 
-def _count(counts: dict[str, dict[str, int]], batch: pa.RecordBatch, fate: np.ndarray) -> None:
-    sources = batch.column("source").dictionary_encode()
-    codes, sizes = sources.indices.to_numpy(), text_sizes(batch.column("text"))
-    for code, name in enumerate(sources.dictionary.to_pylist()):
-        mine = codes == code
-        so_far = counts.setdefault(
+def _count(counts: dict[str, dict[str, int]], batch: pa.RecordBatch, fates: np.ndarray) -> None:
+    sizes = text_sizes(batch.column("text"))
+    for name, mine in by_source(batch):
+        count = counts.setdefault(
             name, {"read": 0, "exact": 0, "near": 0, "kept": 0, "kept_bytes": 0}
         )
-        so_far["read"] += int(mine.sum())
-        for key, value in (("exact", EXACT), ("near", NEAR), ("kept", KEPT)):
-            so_far[key] += int((mine & (fate == value)).sum())
-        so_far["kept_bytes"] += int(sizes[mine & (fate == KEPT)].sum())
+        count["read"] += int(mine.sum())
+        for key, fate in (("exact", EXACT), ("near", NEAR), ("kept", KEPT)):
+            count[key] += int((mine & (fates == fate)).sum())
+        count["kept_bytes"] += int(sizes[mine & (fates == KEPT)].sum())

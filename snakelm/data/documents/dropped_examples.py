@@ -1,7 +1,7 @@
 """A few documents for each reason why documents were dropped: to look at, not to count.
 
-They are those with the least hash of text, seed and purpose, so they come from all over the corpus
-and are the same however it was read.
+They are those with the smallest hash of text, seed and purpose, so they come from all over the
+corpus and are the same however it was read.
 """
 
 import heapq
@@ -11,43 +11,41 @@ import pyarrow as pa
 
 from ..split import mixed
 
-__all__ = ["Examples"]
+__all__ = ["DroppedExamples"]
 
-EACH, SHOWN = 5, 300  # documents a reason, characters of each
+EACH = 5  # documents a reason
+SHOWN = 300  # characters of each
+ORIGIN = ("source", "id", "origin_file", "origin_row")
 
 
-class Examples:
-    """Collects examples; `found` gives them by reason."""
+class DroppedExamples:
+    """Collects examples; `by_reason` returns them."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
-        self._chosen: dict[str, list[tuple[int, int, dict[str, Any]]]] = {}
-        self._met = 0
+        # Reason → (hash, order of arrival, example), ascending. The order of arrival breaks the tie
+        # of equal texts: the first stays in front, and dictionaries are never compared.
+        self._smallest: dict[str, list[tuple[int, int, dict[str, Any]]]] = {}
+        self._arrivals = 0
 
-    def add(self, reason: str, batch: pa.RecordBatch, row: int, **more: Any) -> None:
-        """A document (a row of SCHEMA) that was dropped for ``reason``, with what ``more`` says of
+    def add(self, reason: str, batch: pa.RecordBatch, row: int, **more: object) -> None:
+        """A document (a row of SCHEMA) that was dropped for ``reason``; ``more`` is shown with
         it.
         """
-        chosen = self._chosen.setdefault(reason, [])
-        order = int(mixed(batch.column("id").slice(row, 1).to_numpy(), self.seed, "examples")[0])
-        if len(chosen) < EACH or order < chosen[-1][0]:
-            shown = {
-                name: batch.column(name)[row].as_py()
-                for name in ("source", "id", "origin_file", "origin_row")
-            }
-            self._met += 1  # of equal texts the first met comes first
-            chosen.append(
-                (
-                    order,
-                    self._met,
-                    {**shown, **more, "text": batch.column("text")[row].as_py()[:SHOWN]},
-                )
-            )
-            chosen[:] = heapq.nsmallest(EACH, chosen)
+        smallest = self._smallest.setdefault(reason, [])
+        key = int(mixed(batch.column("id").slice(row, 1).to_numpy(), self.seed, "examples")[0])
+        if len(smallest) == EACH and key >= smallest[-1][0]:
+            return
 
-    def found(self) -> dict[str, list[dict[str, Any]]]:
+        self._arrivals += 1
+        origin = {name: batch.column(name)[row].as_py() for name in ORIGIN}
+        text = batch.column("text")[row].as_py()[:SHOWN]
+        smallest.append((key, self._arrivals, {**origin, **more, "text": text}))
+        smallest[:] = heapq.nsmallest(EACH, smallest)
+
+    def by_reason(self) -> dict[str, list[dict[str, Any]]]:
         """Reason → documents, at most five."""
         return {
-            reason: [shown for *_, shown in chosen]
-            for reason, chosen in sorted(self._chosen.items())
+            reason: [example for *_, example in smallest]
+            for reason, smallest in sorted(self._smallest.items())
         }

@@ -1,7 +1,7 @@
 """One source's sound documents, or the share of them that `fraction` and `limit` take, with ids.
 
 Which documents are taken depends on their text and the seed alone, not on the order of files. A
-`limit` needs the ids of all documents before the first is taken, so the files are read twice then,
+`limit` needs the ids of all documents before the first is taken, so the files are then read twice,
 which costs time and no memory.
 """
 
@@ -21,46 +21,53 @@ from .table import SCHEMA, DocumentWriter, byte_views
 
 __all__ = ["sample"]
 
+NO_LIMIT = (2**64, 0)  # a threshold above every number, and no ties
+
 
 def sample(
     source: Source, files: Iterable[str | Path], output: Path, *, seed: int, on_bad: str, log: Log
 ) -> dict[str, Any]:
-    """Writes the documents taken from ``files`` to ``output`` (SCHEMA); gives the counts for its
+    """Writes the documents taken from ``files`` to ``output`` (SCHEMA); returns the counts for its
     manifest.
 
     UserError when none is left.
     """
-    own = not source.path
+    collected = not source.path  # by our own step: parquet that carries the rows' origins
     reader = Reader(
-        [Path(f) for f in files],
-        column="text" if own else source.text,
-        format="parquet" if own else source.format,
+        [Path(file) for file in files],
+        column="text" if collected else source.text,
+        format="parquet" if collected else source.format,
         on_bad=on_bad,
         warn=log.warn,
-        origin=own,
+        origin=collected,
     )
     threshold, ties = _limit(reader, source, seed, log)
+
     with DocumentWriter(output) as writer:
         with log.progress(len(reader.files), "files") as bar:
-            for batch in reader.batches(
+            batches = reader.batches(
                 lambda done: bar.update(done, f"{writer.documents:,} documents taken")
-            ):
+            )
+            for batch in batches:
                 ids = document_ids(byte_views(batch.column("text")))
                 keep = chosen(ids, source.fraction, seed)
-                if threshold < 2**64:
+                if threshold < NO_LIMIT[0]:
                     below, ties = _within(mixed(ids, seed, "sample"), keep, threshold, ties)
                     keep &= below
-                _append(writer, batch, ids, keep, source.name)
+                _append(writer, batch, ids, keep, source.name or "")
+
         counts = reader.counts
         if not writer.documents:
             raise UserError(
-                f"source {source.name}: no documents left of {counts.read:,} rows in {counts.files} files "
-                f"({counts.summary()}); check its text column, fraction and limit"
+                f"source {source.name}: no documents left of {counts.read:,} rows in "
+                f"{counts.files} files ({counts.summary()}); check its text column, fraction and "
+                "limit"
             )
         log.say(
             f"{source.name}: {counts.read:,} rows → {writer.documents:,} documents, "
             f"{writer.text_bytes:,} bytes of text ({counts.summary()})"
         )
+
     return {
         "counts": counts.as_dict() | {"taken": writer.documents},
         "text_bytes": writer.text_bytes,
@@ -68,10 +75,12 @@ def sample(
 
 
 def _limit(reader: Reader, source: Source, seed: int, log: Log) -> tuple[int, int]:
-    """(threshold, ties) of `limit_threshold`; memory is that of twice ``limit`` ids."""
+    """(threshold, ties) of `limit_threshold`; in memory are the smallest 2 × ``limit`` numbers."""
     if source.limit is None:
-        return 2**64, 0
-    quiet = Reader(
+        return NO_LIMIT
+
+    # A second reader, which warns of nothing: the pass that writes will.
+    first_pass = Reader(
         reader.files,
         column=reader.column,
         format=reader.format,
@@ -79,25 +88,26 @@ def _limit(reader: Reader, source: Source, seed: int, log: Log) -> tuple[int, in
         origin=reader.origin,
     )
     smallest, total = np.zeros(0, np.uint64), 0
-    for batch in quiet.batches():
+    for batch in first_pass.batches():
         ids = document_ids(byte_views(batch.column("text")))
-        taken = mixed(ids, seed, "sample")[chosen(ids, source.fraction, seed)]
-        total += taken.size
-        smallest = np.concatenate([smallest, taken])
+        numbers = mixed(ids, seed, "sample")[chosen(ids, source.fraction, seed)]
+        total += numbers.size
+        smallest = np.concatenate([smallest, numbers])
         if smallest.size > 2 * source.limit + 65_536:
             smallest = np.partition(smallest, source.limit)[: source.limit + 1]
+
     log.file_only(f"{source.name}: limit {source.limit:,} of {total:,}")
     return limit_threshold(smallest, source.limit)
 
 
 def _within(
-    values: np.ndarray, candidates: np.ndarray, threshold: int, ties: int
+    numbers: np.ndarray, candidates: np.ndarray, threshold: int, ties: int
 ) -> tuple[np.ndarray, int]:
     """Which of the ``candidates`` the limit takes, and how many ties are left to take after
     them.
     """
-    below = values < np.uint64(threshold)
-    equal = np.flatnonzero(candidates & (values == np.uint64(threshold)))[:ties]
+    below = numbers < np.uint64(threshold)
+    equal = np.flatnonzero(candidates & (numbers == np.uint64(threshold)))[:ties]
     below[equal] = True
     return below, ties - equal.size
 
@@ -108,6 +118,7 @@ def _append(
     taken = np.flatnonzero(keep)
     if not taken.size:
         return
+
     rows = batch if taken.size == batch.num_rows else batch.take(pa.array(taken))
     sources = pa.array([source]).take(pa.array(np.zeros(taken.size, np.int64)))
     columns = [

@@ -3,12 +3,12 @@ compared by.
 
 A word is a run of ASCII letters, digits and characters above U+007F, lower-cased (ASCII); a
 character from U+3000 to U+EFFF begins a word of its own, because Chinese, Japanese and Korean are
-written without spaces. A shingle is ``length`` words in a row; a text with fewer is one shingle of
-all it has, one without words has none.
+written without spaces. A shingle is ``length`` consecutive words; a text with fewer is one shingle
+of all it has, one without words has none.
 
-The work is done in csrc/dedup, in one pass over Arrow's own memory. rensa, which made the signatures
-before, hashes as fast, but hands them over as lists of Python's numbers only, which costs five
-times as much as making them.
+The work is done in csrc/dedup in one pass over Arrow's own memory. rensa, which made the signatures
+before, hashes as fast but returns them only as Python lists of numbers, which costs five times as
+much as making them.
 """
 
 import re
@@ -35,13 +35,13 @@ def shingle_hashes(texts: pa.Array, length: int, threads: int = 1) -> tuple[np.n
     """
     chunks, owners = arrow_chunks(texts)
     made = _dedup.shingles(chunks, length, threads)
-    del owners  # the addresses in `chunks` were theirs
+    del owners  # the addresses in `chunks` belong to these arrays, so they had to live until here
     return made
 
 
 def signatures(texts: pa.Array, length: int, permutations: int, threads: int = 1) -> np.ndarray:
-    """uint32 [n, permutations]: two texts agree in a place with a chance of their shingles' Jaccard
-    similarity.
+    """uint32 [n, permutations]: a place of two texts' signatures agrees with a probability of their
+    shingles' Jaccard similarity.
     """
     chunks, owners = arrow_chunks(texts)
     made = _dedup.signatures(chunks, length, permutations, threads)
@@ -50,5 +50,5 @@ def signatures(texts: pa.Array, length: int, permutations: int, threads: int = 1
 
 
 def words(text: str) -> list[str]:
-    """The words of a text as shingles see them: the definition above, for showing and for tests."""
+    """The words of a text as shingles see them: the definition above, for display and tests."""
     return _WORD.findall(text.translate(_LOWER))

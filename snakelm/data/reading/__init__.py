@@ -1,3 +1,1 @@
-"""A person's files read as documents: parquet, JSON lines, plain text, and what is checked
-before.
-"""
+"""Users' files read as documents: parquet, JSON lines, plain text, and what is checked before."""

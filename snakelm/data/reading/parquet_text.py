@@ -1,99 +1,106 @@
-"""The text column of a person's parquet file, a few megabytes at a time.
+"""Texts and rows from a user's parquet file, a few megabytes at a time.
 
-Only that column is read, row group by row group, through small buffers: a file of any size takes
-the memory of one batch. A dotted name reaches into structs. Texts come as bytes, because parquet
-files do hold strings that aren't UTF-8 and who reads them decides what becomes of those.
+Only the columns needed are read. A dotted name reaches into structs.
 """
 
-import difflib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-__all__ = ["BadFile", "column_of", "open_parquet", "row_batches", "text_batches"]
+from ..parquet import BadFile, no_column, open_parquet
+from .rows import Glance, Record, TextBatch
 
-BATCH_BYTES = 8 << 20
+__all__ = ["column_of", "parquet_columns", "parquet_glance", "parquet_records", "parquet_texts"]
 
 
-class BadFile(Exception):
-    """A file that can't be read, or not as asked; the message is the reason and the remedy, without
-    the file's name.
+def parquet_texts(path: Path, column: str, also: tuple[str, ...] = ()) -> Iterator[TextBatch]:
+    """The texts of ``column``, with the columns ``also`` as the batches' origin."""
+    with open_parquet(path) as file:
+        parts = column_of(path, file.schema, column)
+        for batch in file.batches([".".join(parts), *also]):
+            texts = batch.column(parts[0])
+            if len(parts) > 1:
+                texts = pc.struct_field(texts, parts[1:])
+            yield TextBatch(_as_bytes(texts), origin=batch.select(also) if also else None)
+
+
+def parquet_glance(path: Path, column: str) -> Glance:
+    """Rows, nulls and bytes of text by the footer alone."""
+    with open_parquet(path) as file:
+        column_path = ".".join(column_of(path, file.schema, column))
+        groups = range(file.num_row_groups)
+        size = sum(file.column_bytes(group, column_path) for group in groups)
+
+        nulls: int | None = 0
+        for group in groups:
+            metadata = file.metadata.row_group(group)
+            for i in range(metadata.num_columns):
+                chunk = metadata.column(i)
+                if chunk.path_in_schema == column_path and nulls is not None:
+                    known = chunk.statistics is not None and chunk.statistics.has_null_count
+                    nulls = nulls + chunk.statistics.null_count if known else None
+        return Glance(file.num_rows, nulls, size)
+
+
+def parquet_columns(path: Path) -> list[str]:
+    """The top-level columns; BadFile when two have one name."""
+    with open_parquet(path) as file:
+        names = file.schema.names
+
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise _ambiguous(path, names, twice[0])
+    return names
+
+
+def parquet_records(path: Path, columns: Mapping[str, str]) -> Iterator[Record]:
+    """Rows with those of ``columns`` that the file has.
+
+    Nested columns come as lists and dictionaries: struct fields by name, in whatever order the file
+    has them, lists of either width, dictionary-coded values as the values they stand for.
     """
+    with open_parquet(path) as file:
+        # By its top-level name a nested column comes complete; a dotted name would reach into one.
+        names = [name for name in file.schema.names if name in columns and "." not in name]
+        for batch in file.batches(names):
+            yield from _rows(batch)
 
 
-def open_parquet(path: Path) -> pq.ParquetFile:
-    """The file with its footer read; BadFile when it isn't whole parquet."""
+def _rows(batch: pa.RecordBatch) -> Iterator[Record]:
     try:
-        return pq.ParquetFile(
-            path, page_checksum_verification=True, pre_buffer=False, buffer_size=1 << 20
-        )
-    except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
-        raise BadFile(error.strerror) from None
-    except (pa.ArrowException, OSError) as error:
-        raise BadFile(
-            f"not a whole parquet file ({_one_line(error)}); fetch it again or take it out"
-        ) from None
+        yield from ((row, None) for row in batch.to_pylist())
+    except UnicodeDecodeError:  # Arrow then gives no row at all; one by one the sound ones come
+        for i in range(batch.num_rows):
+            try:
+                yield batch.slice(i, 1).to_pylist()[0], None
+            except UnicodeDecodeError:
+                yield None, "not UTF-8"
 
 
-def column_of(schema: pa.Schema, name: str) -> list[str]:
-    """The path of the column ``name`` (dots reach into structs), whose values must be text; BadFile
-    otherwise.
-    """
+def column_of(path: Path, schema: pa.Schema, name: str) -> list[str]:
+    """The parts of the column ``name``, which must hold text; BadFile otherwise."""
     parts = [name] if name in schema.names else name.split(".")
     if schema.names.count(parts[0]) > 1:
-        raise BadFile(f"{schema.names.count(parts[0])} columns are named {parts[0]!r}; rename one")
+        raise _ambiguous(path, schema.names, parts[0])
+
     kind: pa.DataType = pa.struct(list(schema))
     for part in parts:
         if not pa.types.is_struct(kind) or kind.get_field_index(part) < 0:
-            raise BadFile(_no_column(schema, name))
+            raise BadFile(no_column(name, [leaf for leaf, _ in _leaves(schema)]), path)
         kind = kind.field(part).type
+
     if not _is_text(kind):
-        texts = [n for n, t in _leaves(schema) if _is_text(t)]
+        texts = ", ".join(leaf for leaf, type_ in _leaves(schema) if _is_text(type_)) or "none"
         raise BadFile(
-            f"column {name!r} holds {kind}, expected text; columns with text: {', '.join(texts) or 'none'}"
+            f"column {name!r} holds {kind}, expected text; columns with text: {texts}", path
         )
     return parts
 
 
-def text_batches(
-    file: pq.ParquetFile, parts: list[str], also: tuple[str, ...] = ()
-) -> Iterator[pa.RecordBatch]:
-    """Record batches of `text` (large_binary, nulls kept) and the columns ``also``; BadFile where
-    the file breaks.
-    """
-    for batch in row_batches(file, [".".join(parts), *also]):
-        text = batch.column(parts[0])
-        if len(parts) > 1:
-            text = pc.struct_field(text, parts[1:])
-        kept = [batch.column(name) for name in also]
-        yield pa.record_batch([_as_bytes(text), *kept], ["text", *also])
-
-
-def row_batches(file: pq.ParquetFile, columns: list[str]) -> Iterator[pa.RecordBatch]:
-    """Record batches of some ``columns``, a few megabytes each; BadFile where the file breaks."""
-    for group in range(file.num_row_groups):
-        meta = file.metadata.row_group(group)
-        rows = max(1, min(65_536, BATCH_BYTES * meta.num_rows // max(1, meta.total_byte_size)))
-        found = 0
-        try:
-            for batch in file.iter_batches(
-                rows, row_groups=[group], columns=columns, use_threads=False
-            ):
-                found += batch.num_rows
-                yield batch
-        except (pa.ArrowException, OSError) as error:
-            raise BadFile(
-                f"row group {group} is damaged ({_one_line(error)}); fetch it again or take it out"
-            ) from None
-        if (
-            found != meta.num_rows
-        ):  # page headers have no checksum; damage there can hide whole pages
-            raise BadFile(
-                f"row group {group} is damaged ({found} rows of {meta.num_rows}); fetch it again"
-            )
+def _ambiguous(path: Path, names: list[str], name: str) -> BadFile:
+    return BadFile(f"{names.count(name)} columns are named {name!r}; rename one", path)
 
 
 def _as_bytes(texts: pa.Array) -> pa.Array:
@@ -107,40 +114,25 @@ def _as_bytes(texts: pa.Array) -> pa.Array:
 def _is_text(kind: pa.DataType) -> bool:
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
-    checks = (
-        "string",
-        "large_string",
-        "string_view",
-        "binary",
-        "large_binary",
-        "binary_view",
-        "null",
+    return kind in (
+        pa.string(),
+        pa.large_string(),
+        pa.string_view(),
+        pa.binary(),
+        pa.large_binary(),
+        pa.binary_view(),
+        pa.null(),
     )
-    return any(getattr(pa.types, f"is_{check}")(kind) for check in checks)
 
 
 def _leaves(schema: pa.Schema) -> list[tuple[str, pa.DataType]]:
-    found, waiting = [], [(f.name, f.type) for f in reversed(schema)]
+    """Dotted names and types of all columns that aren't structs, in the schema's order."""
+    leaves, waiting = [], [(field.name, field.type) for field in reversed(schema)]
     while waiting:
         name, kind = waiting.pop()
         if pa.types.is_struct(kind):
-            waiting += [
-                (f"{name}.{kind.field(i).name}", kind.field(i).type)
-                for i in reversed(range(kind.num_fields))
-            ]
+            fields = [kind.field(i) for i in reversed(range(kind.num_fields))]
+            waiting += [(f"{name}.{field.name}", field.type) for field in fields]
         else:
-            found.append((name, kind))
-    return found
-
-
-def _no_column(schema: pa.Schema, name: str) -> str:
-    names = [n for n, _ in _leaves(schema)]
-    near = difflib.get_close_matches(name, names, 1, cutoff=0.5)
-    shown = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
-    return f"no column {name!r}; columns are {shown or 'none'}" + (
-        f"; did you mean {near[0]}?" if near else ""
-    )
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
+            leaves.append((name, kind))
+    return leaves

@@ -1,1 +1,1 @@
-"""Documents to token files, in shards, and how much of the held-out text stands in training."""
+"""Documents to token files: tokenised in shards, put together, compared with what is held out."""

@@ -1,9 +1,14 @@
-"""How much of the held-out text stands in the training text too: exact spans of tokens, by rolling
+"""How much of the held-out text occurs in the training text too: exact spans of tokens, by rolling
 hash.
 
-A held-out token counts as copied when it lies in a span of ``span`` tokens (of one document,
-end-of-text left out) that also stands in train.bin. Memory is that of the held-out tokens;
+A held-out token counts as copied when it lies in a span of ``span`` tokens (of one document, the
+end-of-text token left out) that also occurs in train.bin. Memory is that of the held-out tokens;
 train.bin streams past once.
+
+The hash of a span is that of Karp and Rabin (1987): a polynomial over a random number per token,
+here modulo 2**64. Not rolled token by token, which numpy can't, but doubled: from the hashes of all
+spans of n tokens those of 2n (and 2n + 1) tokens follow by one array operation, so ``span`` takes
+log2(span) passes.
 """
 
 from collections.abc import Callable
@@ -15,11 +20,13 @@ from ..bins import TokenBin
 __all__ = ["copied_share", "rolling_hashes"]
 
 BLOCK = 1 << 17  # training tokens hashed at a time: their 8-byte hashes stay in the cache
-BASE = np.uint64(0xD6E8FEB86659FD93)
+BASE = np.uint64(0xD6E8FEB86659FD93)  # odd, so that powers of it lose no bits
+
+Progress = Callable[[int], None]
 
 
 def copied_share(
-    val: TokenBin, train: TokenBin, span: int, on_progress: Callable[[int], None] | None = None
+    val: TokenBin, train: TokenBin, span: int, on_progress: Progress | None = None
 ) -> tuple[np.ndarray, float]:
     """(share of copied tokens of each held-out document, float32 [documents]; the share over all of
     them).
@@ -27,10 +34,12 @@ def copied_share(
     table = _token_hashes(max(val.meta.vocab_size, train.meta.vocab_size))
     hashes = rolling_hashes(np.asarray(val.tokens), span, table)
     starts = _span_starts(val.document_offsets, span)
-    known, place = np.unique(hashes[starts], return_inverse=True)
-    found = _found(known, train, span, table, on_progress)
-    copied = _covered(starts[found[place]], val.meta.tokens, span)
-    lengths = np.diff(val.document_offsets) - 1
+    known, index = np.unique(hashes[starts], return_inverse=True)
+
+    in_training = _occurring(known, train, span, table, on_progress)
+    copied = _covered(starts[in_training[index]], val.meta.tokens, span)
+
+    lengths = np.diff(val.document_offsets) - 1  # without the end-of-text token
     per_document = (
         np.add.reduceat(copied, val.document_offsets[:-1]) if lengths.size else np.zeros(0)
     )
@@ -39,19 +48,18 @@ def copied_share(
 
 
 def rolling_hashes(tokens: np.ndarray, span: int, table: np.ndarray) -> np.ndarray:
-    """Hash of tokens[i : i + span] for each i that has so many: uint64 [max(0, n - span + 1)].
+    """Hash of tokens[i : i + span] for each i that has as many: uint64 [max(0, n - span + 1)].
 
-    A polynomial over random numbers per token, modulo 2**64, doubled in length bit by bit of
-    ``span``.
+    ``table``: a random number per token id, uint64 [vocabulary].
     """
     if tokens.size < span:
         return np.zeros(0, np.uint64)
+
     single = table[tokens]
     hashes, length, power = single, 1, BASE
-    with np.errstate(
-        over="ignore"
-    ):  # the power is a scalar, which numpy warns of; arrays wrap silently
-        for bit in bin(span)[3:]:
+    # numpy warns of overflow in scalars, such as the power; arrays wrap silently.
+    with np.errstate(over="ignore"):
+        for bit in bin(span)[3:]:  # the binary digits after the leading 1
             hashes = hashes[:-length] * power + hashes[length:]
             length, power = 2 * length, power * power
             if bit == "1":
@@ -65,45 +73,48 @@ def _token_hashes(vocab_size: int) -> np.ndarray:
 
 
 def _span_starts(offsets: np.ndarray, span: int) -> np.ndarray:
-    """Positions at which a span lies within one document's text, ascending."""
-    counts = np.maximum(
-        np.diff(offsets) - span, 0
-    )  # a document of 1 + m tokens has m - span + 1 spans
+    """Positions from which a span lies within one document's text, ascending."""
+    # A document of an end-of-text token and m others has m - span + 1 spans.
+    counts = np.maximum(np.diff(offsets) - span, 0)
     within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
     return np.repeat(offsets[:-1] + 1, counts) + within
 
 
-def _found(
+def _occurring(
     known: np.ndarray,
     train: TokenBin,
     span: int,
     table: np.ndarray,
-    on_progress: Callable[[int], None] | None,
+    on_progress: Progress | None,
 ) -> np.ndarray:
     """Which of the ``known`` hashes (sorted) a span of train.bin has: bool [known].
 
-    A bitmap by the top bits first: nearly all training spans end there, at a memory access each.
+    A bitmap over the top bits comes first: nearly all training spans end there, after one memory
+    access each.
     """
-    found = np.zeros(known.size, bool)
+    occurs = np.zeros(known.size, bool)
     if not known.size:
-        return found
+        return occurs
+
     bits = min(30, max(16, int(16 * known.size).bit_length()))
     shift = np.uint64(64 - bits)
     bitmap = np.zeros(1 << bits, bool)
     bitmap[known >> shift] = True
+
     for first in range(0, train.meta.tokens, BLOCK):
         hashes = rolling_hashes(train.read(first, first + BLOCK + span - 1), span, table)
         hashes = hashes[bitmap[hashes >> shift]]
         at = np.minimum(np.searchsorted(known, hashes), known.size - 1)
-        found[at[known[at] == hashes]] = True
+        occurs[at[known[at] == hashes]] = True
         if on_progress:
             on_progress(min(first + BLOCK, train.meta.tokens))
-    return found
+    return occurs
 
 
 def _covered(starts: np.ndarray, total: int, span: int) -> np.ndarray:
-    """Which of ``total`` positions lie in a span from one of ``starts`` (each once): bool
-    [total].
+    """Which of ``total`` positions lie in a span from one of ``starts`` (each once): bool [total].
+
+    Spans opened so far minus spans closed: a running sum of +1 at each start and -1 after each end.
     """
     change = np.zeros(total + 1, np.int8)
     change[starts] += 1

@@ -1,8 +1,8 @@
-"""The shards put together: train.bin, val.bin, and how much of each held-out document stands in
-training.
+"""The shards put together: train.bin and val.bin, the same bytes for any number of shards, and how
+much of each held-out document occurs in the training text.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,39 +13,31 @@ from ...errors import UserError
 from ...files import atomic_path
 from ...log import Log
 from ...tokenizer import Tokenizer
-from ..bins import open_bin
-from .gather import gather
+from ..bins import BinWriter, Meta, TokenBin, open_bin
 from .overlap import copied_share
 from .shards import config_hash
 
-__all__ = ["prepare_data", "shard_bins"]
+__all__ = ["gather", "prepare_data", "shard_bins"]
 
-
-def shard_bins(given: Iterable[str | Path], split: str) -> list[Path]:
-    """The bins of one split among folders and files; UserError where there is none."""
-    found: list[Path] = []
-    for path in map(Path, given):
-        here = sorted(path.glob(f"{split}-*.bin")) if path.is_dir() else [path]
-        found += [file for file in here if file.name.startswith(f"{split}-")]
-    if not found:
-        raise UserError(
-            f"--shards: no {split}-*.bin in {', '.join(map(str, given))}; run prepare_shard first"
-        )
-    return found
+SLICE_TOKENS = 4 << 20  # copied at a time
+SHARED = ("dtype", "vocab_size", "eot", "tokenizer_sha256", "config_hash", "inputs", "weights")
 
 
 def prepare_data(
     shards: Iterable[str | Path], tokenizer: Tokenizer, config: Config, output: Path, log: Log
 ) -> dict[str, Any]:
-    """Writes train.bin, val.bin (with .idx) and val_overlap.npy into ``output``; gives the counts
+    """Writes train.bin, val.bin (with .idx) and val_overlap.npy into ``output``; returns the counts
     for the manifests.
     """
     shards = list(shards)
     metas = {}
     for split in ("train", "val"):
         bins = shard_bins(shards, split)
-        metas[split] = gather(bins, output / f"{split}.bin", tokenizer.sha256, config_hash(config))
-        _refuse_empty(output / f"{split}.bin", metas[split].documents, config)
+        path = output / f"{split}.bin"
+        metas[split] = gather(bins, path, tokenizer.sha256, config_hash(config))
+        _refuse_empty(path, metas[split].documents, config)
+
+    # `gather` verified every shard's checksums and wrote these itself a moment ago.
     train, val = (open_bin(output / f"{split}.bin", verify=False) for split in ("train", "val"))
     span = config.evaluate.span
     with log.progress(train.meta.tokens, "tokens") as bar:
@@ -54,26 +46,105 @@ def prepare_data(
         )
     with atomic_path(output / "val_overlap.npy") as temporary, open(temporary, "wb") as file:
         np.save(file, shares)
+
     clean = int((shares < config.evaluate.clean_share).sum())
     log.say(
-        f"train {train.meta.tokens:,} tokens in {train.meta.documents:,} documents, val {val.meta.tokens:,} in "
-        f"{val.meta.documents:,}; {overall:.1%} of the held-out tokens lie in {span}-token spans of the training text, "
-        f"{clean:,} documents are clean"
+        f"train {train.meta.tokens:,} tokens in {train.meta.documents:,} documents, "
+        f"val {val.meta.tokens:,} in {val.meta.documents:,}; {overall:.1%} of the held-out tokens "
+        f"lie in {span}-token spans of the training text, {clean:,} documents are clean"
     )
     counts = {
-        split: {"tokens": m.tokens, "documents": m.documents, "text_bytes": m.text_bytes}
-        for split, m in metas.items()
+        split: {
+            "tokens": meta.tokens,
+            "documents": meta.documents,
+            "text_bytes": meta.text_bytes,
+        }
+        for split, meta in metas.items()
     }
     return {**counts, "overlap": {"span": span, "copied_tokens": overall, "clean_documents": clean}}
 
 
-def _refuse_empty(path: Path, documents: int, config: Config) -> None:
-    if not documents:
-        remedy = (
-            "raise prepare.val_fraction"
-            if path.stem == "val"
-            else "lower prepare.val_fraction, raise the weights"
-        )
+def shard_bins(given: Iterable[str | Path], split: str) -> list[Path]:
+    """The bins of one split among folders and files; UserError where there is none."""
+    bins: list[Path] = []
+    for path in map(Path, given):
+        files = sorted(path.glob(f"{split}-*.bin")) if path.is_dir() else [path]
+        bins += [file for file in files if file.name.startswith(f"{split}-")]
+
+    if not bins:
         raise UserError(
-            f"{path}: no documents (prepare.val_fraction {config.prepare.val_fraction}); {remedy} or bring more text"
+            f"--shards: no {split}-*.bin in {', '.join(map(str, given))}; run prepare_shard first"
         )
+    return bins
+
+
+def gather(
+    shards: Iterable[str | Path], path: str | Path, tokenizer_sha256: str, config_hash: str
+) -> Meta:
+    """Writes the shards' documents, in the order of their parts, as one bin; returns its meta.
+
+    UserError when a shard is missing, does not verify, or was made with another tokenizer, config
+    or input.
+    """
+    opened = (open_bin(shard, tokenizer_sha256) for shard in shards)
+    bins = sorted(opened, key=lambda one: one.meta.part or [0, 0])
+    _check_shards(bins, config_hash)
+
+    meta = Meta(**_shared(bins[0].meta))
+    with BinWriter(path, meta, sum(one.meta.tokens for one in bins)) as writer:
+        for one in bins:
+            for tokens, lengths, ids in _slices(one):
+                writer.append(tokens, lengths, ids, 0)
+            meta.text_bytes += one.meta.text_bytes
+    return meta
+
+
+def _shared(meta: Meta) -> dict[str, Any]:
+    """What all shards of a bin must have in common, and the bin has from them."""
+    return {name: getattr(meta, name) for name in SHARED}
+
+
+def _check_shards(bins: list[TokenBin], config_hash: str) -> None:
+    if not bins:
+        raise UserError("prepare_data: no shards given; run prepare_shard first")
+
+    count = (bins[0].meta.part or [0, 1])[1]
+    parts = [one.meta.part for one in bins]
+    if parts != [[i, count] for i in range(count)]:
+        names = ", ".join(f"{part[0]} of {part[1]}" if part else "no part" for part in parts)
+        raise UserError(
+            f"{bins[0].path.parent}: found shards {names}; expected each of 0 to {count - 1} of "
+            f"{count} once"
+        )
+
+    for one in bins:
+        if one.meta.config_hash != config_hash or _shared(one.meta) != _shared(bins[0].meta):
+            raise UserError(
+                f"{one.path}: made from another config, input or tokenizer; run prepare_shard again"
+            )
+
+
+def _slices(tokens: TokenBin) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Complete documents, about SLICE_TOKENS tokens at a time: (tokens, lengths, ids)."""
+    first, offsets = 0, tokens.document_offsets
+    while first < tokens.meta.documents:
+        end = int(np.searchsorted(offsets, offsets[first] + SLICE_TOKENS, "right")) - 1
+        last = max(first + 1, end)
+        part = tokens.read(int(offsets[first]), int(offsets[last]))
+        yield part, np.diff(offsets[first : last + 1]), tokens.document_ids[first:last]
+        first = last
+
+
+def _refuse_empty(path: Path, documents: int, config: Config) -> None:
+    if documents:
+        return
+
+    remedy = (
+        "raise prepare.val_fraction"
+        if path.stem == "val"
+        else "lower prepare.val_fraction, raise the weights"
+    )
+    raise UserError(
+        f"{path}: no documents (prepare.val_fraction {config.prepare.val_fraction}); {remedy} or "
+        "bring more text"
+    )

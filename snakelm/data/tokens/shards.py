@@ -1,11 +1,11 @@
-"""Documents to token files, in shards that any number of jobs can share out: the bytes gathered are
-the same.
+"""Documents to token files, in shards that any number of jobs can share: gathered, they give the
+same bytes.
 
-Shard i of n holds whole row groups of the documents file, in order; the groups are shared out by
+Shard i of n holds complete row groups of the documents file, in order; the groups are shared out by
 their bytes. What a document becomes depends on its text, its source's weight and the seed: it is
-held out or trained on (whole, so no text stands on both sides), and stands in train.bin as often as
-the weight says. Copies follow each other by row group; the order of training is the trainer's
-affair.
+held out or trained on (as one, so no text is on both sides), and occurs in train.bin as often as
+the weight says. Copies follow each other slice by slice; the order of training is up to the
+trainer.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ from ...log import Log
 from ...tokenizer import Tokenizer
 from ...workflow.manifest import content_hash
 from ..bins import BinWriter, Meta, token_dtype
-from ..documents.table import open_documents, read_documents, text_sizes
+from ..documents.table import open_documents, read_documents, slices, text_sizes
 from ..split import is_validation, mixed, repeats, validation_threshold
 
 __all__ = ["config_hash", "groups_of", "prepare_shard"]
@@ -47,96 +47,92 @@ def prepare_shard(
     threads: int,
     log: Log,
 ) -> dict[str, Path]:
-    """Writes `train-<shard>` and `val-<shard>` (.bin and .idx) into ``output``; gives the two bins'
-    paths by split.
+    """Writes `train-<shard>` and `val-<shard>` (.bin and .idx) into ``output``; returns the two
+    bins' paths by split.
     """
     if not 0 <= shard < of:
         raise UserError(f"--shard: found {shard} of {of}; shards are numbered from 0 to {of - 1}")
-    weights = {source.name: source.weight for source in config.sources}
-    threshold = _split(documents, config)
+
+    weights = {source.name or "": source.weight for source in config.sources}
+    threshold = _threshold(documents, config)
     groups, sizes = groups_of(documents, shard, of)
-    meta = {
-        "dtype": token_dtype(tokenizer.vocab_size, config.prepare.token_bits),
-        "vocab_size": tokenizer.vocab_size,
-        "eot": tokenizer.eot,
-        "tokenizer_sha256": tokenizer.sha256,
-        "config_hash": config_hash(config),
-        "inputs": {documents.name: content_hash(documents)},
-        "part": [shard, of],
-    }
+
+    def meta(weights: dict[str, float]) -> Meta:
+        return Meta(
+            dtype=token_dtype(tokenizer.vocab_size, config.prepare.token_bits),
+            vocab_size=tokenizer.vocab_size,
+            eot=tokenizer.eot,
+            tokenizer_sha256=tokenizer.sha256,
+            config_hash=config_hash(config),
+            inputs={documents.name: content_hash(documents)},
+            weights=weights,
+            part=[shard, of],
+        )
+
     paths = {split: output / f"{split}-{shard}.bin" for split in ("train", "val")}
     with (
-        BinWriter(paths["train"], Meta(**meta, weights=weights)) as train,
-        BinWriter(paths["val"], Meta(**meta)) as val,
+        BinWriter(paths["train"], meta(weights)) as train,
+        BinWriter(paths["val"], meta({})) as val,
         log.progress(sum(sizes), "bytes") as bar,
     ):
         for batch in _slices(documents, groups):
             ids = batch.column("id").to_numpy()
             held_out = is_validation(ids, config.prepare.val_fraction, config.seed, threshold)
             times = np.where(held_out, 0, _times(batch.column("source"), ids, weights, config.seed))
-            tokens, offsets = tokenizer.encode_batch(batch.column("text"), threads=threads)
-            encoded = (
-                tokens,
-                np.diff(offsets),
-                ids,
-                text_sizes(batch.column("text")),
-                tokenizer.eot,
-            )
-            _append(val, held_out, *encoded)
+
+            encoded = _Encoded(batch, ids, tokenizer, threads)
+            encoded.append_to(val, held_out)
             for copy in range(int(times.max(initial=0))):
-                _append(train, times > copy, *encoded)
+                encoded.append_to(train, times > copy)
+
             bar.update(
                 train.meta.text_bytes + val.meta.text_bytes,
                 f"{train.meta.tokens + val.meta.tokens:,} tokens",
             )
+
     log.say(
-        f"shard {shard} of {of}: {train.meta.tokens:,} tokens to train on, {val.meta.tokens:,} held out"
+        f"shard {shard} of {of}: {train.meta.tokens:,} tokens to train on, "
+        f"{val.meta.tokens:,} held out"
     )
     return paths
 
 
 def groups_of(documents: Path, shard: int, of: int) -> tuple[list[int], list[int]]:
-    """(row groups of one shard, their bytes of text): a contiguous stretch, shared out by bytes."""
+    """(row groups of one shard, their bytes of text): consecutive ones, shared out by bytes.
+
+    A group belongs to the shard in whose share of all bytes its middle lies.
+    """
     with open_documents(documents) as file:
-        column = file.schema_arrow.get_field_index("text")
-        meta = file.metadata
-        sizes = [
-            meta.row_group(i).column(column).total_uncompressed_size
-            for i in range(meta.num_row_groups)
-        ]
+        sizes = [file.column_bytes(group, "text") for group in range(file.num_row_groups)]
+
     middles = np.cumsum(sizes) - np.array(sizes) / 2
     mine = np.flatnonzero((middles * of / max(1, sum(sizes))).astype(np.int64) == shard)
     return mine.tolist(), [sizes[i] for i in mine]
 
 
-def _split(documents: Path, config: Config) -> int:
-    """The threshold of the split; only the two extreme documents decide whether the plain share
-    will do.
+def _threshold(documents: Path, config: Config) -> int:
+    """The threshold of the split; whether the plain share will do, only the two documents with the
+    smallest and the largest number decide.
     """
     extremes = np.zeros(0, np.uint64)
     for batch in read_documents(documents, ["id"]):
         ids = np.concatenate([extremes, batch.column("id").to_numpy()])
         order = mixed(ids, config.seed, "validation")
         extremes = ids[[order.argmin(), order.argmax()]]
+
     try:
         return validation_threshold(extremes, config.prepare.val_fraction, config.seed)
     except ValueError as error:
         raise UserError(
-            f"{documents}: {error}, but one must be held out and one trained on; bring more documents "
-            "(one file of text is one document: split it, or use JSONL or parquet)"
+            f"{documents}: {error}, but one must be held out and one trained on; bring more "
+            "documents (one file of text is one document: split it, or use JSONL or parquet)"
         ) from None
 
 
 def _slices(documents: Path, groups: list[int]) -> Iterator[pa.RecordBatch]:
     """The row groups' documents, a few megabytes at a time; a document is never cut."""
     for batch in read_documents(documents, ["text", "source", "id"], groups):
-        ends = np.cumsum(text_sizes(batch.column("text")))
-        first = 0
-        while first < batch.num_rows:
-            before = ends[first - 1] if first else 0
-            last = max(first + 1, int(np.searchsorted(ends, before + SLICE_BYTES, "right")))
-            yield batch.slice(first, last - first)
-            first = last
+        yield from slices(batch, SLICE_BYTES)
 
 
 def _times(
@@ -148,29 +144,34 @@ def _times(
     unknown = [name for name in names if name not in weights]
     if unknown:
         raise UserError(
-            f"documents of source {unknown[0]!r}: the config has no such source; run deduplicate again"
+            f"documents of source {unknown[0]!r}: the config has no such source; run deduplicate "
+            "again"
         )
-    return (
-        np.choose(codes, [repeats(ids, weights[name], seed) for name in names])
-        if names
-        else np.zeros(0, np.int64)
-    )
+    if not names:
+        return np.zeros(0, np.int64)
+    return np.choose(codes, [repeats(ids, weights[name], seed) for name in names])
 
 
-def _append(
-    writer: BinWriter,
-    wanted: np.ndarray,
-    tokens: np.ndarray,
-    lengths: np.ndarray,
-    ids: np.ndarray,
-    sizes: np.ndarray,
-    eot: int,
-) -> None:
-    """Adds the ``wanted`` documents (bool [n]), the end-of-text token before each."""
-    if not wanted.any():
-        return
-    if not wanted.all():
-        tokens = tokens[np.repeat(wanted, lengths)]
-        lengths, ids, sizes = lengths[wanted], ids[wanted], sizes[wanted]
-    begins = np.cumsum(lengths) - lengths
-    writer.append(np.insert(tokens, begins, eot), lengths + 1, ids, int(sizes.sum()))
+class _Encoded:
+    """A slice of documents as tokens, ready to be appended in part and more than once."""
+
+    def __init__(
+        self, batch: pa.RecordBatch, ids: np.ndarray, tokenizer: Tokenizer, threads: int
+    ) -> None:
+        texts = batch.column("text")
+        self.tokens, offsets = tokenizer.encode_batch(texts, threads=threads)
+        self.lengths = np.diff(offsets)
+        self.ids, self.sizes, self.eot = ids, text_sizes(texts), tokenizer.eot
+
+    def append_to(self, writer: BinWriter, chosen: np.ndarray) -> None:
+        """Adds the ``chosen`` documents (bool [n]), the end-of-text token before each."""
+        if not chosen.any():
+            return
+
+        tokens, lengths, ids, sizes = self.tokens, self.lengths, self.ids, self.sizes
+        if not chosen.all():
+            tokens = tokens[np.repeat(chosen, lengths)]
+            lengths, ids, sizes = lengths[chosen], ids[chosen], sizes[chosen]
+
+        starts = np.cumsum(lengths) - lengths
+        writer.append(np.insert(tokens, starts, self.eot), lengths + 1, ids, int(sizes.sum()))

@@ -80,7 +80,7 @@ def test_from_documents_to_the_page(tmp_path, capsys):
     [
         (lambda made: made.places.model.write_bytes(b"x"), "final_model.pt"),
         (lambda made: made.places.documents.write_bytes(b"x"), "documents.parquet: damaged"),
-        (lambda made: made.places.documents.unlink(), "documents.parquet: missing"),
+        (lambda made: made.places.documents.unlink(), "documents.parquet: no such file"),
         (lambda made: made.retokenized(), "made with tokenizer"),
     ],
     ids=["no model", "damaged", "missing", "other tokenizer"],

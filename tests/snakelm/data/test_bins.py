@@ -17,7 +17,7 @@ import pytest
 
 from snakelm.data import bins
 from snakelm.data.bins import BinWriter, Meta, idx_path, open_bin, token_dtype
-from snakelm.data.tokens.gather import gather
+from snakelm.data.tokens.prepare import gather
 from snakelm.errors import DiskFullError, UserError
 from snakelm.files import sha256_file
 

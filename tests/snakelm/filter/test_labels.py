@@ -110,10 +110,10 @@ def test_a_file_that_isnt_there_or_isnt_parquet(tmp_path):
     for name, message in (
         ("none.jsonl", "no such file"),
         ("none.parquet", "no such file"),
-        ("a.parquet", "not a whole"),
+        ("a.parquet", "damaged, or not a parquet file"),
     ):
         with pytest.raises(UserError, match=message):
             read_labels(str(tmp_path / name))
     pq.write_table(pa.table({"body": ["x"]}), tmp_path / "b.parquet")
-    with pytest.raises(UserError, match="no column label and text; it has body"):
+    with pytest.raises(UserError, match="no column 'text'; columns are body"):
         read_labels(str(tmp_path / "b.parquet"))

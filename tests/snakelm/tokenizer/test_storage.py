@@ -125,11 +125,11 @@ DAMAGE = {
     ),
     "meta-cut": (lambda folder: (folder / "meta.json").write_text('{"format":'), "not JSON"),
     "meta-foreign": (
-        lambda folder: (folder / "meta.json").write_text("[]"),
+        lambda folder: edit_meta(folder, format="another"),
         "not a «snakelm tokenizer» of version 1",
     ),
     "meta-newer": (lambda folder: edit_meta(folder, version=2), "of version 1"),
-    "meta-field": (lambda folder: edit_meta(folder, pattern=None), "pattern is missing or no str"),
+    "meta-field": (lambda folder: edit_meta(folder, pattern=None), "pattern: input should be a valid string"),
     "other-pattern": (
         lambda folder: edit_meta(folder, pattern="gpt2"),
         "does not belong to meta.json",

@@ -151,9 +151,9 @@ def test_a_file_that_is_no_parquet_or_lacks_text_says_so(tmp_path):
     broken, other = tmp_path / "broken.parquet", tmp_path / "other.parquet"
     broken.write_bytes(b"PAR1 not really")
     pq.write_table(pa.table({"body": ["x"]}), other)
-    with pytest.raises(UserError, match=r"broken\.parquet: not a parquet file"):
+    with pytest.raises(UserError, match=r"broken\.parquet: damaged, or not a parquet file"):
         train_bpe(broken, 300)
-    with pytest.raises(UserError, match="columns body; expected one called `text`"):
+    with pytest.raises(UserError, match="no column 'text'; columns are body"):
         train_bpe(other, 300)
 
 

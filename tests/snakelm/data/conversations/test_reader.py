@@ -194,7 +194,7 @@ DAMAGED = {
 def test_damaged_rows_follow_on_bad_file(tmp_path, name):
     path, said = jsonl(tmp_path / "a.jsonl", [ROWS[0], DAMAGED[name], ROWS[1]]), []
     with pytest.raises(
-        UserError, match=f"a.jsonl: row 1: {name}; mend it, or say on_bad_file: warn"
+        UserError, match=f"a.jsonl: row 1: {name}; fix it, or set on_bad_file: warn"
     ):
         read(path)
     found, counts = read(path, on_bad="warn", warn=said.append)
@@ -220,7 +220,7 @@ def _cut(path):
 
 
 BAD_FILES = {
-    "no.parquet": (_cut, "not a whole parquet file"),
+    "no.parquet": (_cut, "damaged, or not a parquet file"),
     "empty.parquet": (lambda p: p.write_bytes(b""), "empty, 0 bytes"),
     "columns.parquet": (
         lambda p: pq.write_table(pa.table({"text": ["a"]}), p),

@@ -10,8 +10,7 @@ import pytest
 from snakelm.config import Source
 from snakelm.data.corpora import docstrings, everyday, synthetic
 from snakelm.data.corpora.collect import collect
-from snakelm.data.corpora.passages import Passages, passages
-from snakelm.data.corpora.prose import is_prose, prose
+from snakelm.data.corpora.prose import Passages, is_prose, passages, prose
 from snakelm.data.documents.table import read_documents
 from snakelm.errors import UserError
 from snakelm.log import Log

@@ -12,7 +12,7 @@ import pytest
 
 from snakelm.config import Decontaminate
 from snakelm.data.documents import decontaminate as module
-from snakelm.data.documents.benchmark_ngrams import evaluation_sets, wanted
+from snakelm.data.documents.benchmark_ngrams import benchmark_sets, ngram_indexes
 from snakelm.data.documents.decontaminate import decontaminate
 from snakelm.data.documents.table import SCHEMA, DocumentWriter, read_documents
 from snakelm.data.split import document_id
@@ -190,7 +190,7 @@ def as_parquet(path, **columns):
 def test_evaluation_files_of_many_kinds(tmp_path, name, make, columns):
     file = tmp_path / name
     make(file)
-    (one,) = evaluation_sets([file], Decontaminate(text=columns))
+    (one,) = benchmark_sets([file], Decontaminate(text=columns))
     assert one.hashes[13].size == len(QUESTION.split()) - 12
     assert one.texts in (1, 2)
 
@@ -201,10 +201,10 @@ def test_evaluation_files_of_many_kinds(tmp_path, name, make, columns):
         ("a.parquet", lambda p: as_parquet(p, body=["x"]), NO_COLUMN),
         ("a.parquet", lambda p: as_parquet(p, question=[7]), "question holds a int, expected text"),
         ("a.parquet", lambda p: as_parquet(p, text=pa.array([None], pa.string())), "no text in text, question, prompt"),
-        ("a.parquet", lambda p: p.write_bytes(b"PAR1 no"), "not a whole parquet file"),
+        ("a.parquet", lambda p: p.write_bytes(b"PAR1 no"), "damaged, or not a parquet file"),
         ("a.jsonl", lambda p: p.write_text('{"body": "x"}\n'), NO_COLUMN),
-        ("a.jsonl", lambda p: p.write_text('{"text": "x"}\n{"te'), "line 2: not JSON"),
-        ("a.jsonl", lambda p: p.write_text('["x"]\n'), "line 1: a JSON list"),
+        ("a.jsonl", lambda p: p.write_text('{"text": "x"}\n{"te'), "row 1: not JSON; an evaluation set must be complete"),
+        ("a.jsonl", lambda p: p.write_text('["x"]\n'), "a JSON array, expected one JSON object a line"),
         ("a.jsonl", lambda p: p.write_text(""), "no text in"),
         ("a.csv", lambda p: p.write_text("text\nx\n"), "can't tell its format"),
         ("a.txt.gz", lambda p: p.write_bytes(gzip.compress(b"x" * 99)[:20]), "broken off or damaged"),
@@ -215,7 +215,7 @@ def test_an_evaluation_file_that_says_nothing_is_a_persons_error(tmp_path, name,
     file = tmp_path / name
     make(file)
     with pytest.raises(UserError, match=said) as error:
-        evaluation_sets([file], Decontaminate())
+        benchmark_sets([file], Decontaminate())
     assert str(file) in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -231,7 +231,7 @@ def test_what_is_wanted_is_found_by_hash_alone(tmp_path):
         evaluation(tmp_path, [" ".join(salad(i, 300)) for i in range(20)], f"{n}.jsonl")
         for n in "ab"
     ]
-    (one,) = wanted(evaluation_sets(files, Decontaminate()))
+    (one,) = ngram_indexes(benchmark_sets(files, Decontaminate()))
     assert one.places(one.hashes).tolist() == list(range(one.hashes.size))
     assert one.places(one.hashes + 1).size == 0
     assert one.sets_of(one.hashes[0]) == [0, 1]

@@ -6,7 +6,8 @@ import pyarrow as pa
 import pytest
 
 from snakelm.config import Quality
-from snakelm.data.documents.quality import MEASURES, Text, drop_lines, judge, quality
+from snakelm.data.documents.quality import quality
+from snakelm.data.documents.quality_rules import LINE_RULES, MEASURES, Text, drop_lines, judge
 from snakelm.data.documents.table import SCHEMA, DocumentWriter, read_documents
 from snakelm.data.split import document_id
 from snakelm.errors import UserError
@@ -45,8 +46,8 @@ def test_a_rule_drops_and_keeps(rule, bound, bad, good):
 
 
 def test_every_key_of_the_configuration_is_a_rule_and_was_tried():
-    on_lines = {"terminal_punctuation", "no_javascript"}
-    assert set(Quality.model_fields) == set(MEASURES) | on_lines
+    assert set(LINE_RULES) == {"terminal_punctuation", "no_javascript"}
+    assert set(Quality.model_fields) == set(MEASURES) | set(LINE_RULES)
     assert {case[0] for case in CASES} == set(MEASURES)
     assert not any(Quality().model_dump().values()), "off by default"
 

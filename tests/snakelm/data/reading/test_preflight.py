@@ -10,8 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from snakelm.config import from_mapping
+from snakelm.data.parquet import BadFile
 from snakelm.data.reading import preflight as module
-from snakelm.data.reading.parquet_text import BadFile
+from snakelm.data.reading.parquet_text import parquet_glance
 from snakelm.data.reading.preflight import preflight
 from snakelm.errors import DiskFullError, UserError
 from snakelm.log import Log
@@ -69,7 +70,7 @@ def test_every_problem_is_said_at_once(tmp_path):
         look(tmp_path, sources)
     message = str(caught.value)
     assert message.startswith("4 of 5 files can't be used")
-    for part in ("no column 'text'; columns are txt", "0 bytes", "d.parquet: not a whole"):
+    for part in ("no column 'text'; columns are txt", "0 bytes", "d.parquet: damaged, or not a parquet file"):
         assert part in message
     assert "e.jsonl: a JSON array" in message
     with pytest.raises(UserError, match="source j: none of its 1 files has a text"):
@@ -103,12 +104,10 @@ def abort(file, column):
     os.kill(os.getpid(), signal.SIGABRT)
 
 
-def test_a_footer_that_aborts_the_reader_is_an_error_not_the_end(tmp_path, monkeypatch):
+def test_a_footer_that_aborts_the_reader_is_an_error_not_the_end(tmp_path):
     """A flipped bit in the statistics of a footer makes pyarrow 26 end its process."""
-    with module._Footers() as footers:
-        real = module._parquet_facts
-        monkeypatch.setattr(module, "_parquet_facts", abort)
+    sound = parquet(tmp_path / "a.parquet", text=["x"])
+    with module._GlanceProcess() as process:
         with pytest.raises(BadFile, match="makes the reader abort"):
-            footers.read(tmp_path, "text")
-        monkeypatch.setattr(module, "_parquet_facts", real)
-        assert footers.read(parquet(tmp_path / "a.parquet", text=["x"]), "text")[:2] == (1, 0)
+            process.glance(tmp_path, "text", abort)
+        assert process.glance(sound, "text", parquet_glance)[:2] == (1, 0)

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from snakelm.data.documents.table import read_documents
-from snakelm.data.reading.parquet_text import BadFile
+from snakelm.data.parquet import BadFile
 from snakelm.data.reading.readers import Reader, expand, file_format
 from snakelm.errors import UserError
 
@@ -156,8 +156,8 @@ def test_a_bad_parquet_file_stops_or_is_left_out_by_policy(tmp_path, bad):
     message = {
         "missing column": r"no column 'text'; columns are txt, other; did you mean txt\?",
         "number column": "column 'text' holds int64, expected text; columns with text: body",
-        "truncated": "not a whole parquet file",
-        "not parquet": "not a whole parquet file",
+        "truncated": "damaged, or not a parquet file",
+        "not parquet": "damaged, or not a parquet file",
         "0 bytes": "empty, 0 bytes",
         "corrupt": "row group 0 is damaged .*CRC",
     }[bad]
@@ -364,5 +364,5 @@ def test_random_damage_to_checksummed_parquet_is_never_silent(tmp_path):
 
 
 def test_documents_files_are_read_in_order(tmp_path):
-    with pytest.raises(UserError, match=r"missing\.parquet: missing"):
+    with pytest.raises(UserError, match=r"missing\.parquet: no such file; .* run its step"):
         next(read_documents(tmp_path / "missing.parquet"))

@@ -1,0 +1,70 @@
+"""The formats of source files, one entry each: to read another, write its functions and add it here
+(and to the choices of `sources[].format` in snakelm/config).
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..parquet import BadFile
+from .lines import (
+    COMPRESSION,
+    jsonl_columns,
+    jsonl_glance,
+    jsonl_records,
+    jsonl_texts,
+    plain_glance,
+    plain_texts,
+)
+from .parquet_text import parquet_columns, parquet_glance, parquet_records, parquet_texts
+from .rows import Glance, Record, TextBatch
+
+__all__ = ["FORMATS", "SourceFormat", "file_format"]
+
+
+@dataclass(frozen=True)
+class SourceFormat:
+    """How files with these ``suffixes`` are read; every function raises BadFile.
+
+    ``texts``: (file, column) → the texts of one column. ``glance``: (file, column) → what can be
+    known beforehand. ``columns`` and ``records``: (file) → names of the columns, and (file, columns
+    needed) → rows of them; None for a format without rows of several columns.
+    """
+
+    suffixes: tuple[str, ...]
+    texts: Callable[[Path, str], Iterator[TextBatch]]
+    glance: Callable[[Path, str], Glance]
+    columns: Callable[[Path], list[str]] | None = None
+    records: Callable[[Path, Mapping[str, str]], Iterator[Record]] | None = None
+
+
+FORMATS = {
+    "parquet": SourceFormat(
+        (".parquet", ".pq"), parquet_texts, parquet_glance, parquet_columns, parquet_records
+    ),
+    "jsonl": SourceFormat(
+        (".jsonl", ".ndjson", ".json"), jsonl_texts, jsonl_glance, jsonl_columns, jsonl_records
+    ),
+    "text": SourceFormat((".txt", ".text", ".md", ".rst"), plain_texts, plain_glance),
+}
+SUFFIXES = {suffix: name for name, kind in FORMATS.items() for suffix in kind.suffixes}
+
+
+def file_format(path: Path, given: str = "auto") -> str:
+    """A name in `FORMATS`: the one given, or the one that the file's suffix stands for; BadFile for
+    an unknown suffix.
+    """
+    if given != "auto":
+        return given
+
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    if suffixes and suffixes[-1] in COMPRESSION:
+        suffixes.pop()
+
+    name = SUFFIXES.get(suffixes[-1] if suffixes else "")
+    if name is None:
+        known = ", ".join(SUFFIXES)
+        raise BadFile(
+            f"can't tell its format by its name; set the source's format (known are {known})", path
+        )
+    return name
