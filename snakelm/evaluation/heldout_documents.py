@@ -24,7 +24,7 @@ from .records import DocumentExcerpt, Stage
 __all__ = [
     "BITS",
     "UNKNOWN",
-    "HeldOutDocuments",
+    "HeldOutCorpus",
     "Origins",
     "extremes",
     "open_held_out",
@@ -51,7 +51,7 @@ class Origins:
 
 
 @dataclass(frozen=True)
-class HeldOutDocuments:
+class HeldOutCorpus:
     """The documents of val.bin; arrays are [documents]."""
 
     val: TokenBin
@@ -67,7 +67,7 @@ class HeldOutDocuments:
 
 def open_held_out(
     processed: Path, documents: Path, tokenizer: Tokenizer, clean_share: float
-) -> HeldOutDocuments:
+) -> HeldOutCorpus:
     """Opens val.bin and looks its documents up; UserError when there is no text in it."""
     val = open_bin(processed / "val.bin", tokenizer.sha256)
     shares = overlap_shares(processed / "val_overlap.npy", val)
@@ -81,7 +81,7 @@ def open_held_out(
 
     lengths = np.array([text.size for text in texts], np.int64)
     origins = _origins(documents, val.document_ids)
-    return HeldOutDocuments(val, sizes, lengths, shares < clean_share, origins)
+    return HeldOutCorpus(val, sizes, lengths, shares < clean_share, origins)
 
 
 def overlap_shares(path: Path, val: TokenBin) -> np.ndarray:
@@ -124,7 +124,7 @@ def _origins(documents: Path, ids: np.ndarray) -> Origins:
 
 
 def extremes(
-    held_out: HeldOutDocuments, nll: Mapping[Stage, np.ndarray], tokenizer: Tokenizer
+    held_out: HeldOutCorpus, nll: Mapping[Stage, np.ndarray], tokenizer: Tokenizer
 ) -> tuple[list[DocumentExcerpt], list[DocumentExcerpt]]:
     """The hardest and the easiest documents by the base model's bits per byte, the most extreme
     first. ``nll``: each stage's loss in nats, [documents].
@@ -143,7 +143,7 @@ def extremes(
 
 
 def _excerpt(
-    i: int, held_out: HeldOutDocuments, nll: Mapping[Stage, np.ndarray], tokenizer: Tokenizer
+    i: int, held_out: HeldOutCorpus, nll: Mapping[Stage, np.ndarray], tokenizer: Tokenizer
 ) -> DocumentExcerpt:
     tokens = held_out.val.document(i)[1 : 1 + EXCERPT_TOKENS]
     text = tokenizer.decode(tokens)
@@ -165,7 +165,7 @@ def _excerpt(
 
 
 def write_documents(
-    path: str | Path, held_out: HeldOutDocuments, nll: Mapping[Stage, np.ndarray]
+    path: str | Path, held_out: HeldOutCorpus, nll: Mapping[Stage, np.ndarray]
 ) -> None:
     """Parquet with a row for each held-out document, in val.bin's order: where it is from, its
     size, each stage's bits per byte (null for a document without text).

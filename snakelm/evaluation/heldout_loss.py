@@ -25,7 +25,7 @@ from ..training.batches import Batches
 from ..training.conversations import answer_losses
 from ..training.validation import document_losses
 from .breakdown import Bins, Breakdown, breakdown
-from .heldout_documents import BITS, HeldOutDocuments, extremes, open_held_out, write_documents
+from .heldout_documents import BITS, HeldOutCorpus, extremes, open_held_out, write_documents
 from .intervals import Interval, difference, rate, rounded
 from .records import (
     BinLosses,
@@ -41,7 +41,7 @@ from .records import (
 )
 from .scaling_law import run_laws
 from .tokenizer_statistics import token_counts
-from .trained_model import Pretraining, device_for, open_model, pretraining_of
+from .trained_model import PretrainingSettings, device_for, open_model, pretraining_of
 
 __all__ = ["HeldOutLossFiles", "MeasuredLoss", "measure_loss", "summary"]
 
@@ -63,7 +63,7 @@ class MeasuredLoss:
     """loss.json's content, and the loss of each document behind it."""
 
     record: LossRecord
-    held_out: HeldOutDocuments
+    held_out: HeldOutCorpus
     nll: dict[Stage, np.ndarray]  # float64 [documents], nats
 
     def write_documents(self, path: str | Path) -> None:
@@ -76,7 +76,7 @@ class _Data:
     """What each model is measured on."""
 
     tokenizer: Tokenizer
-    held_out: HeldOutDocuments
+    held_out: HeldOutCorpus
     counts: np.ndarray  # int64 [V], occurrences of each token in the training text
     packs: Path | None  # held-out conversations, where a model is tuned on others
     seed: int
@@ -201,7 +201,7 @@ def _on_answers(model: Decoder, path: Path, tokenizer: Tokenizer) -> _Answers:
 def _train_loss(
     model: Decoder,
     step: int,
-    pretraining: Pretraining,
+    pretraining: PretrainingSettings,
     train_bin: Path,
     data: _Data,
     held_out_rate: Interval,

@@ -48,7 +48,7 @@ __all__ = [
     "Stage",
     "StageLoss",
     "TaskResult",
-    "TaskScores",
+    "ModelScores",
     "TextTokens",
     "TokenCurve",
     "TokenizedText",
@@ -262,7 +262,7 @@ class GreedyAnswer(JsonRecord):
     cut: bool
 
 
-class TaskScores(JsonRecord):
+class ModelScores(JsonRecord):
     """A model's scores on a task: acc and acc_norm, or exact and loose."""
 
     acc: Interval | None = None
@@ -279,7 +279,7 @@ class TaskScores(JsonRecord):
         return {name: score for name, score in named.items() if score is not None}
 
 
-class TaskResult(ByStage[TaskScores]):
+class TaskResult(ByStage[ModelScores]):
     """A task that was run."""
 
     kind: str

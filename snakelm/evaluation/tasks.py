@@ -25,7 +25,7 @@ from .records import (
     SkippedTask,
     Stage,
     TaskResult,
-    TaskScores,
+    ModelScores,
     read_loss,
 )
 from .scoring import score
@@ -33,7 +33,7 @@ from .trained_model import device_for, open_model
 
 __all__ = [
     "AnsweredItem",
-    "Evaluation",
+    "EvaluatedTasks",
     "EvaluationFiles",
     "TaskItems",
     "evaluate_tasks",
@@ -80,7 +80,7 @@ class AnsweredItem:
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class EvaluatedTasks:
     """evaluation.json's content, and every item with what each model made of it."""
 
     record: EvaluationRecord
@@ -101,7 +101,7 @@ def read_tasks(config: Config, log: Log) -> list[TaskItems]:
 
 def evaluate_tasks(
     config: Config, files: EvaluationFiles, tasks: list[TaskItems], threads: int | None, log: Log
-) -> Evaluation:
+) -> EvaluatedTasks:
     """Puts every task to every model; ``threads``: at most this many, None for all that are
     free.
     """
@@ -113,7 +113,7 @@ def evaluate_tasks(
     }
 
     questions: dict[str, list[Question] | SkippedTask] = {}
-    scores: dict[str, dict[Stage, TaskScores]] = {one.name: {} for one in tasks}
+    scores: dict[str, dict[Stage, ModelScores]] = {one.name: {} for one in tasks}
     items: list[AnsweredItem] = []
 
     for stage in STAGES:
@@ -134,7 +134,7 @@ def evaluate_tasks(
                 continue
             log.say(f"{one.name}: {len(asked):,} items, {stage} model")
             intervals, answered = score(model, tokenizer, asked, kind, chat, log, one.name)
-            scores[one.name][stage] = TaskScores(
+            scores[one.name][stage] = ModelScores(
                 **intervals,
                 form="conversation" if chat and kind == "greedy" else "text",
                 cut=sum(answer.cut for answer in answered),
@@ -144,7 +144,7 @@ def evaluate_tasks(
         del model  # so that memory holds one model at a time
 
     results = {one.name: _result(one.task, questions[one.name], scores[one.name]) for one in tasks}
-    return Evaluation(EvaluationRecord(held_out=held_out, tasks=results), items)
+    return EvaluatedTasks(EvaluationRecord(held_out=held_out, tasks=results), items)
 
 
 def _questions(
@@ -171,7 +171,7 @@ def _questions(
 
 
 def _result(
-    task: Task, questions: list[Question] | SkippedTask, scores: dict[Stage, TaskScores]
+    task: Task, questions: list[Question] | SkippedTask, scores: dict[Stage, ModelScores]
 ) -> TaskResult | SkippedTask:
     if isinstance(questions, SkippedTask):
         return questions

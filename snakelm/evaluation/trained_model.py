@@ -20,7 +20,7 @@ from ..tokenizer import Tokenizer
 from ..training.device import choose_place, choose_threads
 from ..workflow.manifest import content_hash, read_manifest
 
-__all__ = ["Pretraining", "device_for", "open_model", "pretraining_of"]
+__all__ = ["PretrainingSettings", "device_for", "open_model", "pretraining_of"]
 
 
 def device_for(train: Train, most_threads: int | None, log: Log) -> torch.device:
@@ -50,7 +50,7 @@ def open_model(
 
 
 @dataclass(frozen=True)
-class Pretraining:
+class PretrainingSettings:
     """The settings that decide which text a pretrained model has read, and when."""
 
     batch_tokens: int
@@ -64,14 +64,16 @@ class Pretraining:
         return self.warmup * self.batch_tokens
 
 
-def pretraining_of(model_file: Path, record: Mapping[str, Any], train_bin: Path) -> Pretraining:
+def pretraining_of(
+    model_file: Path, record: Mapping[str, Any], train_bin: Path
+) -> PretrainingSettings:
     """How the model of ``record`` was trained, by its manifest; UserError when that is the manifest
     of another model, or ``train_bin`` isn't what it was trained on.
     """
     manifest = read_manifest(model_file)
     try:
         train = manifest["config"]["train"]
-        pretraining = Pretraining(
+        pretraining = PretrainingSettings(
             train["batch_tokens"], train["warmup"], train.get("eval_tokens"), manifest["seed"]
         )
         # Manifests of version 1 name neither the run nor, always, the inputs.
