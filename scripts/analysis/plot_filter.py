@@ -25,11 +25,10 @@ STEP = Step(
 
 @STEP
 def main(run: Run) -> None:
-    from snakelm.filter.records import read_filter, read_near_threshold
-
     from snakelm.analysis.figures.filter import filter_threshold
     from snakelm.analysis.manifests import FilterManifest
     from snakelm.analysis.tables.filter import write_filter
+    from snakelm.filter.records import read_filter, read_near_threshold
     from snakelm.workflow.manifest import read_manifest
 
     files = run.files

@@ -37,12 +37,11 @@ STEP = Step(
 
 @STEP
 def main(run: Run) -> None:
-    from snakelm.evaluation.records import read_evaluation, read_loss
-
     from snakelm.analysis.figures.evaluation import evaluation
     from snakelm.analysis.figures.loss import FIGURES
     from snakelm.analysis.tables.evaluation import write_evaluation
     from snakelm.analysis.tables.loss import write_loss
+    from snakelm.evaluation.records import read_evaluation, read_loss
     from snakelm.evaluation.seeds import scatter
     from snakelm.files import write_json
 

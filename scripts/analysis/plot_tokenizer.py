@@ -25,10 +25,9 @@ STEP = Step(
 
 @STEP
 def main(run: Run) -> None:
-    from snakelm.evaluation.records import read_tokenizer_statistics
-
     from snakelm.analysis.figures.tokens import fertility, token_frequencies
     from snakelm.analysis.tables.tokens import write_tokenizer
+    from snakelm.evaluation.records import read_tokenizer_statistics
 
     files = run.files
     record = read_tokenizer_statistics(files.measured)

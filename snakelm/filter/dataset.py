@@ -28,6 +28,7 @@ from ..files import atomic_path, write_json
 from ..log import Bar, Log
 from ..workflow.manifest import content_hash
 from .cascade import Filter
+from .records import NearThreshold
 from .student import CHARACTERS_PER_WORD
 
 __all__ = ["SCORES", "FilteredCounts", "SourceCounts", "filter_documents"]
@@ -189,8 +190,8 @@ def _write(documents: Path, model: Filter, parts: Path, output: Path) -> Filtere
             nearest.add(batch, scores)
             highest = max(highest, float(scores.max()))
 
-    samples = {"threshold": threshold, "sources": nearest.samples()}
-    write_json(output.with_name("near_threshold.json"), samples)
+    near = NearThreshold.model_validate({"threshold": threshold, "sources": nearest.samples()})
+    write_json(output.with_name("near_threshold.json"), near.as_json())
     return {
         "filter": model.kind,
         "sources": sources,

@@ -23,6 +23,7 @@ from .contrastive import tune
 from .folder import FilterMeta, LogisticHead, write_folder
 from .labels import Labels, read_labels
 from .measure import FilterTable, Quality, log_table, measure_filters, quality
+from .records import FilterRecord
 from .sentence import SentenceModel
 from .student import Student, fit_head, principal
 
@@ -101,7 +102,7 @@ def train_filter(
     }
     table = measure_filters(filters, frozen, labels, held_out, texts[three_quarters:])
     log_table(table, log)
-    return table
+    return FilterRecord.model_validate(table).as_json()
 
 
 def logistic_head(vectors: np.ndarray, academic: np.ndarray) -> LogisticHead:
