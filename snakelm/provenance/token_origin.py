@@ -230,7 +230,7 @@ def _of_conversation(node: Node, wanted_id: np.uint64) -> _Location:
     tokenizer = Tokenizer.load(meta.parent)
     own = {name: path for name, path in files.items() if path != meta}
 
-    for source in (build(SftSource, values) for values in settings["sources"]):
+    for source in (read_section(SftSource, values) for values in settings["sources"]):
         for file, row, messages in _conversations(source, own, seed):
             # A conversation longer than the context was packed without its oldest turns.
             short = shortened(messages, settings["context"], tokenizer)
