@@ -1,291 +1,346 @@
-"""One request, from its first byte to its last.
+"""The application: its routes, what every request must satisfy, and how errors are said.
 
-    GET   /  /page.css  /page.js                      the page
-    GET   /v1/models  /v1/models/<name>               what is served
-    POST  /v1/chat/completions                        of a tuned model, whole or as server-sent events
-    POST  /v1/completions                             of a base model, which goes on with a text
+    GET   /  /page.css  /page.js          the page
+    GET   /v1/models  /v1/models/<name>   the model that is served
+    POST  /v1/chat/completions            of a tuned model, at once or as server-sent events
+    POST  /v1/completions                 of a base model, which continues a text
 
-It must arrive within READ_S as a whole, however its bytes drip, and a client that doesn't read its
-reply is left after WRITE_S. One that leaves, leaves the desk too: nothing is made for nobody.
+A browser can be made to send requests here by any site that is open in another tab. So every
+request must be addressed to this server by its own names (`Host`: keeps out DNS rebinding), come
+from its own page if it comes from a page (`Origin`), and carry JSON (`Content-Type`: a form of
+another site can't).
+
+A client that leaves, at whatever point, ends its job: nothing is generated for nobody.
 """
 
-import io
+import asyncio
 import json
-import select
-import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import suppress
-from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
+from typing import TypeVar
 
-from .reply import Ending, Reply, error
-from .request import Ask, Refused, chat_request, parse, text_request
-from .worker import Job
+from starlette.applications import Starlette
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-if TYPE_CHECKING:
-    from .server import Server
+from ..model.chat import Chat
+from .replies import AnswerEnd, Defaults, ReplyBuilder, ServedModel, error_reply
+from .schemas import ApiError, ChatRequest, CompletionRequest, parse_request
+from .worker import Job, Worker
 
-__all__ = ["Handler"]
+__all__ = ["SECURITY_HEADERS", "Guard", "ModelApp", "error_response"]
 
-READ_S, WRITE_S, WAIT_S = (
-    10.0,
-    20.0,
-    60.0,
-)  # for a request, for a client to take what it is given, for the desk
-LARGEST_BODY = 1_000_000
-FOLDER = Path(__file__).with_name("page")
-FILES = {"/": "page.html", "/page.css": "page.css", "/page.js": "page.js"}
-TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
-POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; base-uri 'none'; "
-    "form-action 'none'; frame-ancestors 'none'"
-)
-ALWAYS = {
+MAX_BODY = 1_000_000  # bytes
+MAX_WAIT_S = 60.0  # for other requests to be answered first
+DRAIN_S = 1.0  # for the rest of a body that isn't wanted
+QUIET_S = 0.2  # without a byte of it, after which it has probably been sent
+
+PAGE = Path(__file__).with_name("page")
+SECURITY_HEADERS = {
     "Cache-Control": "no-store",
-    "Content-Security-Policy": POLICY,
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
+    "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
 
+T = TypeVar("T")
 
-class Handler(BaseHTTPRequestHandler):
-    """One request."""
 
-    protocol_version = "HTTP/1.1"
-    server_version, sys_version = "snakelm", ""
-    server: "Server"
+class ModelApp:
+    """The endpoints of one model, called ``name`` in the API, that ``worker`` answers for."""
 
-    def setup(self) -> None:
-        """Everything is read against one deadline."""
-        super().setup()
-        self.rfile = io.BufferedReader(_Timed(self.connection, READ_S))
+    def __init__(self, worker: Worker, name: str) -> None:
+        self.worker, self.name, self.created = worker, name, int(time.time())
+        self.chat = isinstance(worker.responder, Chat)
 
-    def do_GET(self) -> None:
-        """The page's files and the models."""
-        self._answered(self._get)
+    def routes(self) -> Starlette:
+        """The application, without what `Guard` adds."""
+        app = Starlette(
+            routes=[
+                Route("/", page_file("page.html", "text/html")),
+                Route("/page.css", page_file("page.css", "text/css")),
+                Route("/page.js", page_file("page.js", "text/javascript")),
+                Route("/v1/models", self.models),
+                Route("/v1/models/{name}", self.model),
+                Route("/v1/chat/completions", self.chat_completions, methods=["POST"]),
+                Route("/v1/completions", self.completions, methods=["POST"]),
+            ],
+            exception_handlers={
+                ApiError: _api_error,
+                HTTPException: _http_error,
+                ClientDisconnect: _nobody_there,
+                Exception: _bug,
+            },
+        )
+        app.router.redirect_slashes = False
+        return app
 
-    def do_POST(self) -> None:
-        """Answers."""
-        self._answered(self._post)
+    async def models(self, request: Request) -> Response:
+        """The list of models, of which there is one, with the defaults that the page shows."""
+        listed: ServedModel = {**self._served(), "snakelm": defaults(self.worker)}
+        return JSONResponse({"object": "list", "data": [listed]})
 
-    def _answered(self, do: Callable[[], None]) -> None:
-        self.close_connection = True
+    async def model(self, request: Request) -> Response:
+        """The model by its name."""
+        if request.path_params["name"] != self.name:
+            raise HTTPException(404)
+        return JSONResponse(self._served())
+
+    async def chat_completions(self, request: Request) -> Response:
+        """The next turn of a conversation."""
+        if not self.chat:
+            raise _wrong_endpoint("a base model; ask /v1/completions")
+        return await self._answer(
+            request, parse_request(await _json_body(request), ChatRequest, self.name)
+        )
+
+    async def completions(self, request: Request) -> Response:
+        """The continuation of a text."""
+        if self.chat:
+            raise _wrong_endpoint("a tuned model; ask /v1/chat/completions")
+        return await self._answer(
+            request, parse_request(await _json_body(request), CompletionRequest, self.name)
+        )
+
+    def _served(self) -> ServedModel:
+        return {"id": self.name, "object": "model", "created": self.created, "owned_by": "snakelm"}
+
+    async def _answer(self, request: Request, wanted: ChatRequest | CompletionRequest) -> Response:
+        job = self.worker.submit(wanted)
+        builder = ReplyBuilder(self.name, chat=self.chat)
+        expiry = job.expire_after(MAX_WAIT_S)
+        streaming = False
+
         try:
-            self._check_origin()
-            do()
-        except Refused as refused:
-            self._json(error(refused), refused.status)
-            self._drain()
+            # An error before the first piece still decides the status, streamed or not.
+            event = await _unless_disconnected(request, job.next_event())
+            if isinstance(event, ApiError):
+                raise event
 
-    def _drain(self, seconds: float = 1.0) -> None:
-        """Reads what is still sent: closing over unread bytes would take the reply back (a TCP
-        reset).
-        """
-        rest = _Timed(self.connection, seconds)
-        with suppress(OSError):  # a TimeoutError is one
-            self.connection.shutdown(socket.SHUT_WR)
-            while rest.read(1 << 16):
-                pass
+            if wanted.stream:
+                streaming = True
+                return AnswerStream(job, event, builder)
 
-    def _check_origin(self) -> None:
-        """Another site's page can make a browser send requests here, under its own name for this
-        address.
-        """
-        hosts, origins = self.headers.get_all("Host", []), self.headers.get_all("Origin", [])
-        if len(hosts) != 1 or hosts[0].lower() not in self.server.hosts:
-            raise Refused(
-                403,
-                f"Host: expected one of {', '.join(sorted(self.server.hosts))}",
-                code="wrong_host",
-            )
-        if any(
-            origin.lower() not in {f"http://{host}" for host in self.server.hosts}
-            for origin in origins
-        ):
-            raise Refused(
-                403, "Origin: another site's page may not ask this server", code="wrong_origin"
-            )
-
-    def _get(self) -> None:
-        path = self.path.partition("?")[0]
-        server = self.server
-        model = {
-            "id": server.name,
-            "object": "model",
-            "created": server.created,
-            "owned_by": "snakelm",
-        }
-        if path in FILES:
-            file = FOLDER / FILES[path]
-            self._send(200, f"{TYPES[file.suffix]}; charset=utf-8", file.read_bytes())
-        elif path == "/v1/models":
-            self._json(
-                {
-                    "object": "list",
-                    "data": [{**model, "snakelm": {**server.about, "chat": server.chat}}],
-                }
-            )
-        elif unquote(path) == f"/v1/models/{server.name}":
-            self._json(model)
-        else:
-            raise Refused(
-                404, "no such address; the page is at /, the API at /v1", code="not_found"
-            )
-
-    def _post(self) -> None:
-        paths = {"/v1/chat/completions": True, "/v1/completions": False}
-        chat = paths.get(self.path)
-        if chat is None:
-            raise Refused(404, f"no such address; expected {' or '.join(paths)}", code="not_found")
-        if chat != self.server.chat:
-            kind, path = (
-                ("a tuned", "/v1/chat/completions")
-                if self.server.chat
-                else ("a base", "/v1/completions")
-            )
-            raise Refused(404, f"this server has {kind} model; ask {path}", code="wrong_endpoint")
-        ask = (chat_request if chat else text_request)(parse(self._body()), self.server.name)
-        job = self.server.desk.take(ask)
-        try:
-            self._reply(ask, self._events(job))
+            text, end = await _unless_disconnected(request, _collect(job, event))
+            return JSONResponse(builder.complete(text, end))
         finally:
-            job.given_up.set()
+            expiry.cancel()
+            if not streaming:  # else AnswerStream does it when it ends
+                job.cancelled.set()
 
-    def _body(self) -> bytes:
-        if self.headers.get_content_type() != "application/json":
-            raise Refused(415, "Content-Type: expected application/json")
-        length = self.headers.get("Content-Length", "")
-        if not (length.isascii() and length.isdigit()) or self.headers.get("Transfer-Encoding"):
-            raise Refused(411, "Content-Length: missing; expected the number of bytes that follow")
-        if len(length) > 12 or int(length) > LARGEST_BODY:
-            raise Refused(
-                413, f"the body is larger than {LARGEST_BODY:,} bytes", code="body_too_large"
-            )
-        body = self.rfile.read(int(length))
-        if len(body) < int(length):
-            raise Refused(400, f"the body ends after {len(body)} of {length} bytes")
-        return body
 
-    def _events(self, job: Job) -> Iterator[str | Ending | Refused]:
-        """What the desk tells, to the last; ends early when the client has gone."""
-        began = time.monotonic()
-        while True:
-            closed = (
-                self.server.desk.closed.is_set()
-            )  # asked first: whatever is told before that is still read
-            event = job.event(0.1)
-            if event is not None:
-                yield event
-                if not isinstance(event, str):
-                    return
-            elif closed:
-                yield Refused(503, "the server is shutting down", code="shutting_down")
-                return
-            elif not job.begun and time.monotonic() - began > WAIT_S:
-                yield Refused(
-                    503,
-                    f"no answer begun within {WAIT_S:.0f} s: others are before you",
-                    code="timeout",
-                )
-                return
-            elif (
-                not self.server.desk.closed.is_set() and self._gone()
-            ):  # close ends the reading side itself
-                return
+class AnswerStream(StreamingResponse):
+    """An answer as server-sent events. Starlette cancels it when the client leaves, perhaps before
+    its first event is sent; however it ends, its job ends with it.
+    """
 
-    def _gone(self) -> bool:
-        if not select.select([self.connection], [], [], 0)[0]:
-            return False
+    def __init__(self, job: Job, event: str | AnswerEnd, builder: ReplyBuilder) -> None:
+        super().__init__(_server_sent_events(job, event, builder), media_type="text/event-stream")
+        self.job = job
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            return self.connection.recv(1, socket.MSG_PEEK) == b""
-        except OSError:
-            return True
-
-    def _reply(self, ask: Ask, events: Iterator[str | Ending | Refused]) -> None:
-        reply, first = Reply(ask, self.server.name), next(events, None)
-        if first is None:
-            return
-        if isinstance(first, Refused):
-            raise first
-        if ask.stream:
-            self._stream(reply, first, events)
-            return
-        text = []
-        while isinstance(first, str):
-            text.append(first)
-            first = next(events, None)
-        if isinstance(first, Refused):
-            raise first
-        if first is not None:
-            self._json(reply.whole("".join(text), first))
-
-    def _stream(self, reply: Reply, event: str | Ending | Refused | None, events: Iterator) -> None:
-        self._head(200, "text/event-stream; charset=utf-8")
-        first = True
-        while isinstance(event, str):
-            self._event(reply.piece(event, first=first))
-            first, event = False, next(events, None)
-        if isinstance(event, Refused):
-            self._event(error(event))
-        elif event is not None:
-            self._event(reply.last(event))
-            if reply.ask.usage:
-                self._event(reply.usage(event))
-            self.wfile.write(b"data: [DONE]\n\n")
-
-    def _event(self, value: dict[str, Any]) -> None:
-        self.wfile.write(f"data: {json.dumps(value)}\n\n".encode())
-
-    def _json(self, value: dict[str, Any], status: int = 200) -> None:
-        self._send(status, "application/json", json.dumps(value).encode())
-
-    def _send(self, status: int, kind: str, body: bytes) -> None:
-        self._head(status, kind, len(body))
-        self.wfile.write(body)
-
-    def _head(self, status: int, kind: str, length: int | None = None) -> None:
-        """Without a length the body ends where the connection does."""
-        self.connection.settimeout(WRITE_S)
-        self.send_response(status)
-        headers = {**ALWAYS, "Content-Type": kind, "Connection": "close"}
-        if length is not None:
-            headers["Content-Length"] = str(length)
-        if status in (429, 503):
-            headers["Retry-After"] = "2"
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.end_headers()
-
-    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """What the base class finds wrong with a request, in the form of all errors here."""
-        self.close_connection = True
-        self.request_version = (
-            self.protocol_version
-        )  # else a line that can't be read gets a reply without a head
-        self._json(error(Refused(code, HTTPStatus(code).phrase)), code)
-        self._drain()
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Nothing: the desk says what is worth a line."""
+            await super().__call__(scope, receive, send)
+        finally:
+            self.job.cancelled.set()
 
 
-class _Timed(io.RawIOBase):
-    """A connection's bytes up to a moment, after which reading is a TimeoutError."""
+class Guard:
+    """Around the application: refuses requests that aren't meant for it, adds the security headers
+    to every response, and closes the connection after it.
 
-    def __init__(self, connection: socket.socket, seconds: float) -> None:
-        self.connection, self.ends = connection, time.monotonic() + seconds
+    One request per connection: nothing stays open for a next one, and no request hides behind
+    another.
+    """
 
-    def readable(self) -> bool:
-        return True
+    def __init__(self, app: ASGIApp, port: int) -> None:
+        self.app = app
+        self.hosts = {f"{name}:{port}" for name in ("127.0.0.1", "localhost")}
+        self.origins = {f"http://{host}" for host in self.hosts}
 
-    def readinto(self, buffer) -> int:
-        left = self.ends - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        self.connection.settimeout(left)
-        return self.connection.recv_into(buffer)
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        received = False  # the body, to its end
+
+        async def receive_noted() -> Message:
+            nonlocal received
+            message = await receive()
+            received = received or not message.get("more_body")
+            return message
+
+        async def send_guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers.update({**SECURITY_HEADERS, "Connection": "close"})
+                if message["status"] in (429, 503):
+                    headers["Retry-After"] = "2"
+                if not received:
+                    await _drain(receive)
+            await send(message)
+
+        refusal = self._refusal(scope)
+        app = self.app if refusal is None else error_response(refusal)
+        await app(scope, receive_noted, send_guarded)
+
+    def _refusal(self, scope: Scope) -> ApiError | None:
+        if scope["http_version"] not in ("1.0", "1.1"):
+            return ApiError(505, "HTTP version: expected 1.1")
+
+        headers = Headers(scope=scope)
+        if headers.get("Host", "").lower() not in self.hosts:
+            expected = ", ".join(sorted(self.hosts))
+            return ApiError(403, f"Host: expected one of {expected}", code="wrong_host")
+        if any(origin.lower() not in self.origins for origin in headers.getlist("Origin")):
+            message = "Origin: another site's page may not use this server"
+            return ApiError(403, message, code="wrong_origin")
+        return None
+
+
+async def _drain(receive: Receive) -> None:
+    """Reads what is still being sent: to close a connection over unread bytes resets it (TCP), and
+    the client loses the response.
+    """
+    with suppress(TimeoutError):
+        async with asyncio.timeout(DRAIN_S):
+            while True:
+                message = await asyncio.wait_for(receive(), QUIET_S)
+                if not message.get("more_body"):  # the body's end, or the client's
+                    return
+
+
+async def _json_body(request: Request) -> bytes:
+    """The body, read no further than it may be long; the connection bounds the time it takes."""
+    kind = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise ApiError(415, "Content-Type: expected application/json")
+    if "Content-Length" not in request.headers or "Transfer-Encoding" in request.headers:
+        raise ApiError(411, "Content-Length: missing; expected the number of bytes that follow")
+    if int(request.headers["Content-Length"]) > MAX_BODY:
+        raise ApiError(413, f"the body is larger than {MAX_BODY:,} bytes", code="body_too_large")
+    return await request.body()
+
+
+async def _unless_disconnected(request: Request, work: Coroutine[object, object, T]) -> T:
+    """What ``work`` returns; ClientDisconnect, and ``work`` cancelled, if the client leaves
+    before.
+    """
+
+    async def disconnected() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+
+    working, leaving = asyncio.create_task(work), asyncio.create_task(disconnected())
+    try:
+        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ClientDisconnect
+        return working.result()
+    finally:
+        working.cancel()
+        leaving.cancel()
+
+
+async def _collect(job: Job, event: str | AnswerEnd) -> tuple[str, AnswerEnd]:
+    """The whole answer, which begins with ``event``."""
+    pieces: list[str] = []
+    following: str | AnswerEnd | ApiError = event
+    while isinstance(following, str):
+        pieces.append(following)
+        following = await job.next_event()
+    if isinstance(following, ApiError):
+        raise following
+    return "".join(pieces), following
+
+
+async def _server_sent_events(
+    job: Job, event: str | AnswerEnd, builder: ReplyBuilder
+) -> AsyncIterator[bytes]:
+    """The answer that begins with ``event``, as OpenAI streams it: one that fails on the way ends
+    with an error, and without the [DONE] of a complete one.
+    """
+    following: str | AnswerEnd | ApiError = event
+    first = True
+    while isinstance(following, str):
+        yield _sse(builder.chunk(following, first=first))
+        first, following = False, await job.next_event()
+    if isinstance(following, ApiError):
+        yield _sse(error_reply(following))
+        return
+
+    yield _sse(builder.last_chunk(following))
+    if job.request.stream_options.include_usage:
+        yield _sse(builder.usage_chunk(following))
+    yield b"data: [DONE]\n\n"
+
+
+def _sse(value: object) -> bytes:
+    return f"data: {json.dumps(value)}\n\n".encode()
+
+
+def defaults(worker: Worker) -> Defaults:
+    """What holds where a request says nothing."""
+    responder = worker.responder
+    chat = isinstance(responder, Chat)
+    return {
+        "chat": chat,
+        "context": responder.model.shape.context,
+        "max_tokens": responder.max_tokens,
+        "seed": responder.seed,
+        "system": (responder.system or "") if isinstance(responder, Chat) else "",
+        **responder.sampling,
+    }
+
+
+def page_file(name: str, media_type: str):
+    """An endpoint for a file of the page, which is read once."""
+    content = (PAGE / name).read_bytes()
+
+    async def endpoint(request: Request) -> Response:
+        return Response(content, media_type=media_type)
+
+    return endpoint
+
+
+def error_response(error: ApiError) -> Response:
+    """An error in OpenAI's shape. ASCII, for what a message quotes may not be valid Unicode."""
+    body = json.dumps(error_reply(error))
+    return Response(body, error.status, media_type="application/json")
+
+
+def _wrong_endpoint(kind: str) -> ApiError:
+    return ApiError(404, f"this server has {kind}", code="wrong_endpoint")
+
+
+async def _api_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ApiError)
+    return error_response(error)
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    """Starlette's own: no such route, or no such method there."""
+    assert isinstance(error, HTTPException)
+    if error.status_code == 404:
+        message = "no such address; the page is at /, the API at /v1"
+        return error_response(ApiError(404, message, code="not_found"))
+
+    response = error_response(ApiError(error.status_code, error.detail))
+    response.headers.update(error.headers or {})
+    return response
+
+
+async def _nobody_there(request: Request, error: Exception) -> Response:
+    return Response(status_code=499)  # by convention: the client closed the request
+
+
+async def _bug(request: Request, error: Exception) -> Response:
+    """uvicorn logs the traceback."""
+    message = "the server failed on this request; its terminal says how"
+    return error_response(ApiError(500, message, code="internal_error"))

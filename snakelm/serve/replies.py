@@ -1,90 +1,196 @@
-"""What a client gets, as OpenAI's API shapes it: whole answers, pieces of one, the list of models,
-errors.
+"""What a client gets, in the shapes of OpenAI's API: complete answers, chunks of one, the list of
+models, errors.
 
 One field is ours, `snakelm`: in an answer, how many of the oldest turns no longer fitted the
-context; in the list of models, what the page needs to know.
+context; in the list of models, the defaults that the page starts from.
 """
 
 import time
 import uuid
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal, NotRequired, TypedDict
 
-from .request import Ask, Refused
+from .schemas import ApiError
 
-__all__ = ["Ending", "Reply", "error"]
+__all__ = [
+    "AnswerEnd",
+    "Defaults",
+    "ErrorReply",
+    "ReplyBuilder",
+    "ServedModel",
+    "error_reply",
+]
 
-KINDS = {
+ERROR_TYPES = {
     400: "invalid_request_error",
     403: "permission_error",
     404: "not_found_error",
     429: "rate_limit_error",
 }
 
+FinishReason = Literal["stop", "length"]
+
+
+class Usage(TypedDict):
+    """Token counts."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+
+
+class Extension(TypedDict):
+    """Our own field in an answer."""
+
+    dropped_turns: int
+
+
+class Delta(TypedDict):
+    """A message as far as a chunk brings it: the first one names the role, the last is empty."""
+
+    role: NotRequired[Literal["assistant"]]
+    content: NotRequired[str]
+
+
+class AssistantMessage(TypedDict):
+    """A complete answer in a conversation."""
+
+    role: Literal["assistant"]
+    content: str
+    refusal: None
+
+
+class Choice(TypedDict):
+    """The answer; of `message`, `delta` and `text` there is one."""
+
+    index: int
+    message: NotRequired[AssistantMessage]
+    delta: NotRequired[Delta]
+    text: NotRequired[str]
+    finish_reason: FinishReason | None
+    logprobs: None
+
+
+class GenerationReply(TypedDict):
+    """A complete answer, or a chunk of one."""
+
+    id: str
+    object: str
+    created: int
+    model: str
+    choices: list[Choice]
+    usage: NotRequired[Usage]
+    snakelm: NotRequired[Extension]
+
+
+class ErrorDetail(TypedDict):
+    """What went wrong."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class ErrorReply(TypedDict):
+    """The body of every error."""
+
+    error: ErrorDetail
+
+
+class Defaults(TypedDict):
+    """What holds where a request says nothing, and what the page shows of the model."""
+
+    chat: bool
+    context: int
+    max_tokens: int
+    seed: int
+    system: str
+    temperature: NotRequired[float]
+    top_k: NotRequired[int | None]
+    top_p: NotRequired[float]
+
+
+class ServedModel(TypedDict):
+    """An entry of the list of models."""
+
+    id: str
+    object: Literal["model"]
+    created: int
+    owned_by: Literal["snakelm"]
+    snakelm: NotRequired[Defaults]
+
 
 @dataclass(frozen=True)
-class Ending:
-    """How an answer ended: ``reason`` stop or length; tokens of both sides; turns dropped before it
-    began.
-    """
+class AnswerEnd:
+    """How an answer ended: why, the tokens of both sides, the turns dropped before it began."""
 
-    reason: str
-    asked: int
-    said: int
-    dropped: int = 0
+    reason: FinishReason
+    prompt_tokens: int
+    completion_tokens: int
+    dropped_turns: int = 0
 
     @property
-    def usage(self) -> dict[str, int]:
-        """Tokens, as the API counts them."""
+    def usage(self) -> Usage:
+        """The tokens as the API counts them."""
         return {
-            "prompt_tokens": self.asked,
-            "completion_tokens": self.said,
-            "total_tokens": self.asked + self.said,
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self.completion_tokens,
+            "total_tokens": self.prompt_tokens + self.completion_tokens,
         }
 
 
-class Reply:
-    """The forms of one answer; they share an id and a time."""
+class ReplyBuilder:
+    """Replies for one answer of ``model``; they share an id and a time."""
 
-    def __init__(self, ask: Ask, model: str) -> None:
-        self.ask, self.model = ask, model
-        self.id = f"{'chatcmpl' if ask.chat else 'cmpl'}-{uuid.uuid4().hex}"
+    def __init__(self, model: str, *, chat: bool) -> None:
+        self.model, self.chat = model, chat
+        self.id = f"{'chatcmpl' if chat else 'cmpl'}-{uuid.uuid4().hex}"
         self.created = int(time.time())
-        self.part_kind = "chat.completion.chunk" if ask.chat else "text_completion"
 
-    def whole(self, text: str, ending: Ending) -> dict[str, Any]:
+    def complete(self, text: str, end: AnswerEnd) -> GenerationReply:
         """The answer at once."""
-        said = (
-            {"message": {"role": "assistant", "content": text, "refusal": None}}
-            if self.ask.chat
-            else {"text": text}
-        )
-        choice = {"index": 0, **said, "finish_reason": ending.reason, "logprobs": None}
-        form = self._form("chat.completion" if self.ask.chat else "text_completion", [choice])
-        return {**form, "usage": ending.usage, "snakelm": {"dropped_turns": ending.dropped}}
+        choice: Choice = {"index": 0, "finish_reason": end.reason, "logprobs": None}
+        if self.chat:
+            choice["message"] = {"role": "assistant", "content": text, "refusal": None}
+        else:
+            choice["text"] = text
 
-    def piece(self, text: str, *, first: bool) -> dict[str, Any]:
-        """A part of it; the first of a conversation's names the role."""
-        role = {"role": "assistant"} if first else {}
-        return self._part(
-            {"delta": {**role, "content": text}} if self.ask.chat else {"text": text}, None
-        )
+        reply = self._reply("chat.completion" if self.chat else "text_completion", [choice])
+        reply["usage"] = end.usage
+        reply["snakelm"] = {"dropped_turns": end.dropped_turns}
+        return reply
 
-    def last(self, ending: Ending) -> dict[str, Any]:
-        """What closes the parts."""
-        part = self._part({"delta": {}} if self.ask.chat else {"text": ""}, ending.reason)
-        return {**part, "snakelm": {"dropped_turns": ending.dropped}}
+    def chunk(self, text: str, *, first: bool) -> GenerationReply:
+        """A piece of the answer; in a conversation the ``first`` one names the role."""
+        delta: Delta = {"role": "assistant", "content": text} if first else {"content": text}
+        return self._chunk(delta, None)
 
-    def usage(self, ending: Ending) -> dict[str, Any]:
-        """One part more, for those who asked to be told."""
-        return {**self._form(self.part_kind, []), "usage": ending.usage}
+    def last_chunk(self, end: AnswerEnd) -> GenerationReply:
+        """Says why the answer ended."""
+        reply = self._chunk({}, end.reason)
+        reply["snakelm"] = {"dropped_turns": end.dropped_turns}
+        return reply
 
-    def _part(self, said: Mapping[str, Any], reason: str | None) -> dict[str, Any]:
-        choice = {"index": 0, **said, "finish_reason": reason, "logprobs": None}
-        return self._form(self.part_kind, [choice])
+    def usage_chunk(self, end: AnswerEnd) -> GenerationReply:
+        """One more chunk, for clients that request token counts."""
+        reply = self._reply(self._chunk_object, [])
+        reply["usage"] = end.usage
+        return reply
 
-    def _form(self, kind: str, choices: list[dict[str, Any]]) -> dict[str, Any]:
+    @property
+    def _chunk_object(self) -> str:
+        return "chat.completion.chunk" if self.chat else "text_completion"
+
+    def _chunk(self, delta: Delta, reason: FinishReason | None) -> GenerationReply:
+        choice: Choice = {"index": 0, "finish_reason": reason, "logprobs": None}
+        if self.chat:
+            choice["delta"] = delta
+        else:
+            choice["text"] = delta.get("content", "")
+        return self._reply(self._chunk_object, [choice])
+
+    def _reply(self, kind: str, choices: list[Choice]) -> GenerationReply:
         return {
             "id": self.id,
             "object": kind,
@@ -94,16 +200,14 @@ class Reply:
         }
 
 
-def error(refused: Refused) -> dict[str, Any]:
-    """The body of a reply that is none."""
-    kind = KINDS.get(
-        refused.status, "invalid_request_error" if refused.status < 500 else "server_error"
-    )
+def error_reply(error: ApiError) -> ErrorReply:
+    """The body that goes with an error's status."""
+    other = "invalid_request_error" if error.status < 500 else "server_error"
     return {
         "error": {
-            "message": str(refused),
-            "type": kind,
-            "param": refused.param,
-            "code": refused.code,
+            "message": str(error),
+            "type": ERROR_TYPES.get(error.status, other),
+            "param": error.param,
+            "code": error.code,
         }
     }

@@ -1,46 +1,41 @@
-"""What a client asks for, from JSON: the fields of OpenAI's API that mean something here, each with
-its bounds.
+"""What a client may request: OpenAI's chat completions and completions as pydantic models, each
+field with its bounds.
 
-A field whose wish can't be met (two answers, tools, penalties) is refused rather than passed over:
-an answer that quietly is another than the one asked for is worse than none. Fields that only name
-the asker or his bill are let by.
+A field that this server cannot honour (several answers, tools, penalties) is refused by name unless
+it says what would happen anyway: an answer that silently differs from the one requested is worse
+than none. Fields that only identify the client or its bill are accepted and ignored. A field that
+is null counts as absent, as in OpenAI's own API.
+
+Each field's ``description`` completes the sentence "expected …" of its error message.
 """
 
 import difflib
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal, TypeVar
 
-__all__ = ["Ask", "Refused", "chat_request", "parse", "text_request"]
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-MOST_TURNS = 200
-MOST_STOPS, LONGEST_STOP = 4, 100  # texts, characters
-LARGEST_SEED = 2**63 - 1
+from ..json_files import JsonError, parse_json
+from ..model.chat import Sampling
 
-# name → (type, what is expected in words, test)
-NUMBERS: dict[str, tuple[type, str, Callable[[Any], bool]]] = {
-    "temperature": (float, "a number from 0 to 2", lambda v: 0 <= v <= 2),
-    "top_p": (float, "a number above 0, at most 1", lambda v: 0 < v <= 1),
-    "top_k": (int, "a whole number from 1", lambda v: 1 <= v <= 1_000_000),
-    "seed": (int, f"a whole number from 0 to {LARGEST_SEED}", lambda v: 0 <= v <= LARGEST_SEED),
-    "max_tokens": (int, "a whole number from 1", lambda v: 1 <= v <= 1_000_000),
-    "max_completion_tokens": (int, "a whole number from 1", lambda v: 1 <= v <= 1_000_000),
-}
-ONLY = {
-    "n": 1, "best_of": 1, "frequency_penalty": 0, "presence_penalty": 0, "logprobs": False, "top_logprobs": 0,
-    "logit_bias": {}, "response_format": {"type": "text"}, "modalities": ["text"], "tools": [], "tool_choice": "none",
-    "functions": [], "function_call": "none", "echo": False, "suffix": "",
-}  # fmt: skip
-NO_MATTER = {
-    "metadata", "parallel_tool_calls", "prompt_cache_key", "prompt_cache_retention", "safety_identifier",
-    "service_tier", "store", "user",
-}  # fmt: skip
-OWN = {"model", "stream", "stream_options", "stop"}
+__all__ = [
+    "ApiError",
+    "ChatRequest",
+    "CompletionRequest",
+    "parse_request",
+]
+
+MAX_MESSAGES = 200
+MAX_SEED = 2**63 - 1  # torch's generators take a signed 64-bit integer
+MAX_TOKENS = 1_000_000
+SHOWN_CHARACTERS = 60  # of a wrong value, in an error message
 
 
-class Refused(Exception):
-    """A request that gets no answer: an HTTP status, and what OpenAI's clients read of an error."""
+class ApiError(Exception):
+    """A request that gets an error instead of an answer: HTTP status, and the fields of OpenAI's
+    error object.
+    """
 
     def __init__(
         self, status: int, message: str, *, param: str | None = None, code: str | None = None
@@ -49,167 +44,273 @@ class Refused(Exception):
         self.status, self.param, self.code = status, param, code
 
 
-@dataclass(frozen=True)
-class Ask:
-    """A sound request. ``turns`` end with the question; a text to go on with is the only turn, and
-    ``chat`` is off.
+def fixed(value: object) -> str:
+    """The description of a field that may only confirm what happens anyway."""
+    return f"{json.dumps(value)}, or nothing: this server can't do anything else"
 
-    ``sampling``: what of temperature, top_k and top_p was said.
+
+# Zero of either JSON number type, and an empty list or object, are what a client sends by default.
+Zero = Annotated[float, Field(ge=0, le=0, description=fixed(0))]
+EmptyList = Annotated[list[object], Field(max_length=0, description=fixed([]))]
+TokenLimit = Annotated[
+    int | None, Field(ge=1, le=MAX_TOKENS, description=f"a whole number from 1 to {MAX_TOKENS}")
+]
+StopText = Annotated[str, Field(min_length=1, max_length=100)]
+
+
+class RequestModel(BaseModel):
+    """Strict: "1" and true are no numbers; an unknown field is an error."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+
+
+class TextFormat(RequestModel):
+    """`response_format` that confirms the only one there is."""
+
+    type: Literal["text"]
+
+
+class StreamOptions(BaseModel):
+    """`stream_options`; others than this one change nothing about the answer."""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+    include_usage: bool | None = None
+
+
+class GenerationRequest(RequestModel):
+    """The fields that both kinds of request have."""
+
+    model: object = None  # compared with the served model's name, whatever its type
+
+    temperature: float | None = Field(None, ge=0, le=2, description="a number from 0 to 2")
+    top_p: float | None = Field(None, gt=0, le=1, description="a number above 0, at most 1")
+    top_k: int | None = Field(None, ge=1, le=1_000_000, description="a whole number from 1")
+    seed: int | None = Field(
+        None, ge=0, le=MAX_SEED, description=f"a whole number from 0 to {MAX_SEED}"
+    )
+    max_tokens: TokenLimit = None
+    max_completion_tokens: TokenLimit = None
+    stop: StopText | Annotated[list[StopText], Field(max_length=4)] = Field(
+        [], description="up to 4 texts of 1 to 100 characters"
+    )
+    stream: bool = Field(False, description="true or false")
+    stream_options: StreamOptions = Field(StreamOptions(), description="an object")
+
+    # What this server cannot do.
+    n: Literal[1] = Field(1, description=fixed(1))
+    best_of: Literal[1] = Field(1, description=fixed(1))
+    frequency_penalty: Zero = 0.0
+    presence_penalty: Zero = 0.0
+    logprobs: Literal[False] = Field(False, description=fixed(False))
+    top_logprobs: Literal[0] = Field(0, description=fixed(0))
+    logit_bias: dict[str, object] = Field({}, max_length=0, description=fixed({}))
+    response_format: TextFormat | None = Field(None, description=fixed({"type": "text"}))
+    modalities: list[Literal["text"]] = Field(
+        ["text"], min_length=1, max_length=1, description=fixed(["text"])
+    )
+    tools: EmptyList = []
+    tool_choice: Literal["none"] = Field("none", description=fixed("none"))
+    functions: EmptyList = []
+    function_call: Literal["none"] = Field("none", description=fixed("none"))
+    echo: Literal[False] = Field(False, description=fixed(False))
+    suffix: Literal[""] = Field("", description=fixed(""))
+
+    # What makes no difference to the answer.
+    metadata: object = None
+    parallel_tool_calls: object = None
+    prompt_cache_key: object = None
+    prompt_cache_retention: object = None
+    safety_identifier: object = None
+    service_tier: object = None
+    store: object = None
+    user: object = None
+
+    @property
+    def token_limit(self) -> int | None:
+        """The longest answer, under its new or its old name."""
+        return self.max_completion_tokens or self.max_tokens
+
+    @property
+    def stop_texts(self) -> list[str]:
+        """`stop` as a list."""
+        return [self.stop] if isinstance(self.stop, str) else self.stop
+
+    @property
+    def sampling(self) -> Sampling:
+        """Those of the sampling settings that the request names."""
+        named: Sampling = {}
+        if self.temperature is not None:
+            named["temperature"] = self.temperature
+        if self.top_k is not None:
+            named["top_k"] = self.top_k
+        if self.top_p is not None:
+            named["top_p"] = self.top_p
+        return named
+
+
+class TextPart(BaseModel):
+    """A part of a message; images and sounds have other types."""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+    type: Literal["text"]
+    text: str
+
+
+class ChatMessage(BaseModel):
+    """One turn. Clients send answers back with all that came with them, so more fields may be
+    there.
     """
 
-    chat: bool
-    turns: tuple[tuple[str, str], ...]  # role, content
-    system: str | None = None
-    stream: bool = False
-    usage: bool = False
-    most_tokens: int | None = None
-    seed: int | None = None
-    stop: tuple[str, ...] = ()
-    sampling: dict[str, float] = field(default_factory=dict)
-
-
-def parse(body: bytes) -> dict[str, Any]:
-    """The JSON object of a request's body."""
-    try:
-        found = json.loads(body)
-    except (
-        ValueError,
-        RecursionError,
-    ):  # not JSON, not UTF-8, a number of thousands of digits; nested too deeply
-        raise Refused(400, "the body is no JSON; expected an object as of OpenAI's API") from None
-    if not isinstance(found, dict):
-        raise Refused(400, f"the body is a JSON {type(found).__name__}; expected an object")
-    return {name: value for name, value in found.items() if value is not None}
-
-
-def chat_request(given: Mapping[str, Any], model: str) -> Ask:
-    """A body for /v1/chat/completions; ``model``: the name that is served."""
-    _known(given, {*OWN, "messages"}, model)
-    messages = given.get("messages")
-    if not isinstance(messages, list) or not 1 <= len(messages) <= MOST_TURNS:
-        raise _wrong("messages", f"a list of 1 to {MOST_TURNS} messages", messages)
-    told = [_message(i, message) for i, message in enumerate(messages)]
-    system = told.pop(0)[1] if told[0][0] == "system" else None
-    for i, (role, _) in enumerate(told, start=len(messages) - len(told)):
-        expected = "user" if (len(messages) - len(told) + i) % 2 == 0 else "assistant"
-        if role != expected:
-            raise _wrong(
-                f"messages[{i}].role",
-                f"{expected!r}: after a system message, if any, both speak in turn",
-                role,
-            )
-    if not told or told[-1][0] != "user":
-        raise _wrong(
-            "messages",
-            "a user's message at the end",
-            told[-1][0] if told else "a system message alone",
-        )
-    return Ask(chat=True, turns=tuple(told), system=system, **_common(given))
-
-
-def text_request(given: Mapping[str, Any], model: str) -> Ask:
-    """A body for /v1/completions."""
-    _known(given, {*OWN, "prompt"}, model)
-    prompt = given.get("prompt")
-    if isinstance(prompt, list) and len(prompt) == 1:
-        prompt = prompt[0]
-    if not isinstance(prompt, str):
-        raise _wrong("prompt", "one text", prompt)
-    return Ask(chat=False, turns=(("user", prompt),), **_common(given))
-
-
-def _known(given: Mapping[str, Any], own: set[str], model: str) -> None:
-    known = {*own, *NUMBERS, *ONLY, *NO_MATTER}
-    for name in given:
-        if name not in known:
-            near = difflib.get_close_matches(name, sorted(known), 1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise Refused(
-                400, f"{name[:80]}: no such field{hint}", param=name[:80], code="unknown_parameter"
-            )
-    for name, only in ONLY.items():
-        if given.get(name, only) != only:
-            raise _wrong(
-                name, f"{json.dumps(only)}, or nothing: this server can't do else", given[name]
-            )
-    if given.get("model") != model:
-        message = (
-            f"model: found {_shown(given.get('model'))}; this server has {model!r} (GET /v1/models)"
-        )
-        raise Refused(404, message, param="model", code="model_not_found")
-
-
-def _message(i: int, message: Any) -> tuple[str, str]:
-    where = f"messages[{i}]"
-    if not isinstance(message, dict):
-        raise _wrong(where, "an object with role and content", message)
-    role = (
-        {"developer": "system"}.get(message.get("role"), message.get("role"))
-        if _plain(message)
-        else None
+    model_config = ConfigDict(strict=True, extra="ignore")
+    role: Literal["system", "developer", "user", "assistant"] = Field(
+        description="user or assistant (the first may be system)"
     )
-    if role not in ("user", "assistant") and not (role == "system" and i == 0):
-        expected = "user or assistant (the first may be system)"
-        raise _wrong(f"{where}.role", expected, message.get("role"))
-    content = message.get("content")
-    if isinstance(content, list) and all(
-        isinstance(p, dict) and p.get("type") == "text" for p in content
-    ):
-        parts = [part.get("text") for part in content]
-        content = "".join(parts) if all(isinstance(part, str) for part in parts) else None
-    if not isinstance(content, str):
-        raise _wrong(f"{where}.content", "text", message.get("content"))
-    return role, content
+    content: str | list[TextPart] = Field(description="text")
+
+    @property
+    def text(self) -> str:
+        """The content without its division into parts."""
+        if isinstance(self.content, str):
+            return self.content
+        return "".join(part.text for part in self.content)
 
 
-def _plain(message: Mapping[str, Any]) -> bool:
-    return isinstance(message.get("role"), str)
+class ChatRequest(GenerationRequest):
+    """The body of /v1/chat/completions."""
+
+    messages: list[Annotated[ChatMessage, Field(description="an object with role and content")]] = (
+        Field(
+            min_length=1,
+            max_length=MAX_MESSAGES,
+            description=f"a list of 1 to {MAX_MESSAGES} messages",
+        )
+    )
+
+    @property
+    def system(self) -> str | None:
+        """The system message, which comes first if there is one; "developer" is its newer name."""
+        first = self.messages[0]
+        return first.text if first.role in ("system", "developer") else None
+
+    @property
+    def turns(self) -> list[dict[str, str]]:
+        """The messages after the system message, as chat_template takes them."""
+        after = self.messages[self.system is not None :]
+        return [{"role": message.role, "content": message.text} for message in after]
+
+    def check_turns(self) -> None:
+        """ApiError unless user and assistant alternate and the user has the last word."""
+        first = int(self.system is not None)
+        for i, message in enumerate(self.messages[first:], start=first):
+            expected = "user" if (i - first) % 2 == 0 else "assistant"
+            if message.role != expected:
+                raise _invalid(
+                    f"messages[{i}].role",
+                    message.role,
+                    f"{expected!r}: user and assistant alternate after the system message, if any",
+                )
+
+        if len(self.messages) == first:
+            raise _invalid("messages", "a system message alone", "a user's message at the end")
+        if self.messages[-1].role != "user":
+            raise _invalid("messages", self.messages[-1].role, "a user's message at the end")
 
 
-def _common(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields that both kinds of request have, as `Ask` names them."""
-    number = {name: _number(name, given[name]) for name in NUMBERS if name in given}
-    options = given.get("stream_options", {})
-    for name, value in (("stream", given.get("stream", False)), ("stream_options", options)):
-        if not isinstance(value, dict if name == "stream_options" else bool):
-            raise _wrong(name, "an object" if name == "stream_options" else "true or false", value)
-    return {
-        "stream": given.get("stream", False),
-        "usage": options.get("include_usage") is True,
-        "most_tokens": number.get("max_completion_tokens", number.get("max_tokens")),
-        "seed": number.get("seed"),
-        "stop": _stops(given.get("stop", [])),
-        "sampling": {
-            name: number[name] for name in ("temperature", "top_k", "top_p") if name in number
-        },
-    }
+class CompletionRequest(GenerationRequest):
+    """The body of /v1/completions."""
+
+    prompt: str | Annotated[list[str], Field(min_length=1, max_length=1)] = Field(
+        description="one text"
+    )
+
+    @property
+    def text(self) -> str:
+        """What the model continues."""
+        return self.prompt if isinstance(self.prompt, str) else self.prompt[0]
 
 
-def _number(name: str, value: Any) -> float:
-    kind, expected, fits = NUMBERS[name]
-    sound = isinstance(value, kind | int) and not isinstance(value, bool)
-    if not sound or not fits(value):
-        raise _wrong(name, expected, value)
-    return value
+R = TypeVar("R", bound=GenerationRequest)
 
 
-def _stops(given: Any) -> tuple[str, ...]:
-    stops = [given] if isinstance(given, str) else given
-    sound = isinstance(stops, list) and len(stops) <= MOST_STOPS
-    if not sound or not all(
-        isinstance(text, str) and 1 <= len(text) <= LONGEST_STOP for text in stops
-    ):
-        raise _wrong("stop", f"up to {MOST_STOPS} texts of 1 to {LONGEST_STOP} characters", given)
-    return tuple(stops)
+def parse_request(body: bytes, schema: type[R], served: str) -> R:
+    """A request's body as ``schema``, for the model named ``served``; ApiError that names what is
+    wrong with it.
+    """
+    try:
+        parsed: dict[str, object] = parse_json(body)
+    except JsonError as error:
+        raise ApiError(
+            400, f"the body: {error}; expected a JSON object as in OpenAI's API"
+        ) from None
+    given = {name: value for name, value in parsed.items() if value is not None}
+
+    try:
+        request = schema.model_validate(given)
+    except ValidationError as error:
+        raise _refusal(error, schema) from None
+    if request.model != served:
+        raise ApiError(
+            404,
+            f"model: found {_shown(request.model)}; this server has {served!r} (GET /v1/models)",
+            param="model",
+            code="model_not_found",
+        )
+
+    if isinstance(request, ChatRequest):
+        request.check_turns()
+    return request
 
 
-def _wrong(name: str, expected: str, found: Any) -> Refused:
-    return Refused(
-        400, f"{name}: found {_shown(found)}; expected {expected}", param=name, code="invalid_value"
+def _refusal(error: ValidationError, schema: type[GenerationRequest]) -> ApiError:
+    """The first of the errors, unless another one is a misspelt field: that explains more."""
+    faults = error.errors(include_url=False, include_context=False)
+    fault = next((f for f in faults if f["type"] == "extra_forbidden"), faults[0])
+    if fault["type"] == "string_unicode" and not fault["loc"]:
+        return ApiError(400, "a field's name isn't valid Unicode", code="unknown_parameter")
+    if fault["type"] == "extra_forbidden" and len(fault["loc"]) == 1:
+        return _unknown_field(str(fault["loc"][0]), schema)
+
+    path, expected = _expectation(fault["loc"], schema)
+    found = None if fault["type"] == "missing" else fault["input"]
+    return _invalid(path, found, expected)
+
+
+def _unknown_field(name: str, schema: type[GenerationRequest]) -> ApiError:
+    close = difflib.get_close_matches(name, sorted(schema.model_fields), 1)
+    hint = f"; did you mean {close[0]}?" if close else ""
+    return ApiError(
+        400, f"{name[:80]}: no such field{hint}", param=name[:80], code="unknown_parameter"
+    )
+
+
+def _expectation(
+    location: Sequence[str | int], schema: type[GenerationRequest]
+) -> tuple[str, str | None]:
+    """Where a fault is, as `messages[3].role`, and the description of what belongs there."""
+    name = str(location[0])
+    path, expected = name, schema.model_fields[name].description
+    if name != "messages" or len(location) == 1:
+        return path, expected
+
+    path, expected = f"{path}[{location[1]}]", "an object with role and content"
+    inner = str(location[2]) if len(location) > 2 else ""
+    if inner in ChatMessage.model_fields:
+        path, expected = f"{path}.{inner}", ChatMessage.model_fields[inner].description
+    return path, expected
+
+
+def _invalid(path: str, found: object, expected: str | None) -> ApiError:
+    return ApiError(
+        400, f"{path}: found {_shown(found)}; expected {expected}", param=path, code="invalid_value"
     )
 
 
 def _shown(value: Any) -> str:
-    """A value in a message: short, and on one line."""
-    text = "nothing" if value is None else json.dumps(value)
-    return text if len(text) <= 60 else text[:60] + "…"
+    """A value in a message: short, on one line, ASCII."""
+    if value is None:
+        return "nothing"
+    try:
+        text = json.dumps(value)
+    except RecursionError:  # the parser stood at a lower stack depth than we do
+        return "a deeply nested value"
+    return text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "…"

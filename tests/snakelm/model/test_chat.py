@@ -47,7 +47,7 @@ def said(monkeypatch):
 
 def test_each_answer_sees_the_conversation_so_far(model, said):
     asked = said("ab", "cd")
-    chat = Chat(model, TOKENIZER, system="s", most_tokens=8, seed=5, temperature=0.5)
+    chat = Chat(model, TOKENIZER, system="s", max_tokens=8, seed=5, temperature=0.5)
     assert "".join(chat.answer("q")) == "ab"
     assert not chat.cut
     assert "".join(chat.answer("r")) == "cd"
@@ -65,7 +65,7 @@ def test_each_answer_sees_the_conversation_so_far(model, said):
 
 def test_the_oldest_turns_go_first_and_the_system_message_never(model, said):
     asked = said("a" * 8, "b" * 8, "c")
-    chat = Chat(model, TOKENIZER, system="sys", most_tokens=8)
+    chat = Chat(model, TOKENIZER, system="sys", max_tokens=8)
     for question in ("one", "two"):
         list(chat.answer(question))
         assert chat.dropped == 0
@@ -82,7 +82,7 @@ def test_the_oldest_turns_go_first_and_the_system_message_never(model, said):
 
 def test_a_message_without_room_is_refused_and_nothing_is_forgotten(model, said):
     said("a", "b")
-    chat = Chat(model, TOKENIZER, most_tokens=8)
+    chat = Chat(model, TOKENIZER, max_tokens=8)
     list(chat.answer("q"))
     before = list(chat.turns)
     with pytest.raises(UserError, match=r"your message: 6\d tokens"):
@@ -102,7 +102,7 @@ def test_an_answer_that_was_stopped_is_remembered_as_far_as_it_went(model, said)
 
 def test_an_answer_cut_off_says_so_and_reset_forgets(model, said):
     said("a" * 20)
-    chat = Chat(model, TOKENIZER, most_tokens=5)
+    chat = Chat(model, TOKENIZER, max_tokens=5)
     assert "".join(chat.answer("q")) == "aaaaa"
     assert chat.cut
     chat.reset()
@@ -128,7 +128,7 @@ def test_bytes_that_are_no_character_are_replaced():
 
 def test_a_base_model_goes_on(model):
     first, again = (
-        "".join(Continuation(model, TOKENIZER, most_tokens=6, seed=3).answer("abc"))
+        "".join(Continuation(model, TOKENIZER, max_tokens=6, seed=3).answer("abc"))
         for _ in range(2)
     )
     assert first == again
@@ -185,24 +185,24 @@ def test_a_text_that_stops_is_never_given(pieces, stops, given):
 
 def test_an_answer_stopped_by_a_text_is_not_cut_and_is_remembered_without_it(model, said):
     said("abcdef")
-    chat = Chat(model, TOKENIZER, most_tokens=4, stop=["cd"])
+    chat = Chat(model, TOKENIZER, max_tokens=4, stop=["cd"])
     assert "".join(chat.answer("q")) == "ab"
     assert not chat.cut
     assert chat.turns[-1] == {"role": "assistant", "content": "ab"}
 
 
 def test_a_conversation_recalled_goes_on_as_if_it_had_been_had_here(model):
-    had = Chat(model, TOKENIZER, most_tokens=6, seed=2)
+    had = Chat(model, TOKENIZER, max_tokens=6, seed=2)
     first = "".join(had.answer("a"))
     second = "".join(had.answer("b"))
-    recalled = Chat(model, TOKENIZER, most_tokens=6, seed=2)
+    recalled = Chat(model, TOKENIZER, max_tokens=6, seed=2)
     recalled.recall([{"role": "user", "content": "a"}, {"role": "assistant", "content": first}])
     assert "".join(recalled.answer("b")) == second
 
 
 def test_the_cache_of_a_conversation_changes_no_answer(model, monkeypatch):
     def answers():
-        chat = Chat(model, TOKENIZER, most_tokens=6, seed=1, temperature=1.0)
+        chat = Chat(model, TOKENIZER, max_tokens=6, seed=1, temperature=1.0)
         return [
             "".join(chat.answer(question)) for question in ("ab", "cd", "a longer one", "ef", "gh")
         ], chat

@@ -190,7 +190,7 @@ def test_a_server_that_ends_in_an_answer_is_told(served, talk, page, script):
         page.fill("#question", "q")
         page.press("#question", "Enter")
         page.wait_for_selector(".turn.assistant:text-is('ab')")
-        server.desk.close()
+        server.worker.close()
         script.gate.release(100)
         page.wait_for_selector("text=shutting down")
     assert said(page) in (["ab"], ["abc"])
@@ -207,7 +207,7 @@ def test_a_base_models_page_goes_on_with_texts(opened, base, script):
 
 
 def test_what_is_said_is_never_more_than_text(opened, talk, script, seen):
-    talk.most_tokens = 120
+    talk.max_tokens = 120
     page, shown = opened(), []
     for text in XSS:
         script.answers = [text]
