@@ -92,8 +92,8 @@ def test_settings_of_a_request_reach_the_model(served, talk, script, client_of):
             client, "q", stop=["\n", "never"], temperature=1.5, top_p=0.5, extra_body={"top_k": 7}
         )
         cut = ask(client, "q", max_completion_tokens=6)
-        told = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "q"}]
-        client.chat.completions.create(model="tiny", messages=told)
+        messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "q"}]
+        client.chat.completions.create(model="tiny", messages=messages)
     assert (stopped.choices[0].message.content, stopped.choices[0].finish_reason) == (
         "a line",
         "stop",
