@@ -20,7 +20,7 @@ import torch
 from ..config import Config, Model, Train
 from ..errors import Interrupted
 from ..log import Log
-from ..model import Decoder, counts, save_model
+from ..model import Decoder, model_size, save_model
 from ..tokenizer import Tokenizer
 from ..workflow.lock import locked
 from ..workflow.signals import StopRequest
@@ -296,7 +296,7 @@ class Run:
             fingerprint=self.fingerprint,
             chat=self.chat,
         )
-        parameters = counts(self.shape, self.tokenizer.vocab_size).total
+        parameters = model_size(self.shape, self.tokenizer.vocab_size).total
         return {
             "steps": self.step,
             "fingerprint": self.fingerprint,

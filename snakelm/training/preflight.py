@@ -10,7 +10,7 @@ from ..config import Model
 from ..data.bins import TokenBin
 from ..errors import UserError
 from ..files import human_bytes
-from ..model import Counts, counts
+from ..model import ModelSize, model_size
 from .device import Place
 
 __all__ = ["Plan", "check_attention", "check_sizes", "make_plan"]
@@ -55,7 +55,7 @@ def make_plan(
     """The plan of a run over ``tokens`` tokens that takes ``rows`` rows of the context in one
     forward pass.
     """
-    c = counts(model, vocab_size)
+    c = model_size(model, vocab_size)
     flops = tokens * c.flops_per_token
     rate = peak * USUAL_SHARE[place.device.type] * world
     return Plan(c, tokens, epochs, flops, _memory(model, rows, c, place), flops / rate)
@@ -90,7 +90,7 @@ def check_attention(place: Place, backend: str | None) -> None:
         raise UserError(f"train.attention: {error}") from None
 
 
-def _memory(model: Model, rows: int, c: Counts, place: Place) -> float:
+def _memory(model: Model, rows: int, c: ModelSize, place: Place) -> float:
     """Bytes of weights, gradients, optimizer state and what a micro-batch leaves for its backward
     pass.
     """
