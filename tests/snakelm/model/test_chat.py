@@ -191,13 +191,13 @@ def test_an_answer_stopped_by_a_text_is_not_cut_and_is_remembered_without_it(mod
     assert chat.turns[-1] == {"role": "assistant", "content": "ab"}
 
 
-def test_a_conversation_recalled_goes_on_as_if_it_had_been_had_here(model):
+def test_a_conversation_restored_goes_on_as_if_it_had_been_had_here(model):
     had = Chat(model, TOKENIZER, max_tokens=6, seed=2)
     first = "".join(had.answer("a"))
     second = "".join(had.answer("b"))
-    recalled = Chat(model, TOKENIZER, max_tokens=6, seed=2)
-    recalled.recall([{"role": "user", "content": "a"}, {"role": "assistant", "content": first}])
-    assert "".join(recalled.answer("b")) == second
+    restored = Chat(model, TOKENIZER, max_tokens=6, seed=2)
+    restored.restore([{"role": "user", "content": "a"}, {"role": "assistant", "content": first}])
+    assert "".join(restored.answer("b")) == second
 
 
 def test_the_cache_of_a_conversation_changes_no_answer(model, monkeypatch):

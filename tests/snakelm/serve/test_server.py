@@ -1,7 +1,9 @@
 """The server below HTTP's happy path: who may ask, how much, how long, and how everything ends."""
 
+import importlib
 import json
 import socket
+import sys
 import threading
 import time
 
@@ -317,3 +319,22 @@ def test_a_port_in_use_is_said(talk, server):
         UserError, match=rf"--port {server.port}: in use by another program; name another"
     ):
         ModelServer(Worker(talk), server.port, "tiny")
+
+
+def test_a_missing_package_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    monkeypatch.delitem(sys.modules, "snakelm.serve")
+    with pytest.raises(UserError, match=r"uvicorn not installed; pip install 'snakelm\[serve\]'"):
+        importlib.import_module("snakelm.serve")
+
+
+def test_a_client_that_reads_nothing_is_left(served, talk, script, monkeypatch):
+    monkeypatch.setattr(connection_module, "WRITE_S", 0.5)
+    monkeypatch.setattr(app, "_sse", lambda value: b" " * 1_000_000)  # more than sockets buffer
+    script.answers, talk.max_tokens = ["x" * 100], 100
+    with served(talk) as server, socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect(("127.0.0.1", server.port))
+        connection.sendall(post(server, stream=True))
+        wait(lambda: script.said)
+        wait(lambda: not server.open_connections)
