@@ -25,7 +25,7 @@ import torch
 from snakelm.config import Model, from_mapping
 from snakelm.errors import UserError
 from snakelm.files import write_json
-from snakelm.model import Cache, Decoder, counts, load_model
+from snakelm.model import Cache, Decoder, load_model, model_size
 from snakelm.model.generate import stream
 from snakelm.model.huggingface import Ends, huggingface_config, huggingface_weights
 from snakelm.workflow.exit_codes import parser, run
@@ -133,7 +133,7 @@ def cpu_name() -> str:
 
 def describe(shape: Model, model: Decoder) -> str:
     return (
-        f"{counts(shape, model.vocab_size).total / 1e6:.1f} M parameters ({shape.layers} layers of {shape.width}, "
+        f"{model_size(shape, model.vocab_size).total / 1e6:.1f} M parameters ({shape.layers} layers of {shape.width}, "
         f"{shape.heads}/{shape.kv_heads} heads of {shape.head_dim}, {model.vocab_size} ids, context {shape.context})"
     )
 

@@ -1,18 +1,22 @@
 """The network: a Qwen3-shaped decoder, so that what it learns loads as a standard architecture
 elsewhere.
 
-RMS-norm before each sublayer, rotary positions, RMS-norm of each query and key head before the
-rotation, grouped key/value heads, SwiGLU, optionally one matrix for embedding and head. With
-model.qk_norm off it is Llama's shape.
+RMS-norm before each sublayer (Zhang & Sennrich 2019), rotary positions (Su et al. 2021), RMS-norm
+of each query and key head before the rotation (Qwen3), grouped key/value heads (Ainslie et al.
+2023), SwiGLU (Shazeer 2020), optionally one matrix for embedding and head. With model.qk_norm off
+it is Llama's shape.
 
 What speeds up learning and leaves no trace in the exported model: an RMS-norm without gain right
 after the embedding (a function of the token alone, so it folds into the table), residual outputs
-that start at zero, an untied head. Left out because nothing loads it: ReLU², value embeddings,
-logit softcap.
+that start at zero, an untied head. Left out because no other tool loads it: ReLU², value
+embeddings, logit softcap.
 
 Weights are kept in float32 and cast to the compute dtype where they are used; the residual stream
-is in the compute dtype. Legend of shape suffixes: B batch rows, T positions, C width, H query
-heads, K key/value heads, D head size, F hidden size of the SwiGLU block, V vocabulary, N = B·T.
+is in the compute dtype.
+
+Shape suffixes, as in x_BTC:
+    B batch rows      C width of the residual stream      H query heads        D size of a head
+    T positions       F hidden size of the SwiGLU block   K key/value heads    V vocabulary
 """
 
 import math
@@ -27,7 +31,7 @@ from ..config import Model
 
 __all__ = ["Decoder", "rotary_table"]
 
-IGNORE = -100  # a target that doesn't count
+IGNORE = -100  # a target that doesn't count towards the loss
 
 
 class Decoder(nn.Module):
@@ -36,6 +40,9 @@ class Decoder(nn.Module):
     ``compute_dtype``: dtype of activations and products; ``attention_backend``: passed to
     pytorch_ext.attention.
     """
+
+    cos: torch.Tensor  # [T, D/2], float32
+    sin: torch.Tensor
 
     def __init__(
         self,
@@ -47,11 +54,14 @@ class Decoder(nn.Module):
         super().__init__()
         self.shape, self.vocab_size = model, vocab_size
         self.compute_dtype, self.attention_backend = compute_dtype, attention_backend
+
         self.embedding = nn.Parameter(torch.empty(vocab_size, model.width))
         self.layers = nn.ModuleList(Block(model) for _ in range(model.layers))
         self.norm = nn.Parameter(torch.ones(model.width))
         if not model.tie_embeddings:
             self.head = nn.Parameter(torch.empty(vocab_size, model.width))
+
+        # Not part of the state: they follow from the shape.
         cos_TD, sin_TD = rotary_table(model.context, model.head_dim, model.rope_base)
         self.register_buffer("cos", cos_TD, persistent=False)
         self.register_buffer("sin", sin_TD, persistent=False)
@@ -60,18 +70,21 @@ class Decoder(nn.Module):
     def initialize(self, generator: torch.Generator) -> "Decoder":
         """Fills the weights: uniform matrices of variance 1/inputs, zero residual outputs, a small
         head.
+
+        In the order of the parameters, each with its own draws of ``generator``: a model is a
+        function of its shape and the seed.
         """
         for name, weight in self.named_parameters():
             if weight.ndim == 1:
                 weight.fill_(1.0)
             elif name.endswith((".o", ".down")):
-                weight.zero_()
+                weight.zero_()  # every block begins as the identity
             elif name == "embedding":
                 weight.normal_(0.0, 0.02 if self.shape.tie_embeddings else 1.0, generator=generator)
             elif name == "head":
                 weight.normal_(0.0, 0.001, generator=generator)
             else:
-                bound = math.sqrt(3.0 / weight.shape[1])  # variance 1/inputs
+                bound = math.sqrt(3.0 / weight.shape[1])  # U(-b, b) has variance b²/3
                 weight.uniform_(-bound, bound, generator=generator)
         return self
 
@@ -90,13 +103,15 @@ class Decoder(nn.Module):
         over them, in nats.
 
         ``tokens_BT``: int64, T at most model.context. ``row_start_BT``: int32, the first position
-        each one may look back to (its document's start); None lets every position see the whole row
-        before it.
+        that each one attends to (its document's start); None lets every position attend to all of
+        the row before it.
         """
         x_BTC = self.hidden(tokens_BT, row_start_BT)
         head_VC = self.head_weight.to(x_BTC.dtype)
         if targets_BT is None:
             return F.linear(x_BTC, head_VC)
+
+        # One fused operation, so that the logits [B·T, V] never exist as a whole.
         return linear_cross_entropy(
             x_BTC.flatten(0, 1), head_VC, targets_BT.flatten(), IGNORE, reduction="sum"
         )
@@ -104,14 +119,16 @@ class Decoder(nn.Module):
     def hidden(
         self, tokens_BT: torch.Tensor, row_start_BT: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """The residual stream [B, T, C] after the last norm: what the head reads, and what
-        embeddings are made of.
+        """The residual stream [B, T, C] after the last norm: the head's input, and what document
+        embeddings are made from.
         """
         length = tokens_BT.shape[1]
         cos_TD, sin_TD = self.cos[:length], self.sin[:length]
+
         x_BTC = self.embed(tokens_BT)
         for layer in self.layers:
             x_BTC = layer(x_BTC, row_start_BT, cos_TD, sin_TD, self.attention_backend)
+
         return rms_norm(x_BTC, self.norm, self.shape.norm_eps)
 
     def embed(self, tokens_BT: torch.Tensor) -> torch.Tensor:
@@ -128,12 +145,20 @@ class Block(nn.Module):
     def __init__(self, model: Model) -> None:
         super().__init__()
         self.eps = model.norm_eps
+
         self.attention_norm = nn.Parameter(torch.ones(model.width))
         self.attention = Attention(model)
         self.mlp_norm = nn.Parameter(torch.ones(model.width))
         self.mlp = Mlp(model)
 
-    def forward(self, x_BTC, row_start_BT, cos_TD, sin_TD, backend):
+    def forward(
+        self,
+        x_BTC: torch.Tensor,
+        row_start_BT: torch.Tensor | None,
+        cos_TD: torch.Tensor,
+        sin_TD: torch.Tensor,
+        backend: str | None,
+    ) -> torch.Tensor:
         """[B, T, C] → [B, T, C]."""
         y_BTC = rms_norm(x_BTC, self.attention_norm, self.eps)
         x_BTC = x_BTC + self.attention(y_BTC, row_start_BT, cos_TD, sin_TD, backend)
@@ -145,29 +170,41 @@ class Attention(nn.Module):
 
     def __init__(self, model: Model) -> None:
         super().__init__()
-        self.head_dim, self.eps = model.head_dim, model.norm_eps
+        self.head_dim, self.eps, self.qk_norm = model.head_dim, model.norm_eps, model.qk_norm
+
         queries, keys = model.heads * model.head_dim, model.kv_heads * model.head_dim
         self.q = nn.Parameter(torch.empty(queries, model.width))
         self.k = nn.Parameter(torch.empty(keys, model.width))
         self.v = nn.Parameter(torch.empty(keys, model.width))
         self.o = nn.Parameter(torch.empty(model.width, queries))
+
         if model.qk_norm:
             self.q_norm = nn.Parameter(torch.ones(model.head_dim))
             self.k_norm = nn.Parameter(torch.ones(model.head_dim))
-        self.qk_norm = model.qk_norm
 
-    def project(self, x_BTC, cos_TD, sin_TD):
+    def project(
+        self, x_BTC: torch.Tensor, cos_TD: torch.Tensor, sin_TD: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Rotated queries [B, T, H, D], rotated keys and plain values [B, T, K, D]."""
         dtype = x_BTC.dtype
         q_BTHD = F.linear(x_BTC, self.q.to(dtype)).unflatten(-1, (-1, self.head_dim))
         k_BTKD = F.linear(x_BTC, self.k.to(dtype)).unflatten(-1, (-1, self.head_dim))
         v_BTKD = F.linear(x_BTC, self.v.to(dtype)).unflatten(-1, (-1, self.head_dim))
+
         if self.qk_norm:
             q_BTHD = rms_norm(q_BTHD, self.q_norm, self.eps)
             k_BTKD = rms_norm(k_BTKD, self.k_norm, self.eps)
+
         return rope(q_BTHD, cos_TD, sin_TD), rope(k_BTKD, cos_TD, sin_TD), v_BTKD
 
-    def forward(self, x_BTC, row_start_BT, cos_TD, sin_TD, backend):
+    def forward(
+        self,
+        x_BTC: torch.Tensor,
+        row_start_BT: torch.Tensor | None,
+        cos_TD: torch.Tensor,
+        sin_TD: torch.Tensor,
+        backend: str | None,
+    ) -> torch.Tensor:
         """[B, T, C] → [B, T, C], without the residual."""
         q_BTHD, k_BTKD, v_BTKD = self.project(x_BTC, cos_TD, sin_TD)
         y_BTHD = attention(q_BTHD, k_BTKD, v_BTKD, row_start=row_start_BT, backend=backend)
@@ -193,7 +230,10 @@ class Mlp(nn.Module):
 def rotary_table(
     context: int, head_dim: int, base: float, dtype: torch.dtype = torch.float32
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Cosines and sines, ``dtype`` [context, head_dim/2]; from float64, for large positions."""
+    """Cosines and sines of position · base^(-2i/head_dim), ``dtype`` [context, head_dim/2].
+
+    Computed in float64: in float32 the angles of late positions would lose their low bits.
+    """
     frequency_D = base ** -(torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim)
     angle_TD = torch.arange(context, dtype=torch.float64)[:, None] * frequency_D
     return angle_TD.cos().to(dtype), angle_TD.sin().to(dtype)

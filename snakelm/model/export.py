@@ -1,18 +1,19 @@
 """results/models/final/: a model as people use it, in the form that transformers and others load.
 
-    model.safetensors  config.json  generation_config.json       the network
-    tokenizer.json  tokenizer_config.json                        the tokenizer, with the chat template of a tuned model
-    model.pt                                                     the same model in our own form
-    README.md                                                    the model card
+    model.safetensors  config.json  generation_config.json    the network
+    tokenizer.json  tokenizer_config.json                     the tokenizer; the chat template, if
+                                                              the model is tuned
+    model.pt                                                  the same model in our own form
+    README.md                                                 the model card
 
-Each file is written whole or not at all, config.json last: a folder without it loads nowhere.
+Each file is written atomically, config.json last: a folder without it loads nowhere.
 """
 
 import hashlib
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import torch
 
@@ -25,7 +26,7 @@ from ..tokenizer.special import END
 from .file import load_model
 from .huggingface import Ends, huggingface_config, huggingface_weights
 
-__all__ = ["FILES", "export"]
+__all__ = ["FILES", "ExportSummary", "export"]
 
 FILES = (
     "model.safetensors",
@@ -38,21 +39,30 @@ FILES = (
 )
 
 
-def export(model_file: Path, tokenizer: Tokenizer, folder: Path, card: str) -> dict[str, Any]:
-    """Writes all FILES into ``folder``; ``card`` is the model card's text. Gives what a manifest
-    should say of it.
-    """
+class ExportSummary(TypedDict):
+    """What a manifest says of the folder."""
+
+    parameters: int
+    chat: bool
+    files: dict[str, str]  # name → SHA-256
+
+
+def export(model_file: Path, tokenizer: Tokenizer, folder: Path, card: str) -> ExportSummary:
+    """Writes all FILES into ``folder``; ``card`` is the model card's text."""
     model, record = load_model(model_file)
     if record["tokenizer"]["sha256"] != tokenizer.sha256:
         raise UserError(f"{model_file}: trained with another tokenizer than this one; name its own")
+
     chat = bool(record.get("chat"))
     end = chat_tokens(tokenizer)[END] if chat else tokenizer.eot
     ends = Ends(tokenizer.eot, sorted({tokenizer.eot, end}))
+    weights = huggingface_weights(model)
+
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").unlink(missing_ok=True)
-    weights = huggingface_weights(model)
     _write_safetensors(folder / "model.safetensors", weights)
     write_json(folder / "generation_config.json", _generation(ends))
+
     with atomic_path(folder / "tokenizer.json") as temporary:
         temporary.write_text(
             json.dumps(tokenizer_json(tokenizer), ensure_ascii=False), encoding="utf-8"
@@ -61,10 +71,12 @@ def export(model_file: Path, tokenizer: Tokenizer, folder: Path, card: str) -> d
         folder / "tokenizer_config.json",
         _tokenizer_config(model.shape.context, END if chat else EOT, chat),
     )
+
     with atomic_path(folder / "model.pt") as temporary:
         shutil.copyfile(model_file, temporary)
     write_text(folder / "README.md", card)
     write_json(folder / "config.json", huggingface_config(model.shape, model.vocab_size, ends))
+
     return {
         "parameters": sum(w.numel() for w in weights.values()),
         "chat": chat,
@@ -75,15 +87,13 @@ def export(model_file: Path, tokenizer: Tokenizer, folder: Path, card: str) -> d
 def _write_safetensors(path: Path, weights: dict[str, torch.Tensor]) -> None:
     from safetensors.torch import save
 
-    data = save(
-        weights, metadata={"format": "pt"}
-    )  # transformers wants to know whose tensors they are
+    data = save(weights, metadata={"format": "pt"})  # transformers looks for this
     with atomic_path(path) as temporary:
         reserve(temporary, len(data))
         temporary.write_bytes(data)
 
 
-def _generation(ends: Ends) -> dict[str, Any]:
+def _generation(ends: Ends) -> dict[str, object]:
     return {
         "bos_token_id": ends.begin,
         "do_sample": True,
@@ -94,9 +104,9 @@ def _generation(ends: Ends) -> dict[str, Any]:
     }
 
 
-def _tokenizer_config(context: int, end: str, chat: bool) -> dict[str, Any]:
-    """As transformers' fast tokenizers read it; the chat template stands in a tuned model only."""
-    config = {
+def _tokenizer_config(context: int, end: str, chat: bool) -> dict[str, object]:
+    """As transformers' fast tokenizers read it; only a tuned model has the chat template."""
+    config: dict[str, object] = {
         "bos_token": EOT,
         "clean_up_tokenization_spaces": False,
         "eos_token": end,

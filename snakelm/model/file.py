@@ -1,9 +1,5 @@
-"""final_model.pt: a model with all that is needed to use it, in plain tensors and types.
-
-    {"format": "snakelm-model", "version": 1, "model": keys of config.Model, "weights": {name: tensor},
-     "tokenizer": {"sha256", "vocab_size"}, "step": int, "fingerprint": str}
-
-and, once its chat tokens are trained, "chat": True.
+"""final_model.pt: a model with all that is needed to use it, in plain tensors and types
+(`ModelFile` has the keys).
 
 No time, no host, no path: the same training gives the same bytes. Read with `weights_only=True`,
 always, so a file with code in it is refused, not run.
@@ -14,18 +10,62 @@ import io
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NotRequired
 
 import torch
+from pydantic import ConfigDict, PositiveInt, TypeAdapter, ValidationError, with_config
+from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
 
 from ..config import Model, read_section
 from ..errors import UserError
 from ..files import atomic_path, reserve
 from .decoder import Decoder
 
-__all__ = ["load_model", "read_plain", "save_model", "write_plain"]
+__all__ = [
+    "BaseRecord",
+    "ModelRecord",
+    "TokenizerRecord",
+    "load_model",
+    "read_plain",
+    "save_model",
+    "write_plain",
+]
 
 FORMAT, VERSION = "snakelm-model", 1
+STRICT = ConfigDict(strict=True, arbitrary_types_allowed=True)  # tensors are pydantic's strangers
+
+
+@with_config(STRICT)
+class TokenizerRecord(TypedDict):
+    """The tokenizer that a model was trained with."""
+
+    sha256: str
+    vocab_size: PositiveInt
+
+
+@with_config(STRICT)
+class BaseRecord(TypedDict):
+    """What is known of any model, ours or not. ``chat``: its chat tokens are trained."""
+
+    tokenizer: TokenizerRecord
+    chat: NotRequired[bool]
+
+
+class ModelRecord(BaseRecord):
+    """A model's file without its weights."""
+
+    format: Literal["snakelm-model"]
+    version: Literal[1]
+    model: dict[str, object]  # the keys of config.Model
+    step: int
+    fingerprint: str
+
+
+@with_config(STRICT)
+class ModelFile(ModelRecord):
+    """A model's file, as it is written."""
+
+    weights: dict[str, torch.Tensor]
 
 
 def save_model(
@@ -37,9 +77,8 @@ def save_model(
     fingerprint: str,
     chat: bool = False,
 ) -> None:
-    """Writes the model's file, atomically. The state is cloned, so that no view drags a larger
-    storage along.
-    """
+    """Writes the model's file, atomically."""
+    # Copied, so that no view writes the larger storage it is a part of.
     weights = {
         name: tensor.detach().to("cpu", copy=True) for name, tensor in model.named_parameters()
     }
@@ -53,15 +92,16 @@ def save_model(
         "fingerprint": fingerprint,
         **({"chat": True} if chat else {}),
     }
+
     with atomic_path(path) as temporary:
         write_plain(temporary, record)
 
 
 def load_model(
     path: str | Path, device: str | torch.device = "cpu", compute_dtype: torch.dtype = torch.float32
-) -> tuple[Decoder, dict[str, Any]]:
-    """The model, in evaluation mode, and the record without its weights; UserError for what isn't
-    such a file.
+) -> tuple[Decoder, ModelRecord]:
+    """The model, in evaluation mode, and the record without its weights; UserError for a file that
+    isn't one.
     """
     record = read_plain(path)
     if record.get("format") != FORMAT or record.get("version") != VERSION:
@@ -69,27 +109,37 @@ def load_model(
             f"{path}: format {record.get('format')!r} version {record.get('version')!r}; "
             f"expected {FORMAT!r} version {VERSION}: train it again with this version"
         )
-    weights = record.pop("weights")
-    shape = read_section(Model, record["model"], f"{path}: model")
-    model = Decoder(shape, record["tokenizer"]["vocab_size"], compute_dtype)
     try:
-        model.load_state_dict(weights)
-    except RuntimeError as error:
+        file = TypeAdapter(ModelFile).validate_python(record)
+    except ValidationError as error:
+        fault = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, fault["loc"]))
         raise UserError(
-            f"{path}: weights don't fit the shape it names: {' '.join(str(error).split())}"
+            f"{path}: {where}: {fault['msg'].lower()}; damaged, or not written by snakelm"
         ) from None
-    return model.to(device).eval(), record
+
+    shape = read_section(Model, file["model"], f"{path}: model")
+    try:
+        model = Decoder(shape, file["tokenizer"]["vocab_size"], compute_dtype)
+        model.load_state_dict(file["weights"])
+    except (RuntimeError, TypeError) as error:
+        raise UserError(
+            f"{path}: weights don't fit the shape it names: {' '.join(str(error).split())[:200]}"
+        ) from None
+    known: Any = {key: value for key, value in file.items() if key != "weights"}
+    return model.to(device).eval(), known
 
 
 def write_plain(path: Path, record: Mapping[str, Any]) -> str:
-    """torch.save of plain types into ``path``, and the SHA-256 of what should be there; a full disk
-    is a UserError.
+    """torch.save of plain types into ``path``; gives the SHA-256 of what should be there. A full
+    disk is a UserError.
 
     Goes through memory: torch's own writer to a path puts the file's name inside (so equal content
     would give other bytes under another name) and reports a full disk as «unexpected pos».
     """
     buffer = io.BytesIO()
     torch.save(dict(record), buffer)
+
     reserve(path, buffer.tell())
     with open(path, "rb+") as file:
         file.write(buffer.getbuffer())

@@ -1,8 +1,9 @@
-"""Text from a model, a token at a time: temperature, top-k and top-p from a seeded generator.
+"""Text from a model, a token at a time: temperature, top-k and top-p (nucleus sampling, Holtzman et
+al. 2019) with a seeded generator.
 
-Without a cache each token reads the window again: that is the specification, and the way of samples
-during training, which are few and whose bytes are part of a run. With a `Cache` of keys and values
-it gives the same ids sooner.
+Without a cache every token runs the model over the whole window: that is the specification, and how
+samples during training are made, which are few and whose bytes are part of a run. With a `Cache` of
+keys and values the same ids come sooner.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -13,6 +14,8 @@ from .decoder import Decoder
 from .kv_cache import Cache
 
 __all__ = ["generate", "stream"]
+
+COLDEST = 1e-30  # temperatures below would overflow float32: to NaN instead of the likeliest id
 
 
 def generate(
@@ -25,10 +28,10 @@ def generate(
     stop: int | None = None,
     seed: int = 0,
 ) -> list[int]:
-    """All that `stream` gives, at once; ends early at the id ``stop``."""
-    ends = () if stop is None else (stop,)
+    """All ids of `stream` at once; ends early at the id ``stop``."""
+    stops = () if stop is None else (stop,)
     return list(
-        stream(model, prompt, length, temperature=temperature, top_k=top_k, stop=ends, seed=seed)
+        stream(model, prompt, length, temperature=temperature, top_k=top_k, stop=stops, seed=seed)
     )
 
 
@@ -47,47 +50,52 @@ def stream(
 ) -> Iterator[int]:
     """Up to ``length`` token ids that follow ``prompt`` (at least one id), each as it is chosen.
 
-    ``temperature`` 0 takes the likeliest each time; else the choice is among the ``top_k``
-    likeliest, and of them among the fewest that have ``top_p`` of the probability together. Ends
-    before an id in ``stop``, which isn't given. The window is the last model.context ids.
-    ``cache``: of this model; what an earlier stream left in it is used.
+    ``temperature`` 0 takes the likeliest each time; otherwise the choice is among the ``top_k``
+    likeliest, and of them among the fewest whose probabilities add up to ``top_p``. Ends before an
+    id in ``stop``, which isn't part of the result. The window is the last model.context ids.
+    ``cache``: of this model; what an earlier stream left in it is reused.
     """
-    assert len(prompt) > 0, "a model needs something to go on from; give it the end-of-text id"
+    assert len(prompt) > 0, "a model needs something to continue; give it the end-of-text id"
     device = model.embedding.device
-    generator = torch.Generator(device="cpu").manual_seed(seed)
+    generator = torch.Generator(device="cpu").manual_seed(seed)  # the same draws on every device
+
     ids = list(prompt)
     for _ in range(length):
         window = ids[-model.shape.context :]
-        last_C = (
-            model.hidden(torch.tensor([window], device=device))[0, -1]
-            if cache is None
-            else cache.last(window)
-        )
-        logits_V = torch.nn.functional.linear(last_C, model.head_weight.to(model.compute_dtype))
-        chosen = _pick(logits_V.float().cpu(), temperature, top_k, top_p, generator)
+        if cache is None:
+            x_C = model.hidden(torch.tensor([window], device=device))[0, -1]
+        else:
+            x_C = cache.last_hidden(window)
+
+        logits_V = torch.nn.functional.linear(x_C, model.head_weight.to(model.compute_dtype))
+        chosen = _choose(logits_V.float().cpu(), temperature, top_k, top_p, generator)
         if chosen in stop:
             return
+
         ids.append(chosen)
         yield chosen
 
 
-def _pick(
+def _choose(
     logits_V: torch.Tensor,
     temperature: float,
     top_k: int | None,
     top_p: float,
     generator: torch.Generator,
 ) -> int:
-    if temperature == 0:
+    """One id by ``logits_V``, float32."""
+    if temperature < COLDEST:
         return int(logits_V.argmax())
+
     if top_k is not None and top_k < logits_V.numel():
         lowest_kept = logits_V.topk(top_k).values[-1]
         logits_V = logits_V.masked_fill(logits_V < lowest_kept, float("-inf"))
     probabilities_V = (logits_V / temperature).softmax(dim=-1)
+
     if top_p < 1:
         sorted_V, order_V = probabilities_V.sort(descending=True, stable=True)
-        beyond_V = (
-            sorted_V.cumsum(dim=0) - sorted_V >= top_p
-        )  # what is likelier already has top_p; never the first
-        probabilities_V[order_V[beyond_V]] = 0.0
+        # An id is left out if the likelier ones add up to top_p without it; never the first.
+        excluded_V = sorted_V.cumsum(dim=0) - sorted_V >= top_p
+        probabilities_V[order_V[excluded_V]] = 0.0
+
     return int(torch.multinomial(probabilities_V, 1, generator=generator))

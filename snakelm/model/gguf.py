@@ -1,23 +1,24 @@
 """model.gguf: the model as llama.cpp and what is built on it load it (Ollama, LM Studio,
 llama-cpp-python).
 
-Weights stay float32, so that what it says is what we say; `llama-quantize` makes smaller ones. They
-are the exported ones (huggingface.py) under llama.cpp's names. With one turn: a Llama's rotation
-there pairs neighbours where ours pairs halves, so the rows of its queries and keys change places;
-of a Qwen3 they don't.
+Weights stay float32, so that its answers are ours; `llama-quantize` makes smaller ones. They are
+the exported ones (huggingface.py) under llama.cpp's names, with one change: a Llama's rotary
+positions there pair neighbouring rows where ours pair halves, so the rows of its queries and keys
+change places; those of a Qwen3 don't.
 
 The tokenizer's pattern has a name in llama.cpp, or can't go there. Two differences remain, both in
-that program: it takes white space at the end of a text that has a line break inside it for two
-words where cl100k has one, and, as transformers does, the name of a special token in a text for the
-token.
+that program: it splits white space at the end of a text that has a line break inside into two words
+where cl100k has one, and, as transformers does, it takes the name of a special token in a text for
+the token.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 import torch
 
+from ..config import Model
 from ..data.conversations.chat_template import JINJA, chat_tokens
 from ..errors import UserError
 from ..files import atomic_path
@@ -27,12 +28,14 @@ from ..tokenizer.special import END
 from .file import load_model
 from .huggingface import LAYER, OUTSIDE, huggingface_weights
 
-__all__ = ["write_gguf"]
+if TYPE_CHECKING:
+    from gguf import GGUFWriter
+
+__all__ = ["GgufSummary", "write_gguf"]
 
 PATTERNS = {"gpt2": "gpt-2", "cl100k": "llama-bpe", "o200k": "gpt-4o"}
-WHOLE_WORDS = {
-    "llama-bpe"
-}  # where llama.cpp takes a word that is a token as it is, without merging up to it
+# Where llama.cpp takes a word that is a token as that token, without merging up to it.
+IGNORE_MERGES = {"llama-bpe"}
 NAMES = {
     "model.embed_tokens": "token_embd",
     "model.norm": "output_norm",
@@ -52,9 +55,17 @@ NAMES = {
 assert len(NAMES) == len(LAYER) + len(OUTSIDE), "every weight has a name there"
 
 
-def write_gguf(model_file: Path, tokenizer: Tokenizer, output: Path, name: str) -> dict[str, Any]:
-    """Writes the model with its tokenizer; gives what a manifest should say. UserError for what
-    can't be said there.
+class GgufSummary(TypedDict):
+    """What a manifest says of the file."""
+
+    parameters: int
+    chat: bool
+    tensors: int
+
+
+def write_gguf(model_file: Path, tokenizer: Tokenizer, output: Path, name: str) -> GgufSummary:
+    """Writes the model with its tokenizer; UserError for a tokenizer that llama.cpp would use
+    differently.
     """
     model, record = load_model(model_file)
     if record["tokenizer"]["sha256"] != tokenizer.sha256:
@@ -64,18 +75,22 @@ def write_gguf(model_file: Path, tokenizer: Tokenizer, output: Path, name: str) 
 
     chat, shape = bool(record.get("chat")), model.shape
     weights = {gguf_name(n): w for n, w in huggingface_weights(model).items()}
+
     with atomic_path(output) as temporary:
         writer = GGUFWriter(temporary, "qwen3" if shape.qk_norm else "llama")
         writer.add_name(name)
         _add_shape(writer, shape, model.vocab_size)
         _add_tokenizer(writer, tokenizer, model.vocab_size, chat)
         for tensor, weight in weights.items():
-            turned = _turned(weight, tensor, shape) if not shape.qk_norm else weight
-            writer.add_tensor(tensor, np.ascontiguousarray(turned.numpy()))
+            if not shape.qk_norm:
+                weight = _paired_rows(weight, tensor, shape)
+            writer.add_tensor(tensor, np.ascontiguousarray(weight.numpy()))
+
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_tensors_to_file()
         writer.close()
+
     return {
         "parameters": sum(w.numel() for w in weights.values()),
         "chat": chat,
@@ -93,19 +108,20 @@ def gguf_name(name: str) -> str:
 
 
 def check_tokenizer(tokenizer: Tokenizer) -> None:
-    """UserError for a tokenizer whose words llama.cpp would cut into other tokens."""
+    """UserError for a tokenizer whose words llama.cpp would split into other tokens."""
     kind, merges = PATTERNS[tokenizer.pattern], tokenizer.merges()
     unreached = sum(
         len(token) > 1 and merges[rank] is None for token, rank in tokenizer.mergeable_ranks.items()
     )
-    if unreached and kind not in WHOLE_WORDS:
+    if unreached and kind not in IGNORE_MERGES:
         raise UserError(
-            f"tokenizer {tokenizer.sha256[:12]}…: {unreached:,} tokens that merging never reaches, which llama.cpp "
-            f"takes as whole words only with the pattern cl100k, this one has {tokenizer.pattern}; no GGUF of it"
+            f"tokenizer {tokenizer.sha256[:12]}…: {unreached:,} tokens that merging never reaches, "
+            "which llama.cpp takes as complete words only with the pattern cl100k; this one has "
+            f"{tokenizer.pattern}; no GGUF of it"
         )
 
 
-def _add_shape(writer: Any, shape: Any, vocab_size: int) -> None:
+def _add_shape(writer: "GGUFWriter", shape: Model, vocab_size: int) -> None:
     writer.add_context_length(shape.context)
     writer.add_embedding_length(shape.width)
     writer.add_block_count(shape.layers)
@@ -121,9 +137,10 @@ def _add_shape(writer: Any, shape: Any, vocab_size: int) -> None:
     writer.add_file_type(0)  # all of it float32
 
 
-def _add_tokenizer(writer: Any, tokenizer: Tokenizer, vocab_size: int, chat: bool) -> None:
+def _add_tokenizer(writer: "GGUFWriter", tokenizer: Tokenizer, vocab_size: int, chat: bool) -> None:
     from gguf import TokenType
 
+    # Tokens are bytes; in the file each byte is the printable character that GPT-2 gave it.
     table = str.maketrans({b: character for b, character in enumerate(byte_characters())})
     names = {
         rank: token.decode("latin-1").translate(table)
@@ -131,6 +148,7 @@ def _add_tokenizer(writer: Any, tokenizer: Tokenizer, vocab_size: int, chat: boo
     }
     special = {number: name for name, number in tokenizer.special_tokens.items()}
     kinds = dict.fromkeys(names, TokenType.NORMAL) | dict.fromkeys(special, TokenType.CONTROL)
+
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre(PATTERNS[tokenizer.pattern])
     writer.add_token_list([(names | special).get(i, f"[unused {i}]") for i in range(vocab_size)])
@@ -138,19 +156,21 @@ def _add_tokenizer(writer: Any, tokenizer: Tokenizer, vocab_size: int, chat: boo
     writer.add_token_merges(
         [f"{names[pair[0]]} {names[pair[1]]}" for pair in tokenizer.merges() if pair]
     )
+
     writer.add_bos_token_id(tokenizer.eot)
     writer.add_eos_token_id(chat_tokens(tokenizer)[END] if chat else tokenizer.eot)
     writer.add_pad_token_id(tokenizer.eot)
-    writer.add_add_bos_token(not chat)  # a chat template begins with it by itself
+    writer.add_add_bos_token(not chat)  # the chat template begins with it already
     writer.add_add_space_prefix(False)
+
     if chat:
         writer.add_eot_token_id(chat_tokens(tokenizer)[END])
         writer.add_chat_template(JINJA)
 
 
-def _turned(weight: torch.Tensor, name: str, shape: Any) -> torch.Tensor:
-    """Rows of a query's or key's matrix in the order of neighbouring pairs: of a head, row i beside
-    row i + half.
+def _paired_rows(weight: torch.Tensor, name: str, shape: Model) -> torch.Tensor:
+    """The rows of a query's or key's matrix in the order of neighbouring pairs: within a head,
+    row i beside row i + half. Other matrices as they are.
     """
     heads = {"attn_q": shape.heads, "attn_k": shape.kv_heads}.get(name.split(".")[-2])
     if heads is None:

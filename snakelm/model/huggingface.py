@@ -2,29 +2,30 @@
 qk_norm off.
 
 Weights change their names and nothing else, with one exception: an RMS-norm after the embedding is
-a function of the token alone, so it is worked into the table. With tied embeddings that can't be,
-for the head reads the same table; such a shape is refused when the configuration is read.
+a function of the token alone, so it is folded into the table. With tied embeddings that is
+impossible, for the head uses the same table; the configuration refuses such a shape.
 
 The other way, a folder of that form becomes a Decoder without the norm after the embedding: other
 weights in the table, the same function, and the same folder when it is exported again.
 """
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
 
 from pytorch_ext import rms_norm
 
 from ..config import Model, read_section
 from ..errors import UserError
+from ..json_files import read_json
 from .decoder import Decoder
 
 __all__ = ["Ends", "from_huggingface", "huggingface_config", "huggingface_weights"]
 
+# Our names → theirs; inside a layer, and outside.
 LAYER = {
     "attention_norm": "input_layernorm.weight",
     "attention.q": "self_attn.q_proj.weight",
@@ -43,12 +44,13 @@ OUTSIDE = {
     "norm": "model.norm.weight",
     "head": "lm_head.weight",
 }
+# qk_norm → model_type and architecture
 KINDS = {True: ("qwen3", "Qwen3ForCausalLM"), False: ("llama", "LlamaForCausalLM")}
 
 
 @dataclass(frozen=True)
 class Ends:
-    """Ids that begin and end text: ``begin`` opens every document; generation stops at any of
+    """The ids at the ends of a text: ``begin`` opens every document; generation stops at any of
     ``stop``.
     """
 
@@ -70,12 +72,14 @@ def huggingface_weights(model: Decoder) -> dict[str, torch.Tensor]:
     shape = model.shape
     if shape.embedding_norm and shape.tie_embeddings:
         raise UserError(
-            "model.embedding_norm: with model.tie_embeddings it can't be exported; switch one of them off"
+            "model.embedding_norm: with model.tie_embeddings it can't be exported; "
+            "switch one of them off"
         )
+
     weights = {
         huggingface_name(n): p.detach().float().cpu().clone() for n, p in model.named_parameters()
     }
-    if shape.embedding_norm:
+    if shape.embedding_norm:  # norm(table[token]) == norm(table)[token]
         table = OUTSIDE["embedding"]
         weights[table] = rms_norm(weights[table], None, shape.norm_eps)
     return weights
@@ -109,68 +113,101 @@ def huggingface_config(shape: Model, vocab_size: int, ends: Ends) -> dict[str, A
     }
 
 
-def from_huggingface(folder: str | Path) -> Decoder:
-    """The model of a folder with config.json and model.safetensors; UserError for what isn't one or
-    doesn't fit.
-    """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
+class ConfigJson(BaseModel):
+    """What of a config.json says how the weights are used; transformers writes much more."""
 
+    model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False)
+
+    model_type: str
+    num_hidden_layers: PositiveInt
+    hidden_size: PositiveInt
+    num_attention_heads: PositiveInt
+    num_key_value_heads: PositiveInt
+    head_dim: PositiveInt | None = None
+    intermediate_size: PositiveInt
+    max_position_embeddings: PositiveInt
+    rms_norm_eps: PositiveFloat
+    tie_word_embeddings: bool
+    vocab_size: PositiveInt
+    attention_bias: bool | None = None
+    rope_theta: PositiveFloat | None = None  # transformers 4
+    rope_scaling: dict[str, object] | None = None  # transformers 4
+    rope_parameters: dict[str, object] | None = None  # transformers 5
+
+
+def from_huggingface(folder: str | Path) -> Decoder:
+    """The model of a folder with config.json and model.safetensors; UserError for a folder that
+    isn't one, or whose files don't fit each other.
+    """
     folder = Path(folder)
+    config = read_json(folder / "config.json", ConfigJson, remedy="export the model again")
+    weights = _read_safetensors(folder / "model.safetensors")
+    shape = _shape(folder, config)
+
     try:
-        told = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        weights = load_file(folder / "model.safetensors")
-    except FileNotFoundError as error:
-        raise UserError(
-            f"{error.filename}: missing; expected a model's folder with config.json and model.safetensors"
-        ) from None
-    except (ValueError, SafetensorError) as error:
-        raise UserError(
-            f"{folder}: can't be read ({' '.join(str(error).split())[:120]}); export it again"
-        ) from None
-    shape = _shape(folder, told)
-    model = Decoder(shape, told["vocab_size"])
-    try:
+        model = Decoder(shape, config.vocab_size)
         model.load_state_dict(
             {n: weights.pop(huggingface_name(n)) for n, _ in model.named_parameters()}
         )
-    except (KeyError, RuntimeError) as error:
+    except (KeyError, RuntimeError, TypeError) as error:
         raise UserError(
             f"{folder}: weights don't fit config.json: {' '.join(str(error).split())[:200]}"
         ) from None
     if weights:
         raise UserError(
-            f"{folder}: weights that config.json doesn't speak of: {', '.join(sorted(weights)[:3])}"
+            f"{folder}: weights that config.json has no place for: {', '.join(sorted(weights)[:3])}"
         )
     return model.eval()
 
 
-def _shape(folder: Path, told: Mapping[str, Any]) -> Model:
-    kinds = {kind: qk_norm for qk_norm, (kind, _) in KINDS.items()}
-    if told.get("model_type") not in kinds or told.get("attention_bias"):
-        raise UserError(
-            f"{folder}: a {told.get('model_type')!r} model; expected one of {', '.join(kinds)}, without biases"
-        )
-    rope = told.get("rope_parameters") or told.get("rope_scaling") or {"rope_type": "default"}
-    if rope.get("rope_type", "default") != "default":
-        raise UserError(
-            f"{folder}: rotary positions of type {rope['rope_type']!r}; expected default"
-        )
+def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
     try:
-        shape = {
-            "layers": told["num_hidden_layers"],
-            "width": told["hidden_size"],
-            "heads": told["num_attention_heads"],
-            "kv_heads": told["num_key_value_heads"],
-            "head_dim": told.get("head_dim") or told["hidden_size"] // told["num_attention_heads"],
-            "hidden": told["intermediate_size"],
-            "context": told["max_position_embeddings"],
-            "rope_base": float(rope.get("rope_theta") or told["rope_theta"]),
-            "tie_embeddings": told["tie_word_embeddings"],
-            "qk_norm": kinds[told["model_type"]],
-            "embedding_norm": False,
-            "norm_eps": told["rms_norm_eps"],
-        }
-    except KeyError as error:
-        raise UserError(f"{folder}: config.json has no {error}") from None
+        return load_file(path)
+    except FileNotFoundError:
+        raise UserError(
+            f"{path}: missing; expected a model's folder with config.json and model.safetensors"
+        ) from None
+    except (OSError, ValueError, SafetensorError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise UserError(f"{path}: can't be read ({reason}); export the model again") from None
+
+
+def _shape(folder: Path, config: ConfigJson) -> Model:
+    kinds = {kind: qk_norm for qk_norm, (kind, _) in KINDS.items()}
+    if config.model_type not in kinds or config.attention_bias:
+        raise UserError(
+            f"{folder}: a {config.model_type!r} model; expected one of {', '.join(kinds)}, "
+            "without biases"
+        )
+
+    shape = {
+        "layers": config.num_hidden_layers,
+        "width": config.hidden_size,
+        "heads": config.num_attention_heads,
+        "kv_heads": config.num_key_value_heads,
+        "head_dim": config.head_dim or config.hidden_size // config.num_attention_heads,
+        "hidden": config.intermediate_size,
+        "context": config.max_position_embeddings,
+        "rope_base": _rope_base(folder, config),
+        "tie_embeddings": config.tie_word_embeddings,
+        "qk_norm": kinds[config.model_type],
+        "embedding_norm": False,
+        "norm_eps": config.rms_norm_eps,
+    }
     return read_section(Model, shape, f"{folder}/config.json: model")
+
+
+def _rope_base(folder: Path, config: ConfigJson) -> float:
+    """From where either version of transformers keeps it; scaled rotations aren't ours."""
+    rope = config.rope_parameters or config.rope_scaling or {}
+    kind = rope.get("rope_type", "default")
+    if kind != "default":
+        raise UserError(f"{folder}: rotary positions of type {kind!r}; expected default")
+
+    base = rope.get("rope_theta") or config.rope_theta
+    if not isinstance(base, int | float) or isinstance(base, bool) or base <= 0:
+        raise UserError(f"{folder}: config.json: rope_theta: found {base!r}; expected a number")
+    return float(base)

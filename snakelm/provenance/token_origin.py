@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..config import SftSource
+from ..config import SftSource, read_section
 from ..data.bins import open_bin
 from ..data.conversations.prepare import shortened
 from ..data.conversations.reader import ConversationReader, Messages

@@ -21,7 +21,7 @@ import torch
 from ..config import Model, Train
 from ..errors import Interrupted
 from ..log import Log
-from ..model import Decoder, counts, save_model
+from ..model import Decoder, save_model
 from ..tokenizer import Tokenizer
 from ..workflow.lock import locked
 from ..workflow.signals import StopRequest
@@ -135,7 +135,7 @@ def run(recipe: Recipe, log: Log, world: World, stopped: Stopped, threads: int |
     check_attention(device, attention_backend)
     peak, peak_source = peak_flops(device)
     plan = recipe.plan(device, peak, world.size)
-    peak_tokens_per_second = peak * world.size / plan.counts.flops_per_token
+    peak_tokens_per_second = peak * world.size / plan.size.flops_per_token
     log.say(plan.summary())
     log.say(
         f"run {recipe.fingerprint} on {device.description}"
@@ -307,7 +307,7 @@ def _finish(recipe: Recipe, model: Decoder, progress: Progress, world: World) ->
     result = {
         "steps": progress.step,
         "fingerprint": recipe.fingerprint,
-        "parameters": counts(recipe.shape, recipe.tokenizer.vocab_size).total,
+        "parameters": model_size(recipe.shape, recipe.tokenizer.vocab_size).total,
         **(progress.final or {}),
     }
     if recipe.evaluates_first:

@@ -10,7 +10,7 @@ from ..config import Model
 from ..data.bins import TokenBin
 from ..errors import UserError
 from ..files import human_bytes
-from ..model import Counts, counts
+from ..model import ModelSize, model_size
 from .device import Device
 
 __all__ = ["Plan", "check_attention", "check_sizes", "make_plan"]
@@ -24,7 +24,7 @@ USUAL_SHARE = {"cpu": 0.45, "cuda": 0.35, "mps": 0.2}
 class Plan:
     """What a run will take."""
 
-    counts: Counts
+    size: ModelSize
     tokens: int
     epochs: float
     flops: float
@@ -33,11 +33,11 @@ class Plan:
 
     def summary(self) -> str:
         """The line that is shown before the first step."""
-        c = self.counts
-        head = f", {_short(c.head)} head" if c.head else ", tied"
+        size = self.size
+        head = f", {_short(size.head)} head" if size.head else ", tied"
         parts = [
-            f"PREFLIGHT {_short(c.total)} parameters ({_short(c.matrices)} in matrices, "
-            f"{_short(c.embedding)} embedding{head})",
+            f"PREFLIGHT {_short(size.total)} parameters ({_short(size.matrices)} in matrices, "
+            f"{_short(size.embedding)} embedding{head})",
             f"{_short(self.tokens)} tokens ({self.epochs:.2f} epochs)",
             f"{self.flops:.1e} FLOP",
             f"memory about {human_bytes(self.memory)}",
@@ -59,10 +59,10 @@ def make_plan(
     """The plan of a run over ``tokens`` tokens that takes ``rows`` rows of the context in one
     forward pass; ``peak``: FLOP/s of one process, of which there are ``world``.
     """
-    c = counts(model, vocab_size)
-    flops = tokens * c.flops_per_token
+    size = model_size(model, vocab_size)
+    flops = tokens * size.flops_per_token
     rate = peak * USUAL_SHARE[device.kind] * world
-    return Plan(c, tokens, epochs, flops, _memory(model, rows, c, device), flops / rate)
+    return Plan(size, tokens, epochs, flops, _memory(model, rows, size, device), flops / rate)
 
 
 def check_sizes(
@@ -94,13 +94,13 @@ def check_attention(device: Device, backend: str | None) -> None:
         raise UserError(f"train.attention: {error}") from None
 
 
-def _memory(model: Model, rows: int, c: Counts, device: Device) -> float:
+def _memory(model: Model, rows: int, size: ModelSize, device: Device) -> float:
     """Bytes of weights, gradients, optimizer state and what a micro-batch leaves for its backward
     pass.
     """
     # float32 weight, gradient and Muon's momentum; AdamW has two moments; and a copy to compute in.
     width = 2 if device.dtype == torch.bfloat16 else 4
-    states = 4 * (3 * c.matrices + 4 * (c.total - c.matrices)) + width * c.total
+    states = 4 * (3 * size.matrices + 4 * (size.total - size.matrices)) + width * size.total
 
     # Activations that a layer keeps for each token, in values, when it isn't compiled.
     heads = model.heads * model.head_dim + 2 * model.kv_heads * model.head_dim

@@ -1,68 +1,87 @@
 "use strict";
-// The page's whole behaviour. What was typed or said enters the page as textContent, never as markup; what is sent is
-// kept here and nowhere else, so a new conversation or a closed tab forgets it.
+// All of the page's behaviour. What is typed or answered enters the page as textContent, never as
+// markup. The conversation is kept in this tab and nowhere else: a new conversation or a closed tab
+// forgets it.
 
-const LONGEST = 300_000; // characters of history sent; the model looks back over far fewer
-const MOST_TURNS = 199; // odd: the first is a question
-const at = (id) => document.getElementById(id);
+const MAX_HISTORY = 300_000; // characters sent; the model's context is far smaller
+const MAX_TURNS = 199; // odd, so that the first is a question
+const FOLLOW_WITHIN = 80; // pixels from the log's end; further up, the user reads undisturbed
+const SETTINGS = ["temperature", "top_p", "max_tokens", "seed"];
+
+const element = (id) => document.getElementById(id);
 
 let model = null; // {id, snakelm: {chat, context, temperature, …}}
-let turns = [];
-let gone = 0; // of them, how many the model no longer sees
-let running = null; // the AbortController of the answer at hand
+let turns = []; // {role, content}
+let dropped = 0; // how many of them no longer fit the model's context
+let running = null; // the AbortController of the current answer
 
-function add(kind, text) {
-  const low = at("log").scrollHeight - at("log").scrollTop - at("log").clientHeight < 80;
-  const made = document.createElement(kind.startsWith("note") ? "p" : "div");
-  made.className = kind;
-  made.dir = "auto";
-  made.textContent = text;
-  at("log").append(made);
-  if (low) at("log").scrollTop = at("log").scrollHeight;
-  return made;
+// --- the log ---
+
+function following(change) {
+  const log = element("log");
+  const atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < FOLLOW_WITHIN;
+  change(log);
+  if (atEnd) log.scrollTop = log.scrollHeight;
 }
 
-function say(into, text) {
-  const log = at("log");
-  const low = log.scrollHeight - log.scrollTop - log.clientHeight < 80;
-  into.classList.remove("waiting");
-  into.textContent += text;
-  if (low) log.scrollTop = log.scrollHeight; // follows, unless the reader has scrolled up
+function addToLog(kind, text) {
+  const added = document.createElement(kind.startsWith("note") ? "p" : "div");
+  added.className = kind;
+  added.dir = "auto";
+  added.textContent = text;
+  following((log) => log.append(added));
+  return added;
 }
 
-function busy(is) {
-  at("send").hidden = is;
-  at("stop").hidden = !is;
-  at("question").setAttribute("aria-busy", is);
+function extend(turn, text) {
+  following(() => {
+    turn.classList.remove("waiting");
+    turn.textContent += text;
+  });
 }
 
-function grow() {
-  const box = at("question");
+// --- the form ---
+
+function setBusy(busy) {
+  element("send").hidden = busy;
+  element("stop").hidden = !busy;
+  element("question").setAttribute("aria-busy", busy);
+}
+
+function fitQuestion() {
+  const box = element("question");
   box.style.height = "auto";
   box.style.height = `${box.scrollHeight + 2}px`;
 }
 
-function body(question) {
-  const sent = { model: model.id, stream: true };
-  for (const name of ["temperature", "top_p", "max_tokens", "seed"]) sent[name] = at(name).valueAsNumber;
-  if (!model.snakelm.chat) return { ...sent, prompt: question };
-  let kept = [...turns, { role: "user", content: question }].slice(-MOST_TURNS);
-  while (kept.length > 1 && kept.reduce((n, turn) => n + turn.content.length, 0) > LONGEST) kept = kept.slice(2);
-  const system = at("system").value ? [{ role: "system", content: at("system").value }] : [];
-  return { ...sent, messages: [...system, ...kept] };
+// --- requests ---
+
+function requestBody(question) {
+  const body = { model: model.id, stream: true };
+  for (const name of SETTINGS) body[name] = element(name).valueAsNumber;
+  if (!model.snakelm.chat) return { ...body, prompt: question };
+
+  let history = [...turns, { role: "user", content: question }].slice(-MAX_TURNS);
+  const characters = () => history.reduce((sum, turn) => sum + turn.content.length, 0);
+  while (history.length > 1 && characters() > MAX_HISTORY) history = history.slice(2);
+
+  const instructions = element("system").value;
+  const system = instructions ? [{ role: "system", content: instructions }] : [];
+  return { ...body, messages: [...system, ...history] };
 }
 
-// The events of a reply: each `data:` line's JSON, until [DONE].
-async function* events(reply) {
+// The events of a reply: the JSON of each `data:` line, until [DONE].
+async function* readEvents(reply) {
   const reader = reply.body.pipeThrough(new TextDecoderStream()).getReader();
-  let held = "";
+  let buffer = "";
   for (;;) {
     const { value, done } = await reader.read();
-    if (done) throw new Error("the server ended the connection before its answer was whole");
-    held += value;
-    const whole = held.split("\n\n");
-    held = whole.pop();
-    for (const event of whole) {
+    if (done) throw new Error("the server closed the connection before its answer was complete");
+
+    buffer += value;
+    const complete = buffer.split("\n\n");
+    buffer = complete.pop();
+    for (const event of complete) {
       const data = event.replace(/^data: /, "");
       if (data === "[DONE]") return;
       yield JSON.parse(data);
@@ -70,106 +89,149 @@ async function* events(reply) {
   }
 }
 
-async function answer(question, into) {
+async function streamAnswer(question, turn) {
   const reply = await fetch(model.snakelm.chat ? "/v1/chat/completions" : "/v1/completions", {
     method: "POST",
     headers: { "Content-Type": "application/json" },
-    body: JSON.stringify(body(question)),
+    body: JSON.stringify(requestBody(question)),
     signal: running.signal,
   });
   if (!reply.ok) throw new Error((await reply.json()).error.message);
-  for await (const event of events(reply)) {
+
+  for await (const event of readEvents(reply)) {
     if (event.error) throw new Error(event.error.message);
     const choice = event.choices[0];
     if (!choice) continue;
-    say(into, choice.delta ? choice.delta.content || "" : choice.text);
-    if (choice.finish_reason === "length") add("note", "cut off: no more room, or the longest answer reached");
-    const dropped = event.snakelm?.dropped_turns || 0;
-    if (dropped > gone) add("note", `the conversation is longer than the model looks back: its first ${dropped} turns went`);
-    gone = Math.max(gone, dropped);
+
+    extend(turn, choice.delta ? choice.delta.content || "" : choice.text);
+    if (choice.finish_reason === "length") {
+      addToLog("note", "cut off: no more room, or the longest answer reached");
+    }
+    noteDropped(event.snakelm?.dropped_turns || 0);
   }
 }
 
+function noteDropped(count) {
+  if (count > dropped) {
+    addToLog(
+      "note",
+      `the conversation is longer than the model's context: its first ${count} turns were dropped`,
+    );
+    dropped = count;
+  }
+}
+
+// --- a conversation ---
+
 async function ask(question) {
-  const mine = (running = new AbortController());
-  busy(true);
-  const asked = add("turn user", question);
-  const into = add("turn assistant waiting", "");
+  const controller = (running = new AbortController());
+  setBusy(true);
+  const asked = addToLog("turn user", question);
+  const answer = addToLog("turn assistant waiting", "");
+
   let problem = null;
   try {
-    await answer(question, into);
+    await streamAnswer(question, answer);
   } catch (error) {
     problem = error;
   }
-  if (running !== mine) return; // a new conversation has begun meanwhile
+  if (running !== controller) return; // a new conversation has begun meanwhile
+
   running = null;
-  busy(false);
-  into.classList.remove("waiting");
-  if (problem && problem.name !== "AbortError") {
-    add("note wrong", problem instanceof TypeError ? "the server can't be reached; is it still running?" : problem.message);
-  } else if (problem) {
-    add("note", "stopped");
-  }
-  if (problem && !into.textContent) {
-    // nothing was said: the question goes back to be sent again
+  setBusy(false);
+  answer.classList.remove("waiting");
+  if (problem) noteProblem(problem);
+
+  if (problem && !answer.textContent) {
+    // nothing was answered: the question goes back, to be sent again
     asked.remove();
-    into.remove();
-    if (!at("question").value) at("question").value = question;
-    grow();
+    answer.remove();
+    if (!element("question").value) element("question").value = question;
+    fitQuestion();
   } else {
-    turns.push({ role: "user", content: question }, { role: "assistant", content: into.textContent });
+    turns.push(
+      { role: "user", content: question },
+      { role: "assistant", content: answer.textContent },
+    );
   }
-  at("question").focus();
+  element("question").focus();
+}
+
+function noteProblem(problem) {
+  if (problem.name === "AbortError") {
+    addToLog("note", "stopped");
+  } else if (problem instanceof TypeError) {
+    // what fetch throws when there is no connection
+    addToLog("note wrong", "the server can't be reached; is it still running?");
+  } else {
+    addToLog("note wrong", problem.message);
+  }
 }
 
 function submit(event) {
-  event?.preventDefault();
-  const question = at("question").value;
+  event.preventDefault();
+  const question = element("question").value;
   if (running || !model || !question.trim()) return;
-  at("question").value = "";
-  grow();
+
+  element("question").value = "";
+  fitQuestion();
   ask(question);
 }
 
-function renew() {
+function startConversation() {
   running?.abort();
   running = null;
-  [turns, gone] = [[], 0];
-  busy(false);
-  at("log").replaceChildren();
-  add("note", model.snakelm.chat
-    ? `The model looks back over ${model.snakelm.context} tokens. It answers in the manner of its conversations, right or wrong.`
-    : `A base model: it goes on with your text, over ${model.snakelm.context} tokens, and remembers none.`);
-  at("question").focus();
+  turns = [];
+  dropped = 0;
+  setBusy(false);
+
+  const context = `${model.snakelm.context} tokens`;
+  element("log").replaceChildren();
+  addToLog(
+    "note",
+    model.snakelm.chat
+      ? `The model looks back over ${context}. It answers in the style of the conversations it was ` +
+        "tuned on, right or wrong."
+      : `A base model: it continues your text, over ${context}, and remembers none of it.`,
+  );
+  element("question").focus();
 }
 
-async function begin() {
+function showSettings() {
+  document.querySelector("details").open = true;
+}
+
+// --- start ---
+
+async function start() {
   try {
     const reply = await fetch("/v1/models");
     if (!reply.ok) throw new Error((await reply.json()).error.message);
     model = (await reply.json()).data[0];
   } catch (error) {
-    at("hint").textContent = `the model can't be reached: ${error.message}`;
+    element("hint").textContent = `the model can't be reached: ${error.message}`;
     return;
   }
-  at("model").textContent = model.id;
-  for (const name of ["temperature", "top_p", "max_tokens", "seed"]) at(name).value = model.snakelm[name];
-  at("system").value = model.snakelm.system || "";
-  at("system-label").hidden = !model.snakelm.chat;
-  at("question").placeholder = model.snakelm.chat ? "Ask something" : "Begin a text";
-  for (const name of ["question", "send"]) at(name).disabled = false;
-  renew();
+
+  const defaults = model.snakelm;
+  element("model").textContent = model.id;
+  for (const name of SETTINGS) element(name).value = defaults[name];
+  element("system").value = defaults.system;
+  element("system-label").hidden = !defaults.chat;
+  element("question").placeholder = defaults.chat ? "Ask something" : "Begin a text";
+  for (const name of ["question", "send"]) element(name).disabled = false;
+  startConversation();
 }
 
-at("form").addEventListener("submit", submit);
-at("form").addEventListener("invalid", () => { document.querySelector("details").open = true; }, true);
-at("stop").addEventListener("click", () => running?.abort());
-at("new").addEventListener("click", () => model && renew());
-at("question").addEventListener("input", grow);
-at("question").addEventListener("keydown", (event) => {
+element("form").addEventListener("submit", submit);
+element("form").addEventListener("invalid", showSettings, true);
+element("stop").addEventListener("click", () => running?.abort());
+element("new").addEventListener("click", () => model && startConversation());
+element("question").addEventListener("input", fitQuestion);
+element("question").addEventListener("keydown", (event) => {
   if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
     event.preventDefault();
-    at("form").requestSubmit();
+    element("form").requestSubmit();
   }
 });
-begin();
+start();

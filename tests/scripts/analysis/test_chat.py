@@ -91,10 +91,10 @@ def test_lines_of_a_pipe_are_questions(results):
     assert "a new conversation" in done.stderr
 
 
-def test_turns_that_went_are_said(results):
+def test_dropped_turns_are_noted(results):
     done = run(results, "--max-tokens", "10", said="a question\n" * 4)
     assert done.stdout.count("\n") == 4
-    assert "its first 2 turns went" in done.stderr
+    assert "its first 2 turns were dropped" in done.stderr
 
 
 def test_a_reader_that_had_enough_is_no_error(results):

@@ -9,7 +9,7 @@ from snakelm.config import Model
 from snakelm.data.conversations import chat_template as template
 from snakelm.errors import UserError
 from snakelm.model import Decoder, generate
-from snakelm.model.chat import Chat, Continuation, spoken, until
+from snakelm.model.chat import Chat, Continuation, decode_stream, until_stop
 from snakelm.model.generate import stream
 from snakelm.tokenizer import EOT, Tokenizer
 from snakelm.tokenizer.special import CHAT, END
@@ -47,9 +47,9 @@ def said(monkeypatch):
 
 def test_each_answer_sees_the_conversation_so_far(model, said):
     asked = said("ab", "cd")
-    chat = Chat(model, TOKENIZER, system="s", most_tokens=8, seed=5, temperature=0.5)
+    chat = Chat(model, TOKENIZER, system="s", max_tokens=8, seed=5, temperature=0.5)
     assert "".join(chat.answer("q")) == "ab"
-    assert not chat.cut
+    assert not chat.truncated
     assert "".join(chat.answer("r")) == "cd"
     turns = [("system", "s"), ("user", "q"), ("assistant", "ab"), ("user", "r")]
     messages = [{"role": role, "content": content} for role, content in turns]
@@ -65,12 +65,12 @@ def test_each_answer_sees_the_conversation_so_far(model, said):
 
 def test_the_oldest_turns_go_first_and_the_system_message_never(model, said):
     asked = said("a" * 8, "b" * 8, "c")
-    chat = Chat(model, TOKENIZER, system="sys", most_tokens=8)
+    chat = Chat(model, TOKENIZER, system="sys", max_tokens=8)
     for question in ("one", "two"):
         list(chat.answer(question))
-        assert chat.dropped == 0
+        assert chat.dropped_turns == 0
     list(chat.answer("three"))
-    assert chat.dropped == 2
+    assert chat.dropped_turns == 2
     prompt, length, _ = asked[-1]
     shown = TOKENIZER.decode(prompt)
     assert shown.startswith(
@@ -82,7 +82,7 @@ def test_the_oldest_turns_go_first_and_the_system_message_never(model, said):
 
 def test_a_message_without_room_is_refused_and_nothing_is_forgotten(model, said):
     said("a", "b")
-    chat = Chat(model, TOKENIZER, most_tokens=8)
+    chat = Chat(model, TOKENIZER, max_tokens=8)
     list(chat.answer("q"))
     before = list(chat.turns)
     with pytest.raises(UserError, match=r"your message: 6\d tokens"):
@@ -102,11 +102,11 @@ def test_an_answer_that_was_stopped_is_remembered_as_far_as_it_went(model, said)
 
 def test_an_answer_cut_off_says_so_and_reset_forgets(model, said):
     said("a" * 20)
-    chat = Chat(model, TOKENIZER, most_tokens=5)
+    chat = Chat(model, TOKENIZER, max_tokens=5)
     assert "".join(chat.answer("q")) == "aaaaa"
-    assert chat.cut
+    assert chat.truncated
     chat.reset()
-    assert (chat.turns, chat.cut) == ([], False)
+    assert (chat.turns, chat.truncated) == ([], False)
 
 
 def test_markers_in_a_message_are_only_text(model, said):
@@ -117,18 +117,18 @@ def test_markers_in_a_message_are_only_text(model, said):
 
 @pytest.mark.parametrize("text", ["é", "日本", "a😀b", "plain"])
 def test_characters_are_given_whole(text):
-    pieces = list(spoken(TOKENIZER, iter(text.encode())))
+    pieces = list(decode_stream(TOKENIZER, iter(text.encode())))
     assert pieces == list(text)
 
 
 def test_bytes_that_are_no_character_are_replaced():
-    assert "".join(spoken(TOKENIZER, iter([0x61, 0xE6, 0x97]))) == "a\ufffd"
-    assert "".join(spoken(TOKENIZER, iter([0xFF, 0x61]))) == "\ufffda"
+    assert "".join(decode_stream(TOKENIZER, iter([0x61, 0xE6, 0x97]))) == "a\ufffd"
+    assert "".join(decode_stream(TOKENIZER, iter([0xFF, 0x61]))) == "\ufffda"
 
 
 def test_a_base_model_goes_on(model):
     first, again = (
-        "".join(Continuation(model, TOKENIZER, most_tokens=6, seed=3).answer("abc"))
+        "".join(Continuation(model, TOKENIZER, max_tokens=6, seed=3).answer("abc"))
         for _ in range(2)
     )
     assert first == again
@@ -180,35 +180,35 @@ def test_top_p_keeps_the_fewest_that_have_so_much(model):
     ],
 )
 def test_a_text_that_stops_is_never_given(pieces, stops, given):
-    assert list(until(pieces, stops)) == given
+    assert list(until_stop(pieces, stops)) == given
 
 
 def test_an_answer_stopped_by_a_text_is_not_cut_and_is_remembered_without_it(model, said):
     said("abcdef")
-    chat = Chat(model, TOKENIZER, most_tokens=4, stop=["cd"])
+    chat = Chat(model, TOKENIZER, max_tokens=4, stop=["cd"])
     assert "".join(chat.answer("q")) == "ab"
-    assert not chat.cut
+    assert not chat.truncated
     assert chat.turns[-1] == {"role": "assistant", "content": "ab"}
 
 
-def test_a_conversation_recalled_goes_on_as_if_it_had_been_had_here(model):
-    had = Chat(model, TOKENIZER, most_tokens=6, seed=2)
+def test_a_conversation_restored_goes_on_as_if_it_had_been_had_here(model):
+    had = Chat(model, TOKENIZER, max_tokens=6, seed=2)
     first = "".join(had.answer("a"))
     second = "".join(had.answer("b"))
-    recalled = Chat(model, TOKENIZER, most_tokens=6, seed=2)
-    recalled.recall([{"role": "user", "content": "a"}, {"role": "assistant", "content": first}])
-    assert "".join(recalled.answer("b")) == second
+    restored = Chat(model, TOKENIZER, max_tokens=6, seed=2)
+    restored.restore([{"role": "user", "content": "a"}, {"role": "assistant", "content": first}])
+    assert "".join(restored.answer("b")) == second
 
 
 def test_the_cache_of_a_conversation_changes_no_answer(model, monkeypatch):
     def answers():
-        chat = Chat(model, TOKENIZER, most_tokens=6, seed=1, temperature=1.0)
+        chat = Chat(model, TOKENIZER, max_tokens=6, seed=1, temperature=1.0)
         return [
             "".join(chat.answer(question)) for question in ("ab", "cd", "a longer one", "ef", "gh")
         ], chat
 
     cached, chat = answers()
-    assert chat.cache.read
+    assert chat.cache.ids
     without = lambda model, prompt, room, cache, **how: stream(model, prompt, room, **how)  # noqa: E731
     monkeypatch.setattr("snakelm.model.chat.stream", without)
     assert answers()[0] == cached

@@ -1,10 +1,10 @@
-"""The network: shapes, causality, documents that don't see each other, closed-form counts."""
+"""The network: shapes, causality, documents that don't see each other, closed-form sizes."""
 
 import pytest
 import torch
 
 from snakelm.config import Model
-from snakelm.model import Decoder, counts, generate
+from snakelm.model import Decoder, generate, model_size
 
 TINY = Model(layers=2, width=32, heads=4, kv_heads=2, head_dim=8, hidden=48, context=16)
 SHAPES = {
@@ -31,14 +31,14 @@ def tokens(rows: int, length: int, seed: int = 0) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("model", SHAPES.values(), ids=SHAPES)
-def test_counts_are_the_modules(model):
+def test_sizes_are_the_modules(model):
     made = Decoder(model, VOCAB)
-    c = counts(model, VOCAB)
-    assert c.total == sum(p.numel() for p in made.parameters())
-    assert c.matrices == sum(
+    size = model_size(model, VOCAB)
+    assert size.total == sum(p.numel() for p in made.parameters())
+    assert size.matrices == sum(
         p.numel() for n, p in made.named_parameters() if n.startswith("layers.") and p.ndim == 2
     )
-    assert c.gains == sum(p.numel() for p in made.parameters() if p.ndim == 1)
+    assert size.gains == sum(p.numel() for p in made.parameters() if p.ndim == 1)
 
 
 def test_flops_of_products_are_what_torch_counts():
@@ -52,7 +52,7 @@ def test_flops_of_products_are_what_torch_counts():
     counted = sum(v for op, v in products.items() if op is torch.ops.aten.mm)
     seen = (TINY.context + 1) / 2
     attention = TINY.layers * 12 * TINY.heads * TINY.head_dim * seen
-    assert counted == 2 * 16 * (counts(TINY, VOCAB).flops_per_token - attention)
+    assert counted == 2 * 16 * (model_size(TINY, VOCAB).flops_per_token - attention)
 
 
 @pytest.mark.parametrize("model", SHAPES.values(), ids=SHAPES)

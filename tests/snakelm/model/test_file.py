@@ -89,6 +89,24 @@ def test_weights_of_another_shape_are_refused(tmp_path, model):
         load_model(path)
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        ("tokenizer", {}, r"tokenizer\.sha256: field required; damaged"),
+        ("tokenizer", {"sha256": "ab", "vocab_size": "31"}, r"tokenizer\.vocab_size: input should"),
+        ("tokenizer", {"sha256": "ab", "vocab_size": 2**70}, "don't fit the shape"),
+        ("weights", {"norm": 3}, r"weights\.norm: input should be an instance of tensor"),
+        ("step", None, "step: input should be a valid integer"),
+    ],
+    ids=["no_sha256", "text", "huge", "no_tensor", "no_step"],
+)
+def test_a_damaged_record_says_where(tmp_path, model, key, value, says):
+    path = write(tmp_path / "m.pt", model)
+    torch.save({**torch.load(path, weights_only=True), key: value}, path)
+    with pytest.raises(UserError, match=says):
+        load_model(path)
+
+
 def test_holds_no_path_and_no_time(tmp_path, model):
     path = write(tmp_path / "m.pt", model)
     with zipfile.ZipFile(path) as archive:

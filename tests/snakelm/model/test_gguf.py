@@ -35,7 +35,8 @@ SHAPES = {
     ),
 }
 CORPUS = [
-    f"def f{i}(x):\n    return x + {i}\n\nThe café's {i % 13} otters, naïve or not, don't swim\t— 中文 {i * i}?!  \r\n"
+    f"def f{i}(x):\n    return x + {i}\n\n"
+    f"The café's {i % 13} otters, naïve or not, don't swim\t— 中文 {i * i}?!  \r\n"
     for i in range(400)
 ]
 WORDS = [

@@ -91,8 +91,11 @@ def test_a_norm_that_can_not_be_folded_is_refused():
         ({"model_type": "gpt2"}, "a 'gpt2' model; expected one of qwen3, llama"),
         ({"rope_parameters": {"rope_type": "yarn", "rope_theta": 1.0}}, "'yarn'; expected default"),
         ({"num_hidden_layers": 4}, "weights don't fit"),
-        ({"num_hidden_layers": 2}, "doesn't speak of"),
+        ({"num_hidden_layers": 2}, "has no place for"),
         ({"vocab_size": 78}, "weights don't fit"),
+        ({"hidden_size": "64"}, "hidden_size: input should be a valid integer"),
+        ({"num_attention_heads": 0}, "num_attention_heads: input should be greater than 0"),
+        ({"rope_parameters": {"rope_theta": "a"}}, "rope_theta: found 'a'; expected a number"),
     ],
     ids=[
         "another kind",
@@ -100,6 +103,9 @@ def test_a_norm_that_can_not_be_folded_is_refused():
         "a layer missing",
         "a layer too many",
         "another vocabulary",
+        "a text for a number",
+        "no heads",
+        "no rotary base",
     ],
 )
 @pytest.mark.parametrize("model", ["Qwen3"], indirect=True)
@@ -115,7 +121,9 @@ def test_what_does_not_fit_is_refused(folder, change, said):
 def test_damaged_and_missing_files_are_refused(folder, name):
     path = folder / name
     path.write_bytes(path.read_bytes()[:20])
-    with pytest.raises(UserError, match="can't be read"):
+    with pytest.raises(
+        UserError, match=f"{name}: (not JSON|can't be read).*export the model again"
+    ):
         from_huggingface(folder)
     path.unlink()
     with pytest.raises(UserError, match="missing"):

@@ -62,7 +62,9 @@ def test_the_last_state_is_the_models(shape):
     model, cache, window = decoder(shape), Cache(decoder(shape)), ids(CONTEXT)
     for length in (5, 6, 6, 14, CONTEXT, 3):  # read on by one, by none, by many, and back
         expected = model.hidden(torch.tensor([window[:length]]))[0, -1]
-        torch.testing.assert_close(cache.last(window[:length]), expected, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(
+            cache.last_hidden(window[:length]), expected, atol=1e-5, rtol=1e-5
+        )
 
 
 def test_what_was_read_before_never_shows():
@@ -94,16 +96,16 @@ def test_only_new_positions_are_computed(monkeypatch):
 def test_an_interruption_leaves_nothing_half_read(monkeypatch):
     model = decoder()
     cache = Cache(model)
-    cache.last(ids(8))
+    cache.last_hidden(ids(8))
     with monkeypatch.context() as broken:
         broken.setattr(
             model.layers[1].mlp, "forward", lambda x: (_ for _ in ()).throw(KeyboardInterrupt)
         )
         with pytest.raises(KeyboardInterrupt):
-            cache.last([*ids(4), *ids(9, 1)])
+            cache.last_hidden([*ids(4), *ids(9, 1)])
     window = [*ids(8), 5]  # what it had read before, and one more
     torch.testing.assert_close(
-        cache.last(window), model.hidden(torch.tensor([window]))[0, -1], atol=1e-5, rtol=1e-5
+        cache.last_hidden(window), model.hidden(torch.tensor([window]))[0, -1], atol=1e-5, rtol=1e-5
     )
 
 
@@ -112,6 +114,6 @@ def test_a_model_in_bfloat16_keeps_it():
     cache = Cache(model)
     for length in (4, 5, 12):
         expected = model.hidden(torch.tensor([ids(length)]))[0, -1]
-        found = cache.last(ids(length))
+        found = cache.last_hidden(ids(length))
         assert found.dtype == torch.bfloat16
         torch.testing.assert_close(found, expected, atol=0.1, rtol=0.1)

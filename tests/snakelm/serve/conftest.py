@@ -9,8 +9,7 @@ import torch
 from snakelm.config import Model
 from snakelm.model import Decoder
 from snakelm.model.chat import Chat, Continuation
-from snakelm.serve import Desk, Server
-from snakelm.serve.run import about, speakers
+from snakelm.serve import ModelServer, Worker
 from snakelm.tokenizer import EOT, Tokenizer
 from snakelm.tokenizer.special import CHAT
 
@@ -38,14 +37,14 @@ def model(tokenizer):
 @pytest.fixture
 def talk(model, tokenizer):
     """What `chat.py` would talk with on a terminal."""
-    return Chat(model, tokenizer, most_tokens=40, seed=3, temperature=0.8, top_k=50, top_p=1.0)
+    return Chat(model, tokenizer, max_tokens=40, seed=3, temperature=0.8, top_k=50, top_p=1.0)
 
 
 @pytest.fixture
 def base(model, tokenizer):
     """The same of a base model."""
     return Continuation(
-        model, tokenizer, most_tokens=20, seed=3, temperature=0.8, top_k=50, top_p=1.0
+        model, tokenizer, max_tokens=20, seed=3, temperature=0.8, top_k=50, top_p=1.0
     )
 
 
@@ -54,17 +53,17 @@ def served():
     """`with served(talk) as server:` has it answer, and closes it."""
 
     @contextmanager
-    def serve(talk, **how):
-        desk = Desk(speakers(talk), **how)
-        server = Server(desk, 0, name="tiny", chat=isinstance(talk, Chat), about=about(talk))
-        worker = threading.Thread(target=desk.work)
+    def serve(talk, **options):
+        worker = Worker(talk, **options)
+        server = ModelServer(worker, 0, "tiny")
+        thread = threading.Thread(target=worker.run)
         server.start()
-        worker.start()
+        thread.start()
         try:
             yield server
         finally:
             server.close()
-            worker.join()
+            thread.join()
 
     return serve
 

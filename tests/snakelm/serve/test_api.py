@@ -73,7 +73,7 @@ def test_tokens_come_as_they_are_made(served, talk, script, client_of):
 
 
 def test_the_models_own_words_are_those_of_the_terminal(served, talk, model, tokenizer, client_of):
-    terminal = Chat(model, tokenizer, most_tokens=40, seed=3, **talk.sampling)
+    terminal = Chat(model, tokenizer, max_tokens=40, seed=3, **talk.sampling)
     first, second = ("".join(terminal.answer(question)) for question in ("one", "two"))
     with served(talk) as server:
         client = client_of(server)
@@ -92,8 +92,8 @@ def test_settings_of_a_request_reach_the_model(served, talk, script, client_of):
             client, "q", stop=["\n", "never"], temperature=1.5, top_p=0.5, extra_body={"top_k": 7}
         )
         cut = ask(client, "q", max_completion_tokens=6)
-        told = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "q"}]
-        client.chat.completions.create(model="tiny", messages=told)
+        messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "q"}]
+        client.chat.completions.create(model="tiny", messages=messages)
     assert (stopped.choices[0].message.content, stopped.choices[0].finish_reason) == (
         "a line",
         "stop",
@@ -106,7 +106,7 @@ def test_settings_of_a_request_reach_the_model(served, talk, script, client_of):
     )
 
 
-def test_the_oldest_turns_go_and_it_is_told(served, talk, script, client_of):
+def test_the_oldest_turns_are_dropped_and_it_says_so(served, talk, script, client_of):
     script.answers = ["x"]
     with served(talk) as server:
         answer = ask(client_of(server), "first" * 60, "a", "second" * 60)
@@ -142,7 +142,7 @@ def test_errors_have_their_names(served, talk, client_of):
 
 def test_a_base_model_goes_on_with_a_text(served, base, model, tokenizer, client_of):
     expected = "".join(
-        Continuation(model, tokenizer, most_tokens=20, seed=3, **base.sampling).answer("Once")
+        Continuation(model, tokenizer, max_tokens=20, seed=3, **base.sampling).answer("Once")
     )
     with served(base) as server:
         client = client_of(server)
@@ -154,9 +154,9 @@ def test_a_base_model_goes_on_with_a_text(served, base, model, tokenizer, client
     assert (whole.choices[0].text, whole.object) == (expected, "text_completion")
 
 
-def test_who_comes_to_a_full_desk_is_sent_away(served, talk, script, client_of):
+def test_a_full_queue_turns_requests_away(served, talk, script, client_of):
     script.answers, script.gate, answers = ["ab"] * 3, threading.Semaphore(0), []
-    with served(talk, waiting=1) as server:
+    with served(talk, max_waiting=1) as server:
         client = client_of(server)
         threads = [
             threading.Thread(target=lambda: answers.append(ask(client, "q"))) for _ in range(2)
@@ -165,9 +165,9 @@ def test_who_comes_to_a_full_desk_is_sent_away(served, talk, script, client_of):
         while not script.prompts:  # the first has begun, so the second waits
             pass
         threads[1].start()
-        while not server.desk.jobs.full():
+        while not server.worker.jobs.full():
             pass
-        with pytest.raises(openai.RateLimitError, match="1 requests wait already"):
+        with pytest.raises(openai.RateLimitError, match="1 requests are waiting already"):
             ask(client, "q")
         script.gate.release(4)
         for thread in threads:

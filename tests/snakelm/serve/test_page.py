@@ -80,8 +80,10 @@ def test_a_conversation(opened, script, seen):
         ["A question?", "And then?"],
         ["An answer.", "Another."],
     )
-    expected = "<|user|>A question?<|end|><|assistant|>An answer.<|end|><|user|>And then?<|end|><|assistant|>"
-    assert script.prompts[1][0] == f"<|endoftext|>{expected}"
+    assert script.prompts[1][0] == (
+        "<|endoftext|><|user|>A question?<|end|><|assistant|>An answer.<|end|>"
+        "<|user|>And then?<|end|><|assistant|>"
+    )
     assert page.input_value("#question") == ""
     assert seen.complaints() == []
 
@@ -162,18 +164,18 @@ def test_a_question_that_is_refused_comes_back(opened, script):
     assert said(page, "user") == []
 
 
-def test_turns_that_go_and_answers_that_are_cut_are_told(opened, script):
+def test_dropped_turns_and_truncated_answers_are_noted(opened, script):
     script.answers = ["a", "b" * 60, "c", "d"]
     page = opened()
     for question in ("x" * 200, "y" * 300, "short", "z" * 300):
         ask(page, question)
     notes = page.inner_text("#log")
-    assert notes.count("its first 2 turns went") == 1  # and not again at the third
-    assert "its first 4 turns went" in notes
+    assert notes.count("its first 2 turns were dropped") == 1  # and not again at the third
+    assert "its first 4 turns were dropped" in notes
     assert notes.count("cut off") == 1
 
 
-def test_a_server_that_has_ended_is_told(served, talk, page, script):
+def test_a_server_that_has_ended_is_noted(served, talk, page, script):
     with served(talk) as server:
         page.goto(f"http://127.0.0.1:{server.port}/")
         page.wait_for_selector("#send:not([disabled])")
@@ -182,7 +184,7 @@ def test_a_server_that_has_ended_is_told(served, talk, page, script):
     assert page.input_value("#question") == "q"
 
 
-def test_a_server_that_ends_in_an_answer_is_told(served, talk, page, script):
+def test_a_server_that_ends_in_an_answer_is_noted(served, talk, page, script):
     script.answers, script.gate = ["abcdefgh"], threading.Semaphore(2)
     with served(talk) as server:
         page.goto(f"http://127.0.0.1:{server.port}/")
@@ -190,7 +192,7 @@ def test_a_server_that_ends_in_an_answer_is_told(served, talk, page, script):
         page.fill("#question", "q")
         page.press("#question", "Enter")
         page.wait_for_selector(".turn.assistant:text-is('ab')")
-        server.desk.close()
+        server.worker.close()
         script.gate.release(100)
         page.wait_for_selector("text=shutting down")
     assert said(page) in (["ab"], ["abc"])
@@ -207,7 +209,7 @@ def test_a_base_models_page_goes_on_with_texts(opened, base, script):
 
 
 def test_what_is_said_is_never_more_than_text(opened, talk, script, seen):
-    talk.most_tokens = 120
+    talk.max_tokens = 120
     page, shown = opened(), []
     for text in XSS:
         script.answers = [text]
@@ -225,8 +227,13 @@ def test_what_is_said_is_never_more_than_text(opened, talk, script, seen):
 def test_a_script_that_got_in_would_not_run(opened, seen):
     page = opened()
     page.evaluate(
-        "() => { const s = document.createElement('script'); s.textContent = 'window.ran = 1'; document.body.append(s);"
-        "const i = document.createElement('img'); i.src = 'http://127.0.0.1:1/'; document.body.append(i); }"
+        """() => {
+            const script = document.createElement('script');
+            script.textContent = 'window.ran = 1';
+            const image = document.createElement('img');
+            image.src = 'http://127.0.0.1:1/';
+            document.body.append(script, image);
+        }"""
     )
     assert page.evaluate("window.ran") is None
     assert any("Content Security Policy" in text for _, text in seen.console)
