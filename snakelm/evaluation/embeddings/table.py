@@ -14,6 +14,7 @@ import re
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ import pyarrow.parquet as pq
 from ...data.documents.table import read_documents, text_sizes
 from ...errors import UserError
 from ...files import atomic_path, write_text
-from ...log import Log
+from ...log import Bar, Log
 from .encoders import DocumentEncoder, Progress
 from .selection import DocumentFacts, Selection
 
@@ -135,7 +136,7 @@ def write_embeddings(
         for group, rows in selection.groups():
             if not parts.path(group).is_file():
                 batch = selection.read(documents, group)
-                table = _rows(batch, encoder, facts, lambda n, base=done: bar.update(base + n))
+                table = _rows(batch, encoder, facts, partial(_advance, bar, done))
                 with atomic_path(parts.path(group)) as temporary:
                     pq.write_table(table, temporary, write_page_checksum=True)
             done += rows.size
@@ -144,6 +145,10 @@ def write_embeddings(
     paths = [parts.path(group) for group, _ in selection.groups()]
     _join(paths, documents_schema(encoder.width), output)
     parts.remove()
+
+
+def _advance(bar: Bar, before: int, done: int) -> None:
+    bar.update(before + done)
 
 
 def _rows(
