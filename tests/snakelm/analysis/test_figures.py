@@ -12,8 +12,9 @@ import pytest
 from snakelm.analysis.figures.data import document_lengths, draw_funnel
 from snakelm.analysis.figures.style import DARK, human
 from snakelm.analysis.figures.training import smooth
-from snakelm.analysis.funnel import Stage, funnel
+from snakelm.analysis.funnel import FunnelStage, funnel
 from snakelm.analysis.plot import FIGURES
+from snakelm.errors import UserError
 
 CASES = ("whole", "header only", "one row", "one evaluation", "nothing but nan", "overlap")
 
@@ -172,7 +173,7 @@ def test_funnel_tells_of_the_checks_that_were_on(manifest, make_record):
         {},
         {"counts": None},
         {"counts": {"read": "many", "invalid": 3}},
-        {"counts": {"read": math.nan}},
+        {"counts": {"read": None, "taken": [], "kept": {}}},
     ],
 )
 def test_funnel_of_manifests_that_say_nothing(counts, manifest, make_record, tmp_path):
@@ -183,13 +184,19 @@ def test_funnel_of_manifests_that_say_nothing(counts, manifest, make_record, tmp
     ET.parse(tmp_path / "funnel.svg")
 
 
+def test_a_manifest_that_is_no_json_is_named(manifest, make_record):
+    artefact = manifest("sampled/docs.parquet", "sample_data", counts={"read": math.nan})
+    with pytest.raises(UserError, match=r"docs\.parquet\.manifest\.json: not JSON: NaN"):
+        make_record([], artefacts=[artefact])
+
+
 def test_funnel_draws_names_that_mean_something_to_matplotlib(tmp_path):
     names = ["$x$", "a_b^{", "_hidden", "--><script>", "x" * 300, "sixth"]
     counts = {name: 10 - i for i, name in enumerate(names)}
     draw_funnel(
         [
-            Stage("read", counts),
-            Stage("sampled", counts, {"$\\frac{": 3, "--><script>": 1, "\n": 1}),
+            FunnelStage("read", counts),
+            FunnelStage("sampled", counts, {"$\\frac{": 3, "--><script>": 1, "\n": 1}),
         ],
         tmp_path / "f.svg",
     )

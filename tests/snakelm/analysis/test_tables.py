@@ -184,7 +184,7 @@ def test_summary_has_the_right_answers_of_both_models(make_record, whole_run, tm
     for part in ("<b>choice25%55% (49%–61%)–", "greedy–0% (0%–1%)55% (49%–61%)"):
         assert part in seen.text, part
     assert "b" not in seen.tags
-    assert "left" not in seen.text.split("Right answers")[1].split("What was asked")[0]
+    assert "left" not in seen.text.split("Right answers")[1].split("Settings")[0]
 
 
 def test_samples_stand_newest_first_with_their_loss(make_record, whole_run, tmp_path):

@@ -3,7 +3,8 @@
 import pytest
 
 from snakelm.analysis.run_record import read_record, read_resumes
-from snakelm.analysis.verdict import Scores, scores, seconds_in_words, sentences, warnings
+from snakelm.analysis.units import duration
+from snakelm.analysis.verdict import VerdictScores, scores, sentences, warnings
 from snakelm.config import from_mapping
 from snakelm.errors import UserError
 
@@ -28,7 +29,7 @@ NONE = (None, None)
     ],
 )
 def test_verdict(model, ppmd, said):
-    assert said in sentences(Scores(model, ppmd, NONE, NONE))[0]
+    assert said in sentences(VerdictScores(model, ppmd, NONE, NONE))[0]
 
 
 def test_the_finished_models_own_numbers_count_before_the_metrics(make_record, manifest, whole_run):
@@ -47,13 +48,11 @@ def test_what_is_wrong_is_said(make_record, row, whole_run):
 
     assert "no rows" in said([])
     assert "step 50 of 100" in said(whole_run[:10])
-    assert "1 rows have a training loss that is no number" in said(
-        [*whole_run[:-1], row(100, loss="nan")]
-    )
+    assert "NaN or infinite in 1 rows" in said([*whole_run[:-1], row(100, loss="nan")])
     turned = [
         row(s, val_bpb=v) for s, v in [(20, 2.0), (40, 1.5), (60, 1.6), (80, 1.7), (100, 1.7)]
     ]
-    assert "best at step 40" in said(turned)
+    assert "lowest at step 40" in said(turned)
 
 
 def test_evaluations_of_different_documents_are_not_compared(make_record, manifest, row):
@@ -95,8 +94,8 @@ def test_the_log_is_read_as_training_writes_it():
     ("seconds", "words"),
     [(None, None), (3, "3 s"), (59.6, "1 min 0 s"), (221, "3 min 41 s"), (7500, "2 h 5 min")],
 )
-def test_seconds_in_words(seconds, words):
-    assert seconds_in_words(seconds) == words
+def test_duration(seconds, words):
+    assert duration(seconds) == words
 
 
 @pytest.mark.parametrize("text", ["", "[1]", "{"], ids=["empty", "a list", "torn"])
