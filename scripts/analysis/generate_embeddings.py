@@ -45,11 +45,11 @@ def main(run: Run) -> Counts:
     from snakelm.filter.base import offline
 
     offline()
-    from snakelm.evaluation.embeddings.generate import Places, generate
+    from snakelm.evaluation.embeddings.generate import EmbeddingFiles, generate
 
     f = run.files
-    places = Places(f.documents, f.model, f.tokenizer, f.val, f.scores, f.output)
-    return {"embeddings": generate(run.config, places, run.threads, run.log)}
+    files = EmbeddingFiles(f.documents, f.model, f.tokenizer, f.val, f.scores, f.output)
+    return {"embeddings": generate(run.config, files, run.threads, run.log)}
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ STEP = Step(
 
 @STEP
 def main(run: Run) -> None:
-    from snakelm.analysis.interactive.map import write_map_page, write_report_page
+    from snakelm.analysis.map_page import write_map_page, write_report_page
     from snakelm.evaluation.embeddings.map import read_map
     from snakelm.files import human_bytes
 

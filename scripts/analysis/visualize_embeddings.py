@@ -26,7 +26,8 @@ STEP = Step(
 def main(run: Run) -> None:
     from snakelm.analysis.figures.map import draw_map
     from snakelm.evaluation.embeddings.layout import lay_out, library
-    from snakelm.evaluation.embeddings.map import read_map, read_vectors, write_map
+    from snakelm.evaluation.embeddings.map import read_map, write_map
+    from snakelm.evaluation.embeddings.table import read_vectors
 
     tsne, files = run.config.tsne, run.files
     vectors, columns = read_vectors(files.embeddings)
