@@ -26,14 +26,14 @@ STEP = Step(
 @STEP
 def main(run: Run) -> None:
     from snakelm.analysis.figures.filter import filter_threshold
-    from snakelm.analysis.manifests import FilterManifest
+    from snakelm.analysis.manifests import FilterManifest, as_kind, read_manifests
     from snakelm.analysis.tables.filter import write_filter
     from snakelm.filter.records import read_filter, read_near_threshold
-    from snakelm.workflow.manifest import read_manifest
 
     files = run.files
     measured, near = read_filter(files.measured), read_near_threshold(files.near)
-    filtered = FilterManifest.model_validate(read_manifest(files.documents))
+    manifest = read_manifests([files.documents])[str(files.documents)]
+    filtered = as_kind(manifest, FilterManifest)
     filter_threshold(measured, files.figure)
     write_filter(measured, filtered, near, files.table)
     run.log.say(f"{files.figure}, {files.table}")

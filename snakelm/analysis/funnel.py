@@ -53,7 +53,7 @@ def _sampled(record: RunRecord) -> list[FunnelStage]:
     dropped: Counter[str] = Counter()
 
     for manifest in record.made_by("sample_data", SampleManifest):
-        source, counts = manifest.artefact.stem, manifest.counts
+        source, counts = manifest.artefact.stem, manifest
         read[source] = counts.read or 0
         taken[source] = counts.taken
 

@@ -21,7 +21,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core.core_schema import ValidationInfo
 
 from ..json_files import read_json
-from ..workflow.manifest import manifest_path
+from ..workflow.manifest import manifest_path, with_counts
 
 __all__ = [
     "CheckManifest",
@@ -38,6 +38,7 @@ __all__ = [
     "Tolerant",
     "TrainManifest",
     "TrainingResult",
+    "as_kind",
     "made_by",
     "read_manifests",
 ]
@@ -76,8 +77,6 @@ class FileRecord(Tolerant):
 class StepManifest(Tolerant):
     """What every manifest says; those of the steps below add what their step counted."""
 
-    model_config = ConfigDict(extra="allow")
-
     script: str = ""
     artefact: FileRecord = FileRecord()
     inputs: tuple[FileRecord, ...] = ()
@@ -86,6 +85,7 @@ class StepManifest(Tolerant):
     versions: dict[str, str] = {}
     host: dict[str, str | int] = {}
     created: str = ""
+    counts: dict[str, Any] = {}
 
     @property
     def step(self) -> str:
@@ -115,8 +115,10 @@ class CollectManifest(StepManifest):
     collected: Collection = Collection()
 
 
-class SampleCounts(Tolerant):
-    """Rows of a source: ``kept`` are those fit to use, ``taken`` those that were sampled."""
+class SampleManifest(StepManifest):
+    """Of sample_data: rows of one source, whose name is the artefact's; ``kept`` are those fit to use,
+    ``taken`` those that were sampled.
+    """
 
     read: int | None = None
     kept: int = 0
@@ -126,18 +128,12 @@ class SampleCounts(Tolerant):
     invalid: dict[str, int] = {}  # reason → rows
     bad_files: tuple[str, ...] = ()
     duplicate_files: tuple[str, ...] = ()
+    text_bytes: int | None = None
 
     @property
     def unfit(self) -> int:
         """Rows without a text that could be used."""
         return self.null + self.empty + sum(self.invalid.values())
-
-
-class SampleManifest(StepManifest):
-    """Of sample_data: one source, sampled. The artefact's name is the source's."""
-
-    counts: SampleCounts = SampleCounts()
-    text_bytes: int | None = None
 
 
 class DuplicateCounts(Tolerant):
@@ -282,7 +278,7 @@ def read_manifests(artefacts: Iterable[str | Path]) -> dict[str, StepManifest]:
             record: dict[str, Any] = read_json(
                 path, remedy="delete it and run its step again", what="a manifest"
             )
-            found[str(artefact)] = StepManifest.model_validate(record)
+            found[str(artefact)] = StepManifest.model_validate(with_counts(record))
     return found
 
 
@@ -293,5 +289,5 @@ def made_by(manifests: Iterable[StepManifest], step: str, kind: type[M]) -> Sequ
 
 def as_kind(manifest: StepManifest, kind: type[M]) -> M:
     """``manifest`` with the counts of its step typed as well."""
-    everything: Mapping[str, Any] = manifest.model_dump()
-    return kind.model_validate(everything)
+    counts: Mapping[str, Any] = manifest.counts
+    return kind.model_validate({**counts, **manifest.model_dump()})

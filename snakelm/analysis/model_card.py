@@ -155,7 +155,7 @@ def _sources(config: Config, manifests: Sequence[StepManifest]) -> Iterator[Data
         kind = f"built in: {builtin}" if builtin else f"{files:,} file{'s' * (files != 1)}"
         yield DataRow(
             f"source {name} ({kind})",
-            f"{manifest.counts.taken:,} documents",
+            f"{manifest.taken:,} documents",
             stated or LICENCES.get(builtin or "", UNKNOWN_LICENCE),
         )
 

@@ -21,7 +21,7 @@ import torch
 from ..config import Model, Train
 from ..errors import Interrupted
 from ..log import Log
-from ..model import Decoder, save_model
+from ..model import Decoder, model_size, save_model
 from ..tokenizer import Tokenizer
 from ..workflow.lock import locked
 from ..workflow.signals import StopRequest

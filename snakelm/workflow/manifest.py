@@ -26,7 +26,14 @@ from ..files import json_text, sha256_file, write_text
 from ..json_files import read_json
 from .code_digest import ROOT, code_digest
 
-__all__ = ["content_hash", "manifest_path", "read_manifest", "seal", "write_manifest"]
+__all__ = [
+    "content_hash",
+    "manifest_path",
+    "read_manifest",
+    "seal",
+    "with_counts",
+    "write_manifest",
+]
 
 # Since version 2 manifests have a seal, since version 3 a step's own counts stand under one key.
 # Earlier ones are still read, as if they were written so: a run of last week needn't be done again.
@@ -135,13 +142,14 @@ def read_manifest(artefact: str | Path) -> dict[str, Any]:
         raise UserError(f"{path}: changed since it was written (its seal does not fit); {again}")
     if not isinstance(record.get("artefact"), dict) or not isinstance(record.get("inputs"), list):
         raise UserError(f"{path}: names no artefact or no inputs; {again}")
-    return record if version == VERSION else _with_counts(record)
+    return with_counts(record)
 
 
-def _with_counts(record: dict[str, Any]) -> dict[str, Any]:
-    """A manifest of before version 3, whose counts stood among the other keys, with one key for
-    them.
-    """
+def with_counts(record: dict[str, Any]) -> dict[str, Any]:
+    """A manifest as version 3 has it: before, a step's counts stood among the other keys."""
+    if record.get("manifest") == VERSION:
+        return record
+
     found = {name: value for name, value in record.items() if name not in KEYS}
     nested = found.pop("counts", {})  # as sample_data and prepare_sft_data wrote them
     found |= nested if isinstance(nested, dict) else {}

@@ -86,7 +86,7 @@ def _facts(
         default = "made by this project" if source.builtin else UNKNOWN_LICENCE
         yield "licence", source.licence or default
 
-    counts = sampled.counts
+    counts = sampled
     if counts.read is not None:
         unfit = f", {counts.unfit:,} of them unfit" if counts.unfit else ""
         yield "rows read", f"{counts.read:,}{unfit}"

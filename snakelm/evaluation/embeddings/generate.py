@@ -59,7 +59,11 @@ def generate(config: Config, files: EmbeddingFiles, threads: int, log: Log) -> E
 
     device = choose_device(config.train, threads)
     encoder = _encoder(
-        _model(files, tokenizer, device), tokenizer, config.classifier, base, threads
+        _model(files, tokenizer, device),
+        tokenizer,
+        config.classifier if base else None,
+        base,
+        threads,
     )
     model_name = base_name(config.classifier) if base else files.model.name
     log.say(f"{len(selection):,} documents, vectors by {model_name} ({device.description})")
@@ -95,11 +99,15 @@ def _model(files: EmbeddingFiles, tokenizer: Tokenizer, device: Device) -> Decod
 
 
 def _encoder(
-    model: Decoder, tokenizer: Tokenizer, classifier: Classifier, base: Path | None, threads: int
+    model: Decoder,
+    tokenizer: Tokenizer,
+    classifier: Classifier | None,
+    base: Path | None,
+    threads: int,
 ) -> DocumentEncoder:
     """Our model's vectors, or where ``base`` is given the sentence model's beside our losses."""
     language_model = LanguageModelEncoder(model, tokenizer, threads)
-    if base is None:
+    if base is None or classifier is None:
         return DocumentEncoder.by_model(language_model)
 
     # sentence-transformers takes seconds to import: only where it is used.

@@ -29,7 +29,7 @@ def test_a_manifest_has_what_all_have_and_what_its_step_counted(manifest):
     assert [file.bytes for file in plain.inputs] == [7]
 
     sampled = as_kind(plain, SampleManifest)
-    assert (sampled.counts.read, sampled.counts.taken, sampled.counts.unfit) == (9, 4, 4)
+    assert (sampled.read, sampled.taken, sampled.unfit) == (9, 4, 4)
     assert sampled.artefact == plain.artefact
     assert made_by([plain], "train", TrainManifest) == []
 

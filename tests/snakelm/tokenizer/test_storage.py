@@ -129,7 +129,10 @@ DAMAGE = {
         "not a «snakelm tokenizer» of version 1",
     ),
     "meta-newer": (lambda folder: edit_meta(folder, version=2), "of version 1"),
-    "meta-field": (lambda folder: edit_meta(folder, pattern=None), "pattern: input should be a valid string"),
+    "meta-field": (
+        lambda folder: edit_meta(folder, pattern=None),
+        "pattern: input should be a valid string",
+    ),
     "other-pattern": (
         lambda folder: edit_meta(folder, pattern="gpt2"),
         "does not belong to meta.json",

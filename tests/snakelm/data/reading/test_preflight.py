@@ -70,7 +70,11 @@ def test_every_problem_is_said_at_once(tmp_path):
         look(tmp_path, sources)
     message = str(caught.value)
     assert message.startswith("4 of 5 files can't be used")
-    for part in ("no column 'text'; columns are txt", "0 bytes", "d.parquet: damaged, or not a parquet file"):
+    for part in (
+        "no column 'text'; columns are txt",
+        "0 bytes",
+        "d.parquet: damaged, or not a parquet file",
+    ):
         assert part in message
     assert "e.jsonl: a JSON array" in message
     with pytest.raises(UserError, match="source j: none of its 1 files has a text"):
