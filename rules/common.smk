@@ -10,6 +10,7 @@ from pathlib import Path
 from snakemake.logging import logger
 
 from snakelm.config import from_mapping
+from snakelm.config.yaml_files import read_yaml
 from snakelm.data.reading import readers
 from snakelm.errors import EXIT_USER, UserError
 from snakelm.filter.labels import label_files
@@ -42,6 +43,11 @@ def or_stop(function, *arguments):
     except UserError as error:
         stop(error)
 
+
+for file in workflow.configfiles:
+    or_stop(
+        read_yaml, Path(file)
+    )  # Snakemake itself takes the last of two equal keys in silence
 
 CONFIG = or_stop(from_mapping, config)
 STEPS = or_stop(load_steps)
@@ -146,9 +152,7 @@ def settings(name):
     """
     step = STEPS[name]
     if step.depends_on_values:
-        return lambda wildcards: settings_file(
-            RESULTS, CONFIG, step, dict(wildcards)
-        )
+        return lambda wildcards: settings_file(RESULTS, CONFIG, step, dict(wildcards))
     return settings_file(RESULTS, CONFIG, step)
 
 
@@ -177,7 +181,9 @@ def shard_count():
     steps = [step for step in STEPS.values() if step.stage == "preparation"]
     before = own_stamps()
     for step in steps:
-        choices = [{"source": name} for name in SOURCES] if step.depends_on_values else [{}]
+        choices = (
+            [{"source": name} for name in SOURCES] if step.depends_on_values else [{}]
+        )
         before += [settings_file(RESULTS, CONFIG, step, choice) for choice in choices]
 
     newer = any(Path(file).stat().st_mtime > finished for file in before)
@@ -263,7 +269,9 @@ def source_stamp(wildcards):
 def source_files(wildcards):
     """The files a source is sampled from: the user's own files, or the collected parquet."""
     source = SOURCES[wildcards.source]
-    own = [ancient(file) for file in local_files(source)]  # source_stamp says whether they changed
+    own = [
+        ancient(file) for file in local_files(source)
+    ]  # source_stamp says whether they changed
     return own or results(f"data/raw/{wildcards.source}.parquet")
 
 
@@ -294,7 +302,11 @@ def conversation_files(wildcards):
 
 def conversation_stamp(wildcards):
     """What the user's own conversations hold."""
-    return stamp("conversations", conversation_files(wildcards), "data/processed/train_sft_packed.bin")
+    return stamp(
+        "conversations",
+        conversation_files(wildcards),
+        "data/processed/train_sft_packed.bin",
+    )
 
 
 def task_files(wildcards):

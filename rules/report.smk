@@ -200,7 +200,9 @@ rule plot_loss:
         evaluation=reported(
             "tables/evaluation.html", "evaluation", "2. Tasks, item by item"
         ),
-        loss_by_source=reported("figures/loss_by_source.svg", "evaluation", "3. Loss by source"),
+        loss_by_source=reported(
+            "figures/loss_by_source.svg", "evaluation", "3. Loss by source"
+        ),
         loss_documents=reported(
             "tables/loss_documents.html", "evaluation", "4. Loss in numbers and texts"
         ),
@@ -210,7 +212,9 @@ rule plot_loss:
         loss_by_frequency=reported(
             "figures/loss_by_frequency.svg", "evaluation", "6. Loss by frequency"
         ),
-        scaling_law=reported("figures/scaling_law.svg", "evaluation", "7. The curve's law"),
+        scaling_law=reported(
+            "figures/scaling_law.svg", "evaluation", "7. The curve's law"
+        ),
         seeds=results("tables/seeds.json"),
     log:
         log("plot_loss"),
@@ -268,7 +272,9 @@ rule visualize_embeddings:
             *(
                 [
                     reported(
-                        "figures/map_score.svg", "embeddings", "5. By the filter's score"
+                        "figures/map_score.svg",
+                        "embeddings",
+                        "5. By the filter's score",
                     )
                 ]
                 if CHECKS["filtered"]
@@ -294,7 +300,7 @@ rule plot_tsne_interactive:
         map=results("embeddings/map.parquet"),
         config=settings("plot_tsne_interactive"),
     output:
-        # A report of one file can't show a page of plotly's size: it has a smaller one.
+        # Chromium shows no data URI above 2 MB, so the report has the page with fewer documents.
         output=results("figures/map.html"),
         report=reported("figures/map_report.html", "embeddings", "1. The map"),
     log:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import TextIO
+from typing import Literal, TextIO
 
 from rich.console import Console
 from rich.progress import (
@@ -49,7 +49,7 @@ class Log:
         self._files: list[TextIO] = []
         for file in [path] if isinstance(path, str | Path) else path or []:
             Path(file).parent.mkdir(parents=True, exist_ok=True)
-            mode = "a" if append else "w"
+            mode: Literal["a", "w"] = "a" if append else "w"
             self._files.append(open(file, mode, encoding="utf-8", buffering=1))  # noqa: SIM115 - closed in __exit__
 
     def __enter__(self) -> "Log":

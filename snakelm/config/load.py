@@ -33,12 +33,12 @@ def load_settings(files: Iterable[str | Path]) -> Config:
     A settings file holds the checked keys of one step and no others, so what only whole
     configurations can be asked (does the batch fit the context?) is not asked again.
     """
-    files = [Path(file) for file in files]
-    if not files or not _is_settings(files[0]):
-        return load_config(files)
+    paths = [Path(file) for file in files]
+    if not paths or not _is_settings(paths[0]):
+        return load_config(paths)
 
     merged: dict[str, Any] = {}
-    for file in files:
+    for file in paths:
         merged = _merge(merged, read_yaml(file))
     return read_section(Config, merged)
 

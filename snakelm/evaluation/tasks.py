@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..config import Config, Task
 from ..data.bins import open_bin
@@ -175,7 +176,7 @@ def _result(
 ) -> TaskResult | SkippedTask:
     if isinstance(questions, SkippedTask):
         return questions
-    result = {"kind": task.kind, "items": len(questions), "shots": task.shots}
+    result: dict[str, Any] = {"kind": task.kind, "items": len(questions), "shots": task.shots}
     if task.kind == "choice":
         guessed = sum(1 / len(question.item.choices) for question in questions)
         result["chance"] = round(guessed / len(questions), 6)

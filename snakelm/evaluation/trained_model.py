@@ -16,6 +16,7 @@ from ..config import Train
 from ..errors import UserError
 from ..log import Log
 from ..model import Decoder, load_model
+from ..model.file import ModelRecord
 from ..tokenizer import Tokenizer
 from ..training.device import choose_device, choose_threads
 from ..workflow.manifest import content_hash, read_manifest
@@ -34,7 +35,7 @@ def device_for(train: Train, most_threads: int | None, log: Log) -> torch.device
 
 def open_model(
     path: str | Path, tokenizer: Tokenizer, device: str | torch.device = "cpu"
-) -> tuple[Decoder, dict[str, Any]]:
+) -> tuple[Decoder, ModelRecord]:
     """The model, in float32 as it is exported, and its record; UserError when it was trained with
     another tokenizer.
     """

@@ -102,7 +102,8 @@ def train_filter(
     }
     table = measure_filters(filters, frozen, labels, held_out, texts[three_quarters:])
     log_table(table, log)
-    return FilterRecord.model_validate(table).as_json()
+    FilterRecord.model_validate(table)  # what the report will read
+    return table
 
 
 def logistic_head(vectors: np.ndarray, academic: np.ndarray) -> LogisticHead:

@@ -174,8 +174,8 @@ def start_chat_rows(model: Decoder, tokenizer: Tokenizer) -> None:
 
 def _as_training(sft: Sft, train: Train, steps: int, batch_tokens: int) -> Train:
     """The keys of ``sft`` where the loop looks for them; device, precision and the like stay."""
-    names = ("micro_batch", "embedding_lr", "head_lr", "scalar_lr", "weight_decay", "clip")
-    names += ("eval_every", "save_every", "keep", "log_every")
+    same = "micro_batch embedding_lr head_lr scalar_lr weight_decay clip"
+    same += " eval_every save_every keep log_every"
     return train.model_copy(
         update={
             "steps": steps,
@@ -184,7 +184,7 @@ def _as_training(sft: Sft, train: Train, steps: int, batch_tokens: int) -> Train
             "warmup": round(sft.warmup * steps),
             "decay": 1.0,
             "lr": sft.lora_lr if sft.lora_rank else sft.lr,
-            **{name: getattr(sft, name) for name in names},
+            **{name: getattr(sft, name) for name in same.split()},
         }
     )
 

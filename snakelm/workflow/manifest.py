@@ -130,7 +130,7 @@ def read_manifest(artefact: str | Path) -> dict[str, Any]:
         raise UserError(
             f"{path}: missing, so {artefact} is unfinished or not ours; run its step again"
         )
-    record = read_json(path, remedy=again)
+    record: dict[str, Any] = read_json(path, remedy=again)
 
     version = record.get("manifest")
     if not isinstance(version, int) or not OLDEST <= version <= VERSION:

@@ -2,6 +2,7 @@
 
 import signal
 from types import FrameType
+from typing import Any
 
 __all__ = ["StopRequest"]
 
@@ -16,7 +17,7 @@ class StopRequest:
     def __init__(self) -> None:
         self.requested = False
         self.name = ""
-        self._before: dict[int, object] = {}
+        self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "StopRequest":
         self._before = {number: signal.signal(number, self._note) for number in SIGNALS}

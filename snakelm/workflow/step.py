@@ -281,7 +281,9 @@ class Step:
                 default=Path("results"),
                 help="folder that the paths below are in when left out (default: results)",
             )
-        for name, kind in [*self.values.items(), *self._file_flags()]:
+        for name, value in self.values.items():
+            value.add_to(made, _flag(name))
+        for name, kind in self._file_flags():
             kind.add_to(made, _flag(name))
         if self.threads:
             default = self.default_threads

@@ -18,6 +18,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from ..errors import UserError
 from ..files import json_text, sha256_file, write_if_changed
@@ -111,8 +112,9 @@ def _read_seen(path: Path) -> dict[str, Seen]:
     again.
     """
     with suppress(UserError, TypeError, ValueError):
+        record: dict[str, Any] = read_json(path, remedy="")
         return {
             key: Seen(tuple(state), str(identity), str(used))
-            for key, (state, identity, used) in read_json(path, remedy="").items()
+            for key, (state, identity, used) in record.items()
         }
     return {}

@@ -243,12 +243,12 @@ def version_and_licence(name: str) -> tuple[str, str]:
         return "unknown", "unknown"
 
     # The modern field, then the classifiers, then the first line of the free text.
-    expression = about.get("License-Expression")
+    expression = about.get("License-Expression")  # type: ignore[attr-defined]
     classifiers = [
         classifier.split(" :: ")[-1]
         for classifier in about.get_all("Classifier") or []
         if classifier.startswith("License ::")
     ]
-    text = (about.get("License") or "").strip().splitlines()
+    text = (about.get("License") or "").strip().splitlines()  # type: ignore[attr-defined]
     licence = expression or ", ".join(classifiers) or (text or ["unknown"])[0]
     return about["Version"], licence
