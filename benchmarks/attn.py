@@ -90,37 +90,43 @@ def document_ends(length: int, documents: int) -> list[int]:
     return sorted({length * sum(shares[: i + 1]) // sum(shares) for i in range(documents)} - {0})
 
 
-def rivals(q, k, v, ends: list[int] | None) -> dict[str, Callable[[], torch.Tensor]]:
+def rivals(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, ends: list[int] | None
+) -> dict[str, Callable[[], torch.Tensor]]:
     """Name to a call that computes the same attention; "ours" first."""
-    sdpa = torch.nn.functional.scaled_dot_product_attention
-    grouped = {"enable_gqa": q.shape[2] != k.shape[2]}
 
-    def causal(*parts):
-        return sdpa(*(x.transpose(1, 2) for x in parts), is_causal=True, **grouped).transpose(1, 2)
+    def sdpa(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, **options) -> torch.Tensor:
+        q_BHTD, k_BHTD, v_BHTD = (x.transpose(1, 2) for x in (q, k, v))
+        grouped = q.shape[2] != k.shape[2]
+        return torch.nn.functional.scaled_dot_product_attention(
+            q_BHTD, k_BHTD, v_BHTD, enable_gqa=grouped, **options
+        ).transpose(1, 2)
 
     backend = "cuda" if q.is_cuda else "cpu"
     if ends is None:
         return {
             "ours": lambda: attention(q, k, v, backend=backend),
-            "SDPA causal": lambda: causal(q, k, v),
+            "SDPA causal": lambda: sdpa(q, k, v, is_causal=True),
         }
 
-    starts = [0, *ends[:-1]]
-    position = torch.arange(q.shape[1], device=q.device)
-    begins = torch.tensor(starts, device=q.device)
-    row = begins[torch.searchsorted(begins, position, right=True) - 1].to(torch.int32)
-    row_start = row.expand(q.shape[0], -1).contiguous()
-    mask = (position <= position[:, None]) & (position >= row[:, None])
-    cuts = list(zip(starts, ends, strict=True))
+    row_start, mask = document_masks(q, ends)
+    cuts = list(zip([0, *ends[:-1]], ends, strict=True))
     return {
         "ours": lambda: attention(q, k, v, row_start=row_start, backend=backend),
-        "SDPA materialised mask": lambda: sdpa(
-            *(x.transpose(1, 2) for x in (q, k, v)), attn_mask=mask[None, None], **grouped
-        ).transpose(1, 2),
+        "SDPA materialised mask": lambda: sdpa(q, k, v, attn_mask=mask[None, None]),
         "SDPA loop": lambda: torch.cat(
-            [causal(q[:, a:b], k[:, a:b], v[:, a:b]) for a, b in cuts], dim=1
+            [sdpa(q[:, a:b], k[:, a:b], v[:, a:b], is_causal=True) for a, b in cuts], dim=1
         ),
     }
+
+
+def document_masks(q: torch.Tensor, ends: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
+    """The same documents as row_start (int32 [B, T]) and as a mask (bool [T, T])."""
+    position = torch.arange(q.shape[1], device=q.device)
+    begins = torch.tensor([0, *ends[:-1]], device=q.device)
+    row = begins[torch.searchsorted(begins, position, right=True) - 1].to(torch.int32)
+    mask = (position <= position[:, None]) & (position >= row[:, None])
+    return row.expand(q.shape[0], -1).contiguous(), mask
 
 
 def measure(
@@ -136,8 +142,9 @@ def measure(
     tensors = [
         torch.randn(shape, generator=generator).to(device, DTYPES[dtype]) for shape in shapes
     ]
-    leaves, grad = [x.requires_grad_() for x in tensors[:3]], tensors[3].detach()
-    calls = rivals(*leaves, ends)
+    q, k, v = leaves = [x.requires_grad_() for x in tensors[:3]]
+    grad = tensors[3].detach()
+    calls = rivals(q, k, v, ends)
     check_agreement(calls, dtype)
 
     # Score and value products of the visible pairs, two operations a multiply-add; backward has 2.5

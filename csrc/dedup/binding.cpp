@@ -30,10 +30,12 @@ py::tuple shingle_hashes(const std::vector<ArrowChunk>& chunks, size_t length, i
     const py::gil_scoped_release nogil;
     made = dedup::shingles(views, length, threads);
   }
+
   py::array_t<int64_t> offsets(static_cast<py::ssize_t>(views.size() + 1));
   int64_t* bound = offsets.mutable_data();
   bound[0] = 0;
   for (size_t i = 0; i < views.size(); ++i) bound[i + 1] = bound[i] + made.counts[i];
+
   py::array_t<uint64_t> hashes(static_cast<py::ssize_t>(bound[views.size()]));
   uint64_t* out = hashes.mutable_data();
   for (auto& chunk : made.chunks) {
@@ -74,9 +76,11 @@ size_t drop_near_duplicates(Array<uint32_t> links, const Array<uint16_t>& signat
         "drop_near_duplicates: links [bands, n], signatures [rows, permutations], rows [n], state "
         "[n]");
   }
+
   const dedup::Candidates all{size(rows, 0),        size(links, 0),    size(signatures, 1),
                               links.mutable_data(), signatures.data(), rows.data(),
                               state.mutable_data()};
+
   for (size_t j = first; j < last; ++j) {
     bool inside = all.rows[j] < size(signatures, 0);
     for (size_t band = 0; band < all.bands; ++band) {
@@ -87,6 +91,7 @@ size_t drop_near_duplicates(Array<uint32_t> links, const Array<uint16_t>& signat
       throw std::invalid_argument("drop_near_duplicates: document " + std::to_string(j) +
                                   " leads to none before it");
   }
+
   const py::gil_scoped_release nogil;
   return dedup::drop_near_duplicates(all, first, last, min_equal, bucket_limit);
 }

@@ -44,6 +44,7 @@ class Strings {
       views.push_back({reinterpret_cast<Bytes>(PyUnicode_1BYTE_DATA(text.ptr())), length});
       return;
     }
+
     PyObject* encoded = PyUnicode_AsUTF8String(text.ptr());
     if (encoded == nullptr) {
       if (!PyErr_ExceptionMatches(PyExc_UnicodeEncodeError)) throw py::error_already_set();
@@ -53,9 +54,11 @@ class Strings {
       encoded = PyUnicode_AsUTF8String(joined.ptr());
       if (encoded == nullptr) throw py::error_already_set();
     }
+
     owned_.push_back(py::reinterpret_steal<py::object>(encoded));
     add_bytes(owned_.back());
   }
+
   std::vector<View> views;
 
  private:
@@ -82,10 +85,12 @@ py::tuple encode_views(const Encoder& encoder, const std::vector<View>& views, i
     const py::gil_scoped_release nogil;
     batch = encode_batch(encoder, views, threads);
   }
+
   py::array_t<int64_t> offsets(static_cast<py::ssize_t>(views.size() + 1));
   int64_t* bound = offsets.mutable_data();
   bound[0] = 0;
   for (size_t i = 0; i < views.size(); ++i) bound[i + 1] = bound[i] + batch.lengths[i];
+
   py::array_t<uint32_t> ids(static_cast<py::ssize_t>(bound[views.size()]));
   uint32_t* out = ids.mutable_data();
   {
@@ -108,6 +113,7 @@ py::list encode_one(const Encoder& encoder, const py::object& text) {
     Scratch scratch;
     encoder.encode(strings.views[0], scratch, ids);
   }
+
   py::list result(ids.size());
   for (size_t i = 0; i < ids.size(); ++i) result[i] = py::int_(ids[i]);
   return result;

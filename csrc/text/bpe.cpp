@@ -37,11 +37,13 @@ void Encoder::merge_short(View piece, uint32_t limit, std::vector<Scratch::Part>
         {i, i + 1 < length ? rank(piece.data + i, piece.data + i + 2, limit) : NO_TOKEN});
   }
   parts.push_back({length, NO_TOKEN});
+
   // Rank of part i with the next one; the last entry of `parts` is the end of the piece.
   const auto joined = [&](size_t i) {
     if (i + 2 >= parts.size()) return NO_TOKEN;
     return rank(piece.data + parts[i].start, piece.data + parts[i + 2].start, limit);
   };
+
   while (true) {
     size_t best = 0;
     for (size_t i = 1; i < parts.size(); ++i) {
@@ -63,13 +65,16 @@ void Encoder::merge_long(View piece, Scratch& scratch, std::vector<uint32_t>& ou
   auto& previous = scratch.previous;
   auto& next = scratch.next;
   parts.resize(n + 1), previous.resize(n + 1), next.resize(n + 1);
+
   heap.clear();
   for (uint32_t i = 0; i <= n; ++i) {
     parts[i] = {i, i + 1 < n ? rank(piece.data + i, piece.data + i + 2, NO_TOKEN) : NO_TOKEN};
     previous[i] = i - 1, next[i] = i + 1;
     if (parts[i].rank != NO_TOKEN) heap.push_back(static_cast<uint64_t>(parts[i].rank) << 32 | i);
   }
+
   std::make_heap(heap.begin(), heap.end(), std::greater<>());
+
   const auto rejoin = [&](uint32_t i) {
     const uint32_t middle = next[i];
     parts[i].rank =
@@ -78,6 +83,7 @@ void Encoder::merge_long(View piece, Scratch& scratch, std::vector<uint32_t>& ou
     heap.push_back(static_cast<uint64_t>(parts[i].rank) << 32 | i);
     std::push_heap(heap.begin(), heap.end(), std::greater<>());
   };
+
   while (!heap.empty()) {
     std::pop_heap(heap.begin(), heap.end(), std::greater<>());
     const auto i = static_cast<uint32_t>(heap.back());
@@ -92,8 +98,10 @@ void Encoder::merge_long(View piece, Scratch& scratch, std::vector<uint32_t>& ou
     rejoin(i);
     if (i > 0) rejoin(previous[i]);
   }
+
   for (uint32_t i = 0; i < n; i = next[i])
     out.push_back(vocabulary_.find(piece.data + i, next[i] - i));
+
   // One huge piece must not hold its working memory for the rest of the batch.
   if (n > (1u << 20)) scratch = Scratch{};
 }
@@ -139,6 +147,7 @@ Batch encode_batch(const Encoder& encoder, const std::vector<View>& texts, int t
   Batch batch;
   batch.chunks.resize(bounds.size() - 1);
   batch.lengths.resize(texts.size());
+
   std::vector<Scratch> scratch(static_cast<size_t>(std::max(threads, 1)));
   for_each_item(bounds.size() - 1, threads, [&](size_t chunk, size_t thread) {
     auto& ids = batch.chunks[chunk];

@@ -70,6 +70,7 @@ class Corpus {
     for (size_t i = 0; i < counts.size(); ++i) slots += counts.piece(i).length + 1;
     if (slots >= DEAD) throw std::length_error("distinct pieces exceed 4 GiB: train on less text");
     symbols_.reserve(slots), widths_.reserve(slots), piece_.reserve(slots);
+
     push(END, 0);
     for (size_t i = 0; i < counts.size(); ++i) {
       const View piece = counts.piece(i);
@@ -155,6 +156,7 @@ void PieceCounts::add(Bytes p, size_t length, uint64_t count) {
       return;
     }
   }
+
   if (length >= DEAD || entries_.size() >= DEAD)
     throw std::length_error("distinct pieces exceed 4e9");
   entries_.push_back({hash, bytes_.size(), count, static_cast<uint32_t>(length)});
@@ -178,6 +180,7 @@ Trainer::Trainer(Pattern pattern, int threads)
 
 void Trainer::add(const std::vector<View>& texts) {
   const std::vector<size_t> bounds = chunk_bounds(texts);
+
   std::atomic<uint64_t> pieces{0};
   for_each_item(
       bounds.size() - 1, static_cast<int>(counts_.size()), [&](size_t chunk, size_t thread) {
@@ -193,6 +196,7 @@ void Trainer::add(const std::vector<View>& texts) {
         }
         pieces += seen;
       });
+
   pieces_ += pieces;
   for (const View& text : texts) bytes_ += text.length;
 }
@@ -220,6 +224,7 @@ std::vector<std::pair<uint32_t, uint32_t>> Trainer::train(size_t limit) {
   for (size_t i = 0; i < pairs.size(); ++i) queue.push({pairs[i].count, pairs[i].key, i});
 
   std::vector<std::pair<uint32_t, uint32_t>> merges;
+
   while (merges.size() < limit && !queue.empty()) {
     const Candidate best = queue.top();
     queue.pop();
@@ -231,9 +236,11 @@ std::vector<std::pair<uint32_t, uint32_t>> Trainer::train(size_t limit) {
     }
     const auto left = static_cast<uint32_t>(best.key >> 32),
                right = static_cast<uint32_t>(best.key);
+
     // Moved out: no such pair is left afterwards, it has no other candidate, and its count is not
     // read again.
     const std::vector<uint32_t> positions = std::move(pair.positions);
+
     const size_t first_new = pairs.size();
     corpus.merge(left, right, static_cast<uint32_t>(256 + merges.size()), positions, pairs);
     for (size_t i = first_new; i < pairs.size(); ++i) {

@@ -45,11 +45,13 @@ Char read_multibyte(const uint8_t* p, const uint8_t* end) {
   } else {
     return invalid;
   }
+
   if (left < length) return invalid;
   for (uint8_t i = 1; i < length; ++i) {
     if (!is_continuation(p[i])) return invalid;
     code = code << 6 | (p[i] & 0x3F);
   }
+
   const bool surrogate = code >= 0xD800 && code < 0xE000;
   if (code < least || code >= CODE_POINTS || surrogate) return invalid;
   return {static_cast<Class>(class_of_code_point[code]), length};

@@ -26,8 +26,10 @@ uint64_t hash_bytes(const uint8_t* p, size_t length) {
   uint64_t state = length * K0;
   size_t left = length;
   for (; left > 16; left -= 16, p += 16) state = mix(load(p, 8) ^ K0 ^ state, load(p + 8, 8) ^ K1);
+
   // The last 1..16 bytes as two words that may overlap; together with the length they determine the
   // key.
+
   uint64_t a = 0, b = 0;
   if (left >= 8) {
     a = load(p, 8), b = load(p + left - 8, 8);
@@ -50,10 +52,12 @@ Vocabulary::Vocabulary(const std::vector<std::string_view>& tokens) {
     offsets_.push_back(static_cast<uint32_t>(bytes_.size()));
     longest_ = std::max(longest_, token.size());
   }
+
   size_t capacity = 1024;
   while (capacity < 2 * tokens.size()) capacity *= 2;
   slots_.assign(capacity, {0, NO_TOKEN});
   mask_ = capacity - 1;
+
   for (uint32_t id = 0; id < tokens.size(); ++id) {
     if (tokens[id].empty()) continue;
     const auto* p = reinterpret_cast<const uint8_t*>(tokens[id].data());
@@ -66,6 +70,7 @@ Vocabulary::Vocabulary(const std::vector<std::string_view>& tokens) {
     while (slots_[i].id != NO_TOKEN) i = (i + 1) & mask_;
     slots_[i] = {static_cast<uint32_t>(hash >> 32), id};
   }
+
   for (int b = 0; b < 256; ++b) {
     const auto byte = static_cast<uint8_t>(b);
     if (find(&byte, 1) == NO_TOKEN)

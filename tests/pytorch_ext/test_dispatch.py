@@ -1,5 +1,6 @@
 """The table of backends: readable without torch, complete, and what `choose` makes of it."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -103,3 +104,25 @@ def test_a_backend_that_cannot_run_is_an_error_that_says_why(row, message, monke
     monkeypatch.setitem(TABLE, "swiglu", (row, *TABLE["swiglu"]))
     with pytest.raises(RuntimeError, match=message):
         choose("swiglu", "magic", "gate", torch.zeros(1))
+
+
+def test_the_page_on_operators_lists_every_backend():
+    page = (ROOT / "docs/OPERATORS.md").read_text(encoding="utf-8")
+    rows = [line.split("|")[1:4] for line in page.splitlines() if line.startswith("| ")]
+    listed: dict[str, set[str]] = {}
+    names: list[str] = []
+    for operators, backends_here, _ in rows[1:]:  # the first row is the head
+        names = operators.strip().split(", ") if operators.strip() else names
+        for name in names:
+            listed.setdefault(name, set()).update(re.findall(r"`([\w:]+)`", backends_here))
+    assert listed == {operator: set(spellings(operator)) for operator in TABLE}
+
+
+def test_setup_compiles_for_the_instruction_sets_of_the_table():
+    tree = ast.parse((ROOT / "setup.py").read_text(encoding="utf-8"))
+    flags = next(
+        node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "ISA_FLAGS"
+    )
+    assert tuple(ast.literal_eval(key) for key in flags.keys) == LEVELS

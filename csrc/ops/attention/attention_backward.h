@@ -87,8 +87,7 @@ struct Backward : Tiles<In, PAIRS> {
     write_keys(keys, bad_keys ? bad.key : nullptr);
   }
 
-  // ---- packing
-  // -------------------------------------------------------------------------------------
+  // ---- packing ------------------------------------------------------------------------------
 
   // k and v to panels, k across; `rows` is a buffer that is not yet in use.
   bool pack_keys(const Keys& keys, Word* rows, uint8_t* bad) const {
@@ -140,8 +139,7 @@ struct Backward : Tiles<In, PAIRS> {
     return reduce_sum(sum);
   }
 
-  // ---- sums
-  // ----------------------------------------------------------------------------------------
+  // ---- sums ---------------------------------------------------------------------------------
 
   void run_head(const Keys& keys, const Queries& queries) const {
     Tile tile;
@@ -258,8 +256,7 @@ struct Backward : Tiles<In, PAIRS> {
     }
   }
 
-  // ---- results, and NaN where a bad row was seen
-  // ---------------------------------------------------
+  // ---- results, and NaN where a bad row was seen --------------------------------------------
 
   void write_grad_q(int64_t head, const Queries& queries, const Bad* bad) const {
     if (bad) this->accumulate(bad->key, time, bad->before);

@@ -7,8 +7,13 @@
 // weights come round by shuffles.
 //   forward    rows are queries, columns keys:  online softmax, o += p v
 //   grad_q     rows are queries, columns keys:  p from log_sum, ds = p (dp - delta), dq += ds k
-//   grad_kv    rows are keys, columns queries:  dv += p do, dk += ds q, over all query heads of the
-//   key head
+//   grad_kv    rows are keys, columns queries:  dv += p do, dk += ds q, over all query heads of
+//                                               the key head
+//
+// Memory: nothing of T x T. A block holds its 32 rows and the current 32 columns in shared memory
+// as floats, 96 (forward) or 128 (backward) rows of D + 1, and its sums in registers; backward
+// takes a workspace of one float a query for delta = <grad_out, out>.
+//
 // Two backward passes recompute the scores, so no atomics are needed and every sum has one order.
 // Weights of zero are skipped: whatever a hidden position holds, NaN too, does not enter.
 #include <cuda_bf16.h>
@@ -119,6 +124,7 @@ __global__ void __launch_bounds__(WARPS* WARP) forward_kernel(AttentionProblem p
   const Place at = place_of(true);
   const int64_t kv_head = at.head / (p.heads / p.kv_heads);
   const int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
+
   load_tile<In, D>(p, p.q, at.batch, at.head, at.first, BLOCK_ROWS, q);
   float o[ROWS][(D + WARP - 1) / WARP] = {};
   float maximum[ROWS], sum[ROWS];
@@ -129,6 +135,7 @@ __global__ void __launch_bounds__(WARPS* WARP) forward_kernel(AttentionProblem p
     maximum[r] = -INFINITY, sum[r] = 0;
     start[r] = t < p.time ? start_of(p, at.batch, t) : p.time;
   }
+
   const int64_t end = min(at.first + BLOCK_ROWS, p.time);
   for (int64_t tile = start_of(p, at.batch, at.first) / COLUMNS * COLUMNS; tile < end;
        tile += COLUMNS) {
@@ -145,14 +152,17 @@ __global__ void __launch_bounds__(WARPS* WARP) forward_kernel(AttentionProblem p
       const float s = seen ? dot<D>(q + row * (D + 1), k + lane * (D + 1)) * p.scale : -INFINITY;
       const float grown = fmaxf(maximum[r], warp_maximum(s));
       if (grown == -INFINITY) continue;  // the whole warp: nothing of this tile is seen
+
       const float weight = seen ? expf(s - grown) : 0.0f;
       const float keep = expf(maximum[r] - grown);
+
       maximum[r] = grown;
       sum[r] = sum[r] * keep + warp_sum(weight);
       for (float& x : o[r]) x *= keep;
       spread<D>(weight, v, o[r]);
     }
   }
+
 #pragma unroll
   for (int r = 0; r < ROWS; ++r) {
     const int64_t t = at.first + warp * ROWS + r;
@@ -171,12 +181,14 @@ __global__ void delta_kernel(AttentionProblem p, float* delta) {
   const int64_t rows = p.batch * p.heads * p.time;
   const int64_t row = static_cast<int64_t>(blockIdx.x) * WARPS + threadIdx.x / WARP;
   if (row >= rows) return;
+
   const int64_t t = row % p.time, head = row / p.time % p.heads, batch = row / p.time / p.heads;
   const In* const out =
       static_cast<const In*>(p.out) + ((batch * p.time + t) * p.heads + head) * p.head_dim;
   const AttentionView& g = p.grad_out;
   const In* const grad_out =
       static_cast<const In*>(g.data) + batch * g.batch + t * g.time + head * g.head;
+
   float sum = 0;
   for (int64_t d = threadIdx.x % WARP; d < p.head_dim; d += WARP)
     sum += widen(out[d]) * widen(grad_out[d]);
@@ -196,9 +208,12 @@ __global__ void __launch_bounds__(WARPS* WARP)
   const int64_t kv_head = at.head / (p.heads / p.kv_heads),
                 plane = (at.batch * p.heads + at.head) * p.time;
   const int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
+
   load_tile<In, D>(p, p.q, at.batch, at.head, at.first, BLOCK_ROWS, q);
   load_tile<In, D>(p, p.grad_out, at.batch, at.head, at.first, BLOCK_ROWS, grad_out);
+
   float grad[ROWS][(D + WARP - 1) / WARP] = {};
+
   const int64_t end = min(at.first + BLOCK_ROWS, p.time);
   for (int64_t tile = start_of(p, at.batch, at.first) / COLUMNS * COLUMNS; tile < end;
        tile += COLUMNS) {
@@ -220,6 +235,7 @@ __global__ void __launch_bounds__(WARPS* WARP)
       spread<D>(ds, k, grad[r]);
     }
   }
+
 #pragma unroll
   for (int r = 0; r < ROWS; ++r) {
     const int64_t t = at.first + warp * ROWS + r;
@@ -241,8 +257,10 @@ __global__ void __launch_bounds__(WARPS* WARP)
   const Place at = place_of(false);               // head: of keys
   const int64_t group = p.heads / p.kv_heads;
   const int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
+
   load_tile<In, D>(p, p.k, at.batch, at.head, at.first, BLOCK_ROWS, k);
   load_tile<In, D>(p, p.v, at.batch, at.head, at.first, BLOCK_ROWS, v);
+
   float grad_k[ROWS][(D + WARP - 1) / WARP] = {}, grad_v[ROWS][(D + WARP - 1) / WARP] = {};
   for (int64_t head = at.head * group; head < (at.head + 1) * group; ++head) {
     const int64_t plane = (at.batch * p.heads + head) * p.time;
@@ -272,6 +290,7 @@ __global__ void __launch_bounds__(WARPS* WARP)
       }
     }
   }
+
 #pragma unroll
   for (int r = 0; r < ROWS; ++r) {
     const int64_t key = at.first + warp * ROWS + r;
@@ -282,8 +301,7 @@ __global__ void __launch_bounds__(WARPS* WARP)
   }
 }
 
-// ---- launchers
-// ---------------------------------------------------------------------------------------------------------
+// ---- launchers ------------------------------------------------------------------------------
 
 unsigned tiles_of(const AttentionProblem& p) {
   return static_cast<unsigned>((p.time + BLOCK_ROWS - 1) / BLOCK_ROWS);
@@ -313,11 +331,13 @@ cudaError_t backward(const AttentionProblem& p, float* delta, cudaStream_t strea
       <<<static_cast<unsigned>((rows + WARPS - 1) / WARPS), WARPS * WARP, 0, stream>>>(p, delta);
   cudaError_t error = cudaGetLastError();
   if (error != cudaSuccess) return error;
+
   const int rows_held = 2 * BLOCK_ROWS + 2 * COLUMNS;
   const dim3 grid(tiles_of(p), static_cast<unsigned>(p.heads), static_cast<unsigned>(p.batch));
   error =
       launch(grad_q_kernel<In, D>, grid, rows_held, D, stream, p, static_cast<const float*>(delta));
   if (error != cudaSuccess) return error;
+
   const dim3 key_grid(tiles_of(p), static_cast<unsigned>(p.kv_heads),
                       static_cast<unsigned>(p.batch));
   return launch(grad_kv_kernel<In, D>, key_grid, rows_held, D, stream, p,

@@ -84,8 +84,7 @@ struct Tiles {
     return static_cast<In*>(data) + ((item.batch * time + t) * problem.heads + head) * dim;
   }
 
-  // ---- packing: inputs to rows of words, rows to panels and across
-  // ---------------------------------
+  // ---- packing: inputs to rows of words, rows to panels and across --------------------------
 
   // Rows [first, last) of a head to [row][words] at `to`; rows from `time` on are zeros. A row with
   // NaN or infinity becomes zeros too and sets bad[t] (uint8 [T]); true when there was one.
@@ -110,7 +109,7 @@ struct Tiles {
     return true;
   }
 
-  // One row to words, zero padded; returns a vector in which SIGN bits mark NaN and infinity.
+  // One row to words, zero padded; returns a vector whose sign bits mark NaN and infinity.
   SNAKELM_INLINE WordVec pack_row(const In* from, Word* to) const {
     WordVec broken{};
     constexpr int64_t STEP = LANES * K;
@@ -200,8 +199,7 @@ struct Tiles {
     }
   }
 
-  // ---- what rows see
-  // -------------------------------------------------------------------------------
+  // ---- what rows see ------------------------------------------------------------------------
 
   // Rows [row, row + ROWS) against keys [chunk, chunk + CHUNK).
   Interval interval(int64_t row, int64_t chunk) const {
@@ -226,8 +224,7 @@ struct Tiles {
            (key <= splat_int(static_cast<int32_t>(t)));
   }
 
-  // ---- products
-  // ------------------------------------------------------------------------------------
+  // ---- products -----------------------------------------------------------------------------
 
   // to[ROWS][CHUNK] = rows of A [ROWS][words] times panels of keys, over the interval.
   SNAKELM_INLINE void score(const Word* rows, const Word* panels, int64_t chunk,
@@ -254,8 +251,7 @@ struct Tiles {
     }
   }
 
-  // ---- results
-  // -------------------------------------------------------------------------------------
+  // ---- results ------------------------------------------------------------------------------
 
   // D floats times scale, to the dtype of the tensors.
   SNAKELM_INLINE void write_row(const float* from, float scale, In* to) const {
