@@ -2,7 +2,7 @@
 good it is.
 
 All of it from the run's manifests, its evaluation, and what the configuration says of licences. The
-text is templates/model_card.md; here is computed what stands in its tables. What comes from a
+text is templates/model_card.md; the contents of its tables are computed here. What comes from a
 corpus or a package is no Markdown of ours: every value is cut, and its marks are taken out of it.
 """
 
@@ -232,8 +232,8 @@ def _trained(manifests: Sequence[StepManifest]) -> Iterator[ScoreRow]:
 def _compressors(manifests: Mapping[str, StepManifest]) -> Iterator[ScoreRow]:
     for path, manifest in manifests.items():
         if manifest.step == "baseline" and Path(path).is_file():
-            found: dict[str, Any] = read_json(path, remedy="delete it and run its step again")
-            bits = Baseline.model_validate(found).ppmd.bpb
+            record: dict[str, Any] = read_json(path, remedy="delete it and run its step again")
+            bits = Baseline.model_validate(record).ppmd.bpb
             if bits is not None:
                 yield ScoreRow("for comparison", COMPRESSOR, f"{bits:.4f}")
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from .run_record import CompressionRate, RunRecord
 
-__all__ = ["VerdictScores", "resume_count", "scores", "sentences", "warnings"]
+__all__ = ["VerdictScores", "resume_count", "sentences", "verdict_scores", "warnings"]
 
 Pair = tuple[float | None, float | None]  # of all held-out documents, and of the clean ones
 
@@ -33,7 +33,7 @@ class VerdictScores:
         return self.model[clean], self.ppmd[clean], clean
 
 
-def scores(record: RunRecord) -> VerdictScores:
+def verdict_scores(record: RunRecord) -> VerdictScores:
     """The model's last evaluation (of a finished run, on all held-out documents) and the
     baselines.
     """
@@ -45,9 +45,9 @@ def scores(record: RunRecord) -> VerdictScores:
     return VerdictScores(model, *map(_pair, (baseline.ppmd, baseline.xz, baseline.unigram)))
 
 
-def sentences(found: VerdictScores) -> list[str]:
+def sentences(scores: VerdictScores) -> list[str]:
     """What the numbers mean, most important first."""
-    model, compressor, clean = found.deciding()
+    model, compressor, clean = scores.deciding()
     if model is None:
         return ["No verdict yet: this run has not been evaluated on held-out text."]
 

@@ -12,7 +12,7 @@ from ..manifests import StepManifest
 from ..pages import write_page
 from ..run_record import MeasuredScore, RunRecord, StageScores
 from ..units import duration, energy, human, money
-from ..verdict import Pair, VerdictScores, resume_count, scores, sentences, warnings
+from ..verdict import Pair, VerdictScores, resume_count, sentences, verdict_scores, warnings
 
 __all__ = ["write_summary"]
 
@@ -59,13 +59,13 @@ class SummaryPage:
 
 def write_summary(record: RunRecord, path: str | Path) -> None:
     """The page a report opens with."""
-    found = scores(record)
+    scores = verdict_scores(record)
     page = SummaryPage(
-        headline=_headline(found),
-        sentences=sentences(found),
+        headline=_headline(scores),
+        sentences=sentences(scores),
         warnings=warnings(record),
         tuned=_tuned(record),
-        comparison=_comparison(found),
+        comparison=_comparison(scores),
         tasks=list(_tasks(record)),
         settings=describe_settings(record.config),
         preset=record.config.preset,
@@ -76,8 +76,8 @@ def write_summary(record: RunRecord, path: str | Path) -> None:
     write_page(path, "summary.html", page=page)
 
 
-def _headline(found: VerdictScores) -> Headline | None:
-    model, compressor, clean = found.deciding()
+def _headline(scores: VerdictScores) -> Headline | None:
+    model, compressor, clean = scores.deciding()
     if model is None:
         return None
 
@@ -95,13 +95,13 @@ def _tuned(record: RunRecord) -> tuple[float, float] | None:
     return result.val_loss_before, result.val_loss
 
 
-def _comparison(found: VerdictScores) -> list[ComparedScore]:
+def _comparison(scores: VerdictScores) -> list[ComparedScore]:
     """The model among the baselines."""
     named = (
-        ("this model", found.model),
-        ("PPMd, primed with the training text", found.ppmd),
-        ("xz -9e, held-out text alone", found.xz),
-        ("token frequencies alone", found.unigram),
+        ("this model", scores.model),
+        ("PPMd, primed with the training text", scores.ppmd),
+        ("xz -9e, held-out text alone", scores.xz),
+        ("token frequencies alone", scores.unigram),
     )
     known = [(name, pair) for name, pair in named if pair != (None, None)]
     longest = max((bits for _, pair in known for bits in pair if bits is not None), default=1.0)
@@ -109,7 +109,7 @@ def _comparison(found: VerdictScores) -> list[ComparedScore]:
     return [
         ComparedScore(
             name,
-            is_model=pair is found.model,
+            is_model=pair is scores.model,
             percent=f"{100 * _deciding(pair) / longest:.1f}%",
             all_documents=_bits(pair[0]),
             clean_documents=_bits(pair[1]),
