@@ -8,7 +8,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from snakelm.config import as_mapping, load_config
-from snakelm.evaluation.baselines import baselines
+from snakelm.evaluation.baselines import baselines, summary
 from snakelm.files import write_json
 from snakelm.log import Log
 from snakelm.workflow.exit_codes import parser, run
@@ -31,13 +31,13 @@ def main(argv: list[str] | None = None) -> int:
     args = arguments.parse_args(argv)
     config = load_config(args.config)
     with Log("baseline", args.log) as log:
-        table = baselines(
+        record = baselines(
             args.processed,
             args.tokenizer,
             config.evaluate.compressor_mb,
             config.evaluate.clean_share,
         )
-        write_json(args.output, table)
+        write_json(args.output, record.as_json())
         inputs = [
             Path(args.processed) / name for name in ("train.bin", "val.bin", "val_overlap.npy")
         ]
@@ -46,16 +46,8 @@ def main(argv: list[str] | None = None) -> int:
         write_manifest(
             args.output, inputs=inputs, config=evaluate, script=__file__, seed=config.seed
         )
-        log.say(
-            f"{table['docs']['whole']:,} held-out documents, {table['docs']['clean']:,} clean: primed PPMd "
-            f"{_bpb(table['ppmd'])}, xz {_bpb(table['xz'])}, unigram {_bpb(table['unigram'])} (bits per byte)"
-        )
+        log.say(summary(record))
     return 0
-
-
-def _bpb(rates: dict) -> str:
-    clean = rates["bpb_clean"]
-    return f"{rates['bpb']:.3f}" + (f" ({clean:.3f} on clean)" if clean is not None else "")
 
 
 if __name__ == "__main__":

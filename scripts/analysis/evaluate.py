@@ -39,13 +39,26 @@ def main(argv: list[str] | None = None) -> int:
     args = arguments.parse_args(argv)
     config = load_config(args.config)
     with Log("evaluate", args.log) as log:
-        from snakelm.evaluation.suite import gathered, lines, suite, write_lines
+        from snakelm.evaluation.tasks import (
+            EvaluationFiles,
+            evaluate_tasks,
+            read_tasks,
+            summary,
+            write_items,
+        )
 
-        tasks = gathered(config, args, log)
+        tasks = read_tasks(config, log)
         log.say("loading torch")
-        table, records = suite(config, args, tasks, log)
-        write_lines(args.items, records)
-        write_json(args.output, table)
+        files = EvaluationFiles(
+            base=args.base,
+            tuned=args.tuned,
+            processed=args.processed,
+            tokenizer=Path(args.tokenizer),
+            loss=args.loss,
+        )
+        evaluation = evaluate_tasks(config, files, tasks, args.threads, log)
+        write_items(args.items, evaluation.items)
+        write_json(args.output, evaluation.record.as_json())
         names = ["val.bin", *(["val_sft_packed.bin"] if args.tuned else [])]
         inputs = [
             args.base,
@@ -59,7 +72,7 @@ def main(argv: list[str] | None = None) -> int:
             write_manifest(
                 artefact, inputs=inputs, config=settings, script=__file__, seed=config.seed
             )
-        for line in lines(table):
+        for line in summary(evaluation.record):
             log.say(line)
     return 0
 

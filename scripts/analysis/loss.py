@@ -45,12 +45,19 @@ def main(argv: list[str] | None = None) -> int:
     config = load_config(args.config)
     with Log("loss", args.log) as log:
         log.say("loading torch")
-        from snakelm.evaluation.extremes import write_documents
-        from snakelm.evaluation.whole import measure_run, summary
+        from snakelm.evaluation.heldout_loss import HeldOutLossFiles, measure_loss, summary
 
-        table, held, stages = measure_run(config, args, log)
-        write_documents(args.per_document, held, stages)
-        write_json(args.output, table)
+        files = HeldOutLossFiles(
+            base=args.base,
+            tuned=args.tuned,
+            processed=args.processed,
+            documents=args.documents,
+            tokenizer=Path(args.tokenizer),
+            metrics=args.metrics,
+        )
+        measured = measure_loss(config, files, args.threads, log)
+        measured.write_documents(args.per_document)
+        write_json(args.output, measured.record.as_json())
         names = [
             "train.bin",
             "val.bin",
@@ -68,7 +75,7 @@ def main(argv: list[str] | None = None) -> int:
             write_manifest(
                 artefact, inputs=inputs, config=settings, script=__file__, seed=config.seed
             )
-        log.say(summary(table))
+        log.say(summary(measured.record))
     return 0
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from snakelm.config import load_config
-from snakelm.evaluation.tokenizer_statistics import measure
+from snakelm.evaluation.tokenizer_statistics import measure, summary
 from snakelm.files import write_json
 from snakelm.log import Log
 from snakelm.workflow.exit_codes import parser, run
@@ -31,19 +31,15 @@ def main(argv: list[str] | None = None) -> int:
     args = arguments.parse_args(argv)
     seed = load_config(args.config).seed
     with Log("measure_tokenizer", args.log) as log:
-        table = measure(args.documents, args.tokenizer, args.processed, seed, args.threads)
-        write_json(args.output, table)
+        record = measure(args.documents, args.tokenizer, args.processed, seed, args.threads)
+        write_json(args.output, record.as_json())
         inputs = [
             args.documents,
             args.tokenizer / "meta.json",
             *(args.processed / n for n in ("train.bin", "val.bin")),
         ]
         write_manifest(args.output, inputs=inputs, config={}, script=__file__, seed=seed)
-        rates = {
-            part["name"]: part["bytes"] / part["tokens"] for part in table["bins"] if part["tokens"]
-        }
-        said = ", ".join(f"{rate:.2f} bytes a token of {name}" for name, rate in rates.items())
-        log.say(f"{said}; {table['never']:,} of {table['text_tokens']:,} tokens never used")
+        log.say(summary(record))
     return 0
 
 

@@ -2,7 +2,6 @@
 doubtful texts.
 """
 
-import json
 import sys
 from pathlib import Path
 
@@ -31,13 +30,14 @@ def main(argv: list[str] | None = None) -> int:
         from snakelm.analysis.figures.filter import (
             filter_threshold,  # matplotlib takes a second to load
         )
+        from snakelm.analysis.manifests import FilterManifest
         from snakelm.analysis.tables.filter import write_filter
+        from snakelm.filter.records import read_filter, read_near_threshold
 
-        measured, near = (
-            json.loads(path.read_text(encoding="utf-8")) for path in (given.measured, given.near)
-        )
+        measured, near = read_filter(given.measured), read_near_threshold(given.near)
+        filtered = FilterManifest.model_validate(read_manifest(given.documents))
         filter_threshold(measured, given.figure)
-        write_filter(measured, read_manifest(given.documents), near, given.table)
+        write_filter(measured, filtered, near, given.table)
         log.say(f"{given.figure}, {given.table}")
     return 0
 

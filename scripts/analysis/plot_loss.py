@@ -2,14 +2,12 @@
 (JSON).
 """
 
-import json
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from snakelm.config import load_config
-from snakelm.errors import UserError
 from snakelm.files import write_json
 from snakelm.log import Log
 from snakelm.workflow.exit_codes import parser, run
@@ -37,27 +35,21 @@ def main(argv: list[str] | None = None) -> int:
         from snakelm.analysis.figures.loss import FIGURES
         from snakelm.analysis.tables.evaluation import write_evaluation
         from snakelm.analysis.tables.loss import write_loss
+        from snakelm.evaluation.records import read_evaluation, read_loss
         from snakelm.evaluation.seeds import scatter
 
-        loss, tasks = _read(args.loss), _read(args.evaluation)
+        loss, tasks = read_loss(args.loss), read_evaluation(args.evaluation)
         over_seeds = scatter(args.results, config.compare)
         for name, draw in FIGURES.items():
             draw(loss, args.figures / f"{name}.svg")
         evaluation(tasks, args.figures / "tasks.svg")
         write_loss(loss, args.tables / "loss_documents.html")
         write_evaluation(tasks, over_seeds, args.tables / "evaluation.html")
-        write_json(args.tables / "seeds.json", over_seeds)
-        for one in over_seeds["left_out"]:
-            log.say(f"{one['results']}: not counted among the seeds, {one['why']}")
+        write_json(args.tables / "seeds.json", over_seeds.as_json())
+        for one in over_seeds.left_out:
+            log.say(f"{one.results}: not counted among the seeds, {one.why}")
         log.say(f"{len(FIGURES) + 1} figures in {args.figures}, 2 tables in {args.tables}")
     return 0
-
-
-def _read(path: Path) -> dict:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        raise UserError(f"{path}: not JSON; delete it and run {path.stem} again") from None
 
 
 if __name__ == "__main__":

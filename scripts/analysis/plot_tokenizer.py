@@ -2,7 +2,6 @@
 (HTML).
 """
 
-import json
 import sys
 from pathlib import Path
 
@@ -26,11 +25,12 @@ def main(argv: list[str] | None = None) -> int:
             token_frequencies,
         )
         from snakelm.analysis.tables.tokens import write_tokenizer
+        from snakelm.evaluation.records import read_tokenizer_statistics
 
-        table = json.loads(args.measured.read_text(encoding="utf-8"))
-        fertility(table, args.fertility)
-        token_frequencies(table, args.frequencies)
-        write_tokenizer(table, args.table)
+        record = read_tokenizer_statistics(args.measured)
+        fertility(record, args.fertility)
+        token_frequencies(record, args.frequencies)
+        write_tokenizer(record, args.table)
         log.say(f"{args.fertility}, {args.frequencies}, {args.table}")
     return 0
 

@@ -174,11 +174,14 @@ class FilterCounts(Tolerant):
 
     documents: int = 0
     kept: int = 0
+    kept_bytes: int = 0
+    by_setfit: int = 0  # documents that SetFit scored
 
 
 class FilterManifest(StepManifest):
     """Of filter_dataset."""
 
+    filter: str = ""  # setfit, static or cascade
     sources: dict[str, FilterCounts] = {}
     documents: int | None = None
 

@@ -1,7 +1,7 @@
-"""What a finished model is asked: the loss of every held-out token, and tasks with items of a
-person's own.
+"""What a finished model is worth: the loss of every held-out token, the user's own tasks, and what
+both are held against; what the tokenizer makes of the text.
 
-Everything is computed in float32, as the exported model computes: nothing here depends on what the
-model was trained in. What comes out is numbers as JSON, drawn by snakelm.analysis, which needs no
-torch.
+Models are measured in float32, as the exported model computes: nothing here depends on what the
+model was trained in. What comes out is JSON of the types in `records`, drawn by snakelm.analysis,
+which needs no torch.
 """

@@ -1,8 +1,8 @@
 """Where a model's loss comes from: each document, how much of it the model could see, how common
 each token is.
 
-One pass over the held-out text; what is kept is a number a document and a few dozen bins, so any
-amount of text fits.
+One pass over the held-out text. What is kept is a number for each document and a few dozen bins, so
+any amount of text fits in memory.
 """
 
 from collections.abc import Callable
@@ -14,18 +14,16 @@ from ..data.bins import TokenBin
 from ..model import Decoder
 from ..training.validation import row_losses
 
-__all__ = ["Bins", "Breakdown", "breakdown", "frequency_edges", "token_counts", "visible_edges"]
-
-BLOCK = 1 << 22  # training tokens read at a time
+__all__ = ["Bins", "Breakdown", "breakdown", "frequency_edges", "visible_edges"]
 
 
 @dataclass
 class Bins:
-    """Sums over targets, by a quantity cut at ``edges`` (ascending; bin i holds edges[i] up to
-    edges[i+1] - 1).
+    """Sums over target tokens, by a quantity cut at ``edges`` (ascending; bin i holds edges[i] up
+    to edges[i+1] - 1).
     """
 
-    edges: np.ndarray
+    edges: np.ndarray  # int64 [bins + 1]
     targets: np.ndarray  # int64 [bins]
     nll: np.ndarray  # float64 [bins], nats
     bytes: np.ndarray  # int64 [bins]
@@ -33,35 +31,32 @@ class Bins:
     @classmethod
     def empty(cls, edges: np.ndarray) -> "Bins":
         """Nothing counted yet."""
-        return cls(
-            edges, *(np.zeros(edges.size - 1, kind) for kind in (np.int64, np.float64, np.int64))
-        )
+        count = edges.size - 1
+        return cls(edges, np.zeros(count, np.int64), np.zeros(count), np.zeros(count, np.int64))
 
     def add(self, quantity: np.ndarray, nll: np.ndarray, sizes: np.ndarray) -> None:
-        """Counts targets, each array [n]."""
-        places = np.searchsorted(self.edges, quantity, "right") - 1
+        """Counts target tokens, each array [n]; ``sizes``: their bytes."""
+        bins = np.searchsorted(self.edges, quantity, "right") - 1
         count = self.targets.size
-        self.targets += np.bincount(places, minlength=count)
-        self.nll += np.bincount(places, nll, minlength=count)
-        self.bytes += np.bincount(places, sizes, minlength=count).astype(np.int64)
+        self.targets += np.bincount(bins, minlength=count)
+        self.nll += np.bincount(bins, nll, minlength=count)
+        self.bytes += np.bincount(bins, sizes, minlength=count).astype(np.int64)
 
     def mean(self) -> list[float | None]:
-        """Nats per token of each bin; None where there is none."""
+        """Nats per token of each bin; None for an empty one."""
         return [
-            round(n / t, 5) if t else None
-            for n, t in zip(self.nll.tolist(), self.targets.tolist(), strict=True)
+            round(nll / targets, 5) if targets else None
+            for nll, targets in zip(self.nll.tolist(), self.targets.tolist(), strict=True)
         ]
 
 
 @dataclass
 class Breakdown:
-    """``nll`` float64 [documents], in nats; ``visible``: by tokens seen before; ``frequency``: by
-    those in training.
-    """
+    """A model's loss on held-out text."""
 
-    nll: np.ndarray
-    visible: Bins
-    frequency: Bins
+    nll: np.ndarray  # float64 [documents], nats
+    visible: Bins  # by tokens of the document before the target that the model could see
+    frequency: Bins  # by occurrences of the target in the training text
 
 
 def breakdown(
@@ -69,36 +64,35 @@ def breakdown(
     val: TokenBin,
     documents: np.ndarray,
     counts: np.ndarray,
-    sizes: np.ndarray,
+    token_bytes: np.ndarray,
     on_progress: Callable[[int], None] | None = None,
 ) -> Breakdown:
-    """Of the text of ``documents`` (numbers). ``counts``, ``sizes`` [V]: of each token in training,
-    its bytes.
+    """The loss on ``documents`` (numbers, int64 [n]) of ``val``.
+
+    ``counts``, ``token_bytes``: each token's occurrences in the training text and its bytes, int64
+    [V]. ``on_progress`` gets the target tokens done.
     """
-    found = Breakdown(
+    result = Breakdown(
         np.zeros(len(documents)),
         Bins.empty(visible_edges(model.shape.context)),
         Bins.empty(frequency_edges(counts)),
     )
     done = 0
-    for part in row_losses(model, val, documents):
-        there = part.targets >= 0
-        tokens, nll = part.targets[there], part.nll[there].astype(np.float64)
-        found.nll += np.bincount(part.owner[there], nll, minlength=len(documents))
-        found.visible.add(part.visible[there], nll, sizes[tokens])
-        found.frequency.add(counts[tokens], nll, sizes[tokens])
+
+    for rows in row_losses(model, val, documents):
+        assert rows is not None, "nothing stops it early"
+        is_target = rows.targets >= 0
+        # Sums in float64: in float32 millions of tokens would round the last ones away.
+        tokens, nll = rows.targets[is_target], rows.nll[is_target].astype(np.float64)
+
+        result.nll += np.bincount(rows.owner[is_target], nll, minlength=len(documents))
+        result.visible.add(rows.visible[is_target], nll, token_bytes[tokens])
+        result.frequency.add(counts[tokens], nll, token_bytes[tokens])
+
         done += tokens.size
         if on_progress:
             on_progress(done)
-    return found
-
-
-def token_counts(train: TokenBin) -> np.ndarray:
-    """How often each token stands in the training text: int64 [V]."""
-    counts = np.zeros(train.meta.vocab_size, np.int64)
-    for first in range(0, train.meta.tokens, BLOCK):
-        counts += np.bincount(train.read(first, first + BLOCK), minlength=counts.size)
-    return counts
+    return result
 
 
 def visible_edges(context: int) -> np.ndarray:

@@ -1,92 +1,102 @@
-"""How far a measured number may be from the truth: 95% intervals.
+"""How far a measured number may be from the truth: 95% confidence intervals.
 
 A share of items (accuracy) gets Wilson's interval, which stays within 0 and 1 and is honest for few
 items. A rate over documents (bits per byte) gets a bootstrap over documents, because the tokens of
-one document are not independent: whole documents are drawn again, with replacement, and the rate is
-taken of each draw. With very many documents the draws would say what the normal interval of a ratio
-says, so that one is taken then.
+one document are not independent: documents are drawn again, with replacement, and the rate is taken
+of each draw. With very many documents the draws would say what the normal interval of a ratio says,
+so that one is taken then.
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
+from scipy import stats
 
-__all__ = ["Interval", "difference", "mean_and_deviation", "rate", "share"]
+from .records import Interval
 
-Z95 = 1.959964  # the normal distribution's quantile for 95%, two-sided
+__all__ = ["Interval", "difference", "rate", "rounded", "share"]
+
+CONFIDENCE = 0.95
 DRAWS = 2000
 MANY = 20_000  # documents from which the normal interval does
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A value and the bounds within which it lies with 95% confidence; both None where nothing can
-    be said.
-    """
-
-    value: float
-    low: float | None
-    high: float | None
-
-    def as_dict(self, digits: int = 6) -> dict[str, float | None]:
-        """As plain JSON, rounded."""
-        return {k: None if v is None else round(v, digits) for k, v in vars(self).items()}
+INDICES_AT_ONCE = 1 << 20  # of drawn documents, 8 bytes each, so that memory doesn't grow with them
 
 
 def share(right: int, items: int) -> Interval | None:
     """Wilson's interval of ``right`` of ``items``; None for no items."""
     if not items:
         return None
-    p, z = right / items, Z95
-    middle = (p + z * z / (2 * items)) / (1 + z * z / items)
-    half = z * math.sqrt(p * (1 - p) / items + z * z / (4 * items * items)) / (1 + z * z / items)
-    return Interval(p, max(0.0, middle - half), min(1.0, middle + half))
+    bounds = stats.binomtest(right, items).proportion_ci(CONFIDENCE, method="wilson")
+    return Interval(right / items, float(bounds.low), float(bounds.high))
 
 
 def rate(amounts: np.ndarray, sizes: np.ndarray, seed: int, scale: float = 1.0) -> Interval | None:
     """``scale`` · sum(amounts) / sum(sizes), both [documents], with its interval; None when the
     sizes sum to nothing.
 
-    Of one document nothing can be said but its value.
+    Of one document only the value is known.
     """
     amounts, sizes = np.asarray(amounts, np.float64), np.asarray(sizes, np.float64)
     if not sizes.sum():
         return None
+
     value, n = float(amounts.sum() / sizes.sum()), sizes.size
     if n < 2:
         return Interval(scale * value, None, None)
-    if n > MANY:
-        half = (
-            Z95
-            * math.sqrt(n / (n - 1) * float(((amounts - value * sizes) ** 2).sum()))
-            / sizes.sum()
-        )
-        return Interval(scale * value, scale * (value - half), scale * (value + half))
-    generator = np.random.default_rng(seed)
-    drawn = np.empty(DRAWS)
-    for i in range(DRAWS):
-        places = generator.integers(0, n, n)
-        total = sizes[places].sum()
-        drawn[i] = amounts[places].sum() / total if total else value
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    return Interval(scale * value, float(scale * low), float(scale * high))
+
+    low, high = _normal(amounts, sizes) if n > MANY else _bootstrap(amounts, sizes, seed)
+    return Interval(scale * value, scale * low, scale * high)
 
 
-def mean_and_deviation(values: Sequence[float]) -> tuple[float, float | None]:
-    """Mean and sample standard deviation; the latter None for fewer than two values."""
-    numbers = np.asarray(values, np.float64)
-    return float(numbers.mean()), float(numbers.std(ddof=1)) if numbers.size > 1 else None
+def _normal(amounts: np.ndarray, sizes: np.ndarray) -> tuple[float, float]:
+    """The interval of a ratio estimator: its residuals are amounts - ratio · sizes."""
+    n, ratio = sizes.size, float(amounts.sum() / sizes.sum())
+    variance = n / (n - 1) * float(((amounts - ratio * sizes) ** 2).sum())
+    half = float(stats.norm.ppf(0.5 + CONFIDENCE / 2) * math.sqrt(variance) / sizes.sum())
+    return ratio - half, ratio + half
+
+
+def _bootstrap(amounts: np.ndarray, sizes: np.ndarray, seed: int) -> tuple[float, float]:
+    """The percentile bootstrap over documents."""
+    ratio = amounts.sum() / sizes.sum()
+
+    def statistic(amounts: np.ndarray, sizes: np.ndarray, axis: int) -> np.ndarray:
+        # A draw may hold only documents without text, which say nothing.
+        totals = sizes.sum(axis=axis)
+        return np.where(totals > 0, amounts.sum(axis=axis) / np.where(totals > 0, totals, 1), ratio)
+
+    bounds = stats.bootstrap(
+        (amounts, sizes),
+        statistic,
+        paired=True,
+        vectorized=True,
+        n_resamples=DRAWS,
+        batch=max(1, INDICES_AT_ONCE // sizes.size),
+        confidence_level=CONFIDENCE,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
+    return float(bounds.low), float(bounds.high)
 
 
 def difference(a: Interval, b: Interval) -> Interval:
-    """``a`` − ``b`` of independent measurements: each one's distance to its bounds, added in
-    squares (Newcombe).
+    """``a`` − ``b`` of independent measurements: the distances to the bounds, added in squares
+    (Newcombe, Statistics in Medicine 17, 1998).
     """
     value = a.value - b.value
-    if None in (a.low, b.low):
+    if a.low is None or a.high is None or b.low is None or b.high is None:
         return Interval(value, None, None)
-    down = math.hypot(a.value - a.low, b.high - b.value)
-    up = math.hypot(a.high - a.value, b.value - b.low)
-    return Interval(value, value - down, value + up)
+    below = math.hypot(a.value - a.low, b.high - b.value)
+    above = math.hypot(a.high - a.value, b.value - b.low)
+    return Interval(value, value - below, value + above)
+
+
+def rounded(interval: Interval, digits: int = 6) -> Interval:
+    """As it is written: more digits would claim what the interval denies."""
+    return replace(
+        interval,
+        value=round(interval.value, digits),
+        low=None if interval.low is None else round(interval.low, digits),
+        high=None if interval.high is None else round(interval.high, digits),
+    )

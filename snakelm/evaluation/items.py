@@ -1,20 +1,19 @@
-"""A task's items from a person's own parquet or JSONL, by the column names that such files have.
+"""A task's items from the user's own parquet or JSONL, by the column names that such files have.
 
     question    question, query, ctx, context, prompt, text, input or goal: the first of these that is there
     choices     choices, endings or options: texts, or an object of `text` and `label` lists as ARC has it
     answer      answer, gold, label, answerKey or target. choice: a choice's text, its label or letter, or its number
                 from 0. greedy: the text, or several of which any will do
 
-A test set must be whole: a damaged row or one without an answer is an error with its place, never
-left out in silence.
-"""
+A test set must be complete: a damaged row or one without an answer is an error with its place,
+never left out in silence.
+"""  # noqa: E501 - a table
 
 import itertools
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -25,7 +24,7 @@ from ..data.reading.records import columns_of, records
 from ..data.split import document_ids, mixed
 from ..errors import UserError
 
-__all__ = ["Item", "chosen_items", "read_items", "shot_order", "solved", "task_files"]
+__all__ = ["Item", "chosen_items", "read_items", "shot_order", "solved_items", "task_files"]
 
 QUESTION = ("question", "query", "ctx", "context", "prompt", "text", "input", "goal")
 CHOICES = ("choices", "endings", "options")
@@ -35,8 +34,8 @@ LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 @dataclass(frozen=True)
 class Item:
-    """``gold`` is the right one of ``choices``; of a greedy item all ``choices`` are right, and
-    ``gold`` is 0.
+    """``gold`` is the number of the right one of ``choices``. Of a greedy item all ``choices`` are
+    right, and ``gold`` is 0.
     """
 
     question: str
@@ -45,9 +44,8 @@ class Item:
 
     def key(self) -> bytes:
         """What an item is chosen by."""
-        return json.dumps([self.question, self.choices], ensure_ascii=False).encode(
-            "utf-8", "surrogatepass"
-        )
+        content = json.dumps([self.question, self.choices], ensure_ascii=False)
+        return content.encode("utf-8", "surrogatepass")
 
 
 def task_files(task: Task) -> list[Path]:
@@ -56,31 +54,38 @@ def task_files(task: Task) -> list[Path]:
 
 
 def read_items(files: Iterable[Path], kind: str) -> list[Item]:
-    """All items of the files, in order; UserError with file and row for what is none."""
-    items: list[Item] = []
+    """All items of the files, in order, of the ``kind`` choice or greedy; UserError with file and
+    row for what is none.
+    """
+    files, items = list(files), []
     for file in files:
         try:
-            form = file_format(file)
-            if form == "text":
-                raise BadFile("a text file, expected items as JSONL or parquet")
-            columns = columns_of(file, form)
-            for number, (row, problem) in enumerate(
-                records(file, form, {name: name for name in columns})
-            ):
-                if row is None:
-                    raise BadFile(f"row {number}: {problem}; a test set must be whole")
-                items.append(_item(row, kind, number))
-        except BadFile as bad:
-            raise UserError(f"{file}: {bad}") from None
+            items += _items_of(file, kind)
+        except BadFile as fault:
+            raise UserError(f"{file}: {fault}") from None
+
     if not items:
-        raise UserError(
-            f"{', '.join(map(str, files)) or 'no file'}: no items; a task needs at least one"
-        )
+        names = ", ".join(map(str, files)) or "no file"
+        raise UserError(f"{names}: no items; a task needs at least one")
+    return items
+
+
+def _items_of(file: Path, kind: str) -> list[Item]:
+    form = file_format(file)
+    if form == "text":
+        raise BadFile("a text file, expected items as JSONL or parquet")
+
+    columns = {name: name for name in columns_of(file, form)}
+    items = []
+    for number, (row, problem) in enumerate(records(file, form, columns)):
+        if row is None:
+            raise BadFile(f"row {number}: {problem}; a test set must be whole")
+        items.append(_item(row, kind, number))
     return items
 
 
 def chosen_items(items: list[Item], limit: int | None, seed: int) -> list[int]:
-    """Numbers of the items that are asked, ascending: all, or ``limit`` of them by hash."""
+    """Numbers of the items to be used, ascending: all, or ``limit`` of them by hash."""
     if limit is None or len(items) <= limit:
         return list(range(len(items)))
     return sorted(_by_hash(items, seed, "task")[:limit])
@@ -91,81 +96,88 @@ def shot_order(items: list[Item], seed: int) -> list[int]:
     return _by_hash(items, seed, "shots")
 
 
-def solved(items: list[Item], number: int, order: list[int], shots: int) -> list[Item]:
+def solved_items(items: list[Item], number: int, order: list[int], shots: int) -> list[Item]:
     """The first ``shots`` items of ``order``, to stand before item ``number``: never the item
     itself.
     """
-    found = list(itertools.islice((items[i] for i in order if items[i] != items[number]), shots))
-    if len(found) < shots:
+    others = (items[i] for i in order if items[i] != items[number])
+    solved = list(itertools.islice(others, shots))
+    if len(solved) < shots:
         raise UserError(
-            f"tasks[].shots: {shots} solved items asked for, {len(found)} others are there; ask for fewer"
+            f"tasks[].shots: {shots} solved items are needed, {len(solved)} others are there; set "
+            "it lower"
         )
-    return found
+    return solved
 
 
 def _by_hash(items: list[Item], seed: int, purpose: str) -> list[int]:
-    return np.argsort(
-        mixed(document_ids([item.key() for item in items]), seed, purpose), kind="stable"
-    ).tolist()
+    hashes = mixed(document_ids([item.key() for item in items]), seed, purpose)
+    return np.argsort(hashes, kind="stable").tolist()
 
 
-def _item(row: Mapping[str, Any], kind: str, number: int) -> Item:
+def _item(row: Mapping[str, object], kind: str, number: int) -> Item:
     question = _first(row, QUESTION, number)
     if not isinstance(question, str):
         raise BadFile(f"row {number}: the question is a {type(question).__name__}, expected text")
     if kind == "greedy":
         return Item(question, _accepted(_first(row, ANSWER, number), number), 0)
+
     texts, labels = _choices(_first(row, CHOICES, number), number)
     return Item(question, texts, _gold(_first(row, ANSWER, number), texts, labels, number))
 
 
-def _first(row: Mapping[str, Any], names: tuple[str, ...], number: int) -> Any:
-    found = next((row[name] for name in names if row.get(name) is not None), None)
-    if found is None:
+def _first(row: Mapping[str, object], names: tuple[str, ...], number: int) -> object:
+    value = next((row[name] for name in names if row.get(name) is not None), None)
+    if value is None:
         raise BadFile(
-            f"row {number}: none of {', '.join(names)} says anything; columns are {', '.join(map(str, row)) or 'none'}"
+            f"row {number}: none of {', '.join(names)} says anything; columns are "
+            f"{', '.join(map(str, row)) or 'none'}"
         )
-    return found
+    return value
 
 
-def _accepted(value: Any, number: int) -> tuple[str, ...]:
+def _accepted(value: object, number: int) -> tuple[str, ...]:
+    """The answers of a greedy item that count as right."""
     values = value if isinstance(value, list) else [value]
-    found = tuple(
+    texts = tuple(
         str(v) for v in values if isinstance(v, str | int | float) and not isinstance(v, bool)
     )
-    if not found or not all(text.strip() for text in found):
+    if not texts or not all(text.strip() for text in texts):
         raise BadFile(f"row {number}: the answer is empty, or no text")
-    return found
+    return texts
 
 
-def _choices(value: Any, number: int) -> tuple[tuple[str, ...], list[str]]:
+def _choices(value: object, number: int) -> tuple[tuple[str, ...], list[str]]:
+    """(texts, labels)"""
     labels = list(LETTERS)
     if isinstance(value, Mapping):
         labels = [str(label) for label in value.get("label") or labels]
         value = value.get("text")
-    if (
-        not isinstance(value, list)
-        or len(value) < 2
-        or not all(isinstance(v, str) and v for v in value)
-    ):
+
+    texts = value if isinstance(value, list) else []
+    if len(texts) < 2 or not all(isinstance(text, str) and text for text in texts):
         raise BadFile(
-            f"row {number}: the choices are {str(value)[:60]!r}; expected a list of at least two texts"
+            f"row {number}: the choices are {str(value)[:60]!r}; expected a list of at least two "
+            "texts"
         )
-    return tuple(value), labels
+    return tuple(texts), labels
 
 
-def _gold(value: Any, texts: tuple[str, ...], labels: list[str], number: int) -> int:
-    """The number of the right choice."""
-    found = value
+def _gold(value: object, texts: tuple[str, ...], labels: list[str], number: int) -> int:
+    """The number of the right choice. A text counts before a label: of the choices "2", "1", "0"
+    the answer "0" is the third.
+    """
+    gold = value
     if isinstance(value, str):
-        known = (
-            [texts.index(value)]
-            if value in texts
-            else [i for i, label in enumerate(labels) if label == value]
-        )
-        found = known[0] if known else int(value) if value.isascii() and value.isdigit() else None
-    if not isinstance(found, int) or isinstance(found, bool) or not 0 <= found < len(texts):
+        if value in texts:
+            gold = texts.index(value)
+        elif value in labels:
+            gold = labels.index(value)
+        else:
+            gold = int(value) if value.isascii() and value.isdigit() else None
+
+    if not isinstance(gold, int) or isinstance(gold, bool) or not 0 <= gold < len(texts):
         raise BadFile(
             f"row {number}: the answer {str(value)[:60]!r} is none of the {len(texts)} choices"
         )
-    return found
+    return gold

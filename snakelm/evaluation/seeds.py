@@ -1,27 +1,36 @@
-"""Runs that differ in nothing but their seed, and what their numbers scatter by.
+"""seeds.json: runs that differ in nothing but their seed, and what their numbers scatter by.
 
 One run's interval says how far its number may be from what endless test text would give. It does
 not say how far another run of the same settings would end from this one; only other seeds do. A
 seed decides everything that chance has a hand in: which documents are held out, the weights, the
 order of batches.
 
-Whether two runs differ in their seed alone is read from their manifests: settings (but for what
-changes no result), code, and the hashes of a person's own files.
+Whether two runs differ in their seed alone is read from their manifests: settings (but for those
+that change no result), code, and the hashes of the user's own files.
 """
 
-import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from ..config import as_mapping, from_mapping
 from ..errors import UserError
 from ..workflow.manifest import manifest_path, read_manifest
-from .intervals import mean_and_deviation
+from .records import (
+    STAGES,
+    EvaluationRecord,
+    OverSeeds,
+    SeedRun,
+    SeedsRecord,
+    SkippedRun,
+    read_evaluation,
+)
 
-__all__ = ["difference_but_seed", "scatter"]
+__all__ = ["difference_but_seed", "mean_and_deviation", "scatter"]
 
-MADE = (
+ARTEFACTS = (
     "data/deduplicated/documents.parquet",
     "tokenizer/meta.json",
     "data/processed/train.bin",
@@ -32,27 +41,38 @@ MADE = (
 TABLE = "tables/evaluation.json"
 
 
-def scatter(ours: str | Path, others: Iterable[str | Path]) -> dict[str, Any]:
-    """Mean and standard deviation of every number over ``ours`` and those of ``others`` that differ
-    by seed alone.
-
-    `left_out` says of each of the rest why it isn't counted.
+def scatter(own_folder: str | Path, others: Iterable[str | Path]) -> SeedsRecord:
+    """Mean and standard deviation of every number over the run in ``own_folder`` and those of
+    ``others`` that differ from it in their seed alone; why each of the rest doesn't count.
     """
-    counted, left_out = [Path(ours)], []
+    folders, left_out = [Path(own_folder)], []
     for folder in map(Path, others):
-        why = difference_but_seed(counted[0], folder)
+        why = difference_but_seed(folders[0], folder)
         if why is None:
-            counted.append(folder)
+            folders.append(folder)
         else:
-            left_out.append({"results": folder.as_posix(), "why": why})
-    runs = [{"results": folder.as_posix(), "seed": _seed(folder)} for folder in counted]
-    told = [dict(_numbers(_table(folder))) for folder in counted] if len(counted) > 1 else []
+            left_out.append(SkippedRun(results=folder.as_posix(), why=why))
+
+    runs = [SeedRun(results=folder.as_posix(), seed=_seed(folder)) for folder in folders]
+    measures = _measures(folders) if len(folders) > 1 else {}
+    return SeedsRecord(runs=runs, left_out=left_out, measures=measures)
+
+
+def _measures(folders: list[Path]) -> dict[str, OverSeeds]:
+    """Of everything that the first run measured."""
+    runs = [dict(_numbers(read_evaluation(folder / TABLE))) for folder in folders]
     measures = {}
-    for name in told[0] if told else ():
-        values = [numbers[name] for numbers in told if name in numbers]
+    for name in runs[0]:
+        values = [run[name] for run in runs if name in run]
         mean, deviation = mean_and_deviation(values)
-        measures[name] = {"values": values, "mean": mean, "sd": deviation}
-    return {"runs": runs, "left_out": left_out, "measures": measures}
+        measures[name] = OverSeeds(values=values, mean=mean, sd=deviation)
+    return measures
+
+
+def mean_and_deviation(values: Sequence[float]) -> tuple[float, float | None]:
+    """Mean and sample standard deviation; the latter None for fewer than two values."""
+    numbers = np.asarray(values, np.float64)
+    return float(numbers.mean()), float(numbers.std(ddof=1)) if numbers.size > 1 else None
 
 
 def difference_but_seed(ours: Path, theirs: Path) -> str | None:
@@ -60,25 +80,29 @@ def difference_but_seed(ours: Path, theirs: Path) -> str | None:
     if not (theirs / TABLE).is_file():
         return f"it has no {TABLE}; evaluate that run first, with its own configuration"
     try:
-        mine, other = (
-            {name: read_manifest(folder / name) for name in _made(folder)}
-            for folder in (ours, theirs)
-        )
+        own_made, their_made = _manifests(ours), _manifests(theirs)
     except UserError as error:
         return str(error)
-    if mine.keys() != other.keys():
-        return (
-            f"one of the two has {', '.join(sorted(mine.keys() ^ other.keys()))}, the other has not"
-        )
-    for name in mine:
-        if mine[name]["code"]["meaning"] != other[name]["code"]["meaning"]:
+
+    if own_made.keys() != their_made.keys():
+        names = ", ".join(sorted(own_made.keys() ^ their_made.keys()))
+        return f"one of the two has {names}, the other has not"
+    for name in own_made:
+        if own_made[name]["code"]["meaning"] != their_made[name]["code"]["meaning"]:
             return f"its {name} was made by another version of the code"
     if _own_files(ours) != _own_files(theirs):
         return "it was made from other files"
-    key = _first_difference(_settings(mine), _settings(other))
+
+    key = _first_difference(_settings(own_made), _settings(their_made))
     if key is not None:
         return f"{key} differs"
     return "it has the same seed" if _seed(ours) == _seed(theirs) else None
+
+
+def _manifests(folder: Path) -> dict[str, dict[str, Any]]:
+    """The manifests of a run's artefacts, as far as there are any."""
+    artefacts = (name for name in ARTEFACTS if manifest_path(folder / name).is_file())
+    return {name: read_manifest(folder / name) for name in (*_sampled(folder), *artefacts)}
 
 
 def _sampled(folder: Path) -> list[str]:
@@ -86,12 +110,8 @@ def _sampled(folder: Path) -> list[str]:
     away.
     """
     ending = manifest_path("x").name.removeprefix("x")
-    found = folder.glob(f"data/sampled/*{ending}")
-    return sorted(path.relative_to(folder).as_posix().removesuffix(ending) for path in found)
-
-
-def _made(folder: Path) -> list[str]:
-    return [*_sampled(folder), *(name for name in MADE if manifest_path(folder / name).is_file())]
+    paths = folder.glob(f"data/sampled/*{ending}")
+    return sorted(path.relative_to(folder).as_posix().removesuffix(ending) for path in paths)
 
 
 def _seed(folder: Path) -> int:
@@ -99,58 +119,51 @@ def _seed(folder: Path) -> int:
 
 
 def _settings(manifests: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """All settings that the manifests speak of, without those that change no result."""
-    told: dict[str, Any] = {}
+    """All settings that the manifests hold, without those that change no result."""
+    settings: dict[str, Any] = {}
     for manifest in manifests.values():
-        told |= manifest["config"]
-    told.pop("seed", None)
+        settings |= manifest["config"]
+    settings.pop("seed", None)
     try:
-        return as_mapping(from_mapping(told), told, cosmetic=False)
+        return as_mapping(from_mapping(settings), settings, cosmetic=False)
     except UserError:  # of another version, which had other keys
-        return told
+        return settings
 
 
 def _own_files(folder: Path) -> list[str]:
-    """Hashes of a person's own files; what was collected is left out, for a seed may have decided
+    """Hashes of the user's own files. What was collected is left out, for a seed may have decided
     it.
     """
-    inputs = [one for name in _sampled(folder) for one in read_manifest(folder / name)["inputs"]]
-    return sorted(
-        {one["sha256"] for one in inputs if Path(one["path"]).parts[-3:-1] != ("data", "raw")}
-    )
+    inputs = [file for name in _sampled(folder) for file in read_manifest(folder / name)["inputs"]]
+    own = [file for file in inputs if Path(file["path"]).parts[-3:-1] != ("data", "raw")]
+    return sorted({file["sha256"] for file in own})
 
 
-def _first_difference(ours: Any, theirs: Any, where: str = "") -> str | None:
-    if isinstance(ours, Mapping) and isinstance(theirs, Mapping):
-        for key in sorted({*ours, *theirs}, key=str):
-            found = _first_difference(
-                ours.get(key), theirs.get(key), f"{where}.{key}" if where else str(key)
-            )
-            if found:
-                return found
-        return None
-    return None if ours == theirs else where
+def _first_difference(ours: object, theirs: object, where: str = "") -> str | None:
+    """The dotted name of the first setting that differs."""
+    if not (isinstance(ours, Mapping) and isinstance(theirs, Mapping)):
+        return None if ours == theirs else where
+    for key in sorted({*ours, *theirs}, key=str):
+        name = f"{where}.{key}" if where else str(key)
+        difference = _first_difference(ours.get(key), theirs.get(key), name)
+        if difference is not None:
+            return difference
+    return None
 
 
-def _table(folder: Path) -> dict[str, Any]:
-    try:
-        return json.loads((folder / TABLE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        raise UserError(f"{folder / TABLE}: can't be read; evaluate this run again") from None
-
-
-def _numbers(table: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+def _numbers(evaluation: EvaluationRecord) -> Iterator[tuple[str, float]]:
     """Every measured value as (name, value): `base · held-out text`, `tuned · answers · exact`."""
-    for stage, values in table.get("held_out", {}).items():
-        for key, words in (
-            ("all", "held-out text"),
-            ("clean", "clean text"),
-            ("answers", "held-out answers"),
+    for stage, loss in evaluation.held_out.items():
+        for interval, words in (
+            (loss.all, "held-out text"),
+            (loss.clean, "clean text"),
+            (loss.answers, "held-out answers"),
         ):
-            if values.get(key):
-                yield f"{stage} · {words}", values[key]["value"]
-    for name, task in table.get("tasks", {}).items():
-        for stage in ("base", "tuned"):
-            for key in ("acc", "acc_norm", "exact", "loose"):
-                if key in task.get(stage, {}):
-                    yield f"{stage} · {name} · {key}", task[stage][key]["value"]
+            if interval is not None:
+                yield f"{stage} · {words}", interval.value
+
+    for name, task in evaluation.results().items():
+        for stage in STAGES:
+            scores = task.of(stage)
+            for key, score in scores.scores().items() if scores else ():
+                yield f"{stage} · {name} · {key}", score.value

@@ -1,153 +1,226 @@
-"""A task put to a model: what is right of what it was asked, with 95% intervals, and each item by
-itself.
+"""evaluation.json: all of a configuration's tasks, put to all of a run's models.
 
-choice    acc: the likeliest of the choices is the right one; acc_norm: the likeliest for each of its characters, so
-          that a long choice isn't at a disadvantage
-greedy    exact: what the model says at temperature 0 is the answer, white space around it aside; loose: the same with
-          case, punctuation and runs of white space aside
+Items are read and checked before any model is loaded: a mistake in a file shows in a second.
 """
 
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
-import numpy as np
-
-from ..errors import UserError
+from ..config import Config, Task
+from ..data.bins import open_bin
+from ..data.packs import open_packs
+from ..files import atomic_path
 from ..log import Log
-from ..model import Decoder
 from ..tokenizer import Tokenizer
-from .builtin import Asked, Passages
-from .intervals import share
-from .items import Item
-from .likelihood import Pair, greedy, loglikelihoods
-from .prompts import as_conversation, as_text, pairs
+from .items import Item, read_items, task_files
+from .questions import CONTINUATIONS, Question, answers, chosen_questions, continuation
+from .records import (
+    STAGES,
+    ChoiceAnswer,
+    EvaluationRecord,
+    GreedyAnswer,
+    HeldOutLoss,
+    SkippedTask,
+    Stage,
+    TaskResult,
+    ModelScores,
+    read_loss,
+)
+from .scoring import score
+from .trained_model import device_for, open_model
 
-__all__ = ["Question", "ask", "questions"]
+__all__ = [
+    "AnsweredItem",
+    "EvaluatedTasks",
+    "EvaluationFiles",
+    "TaskItems",
+    "evaluate_tasks",
+    "read_tasks",
+    "summary",
+    "write_items",
+]
 
-MOST_SAID = 64  # ids of an answer, at most a quarter of what the model looks back over
-NO_WORD = re.compile(r"[^\w\s]", re.UNICODE)
+EXAMPLES, CUT = 4, 400  # items shown of a task, characters of each text
+CHOICES_SHOWN = 8
+NOT_TUNED = "needs conversations, and this run tunes no model (export: base)"
+
+Answer = ChoiceAnswer | GreedyAnswer
 
 
 @dataclass(frozen=True)
-class Question:
-    """An item with the solved ones before it, or a built-in one that is in ids already."""
+class EvaluationFiles:
+    """What the evaluation reads, beside the tasks' own files."""
 
-    item: Item
-    before: Sequence[Item] = field(default=())
-    made: Passages | Asked | None = None
-
-
-def questions(
-    found: Sequence[Item | Passages | Asked], before: Sequence[Sequence[Item]] | None = None
-) -> list[Question]:
-    """Items of any kind as questions; ``before``: the solved ones of each."""
-    made = [
-        Question(
-            one if isinstance(one, Item) else one.item, (), None if isinstance(one, Item) else one
-        )
-        for one in found
-    ]
-    return (
-        made
-        if before is None
-        else [Question(q.item, b, q.made) for q, b in zip(made, before, strict=True)]
-    )
+    base: Path  # final_model.pt
+    tuned: Path | None  # sft_model.pt, where the run tunes a model
+    processed: Path  # folder of val.bin and val_sft_packed.bin
+    tokenizer: Path  # folder
+    loss: Path  # loss.json
 
 
-def ask(
-    model: Decoder,
-    tokenizer: Tokenizer,
-    asked: Sequence[Question],
-    kind: str,
-    chat: bool,
-    log: Log,
-    name: str,
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The task's row in the table, and a record of each item. ``chat``: greedy items are put as
-    conversations.
+@dataclass(frozen=True)
+class TaskItems:
+    """A task with its items; those of a built-in one are made once the model's context is known."""
+
+    name: str
+    task: Task
+    files: list[Path]
+    items: list[Item]
+
+
+@dataclass(frozen=True)
+class AnsweredItem:
+    """A line of evaluation_items.jsonl."""
+
+    task: str
+    stage: Stage
+    answer: Answer
+
+
+@dataclass(frozen=True)
+class EvaluatedTasks:
+    """evaluation.json's content, and every item with what each model made of it."""
+
+    record: EvaluationRecord
+    items: list[AnsweredItem]
+
+
+def read_tasks(config: Config, log: Log) -> list[TaskItems]:
+    """Every task of the configuration; UserError for a file with something else than items."""
+    tasks = []
+    for task in config.tasks:
+        files, name = task_files(task), str(task.name)
+        items = read_items(files, task.kind) if files else []
+        source = f"{len(items):,} items in {len(files)} files" if files else "built in"
+        log.say(f"{name}: {source}")
+        tasks.append(TaskItems(name, task, files, items))
+    return tasks
+
+
+def evaluate_tasks(
+    config: Config, files: EvaluationFiles, tasks: list[TaskItems], threads: int | None, log: Log
+) -> EvaluatedTasks:
+    """Puts every task to every model; ``threads``: at most this many, None for all that are
+    free.
     """
-    with log.progress(len(asked), "items") as bar:
-        how = _choices if kind == "choice" else _answers
-        records = how(model, tokenizer, asked, chat, lambda done: bar.update(done, name))
-    names = ("acc", "acc_norm") if kind == "choice" else ("exact", "loose")
-    table = {key: share(sum(r[key] for r in records), len(records)).as_dict() for key in names}
-    return table, records
+    tokenizer = Tokenizer.load(files.tokenizer)
+    device = device_for(config.train, threads, log)
+    held_out = {
+        stage: HeldOutLoss(all=loss.all, clean=loss.clean, answers=loss.answers)
+        for stage, loss in read_loss(files.loss).stages.items()
+    }
 
+    questions: dict[str, list[Question] | SkippedTask] = {}
+    scores: dict[str, dict[Stage, ModelScores]] = {one.name: {} for one in tasks}
+    items: list[AnsweredItem] = []
 
-def _choices(
-    model: Decoder, tokenizer: Tokenizer, asked: Sequence[Question], chat: bool, on_progress
-) -> list[dict]:
-    of = [q.made.pairs if q.made else pairs(q.item, q.before, tokenizer) for q in asked]
-    flat: list[Pair] = [pair for some in of for pair in some]
-    longest = max(len(scored) for _, scored in flat)
-    if longest > model.shape.context:
-        raise UserError(
-            f"tasks: a choice has {longest} tokens, the model looks back over {model.shape.context}; leave it out"
-        )
-    each = np.repeat(np.arange(len(asked)), [len(some) for some in of])
-    sums, _ = loglikelihoods(
-        model, flat, lambda done: on_progress(int(len(asked) * done / len(flat)))
-    )
-    records = []
-    for number, question in enumerate(asked):
-        values, item = sums[each == number], question.item
-        sizes = np.array([max(1, len(choice)) for choice in item.choices])
-        best, best_norm = int(values.argmax()), int((values / sizes).argmax())
-        records.append(
-            {
-                "question": item.question,
-                "choices": list(item.choices),
-                "gold": item.gold,
-                "loglikelihood": [round(v, 6) for v in values.tolist()],
-                "said": best,
-                "acc": best == item.gold,
-                "acc_norm": best_norm == item.gold,
-                "cut": any(len(a) + len(b) > model.shape.context + 1 for a, b in of[number]),
+    for stage in STAGES:
+        file = files.base if stage == "base" else files.tuned
+        if file is None:
+            continue
+        model, record = open_model(file, tokenizer, device)
+        if stage == "base":  # tuning leaves the context as it is
+            context = model.shape.context
+            questions = {
+                one.name: _questions(one, files, tokenizer, context, config.seed) for one in tasks
             }
-        )
-    return records
+
+        chat = bool(record.get("chat"))
+        for one in tasks:
+            asked, kind = questions[one.name], one.task.kind
+            if isinstance(asked, SkippedTask):
+                continue
+            log.say(f"{one.name}: {len(asked):,} items, {stage} model")
+            intervals, answered = score(model, tokenizer, asked, kind, chat, log, one.name)
+            scores[one.name][stage] = ModelScores(
+                **intervals,
+                form="conversation" if chat and kind == "greedy" else "text",
+                cut=sum(answer.cut for answer in answered),
+                examples=_examples(answered),
+            )
+            items += [AnsweredItem(one.name, stage, answer) for answer in answered]
+        del model  # so that memory holds one model at a time
+
+    results = {one.name: _result(one.task, questions[one.name], scores[one.name]) for one in tasks}
+    return EvaluatedTasks(EvaluationRecord(held_out=held_out, tasks=results), items)
 
 
-def _answers(
-    model: Decoder, tokenizer: Tokenizer, asked: Sequence[Question], chat: bool, on_progress
-) -> list[dict]:
-    prompts = [_prompt(question, tokenizer, chat) for question in asked]
-    most = min(MOST_SAID, model.shape.context // 4)
-    stop = set(tokenizer.special_tokens.values())
-    # A base model knows no end of an answer but the end of its line.
-    line_ends = (
-        (lambda said: False) if chat else (lambda said: b"\n" in tokenizer.decode_bytes(said))
-    )
-    given = greedy(model, prompts, most, stop, line_ends, on_progress)
-    records = []
-    for question, prompt, ids in zip(asked, prompts, given, strict=True):
-        said = tokenizer.decode(ids)
-        said = said if chat else said.split("\n")[0]
-        right = question.item.choices
-        records.append(
-            {
-                "question": question.item.question,
-                "answers": list(right),
-                "said": said,
-                "exact": any(said.strip() == text.strip() for text in right),
-                "loose": any(_loose(said) == _loose(text) for text in right),
-                "cut": len(prompt) + most > model.shape.context,
-            }
-        )
-    return records
+def _questions(
+    one: TaskItems, files: EvaluationFiles, tokenizer: Tokenizer, context: int, seed: int
+) -> list[Question] | SkippedTask:
+    """The questions of a task, or why it has none."""
+    task = one.task
+    if task.builtin == "continuation":
+        val = open_bin(files.processed / "val.bin", tokenizer.sha256, verify=False)
+        questions = continuation(val, tokenizer, context, seed)
+        if not questions:
+            reason = f"fewer than {CONTINUATIONS} held-out documents are long enough"
+            return SkippedTask(kind=task.kind, reason=reason)
+    elif task.builtin == "answers":
+        if files.tuned is None:
+            return SkippedTask(kind=task.kind, reason=NOT_TUNED)
+        packs = open_packs(files.processed / "val_sft_packed.bin", tokenizer.sha256)
+        questions = answers(packs, tokenizer)
+        if not questions:
+            return SkippedTask(kind=task.kind, reason="has no held-out conversation with an answer")
+    else:
+        questions = [Question(item) for item in one.items]
+    return chosen_questions(questions, task.limit, task.shots, seed)
 
 
-def _prompt(question: Question, tokenizer: Tokenizer, chat: bool) -> list[int]:
-    if chat:
-        return (
-            question.made.prompt
-            if question.made
-            else as_conversation(question.item, question.before, tokenizer)
-        )
-    return [tokenizer.eot, *tokenizer.encode_ordinary(as_text(question.item, question.before))]
+def _result(
+    task: Task, questions: list[Question] | SkippedTask, scores: dict[Stage, ModelScores]
+) -> TaskResult | SkippedTask:
+    if isinstance(questions, SkippedTask):
+        return questions
+    result = {"kind": task.kind, "items": len(questions), "shots": task.shots}
+    if task.kind == "choice":
+        guessed = sum(1 / len(question.item.choices) for question in questions)
+        result["chance"] = round(guessed / len(questions), 6)
+    return TaskResult.model_validate({**result, "builtin": task.builtin, **scores})
 
 
-def _loose(text: str) -> str:
-    return " ".join(NO_WORD.sub(" ", text).casefold().split())
+def _examples(answers: Sequence[Answer]) -> list[Answer]:
+    """Some answers for the report: as many right as wrong ones, as far as there are any."""
+    right = [answer for answer in answers if _is_right(answer)]
+    wrong = [answer for answer in answers if not _is_right(answer)]
+    half = EXAMPLES // 2
+    some = [*right[: max(half, EXAMPLES - len(wrong))], *wrong[: max(half, EXAMPLES - len(right))]]
+    return [_shortened(answer) for answer in some[:EXAMPLES]]
+
+
+def _is_right(answer: Answer) -> bool:
+    return answer.acc if isinstance(answer, ChoiceAnswer) else answer.exact
+
+
+def _shortened(answer: Answer) -> Answer:
+    values = {name: _cut(value) for name, value in answer.as_json().items()}
+    return type(answer).model_validate(values)
+
+
+def _cut(value: object) -> object:
+    if isinstance(value, list):
+        return [_cut(one) for one in value[:CHOICES_SHOWN]]
+    return value[: CUT - 1] + "…" if isinstance(value, str) and len(value) > CUT else value
+
+
+def summary(evaluation: EvaluationRecord) -> Iterator[str]:
+    """A line for each task, model and score."""
+    for name, task in evaluation.tasks.items():
+        if isinstance(task, SkippedTask):
+            yield f"{name}: left out: {task.reason}"
+            continue
+        for stage in STAGES:
+            scores = task.of(stage)
+            for key, one in scores.scores().items() if scores else ():
+                yield f"{name}, {stage}: {key} {one.value:.1%} ({one.low:.1%} to {one.high:.1%})"
+
+
+def write_items(path: str | Path, items: Iterable[AnsweredItem]) -> None:
+    """evaluation_items.jsonl, atomically."""
+    with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
+        for one in items:
+            line = {"task": one.task, "model": one.stage, **one.answer.as_json()}
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")

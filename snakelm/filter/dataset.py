@@ -26,6 +26,7 @@ from ..files import atomic_path, write_json
 from ..log import Log
 from ..workflow.manifest import content_hash
 from .cascade import Filter
+from .records import NearThreshold
 from .student import CHARACTERS_PER_WORD
 
 __all__ = ["SCORES", "filter_documents"]
@@ -166,10 +167,10 @@ def _write(documents: Path, model: Filter, parts: Path, output: Path) -> dict[st
             _count(counts, batch, kept, by_setfit)
             nearest.add(batch, scores)
             highest = max(highest, float(scores.max()))
-    write_json(
-        output.with_name("near_threshold.json"),
-        {"threshold": model.meta.threshold, "sources": nearest.found()},
+    near = NearThreshold.model_validate(
+        {"threshold": model.meta.threshold, "sources": nearest.found()}
     )
+    write_json(output.with_name("near_threshold.json"), near.as_json())
     totals = {"documents": writer.documents, "text_bytes": writer.text_bytes}
     return {"filter": model.kind, "sources": counts, "highest": highest, **totals}
 

@@ -23,6 +23,7 @@ from .contrastive import tune
 from .folder import Linear, Meta, write_folder
 from .labels import Labels, read_labels
 from .measure import agreement, curve, quality, rate
+from .records import FilterRecord
 from .sentence import SentenceModel
 from .student import Student, fit_head, principal
 
@@ -84,7 +85,7 @@ def train_filter(
     table = {"labels": len(labels), "band": [low, high], "threshold": rules.threshold, **measured}
     table["held_out"]["frozen"] = frozen
     _say(table, log)
-    return table
+    return FilterRecord.model_validate(table).as_json()
 
 
 def logistic_head(vectors: np.ndarray, academic: np.ndarray) -> Linear:

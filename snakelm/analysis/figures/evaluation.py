@@ -2,47 +2,49 @@
 guessing gives.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from .loss import NAMES, STAGE_COLOURS
+from matplotlib.axes import Axes
+
+from ...evaluation.records import STAGES, EvaluationRecord, TaskResult
+from .loss import STAGE_COLOURS, STAGE_NAMES, shortened
 from .style import AXIS, figure, note
 
-__all__ = ["MEASURES", "evaluation"]
+__all__ = ["MEASURE_NAMES", "evaluation"]
 
-MEASURES = {
+MEASURE_NAMES = {
     "acc": "right",
     "acc_norm": "right by length",
     "exact": "word for word",
-    "loose": "but for case and points",
+    "loose": "but for case and punctuation",
 }
 
 
-def evaluation(table: Mapping[str, Any], path: str | Path) -> None:
-    """A row a task and measure, a dot a model."""
+def evaluation(record: EvaluationRecord, path: str | Path) -> None:
+    """A row for each task and measure, a dot for each model."""
     rows = [
-        (name, key, task)
-        for name, task in table["tasks"].items()
-        for key in MEASURES
-        if key in task.get("base", {})
+        (name, measure, task)
+        for name, task in record.results().items()
+        for measure in task.base.scores()
     ]
     with figure(path, (5.4, 1.4 + 0.42 * max(2, len(rows)))) as drawing:
         axes = drawing.subplots()
         if not rows:
-            note(axes, "No task was asked.")
+            note(axes, "This run has no tasks.")
             return
-        for place, (_, key, task) in enumerate(rows):
-            _dots(axes, place, task, key)
+
+        for row, (_, measure, task) in enumerate(rows):
+            _dots(axes, row, task, measure)
+
         axes.set_title("Tasks: share of items that are right")
-        axes.set_yticks(
-            range(len(rows)), [f"{_short(name)}\n{MEASURES[key]}" for name, key, _ in rows]
-        )
-        for text in axes.get_yticklabels():
-            text.set_parse_math(False)
+        names = [f"{shortened(name, 18)}\n{MEASURE_NAMES[measure]}" for name, measure, _ in rows]
+        axes.set_yticks(range(len(rows)), names)
+        for label in axes.get_yticklabels():
+            label.set_parse_math(False)  # a task may be called $x$
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.set_xlim(-0.02, 1.02)
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+
         handles, labels = axes.get_legend_handles_labels()
         unique = dict(zip(labels, handles, strict=True))
         axes.legend(
@@ -50,27 +52,18 @@ def evaluation(table: Mapping[str, Any], path: str | Path) -> None:
         )
 
 
-def _dots(axes, place: int, task: Mapping[str, Any], key: str) -> None:
-    for stage in [name for name in NAMES if name in task]:
-        value, y = task[stage][key], place + (0.13 if stage == "tuned" else -0.13)
-        axes.plot([value["low"], value["high"]], [y, y], color=STAGE_COLOURS[stage], linewidth=2)
+def _dots(axes: Axes, row: int, task: TaskResult, measure: str) -> None:
+    for stage in STAGES:
+        model = task.of(stage)
+        if model is None:
+            continue
+        score, y = model.scores()[measure], row + (0.13 if stage == "tuned" else -0.13)
+        colour = STAGE_COLOURS[stage]
+        axes.plot([score.low, score.high], [y, y], color=colour, linewidth=2)
         axes.plot(
-            [value["value"]],
-            [y],
-            color=STAGE_COLOURS[stage],
-            marker="o",
-            linestyle="",
-            label=NAMES[stage],
-        )
-    if "chance" in task:
-        axes.plot(
-            [task["chance"]] * 2,
-            [place - 0.35, place + 0.35],
-            color=AXIS,
-            linestyle=":",
-            label="guessing",
+            [score.value], [y], color=colour, marker="o", linestyle="", label=STAGE_NAMES[stage]
         )
 
-
-def _short(text: str, most: int = 18) -> str:
-    return text if len(text) <= most else text[: most - 1] + "…"
+    if task.chance is not None:
+        x, y = [task.chance] * 2, [row - 0.35, row + 0.35]
+        axes.plot(x, y, color=AXIS, linestyle=":", label="guessing")

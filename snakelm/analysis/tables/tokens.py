@@ -1,111 +1,63 @@
-"""tokenizer.html: what the tokenizer makes of text: rates by source, examples token by token,
-frequent and unseen.
+"""tokenizer.html: what the tokenizer makes of text: rates by source, examples token by token, the
+commonest, longest and unused tokens.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from .page import Html, element, rows, write_page
+from ...evaluation.records import SourceTokens, TextTokens, TokenizerRecord
+from ..pages import write_page
 
 __all__ = ["write_tokenizer"]
 
-VISIBLE = {" ": "␣", "\n": "⏎", "\t": "⇥", "\r": "␍"}
+VISIBLE = str.maketrans({" ": "␣", "\n": "⏎", "\t": "⇥", "\r": "␍"})
 LONGEST = 60  # characters of a token in a list
 
 
-def write_tokenizer(table: Mapping[str, Any], path: str | Path) -> None:
-    """The page of ``table``, tokenizer.json."""
-    special = ", ".join(table["special"])
+def write_tokenizer(record: TokenizerRecord, path: str | Path) -> None:
+    """The page of tokens.json."""
+    lists = {"Used most": record.most, "Longest": record.longest}
     write_page(
         path,
-        "The tokenizer",
-        element(
-            "p",
-            f"{table['vocabulary']:,} tokens, {special} among them; words are split as {table['pattern']} does.",
-        ),
-        element(
-            "p", f"Half of the training text is made of {table['half']:,} of them.", class_="soft"
-        ),
-        element("h2", "By source"),
-        element(
-            "div",
-            rows(
-                ["", "bytes a token", "tokens a word", "characters a token"],
-                _rates(table),
-                numbers=range(1, 4),
-            ),
-            class_="wide",
-        ),
-        element(
-            "p",
-            "Words are what stands between white space. By source: measured on some documents.",
-            class_="soft",
-        ),
-        element("h2", "Text as the model sees it"),
-        [_example(example) for example in table["examples"]],
-        _list("Used most", table["most"]),
-        _list("Longest", table["longest"]),
-        _unseen(table),
+        "tokenizer.html",
+        record=record,
+        rates=list(_rates(record)),
+        # In an example a line break stays one, behind its sign.
+        examples=[
+            (text.source, [piece.replace("\n", "⏎\n") for piece in text.pieces])
+            for text in record.examples
+        ],
+        lists={
+            title: [(_visible(piece), count) for piece, count in pairs]
+            for title, pairs in lists.items()
+            if pairs
+        },
+        unseen=[_visible(piece) for piece in record.unseen],
     )
 
 
-def _rates(table: Mapping[str, Any]) -> Iterator[list[str]]:
-    for rates in [*table["sources"], *table["bins"]]:
-        pairs = (("bytes", "tokens"), ("tokens", "words"), ("characters", "tokens"))
-        yield [
-            rates["name"],
-            *(
-                f"{rates[a] / rates[b]:.2f}" if rates.get(a) and rates.get(b) else "–"
-                for a, b in pairs
-            ),
-        ]
+def _rates(record: TokenizerRecord) -> Iterator[tuple[str, str, str, str]]:
+    """Name, bytes a token, tokens a word, characters a token; words and characters are counted by
+    source only.
+    """
+    texts: list[TextTokens] = [*record.sources, *record.bins]
+    for text in texts:
+        words, characters = 0, 0
+        if isinstance(text, SourceTokens):
+            words, characters = text.words, text.characters
+        yield (
+            text.name,
+            _ratio(text.bytes, text.tokens),
+            _ratio(text.tokens, words),
+            _ratio(characters, text.tokens),
+        )
 
 
-def _example(example: Mapping[str, Any]) -> Html:
-    """Neighbouring tokens in two colours; a line break stays one, behind its mark."""
-    spans = [
-        element("span", _marked(piece), class_="ab"[i % 2])
-        for i, piece in enumerate(example["pieces"])
-    ]
-    return element("section", element("p", element("b", example["source"])), element("pre", spans))
+def _ratio(a: int, b: int) -> str:
+    return f"{a / b:.2f}" if a and b else "–"
 
 
-def _marked(piece: str) -> str:
-    return piece.replace("\n", "⏎\n")
-
-
-def _list(title: str, pairs: Sequence[tuple[str, int]]) -> list[Html]:
-    if not pairs:
-        return []
-    some = [
-        element("span", _visible(piece), element("small", f" {count:,}", class_="prompt"))
-        for piece, count in pairs
-    ]
-    return [element("h2", title), element("p", *_spaced(some))]
-
-
-def _unseen(table: Mapping[str, Any]) -> list[Html]:
-    words = (
-        f"{table['never']:,} of {table['text_tokens']:,} tokens never stand in the training text, {table['rare']:,} "
-        f"less than {table['rare_below']} times. Bytes that the text doesn't have are among them, and pieces that only "
-        "serve to make longer tokens of."
-    )
-    some = [element("span", _visible(piece)) for piece in table["unseen"]]
-    return [
-        element("h2", "Never used"),
-        element("p", words, class_="soft"),
-        element("p", *_spaced(some)),
-    ]
-
-
-def _spaced(spans: Sequence[Html]) -> Iterator[Html | str]:
-    for span in spans:
-        yield element("span", span, class_="token")
-        yield " "
-
-
-def _visible(piece: str) -> Html:
-    """A token in a box, with marks for what can't be seen."""
-    text = "".join(VISIBLE.get(c, c) for c in piece)
-    return element("span", text if len(text) <= LONGEST else text[: LONGEST - 1] + "…", class_="a")
+def _visible(piece: str) -> str:
+    """With signs for what can't be seen, and cut."""
+    text = piece.translate(VISIBLE)
+    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"

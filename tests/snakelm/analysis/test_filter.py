@@ -8,7 +8,9 @@ import pytest
 
 from snakelm.analysis.figures.filter import filter_threshold
 from snakelm.analysis.funnel import funnel
+from snakelm.analysis.manifests import FilterManifest
 from snakelm.analysis.tables.filter import write_filter
+from snakelm.filter.records import FilterRecord, NearThreshold
 
 QUALITY = {"texts": 16, "accuracy": 0.9, "precision": 0.8, "recall": 1.0}
 CURVE = [
@@ -21,6 +23,8 @@ TABLE = {
     "held_out": {kind: QUALITY for kind in ("setfit", "static", "cascade", "frozen")},
     "curve": {kind: CURVE for kind in ("setfit", "static", "cascade")},
     "documents": 100,
+    "kept": {"setfit": 0.4, "static": 0.41, "cascade": 0.4},
+    "asked": 0.05,
     "agreement": {"setfit": 1.0, "static": 0.98, "cascade": 0.995},
     "documents_per_cpu_second": {"setfit": 50.0, "static": 20_000.0, "cascade": 700.0},
 }
@@ -40,17 +44,17 @@ NEAR = {
     "curves", [TABLE["curve"], {}, {"setfit": CURVE}], ids=["all", "none", "setfit alone"]
 )
 def test_the_figure_stands_for_every_table(curves, tmp_path):
-    filter_threshold({**TABLE, "curve": curves}, tmp_path / "a.svg")
+    filter_threshold(FilterRecord(**{**TABLE, "curve": curves}), tmp_path / "a.svg")
     assert ET.fromstring((tmp_path / "a.svg").read_text(encoding="utf-8")).tag.endswith("}svg")
-    filter_threshold({**TABLE, "curve": curves}, tmp_path / "b.svg")
+    filter_threshold(FilterRecord(**{**TABLE, "curve": curves}), tmp_path / "b.svg")
     assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
 
 
 def test_the_table_says_the_numbers_and_escapes_the_texts(tmp_path):
     write_filter(
-        TABLE,
-        {"filter": "cascade", "sources": {"<b>web</b>": COUNTS}},
-        NEAR,
+        FilterRecord(**TABLE),
+        FilterManifest.model_validate({"filter": "cascade", "sources": {"<b>web</b>": COUNTS}}),
+        NearThreshold(**NEAR),
         tmp_path / "filter.html",
     )
     html = (tmp_path / "filter.html").read_text(encoding="utf-8")
@@ -65,9 +69,9 @@ def test_a_table_of_few_documents_has_gaps_not_errors(tmp_path):
     little = {**TABLE, "agreement": {}, "documents_per_cpu_second": {}, "documents": 0}
     nothing = {name: 0 for name in COUNTS}
     write_filter(
-        little,
-        {"filter": "static", "sources": {"a": nothing}},
-        {**NEAR, "sources": {}},
+        FilterRecord(**little),
+        FilterManifest.model_validate({"filter": "static", "sources": {"a": nothing}}),
+        NearThreshold(threshold=0.5, sources={}),
         tmp_path / "f.html",
     )
     assert "static student" in (tmp_path / "f.html").read_text(encoding="utf-8")

@@ -3,6 +3,7 @@ in its texts.
 """
 
 import copy
+import json
 import xml.etree.ElementTree as ET
 
 import pytest
@@ -12,6 +13,16 @@ from snakelm.analysis.figures.loss import FIGURES
 from snakelm.analysis.figures.style import DARK
 from snakelm.analysis.tables.evaluation import write_evaluation
 from snakelm.analysis.tables.loss import interval, write_loss
+from snakelm.errors import UserError
+from snakelm.evaluation.records import (
+    EvaluationRecord,
+    Interval,
+    LossRecord,
+    SeedsRecord,
+    read_evaluation,
+    read_loss,
+)
+from snakelm.files import write_json
 
 NASTY = [
     "<script>alert(1)</script>",
@@ -25,11 +36,14 @@ NASTY = [
 RATE = {"value": 1.5, "low": 1.4, "high": 1.6}
 ALONE = {"value": 1.5, "low": None, "high": None}
 SPREAD = {**RATE, "quantiles": [1.0, 1.2, 1.5, 1.8, 2.1]}
+MODEL = {"model": "a.pt", "parameters": 9, "step": 3, "context": 64}
 LAW = {
     "points": 20,
     "power": {"value": 0.3, "low": 0.2, "high": 0.4},
     "floor": {"value": 1.0, "low": 0.0, "high": 1.2},
     "scale": {"value": 9.0, "low": 8.0, "high": 10.0},
+    "residual": 0.01,
+    "first_tokens": 1e5,
     "last_tokens": 1e6,
     "ahead": [{"tokens": 1e7, **RATE}],
     "measured": {"tokens": [1e5, 1e6], "loss": [2.0, 1.5]},
@@ -66,8 +80,8 @@ def whole():
     return {
         "held_out": {"documents": 9, "clean_documents": 4, "tokens": 99, "bytes": 1234},
         "stages": {
-            "base": {"all": RATE, "clean": RATE, "answers": RATE},
-            "tuned": {"all": RATE, "clean": None, "answers": RATE},
+            "base": {**MODEL, "all": RATE, "clean": RATE, "answers": RATE},
+            "tuned": {**MODEL, "all": RATE, "clean": None, "answers": RATE},
         },
         "change": {"all": {"value": 0.8, "low": 0.7, "high": 0.9}, "answers": RATE},
         "sources": {f"s_{i}.x": {"documents": 3, "bytes": 9, "base": SPREAD, "tuned": SPREAD} for i in range(12)},
@@ -94,7 +108,7 @@ def base_only():
 def little():
     """One document, nothing read, no law."""
     table = base_only()
-    table["stages"]["base"] = {"all": ALONE, "clean": None, "answers": None}
+    table["stages"]["base"] = {**MODEL, "all": ALONE, "clean": None, "answers": None}
     table["sources"] = {
         "docs": {"documents": 1, "bytes": 9, "base": {**ALONE, "quantiles": [1.5] * 5}}
     }
@@ -125,37 +139,56 @@ def tasks():
     choice = {"acc": share, "acc_norm": share, "as": "text", "cut": 2}
     greedy = {"exact": share, "loose": share, "as": "conversation", "cut": 0}
     choices = [
-        {"question": text, "choices": [text, "b"], "gold": 0, "said": i % 2, "acc": not i % 2}
+        {
+            "question": text,
+            "choices": [text, "b"],
+            "gold": 0,
+            "loglikelihood": [-1.0, -2.0],
+            "said": i % 2,
+            "acc": not i % 2,
+            "acc_norm": True,
+            "cut": False,
+        }
         for i, text in enumerate(NASTY)
     ]
     said = [
-        {"question": t, "answers": [t], "said": t, "exact": i % 2 == 0} for i, t in enumerate(NASTY)
+        {
+            "question": text,
+            "answers": [text],
+            "said": text,
+            "exact": not i % 2,
+            "loose": not i % 2,
+            "cut": False,
+        }
+        for i, text in enumerate(NASTY)
     ]
     return {
         "held_out": {},
         "tasks": {
-            "quiz": {"kind": "choice", "items": 7, "chance": 0.25}
+            "quiz": {"kind": "choice", "items": 7, "shots": 0, "builtin": None, "chance": 0.25}
             | {stage: {**choice, "examples": choices} for stage in ("base", "tuned")},
-            "asked": {"kind": "greedy", "items": 7}
+            "asked": {"kind": "greedy", "items": 7, "shots": 0, "builtin": "answers"}
             | {stage: {**greedy, "examples": said} for stage in ("base", "tuned")},
             "gone": {"kind": "greedy", "left_out": "needs conversations <i>"},
         },
     }
 
 
-SEEDS = {
-    "runs": [{"results": "a", "seed": 1}, {"results": "<b>", "seed": 2}],
-    "left_out": [{"results": "<script>", "why": "train.lr differs"}],
-    "measures": {"base · held-out text": {"values": [1.0, 2.0], "mean": 1.5, "sd": 0.7}},
-}
-NO_SEEDS = {"runs": [{"results": "a", "seed": 1}], "left_out": [], "measures": {}}
+SEEDS = SeedsRecord(
+    **{
+        "runs": [{"results": "a", "seed": 1}, {"results": "<b>", "seed": 2}],
+        "left_out": [{"results": "<script>", "why": "train.lr differs"}],
+        "measures": {"base · held-out text": {"values": [1.0, 2.0], "mean": 1.5, "sd": 0.7}},
+    }
+)
+NO_SEEDS = SeedsRecord(runs=[{"results": "a", "seed": 1}], left_out=[], measures={})
 
 
 @pytest.mark.parametrize("table", [whole, base_only, little], ids=lambda f: f.__name__)
 @pytest.mark.parametrize("name", FIGURES)
 def test_a_figure_stands_for_every_run(name, table, tmp_path):
     for place in "ab":
-        FIGURES[name](table(), tmp_path / f"{place}.svg")
+        FIGURES[name](LossRecord(**table()), tmp_path / f"{place}.svg")
     assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
     root = ET.fromstring((tmp_path / "a.svg").read_text(encoding="utf-8"))
     assert not [e for e in root.iter() if e.tag.endswith(("}script", "}text", "}image"))]
@@ -165,7 +198,7 @@ def test_a_figure_stands_for_every_run(name, table, tmp_path):
 
 @pytest.mark.parametrize("table", [tasks(), {"held_out": {}, "tasks": {}}], ids=["tasks", "none"])
 def test_the_figure_of_tasks_stands(table, tmp_path):
-    evaluation(table, tmp_path / "a.svg")
+    evaluation(EvaluationRecord(**table), tmp_path / "a.svg")
     assert ET.parse(tmp_path / "a.svg").getroot().tag.endswith("}svg")
 
 
@@ -179,7 +212,7 @@ def harmless(page):
 
 @pytest.mark.parametrize("table", [whole, base_only, little], ids=lambda f: f.__name__)
 def test_the_table_of_loss_is_harmless_and_says_what_there_is(table, tmp_path):
-    write_loss(table(), tmp_path / "a.html")
+    write_loss(LossRecord(**table()), tmp_path / "a.html")
     page = harmless((tmp_path / "a.html").read_text(encoding="utf-8"))
     assert ("Nothing was tuned" in page) == (table is not whole)
     assert ("no gap to tell" in page) == (table is little)
@@ -190,7 +223,7 @@ def test_the_table_of_loss_is_harmless_and_says_what_there_is(table, tmp_path):
 def test_tuning_that_gains_says_so(tmp_path):
     table = whole()
     table["change"]["all"] = {"value": -0.2, "low": -0.3, "high": -0.1}
-    write_loss(table, tmp_path / "a.html")
+    write_loss(LossRecord(**table), tmp_path / "a.html")
     assert (
         "Tuning gains 0.200 bits per byte on plain text (0.100 to 0.300)"
         in (tmp_path / "a.html").read_text()
@@ -198,7 +231,7 @@ def test_tuning_that_gains_says_so(tmp_path):
 
 
 def test_the_table_of_tasks_is_harmless_and_says_what_was_left_out(tmp_path):
-    write_evaluation(tasks(), SEEDS, tmp_path / "a.html")
+    write_evaluation(EvaluationRecord(**tasks()), SEEDS, tmp_path / "a.html")
     page = harmless((tmp_path / "a.html").read_text(encoding="utf-8"))
     for said in (
         "50.0%",
@@ -216,12 +249,44 @@ def test_one_run_alone_speaks_of_no_seeds(tmp_path):
     table = copy.deepcopy(tasks())
     for task in table["tasks"].values():
         task.pop("tuned", None)
-    write_evaluation(table, NO_SEEDS, tmp_path / "a.html")
+    write_evaluation(EvaluationRecord(**table), NO_SEEDS, tmp_path / "a.html")
     page = harmless((tmp_path / "a.html").read_text(encoding="utf-8"))
     assert "seeds" not in page
 
 
 def test_an_interval_in_words():
-    assert interval(RATE) == "1.500 (1.400 to 1.600)"
-    assert interval(ALONE, ".1f") == "1.5"
+    assert interval(Interval(**RATE)) == "1.500 (1.400 to 1.600)"
+    assert interval(Interval(**ALONE), ".1f") == "1.5"
     assert interval(None) == "–"
+
+
+def test_a_record_is_read_as_it_was_written(tmp_path):
+    for kind, read, content in (
+        (LossRecord, read_loss, whole()),
+        (LossRecord, read_loss, little()),
+        (EvaluationRecord, read_evaluation, tasks()),
+    ):
+        write_json(tmp_path / "a.json", kind(**content).as_json())
+        assert json.loads((tmp_path / "a.json").read_text()) == content
+        assert read(tmp_path / "a.json") == kind(**content)
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        (lambda table: table.pop("stages"), "stages: field required"),
+        (lambda table: table["held_out"].update(bytes="many"), "held_out.bytes: input should be"),
+        (lambda table: table["stages"]["base"].pop("all"), "stages.base.all: field required"),
+        (lambda table: table.update(hardest={}), "hardest: input should be a valid list"),
+    ],
+    ids=["a part", "a number", "a stage", "a list"],
+)
+def test_a_damaged_or_old_file_is_one_line_with_the_remedy(change, found, tmp_path):
+    table = whole()
+    change(table)
+    write_json(tmp_path / "loss.json", table)
+    with pytest.raises(UserError) as error:
+        read_loss(tmp_path / "loss.json")
+    assert str(error.value).startswith(f"{tmp_path / 'loss.json'}: {found}")
+    assert str(error.value).endswith("; delete it and run loss again")
+    assert "\n" not in str(error.value)

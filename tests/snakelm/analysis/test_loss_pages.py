@@ -6,12 +6,13 @@ import pytest
 
 from snakelm.analysis.tables.evaluation import write_evaluation
 from snakelm.analysis.tables.loss import write_loss
+from snakelm.evaluation.records import EvaluationRecord, LossRecord
 from tests.browser import PHONE
 from tests.snakelm.analysis.test_loss import SEEDS, tasks, whole
 
 WRITE = {
-    "loss": lambda path: write_loss(whole(), path),
-    "tasks": lambda path: write_evaluation(tasks(), SEEDS, path),
+    "loss": lambda path: write_loss(LossRecord(**whole()), path),
+    "tasks": lambda path: write_evaluation(EvaluationRecord(**tasks()), SEEDS, path),
 }
 
 

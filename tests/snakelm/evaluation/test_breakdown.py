@@ -9,9 +9,9 @@ from snakelm.evaluation.breakdown import (
     Bins,
     breakdown,
     frequency_edges,
-    token_counts,
     visible_edges,
 )
+from snakelm.evaluation.tokenizer_statistics import token_counts
 from snakelm.training.validation import document_losses
 
 TEXTS = ["the list", "of", "none of them, " * 30, "an error", "中文 naïve " * 9]
@@ -56,7 +56,7 @@ def test_a_target_counts_where_it_stands(found, model):
 
 
 def test_counts_are_those_of_the_training_text(make_bin, tokenizer, monkeypatch):
-    monkeypatch.setattr("snakelm.evaluation.breakdown.BLOCK", 7)
+    monkeypatch.setattr("snakelm.evaluation.tokenizer_statistics.BLOCK", 7)
     train = open_bin(make_bin(TEXTS, "train"))
     counts = token_counts(train)
     assert (

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from snakelm.evaluation.items import Item
-from snakelm.evaluation.tasks import Question, ask
+from snakelm.evaluation.questions import Question
+from snakelm.evaluation.scoring import score
 from snakelm.log import Log
 from snakelm.model import load_model
 from snakelm.model.export import export
@@ -114,7 +115,7 @@ def write_task(folder, name, text, rows, **more):
 
 
 def ask_ours(model, tokenizer, asked, kind, chat=False):
-    return ask(model, tokenizer, asked, kind, chat, Log("evaluate", quiet=True), "t")[1]
+    return score(model, tokenizer, asked, kind, chat, Log("evaluate", quiet=True), "t")[1]
 
 
 def questions_and_answers(model, tokenizer, chat):
@@ -123,8 +124,8 @@ def questions_and_answers(model, tokenizer, chat):
     for _ in range(2):
         asked = [Question(Item(row["question"], (row["answer"],), 0)) for row in rows]
         ours = ask_ours(model, tokenizer, asked, "greedy", chat)
-        rows[3]["answer"] = ours[3]["said"].strip() or "none"
-    assert len({own["said"] for own in ours}) > 5, "the model says different things"
+        rows[3]["answer"] = ours[3].answer.strip() or "none"
+    assert len({own.answer for own in ours}) > 5, "the model says different things"
     return rows, ours
 
 
@@ -137,7 +138,7 @@ def test_choices_and_answers_of_a_base_model_item_by_item(results, tokenizer):
     export(results / "final_model.pt", tokenizer, results / "final", "a card")
     asked = [Question(Item(i["question"], tuple(i["choices"]), i["answer"])) for i in ITEMS]
     chosen = ask_ours(model, tokenizer, asked, "choice")
-    assert any(record["cut"] for record in chosen), "one is longer than the context"
+    assert any(record.cut for record in chosen), "one is longer than the context"
     rows, answered = questions_and_answers(model, tokenizer, False)
     tasks = [
         write_task(results, "choice", CHOICE, ITEMS),
@@ -145,11 +146,11 @@ def test_choices_and_answers_of_a_base_model_item_by_item(results, tokenizer):
     ]
     their_choices, their_answers = harness(results, *tasks)
     for own, their in zip(chosen, their_choices, strict=True):
-        assert own["loglikelihood"] == pytest.approx(
+        assert own.loglikelihood == pytest.approx(
             [float(found[0]) for found in their["filtered_resps"]], abs=2e-3
         )
-        assert (own["acc"], own["acc_norm"]) == (their["acc"], their["acc_norm"])
-    assert [own["said"].strip() for own in answered] == said(their_answers)
+        assert (own.acc, own.acc_norm) == (their["acc"], their["acc_norm"])
+    assert [own.answer.strip() for own in answered] == said(their_answers)
 
 
 def test_a_tuned_models_answers_in_conversation_item_by_item(results, tokenizer):
@@ -158,4 +159,4 @@ def test_a_tuned_models_answers_in_conversation_item_by_item(results, tokenizer)
     rows, ours = questions_and_answers(model, tokenizer, True)
     task = write_task(results, "greedy", GREEDY, rows, UNTIL='["<|end|>"]')
     (theirs,) = harness(results, task, more=["--apply_chat_template"])
-    assert [own["said"].strip() for own in ours] == said(theirs)
+    assert [own.answer.strip() for own in ours] == said(theirs)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from snakelm.evaluation import intervals
-from snakelm.evaluation.intervals import Interval, difference, mean_and_deviation, rate, share
+from snakelm.evaluation.intervals import Interval, difference, rate, rounded, share
 
 
 @pytest.mark.parametrize(
@@ -72,6 +72,10 @@ def test_a_difference_is_wider_than_either():
     assert difference(Interval(1.6, None, None), Interval(1.2, 1.1, 1.3)).low is None
 
 
-def test_deviation_needs_two():
-    assert mean_and_deviation([2.0]) == (2.0, None)
-    assert mean_and_deviation([1.0, 3.0]) == (2.0, pytest.approx(2**0.5))
+def test_documents_without_text_may_be_all_that_a_draw_holds():
+    found = rate(np.array([0.0, 0.0, 3.0]), np.array([0, 0, 2]), 0)
+    assert found == Interval(1.5, 1.5, 1.5)
+
+
+def test_what_is_written_has_six_digits():
+    assert rounded(Interval(1 / 3, 2 / 3, None)) == Interval(0.333333, 0.666667, None)

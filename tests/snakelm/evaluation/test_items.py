@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from snakelm.errors import UserError
-from snakelm.evaluation.items import Item, chosen_items, read_items, shot_order, solved
+from snakelm.evaluation.items import Item, chosen_items, read_items, shot_order, solved_items
 
 
 def jsonl(path, *rows):
@@ -128,8 +128,8 @@ def test_solved_items_are_others_and_the_same_each_time():
     items = [Item(f"q{i % 9}", ("a", "b"), 0) for i in range(10)]  # the last is the first again
     order = shot_order(items, 4)
     for number in range(10):
-        before = solved(items, number, order, 3)
+        before = solved_items(items, number, order, 3)
         assert len(before) == 3
         assert items[number] not in before
     with pytest.raises(UserError, match=r"tasks\[\]\.shots: 9 solved items"):
-        solved(items, 0, order, 9)
+        solved_items(items, 0, order, 9)

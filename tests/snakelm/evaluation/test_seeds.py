@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from snakelm.evaluation.seeds import difference_but_seed, scatter
+from snakelm.evaluation.seeds import difference_but_seed, mean_and_deviation, scatter
 from snakelm.workflow.manifest import manifest_path
 
 
@@ -39,10 +39,13 @@ def make_run(tmp_path):
                 "code": {"meaning": code},
             }
             path.write_text(json.dumps(record))
-        rates = {"all": {"value": bpb}, "clean": None, "answers": None}
+        interval = {"value": bpb, "low": bpb - 0.1, "high": bpb + 0.1}
+        rates = {"all": interval, "clean": None, "answers": None}
+        scores = {"acc": {**interval, "value": acc}, "acc_norm": {**interval, "value": acc}}
+        quiz = {"kind": "choice", "items": 9, "shots": 0, "builtin": None, "chance": 0.5}
         tasks = {
-            "quiz": {"kind": "choice", "base": {"acc": {"value": acc}}},
-            "asked": {"left_out": "no"},
+            "quiz": {**quiz, "base": {**scores, "as": "text", "cut": 0, "examples": []}},
+            "asked": {"kind": "greedy", "left_out": "no"},
         }
         (folder / "tables").mkdir()
         (folder / "tables/evaluation.json").write_text(
@@ -56,11 +59,16 @@ def make_run(tmp_path):
 def test_mean_and_deviation_over_seeds(make_run):
     first, *others = (make_run(f"r{i}", i, 1.5 + i / 10, acc=0.4 + i / 10) for i in range(3))
     found = scatter(first, others)
-    assert [run["seed"] for run in found["runs"]] == [0, 1, 2]
-    assert not found["left_out"]
-    assert found["measures"]["base · held-out text"]["mean"] == pytest.approx(1.6)
-    assert found["measures"]["base · held-out text"]["sd"] == pytest.approx(0.1)
-    assert found["measures"]["base · quiz · acc"]["values"] == pytest.approx([0.4, 0.5, 0.6])
+    assert [run.seed for run in found.runs] == [0, 1, 2]
+    assert not found.left_out
+    assert found.measures["base · held-out text"].mean == pytest.approx(1.6)
+    assert found.measures["base · held-out text"].sd == pytest.approx(0.1)
+    assert found.measures["base · quiz · acc"].values == pytest.approx([0.4, 0.5, 0.6])
+
+
+def test_deviation_needs_two():
+    assert mean_and_deviation([2.0]) == (2.0, None)
+    assert mean_and_deviation([1.0, 3.0]) == (2.0, pytest.approx(2**0.5))
 
 
 @pytest.mark.parametrize(
@@ -75,8 +83,8 @@ def test_mean_and_deviation_over_seeds(make_run):
 def test_what_else_differs_is_named(make_run, change, why):
     ours, theirs = make_run("ours", 1), make_run("theirs", 2, **change)
     assert why in difference_but_seed(ours, theirs)
-    assert scatter(ours, [theirs])["left_out"][0]["why"] == difference_but_seed(ours, theirs)
-    assert scatter(ours, [theirs])["measures"] == {}
+    assert scatter(ours, [theirs]).left_out[0].why == difference_but_seed(ours, theirs)
+    assert scatter(ours, [theirs]).measures == {}
 
 
 def test_settings_that_change_no_result_may_differ(make_run):
@@ -100,7 +108,7 @@ def test_a_run_without_evaluation_or_with_other_parts_is_named(make_run):
 
 def test_one_run_alone_has_no_scatter(make_run):
     ours = make_run("ours", 1)
-    assert scatter(ours, []) == {
+    assert scatter(ours, []).as_json() == {
         "runs": [{"results": ours.as_posix(), "seed": 1}],
         "left_out": [],
         "measures": {},

@@ -2,7 +2,6 @@
 corpus.
 """
 
-import json
 import xml.etree.ElementTree as ET
 
 import numpy as np
@@ -14,7 +13,9 @@ from snakelm.analysis.tables.tokens import write_tokenizer
 from snakelm.data.bins import BinWriter, Meta
 from snakelm.data.documents.table import SCHEMA, DocumentWriter
 from snakelm.data.split import document_id
+from snakelm.evaluation.records import read_tokenizer_statistics
 from snakelm.evaluation.tokenizer_statistics import measure
+from snakelm.files import write_json
 from snakelm.tokenizer import train_bpe
 
 PLAIN = [f"{i} herons stood near the old mill, {i * i} stones away" for i in range(60)]
@@ -57,34 +58,35 @@ def run(tmp_path):
 
 def test_rates_and_counts_are_those_counted_by_hand(run):
     tokenizer, table = run({"mill": PLAIN, "few": ["one two"]})
-    mill, few = table["sources"]
-    assert [mill["name"], few["name"]] == ["mill", "few"], "the largest first"
-    assert mill["documents"] == 60
-    assert mill["words"] == sum(len(text.split()) for text in PLAIN)
-    assert mill["bytes"] == sum(len(text.encode()) for text in PLAIN)
-    assert mill["tokens"] == sum(len(tokenizer.encode_ordinary(text)) for text in PLAIN)
+    mill, few = table.sources
+    assert [mill.name, few.name] == ["mill", "few"], "the largest first"
+    assert mill.documents == 60
+    assert mill.words == sum(len(text.split()) for text in PLAIN)
+    assert mill.bytes == sum(len(text.encode()) for text in PLAIN)
+    assert mill.tokens == sum(len(tokenizer.encode_ordinary(text)) for text in PLAIN)
     counts = np.bincount(
         [i for t in [*PLAIN[1:], "one two"] for i in tokenizer.encode_ordinary(t)], minlength=300
     )
     text_ids = np.flatnonzero(tokenizer.token_lengths)
-    assert table["never"] == int((counts[text_ids] == 0).sum())
-    assert table["rare"] == int((counts[text_ids] < 100).sum())
-    assert table["most"][0] == [tokenizer.decode([int(counts.argmax())]), int(counts.max())]
-    assert table["curve"]["count"][0] == counts.max()
-    assert table["bins"][0]["tokens"] == counts.sum(), "no end-of-text tokens"
+    assert table.never == int((counts[text_ids] == 0).sum())
+    assert table.rare == int((counts[text_ids] < 100).sum())
+    assert table.most[0] == (tokenizer.decode([int(counts.argmax())]), int(counts.max()))
+    assert table.curve.count[0] == counts.max()
+    assert table.bins[0].tokens == counts.sum(), "no end-of-text tokens"
 
 
 def test_an_example_is_the_text_itself(run):
     tokenizer, table = run({"mill": PLAIN})
-    (example,) = table["examples"]
-    assert "".join(example["pieces"]) in PLAIN
-    assert len(example["pieces"]) == len(tokenizer.encode_ordinary("".join(example["pieces"])))
+    (example,) = table.examples
+    assert "".join(example.pieces) in PLAIN
+    assert len(example.pieces) == len(tokenizer.encode_ordinary("".join(example.pieces)))
 
 
 @pytest.mark.parametrize("texts", [PLAIN, ODD, ["a", "b"]], ids=["plain", "odd", "two letters"])
 def test_figures_and_page_stand_for_every_corpus(texts, run, tmp_path):
     _, table = run({"<b>$x$</b>": texts})
-    table = json.loads(json.dumps(table))
+    write_json(tmp_path / "tokens.json", table.as_json())
+    assert read_tokenizer_statistics(tmp_path / "tokens.json") == table
     fertility(table, tmp_path / "a.svg")
     token_frequencies(table, tmp_path / "b.svg")
     write_tokenizer(table, tmp_path / "t.html")
@@ -102,4 +104,4 @@ def test_the_same_documents_are_measured_each_time(run, monkeypatch, tmp_path):
     _, table = run({"mill": PLAIN})
     again = measure(tmp_path / "documents.parquet", tmp_path / "tokenizer", tmp_path, seed=7)
     assert table == again
-    assert table["sources"][0]["documents"] in (9, 10)
+    assert table.sources[0].documents in (9, 10)

@@ -12,14 +12,15 @@ import pytest
 
 from snakelm.data.bins import BinWriter, Meta, token_dtype
 from snakelm.errors import UserError
-from snakelm.evaluation.baselines import baselines, spread
-from snakelm.evaluation.compressor import (
+from snakelm.evaluation.baselines import (
     CUT_OFF,
     END,
     MEMORY_MIN,
     ORDER,
+    baselines,
     coder_memory,
     ppmd_sizes,
+    spread,
     unigram_bits,
     xz_size,
 )
@@ -60,7 +61,7 @@ def test_priming_helps_and_order_of_blocks_does_not_matter(monkeypatch):
     train, held = prose(1, 300), prose(2, 30)
     (primed,), (alone,) = ppmd_sizes(train, [held], MEMORY_MIN), ppmd_sizes([], [held], MEMORY_MIN)
     assert primed < alone
-    monkeypatch.setattr("snakelm.evaluation.compressor.BLOCK", 100)
+    monkeypatch.setattr("snakelm.evaluation.baselines.BLOCK", 100)
     assert ppmd_sizes(train, [held], MEMORY_MIN) == [primed]
 
 
@@ -128,39 +129,41 @@ def corpus(tmp_path_factory):
 
 def test_baselines_against_a_direct_computation(corpus):
     folder, tokenizer, train, val = corpus
-    table = baselines(folder, folder / "tokenizer", 1.0, 0.1)
+    record = baselines(folder, folder / "tokenizer", 1.0, 0.1)
     whole, clean = sum(map(len, val)), sum(map(len, val[:10]))
-    assert table["bytes"] == {"whole": whole, "clean": clean}
-    assert table["docs"] == {"whole": 20, "clean": 10, "val": 20}
+    assert (record.bytes.total, record.bytes.clean) == (whole, clean)
+    assert (record.docs.total, record.docs.clean, record.docs.val) == (20, 10, 20)
     grown = whole_file(train + val[:10]) - whole_file(train)
-    assert table["ppmd"]["bpb_clean"] * clean / 8 == pytest.approx(grown, abs=HELD_BACK + 10)
-    assert table["ppmd"]["bpb"] < table["ppmd"]["bpb_clean"], "copies cost nothing"
-    assert table["xz"]["bpb"] == pytest.approx(8 * xz_size(val) / whole, abs=1e-5)
+    assert record.ppmd.bpb_clean * clean / 8 == pytest.approx(grown, abs=HELD_BACK + 10)
+    assert record.ppmd.bpb < record.ppmd.bpb_clean, "copies cost nothing"
+    assert record.xz.bpb == pytest.approx(8 * xz_size(val) / whole, abs=1e-5)
     counts = {tokenizer.eot: len(train)}
     for text in train:
         for i in tokenizer.encode_ordinary(text.decode()):
             counts[i] = counts.get(i, 0) + 1
     total = sum(counts.values()) + tokenizer.vocab_size
-    spent = [
+    bits = [
         math.log2(total / (counts.get(i, 0) + 1))
         for t in val
         for i in tokenizer.encode_ordinary(t.decode())
     ]
-    assert table["unigram"]["bpb"] == pytest.approx(sum(spent) / whole, abs=1e-5)
+    assert record.unigram.bpb == pytest.approx(sum(bits) / whole, abs=1e-5)
 
 
 def test_the_same_twice(corpus):
     folder = corpus[0]
-    once, again = (json.dumps(baselines(folder, folder / "tokenizer", 1.0, 0.1)) for _ in range(2))
+    once, again = (
+        json.dumps(baselines(folder, folder / "tokenizer", 1.0, 0.1).as_json()) for _ in range(2)
+    )
     assert once == again
 
 
 def test_the_cap_holds_for_priming_and_held_out_text(corpus):
     folder = corpus[0]
-    table = baselines(folder, folder / "tokenizer", 0.002, 0.1)
-    assert 0 < table["ppmd"]["primed_bytes"] <= 2000
-    assert 0 < table["bytes"]["whole"] <= 2000
-    assert table["ppmd"]["training_bytes"] > 2000
+    record = baselines(folder, folder / "tokenizer", 0.002, 0.1)
+    assert 0 < record.ppmd.primed_bytes <= 2000
+    assert 0 < record.bytes.total <= 2000
+    assert record.ppmd.training_bytes > 2000
 
 
 def test_without_clean_documents_their_numbers_are_none(corpus, tmp_path):
@@ -168,8 +171,12 @@ def test_without_clean_documents_their_numbers_are_none(corpus, tmp_path):
     for name in ("train.bin", "train.idx", "val.bin", "val.idx"):
         (tmp_path / name).write_bytes((folder / name).read_bytes())
     np.save(tmp_path / "val_overlap.npy", np.ones(20, np.float32))
-    table = baselines(tmp_path, folder / "tokenizer", 1.0, 0.1)
-    assert [table[name]["bpb_clean"] for name in ("ppmd", "xz", "unigram")] == [None, None, None]
+    record = baselines(tmp_path, folder / "tokenizer", 1.0, 0.1)
+    assert [rates.bpb_clean for rates in (record.ppmd, record.xz, record.unigram)] == [
+        None,
+        None,
+        None,
+    ]
     np.save(tmp_path / "val_overlap.npy", np.ones(3, np.float32))
     with pytest.raises(UserError, match="one share for each held-out document"):
         baselines(tmp_path, folder / "tokenizer", 1.0, 0.1)

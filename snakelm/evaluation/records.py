@@ -1,0 +1,460 @@
+"""The files that evaluation writes and others read: loss.json, evaluation.json, baseline.json,
+tokens.json, seeds.json.
+
+One class for each mapping in them and one reader for each file. Who draws or sums up these files
+imports this module alone, which needs neither torch nor scipy. Where a key of a file is not the
+word we would choose today, the attribute has the better name and the key is its alias.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, Literal, TypeVar
+
+from pydantic import Field
+
+from ..json_files import read_json
+from ..json_record import JsonRecord
+
+__all__ = [
+    "STAGES",
+    "BaselineRecord",
+    "BinLosses",
+    "ChoiceAnswer",
+    "CompressorRates",
+    "DocumentExcerpt",
+    "EvaluationRecord",
+    "FittedLaw",
+    "FrequencyLosses",
+    "GreedyAnswer",
+    "HeldOutLoss",
+    "HeldOutText",
+    "Interval",
+    "LawCurve",
+    "LawPoint",
+    "LawPoints",
+    "LossRecord",
+    "MeasuredDocuments",
+    "MeasuredText",
+    "MissingLaw",
+    "OverSeeds",
+    "Rates",
+    "SeedRun",
+    "SeedsRecord",
+    "SkippedRun",
+    "SkippedTask",
+    "SourceLoss",
+    "SourceRate",
+    "SourceTokens",
+    "Stage",
+    "StageLoss",
+    "TaskResult",
+    "ModelScores",
+    "TextTokens",
+    "TokenCurve",
+    "TokenizedText",
+    "TokenizerRecord",
+    "TrainLoss",
+    "TuningChange",
+    "read_baseline",
+    "read_evaluation",
+    "read_loss",
+    "read_tokenizer_statistics",
+]
+
+T = TypeVar("T")
+Stage = Literal["base", "tuned"]  # the pretrained model, and the same after instruction tuning
+STAGES: tuple[Stage, ...] = ("base", "tuned")
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A value and the bounds of its 95% confidence interval; both None where it is unknown."""
+
+    value: float
+    low: float | None
+    high: float | None
+
+
+class ByStage(JsonRecord, Generic[T]):
+    """Something of each model of a run; `tuned` is missing where nothing was tuned."""
+
+    base: T
+    tuned: T | None = None
+
+    def of(self, stage: Stage) -> T | None:
+        """That of ``stage``."""
+        return self.base if stage == "base" else self.tuned
+
+
+# loss.json
+
+
+class HeldOutText(JsonRecord):
+    """How much held-out text there is."""
+
+    documents: int
+    clean_documents: int  # without copies in the training text
+    tokens: int
+    bytes: int
+
+
+class HeldOutLoss(JsonRecord):
+    """A model's loss: text in bits per byte, answers in nats per token."""
+
+    all: Interval
+    clean: Interval | None
+    answers: Interval | None
+
+
+class StageLoss(HeldOutLoss):
+    """A model and its loss."""
+
+    model: str  # name of its file
+    parameters: int
+    step: int
+    context: int
+
+
+class TuningChange(JsonRecord):
+    """Loss after tuning minus loss before, on the same documents."""
+
+    all: Interval
+    answers: Interval | None = None
+
+
+@dataclass(frozen=True)
+class SourceRate(Interval):
+    """Bits per byte of a source, and those that 5, 25, 50, 75 and 95% of its documents stay
+    below.
+    """
+
+    quantiles: list[float]
+
+
+class SourceLoss(ByStage[SourceRate | None]):
+    """The held-out documents of a source."""
+
+    documents: int
+    bytes: int
+
+
+class BinLosses(ByStage[list[float | None]]):
+    """Nats per token, by bins of some quantity; bin i holds edges[i] up to edges[i + 1] - 1."""
+
+    edges: list[int]
+    tokens: list[int]
+    bytes: list[int]
+
+
+class FrequencyLosses(BinLosses):
+    """By how often the token occurs in the training text."""
+
+    frequency_alone: list[float | None]  # the loss of a model that knows frequencies only
+
+
+class TrainLoss(JsonRecord):
+    """Loss on documents that training has read to their end."""
+
+    epochs: float
+    read_documents: int = Field(validation_alias="read", serialization_alias="read")
+    train_documents: int = Field(validation_alias="of", serialization_alias="of")
+    documents: int  # of those read, measured
+    bpb: Interval | None
+    gap: Interval | None  # held-out minus train loss, in bits per byte
+
+
+@dataclass(frozen=True)
+class LawPoint(Interval):
+    """The loss that a law predicts after ``tokens``."""
+
+    tokens: float
+
+
+class LawPoints(JsonRecord):
+    """Points of a curve."""
+
+    tokens: list[float]
+    loss: list[float]
+
+
+class LawCurve(LawPoints):
+    """A fitted curve with its 95% band."""
+
+    low: list[float]
+    high: list[float]
+
+
+class FittedLaw(JsonRecord):
+    """L(D) = floor + scale · D^-power, fitted to the losses of a run."""
+
+    points: int
+    floor: Interval
+    scale: Interval
+    power: Interval
+    residual: float
+    first_tokens: float
+    last_tokens: float
+    ahead: list[LawPoint]  # at the run's end, and at two and ten times its tokens
+    measured: LawPoints
+    curve: LawCurve
+
+
+class MissingLaw(JsonRecord):
+    """Why no law was fitted."""
+
+    points: int
+    reason: str = Field(validation_alias="none", serialization_alias="none")
+
+
+class DocumentExcerpt(JsonRecord):
+    """A held-out document that a model finds very hard or very easy."""
+
+    id: str  # of 64 bits, which JSON readers would round as a number
+    source: str
+    file: str | None
+    row: int | None
+    bytes: int
+    clean: bool
+    bpb_base: float
+    bpb_tuned: float | None = None
+    text: str
+
+
+class LossRecord(JsonRecord):
+    """loss.json"""
+
+    held_out: HeldOutText
+    stages: dict[Stage, StageLoss]
+    change: TuningChange | None
+    sources: dict[str, SourceLoss]
+    by_visible: BinLosses
+    by_frequency: FrequencyLosses
+    train_loss: TrainLoss = Field(validation_alias="reading", serialization_alias="reading")
+    law: dict[Literal["held_out", "training"], FittedLaw | MissingLaw]
+    hardest: list[DocumentExcerpt]
+    easiest: list[DocumentExcerpt]
+
+
+# evaluation.json and evaluation_items.jsonl
+
+
+class ChoiceAnswer(JsonRecord):
+    """An item with choices, and which of them a model finds likeliest."""
+
+    question: str
+    choices: list[str]
+    gold: int
+    loglikelihood: list[float]
+    predicted: int = Field(validation_alias="said", serialization_alias="said")
+    acc: bool
+    acc_norm: bool
+    cut: bool  # too long for the model: its beginning was cut off
+
+
+class GreedyAnswer(JsonRecord):
+    """An item with accepted answers, and what a model answers at temperature 0."""
+
+    question: str
+    answers: list[str]
+    answer: str = Field(validation_alias="said", serialization_alias="said")
+    exact: bool
+    loose: bool
+    cut: bool
+
+
+class ModelScores(JsonRecord):
+    """A model's scores on a task: acc and acc_norm, or exact and loose."""
+
+    acc: Interval | None = None
+    acc_norm: Interval | None = None
+    exact: Interval | None = None
+    loose: Interval | None = None
+    form: Literal["conversation", "text"] = Field(validation_alias="as", serialization_alias="as")
+    cut: int
+    examples: list[ChoiceAnswer | GreedyAnswer]
+
+    def scores(self) -> dict[str, Interval]:
+        """Those that there are, by name."""
+        named = {name: getattr(self, name) for name in ("acc", "acc_norm", "exact", "loose")}
+        return {name: score for name, score in named.items() if score is not None}
+
+
+class TaskResult(ByStage[ModelScores]):
+    """A task that was run."""
+
+    kind: str
+    items: int
+    shots: int
+    builtin: str | None
+    chance: float | None = None  # what guessing scores; of tasks with choices
+
+
+class SkippedTask(JsonRecord):
+    """A task that this run can't be given."""
+
+    kind: str
+    reason: str = Field(validation_alias="left_out", serialization_alias="left_out")
+
+
+class EvaluationRecord(JsonRecord):
+    """evaluation.json"""
+
+    held_out: dict[Stage, HeldOutLoss]
+    tasks: dict[str, TaskResult | SkippedTask]
+
+    def results(self) -> dict[str, TaskResult]:
+        """The tasks that were run, by name."""
+        return {name: task for name, task in self.tasks.items() if isinstance(task, TaskResult)}
+
+    def skipped(self) -> dict[str, SkippedTask]:
+        """The others."""
+        return {name: task for name, task in self.tasks.items() if isinstance(task, SkippedTask)}
+
+
+# baseline.json
+
+
+class Rates(JsonRecord):
+    """Bits per byte of the held-out text, and of its clean documents where there are any."""
+
+    bpb: float
+    bpb_clean: float | None
+
+
+class CompressorRates(Rates):
+    """Those of the compressor, and how much text it read first."""
+
+    primed_bytes: int
+    primed_documents: int
+    training_bytes: int
+
+
+class MeasuredText(JsonRecord):
+    """Bytes of the held-out documents that were measured."""
+
+    total: int = Field(validation_alias="whole", serialization_alias="whole")
+    clean: int
+
+
+class MeasuredDocuments(JsonRecord):
+    """How many they are, and how many val.bin has."""
+
+    total: int = Field(validation_alias="whole", serialization_alias="whole")
+    clean: int
+    val: int
+
+
+class BaselineRecord(JsonRecord):
+    """baseline.json"""
+
+    ppmd: CompressorRates
+    xz: Rates
+    unigram: Rates
+    bytes: MeasuredText
+    docs: MeasuredDocuments
+
+
+# tokens.json
+
+
+class TextTokens(JsonRecord):
+    """Some text and its tokens."""
+
+    name: str
+    bytes: int
+    tokens: int
+
+
+class SourceTokens(TextTokens):
+    """The measured documents of a source."""
+
+    documents: int
+    characters: int
+    words: int  # between white space
+
+
+class TokenizedText(JsonRecord):
+    """The beginning of a document, a piece for each token."""
+
+    source: str
+    pieces: list[str]
+
+
+class TokenCurve(JsonRecord):
+    """How often the token of a rank occurs, the commonest first."""
+
+    rank: list[int]
+    count: list[int]
+
+
+class TokenizerRecord(JsonRecord):
+    """tokens.json"""
+
+    vocabulary: int
+    special: list[str]
+    pattern: str
+    bins: list[TextTokens]  # all training text, all held-out text
+    sources: list[SourceTokens]  # the largest first
+    examples: list[TokenizedText]
+    curve: TokenCurve
+    text_tokens: int  # tokens that stand for text
+    never: int  # of these, absent from the training text
+    rare: int
+    rare_below: int
+    half: int  # the commonest tokens that make half of the text
+    most: list[tuple[str, int]]
+    longest: list[tuple[str, int]]
+    unseen: list[str]
+
+
+# seeds.json
+
+
+class SeedRun(JsonRecord):
+    """A run that counts."""
+
+    results: str
+    seed: int
+
+
+class SkippedRun(JsonRecord):
+    """A run that doesn't, and why."""
+
+    results: str
+    why: str
+
+
+class OverSeeds(JsonRecord):
+    """A measured value in each run; the standard deviation needs two."""
+
+    values: list[float]
+    mean: float
+    sd: float | None
+
+
+class SeedsRecord(JsonRecord):
+    """seeds.json"""
+
+    runs: list[SeedRun]
+    left_out: list[SkippedRun]
+    measures: dict[str, OverSeeds]
+
+
+def read_loss(path: str | Path) -> LossRecord:
+    """loss.json; UserError when it is missing, damaged or of another version."""
+    return read_json(path, LossRecord, remedy="delete it and run loss again")
+
+
+def read_evaluation(path: str | Path) -> EvaluationRecord:
+    """evaluation.json, likewise."""
+    return read_json(path, EvaluationRecord, remedy="delete it and run evaluate again")
+
+
+def read_baseline(path: str | Path) -> BaselineRecord:
+    """baseline.json, likewise."""
+    return read_json(path, BaselineRecord, remedy="delete it and run baseline again")
+
+
+def read_tokenizer_statistics(path: str | Path) -> TokenizerRecord:
+    """tokens.json, likewise."""
+    return read_json(path, TokenizerRecord, remedy="delete it and run measure_tokenizer again")

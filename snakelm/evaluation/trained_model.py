@@ -1,0 +1,101 @@
+"""A trained model to be measured: opened with the tokenizer it was trained with, on the device that
+the configuration names, and how it was trained, by its manifest.
+
+What doesn't belong together (another tokenizer, the manifest of another run, another train.bin) is
+refused in one line, because the numbers would be wrong without looking wrong.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..config import Train
+from ..errors import UserError
+from ..log import Log
+from ..model import Decoder, load_model
+from ..tokenizer import Tokenizer
+from ..training.device import choose_place, choose_threads
+from ..workflow.manifest import content_hash, read_manifest
+
+__all__ = ["PretrainingSettings", "device_for", "open_model", "pretraining_of"]
+
+
+def device_for(train: Train, most_threads: int | None, log: Log) -> torch.device:
+    """The device that train.device names, with torch's threads set to those that are free, at most
+    ``most_threads``.
+    """
+    place = choose_place(train, choose_threads(most_threads, None, 1, log.warn))
+    log.say(f"on {place.device.type}, fp32, {place.threads} thread{'s' * (place.threads > 1)}")
+    return place.device
+
+
+def open_model(
+    path: str | Path, tokenizer: Tokenizer, device: str | torch.device = "cpu"
+) -> tuple[Decoder, dict[str, Any]]:
+    """The model, in float32 as it is exported, and its record; UserError when it was trained with
+    another tokenizer.
+    """
+    model, record = load_model(path, device)
+    trained_with = record["tokenizer"]
+    if trained_with["sha256"] != tokenizer.sha256:
+        raise UserError(
+            f"{path}: trained with tokenizer {trained_with['sha256'][:12]}… of "
+            f"{trained_with['vocab_size']:,} tokens, this one is {tokenizer.sha256[:12]}… of "
+            f"{tokenizer.vocab_size:,}; name the tokenizer it was trained with, or train it again"
+        )
+    return model, record
+
+
+@dataclass(frozen=True)
+class PretrainingSettings:
+    """The settings that decide which text a pretrained model has read, and when."""
+
+    batch_tokens: int
+    warmup: int  # steps
+    eval_tokens: int | None  # held-out tokens of the evaluations before the last; None: all
+    seed: int
+
+    @property
+    def warmup_tokens(self) -> int:
+        """Tokens read while the learning rate rose."""
+        return self.warmup * self.batch_tokens
+
+
+def pretraining_of(
+    model_file: Path, record: Mapping[str, Any], train_bin: Path
+) -> PretrainingSettings:
+    """How the model of ``record`` was trained, by its manifest; UserError when that is the manifest
+    of another model, or ``train_bin`` isn't what it was trained on.
+    """
+    manifest = read_manifest(model_file)
+    try:
+        train = manifest["config"]["train"]
+        pretraining = PretrainingSettings(
+            train["batch_tokens"], train["warmup"], train.get("eval_tokens"), manifest["seed"]
+        )
+        # Manifests of version 1 name neither the run nor, always, the inputs.
+        fingerprint = manifest.get("result", {}).get("fingerprint", record["fingerprint"])
+        trained_on = [
+            file["sha256"]
+            for file in manifest.get("inputs", [])
+            if Path(file["path"]).name == train_bin.name
+        ]
+    except (KeyError, TypeError, AttributeError):
+        raise UserError(
+            f"{model_file}: its manifest doesn't say how it was trained; train it again"
+        ) from None
+
+    if fingerprint != record["fingerprint"]:
+        raise UserError(
+            f"{model_file}: of run {record['fingerprint']}, its manifest of run {fingerprint}; one "
+            "of the two was put there from elsewhere: train it again, or bring both"
+        )
+    if trained_on and content_hash(train_bin) not in trained_on:
+        raise UserError(
+            f"{model_file}: trained on another {train_bin.name} than this one ({train_bin}); bring "
+            "the one it was trained on, or train it again"
+        )
+    return pretraining
