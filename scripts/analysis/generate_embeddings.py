@@ -38,12 +38,12 @@ def main(argv: list[str] | None = None) -> int:
     with Log("generate_embeddings", args.log) as log:
         log.say("loading torch")
         offline()
-        from snakelm.evaluation.embeddings.generate import Places, generate
+        from snakelm.evaluation.embeddings.generate import EmbeddingFiles, generate
 
-        places = Places(
+        files = EmbeddingFiles(
             args.documents, args.model, args.tokenizer, args.val, args.scores, args.output
         )
-        facts = generate(config, places, args.threads, log)
+        facts = generate(config, files, args.threads, log)
     given = (args.documents, args.model, args.tokenizer / "meta.json", args.val, args.scores)
     sections = ("embeddings", *(("classifier",) if config.embeddings.by == "sentence" else ()))
     write_manifest(

@@ -17,16 +17,14 @@ def main(argv: list[str] | None = None) -> int:
     arguments.add_argument(
         "--map", required=True, type=Path, help="map.parquet of visualize_embeddings"
     )
-    arguments.add_argument(
-        "--output", required=True, type=Path, help="HTML file to write, with plotly inside"
-    )
+    arguments.add_argument("--output", required=True, type=Path, help="HTML file to write")
     arguments.add_argument(
         "--report", required=True, type=Path, help="HTML file to write for the report"
     )
     arguments.add_argument("--log", type=Path, help="log file")
     args = arguments.parse_args(argv)
     with Log("plot_tsne_interactive", args.log) as log:
-        from snakelm.analysis.interactive.map import write_map_page, write_report_page
+        from snakelm.analysis.map_page import write_map_page, write_report_page
         from snakelm.evaluation.embeddings.map import read_map
 
         documents = read_map(args.map)

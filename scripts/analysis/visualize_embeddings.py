@@ -37,7 +37,8 @@ def main(argv: list[str] | None = None) -> int:
     with Log("visualize_embeddings", args.log) as log:
         from snakelm.analysis.figures.map import draw_map
         from snakelm.evaluation.embeddings.layout import lay_out, library
-        from snakelm.evaluation.embeddings.map import read_map, read_vectors, write_map
+        from snakelm.evaluation.embeddings.map import read_map, write_map
+        from snakelm.evaluation.embeddings.table import read_vectors
 
         vectors, columns = read_vectors(args.embeddings)
         method = library(config.tsne.method, len(vectors))

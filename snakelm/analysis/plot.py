@@ -19,8 +19,7 @@ from ..data.bins import open_bin
 from .cost import step_costs
 from .figures.compare import compare
 from .figures.cost import time_by_step
-from .figures.data import document_lengths, draw_funnel
-from .figures.packing import packing
+from .figures.data import document_lengths, draw_funnel, packing
 from .figures.training import bits_per_byte, gradient_norm, learning_rate, loss, throughput
 from .funnel import funnel
 from .run_record import RunRecord

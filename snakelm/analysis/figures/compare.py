@@ -1,8 +1,8 @@
-"""Several runs over each other: a panel for each column of their metrics, a colour for each run,
-one axis of tokens.
+"""Several runs over each other: a panel for each column of their metrics, a line for each run, one
+axis of tokens.
 
-This run is blue and thick. Held-out numbers are compared where there are any, training loss
-averaged; panels for which no run has numbers are left out.
+This run is blue and thick. Training loss and gradient norm are averaged; a panel for which no run
+has numbers is left out.
 """
 
 from collections.abc import Sequence
@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.typing import LineStyleType
 
 from ..trainings import Training
-from .style import COLOURS, figure, note, thousands
-from .training import smooth
+from .style import COLOURS, figure, literal, note, percent, thousands
+from .training import smooth, visible_point
 
 __all__ = ["compare"]
 
@@ -28,67 +29,70 @@ PANELS = {
     "mfu": "Share of the processor's peak (MFU)",
 }
 AVERAGED = ("loss", "grad_norm")
-HEIGHT = 1.75  # inches a panel
-OTHERS = ("orange", "green", "purple")
-STYLES = (
-    "-",
-    (0, (5, 2)),
-    (0, (1, 1.5)),
-)  # three colours in three styles: nine runs beside this one
+FROM_ZERO = ("lr", "tokens_per_second", "mfu")
+PANEL_HEIGHT = 1.75  # inches
+
+# Three colours in three styles: nine runs beside this one.
+OTHER_COLOURS = ("orange", "green", "purple")
+OTHER_STYLES: tuple[LineStyleType, ...] = ("-", (0, (5, 2)), (0, (1, 1.5)))
 
 
 def compare(trainings: Sequence[Training], path: str | Path) -> None:
     """Draws ``trainings``, the first of which is this run's."""
-    panels = [name for name in PANELS if any(t.metrics.points(name)[0].size for t in trainings)]
-    with figure(path, (5.4, 0.9 + HEIGHT * max(1, len(panels)))) as drawing:
-        parts = drawing.subplots(max(1, len(panels)), 1, sharex=True, squeeze=False)[:, 0]
-        if not panels:
-            note(parts[0], "No numbers yet: no run has a row of metrics.")
+    columns = [name for name in PANELS if any(t.metrics.points(name)[0].size for t in trainings)]
+    with figure(path, (5.4, 0.9 + PANEL_HEIGHT * max(1, len(columns)))) as drawing:
+        panels = drawing.subplots(max(1, len(columns)), 1, sharex=True, squeeze=False)[:, 0]
+        if not columns:
+            note(panels[0], "No data yet: no run has a row of metrics.")
             return
-        for axes, name in zip(parts, panels, strict=True):
-            _panel(axes, name, trainings)
-        parts[-1].set_xlabel("training tokens")
-        thousands(parts[-1].xaxis)
-        lines, names = parts[0].get_legend_handles_labels()
-        columns = 1 if max(map(len, names)) > 20 else 2
-        legend = drawing.legend(lines[::-1], names[::-1], loc="outside upper left", ncols=columns)
-        for text in legend.get_texts():
-            text.set_parse_math(False)
+
+        for axes, column in zip(panels, columns, strict=True):
+            _panel(axes, column, trainings)
+        panels[-1].set_xlabel("training tokens")
+        thousands(panels[-1].xaxis)
+
+        lines, names = panels[0].get_legend_handles_labels()
+        across = 1 if max(map(len, names)) > 20 else 2
+        literal(drawing.legend(lines[::-1], names[::-1], loc="outside upper left", ncols=across))
 
 
-def _panel(axes: Axes, name: str, trainings: Sequence[Training]) -> None:
-    shown = []
+def _panel(axes: Axes, column: str, trainings: Sequence[Training]) -> None:
+    values = []
     for i, training in reversed(list(enumerate(trainings))):  # this run is drawn last: on top
-        x, y = training.metrics.points(name)
-        y = smooth(y) if name in AVERAGED else y
-        colour = COLOURS["blue"] if i == 0 else COLOURS[OTHERS[(i - 1) % 3]]
-        style = "-" if i == 0 else STYLES[(i - 1) // 3 % 3]
-        point = {"marker": "o", "markersize": 3.5} if x.size == 1 else {}
+        x, y = training.metrics.points(column)
+        y = smooth(y) if column in AVERAGED else y
+        values.append(y)
+
+        colour, style, width = COLOURS["blue"], OTHER_STYLES[0], 2.2
+        if i > 0:
+            nth_style, nth_colour = divmod(i - 1, len(OTHER_COLOURS))
+            colour = COLOURS[OTHER_COLOURS[nth_colour]]
+            style, width = OTHER_STYLES[nth_style % len(OTHER_STYLES)], 1.3
         axes.plot(
             x,
             y,
             color=colour,
             linestyle=style,
-            linewidth=2.2 if i == 0 else 1.3,
+            linewidth=width,
             label=training.name,
-            **point,
+            **visible_point(x),
         )
-        shown.append(y)
-    axes.set_title(PANELS[name])
-    _room(axes, name, np.concatenate(shown))
+
+    axes.set_title(PANELS[column])
+    _set_limits(axes, column, np.concatenate(values))
 
 
-def _room(axes: Axes, name: str, y: np.ndarray) -> None:
-    """Where something is decided: the first, far higher losses may leave the picture; rates begin
-    at zero.
+def _set_limits(axes: Axes, column: str, y: np.ndarray) -> None:
+    """Shows the part where runs differ: the first losses, far above the rest, may be cut off; rates
+    begin at zero.
     """
-    if name in ("lr", "tokens_per_second", "mfu"):
+    if column in FROM_ZERO:
         axes.set_ylim(0, float(y.max()) * 1.1 or 1)
     elif y.size >= 4:
-        axes.set_ylim(
-            float(y.min()) * 0.97, max(float(np.quantile(y, 0.96)) * 1.05, float(y.min()) * 1.03)
-        )
-    if name == "tokens_per_second":
+        low = float(y.min())
+        axes.set_ylim(low * 0.97, max(float(np.quantile(y, 0.96)) * 1.05, low * 1.03))
+
+    if column == "tokens_per_second":
         thousands(axes.yaxis)
-    if name == "mfu":
-        axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    elif column == "mfu":
+        percent(axes.yaxis)

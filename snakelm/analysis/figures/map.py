@@ -2,11 +2,12 @@
 
 A dot is a line of no length with a round end, and all dots of one colour are one path whose numbers
 have one decimal: a tenth of the bytes of matplotlib's scatter, so a report stays small and a phone
-draws it at once. Axes have no ticks: only what is near what has a meaning. Numbers are shown in
-five classes of equally many documents, for a scale of equal steps would give nearly all documents
-one colour and a few long ones the others.
+draws it at once. Axes have no ticks: only which documents are near each other has a meaning.
 
-Drawn are at most 6,000 documents, every n-th by hash; the page shows them all.
+Numbers are shown in five classes of equally many documents: on a scale of equal steps nearly all
+documents would have one colour and a few long ones the others.
+
+At most 6,000 documents are drawn, a random sample of larger maps; the page shows them all.
 """
 
 from collections.abc import Sequence
@@ -21,115 +22,113 @@ from matplotlib.path import Path as Outline
 from matplotlib.transforms import IdentityTransform
 
 from ...errors import UserError
-from ...evaluation.embeddings.map import COLOURINGS, Colouring, Map, by_size
-from .style import AXIS, COLOURS, RAMP, figure, note
+from ...evaluation.embeddings.map import COLOURINGS, Colouring, DocumentMap, by_frequency
+from .style import AXIS, COLOURS, RAMP, figure, literal, note
 
 __all__ = ["draw_map", "map_by_number", "map_by_source"]
 
-MOST = 6000  # dots
+MAX_DOTS = 6000
 CENTRE, RADIUS = (116, 110), 106  # of the dots' square, in points of the figure's 389 × 245
-NAMED = ("blue", "orange", "green", "purple")  # colours of the sources with most documents
+SOURCE_COLOURS = ("blue", "orange", "green", "purple")  # of the sources with most documents
 NAME_CHARACTERS = 20
 DOT = 2.0  # points
 
 
 @dataclass(frozen=True)
-class Group:
-    """Dots of one colour: what the legend says, and which."""
+class DotGroup:
+    """Dots of one colour, with the text of their legend entry."""
 
-    words: str
+    label: str
     colour: str
-    chosen: np.ndarray  # bool [n]
+    members: np.ndarray  # bool [n]
 
 
-def draw_map(documents: Map, path: str | Path) -> None:
-    """Draws what the file's name asks for: `map_source.svg`, or `map_` and the column of one of
+def draw_map(documents: DocumentMap, path: str | Path) -> None:
+    """Draws the map that the file's name says: `map_source.svg`, or `map_` and the column of one of
     COLOURINGS.
     """
-    by = Path(path).stem.removeprefix("map_")
-    if by == "source":
+    column = Path(path).stem.removeprefix("map_")
+    if column == "source":
         return map_by_source(documents, path)
+
     for colouring in COLOURINGS:
-        if colouring.column == by:
+        if colouring.column == column:
             return map_by_number(documents, colouring, path)
-    raise UserError(
-        f"{path}: expected one of map_source.svg, {', '.join(f'map_{c.column}.svg' for c in COLOURINGS)}"
-    )
+
+    names = ", ".join(f"map_{colouring.column}.svg" for colouring in COLOURINGS)
+    raise UserError(f"{path}: expected one of map_source.svg, {names}")
 
 
-def map_by_source(documents: Map, path: str | Path) -> None:
-    """Draws the map with a colour for each of the four largest sources (or packages, files), grey
-    for all others.
+def map_by_source(documents: DocumentMap, path: str | Path) -> None:
+    """Draws the map with a colour for each of the four largest sources (or packages, or files),
+    grey for all others.
     """
-    by, origins = documents.origins()
-    names, source = by_size(origins), np.array(origins)
+    label, origins = documents.origins()
+    names, origin = by_frequency(origins), np.array(origins)
     groups = [
-        Group(_short(name), COLOURS[colour], source == name)
-        for name, colour in zip(names, NAMED, strict=False)
+        DotGroup(_short(name), COLOURS[colour], origin == name)
+        for name, colour in zip(names, SOURCE_COLOURS, strict=False)
     ]
-    if others := names[len(NAMED) :]:
-        groups.insert(0, Group(f"{len(others)} more", AXIS, np.isin(source, others)))
-    _draw(documents, by, groups, path)
+    if others := names[len(SOURCE_COLOURS) :]:
+        groups.append(DotGroup(f"{len(others)} more", AXIS, np.isin(origin, others)))
+    _draw(documents, label, groups, path)
 
 
-def map_by_number(documents: Map, colouring: Colouring, path: str | Path) -> None:
+def map_by_number(documents: DocumentMap, colouring: Colouring, path: str | Path) -> None:
     """Draws the map in five shades of a column of numbers; documents without one are grey."""
     values = documents.numbers(colouring.column)
     known = np.isfinite(values)
-    groups = [Group("not known", AXIS, ~known)] if not known.all() else []
+    groups = []
+
     if known.any():
         bounds = np.quantile(values[known], np.linspace(0, 1, len(RAMP) + 1))
-        steps = np.clip(np.searchsorted(bounds[1:-1], values, "right"), 0, len(RAMP) - 1)
-        for step, colour in enumerate(RAMP):
-            words = f"{bounds[step]:{colouring.written}} – {bounds[step + 1]:{colouring.written}}"
-            groups.append(Group(words, colour, known & (steps == step)))
-    _draw(documents, colouring.words, groups, path)
+        # NaN sorts last, into the top class: `known` takes it out.
+        classes = np.clip(np.searchsorted(bounds[1:-1], values, "right"), 0, len(RAMP) - 1)
+        for k, colour in enumerate(RAMP):
+            low, high = (f"{bound:{colouring.number_format}}" for bound in bounds[k : k + 2])
+            groups.append(DotGroup(f"{low} – {high}", colour, known & (classes == k)))
+    if not known.all():
+        groups.append(DotGroup("not known", AXIS, ~known))
+    _draw(documents, colouring.label, groups, path)
 
 
-def _draw(documents: Map, by: str, groups: Sequence[Group], path: str | Path) -> None:
+def _draw(documents: DocumentMap, label: str, groups: Sequence[DotGroup], path: str | Path) -> None:
     with figure(path) as drawing:
         drawing.set_layout_engine("none")
-        dots, all_of_it = drawing.add_axes((0, 0, 1, 1)), drawing.add_axes((0, 0, 1, 1))
-        for axes in (dots, all_of_it):
+        dots, canvas = drawing.add_axes((0, 0, 1, 1)), drawing.add_axes((0, 0, 1, 1))
+        for axes in (dots, canvas):
             axes.set_axis_off()
         if not len(documents):
-            note(all_of_it, "No documents.")
+            note(canvas, "No documents.")
             return
-        drawn = _drawn(documents)
-        places = documents.places[drawn] * RADIUS + CENTRE
-        for group in groups:
-            _dots(dots, places[group.chosen[drawn]], group.colour)
-        all_of_it.text(
-            0.015, 0.975, _title(drawn.size, len(documents), by), va="top", weight="bold", size=11
-        )
-        _legend(all_of_it, [group for group in groups if group.chosen.any()])
+
+        drawn = documents.by_hash()[:MAX_DOTS]
+        points = documents.positions[drawn] * RADIUS + CENTRE
+        for group in sorted(groups, key=lambda group: group.colour != AXIS):  # grey undermost
+            _dots(dots, points[group.members[drawn]], group.colour)
+
+        title = _title(drawn.size, len(documents), label)
+        canvas.text(0.015, 0.975, title, va="top", weight="bold", size=11)
+        _legend(canvas, [group for group in groups if group.members.any()])
 
 
-def _title(drawn: int, there: int, by: str) -> str:
+def _title(drawn: int, total: int, label: str) -> str:
     """`6,000 of 29,010 documents by source`."""
-    return (
-        f"{drawn:,}{f' of {there:,}' if drawn < there else ''} document{'s' * (there != 1)} by {by}"
-    )
+    count = f"{drawn:,} of {total:,}" if drawn < total else f"{total:,}"
+    return f"{count} document{'s' * (total != 1)} by {label}"
 
 
-def _drawn(documents: Map) -> np.ndarray:
-    """Numbers of the documents that are drawn, in no order that says anything: those with the
-    smallest ids.
-    """
-    order = np.argsort(documents.columns["id"].to_numpy(), kind="stable")
-    return order[:MOST]
-
-
-def _dots(axes: Axes, places: np.ndarray, colour: str) -> None:
-    """``places`` [n, 2] in points of the figure (an SVG is drawn at 72 to the inch), as one
+def _dots(axes: Axes, points: np.ndarray, colour: str) -> None:
+    """``points`` [n, 2] in points of the figure (matplotlib draws an SVG at 72 to the inch), as one
     path.
     """
-    if not len(places):
+    if not len(points):
         return
-    rounded = np.repeat(np.round(places, 1), 2, axis=0)
-    codes = np.tile(np.array([Outline.MOVETO, Outline.LINETO], np.uint8), len(places))
-    outline = Outline(rounded, codes)
-    outline.should_simplify = False
+
+    vertices = np.repeat(np.round(points, 1), 2, axis=0)
+    codes = np.tile(np.array([Outline.MOVETO, Outline.LINETO], np.uint8), len(points))
+    outline = Outline(vertices, codes)
+    outline.should_simplify = False  # it would drop lines of no length
     lines = PathCollection(
         [outline],
         facecolors="none",
@@ -141,25 +140,26 @@ def _dots(axes: Axes, places: np.ndarray, colour: str) -> None:
     axes.add_collection(lines, autolim=False)
 
 
-def _legend(axes: Axes, groups: Sequence[Group]) -> None:
+def _legend(axes: Axes, groups: Sequence[DotGroup]) -> None:
     marks = [
         Line2D([], [], linestyle="", marker="o", markersize=6, color=group.colour)
         for group in groups
     ]
     legend = axes.legend(
         marks,
-        [group.words for group in groups],
+        [group.label for group in groups],
         loc="center left",
         bbox_to_anchor=(0.62, 0.46),
         handletextpad=0.2,
     )
-    for text in legend.get_texts():
-        text.set_parse_math(False)
+    literal(legend)
 
 
 def _short(name: str) -> str:
-    """A name that has a legend's room, and only what letters there are for: our own font warns of
-    the others.
+    """A name as long as the legend has room for, without the characters that matplotlib's font has
+    no glyph for and would warn of.
     """
-    seen = "".join(c if c.isprintable() else " " for c in name)
-    return seen if len(seen) <= NAME_CHARACTERS else seen[: NAME_CHARACTERS - 1] + "…"
+    printable = "".join(c if c.isprintable() else " " for c in name)
+    if len(printable) <= NAME_CHARACTERS:
+        return printable
+    return printable[: NAME_CHARACTERS - 1] + "…"

@@ -1,32 +1,55 @@
-"""How every figure looks, and how it is written.
+"""How every figure looks, and how it is written to a file.
 
 An SVG in a report is an image: no outside fonts and no scripts reach it. So letters are outlines,
 and a style sheet inside the file swaps colours when the reader's system is dark. matplotlib writes
 plain colours into each element, which any viewer shows; the style sheet finds them by their value,
-so a viewer without it shows the light figure.
+so a viewer without it shows the light figure. A colour that isn't in `DARK` would stay as it is on
+dark paper: tests look for one.
 
 Figures are drawn small (5.4 × 3.4 inches) with letters of 10 points and shown larger: on a screen
 18 pixels, and at a phone's width, where an image shrinks to fit, still 9 or 10.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import matplotlib
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.legend import Legend
+from matplotlib.ticker import FuncFormatter, PercentFormatter
 
 from ...files import atomic_path
 from ..units import human
 
-__all__ = ["AXIS", "COLOURS", "INK", "RAMP", "figure", "human", "mark", "note", "save", "thousands"]
+if TYPE_CHECKING:
+    from matplotlib.typing import RcKeyType
+
+__all__ = [
+    "AXIS",
+    "COLOURS",
+    "DARK",
+    "INK",
+    "PAPER",
+    "RAMP",
+    "bars_only",
+    "figure",
+    "human",
+    "literal",
+    "mark",
+    "note",
+    "percent",
+    "save",
+    "thousands",
+]
 
 PAPER, INK, AXIS, GRID = "#fffffe", "#1f2329", "#59636f", "#dfe3e8"
-# Told apart by every common kind of colour vision, and by lightness in grey.
+# Distinguishable with every common kind of colour vision, and by lightness in grey.
 COLOURS = {
     "blue": "#0b6bcb",
     "orange": "#c2540a",
@@ -34,7 +57,7 @@ COLOURS = {
     "purple": "#7d4cc2",
     "faint": "#9dc3ee",
 }
-# From little to much, in steps of lightness: on dark paper much is bright.
+# From low to high, in steps of lightness: dark is high on light paper, bright is high on dark.
 RAMP = ("#e8a33d", "#dc6a41", "#b83a72", "#7b35a0", "#332d92")
 DARK = {
     PAPER: "#14181d",
@@ -48,7 +71,7 @@ DARK = {
     COLOURS["faint"]: "#2f5680",
     **dict(zip(RAMP, ("#5a4fc4", "#a04fc0", "#dd5c86", "#f39150", "#f7d35c"), strict=True)),
 }
-RC = {
+RC: dict["RcKeyType", object] = {
     "svg.hashsalt": "snakelm",
     "svg.fonttype": "path",
     "font.family": "DejaVu Sans",
@@ -78,7 +101,7 @@ RC = {
     "figure.constrained_layout.use": True,
 }
 SIZE = (5.4, 3.4)  # inches
-SHOWN = 1.8  # pixels of the shown figure for a point of the drawn one
+SCALE = 1.8  # CSS pixels of the figure as shown for a point as drawn
 
 
 @contextmanager
@@ -100,35 +123,61 @@ def save(drawing: Figure, path: str | Path) -> None:
     with atomic_path(path) as temporary:
         FigureCanvasSVG(drawing).print_svg(temporary, metadata={"Date": None, "Creator": "snakelm"})
         text = temporary.read_text(encoding="utf-8")
+
         end = text.index(">", text.index("<svg ")) + 1
         head = re.sub(r'\b(width|height)="([\d.]+)pt"', _larger, text[:end])
         temporary.write_text(f"{head}\n <style>{_dark()}</style>{text[end:]}", encoding="utf-8")
 
 
-def _larger(size: re.Match) -> str:
+def _larger(size: re.Match[str]) -> str:
     """`width="388.8pt"` → `width="700"`: shown larger where there is room; the view box stays."""
-    return f'{size[1]}="{float(size[2]) * SHOWN:.0f}"'
+    return f'{size[1]}="{float(size[2]) * SCALE:.0f}"'
 
 
 def _dark() -> str:
+    """Rules that find elements by the colour in their style attribute."""
     rules = "".join(
-        f'[style*="fill: {light}"]{{fill:{dark}!important}}[style*="stroke: {light}"]{{stroke:{dark}!important}}'
+        f'[style*="{attribute}: {light}"]{{{attribute}:{dark}!important}}'
         for light, dark in DARK.items()
+        for attribute in ("fill", "stroke")
     )
     return f":root{{color-scheme:light dark}}@media(prefers-color-scheme:dark){{{rules}}}"
 
 
-def thousands(axis) -> None:
+def thousands(axis: Axis) -> None:
     """Ticks as 10k, 2M instead of 10000, 2e6."""
     axis.set_major_formatter(FuncFormatter(human))
 
 
-def mark(axes: Axes, positions: list[float], text: str) -> None:
-    """Thin dotted upright lines, the first one named."""
+def percent(axis: Axis) -> None:
+    """Ticks as 20% instead of 0.2."""
+    axis.set_major_formatter(PercentFormatter(1, decimals=0))
+
+
+def bars_only(axes: Axes, rows: Sequence[str], offset: float = 0.0) -> None:
+    """Horizontal bars with numbers beside them need no axis, grid or frame: only names of ``rows``,
+    ``offset`` of a row from its middle.
+    """
+    axes.set_yticks([row + offset for row in range(len(rows))], rows)
+    axes.tick_params(axis="y", length=0)
+    axes.xaxis.set_visible(False)
+    axes.grid(False)
+    axes.spines[["bottom", "left"]].set_visible(False)
+
+
+def literal(legend: Legend) -> None:
+    """Shows names as they are: matplotlib would take `$` in the name of a source or a run for
+    mathematics, and fail.
+    """
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+
+
+def mark(axes: Axes, positions: Sequence[float], text: str) -> None:
+    """Thin dotted vertical lines, the first one named."""
     for i, position in enumerate(positions):
-        axes.axvline(
-            position, color=AXIS, linewidth=1, linestyle=":", label=text if i == 0 else None
-        )
+        label = text if i == 0 else None
+        axes.axvline(position, color=AXIS, linewidth=1, linestyle=":", label=label)
 
 
 def note(axes: Axes, text: str) -> None:

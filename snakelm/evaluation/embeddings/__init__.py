@@ -1,3 +1,5 @@
-"""Documents as vectors, and the map of them: which documents, what reads them, where each one
-lies.
+"""Documents as vectors, and the map of them.
+
+`generate` writes documents.parquet (a vector of each selected document), `layout` computes where
+each one lies on a plane, `map` keeps that as map.parquet. Figures and pages are drawn elsewhere.
 """

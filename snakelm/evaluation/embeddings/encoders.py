@@ -1,16 +1,17 @@
-"""What reads a document: our own model, for its surprise and its states, and where asked for the
-sentence model.
+"""What a model makes of a document: our own model its loss and its hidden states, and, where the
+config says so, the sentence model a vector.
 
-Our model reads the first `context` tokens, the end-of-text token among them, as in training. The
-vector is the mean of the last states over the text's tokens; the end-of-text token's own state is
-the same for every document and is left out. Documents are read in the order of their length, so
-that little is padding, and causal attention keeps what is padded from being seen.
+Our model reads the first `context` tokens of a document, after an end-of-text token as in training.
+The document's vector is the mean of the last layer's states over its own tokens; the end-of-text
+token's state is the same for every document and is left out.
 
-Legend: as in snakelm/model/decoder.py.
+Legend of shape suffixes: as in snakelm/model/decoder.py (B rows, T positions, C width, V
+vocabulary), and N the real positions of a batch, without padding.
 """
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -21,102 +22,156 @@ import torch.nn.functional as F
 
 from ...model import Decoder
 from ...tokenizer import Tokenizer
-from .table import Read
 
-__all__ = ["Reader", "SentenceEncoder"]
+__all__ = ["DocumentEncoder", "Encodings", "LanguageModelEncoder", "SentenceEncoder"]
 
-BATCH_TOKENS = 4096  # padding among them
-LOGIT_BYTES = (
-    8 << 20
-)  # of float32 logits at a time: larger ones are mapped and unmapped by the kernel again and again
-SLICE = 1024  # texts that exist as Python strings at a time
+BATCH_TOKENS = 4096  # padding included
+# Float32 logits in memory at a time. Larger blocks go back to the kernel after every batch, which
+# then maps them again: half the time of a run (docs/EXPERIMENTS.md).
+LOGIT_BYTES = 8 << 20
+TEXTS_AT_ONCE = 1024  # that exist as Python strings
+
+Progress = Callable[[int], None]  # is called with the number of documents done
 
 
-class Reader:
+@dataclass(frozen=True)
+class Encodings:
+    """What models say of n documents."""
+
+    tokens: np.ndarray  # int64 [n], of the full text
+    loss: np.ndarray  # float32 [n], bits per byte of the tokens read; NaN for an empty text
+    vectors: np.ndarray  # float32 [n, width]
+
+    @classmethod
+    def empty(cls, tokens: np.ndarray, width: int) -> "Encodings":
+        """Losses unknown and vectors zero, to be filled in."""
+        loss = np.full(tokens.size, np.nan, np.float32)
+        return cls(tokens, loss, np.zeros((tokens.size, width), np.float32))
+
+
+@dataclass(frozen=True)
+class DocumentEncoder:
+    """What documents.parquet is made with: ``encode`` gives vectors of ``width``, of a large_string
+    array without nulls.
+    """
+
+    width: int
+    encode: Callable[[pa.Array, Progress], Encodings]
+
+    @classmethod
+    def by_model(cls, model: "LanguageModelEncoder") -> "DocumentEncoder":
+        """Our model's vectors and losses."""
+        return cls(model.width, model.encode)
+
+    @classmethod
+    def by_sentence_model(
+        cls, model: "LanguageModelEncoder", sentence: "SentenceEncoder"
+    ) -> "DocumentEncoder":
+        """The sentence model's vectors beside our model's losses."""
+
+        def encode(texts: pa.Array, progress: Progress) -> Encodings:
+            return replace(model.encode(texts, progress), vectors=sentence.encode(texts))
+
+        return cls(sentence.width, encode)
+
+
+class LanguageModelEncoder:
     """Our model over documents; ``threads`` are the tokenizer's."""
 
     def __init__(self, model: Decoder, tokenizer: Tokenizer, threads: int) -> None:
         self.model, self.tokenizer, self.threads = model, tokenizer, threads
-        self.lengths = np.asarray(tokenizer.token_lengths, np.int64)
+        self.width = model.shape.width
+        self.token_bytes = np.asarray(tokenizer.token_lengths, np.int64)  # [V]
 
     @torch.inference_mode()
-    def read(self, texts: pa.Array, tell: Callable[[int], None] = lambda done: None) -> Read:
-        """Reads a large_string array without nulls; ``tell`` hears how many documents are done."""
+    def encode(self, texts: pa.Array, progress: Progress = lambda done: None) -> Encodings:
+        """Encodes a large_string array without nulls."""
         ids, offsets = self.tokenizer.encode_batch(texts, threads=self.threads)
-        found = Read.blank(np.diff(offsets).astype(np.int64), self.model.shape.width)
-        text_tokens = self.model.shape.context - 1  # the end-of-text token takes a place
+        encodings = Encodings.empty(np.diff(offsets).astype(np.int64), self.width)
+
+        text_tokens = self.model.shape.context - 1  # the end-of-text token takes one position
         heads = [
-            np.asarray(ids[a : min(b, a + text_tokens)], np.int64)
-            for a, b in pairwise(offsets.tolist())
+            np.asarray(ids[start : min(end, start + text_tokens)], np.int64)
+            for start, end in pairwise(offsets.tolist())
         ]
+
         done = 0
-        for places in self._batches(heads):
-            self._read(found, places, [heads[place] for place in places])
-            done += len(places)
-            tell(done)
-        return found
+        for batch in self._batches(heads):
+            self._encode_batch(encodings, batch, [heads[document] for document in batch])
+            done += len(batch)
+            progress(done)
+        return encodings
 
     def _batches(self, heads: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
-        """Places of documents, alike in length, that are read together."""
+        """Numbers of documents that go through the model together, int64 [B]: in the order of
+        their length, so that there is little padding.
+        """
         order = np.argsort([head.size for head in heads], kind="stable")
+        rows_tokens = [heads[document].size + 1 for document in order]
+
         first = 0
         while first < order.size:
             last = first + 1
-            while (
-                last < order.size
-                and (last + 1 - first) * (heads[order[last]].size + 1) <= BATCH_TOKENS
-            ):
+            while last < order.size and (last + 1 - first) * rows_tokens[last] <= BATCH_TOKENS:
                 last += 1
             yield order[first:last]
             first = last
 
-    def _read(self, found: Read, places: np.ndarray, heads: Sequence[np.ndarray]) -> None:
-        """One forward pass; writes into ``found`` at ``places``."""
+    def _encode_batch(
+        self, encodings: Encodings, batch: np.ndarray, heads: Sequence[np.ndarray]
+    ) -> None:
+        """One forward pass over ``heads``, tokens of the documents numbered ``batch`` [B]; fills in
+        ``encodings``.
+        """
+        # Padding is to the right, where causal attention keeps every real position from seeing it.
         sizes = np.array([head.size for head in heads])
         rows = np.full((len(heads), int(sizes.max()) + 1), self.tokenizer.eot, np.int64)
         for row, head in zip(rows, heads, strict=True):
             row[1 : head.size + 1] = head
-        inside = np.arange(1, rows.shape[1]) <= sizes[:, None]  # [B, T-1]: the text's own tokens
+        is_text = np.arange(1, rows.shape[1]) <= sizes[:, None]  # bool [B, T-1]
+
         device = self.model.embedding.device
-        tokens_BT, inside_BT = (
-            torch.from_numpy(rows).to(device),
-            torch.from_numpy(inside).to(device),
-        )
+        tokens_BT = torch.from_numpy(rows).to(device)
+        is_text_BT = torch.from_numpy(is_text).to(device)
         hidden_BTC = self.model.hidden(tokens_BT)
-        nll_BT = torch.zeros(inside_BT.shape, dtype=torch.float64, device=device)
-        nll_BT[inside_BT] = self._nll(hidden_BTC[:, :-1][inside_BT], tokens_BT[:, 1:][inside_BT])
-        sum_BC = (hidden_BTC[:, 1:].float() * inside_BT[..., None]).sum(1)
-        text_bytes = (self.lengths[rows[:, 1:]] * inside).sum(1)
+
+        # Position t predicts token t+1; sums of many small numbers are taken in float64.
+        nll_BT = torch.zeros(is_text_BT.shape, dtype=torch.float64, device=device)
+        nll_BT[is_text_BT] = self._nll(hidden_BTC[:, :-1][is_text_BT], tokens_BT[:, 1:][is_text_BT])
         bits = nll_BT.sum(1).cpu().numpy() / math.log(2)
-        found.loss[places] = np.where(text_bytes > 0, bits / np.maximum(text_bytes, 1), np.nan)
-        found.vectors[places] = (sum_BC / inside_BT.sum(1).clamp(min=1)[:, None]).cpu().numpy()
+        text_bytes = (self.token_bytes[rows[:, 1:]] * is_text).sum(1)
+        encodings.loss[batch] = np.where(text_bytes > 0, bits / np.maximum(text_bytes, 1), np.nan)
+
+        sum_BC = (hidden_BTC[:, 1:].float() * is_text_BT[..., None]).sum(1)
+        mean_BC = sum_BC / is_text_BT.sum(1).clamp(min=1)[:, None]
+        encodings.vectors[batch] = mean_BC.cpu().numpy()
 
     def _nll(self, x_NC: torch.Tensor, target_N: torch.Tensor) -> torch.Tensor:
-        """What each target costs, float64 [N], in nats."""
+        """Negative log-likelihood of each target in nats: float64 [N]."""
         head_VC = self.model.head_weight.to(x_NC.dtype)
         step = max(16, LOGIT_BYTES // (4 * self.model.vocab_size))
-        costs = [torch.zeros(0, dtype=torch.float64, device=x_NC.device)]
+
+        losses = [torch.zeros(0, dtype=torch.float64, device=x_NC.device)]
         for x, target in zip(x_NC.split(step), target_N.split(step), strict=True):
-            costs.append(
-                F.cross_entropy(F.linear(x, head_VC).float(), target, reduction="none").double()
-            )
-        return torch.cat(costs)
+            logits = F.linear(x, head_VC).float()
+            losses.append(F.cross_entropy(logits, target, reduction="none").double())
+        return torch.cat(losses)
 
 
 class SentenceEncoder:
-    """The sentence model; ``encode``: list of str → float32 [n, width], of which it reads
-    ``characters`` at most.
+    """The sentence model: ``embed`` takes n texts and gives float32 [n, width], of which it reads
+    at most ``characters`` each.
     """
 
-    def __init__(self, encode: Callable[[Sequence[str]], np.ndarray], characters: int) -> None:
-        self.encode, self.characters = encode, characters
+    def __init__(self, embed: Callable[[Sequence[str]], np.ndarray], characters: int) -> None:
+        self.embed, self.characters = embed, characters
+        self.width = int(embed(["a"]).shape[1])
 
-    def __call__(self, texts: pa.Array) -> np.ndarray:
+    def encode(self, texts: pa.Array) -> np.ndarray:
         """float32 [n, width] of a large_string array without nulls."""
         heads = pc.utf8_slice_codeunits(texts, 0, self.characters)
-        return np.concatenate(
-            [
-                self.encode(heads.slice(first, SLICE).to_pylist())
-                for first in range(0, len(heads), SLICE)
-            ]
-        )
+        vectors = [
+            self.embed(heads.slice(first, TEXTS_AT_ONCE).to_pylist())
+            for first in range(0, len(heads), TEXTS_AT_ONCE)
+        ]
+        return np.concatenate(vectors)

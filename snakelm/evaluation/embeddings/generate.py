@@ -1,30 +1,30 @@
-"""From a run's documents and its model to documents.parquet: opens what is needed, checks that it
-belongs together.
+"""The step generate_embeddings: opens a run's documents and its model, checks that they belong
+together, and writes documents.parquet.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
-from ...config import Config
+from ...config import Classifier, Config
 from ...data.bins import open_bin
 from ...errors import UserError
-from ...files import sha256_file, write_text
+from ...files import sha256_file
 from ...filter.base import base_folder, base_name
 from ...log import Log
 from ...model import Decoder, load_model
 from ...tokenizer import Tokenizer
 from ...training.device import Place, choose_place, choose_threads
 from ...workflow.manifest import content_hash
-from .choice import choose
-from .encoders import Reader, SentenceEncoder
-from .table import Facts, Source, began_with, parts_folder, write_embeddings
+from .encoders import DocumentEncoder, LanguageModelEncoder, SentenceEncoder
+from .selection import DocumentFacts, select_documents
+from .table import EmbeddingParts, write_embeddings
 
-__all__ = ["Places", "generate"]
+__all__ = ["EmbeddingFiles", "EmbeddingSummary", "generate"]
 
 
 @dataclass(frozen=True)
-class Places:
+class EmbeddingFiles:
     """Files of the run; ``scores`` where a filter scored its documents."""
 
     documents: Path
@@ -35,79 +35,76 @@ class Places:
     output: Path
 
 
-def generate(config: Config, places: Places, threads: int, log: Log) -> dict[str, Any]:
-    """Writes ``places.output``; gives what its manifest says: how many documents, how wide, read by
-    what.
-    """
-    tokenizer = Tokenizer.load(places.tokenizer)
-    held_out = open_bin(places.val, tokenizer.sha256, verify=False).document_ids
-    chosen = choose(places.documents, config.embeddings.documents, config.seed)
-    if not len(chosen):
-        raise UserError(f"{places.documents}: holds no documents; run the step that makes it again")
+class EmbeddingSummary(TypedDict):
+    """What the manifest says of the vectors."""
+
+    by: str  # embeddings.by
+    documents: int
+    width: int
+
+
+def generate(config: Config, files: EmbeddingFiles, threads: int, log: Log) -> EmbeddingSummary:
+    """Writes ``files.output``, or continues where a killed run stopped; at most ``threads``."""
+    tokenizer = Tokenizer.load(files.tokenizer)
+    held_out = open_bin(files.val, tokenizer.sha256, verify=False).document_ids
+    selection = select_documents(files.documents, config.embeddings.documents, config.seed)
+    if not len(selection):
+        raise UserError(f"{files.documents}: holds no documents; run the step that makes it again")
+
+    # The number of threads changes the order of sums, and with it the last digits of a vector.
     base = base_folder(config.classifier) if config.embeddings.by == "sentence" else None
-    parts = parts_folder(places.output, _decides(config, places, base))
-    threads = choose_threads(threads, began_with(parts), 1, log.warn)
-    write_text(parts / "threads", f"{threads}\n")
-    place = choose_place(config.train, threads)
-    source = _source(
-        _model(places, tokenizer, place), tokenizer, threads, base, config.classifier.max_tokens
+    parts = EmbeddingParts.open(files.output, _depends_on(config, files, base))
+    threads = choose_threads(threads, parts.threads, 1, log.warn)
+    parts.begin(threads)
+
+    device = choose_place(config.train, threads)
+    encoder = _encoder(
+        _model(files, tokenizer, device), tokenizer, config.classifier, base, threads
     )
-    read_by = base_name(config.classifier) if base else places.model.name
-    log.say(f"{len(chosen):,} documents, read by {read_by} ({place.words})")
-    write_embeddings(
-        places.documents,
-        chosen,
-        source,
-        Facts.of(chosen, held_out, places.scores),
-        parts,
-        places.output,
-        log,
-    )
-    return {"by": config.embeddings.by, "documents": len(chosen), "width": source.width}
+    model_name = base_name(config.classifier) if base else files.model.name
+    log.say(f"{len(selection):,} documents, vectors by {model_name} ({device.words})")
+
+    facts = DocumentFacts.of(selection, held_out, files.scores)
+    write_embeddings(files.documents, selection, encoder, facts, parts, files.output, log)
+    return {"by": config.embeddings.by, "documents": len(selection), "width": encoder.width}
 
 
-def _decides(config: Config, places: Places, base: Path | None) -> list[str]:
-    """All that a row depends on, as hashes and words."""
-    files = [
-        places.documents,
-        places.model,
-        places.val,
-        *([places.scores] if places.scores else []),
-    ]
-    words = [
+def _depends_on(config: Config, files: EmbeddingFiles, base: Path | None) -> list[str]:
+    """Everything that a row depends on: hashes of files, and settings."""
+    inputs = [files.documents, files.model, files.val, *([files.scores] if files.scores else [])]
+    settings = [
         str(config.seed),
         config.train.device,
         config.train.precision,
         str(config.embeddings.documents),
     ]
-    sentence = (
-        [sha256_file(base / "model.safetensors"), str(config.classifier.max_tokens)] if base else []
-    )
-    return [*map(content_hash, files), *words, *sentence]
+    if base is not None:
+        settings += [sha256_file(base / "model.safetensors"), str(config.classifier.max_tokens)]
+    return [*map(content_hash, inputs), *settings]
 
 
-def _model(places: Places, tokenizer: Tokenizer, place: Place) -> Decoder:
-    model, record = load_model(places.model, place.device, place.dtype)
-    if record["tokenizer"]["sha256"] != tokenizer.sha256:
+def _model(files: EmbeddingFiles, tokenizer: Tokenizer, device: Place) -> Decoder:
+    model, record = load_model(files.model, device.device, device.dtype)
+    trained_with = record["tokenizer"]["sha256"]
+    if trained_with != tokenizer.sha256:
         raise UserError(
-            f"{places.model}: trained with tokenizer {record['tokenizer']['sha256'][:12]}…, {places.tokenizer} is "
+            f"{files.model}: trained with tokenizer {trained_with[:12]}…, {files.tokenizer} is "
             f"{tokenizer.sha256[:12]}…; give the tokenizer it was trained with, or train it again"
         )
     return model
 
 
-def _source(
-    model: Decoder, tokenizer: Tokenizer, threads: int, base: Path | None, max_tokens: int
-) -> Source:
-    """Our model's vectors, or the sentence model's beside our model's surprise."""
-    reader = Reader(model, tokenizer, threads)
+def _encoder(
+    model: Decoder, tokenizer: Tokenizer, classifier: Classifier, base: Path | None, threads: int
+) -> DocumentEncoder:
+    """Our model's vectors, or where ``base`` is given the sentence model's beside our losses."""
+    language_model = LanguageModelEncoder(model, tokenizer, threads)
     if base is None:
-        return Source(model.shape.width, reader.read)
+        return DocumentEncoder.by_model(language_model)
+
+    # sentence-transformers takes seconds to import: only where it is used.
     from ...filter.sentence import CHARACTERS_PER_TOKEN, SentenceModel
 
-    sentence = SentenceModel.load(base, max_tokens)
-    encode = SentenceEncoder(sentence.encode, max_tokens * CHARACTERS_PER_TOKEN)
-    width = sentence.encode(["a"]).shape[1]
-    return Source(
-        width, lambda texts, tell: replace(reader.read(texts, tell), vectors=encode(texts))
-    )
+    body = SentenceModel.load(base, classifier.max_tokens)
+    sentence = SentenceEncoder(body.encode, classifier.max_tokens * CHARACTERS_PER_TOKEN)
+    return DocumentEncoder.by_sentence_model(language_model, sentence)

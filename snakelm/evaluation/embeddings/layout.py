@@ -1,14 +1,17 @@
-"""Vectors to places on a plane: t-SNE, by scikit-learn or, for many documents, by openTSNE.
+"""Vectors to positions on a plane by t-SNE (van der Maaten and Hinton, 2008): scikit-learn's
+Barnes-Hut, or for many documents openTSNE's interpolation (Linderman et al., 2019).
 
-Vectors are centred and scaled to length one first: a direction that all share says nothing of one,
-and how long a vector is says little (docs/EXPERIMENTS.md). Of them 50 principal components are
-kept, which is what t-SNE looks for neighbours in; the first two, tiny, are where it begins, so that
-the same documents give the same map and far parts of it mean something. Equal vectors have one
-place: t-SNE sees each only once, and cannot divide by a distance of zero. Fewer than five different
-ones have no neighbourhoods to keep; their two components are the map.
+Before it, vectors are centred and scaled to length one: a direction that all share tells none of
+them apart, and how long a vector is says little (docs/EXPERIMENTS.md). Of the result 50 principal
+components are kept, in which t-SNE looks for neighbours. The first two of them, scaled down, are
+the initial positions, so the same documents give the same map, and which islands are far apart
+means something (Kobak and Berens, 2019).
 
-One thread: sums over several come out in another order each time, and t-SNE makes another map of a
-last digit.
+Equal vectors get one position: t-SNE sees each once, since it cannot divide by a distance of zero.
+Fewer than five different ones have no neighbourhoods to keep; two components are the map.
+
+One thread: several add up in another order each time, and t-SNE turns a difference in the last
+digit into another map.
 """
 
 from collections.abc import Callable
@@ -17,10 +20,14 @@ import numpy as np
 
 __all__ = ["MANY", "lay_out", "library"]
 
-MANY = 20_000  # documents from which openTSNE is faster (docs/EXPERIMENTS.md)
+MANY = 20_000  # documents from which openTSNE is used (docs/EXPERIMENTS.md)
 COMPONENTS = 50
-FEWEST = 5
-SPREAD = 1e-4  # standard deviation of the first places
+FEWEST = 5  # different vectors that t-SNE is used for
+INITIAL_SPREAD = 1e-4  # standard deviation of the first coordinate to begin with
+TINY = 1e-12  # divides where everything lies in one point
+
+# (points float32 [n, 50], perplexity, initial positions [n, 2], seed) → positions [n, 2]
+Tsne = Callable[[np.ndarray, float, np.ndarray, int], np.ndarray]
 
 
 def library(method: str, documents: int) -> str:
@@ -31,21 +38,22 @@ def library(method: str, documents: int) -> str:
 
 
 def lay_out(vectors: np.ndarray, perplexity: float, method: str, seed: int) -> np.ndarray:
-    """Places float32 [n, 2] of ``vectors`` [n, width], as large as goes into the square from -1 to
-    1, in its middle.
+    """Positions float32 [n, 2] of ``vectors`` float16 [n, width]: centred in the square from -1 to
+    1 and as large as fits.
     """
-    different, back = np.unique(_directions(vectors), axis=0, return_inverse=True)
-    points = _components(different)
-    if len(different) >= FEWEST:
-        # A perplexity of n/3 needs all n neighbours; more isn't to be had.
-        start = points[:, :2] / max(float(points[:, 0].std()), 1e-12) * SPREAD
-        near = min(perplexity, (len(different) - 1) / 3)
-        points = _by(library(method, len(different)))(points, near, start, seed)
-    places = points[back.ravel(), :2].astype(np.float64)
-    low, high = places.min(0), places.max(0)
-    return ((places - (low + high) / 2) / max(float((high - low).max()) / 2, 1e-12)).astype(
-        np.float32
-    )
+    distinct, back = np.unique(_directions(vectors), axis=0, return_inverse=True)
+    points = _principal_components(distinct)
+
+    if len(distinct) >= FEWEST:
+        initial = points[:, :2] / max(float(points[:, 0].std()), TINY) * INITIAL_SPREAD
+        # A point has three neighbours for each unit of perplexity, and n - 1 is all there are.
+        perplexity = min(perplexity, (len(distinct) - 1) / 3)
+        points = TSNE[library(method, len(distinct))](points, perplexity, initial, seed)
+
+    positions = points[back.ravel(), :2].astype(np.float64)
+    low, high = positions.min(0), positions.max(0)
+    half_extent = max(float((high - low).max()) / 2, TINY)
+    return ((positions - (low + high) / 2) / half_extent).astype(np.float32)
 
 
 def _directions(vectors: np.ndarray) -> np.ndarray:
@@ -55,43 +63,43 @@ def _directions(vectors: np.ndarray) -> np.ndarray:
     return np.where(length > 1e-4, centred / np.maximum(length, 1e-4), np.float32(0))
 
 
-def _components(vectors: np.ndarray) -> np.ndarray:
-    """The first 50 principal components, at least two: float32 [n, 50]. Each one's largest weight
-    is positive.
+def _principal_components(vectors: np.ndarray) -> np.ndarray:
+    """The first 50 principal components (fewer of narrower vectors, but at least two): float32
+    [n, 50].
     """
     centred = vectors - vectors.mean(0, dtype=np.float64).astype(np.float32)
     _, axes = np.linalg.eigh((centred.T @ centred).astype(np.float64))
-    axes = axes[:, ::-1][:, :COMPONENTS]
+    axes = axes[:, ::-1][:, :COMPONENTS]  # eigh sorts by rising variance
+
+    # An eigenvector's sign is arbitrary: its largest weight is made positive.
     axes *= np.sign(axes[np.abs(axes).argmax(0), np.arange(axes.shape[1])])
-    found = centred @ axes.astype(np.float32)
-    return np.pad(found, ((0, 0), (0, max(0, 2 - found.shape[1]))))
-
-
-def _by(name: str) -> Callable[[np.ndarray, float, np.ndarray, int], np.ndarray]:
-    return {"scikit-learn": _scikit_learn, "opentsne": _opentsne}[name]
+    components = centred @ axes.astype(np.float32)
+    return np.pad(components, ((0, 0), (0, max(0, 2 - components.shape[1]))))
 
 
 def _scikit_learn(
-    points: np.ndarray, perplexity: float, start: np.ndarray, seed: int
+    points: np.ndarray, perplexity: float, initial: np.ndarray, seed: int
 ) -> np.ndarray:
     from sklearn.manifold import TSNE
     from threadpoolctl import threadpool_limits
 
     with threadpool_limits(1):
-        return TSNE(
-            2, perplexity=perplexity, init=start, random_state=seed, n_jobs=1
-        ).fit_transform(points)
+        tsne = TSNE(2, perplexity=perplexity, init=initial, random_state=seed, n_jobs=1)
+        return tsne.fit_transform(points)
 
 
-def _opentsne(points: np.ndarray, perplexity: float, start: np.ndarray, seed: int) -> np.ndarray:
+def _opentsne(points: np.ndarray, perplexity: float, initial: np.ndarray, seed: int) -> np.ndarray:
     import openTSNE
     from threadpoolctl import threadpool_limits
 
     with threadpool_limits(1):
-        map_ = openTSNE.TSNE(
+        tsne = openTSNE.TSNE(
             perplexity=perplexity,
-            initialization=start.astype(np.float64),
+            initialization=initial.astype(np.float64),
             random_state=seed,
             n_jobs=1,
         )
-        return np.asarray(map_.fit(points))
+        return np.asarray(tsne.fit(points))
+
+
+TSNE: dict[str, Tsne] = {"scikit-learn": _scikit_learn, "opentsne": _opentsne}

@@ -1,4 +1,4 @@
-"""map.parquet: where each document lies, and what it can be coloured by.
+"""map.parquet: where each document lies, and what the map can be coloured by.
 
 It is computed once and drawn twice, as figures and as a page, so both show the same map.
 """
@@ -13,106 +13,96 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ...data.documents.table import read_documents
-from ...errors import UserError
 from ...files import atomic_path
 
-__all__ = ["COLOURINGS", "Colouring", "Map", "by_size", "read_map", "read_vectors", "write_map"]
-
-KEPT = ("id", "source", "origin_file", "bytes", "tokens", "held_out", "loss", "score", "excerpt")
+__all__ = ["COLOURINGS", "Colouring", "DocumentMap", "by_frequency", "read_map", "write_map"]
 
 
 @dataclass(frozen=True)
 class Colouring:
-    """A column that colours the map: its name there, in words, how a value is written, whether it
-    spans magnitudes.
-    """
+    """A column of numbers that colours the map."""
 
     column: str
-    words: str
-    written: str
-    magnitudes: bool = False
+    label: str
+    number_format: str  # of a value in a legend
+    logarithmic: bool = False  # values span orders of magnitude
 
 
 COLOURINGS = (
     Colouring("loss", "bits per byte", ".2f"),
-    Colouring("tokens", "length in tokens", ",.0f", magnitudes=True),
-    Colouring("score", "score of the filter", ".2f"),
+    Colouring("tokens", "length in tokens", ",.0f", logarithmic=True),
+    Colouring("score", "filter score", ".2f"),
 )
 
 
 @dataclass(frozen=True)
-class Map:
-    """n documents: ``places`` float32 [n, 2] between -1 and 1, and their columns."""
+class DocumentMap:
+    """n documents: ``positions`` float32 [n, 2] between -1 and 1, and the columns that
+    `read_vectors` gave.
+    """
 
-    places: np.ndarray
+    positions: np.ndarray
     columns: pa.Table
 
     def __len__(self) -> int:
-        return len(self.places)
+        return len(self.positions)
 
-    def texts(self, name: str) -> list[str]:
-        """A column of words."""
-        return self.columns[name].to_pylist()
+    def texts(self, column: str) -> list[str]:
+        """A column of text."""
+        return self.columns[column].to_pylist()
 
-    def numbers(self, name: str) -> np.ndarray:
+    def numbers(self, column: str) -> np.ndarray:
         """A column of numbers: float64 [n], NaN where there is none."""
-        return self.columns[name].cast(pa.float64()).fill_null(np.nan).to_numpy()
+        return self.columns[column].cast(pa.float64()).fill_null(np.nan).to_numpy()
+
+    def by_hash(self) -> np.ndarray:
+        """The documents' numbers in the order of their ids, int64 [n]. An id is a hash of the text,
+        so the first of them are a random sample, and the same in each drawing.
+        """
+        return np.argsort(self.columns["id"].to_numpy(), kind="stable")
 
     def colourings(self) -> list[Colouring]:
         """Those that this map has numbers for."""
         return [c for c in COLOURINGS if np.isfinite(self.numbers(c.column)).any()]
 
     def origins(self) -> tuple[str, list[str]]:
-        """What tells documents apart, in a word, and each one's: its source, or where there is but
-        one, the first part in which the paths of the files differ (a built-in corpus: the
-        package).
+        """What tells documents apart, `source` or `origin`, and each one's.
+
+        In a run of one source it is the first part in which the paths of the files differ: of the
+        built-in corpus that is the package.
         """
         sources = self.texts("source")
         if len(set(sources)) > 1:
             return "source", sources
+
         paths = [(path or "").split("/") for path in self.texts("origin_file")]
-        same = 0
-        while len({tuple(path[: same + 1]) for path in paths}) == 1 and all(
-            len(path) > same + 1 for path in paths
+        shared = 0
+        while (
+            all(len(path) > shared + 1 for path in paths)
+            and len({tuple(path[: shared + 1]) for path in paths}) == 1
         ):
-            same += 1
-        return "origin", [path[same] for path in paths]
+            shared += 1
+        return "origin", [path[shared] for path in paths]
 
 
-def by_size(names: Sequence[str]) -> list[str]:
-    """The different ``names``, the one that is there most often first."""
-    return [
-        name for name, _ in sorted(Counter(names).items(), key=lambda found: (-found[1], found[0]))
-    ]
+def by_frequency(names: Sequence[str]) -> list[str]:
+    """The different ``names``, the most frequent first."""
+    counts = Counter(names)
+    return sorted(counts, key=lambda name: (-counts[name], name))
 
 
-def read_vectors(path: str | Path) -> tuple[np.ndarray, pa.Table]:
-    """Vectors float16 [n, width] and the other columns of documents.parquet."""
-    batches = list(read_documents(path))
-    if not batches:
-        raise UserError(f"{path}: holds no documents; run generate_embeddings again")
-    table = pa.Table.from_batches(batches)
-    vectors = table["vector"].combine_chunks()
-    width = vectors.type.list_size
-    return np.asarray(vectors.flatten()).reshape(-1, width), table.select(KEPT)
-
-
-def write_map(path: str | Path, places: np.ndarray, columns: pa.Table) -> None:
-    """Writes map.parquet, atomically. ``places``: float32 [n, 2]; ``columns``: what `read_vectors`
-    gave.
+def write_map(path: str | Path, positions: np.ndarray, columns: pa.Table) -> None:
+    """Writes map.parquet, atomically. ``positions``: float32 [n, 2]; ``columns``: what
+    `read_vectors` gave.
     """
-    table = columns.add_column(0, "x", pa.array(places[:, 0])).add_column(
-        1, "y", pa.array(places[:, 1])
-    )
+    table = columns.add_column(0, "x", pa.array(positions[:, 0]))
+    table = table.add_column(1, "y", pa.array(positions[:, 1]))
     with atomic_path(path) as temporary:
         pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
 
 
-def read_map(path: str | Path) -> Map:
+def read_map(path: str | Path) -> DocumentMap:
     """What `write_map` wrote."""
     table = pa.Table.from_batches(list(read_documents(path)))
-    return Map(_stacked([table["x"], table["y"]]), table.drop_columns(["x", "y"]))
-
-
-def _stacked(columns: Sequence[pa.ChunkedArray]) -> np.ndarray:
-    return np.stack([column.to_numpy() for column in columns], 1)
+    positions = np.stack([table["x"].to_numpy(), table["y"].to_numpy()], 1)
+    return DocumentMap(positions, table.drop_columns(["x", "y"]))

@@ -1,16 +1,20 @@
-"""documents.parquet: a vector of each chosen document, with what is known of the document.
+"""documents.parquet: a vector of each selected document, with what is known of the document.
 
-What a row group of the corpus gives is a file of its own until all are there, in a folder beside
-the output that is named after all that decides a row. A killed run finds them and goes on with as
-many threads as it began with; the output is written from them in one go, so it is the same bytes
-whether or not the run was ever broken off.
+Vectors are float16: rounded by 0.05% of a value at most, which moves no document on a map, for half
+the bytes of float32. What is too large for float16 is clipped.
+
+Each row group of the corpus makes a part, a file of its own in a folder beside the output that is
+named after everything a row depends on. A killed run finds the parts that are there and continues
+after them, with as many threads as it began with; the output is written from the parts in one go,
+so its bytes are the same whether or not the run was ever interrupted.
 """
 
 import hashlib
 import re
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,92 +24,31 @@ import pyarrow.parquet as pq
 
 from ...data.documents.table import read_documents, text_sizes
 from ...errors import UserError
-from ...files import atomic_path
-from ...log import Log
-from .choice import Chosen
+from ...files import atomic_path, write_text
+from ...log import Bar, Log
+from .encoders import DocumentEncoder, Progress
+from .selection import DocumentFacts, Selection
 
 __all__ = [
     "EXCERPT",
-    "Facts",
-    "Read",
-    "Source",
-    "began_with",
+    "EmbeddingParts",
+    "documents_schema",
     "excerpt",
-    "parts_folder",
-    "schema",
+    "read_vectors",
     "write_embeddings",
 ]
 
 EXCERPT = 120  # characters of a document that are kept
-SEARCHED = 2000  # characters that the excerpt is taken from
-GROUP = 8192  # rows of the output's row groups
-LARGEST = 65504.0  # of float16
+EXCERPT_SOURCE = 2000  # characters that the excerpt is made from
+GROUP_ROWS = 8192  # of the output
+FLOAT16_MAX = 65504.0
+BESIDE_VECTORS = (
+    "id", "source", "origin_file", "bytes", "tokens", "held_out", "loss", "score", "excerpt",
+)  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Facts:
-    """What else is known of documents, by id: those held out, and the filter's scores where there
-    are any.
-    """
-
-    held_out: np.ndarray  # uint64 [n]
-    scored: np.ndarray  # uint64 [m], sorted
-    scores: np.ndarray  # float32 [m]
-
-    @classmethod
-    def of(cls, chosen: Chosen, held_out: np.ndarray, scores: Path | None) -> "Facts":
-        """``scores``: the filter's scores.parquet; what isn't chosen is not kept in memory."""
-        ids, values = [np.zeros(0, np.uint64)], [np.zeros(0, np.float32)]
-        for batch in read_documents(scores, ["id", "score"]) if scores else []:
-            found = batch.column("id").to_numpy()
-            wanted = np.isin(found, chosen.ids)
-            ids.append(found[wanted])
-            values.append(batch.column("score").to_numpy()[wanted])
-        scored, first = np.unique(np.concatenate(ids), return_index=True)
-        return cls(held_out, scored, np.concatenate(values)[first])
-
-    def score(self, ids: np.ndarray) -> pa.Array:
-        """float32 [n] for ``ids`` [n], null where there is none."""
-        known = np.isin(ids, self.scored)
-        places = np.where(known, np.searchsorted(self.scored, ids), 0)
-        values = self.scores[places] if self.scored.size else np.zeros(ids.size, np.float32)
-        return pa.array(values, pa.float32(), mask=~known)
-
-
-@dataclass(frozen=True)
-class Read:
-    """What models made of n documents: ``tokens`` int64 [n] of the whole text, ``loss`` float32 [n]
-    in bits per byte, NaN where there is no text, ``vectors`` float32 [n, width].
-    """
-
-    tokens: np.ndarray
-    loss: np.ndarray
-    vectors: np.ndarray
-
-    @classmethod
-    def blank(cls, tokens: np.ndarray, width: int) -> "Read":
-        """To be filled in."""
-        return cls(
-            tokens,
-            np.full(tokens.size, np.nan, np.float32),
-            np.zeros((tokens.size, width), np.float32),
-        )
-
-
-@dataclass(frozen=True)
-class Source:
-    """Vectors of ``width`` are made by ``read``: texts, and what hears how many of them are done →
-    `Read`.
-    """
-
-    width: int
-    read: Callable[[pa.Array, Callable[[int], None]], Read]
-
-
-def schema(width: int) -> pa.Schema:
-    """Columns of documents.parquet for vectors of ``width``. loss: bits per byte of the tokens that
-    the model reads.
-    """
+def documents_schema(width: int) -> pa.Schema:
+    """Columns of documents.parquet for vectors of ``width``."""
     return pa.schema(
         [
             ("id", pa.uint64()),
@@ -115,88 +58,122 @@ def schema(width: int) -> pa.Schema:
             ("bytes", pa.int64()),
             ("tokens", pa.int64()),
             ("held_out", pa.bool_()),
-            ("loss", pa.float32()),
-            ("score", pa.float32()),
+            ("loss", pa.float32()),  # bits per byte of the tokens that the model read
+            ("score", pa.float32()),  # the filter's; null where there is none
             ("excerpt", pa.string()),
             ("vector", pa.list_(pa.float16(), width)),
         ]
     )
 
 
-def parts_folder(output: Path, decides: Iterable[str]) -> Path:
-    """`.parts/<hash of what decides a row>` beside the output; what other settings left there
-    goes.
-    """
-    name = hashlib.sha256(" ".join(decides).encode()).hexdigest()[:16]
-    folder = output.absolute().parent / ".parts" / name
-    folder.mkdir(parents=True, exist_ok=True)
-    for other in folder.parent.iterdir():
-        if other != folder:
-            shutil.rmtree(other)
-    return folder
+def read_vectors(path: str | Path) -> tuple[np.ndarray, pa.Table]:
+    """Vectors float16 [n, width] of documents.parquet, and the columns `BESIDE_VECTORS`."""
+    batches = list(read_documents(path))
+    if not batches:
+        raise UserError(f"{path}: holds no documents; run generate_embeddings again")
+
+    table = pa.Table.from_batches(batches)
+    vectors = table["vector"].combine_chunks()
+    width = vectors.type.list_size
+    return np.asarray(vectors.flatten()).reshape(-1, width), table.select(BESIDE_VECTORS)
 
 
-def began_with(parts: Path) -> int | None:
-    """The threads that the parts there were made with; None when there are none."""
-    file = parts / "threads"
-    return int(file.read_text(encoding="ascii")) if file.is_file() else None
+@dataclass(frozen=True)
+class EmbeddingParts:
+    """The folder of parts of one output, and how many threads they are made with."""
+
+    folder: Path
+
+    @classmethod
+    def open(cls, output: Path, depends_on: Iterable[str]) -> "EmbeddingParts":
+        """`.parts/<hash>` beside the output, of all that a row depends on; parts that other
+        settings left there are removed.
+        """
+        name = hashlib.sha256(" ".join(depends_on).encode()).hexdigest()[:16]
+        folder = output.absolute().parent / ".parts" / name
+        folder.mkdir(parents=True, exist_ok=True)
+
+        for other in folder.parent.iterdir():
+            if other != folder:
+                shutil.rmtree(other)
+        return cls(folder)
+
+    @property
+    def threads(self) -> int | None:
+        """What the parts there are were made with; None when this run is the first."""
+        file = self.folder / "threads"
+        return int(file.read_text(encoding="ascii")) if file.is_file() else None
+
+    def begin(self, threads: int) -> None:
+        """Notes what the parts are made with."""
+        write_text(self.folder / "threads", f"{threads}\n")
+
+    def path(self, group: int) -> Path:
+        """The part that row group ``group`` of the corpus makes."""
+        return self.folder / f"group-{group:06}.parquet"
+
+    def remove(self) -> None:
+        """Called when the output is there."""
+        shutil.rmtree(self.folder.parent)
 
 
 def write_embeddings(
     documents: Path,
-    chosen: Chosen,
-    source: Source,
-    facts: Facts,
-    parts: Path,
+    selection: Selection,
+    encoder: DocumentEncoder,
+    facts: DocumentFacts,
+    parts: EmbeddingParts,
     output: Path,
     log: Log,
 ) -> None:
-    """Writes ``output``; goes on after what is in ``parts``, and removes it."""
-    columns = schema(source.width)
-    before = sum(rows.size for group, rows in chosen.groups() if _part(parts, group).is_file())
+    """Writes ``output``: makes the parts that are missing, joins them, and removes them."""
+    before = sum(rows.size for group, rows in selection.groups() if parts.path(group).is_file())
     if before:
-        log.say(f"goes on after {before:,} documents")
-    with log.progress(len(chosen), "documents") as bar:
+        log.say(f"continues after {before:,} documents")
+
+    with log.progress(len(selection), "documents") as bar:
         done = 0
-        for group, rows in chosen.groups():
-            if not _part(parts, group).is_file():
-                batch = chosen.rows(documents, group)
-                made = _rows(
-                    batch, source, facts, columns, lambda n, base=done: bar.update(base + n)
-                )
-                with atomic_path(_part(parts, group)) as temporary:
-                    pq.write_table(made, temporary, write_page_checksum=True)
+        for group, rows in selection.groups():
+            if not parts.path(group).is_file():
+                batch = selection.read(documents, group)
+                table = _rows(batch, encoder, facts, partial(_advance, bar, done))
+                with atomic_path(parts.path(group)) as temporary:
+                    pq.write_table(table, temporary, write_page_checksum=True)
             done += rows.size
             bar.update(done)
-    _gather([_part(parts, group) for group, _ in chosen.groups()], columns, output)
-    shutil.rmtree(parts.parent)
+
+    paths = [parts.path(group) for group, _ in selection.groups()]
+    _join(paths, documents_schema(encoder.width), output)
+    parts.remove()
+
+
+def _advance(bar: Bar, before: int, done: int) -> None:
+    bar.update(before + done)
 
 
 def _rows(
-    batch: pa.RecordBatch,
-    source: Source,
-    facts: Facts,
-    columns: pa.Schema,
-    tell: Callable[[int], None],
+    batch: pa.RecordBatch, encoder: DocumentEncoder, facts: DocumentFacts, progress: Progress
 ) -> pa.Table:
+    """Rows of documents.parquet for the documents of ``batch``."""
     texts, ids = batch.column("text"), batch.column("id").to_numpy()
-    found = source.read(texts, tell)
-    _check_finite(found.vectors, ids)
-    halves = pa.array(np.clip(found.vectors, -LARGEST, LARGEST).astype(np.float16).ravel())
-    made = {
+    encodings = encoder.encode(texts, progress)
+    _check_finite(encodings.vectors, ids)
+
+    half = np.clip(encodings.vectors, -FLOAT16_MAX, FLOAT16_MAX).astype(np.float16)
+    heads = pc.utf8_slice_codeunits(texts, 0, EXCERPT_SOURCE).to_pylist()
+    columns = {
         "bytes": pa.array(text_sizes(texts)),
-        "tokens": pa.array(found.tokens),
+        "tokens": pa.array(encodings.tokens),
         "held_out": pa.array(np.isin(ids, facts.held_out)),
-        "loss": pa.array(found.loss, mask=~np.isfinite(found.loss)),
+        "loss": pa.array(encodings.loss, mask=~np.isfinite(encodings.loss)),
         "score": facts.score(ids),
-        "excerpt": pa.array(
-            [excerpt(t) for t in pc.utf8_slice_codeunits(texts, 0, SEARCHED).to_pylist()],
-            pa.string(),
-        ),
-        "vector": pa.FixedSizeListArray.from_arrays(halves, source.width),
+        "excerpt": pa.array([excerpt(text) for text in heads], pa.string()),
+        "vector": pa.FixedSizeListArray.from_arrays(pa.array(half.ravel()), encoder.width),
     }
+
+    schema = documents_schema(encoder.width)
     return pa.table(
-        [made[name] if name in made else batch.column(name) for name in columns.names], columns
+        [columns[name] if name in columns else batch.column(name) for name in schema.names], schema
     )
 
 
@@ -210,23 +187,20 @@ def _check_finite(vectors: np.ndarray, ids: np.ndarray) -> None:
     wrong = np.flatnonzero(~np.isfinite(vectors).all(1))
     if wrong.size:
         raise UserError(
-            f"document {int(ids[wrong[0]]):016x}: its vector has values that are no numbers; the model's training "
-            "diverged: look at the loss, lower train.lr and train again"
+            f"document {int(ids[wrong[0]]):016x}: its vector has NaN or infinite values; the "
+            "model's training diverged: look at the loss, lower train.lr and train again"
         )
 
 
-def _gather(parts: Sequence[Path], columns: pa.Schema, output: Path) -> None:
+def _join(parts: Sequence[Path], schema: pa.Schema, output: Path) -> None:
+    """The rows of all ``parts`` in one file, in row groups of `GROUP_ROWS` or somewhat more."""
     waiting: list[pa.Table] = []
     with (
         atomic_path(output) as temporary,
-        pq.ParquetWriter(temporary, columns, compression="zstd", write_page_checksum=True) as file,
+        pq.ParquetWriter(temporary, schema, compression="zstd", write_page_checksum=True) as file,
     ):
         for i, part in enumerate(parts):
-            waiting += [pa.Table.from_batches(read_documents(part), columns)]
-            if sum(table.num_rows for table in waiting) >= GROUP or i == len(parts) - 1:
+            waiting.append(pa.Table.from_batches(read_documents(part), schema))
+            if sum(table.num_rows for table in waiting) >= GROUP_ROWS or i == len(parts) - 1:
                 file.write_table(pa.concat_tables(waiting).combine_chunks())
                 waiting = []
-
-
-def _part(parts: Path, group: int) -> Path:
-    return parts / f"group-{group:06}.parquet"

@@ -32,14 +32,14 @@ def arguments(made, **more):
     config.write_text(
         yaml.safe_dump({"train": {"device": "cpu", "precision": "fp32"}, **more}), encoding="utf-8"
     )
-    places = made.places
+    files = made.files
     given = {
         "config": config,
-        "documents": places.documents,
-        "model": places.model,
-        "tokenizer": places.tokenizer,
+        "documents": files.documents,
+        "model": files.model,
+        "tokenizer": files.tokenizer,
     }
-    given |= {"val": places.val, "output": places.output}
+    given |= {"val": files.val, "output": files.output}
     return [word for name, path in given.items() for word in (f"--{name}", str(path))]
 
 
@@ -47,9 +47,9 @@ def test_from_documents_to_the_page(tmp_path, capsys):
     made = make_run(tmp_path)
     given = arguments(made, embeddings={"documents": 60}, tsne={"perplexity": 5})
     assert main_of("generate_embeddings")(given) == 0
-    told = read_manifest(made.places.output)
-    assert told["embeddings"] == {"by": "model", "documents": 60, "width": 32}
-    assert {Path(i["path"]).name for i in told["inputs"]} >= {
+    manifest = read_manifest(made.files.output)
+    assert manifest["embeddings"] == {"by": "model", "documents": 60, "width": 32}
+    assert {Path(i["path"]).name for i in manifest["inputs"]} >= {
         "documents.parquet",
         "final_model.pt",
         "val.bin",
@@ -60,7 +60,7 @@ def test_from_documents_to_the_page(tmp_path, capsys):
         "--config",
         str(tmp_path / "my.yaml"),
         "--embeddings",
-        str(made.places.output),
+        str(made.files.output),
         "--map",
         str(map_),
     ]
@@ -78,9 +78,9 @@ def test_from_documents_to_the_page(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (lambda made: made.places.model.write_bytes(b"x"), "final_model.pt"),
-        (lambda made: made.places.documents.write_bytes(b"x"), "documents.parquet: damaged"),
-        (lambda made: made.places.documents.unlink(), "documents.parquet: missing"),
+        (lambda made: made.files.model.write_bytes(b"x"), "final_model.pt"),
+        (lambda made: made.files.documents.write_bytes(b"x"), "documents.parquet: damaged"),
+        (lambda made: made.files.documents.unlink(), "documents.parquet: missing"),
         (lambda made: made.retokenized(), "made with tokenizer"),
     ],
     ids=["no model", "damaged", "missing", "other tokenizer"],
@@ -91,7 +91,7 @@ def test_mistakes_are_a_line(spoil, said, tmp_path, capsys):
     given = arguments(made)
     assert run(lambda: main_of("generate_embeddings")(given)) == 2
     assert said in capsys.readouterr().err
-    assert not made.places.output.exists()
+    assert not made.files.output.exists()
 
 
 def test_killed_without_warning_it_goes_on_to_the_same_bytes(tmp_path):
@@ -105,7 +105,7 @@ def test_killed_without_warning_it_goes_on_to_the_same_bytes(tmp_path):
     ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
-    parts, deadline = made.places.output.parent / ".parts", time.monotonic() + 120
+    parts, deadline = made.files.output.parent / ".parts", time.monotonic() + 120
     while len(list(parts.glob("*/group-*.parquet"))) < 3:
         assert process.poll() is None, process.stderr.read()
         assert time.monotonic() < deadline
@@ -113,10 +113,10 @@ def test_killed_without_warning_it_goes_on_to_the_same_bytes(tmp_path):
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert process.returncode == -signal.SIGKILL
-    assert not made.places.output.exists()
+    assert not made.files.output.exists()
     again = subprocess.run(command, stderr=subprocess.PIPE, text=True, env=environment, check=True)
-    assert "goes on after" in again.stderr
-    broken_off = made.places.output.read_bytes()
-    made.places.output.unlink()
+    assert "continues after" in again.stderr
+    interrupted = made.files.output.read_bytes()
+    made.files.output.unlink()
     subprocess.run(command, stderr=subprocess.PIPE, text=True, env=environment, check=True)
-    assert made.places.output.read_bytes() == broken_off
+    assert made.files.output.read_bytes() == interrupted

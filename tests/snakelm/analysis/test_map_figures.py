@@ -71,7 +71,7 @@ def test_a_dot_is_where_its_document_is(tmp_path):
 
 
 def test_of_many_documents_some_are_drawn_and_the_figure_says_so(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "MOST", 50)
+    monkeypatch.setattr(module, "MAX_DOTS", 50)
     documents = make_map(tmp_path / "map.parquet", scattered(200), id=list(range(200))[::-1])
     assert len(dots(drawn(tmp_path, "map_source.svg", documents)[0])) == 50
     assert module._title(50, 200, "source") == "50 of 200 documents by source"

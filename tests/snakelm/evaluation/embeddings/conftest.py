@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.snakelm.evaluation.embeddings.made_run import Run, make_run, write_documents
+from tests.snakelm.evaluation.embeddings.made_run import EmbeddingRun, make_run, write_documents
 
 
 @pytest.fixture
@@ -14,6 +14,6 @@ def make_documents():
 
 
 @pytest.fixture
-def run(tmp_path) -> Run:
+def run(tmp_path) -> EmbeddingRun:
     """206 documents, of which the first 20 are held out."""
     return make_run(tmp_path)

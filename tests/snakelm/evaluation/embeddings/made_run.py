@@ -13,7 +13,7 @@ from snakelm.config import Model, from_mapping
 from snakelm.data.bins import BinWriter, Meta
 from snakelm.data.documents.table import SCHEMA, DocumentWriter
 from snakelm.data.split import document_id
-from snakelm.evaluation.embeddings.generate import Places, generate
+from snakelm.evaluation.embeddings.generate import EmbeddingFiles, generate
 from snakelm.log import Log
 from snakelm.model import Decoder, save_model
 from snakelm.tokenizer import EOT, Tokenizer
@@ -55,13 +55,13 @@ def write_documents(path: Path, texts: list[str], group: int = 50) -> np.ndarray
 
 
 @dataclass
-class Run:
+class EmbeddingRun:
     """A run's files that embeddings are made from."""
 
     folder: Path
     texts: list[str]
     tokenizer: Tokenizer
-    places: Places
+    files: EmbeddingFiles
 
     def generate(self, **embeddings: object) -> dict:
         """`generate` on one thread, quietly, with ``embeddings`` keys."""
@@ -69,20 +69,20 @@ class Run:
             {"embeddings": embeddings, "train": {"device": "cpu", "precision": "fp32"}}
         )
         with Log("test", quiet=True) as log:
-            return generate(config, self.places, 1, log)
+            return generate(config, self.files, 1, log)
 
     def retokenized(self) -> Tokenizer:
         """Another tokenizer in the place of the run's, with the same vocabulary."""
         other = Tokenizer({bytes([i]): i for i in range(256)}, "cl100k", {EOT: 256})
-        other.save(self.places.tokenizer)
+        other.save(self.files.tokenizer)
         return other
 
     def hold_out(self, tokenizer: Tokenizer) -> None:
         """val.bin anew, by ``tokenizer``."""
-        write_val(self.places.val, tokenizer, self.texts[:2], np.arange(2, dtype=np.uint64))
+        write_val(self.files.val, tokenizer, self.texts[:2], np.arange(2, dtype=np.uint64))
 
 
-def make_run(folder: Path, plain: int = 200, group: int = 50) -> Run:
+def make_run(folder: Path, plain: int = 200, group: int = 50) -> EmbeddingRun:
     """The awkward documents and ``plain`` ones, of which the first 20 are held out."""
     texts = [*AWKWARD, *(f"the value of number {i} is {i * i}" for i in range(plain))]
     ids = write_documents(folder / "documents.parquet", texts, group)
@@ -100,6 +100,9 @@ def make_run(folder: Path, plain: int = 200, group: int = 50) -> Run:
     files = [
         folder / name for name in ("documents.parquet", "final_model.pt", "tokenizer", "val.bin")
     ]
-    return Run(
-        folder, texts, tokenizer, Places(*files, None, folder / "embeddings/documents.parquet")
+    return EmbeddingRun(
+        folder,
+        texts,
+        tokenizer,
+        EmbeddingFiles(*files, None, folder / "embeddings/documents.parquet"),
     )

@@ -1,4 +1,4 @@
-"""Maps to draw: `make_map(places, **columns)`, with plausible columns where none are given, and
+"""Maps to draw: `make_map(positions, **columns)`, with plausible columns where none are given, and
 strings that attack.
 """
 
@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from snakelm.evaluation.embeddings.map import KEPT, Map, read_map, write_map
-from snakelm.evaluation.embeddings.table import schema
+from snakelm.evaluation.embeddings.map import DocumentMap, read_map, write_map
+from snakelm.evaluation.embeddings.table import BESIDE_VECTORS, documents_schema
 
 __all__ = ["ATTACKS", "make_map", "scattered"]
 
@@ -69,9 +69,9 @@ ATTACKS = [
 ]
 
 
-def make_map(path: Path, places: np.ndarray, **columns: list) -> Map:
-    """Writes and reads a map of documents at ``places`` [n, 2]."""
-    n = len(places)
+def make_map(path: Path, positions: np.ndarray, **columns: list) -> DocumentMap:
+    """Writes and reads a map of documents at ``positions`` [n, 2]."""
+    n = len(positions)
     plain = {
         "id": list(range(n)),
         "source": [f"source{i % 3}" for i in range(n)],
@@ -83,10 +83,12 @@ def make_map(path: Path, places: np.ndarray, **columns: list) -> Map:
         "score": [None] * n,
         "excerpt": [f"document {i}" for i in range(n)],
     }
-    kinds = schema(1)
+    kinds = documents_schema(1)
     values = {**plain, **columns}
-    table = pa.table([pa.array(values[k], kinds.field(k).type) for k in KEPT], list(KEPT))
-    write_map(path, np.asarray(places, np.float32).reshape(n, 2), table)
+    table = pa.table(
+        [pa.array(values[k], kinds.field(k).type) for k in BESIDE_VECTORS], list(BESIDE_VECTORS)
+    )
+    write_map(path, np.asarray(positions, np.float32).reshape(n, 2), table)
     return read_map(path)
 
 

@@ -20,37 +20,37 @@ def clusters(n, of=3, width=32, seed=0):
 @pytest.mark.parametrize("method", ["scikit-learn", "opentsne"])
 def test_same_vectors_same_map_and_alike_near_alike(method):
     vectors, which = clusters(120)
-    places = lay_out(vectors, 10, method, 1)
-    assert places.dtype == np.float32
-    np.testing.assert_array_equal(places, lay_out(vectors, 10, method, 1))
-    distance = np.linalg.norm(places[:, None] - places[None], axis=2)
+    positions = lay_out(vectors, 10, method, 1)
+    assert positions.dtype == np.float32
+    np.testing.assert_array_equal(positions, lay_out(vectors, 10, method, 1))
+    distance = np.linalg.norm(positions[:, None] - positions[None], axis=2)
     np.fill_diagonal(distance, np.inf)
     assert (which[distance.argmin(1)] == which).all()
-    assert np.abs(places).max() == pytest.approx(1)
+    assert np.abs(positions).max() == pytest.approx(1)
 
 
 @pytest.mark.parametrize("method", ["scikit-learn", "opentsne"])
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 6, 7, 12])
 def test_few_documents(n, method):
-    places = lay_out(clusters(n)[0], 30, method, 0)
-    assert places.shape == (n, 2)
-    assert np.isfinite(places).all()
-    assert len(np.unique(places, axis=0)) == n
+    positions = lay_out(clusters(n)[0], 30, method, 0)
+    assert positions.shape == (n, 2)
+    assert np.isfinite(positions).all()
+    assert len(np.unique(positions, axis=0)) == n
 
 
 @pytest.mark.parametrize("n", [1, 2, 50])
 def test_equal_documents_have_one_place(n):
-    places = lay_out(np.ones((n, 8), np.float16), 30, "auto", 0)
-    np.testing.assert_array_equal(places, np.zeros((n, 2), np.float32))
+    positions = lay_out(np.ones((n, 8), np.float16), 30, "auto", 0)
+    np.testing.assert_array_equal(positions, np.zeros((n, 2), np.float32))
 
 
 def test_copies_among_others_lie_where_their_original_does():
     vectors = clusters(40)[0]
     vectors[5:15] = vectors[5]
-    places = lay_out(vectors, 10, "scikit-learn", 0)
-    assert np.isfinite(places).all()
-    assert len(np.unique(places[5:15], axis=0)) == 1
-    assert len(np.unique(places, axis=0)) == 31
+    positions = lay_out(vectors, 10, "scikit-learn", 0)
+    assert np.isfinite(positions).all()
+    assert len(np.unique(positions[5:15], axis=0)) == 1
+    assert len(np.unique(positions, axis=0)) == 31
 
 
 @pytest.mark.parametrize("width", [1, 2])
@@ -59,7 +59,7 @@ def test_vectors_of_hardly_any_width(width):
     assert np.isfinite(lay_out(vectors, 5, "auto", 0)).all()
 
 
-def test_many_documents_go_to_opentsne_unless_told_otherwise():
+def test_many_documents_go_to_opentsne_unless_the_config_says_otherwise():
     assert [library("auto", n) for n in (2, MANY - 1, MANY)] == [
         "scikit-learn",
         "scikit-learn",

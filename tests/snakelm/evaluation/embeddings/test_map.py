@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from snakelm.evaluation.embeddings.map import by_size
+from snakelm.evaluation.embeddings.map import by_frequency
 from tests.snakelm.evaluation.embeddings.maps import make_map, scattered
 
 
 def test_read_as_written(tmp_path):
     documents = make_map(tmp_path / "m.parquet", scattered(7), loss=[None, *range(6)])
-    np.testing.assert_array_equal(documents.places, scattered(7))
+    np.testing.assert_array_equal(documents.positions, scattered(7))
     np.testing.assert_array_equal(documents.numbers("loss"), [np.nan, 0, 1, 2, 3, 4, 5])
     assert [c.column for c in documents.colourings()] == ["loss", "tokens"]
     assert documents.texts("excerpt")[6] == "document 6"
@@ -41,4 +41,4 @@ def test_what_tells_documents_apart(sources, files, told_apart, tmp_path):
 
 
 def test_the_most_frequent_name_is_first():
-    assert by_size(["b", "a", "c", "c", "a"]) == ["a", "c", "b"]
+    assert by_frequency(["b", "a", "c", "c", "a"]) == ["a", "c", "b"]
