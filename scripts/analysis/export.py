@@ -2,7 +2,6 @@
 card.
 """
 
-import json
 import sys
 from pathlib import Path
 
@@ -41,6 +40,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _export(args) -> dict:
     from snakelm.analysis.model_card import About, model_card
+    from snakelm.evaluation.records import read_evaluation
     from snakelm.model import load_model
     from snakelm.model.export import FILES, export
     from snakelm.tokenizer import Tokenizer
@@ -55,9 +55,7 @@ def _export(args) -> dict:
         pattern=tokenizer.pattern,
         config=config,
     )
-    evaluation = (
-        json.loads(args.evaluation.read_text(encoding="utf-8")) if args.evaluation else None
-    )
+    evaluation = read_evaluation(args.evaluation) if args.evaluation else None
     card = model_card(about, dict.fromkeys([*args.artefacts, args.model.as_posix()]), evaluation)
     facts = export(args.model, tokenizer, args.output, card)
     weights = args.output / "model.safetensors"

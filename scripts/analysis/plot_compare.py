@@ -27,8 +27,8 @@ def main(argv: list[str] | None = None) -> int:
         from snakelm.analysis.plot import (
             plot_comparison,  # matplotlib takes a second to load; --help needn't wait
         )
-        from snakelm.analysis.trainings import read_runs, tunings
         from snakelm.analysis.tables.compare import write_comparison
+        from snakelm.analysis.trainings import read_runs, tunings
 
         runs = read_runs(args.results, config.compare)
         trainings = {"compare_pretraining": [run.training for run in runs]}

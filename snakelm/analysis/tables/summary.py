@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...evaluation.records import Interval, ModelScores
 from ..changed_settings import changed_keys, describe_settings
 from ..cost import step_costs, total_cost
 from ..manifests import StepManifest
 from ..pages import write_page
-from ..run_record import MeasuredScore, RunRecord, StageScores
+from ..run_record import RunRecord
 from ..units import duration, energy, human, money
 from ..verdict import Pair, VerdictScores, resume_count, sentences, verdict_scores, warnings
 
@@ -127,22 +128,19 @@ def _bits(value: float | None) -> str:
 
 
 def _tasks(record: RunRecord) -> Iterator[list[str]]:
-    """Right answers of both models in each task; tasks that neither was tested in are left out."""
-    for name, task in record.evaluation.tasks.items():
-        base, tuned = _share(task.base), _share(task.tuned)
-        if base or tuned:
-            chance = "–" if task.chance is None else f"{task.chance:.0%}"
-            yield [name, chance, _interval(base), _interval(tuned)]
+    """Right answers of both models in each task; tasks that this run was not given are left out."""
+    for name, task in record.evaluation.results().items() if record.evaluation else ():
+        chance = "–" if task.chance is None else f"{task.chance:.0%}"
+        yield [name, chance, _interval(_share(task.base)), _interval(_share(task.tuned))]
 
 
-def _share(stage: StageScores | None) -> MeasuredScore | None:
+def _share(scores: ModelScores | None) -> Interval | None:
     """The share of right answers: of choices, or of answers word for word."""
-    measured = (stage.acc, stage.exact) if stage else ()
-    return next((score for score in measured if score and score.value is not None), None)
+    return scores.acc or scores.exact if scores else None
 
 
-def _interval(score: MeasuredScore | None) -> str:
-    if score is None or score.value is None:
+def _interval(score: Interval | None) -> str:
+    if score is None:
         return "–"
     if score.low is None or score.high is None:
         return f"{score.value:.0%}"

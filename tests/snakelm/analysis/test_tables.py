@@ -146,19 +146,21 @@ def test_summary_shows_the_numbers(make_record, manifest, whole_run, tmp_path):
 
 def test_summary_has_the_right_answers_of_both_models(make_record, whole_run, tmp_path):
     share = {"value": 0.554, "low": 0.49, "high": 0.61}
+    how = {"as": "text", "cut": 0, "examples": []}
     tasks = {
         "<b>choice": {
-            "chance": 0.25,
-            "base": {"acc": share, "acc_norm": {"value": 0.9}},
-            "tuned": {"acc": None},
+            "kind": "choice", "items": 9, "shots": 0, "builtin": None, "chance": 0.25,
+            "base": {**how, "acc": share, "acc_norm": {**share, "value": 0.9}},
         },
         "greedy": {
-            "base": {"exact": {"value": 0.0, "low": 0.0, "high": 0.01}},
-            "tuned": {"exact": share},
+            "kind": "greedy", "items": 9, "shots": 0, "builtin": "answers",
+            "base": {**how, "exact": {"value": 0.0, "low": 0.0, "high": 0.01}},
+            "tuned": {**how, "exact": share},
         },
-        "left": {"left_out": "needs conversations"},
-    }
-    (tmp_path / "evaluation.json").write_text(json.dumps({"tasks": tasks}), encoding="utf-8")
+        "left": {"kind": "greedy", "left_out": "needs conversations"},
+    }  # fmt: skip
+    evaluation = {"held_out": {}, "tasks": tasks}
+    (tmp_path / "evaluation.json").write_text(json.dumps(evaluation), encoding="utf-8")
     PAGES["summary"](
         make_record(whole_run, evaluation=tmp_path / "evaluation.json"), tmp_path / "page.html"
     )
