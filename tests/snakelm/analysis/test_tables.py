@@ -8,7 +8,6 @@ import re
 import pytest
 
 from snakelm.analysis.plot import LAST_TABLES, TABLES
-from snakelm.analysis.tables.page import element, page
 from tests.snakelm.analysis.parsed_page import ATTACKS, ParsedPage
 
 PAGES = {**TABLES, **LAST_TABLES}
@@ -180,10 +179,3 @@ def test_samples_stand_newest_first_with_their_loss(make_record, whole_run, tmp_
     text = ParsedPage((tmp_path / "page.html").read_text(encoding="utf-8")).text
     assert text.index("t40") < text.index("t20")
     assert "1.600 bits per byte" in text
-
-
-def test_elements_escape_children_and_attributes():
-    assert element("p", "<b>", class_='"x"') == '<p class="&quot;x&quot;">&lt;b&gt;</p>'
-    assert element("p", element("b", 1), None, ["&", False]) == "<p><b>1</b>&amp;</p>"
-    assert "&lt;title&gt;" in page("<title>")
-    page("lone surrogate \ud800").encode("utf-8")
