@@ -32,7 +32,7 @@ def describe_settings(config: Config) -> list[tuple[str, str]]:
         (
             "pretraining",
             f"{train.steps:,} steps of {train.batch_tokens:,} tokens; "
-            f"{config.prepare.val_fraction:.3g} of the documents held out for evaluation",
+            f"{100 * config.prepare.val_fraction:.3g}% of the documents held out for evaluation",
         ),
         ("instruction tuning", _tuning(config)),
         ("randomness", f"seed {config.seed}: the same settings make the same choices again"),

@@ -40,7 +40,7 @@ def funnel(record: RunRecord) -> list[FunnelStage]:
     return [
         *_sampled(record),
         *_deduplicated(record),
-        *_checked(record, "quality", "of quality"),
+        *_checked(record, "quality", "after quality rules"),
         *_filtered(record),
         *_checked(record, "decontaminate", "decontaminated"),
         *_split(record),

@@ -1,8 +1,8 @@
 """What the manifests of a run say, typed: who made a file, from what, and the counts of its step.
 
 A report is made of unfinished runs and of old ones too, so nothing here insists. Every field has a
-default, which stands for a value that is missing or of another type; a table then lacks a line. What
-does insist (hashes, the seal) is `snakelm.workflow.manifest`, which wrote them.
+default, which stands for a value that is missing or of another type; a table then lacks a line.
+What does insist (hashes, the seal) is `snakelm.workflow.manifest`, which wrote them.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

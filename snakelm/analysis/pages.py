@@ -1,4 +1,5 @@
-"""Pages of the report: a jinja2 template and what it shows → one HTML file that needs nothing else.
+"""Pages of the report and the model card: a jinja2 template and what it shows → one file that needs
+nothing else.
 
 Python computes what a page says, its template says how that is laid out; text from a corpus, a
 model or a config never becomes markup. jinja2 escapes every value, no template marks one as safe,
@@ -15,12 +16,14 @@ from markupsafe import Markup
 
 from ..files import write_text
 
-__all__ = ["UNFIT", "render_page", "write_page"]
+__all__ = ["UNFIT", "render_markdown", "render_page", "write_page"]
 
 # What no HTML document may hold, and what turns the direction of the text around it.
 UNFIT = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff\u202a-\u202e\u2066-\u2069]"
 )
+MARKS = re.compile(r"[\s|<>`\\\[\]]+")  # what Markdown or HTML would read as more than text
+LONGEST = 120  # characters of a value in Markdown
 
 
 def write_page(path: str | Path, template: str, **values: object) -> None:
@@ -38,6 +41,13 @@ def render_page(template: str, **values: object) -> str:
     return UNFIT.sub("\ufffd", html)
 
 
+def render_markdown(template: str, **values: object) -> str:
+    """A Markdown file whose values are plain text: one line each, cut, and without what Markdown or
+    HTML would read as more than text.
+    """
+    return _markdown_environment().get_template(template).render(**values)
+
+
 @functools.cache
 def _environment() -> Environment:
     environment = Environment(
@@ -51,6 +61,27 @@ def _environment() -> Environment:
     environment.globals["inline"] = _inline
     environment.filters["commas"] = lambda number: "–" if number is None else f"{number:,}"
     return environment
+
+
+@functools.cache
+def _markdown_environment() -> Environment:
+    # Autoescaping is for HTML; here `finalize`, which every value passes, takes marks out instead.
+    return Environment(
+        loader=PackageLoader("snakelm.analysis"),
+        undefined=StrictUndefined,
+        finalize=_plain,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+
+
+def _plain(value: object) -> str:
+    if value is None:
+        return ""
+
+    text = MARKS.sub(" ", UNFIT.sub("\ufffd", str(value))).strip()
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 
 
 def _inline(name: str) -> Markup:

@@ -6,8 +6,6 @@ import pytest
 
 from snakelm.analysis.cost import step_costs, total_cost
 from snakelm.analysis.plot import LAST_FIGURES, LAST_TABLES
-from snakelm.analysis.units import energy, money
-from snakelm.config import Cost
 
 HEAD = "s\th:m:s\tmax_rss\tcpu_time\n"
 
@@ -81,20 +79,3 @@ def test_nothing_timed_is_said(make_record, tmp_path):
     assert "No step was timed" in (tmp_path / "cost.html").read_text(encoding="utf-8")
     LAST_TABLES["summary"](record, tmp_path / "summary.html")
     assert "energy and cost" not in (tmp_path / "summary.html").read_text(encoding="utf-8")
-
-
-@pytest.mark.parametrize(
-    ("kwh", "shown"),
-    [(0, "0 Wh"), (0.0042, "4.2 Wh"), (0.25, "250 Wh"), (12.345, "12.3 kWh")],
-    ids=str,
-)
-def test_energy(kwh, shown):
-    assert energy(kwh) == shown
-
-
-@pytest.mark.parametrize(
-    ("amount", "shown"),
-    [(None, "–"), (0, "0.00 EUR"), (0.004, "< 0.01 EUR"), (1234.5, "1,234.50 EUR")],
-)
-def test_money(amount, shown):
-    assert money(amount, Cost().currency) == shown

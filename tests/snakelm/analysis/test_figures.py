@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from snakelm.analysis.figures.data import document_lengths, draw_funnel
-from snakelm.analysis.figures.style import DARK, human
+from snakelm.analysis.figures.style import DARK
 from snakelm.analysis.figures.training import smooth
 from snakelm.analysis.funnel import FunnelStage, funnel
 from snakelm.analysis.plot import FIGURES
@@ -79,21 +79,6 @@ def test_smooth_keeps_lines_straight_and_lengths():
     assert np.std(smooth(noisy) - line) < 0.5 * np.std(noisy - line)
 
 
-@pytest.mark.parametrize(
-    ("value", "shown"),
-    [
-        (0, "0"),
-        (950, "950"),
-        (1500, "1.5k"),
-        (1_234_567, "1.23M"),
-        (2.5e9, "2.5B"),
-        (0.035, "0.035"),
-    ],
-)
-def test_human(value, shown):
-    assert human(value) == shown
-
-
 def test_funnel_adds_up(manifest, make_record):
     artefacts = [
         manifest(
@@ -160,7 +145,10 @@ def test_funnel_tells_of_the_checks_that_were_on(manifest, make_record):
         manifest("quality/documents.parquet", "quality", sources=quality),
     ]
     stages = funnel(make_record([], artefacts=artefacts))
-    assert [(s.name, s.total) for s in stages] == [("of quality", 100), ("decontaminated", 99)]
+    assert [(s.name, s.total) for s in stages] == [
+        ("after quality rules", 100),
+        ("decontaminated", 99),
+    ]
     assert [s.dropped for s in stages] == [
         {"min_words": 13, "no_curly_bracket": 1},
         {"evaluation text": 1},

@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from snakelm.analysis import pages
 from snakelm.analysis.pages import render_page, write_page
+from tests.snakelm.analysis.parsed_page import ATTACKS, ParsedPage
 
 TEMPLATES = Path(pages.__file__).parent / "templates"
 ROOT = Path(__file__).resolve().parents[3]
@@ -94,3 +95,20 @@ def test_templates_are_installed_with_the_package():
     setup = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     assert setup["tool"]["setuptools"]["package-data"]["snakelm.analysis"] == ["templates/*"]
     assert all(path.is_file() for path in TEMPLATES.iterdir())
+
+
+@pytest.mark.parametrize("attack", ATTACKS, ids=range(len(ATTACKS)))
+def test_no_macro_lets_text_become_markup(attack, template):
+    parts = (
+        "{{ ui.note(name) }}{{ ui.warning(name) }}{{ ui.table([name], [[name]]) }}"
+        "{{ ui.wide_table([name], [[name]]) }}{{ ui.facts([[name]], [name]) }}"
+        "{{ ui.texts([name], [[name, name]]) }}{{ ui.two_lines(name, name) }}"
+    )
+    template(page(parts))
+    harmless, attacked = (
+        ParsedPage(render_page("it.html", name=name)) for name in ("WORD", attack)
+    )
+    assert attacked.tags == harmless.tags
+    assert attacked.attributes == harmless.attributes
+    if "\x00" not in attack:  # the words are there to be read
+        assert attacked.text == harmless.text.replace("WORD", attack)
