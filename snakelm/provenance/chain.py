@@ -1,8 +1,8 @@
-"""What a file was made from, and from what that, down to a person's own files: the manifests read
+"""What a file was made from, and from what that, down to the user's own files: the manifests read
 as one chain.
 
 A manifest says of every file that its step read or wrote what SHA-256 it had: each of these is a
-`Claim`. `verify` reads every file once and holds it against all that is claimed of it. So a changed
+`Claim`. `verify` reads every file once and compares it with all that is claimed of it. So a changed
 byte is found in any file; a swapped or remade file is found by the next step's claim, though it
 agrees with a manifest of its own; and a manifest, which is sealed, is found by itself or by the
 seal that the next step noted.
@@ -14,41 +14,42 @@ together then.
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ..errors import UserError
 from ..files import sha256_file
 from ..workflow.manifest import manifest_path, read_manifest
 
-__all__ = ["Chain", "Claim", "Node", "Place", "read_chain"]
+__all__ = ["Chain", "Claim", "FileState", "MovedPaths", "Node", "read_chain"]
 
 MARK = ".manifest.json"
+
+# gone: the user's own file, which may be cleared away when the run is done
+FileState = Literal["sound", "changed", "missing", "gone"]
 
 
 @dataclass(frozen=True)
 class Claim:
-    """What the manifest of ``by`` says of the file ``path``; ``kind``: its artefact, a file beside
-    it, or an input.
-    """
+    """What the manifest of ``by`` says of the file ``path``."""
 
     path: Path
     sha256: str
     size: int
     by: Path
-    kind: str
+    kind: Literal["artefact", "file", "input"]  # file: written beside the artefact
 
 
 @dataclass(frozen=True)
-class Place:
+class MovedPaths:
     """Where a manifest's paths are now: those under ``then`` are under ``now``, others where they
-    say.
+    were.
     """
 
     then: tuple[str, ...]
     now: Path
 
     @classmethod
-    def of(cls, recorded: str, path: Path) -> "Place":
+    def of(cls, recorded: str, path: Path) -> "MovedPaths":
         """From an artefact's recorded and present path: what ends alike was moved together."""
         then, now = list(Path(recorded).parts), list(path.parts)
         while then and now and then[-1] == now[-1]:
@@ -69,22 +70,21 @@ class Node:
     """A file of the chain."""
 
     path: Path
-    made: dict[str, Any] | None = None  # its manifest; None for what was brought from outside
-    files: list[Path] = field(default_factory=list)  # what its step wrote beside it
-    inputs: dict[str, "Node"] = field(
-        default_factory=dict
-    )  # path in the manifest → what it was made from
+    manifest: dict[str, Any] | None = None  # None for what was brought from outside
+    files: list[Path] = field(default_factory=list)  # that its step wrote beside it
+    # What it was made from, by the path in the manifest.
+    inputs: dict[str, "Node"] = field(default_factory=dict)
 
     @property
     def step(self) -> str:
         """The step that made it, by its script's name."""
-        return Path(str((self.made or {}).get("script", ""))).stem
+        return Path(str((self.manifest or {}).get("script", ""))).stem
 
 
 @dataclass
 class Chain:
     """All that some files were made from. ``problems`` are reasons to distrust it, ``notes``
-    aren't.
+    aren't. ``states`` are known after `verify`.
     """
 
     roots: list[Node] = field(default_factory=list)
@@ -92,37 +92,37 @@ class Chain:
     claims: list[Claim] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    states: dict[Path, str] = field(
-        default_factory=dict
-    )  # after `verify`: sound, changed, missing; gone: a person's own
+    states: dict[Path, FileState] = field(default_factory=dict)
 
     def named(self, name: str) -> Node:
         """The file called ``name`` that is nearest to the roots; UserError when the chain has
         none.
         """
-        level, seen = list(self.roots), set()
+        level, seen = list(self.roots), set[Path]()
         while level:
-            found = next((node for node in level if node.path.name == name), None)
-            if found:
-                return found
+            match = next((node for node in level if node.path.name == name), None)
+            if match:
+                return match
             seen.update(node.path for node in level)
-            level = [one for node in level for one in node.inputs.values() if one.path not in seen]
+            level = [
+                used for node in level for used in node.inputs.values() if used.path not in seen
+            ]
         raise UserError(f"{self.roots[0].path}: no {name} among what it was made from")
 
     def verify(self, on_bytes: Callable[[int], None] | None = None) -> None:
-        """Reads every file and compares it with each claim; ``on_bytes`` hears how many bytes are
-        done.
-        """
+        """Reads every file and compares it with each claim; ``on_bytes`` gets the bytes done."""
         done = 0
         for path, claims in self._by_path().items():
             if not path.is_file():
                 self._missing(path, claims)
                 continue
-            size, found = path.stat().st_size, sha256_file(path)
-            wrong = [claim for claim in claims if (claim.sha256, claim.size) != (found, size)]
+
+            size, sha256 = path.stat().st_size, sha256_file(path)
+            wrong = [claim for claim in claims if (claim.sha256, claim.size) != (sha256, size)]
             self.states[path] = "changed" if wrong else "sound"
             if wrong:
-                self.problems.append(_difference(path, found, wrong))
+                self.problems.append(_difference(path, sha256, wrong))
+
             done += size
             if on_bytes:
                 on_bytes(done)
@@ -132,14 +132,15 @@ class Chain:
         return sum(path.stat().st_size for path in self._by_path() if path.is_file())
 
     def _by_path(self) -> dict[Path, list[Claim]]:
-        found: dict[Path, list[Claim]] = {}
+        claims: dict[Path, list[Claim]] = {}
         for claim in self.claims:
-            found.setdefault(claim.path, []).append(claim)
-        return found
+            claims.setdefault(claim.path, []).append(claim)
+        return claims
 
     def _missing(self, path: Path, claims: list[Claim]) -> None:
         node, by = self.nodes.get(path), claims[0].by.name
-        if node is None or node.made is not None or self._ours(claims):
+        made_here = node is None or node.manifest is not None or self._had_manifest(claims)
+        if made_here:
             self.states[path] = "missing"
             self.problems.append(
                 f"{path}: missing, so {by} can't be traced further; bring it back or run its step"
@@ -150,24 +151,22 @@ class Chain:
                 f"{path}: not there any more; {by} was made from it (SHA-256 {claims[0].sha256})"
             )
 
-    def _ours(self, claims: list[Claim]) -> bool:
-        """Whether a step of ours made the file: whoever read it then noted the seal of its
-        manifest.
-        """
-        manifests = (self.nodes[claim.by].made or {} for claim in claims if claim.by in self.nodes)
-        inputs = [one for made in manifests for one in made["inputs"]]
-        return any("manifest" in one for one in inputs if one["sha256"] == claims[0].sha256)
+    def _had_manifest(self, claims: list[Claim]) -> bool:
+        """Whether a step made the file: whoever read it then noted the seal of its manifest."""
+        readers = (self.nodes[claim.by] for claim in claims if claim.by in self.nodes)
+        inputs = [used for node in readers for used in (node.manifest or {}).get("inputs", [])]
+        return any("manifest" in used for used in inputs if used["sha256"] == claims[0].sha256)
 
 
-def _difference(path: Path, found: str, wrong: list[Claim]) -> str:
+def _difference(path: Path, sha256: str, wrong: list[Claim]) -> str:
     own = next((claim for claim in wrong if claim.kind != "input"), None)
     claim = own or wrong[0]
-    said = f"SHA-256 {found[:12]}…, expected {claim.sha256[:12]}…"
+    hashes = f"SHA-256 {sha256[:12]}…, expected {claim.sha256[:12]}…"
     if own:
-        return f"{path}: changed since it was written ({said}); run the step that makes it again"
+        return f"{path}: changed since it was written ({hashes}); run the step that makes it again"
     return (
-        f"{path}: not what {claim.by} was made from ({said}): changed, swapped, or made again since; bring back "
-        "the one it was made from, or run the workflow again"
+        f"{path}: not what {claim.by} was made from ({hashes}): changed, swapped, or made again "
+        "since; bring back the one it was made from, or run the workflow again"
     )
 
 
@@ -178,35 +177,35 @@ def read_chain(target: str | Path) -> Chain:
     chain = Chain()
     for artefact in _artefacts(Path(target).absolute()):
         chain.roots.append(_follow(chain, artefact))
-    older = [
-        node.path.name for node in chain.nodes.values() if node.made and "seal" not in node.made
-    ]
-    if older:
+
+    manifests = ((node.path.name, node.manifest) for node in chain.nodes.values())
+    unsealed = [name for name, manifest in manifests if manifest and "seal" not in manifest]
+    if unsealed:
         chain.notes.append(
-            f"{len(older)} manifests are of an older version, which names fewer files and has no seal: "
-            f"{', '.join(older)}"
+            f"{len(unsealed)} manifests are of an older version, which names fewer files and has "
+            f"no seal: {', '.join(unsealed)}"
         )
     return chain
 
 
 def _artefacts(target: Path) -> list[Path]:
+    """The artefacts whose manifests name ``target``."""
     if target.is_dir():
-        found = sorted(target.rglob(f"*{MARK}"))
+        manifests = sorted(target.rglob(f"*{MARK}"))
     elif target.name.endswith(MARK):
-        found = [target]
-    elif target.is_file() or manifest_path(target).is_file():
-        found = (
-            [manifest_path(target)]
-            if manifest_path(target).is_file()
-            else list(_manifests_naming(target))
-        )
+        manifests = [target]
+    elif manifest_path(target).is_file():
+        manifests = [manifest_path(target)]
+    elif target.is_file():
+        manifests = list(_manifests_naming(target))
     else:
         raise UserError(f"{target}: no such file or folder; name something that the workflow made")
-    if not found:
+
+    if not manifests:
         raise UserError(
             f"{target}: no manifest speaks of it, so nobody can say what it was made from"
         )
-    return [path.with_name(path.name.removesuffix(MARK)) for path in found]
+    return [path.with_name(path.name.removesuffix(MARK)) for path in manifests]
 
 
 def _manifests_naming(target: Path) -> Iterator[Path]:
@@ -214,11 +213,11 @@ def _manifests_naming(target: Path) -> Iterator[Path]:
     for path in (path for folder in target.parents[:2] for path in sorted(folder.glob(f"*{MARK}"))):
         artefact = path.with_name(path.name.removesuffix(MARK))
         try:
-            made = read_manifest(artefact)
+            manifest = read_manifest(artefact)
         except UserError:
             continue
-        place = Place.of(made["artefact"]["path"], artefact)
-        if any(place.find(one["path"]) == target for one in made.get("files", [])):
+        paths = MovedPaths.of(manifest["artefact"]["path"], artefact)
+        if any(paths.find(file["path"]) == target for file in manifest.get("files", [])):
             yield path
             return
 
@@ -229,12 +228,13 @@ def _follow(chain: Chain, path: Path) -> Node:
     """
     if path in chain.nodes:
         return chain.nodes[path]
+
     node = chain.nodes[path] = Node(path)
     if not manifest_path(path).is_file():
         return node
     try:
-        node.made = read_manifest(path)
-        _claims(chain, node, node.made)
+        node.manifest = read_manifest(path)
+        _add_claims(chain, node, node.manifest)
     except UserError as error:
         chain.problems.append(str(error))
     except (KeyError, TypeError, AttributeError):
@@ -244,36 +244,43 @@ def _follow(chain: Chain, path: Path) -> Node:
     return node
 
 
-def _claims(chain: Chain, node: Node, made: Mapping[str, Any]) -> None:
-    own = made["artefact"]
+def _add_claims(chain: Chain, node: Node, manifest: Mapping[str, Any]) -> None:
+    """What the manifest of ``node`` says of itself, of the files beside it and of its inputs."""
+    own = manifest["artefact"]
     if Path(own["path"]).name != node.path.name:
         chain.problems.append(
-            f"{manifest_path(node.path)}: is the manifest of {own['path']}, not of {node.path.name}: swapped or renamed"
+            f"{manifest_path(node.path)}: is the manifest of {own['path']}, not of "
+            f"{node.path.name}: swapped or renamed"
         )
-    place = Place.of(own["path"], node.path)
+    paths = MovedPaths.of(own["path"], node.path)
     chain.claims.append(Claim(node.path, own["sha256"], own["bytes"], node.path, "artefact"))
-    for one in made.get("files", []):
-        node.files.append(place.find(one["path"]))
-        chain.claims.append(Claim(node.files[-1], one["sha256"], one["bytes"], node.path, "file"))
-    for one in made["inputs"]:
-        path = place.find(one["path"])
-        chain.claims.append(Claim(path, one["sha256"], one["bytes"], node.path, "input"))
-        node.inputs[one["path"]] = _follow(chain, path)
-        _check_seal(chain, node, node.inputs[one["path"]], one)
+
+    for file in manifest.get("files", []):
+        path = paths.find(file["path"])
+        node.files.append(path)
+        chain.claims.append(Claim(path, file["sha256"], file["bytes"], node.path, "file"))
+
+    for used in manifest["inputs"]:
+        path = paths.find(used["path"])
+        chain.claims.append(Claim(path, used["sha256"], used["bytes"], node.path, "input"))
+        node.inputs[used["path"]] = _follow(chain, path)
+        _check_seal(chain, node, node.inputs[used["path"]], used.get("manifest"))
 
 
-def _check_seal(chain: Chain, node: Node, used: Node, record: Mapping[str, Any]) -> None:
-    """Whether ``used`` still has the manifest that it had when ``node`` was made from it."""
-    then, now = record.get("manifest"), (used.made or {}).get("seal")
-    if then is None or then == now:
+def _check_seal(chain: Chain, node: Node, used: Node, seal: str | None) -> None:
+    """Whether ``used`` still has the manifest that it had when ``node`` was made from it, whose
+    ``seal`` was noted then; None: it had none.
+    """
+    if seal is None or seal == (used.manifest or {}).get("seal"):
         return
+
     manifest = manifest_path(used.path)
-    if used.made is None:
+    if used.manifest is None:
         if used.path.is_file() and not manifest.is_file():
             chain.problems.append(
                 f"{manifest}: missing, so what {used.path.name} was made from can't be told"
             )
-    elif str(used.made.get("created")) > str(node.made["created"]):
+    elif str(used.manifest.get("created")) > str((node.manifest or {}).get("created")):
         chain.notes.append(f"{used.path}: made again after {node.path.name} was made from it")
     else:
         chain.problems.append(

@@ -4,13 +4,12 @@ whether the row still says so.
 A token file holds the id of each document, which is a hash of its text, and documents.parquet says
 where each id was read. Packed conversations carry an id of what was said and nothing more, so their
 sources are read again until one has it. Rows count from 0, blank lines left out, as in every file
-and message of ours.
+and message of snakelm.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,15 +17,15 @@ import pyarrow.compute as pc
 
 from ..config import SftSource
 from ..config.checks import build
-from ..data.bins import TokenBin, open_bin
+from ..data.bins import open_bin
 from ..data.conversations.prepare import shortened
-from ..data.conversations.reader import ConversationReader
+from ..data.conversations.reader import ConversationReader, Messages
 from ..data.conversations.token_store import conversation_id
 from ..data.corpora import questions
 from ..data.documents.table import read_documents
 from ..data.packs import open_packs
 from ..data.reading.readers import Reader
-from ..data.split import document_id
+from ..data.split import document_id as hash_of
 from ..errors import UserError
 from ..tokenizer import Tokenizer
 from .chain import Chain, Node
@@ -59,57 +58,59 @@ class Origin:
     confirmed: str  # what was found on looking there again
 
 
+@dataclass(frozen=True)
+class _Location:
+    """Where a document was read."""
+
+    source: str
+    where: str
+    confirmed: str
+
+
 def token_origin(chain: Chain, split: str, token: int) -> Origin:
     """The origin of a token of the chain's ``BINS[split]``; UserError when there's no such file,
     document or token.
     """
     node = chain.named(BINS[split])
-    opened = (
-        open_packs(node.path, verify=False).bin
-        if split == "sft"
-        else open_bin(node.path, verify=False)
+    is_packed = split == "sft"
+    tokens = (
+        open_packs(node.path, verify=False).bin if is_packed else open_bin(node.path, verify=False)
     )
-    if not 0 <= token < opened.meta.tokens:
+    if not 0 <= token < tokens.meta.tokens:
         raise UserError(
-            f"--token: found {token:,}; {node.path} has the tokens 0 to {opened.meta.tokens - 1:,}"
+            f"--token: found {token:,}; {node.path} has the tokens 0 to {tokens.meta.tokens - 1:,}"
         )
-    number = int(np.searchsorted(opened.document_offsets, token, "right")) - 1
-    wanted = opened.document_ids[number]
-    source, where, confirmed = (
-        _conversation(node, wanted) if split == "sft" else _document(node, wanted)
-    )
+
+    number = int(np.searchsorted(tokens.document_offsets, token, "right")) - 1
+    first, end = tokens.document_offsets[number : number + 2].tolist()
+    document_id = tokens.document_ids[number]
+    location = _of_conversation(node, document_id) if is_packed else _of_document(node, document_id)
+
+    # Around the token, but not beyond its document.
+    tokenizer = Tokenizer.load(chain.named("meta.json").path.parent)
+    before, after = max(first, token - AROUND), min(end, token + 1 + AROUND)
     return Origin(
         bin=node.path,
         token=token,
-        token_id=int(opened.tokens[token]),
+        token_id=int(tokens.tokens[token]),
         document=number,
-        documents=opened.meta.documents,
-        document_id=int(wanted),
-        place=token - int(opened.document_offsets[number]),
-        length=int(np.diff(opened.document_offsets[number : number + 2])[0]),
-        **_around(opened, number, token, Tokenizer.load(chain.named("meta.json").path.parent)),
-        source=source,
-        where=where,
-        confirmed=confirmed,
+        documents=tokens.meta.documents,
+        document_id=int(document_id),
+        place=token - first,
+        length=end - first,
+        before=_decoded(tokens.tokens[before:token].tolist(), tokenizer),
+        text=_decoded(tokens.tokens[token : token + 1].tolist(), tokenizer),
+        after=_decoded(tokens.tokens[token + 1 : after].tolist(), tokenizer),
+        source=location.source,
+        where=location.where,
+        confirmed=location.confirmed,
     )
 
 
-def _around(opened: TokenBin, number: int, token: int, tokenizer: Tokenizer) -> dict[str, str]:
-    """The token's own text and that of its neighbours in the document, special tokens by their
-    names.
-    """
-    first, last = opened.document_offsets[number : number + 2].tolist()
+def _decoded(ids: list[int], tokenizer: Tokenizer) -> str:
+    """As text, special tokens by their names."""
     names = {special: name for name, special in tokenizer.special_tokens.items()}
-    parts = {"before": (max(first, token - AROUND), token), "text": (token, token + 1)}
-    parts["after"] = (token + 1, min(last, token + 1 + AROUND))
-    return {
-        name: _decoded(opened.tokens[a:b].tolist(), names, tokenizer)
-        for name, (a, b) in parts.items()
-    }
-
-
-def _decoded(ids: list[int], names: dict[int, str], tokenizer: Tokenizer) -> str:
-    text, plain = "", []
+    text, plain = "", list[int]()
     for token in ids:
         if token in names:
             text, plain = text + tokenizer.decode(plain) + names[token], []
@@ -118,80 +119,47 @@ def _decoded(ids: list[int], names: dict[int, str], tokenizer: Tokenizer) -> str
     return text + tokenizer.decode(plain)
 
 
-def _row_words(file: str | None, row: int | None) -> str:
-    return ", ".join(
-        part for part in (file, f"row {row:,} (the first is 0)" if row is not None else "") if part
-    )
-
-
-def _document(node: Node, wanted: np.uint64) -> tuple[str, str, str]:
-    """(source, file and row, what was found there) of a document's id."""
+def _of_document(node: Node, document_id: np.uint64) -> _Location:
+    """Looks the id up in documents.parquet, and the row that this names in its file."""
     documents = next(
-        (one for one in node.inputs.values() if one.path.name == "documents.parquet"), None
+        (used for used in node.inputs.values() if used.path.name == "documents.parquet"), None
     )
     if documents is None:
         raise UserError(
-            f"{node.path}: its manifest names no documents.parquet (one of an older version does not); run "
-            "prepare_data again"
+            f"{node.path}: its manifest names no documents.parquet (one of an older version does "
+            "not); run prepare_data again"
         )
-    columns, found = ["id", "source", "origin_file", "origin_row"], []
-    for batch in read_documents(documents.path, columns):
-        here = np.flatnonzero(batch.column("id").to_numpy() == wanted)
-        found += batch.select(columns[1:]).take(pa.array(here)).to_pylist()
-    if not found:
+
+    columns, rows = ["source", "origin_file", "origin_row"], []
+    for batch in read_documents(documents.path, ["id", *columns]):
+        matches = np.flatnonzero(batch.column("id").to_numpy() == document_id)
+        rows += batch.select(columns).take(pa.array(matches)).to_pylist()
+    if not rows:
         raise UserError(
-            f"{documents.path}: has no document {int(wanted):016x}: not what {node.path} was made from"
+            f"{documents.path}: has no document {int(document_id):016x}: not what {node.path} was "
+            "made from"
         )
-    source, file, row = found[0].values()
-    where, confirmed = _row_again(documents, source, file, row, wanted)
-    twins = len(found) - 1  # where deduplicate.exact is off
-    return (
-        source,
-        where,
-        confirmed + (f"; {twins:,} more rows have this very text" if twins else ""),
-    )
+
+    source, file, row = (rows[0][name] for name in columns)
+    where, confirmed = _look_again(documents, source, file, row, document_id)
+    if copies := len(rows) - 1:  # where deduplicate.exact is off
+        confirmed += f"; {copies:,} more rows have this very text"
+    return _Location(source, where, confirmed)
 
 
-def _row_again(
-    documents: Node, source: str, file: str, row: int, wanted: np.uint64
+def _look_again(
+    documents: Node, source: str, file: str, row: int, document_id: np.uint64
 ) -> tuple[str, str]:
     """(file and row, what was found there)"""
     sampled = _sampled(documents, source)
     used = sampled.inputs.get(file) if sampled else None
-    if used is None:
+    if sampled is None or used is None:
         return _collected(sampled, file, row)
-    return _row_words(file, row), _compared(sampled, used, source, row, wanted)
-
-
-def _collected(sampled: Node | None, file: str, row: int) -> tuple[str, str]:
-    """Of a document that is in no file of a person's: how it was collected."""
-    raw = next((one for one in sampled.inputs.values() if one.made), None) if sampled else None
-    about = raw.made.get("collected", {}) if raw else {}
-    packages = {one["package"]: one["version"] for one in about.get("packages", [])}
-    name = file.split("/")[0]
-    if name in packages:
-        return f"{file}, line {row:,}", f"a docstring of the installed {name} {packages[name]}"
-    if "generator_seed" in about:
-        return _row_words(None, row), f"generated, seed {about['generator_seed']}"
-    return _row_words(
-        file, row
-    ), f"fetched from {', '.join(about['urls'])}" if "urls" in about else "collected"
-
-
-def _compared(sampled: Node, used: Node, source: str, row: int, wanted: np.uint64) -> str:
-    if not used.path.is_file():
-        return "the file is not there any more"
-    told = next(one for one in sampled.made["config"]["sources"] if one["name"] == source)
-    text = _row(used.path, told["text"], told["format"], row)
-    if text is None:
-        return "the file has no such row any more"
-    if document_id(text.encode()) == wanted:
-        return "read again: the same text, byte for byte"
-    return "read again: another text than the document has, for quality rules took lines out or the file changed"
+    return _row_in_words(file, row), _compared(sampled, used, source, row, document_id)
 
 
 def _sampled(documents: Node, source: str) -> Node | None:
-    """The source's node, however many checks lie between."""
+    """The source's sampled documents, however many steps lie between."""
     waiting, seen = [documents], set()
     while waiting:
         node = waiting.pop()
@@ -203,39 +171,86 @@ def _sampled(documents: Node, source: str) -> Node | None:
     return None
 
 
-def _row(file: Path, column: str, format: str, row: int) -> str | None:
-    for batch in Reader([file], column=column, format=format, on_bad="skip").batches():
-        rows = batch.column("origin_row")
-        if rows[-1].as_py() >= row:
-            here = pc.index(rows, row).as_py()
-            return batch.column("text")[here].as_py() if here >= 0 else None
-    return None
+def _collected(sampled: Node | None, file: str, row: int) -> tuple[str, str]:
+    """Of a document that is in none of the user's files: how it was collected."""
+    inputs = sampled.inputs.values() if sampled else ()
+    manifest = next((used.manifest for used in inputs if used.manifest), {})
+    collected = manifest.get("collected", {})
+    versions = {one["package"]: one["version"] for one in collected.get("packages", [])}
+
+    name = file.split("/")[0]
+    if name in versions:
+        return f"{file}, line {row:,}", f"a docstring of the installed {name} {versions[name]}"
+    if "generator_seed" in collected:
+        return _row_in_words(None, row), f"generated, seed {collected['generator_seed']}"
+    if "urls" in collected:
+        return _row_in_words(file, row), f"fetched from {', '.join(collected['urls'])}"
+    return _row_in_words(file, row), "collected"
 
 
-def _conversation(node: Node, wanted: np.uint64) -> tuple[str, str, str]:
-    """As `_document`; the node's own manifest says which sources were read, and how."""
-    made = node.made["config"]["sft_data"]
-    files = {path: used.path for path, used in node.inputs.items() if used.path.is_file()}
-    meta = next(path for path in files.values() if path.name == "meta.json")
-    tokenizer = Tokenizer.load(meta.parent)
-    own = {path: file for path, file in files.items() if file != meta}
-    for source in (build(SftSource, told) for told in made["sources"]):
-        for file, row, messages in _read_again(source, own, node.made["seed"]):
-            versions = [messages, shortened(messages, made["context"], tokenizer)]
-            if any(one is not None and conversation_id(one) == wanted for one in versions):
-                return _name(source), _row_words(file, row), "read again: the same conversation"
-    return "unknown", "unknown", "none of the sources that are still there has this conversation"
+def _compared(sampled: Node, used: Node, source: str, row: int, document_id: np.uint64) -> str:
+    """What the row of the user's file says now."""
+    if not used.path.is_file():
+        return "the file is not there any more"
 
-
-def _name(source: SftSource) -> str:
-    return source.builtin or ", ".join(
-        [source.path] if isinstance(source.path, str) else source.path or []
+    sources = (sampled.manifest or {})["config"]["sources"]
+    settings = next(one for one in sources if one["name"] == source)
+    text = _row_of(used.path, settings["text"], settings["format"], row)
+    if text is None:
+        return "the file has no such row any more"
+    if hash_of(text.encode()) == document_id:
+        return "read again: the same text, byte for byte"
+    return (
+        "read again: another text than the document has, for quality rules took lines out or the "
+        "file changed"
     )
 
 
-def _read_again(
+def _row_of(file: Path, column: str, format: str, row: int) -> str | None:
+    for batch in Reader([file], column=column, format=format, on_bad="skip").batches():
+        rows = batch.column("origin_row")
+        if rows[-1].as_py() >= row:
+            place = pc.index(rows, row).as_py()
+            return batch.column("text")[place].as_py() if place >= 0 else None
+    return None
+
+
+def _row_in_words(file: str | None, row: int | None) -> str:
+    row_words = None if row is None else f"row {row:,} (the first is 0)"
+    return ", ".join(part for part in (file, row_words) if part)
+
+
+def _of_conversation(node: Node, wanted_id: np.uint64) -> _Location:
+    """Reads the sources of the packs ``node`` again, as its manifest says, until one has the
+    conversation.
+    """
+    manifest = node.manifest or {}
+    settings, seed = manifest["config"]["sft_data"], manifest["seed"]
+    files = {name: used.path for name, used in node.inputs.items() if used.path.is_file()}
+    meta = next(path for path in files.values() if path.name == "meta.json")
+    tokenizer = Tokenizer.load(meta.parent)
+    own = {name: path for name, path in files.items() if path != meta}
+
+    for source in (build(SftSource, values) for values in settings["sources"]):
+        for file, row, messages in _conversations(source, own, seed):
+            # A conversation longer than the context was packed without its oldest turns.
+            short = shortened(messages, settings["context"], tokenizer)
+            if wanted_id in (conversation_id(one) for one in (messages, short) if one is not None):
+                where = _row_in_words(file, row)
+                return _Location(_name(source), where, "read again: the same conversation")
+    return _Location(
+        "unknown", "unknown", "none of the sources that are still there has this conversation"
+    )
+
+
+def _name(source: SftSource) -> str:
+    paths = [source.path] if isinstance(source.path, str) else source.path or []
+    return source.builtin or ", ".join(paths)
+
+
+def _conversations(
     source: SftSource, files: dict[str, Path], seed: int
-) -> Iterator[tuple[str | None, int | None, list[dict[str, Any]]]]:
+) -> Iterator[tuple[str | None, int | None, Messages]]:
     """(file, row, conversation) of all that a source may have given; of a tree of messages nobody
     knows the row.
 
@@ -243,10 +258,10 @@ def _read_again(
     would be.
     """
     if source.builtin:
-        yield from (
-            (None, number, talk) for number, talk in enumerate(questions.conversations(seed))
-        )
+        for number, messages in enumerate(questions.conversations(seed)):
+            yield None, number, messages
         return
+
     for name, path in files.items():
         reader = ConversationReader(
             [path], shape=source.format, columns=source.columns, on_bad="skip"

@@ -59,11 +59,12 @@ def _dots(axes: Axes, row: int, task: TaskResult, measure: str) -> None:
             continue
         score, y = model.scores()[measure], row + (0.13 if stage == "tuned" else -0.13)
         colour = STAGE_COLOURS[stage]
-        axes.plot([score.low, score.high], [y, y], color=colour, linewidth=2)
+        if score.low is not None and score.high is not None:
+            axes.plot([score.low, score.high], [y, y], color=colour, linewidth=2)
         axes.plot(
             [score.value], [y], color=colour, marker="o", linestyle="", label=STAGE_NAMES[stage]
         )
 
     if task.chance is not None:
-        x, y = [task.chance] * 2, [row - 0.35, row + 0.35]
-        axes.plot(x, y, color=AXIS, linestyle=":", label="guessing")
+        ends = [row - 0.35, row + 0.35]
+        axes.plot([task.chance] * 2, ends, color=AXIS, linestyle=":", label="guessing")

@@ -36,8 +36,13 @@ def filter_threshold(record: FilterRecord, path: str | Path) -> None:
 
         label = f"threshold {record.threshold:g}"
         axes.axvline(record.threshold, color=AXIS, linewidth=1, label=label)
-        band = {"color": COLOURS["faint"], "alpha": 0.35, "linewidth": 0}
-        axes.axvspan(*record.band, **band, label="in doubt: SetFit decides")
+        axes.axvspan(
+            *record.band,
+            color=COLOURS["faint"],
+            alpha=0.35,
+            linewidth=0,
+            label="in doubt: SetFit decides",
+        )
 
         axes.set_xlim(0, 1)
         axes.set_ylim(0, 1.03)

@@ -113,7 +113,9 @@ def _sentences(loss: LossRecord) -> Iterator[str]:
     if loss.change:
         yield _tuning_in_words(loss.change)
     else:
-        yield "Nothing was tuned in this run (export: base), so there is no second stage to compare."
+        yield (
+            "Nothing was tuned in this run (export: base), so there is no second stage to compare."
+        )
 
     train = loss.train_loss
     if train.gap:
