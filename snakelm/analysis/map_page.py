@@ -66,7 +66,7 @@ class NumberColumn:
 
 @dataclass(frozen=True)
 class PageData:
-    """What map.js draws; lists have an entry a document where nothing else is said."""
+    """What map.js draws; lists have one entry per document unless they say otherwise."""
 
     x: list[int]  # in steps of GRID
     y: list[int]

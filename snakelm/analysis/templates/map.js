@@ -1,5 +1,5 @@
-// The map of documents: draws a dot a document on a canvas, moves and zooms it, and shows what is
-// known of the dot that is pointed at. The data is that of PageData in map_page.py.
+// The map of documents: draws one dot per document on a canvas, lets the user move and zoom it, and
+// shows what is known of the document that is pointed at. The data is PageData of map_page.py.
 //
 // Text of a corpus reaches the page by textContent alone, so none of it is ever markup.
 "use strict";
@@ -49,10 +49,9 @@ function start(data) {
 
   const map = byId("map"), canvas = map.querySelector("canvas"), brush = canvas.getContext("2d");
   if (!brush) throw new Error("this browser has no canvas");
-  const pixels = () => devicePixelRatio || 1;
   let selected = -1, waiting = false;
   let colours = [], colourOf = group; // channels of each colour, and its number for each document
-  let picture = null, dot = []; // the canvas's pixels; those that a dot covers
+  let ratio = 1, picture = null, dot = []; // device pixels per pixel; all of them; those of a dot
 
   // Where things are: document (x, y) is drawn at (view.x + scale · x, view.y − scale · y).
   let view = { scale: 1, x: 0, y: 0 };
@@ -134,7 +133,7 @@ function start(data) {
   // Dots are blended into the pixels one by one: with 50,000 of them a tenth of the time that the
   // canvas's own circles take.
   function paintNow() {
-    const ratio = pixels(), paper = Uint8Array.of(...rgb(styleColour("--paper")), 255);
+    const paper = Uint8Array.of(...rgb(styleColour("--paper")), 255);
     new Uint32Array(picture.data.buffer).fill(new Uint32Array(paper.buffer)[0]);
     for (let i = 0; i < count; i++) {
       if (!visible(i)) continue;
@@ -143,7 +142,7 @@ function start(data) {
       stamp(left, top, colours[colourOf[i]]);
     }
     brush.putImageData(picture, 0, 0);
-    if (selected >= 0) ring(...at(selected), ratio);
+    if (selected >= 0) ring(...at(selected));
   }
 
   function stamp(left, top, channels) {
@@ -168,7 +167,7 @@ function start(data) {
     return covered;
   }
 
-  function ring(left, top, ratio) {
+  function ring(left, top) {
     brush.setTransform(ratio, 0, 0, ratio, 0, 0);
     brush.strokeStyle = styleColour("--ink");
     brush.lineWidth = 2.5;
@@ -182,13 +181,13 @@ function start(data) {
   // The visible document with the smallest `distance(dx, dy, i)` from a point, if it is below
   // `limit`, or −1.
   function nearest(left, top, limit, distance) {
-    let best = limit, found = -1;
+    let best = limit, document = -1;
     for (let i = 0; i < count; i++) {
       const dx = view.x + view.scale * x[i] - left, dy = view.y - view.scale * y[i] - top;
       const away = distance(dx, dy, i);
-      if (away < best && visible(i)) [best, found] = [away, i];
+      if (away < best && visible(i)) [best, document] = [away, i];
     }
-    return found;
+    return document;
   }
 
   function select(i) {
@@ -222,7 +221,7 @@ function start(data) {
   function reveal(left, top) {
     const [width, height] = size();
     const into = (place, length) => Math.min(Math.max(place, MARGIN), length - MARGIN) - place;
-    move(into(left, width), into(top, height));
+    move(Math.round(into(left, width)), Math.round(into(top, height)));
   }
 
   // ---- moving and zooming
@@ -318,8 +317,9 @@ function start(data) {
   // When the window changes, everything is shown still, or what was in the middle stays there.
   let centre = middle();
   function resize() {
-    const [left, top] = centre, ratio = pixels();
+    const [left, top] = centre;
     centre = middle();
+    ratio = devicePixelRatio || 1;
     [canvas.width, canvas.height] = size().map((length) => Math.max(1, Math.round(length * ratio)));
     picture = brush.createImageData(canvas.width, canvas.height);
     dot = disc(data.radius * ratio);

@@ -76,7 +76,7 @@ def test_from_documents_to_the_page(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("spoil", "message"),
     [
         (lambda made: made.files.model.write_bytes(b"x"), "final_model.pt"),
         (lambda made: made.files.documents.write_bytes(b"x"), "documents.parquet: damaged"),
@@ -85,12 +85,12 @@ def test_from_documents_to_the_page(tmp_path, capsys):
     ],
     ids=["no model", "damaged", "missing", "other tokenizer"],
 )
-def test_mistakes_are_a_line(spoil, said, tmp_path, capsys):
+def test_mistakes_are_a_line(spoil, message, tmp_path, capsys):
     made = make_run(tmp_path, plain=0)
     spoil(made)
     given = arguments(made)
     assert run(lambda: main_of("generate_embeddings")(given)) == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert not made.files.output.exists()
 
 

@@ -16,7 +16,7 @@ from snakelm.analysis.funnel import FunnelStage, funnel
 from snakelm.analysis.plot import FIGURES
 from snakelm.errors import UserError
 
-CASES = ("whole", "header only", "one row", "one evaluation", "nothing but nan", "overlap")
+CASES = ("full run", "header only", "one row", "one evaluation", "nothing but nan", "overlap")
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def rows(request, row, whole_run):
         for name in ("loss", "lr", "grad_norm", "tokens_per_second", "mfu", "val_loss", "val_bpb")
     }
     return {
-        "whole": whole_run,
+        "full run": whole_run,
         "header only": [],
         "one row": [row(5)],
         "one evaluation": [row(5, loss="", val_loss=2.0, val_bpb=1.5)],

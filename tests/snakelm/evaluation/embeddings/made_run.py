@@ -78,7 +78,7 @@ class EmbeddingRun:
         return other
 
     def hold_out(self, tokenizer: Tokenizer) -> None:
-        """val.bin anew, by ``tokenizer``."""
+        """Rewrites val.bin with ``tokenizer``."""
         write_val(self.files.val, tokenizer, self.texts[:2], np.arange(2, dtype=np.uint64))
 
 

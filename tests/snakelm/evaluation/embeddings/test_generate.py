@@ -132,9 +132,9 @@ def test_scores_are_found_by_id(run):
     )
     run.files = dataclasses.replace(run.files, scores=scores)
     run.generate(documents=None)
-    found = pq.read_table(run.files.output)["score"].to_pylist()
-    assert found[::2] == list(range(known.size))
-    assert set(found[1::2]) == {None}
+    scores = pq.read_table(run.files.output)["score"].to_pylist()
+    assert scores[::2] == list(range(known.size))
+    assert set(scores[1::2]) == {None}
 
 
 @pytest.mark.parametrize(
