@@ -1,4 +1,4 @@
-"""The settings in words: each part of the run is described, and only changed keys count as changed."""
+"""The settings in words: every part of a run is described, only changed keys are listed."""
 
 import pytest
 

@@ -8,6 +8,7 @@ import re
 import pytest
 
 from snakelm.analysis.plot import LAST_TABLES, TABLES
+from tests.browser import PHONE
 from tests.snakelm.analysis.parsed_page import ATTACKS, ParsedPage
 
 PAGES = {**TABLES, **LAST_TABLES}
@@ -112,6 +113,17 @@ def test_text_stays_text(name, attack, poisoned, tmp_path):
         assert " ".join(attack.split()) in " ".join(parsed.text.split()), (
             "the words are there to be read"
         )
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_runs_nothing_and_fits_a_phone(name, poisoned, tmp_path, page, seen):
+    PAGES[name](poisoned("".join(ATTACKS[:5])), tmp_path / "page.html")
+    page.set_viewport_size(PHONE)
+    page.goto((tmp_path / "page.html").as_uri())
+    assert page.locator("script, img, svg").count() == 0
+    assert not seen.dialogs
+    assert not seen.complaints()
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
 
 
 @pytest.mark.parametrize("name", PAGES)
