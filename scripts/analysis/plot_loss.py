@@ -35,7 +35,8 @@ def main(argv: list[str] | None = None) -> int:
         from snakelm.analysis.figures.loss import FIGURES
         from snakelm.analysis.tables.evaluation import write_evaluation
         from snakelm.analysis.tables.loss import write_loss
-        from snakelm.evaluation.records import read_evaluation, read_loss
+        from snakelm.evaluation.loss_record import read_loss
+        from snakelm.evaluation.records import read_evaluation
         from snakelm.evaluation.seeds import scatter
 
         loss, tasks = read_loss(args.loss), read_evaluation(args.evaluation)

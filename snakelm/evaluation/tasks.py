@@ -15,6 +15,7 @@ from ..files import atomic_path
 from ..log import Log
 from ..tokenizer import Tokenizer
 from .items import Item, read_items, task_files
+from .loss_record import read_loss
 from .questions import CONTINUATIONS, Question, answers, chosen_questions, continuation
 from .records import (
     STAGES,
@@ -22,11 +23,10 @@ from .records import (
     EvaluationRecord,
     GreedyAnswer,
     HeldOutLoss,
+    ModelScores,
     SkippedTask,
     Stage,
     TaskResult,
-    ModelScores,
-    read_loss,
 )
 from .scoring import score
 from .trained_model import device_for, open_model
@@ -129,11 +129,11 @@ def evaluate_tasks(
 
         chat = bool(record.get("chat"))
         for one in tasks:
-            asked, kind = questions[one.name], one.task.kind
-            if isinstance(asked, SkippedTask):
+            own, kind = questions[one.name], one.task.kind
+            if isinstance(own, SkippedTask):
                 continue
-            log.say(f"{one.name}: {len(asked):,} items, {stage} model")
-            intervals, answered = score(model, tokenizer, asked, kind, chat, log, one.name)
+            log.say(f"{one.name}: {len(own):,} items, {stage} model")
+            intervals, answered = score(model, tokenizer, own, kind, chat, log, one.name)
             scores[one.name][stage] = ModelScores(
                 **intervals,
                 form="conversation" if chat and kind == "greedy" else "text",
