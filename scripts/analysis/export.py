@@ -45,7 +45,7 @@ STEP = Step(
 def main(run: Run) -> Counts:
     run.log.say("loading torch")
     from snakelm.analysis.model_card import About, model_card
-    from snakelm.json_files import read_json
+    from snakelm.evaluation.records import read_evaluation
     from snakelm.model import load_model
     from snakelm.model.export import export
     from snakelm.tokenizer import Tokenizer
@@ -62,9 +62,7 @@ def main(run: Run) -> Counts:
         config=config,
     )
 
-    evaluation = (
-        read_json(files.evaluation, remedy="run evaluate again") if files.evaluation else None
-    )
+    evaluation = read_evaluation(files.evaluation) if files.evaluation else None
     card = model_card(about, dict.fromkeys([*files.artefacts, files.model]), evaluation)
     facts = export(files.model, tokenizer, files.output, card)
     run.log.say(

@@ -271,15 +271,15 @@ M = TypeVar("M", bound=StepManifest)
 
 def read_manifests(artefacts: Iterable[str | Path]) -> dict[str, StepManifest]:
     """Path of each artefact that has a manifest beside it → the manifest."""
-    found = {}
+    manifests = {}
     for artefact in artefacts:
         path = manifest_path(artefact)
         if path.is_file():
             record: dict[str, Any] = read_json(
                 path, remedy="delete it and run its step again", what="a manifest"
             )
-            found[str(artefact)] = StepManifest.model_validate(with_counts(record))
-    return found
+            manifests[str(artefact)] = StepManifest.model_validate(with_counts(record))
+    return manifests
 
 
 def made_by(manifests: Iterable[StepManifest], step: str, kind: type[M]) -> Sequence[M]:

@@ -2,17 +2,16 @@
 good it is.
 
 All of it from the run's manifests, its evaluation, and what the configuration says of licences. The
-text is templates/model_card.md; here is computed what stands in its tables. What comes from a
+text is templates/model_card.md; the contents of its tables are computed here. What comes from a
 corpus or a package is no Markdown of ours: every value is cut, and its marks are taken out of it.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from ..config import Config, Model
-from ..json_files import read_json
+from ..evaluation.records import EvaluationRecord, Interval, read_baseline
 from ..workflow.manifest import manifest_path, read_manifest
 from .manifests import (
     CheckManifest,
@@ -28,7 +27,6 @@ from .manifests import (
     made_by,
 )
 from .pages import render_markdown
-from .run_record import Baseline, EvaluationScores, MeasuredScore
 from .tables.sources import UNKNOWN_LICENCE
 
 __all__ = ["About", "model_card"]
@@ -102,10 +100,10 @@ class TrainedFile:
 
 
 def model_card(
-    about: About, artefacts: Sequence[str | Path] = (), evaluation: Mapping[str, Any] | None = None
+    about: About, artefacts: Sequence[str | Path] = (), evaluation: EvaluationRecord | None = None
 ) -> str:
     """Markdown. ``artefacts``: files of the run with manifests beside them, whose seals are
-    verified; those without one are left out. ``evaluation``: what evaluation.json holds.
+    verified; those without one are left out.
     """
     manifests = {
         str(path): StepManifest.model_validate(read_manifest(path))
@@ -113,11 +111,10 @@ def model_card(
         if manifest_path(path).is_file()
     }
     steps = list(manifests.values())
-    scores = EvaluationScores.model_validate(evaluation or {})
 
     # What evaluate measured replaces what training said of itself: the same numbers, with
     # intervals.
-    measured = list(_evaluated(scores)) or list(_trained(steps))
+    measured = (list(_evaluated(evaluation)) if evaluation else []) or list(_trained(steps))
     return render_markdown(
         "model_card.md",
         about=about,
@@ -199,20 +196,20 @@ def _counts(manifests: Sequence[StepManifest]) -> Iterator[str]:
         yield f"{val.documents:,} held out"
 
 
-def _evaluated(evaluation: EvaluationScores) -> Iterator[ScoreRow]:
+def _evaluated(evaluation: EvaluationRecord) -> Iterator[ScoreRow]:
     for stage, held_out in evaluation.held_out.items():
         for key, what in HELD_OUT.items():
             yield from _score(stage, what, getattr(held_out, key), ".4f")
 
-    for name, task in evaluation.tasks.items():
+    for name, task in evaluation.results().items():
         chance = "" if task.chance is None else f", chance {task.chance:.1%}"
         for stage, scores in (("base", task.base), ("tuned", task.tuned)):
             for key, what in SCORES.items() if scores else ():
                 yield from _score(stage, f"{name}: {what}{chance}", getattr(scores, key), ".1%")
 
 
-def _score(stage: str, what: str, score: MeasuredScore | None, style: str) -> Iterator[ScoreRow]:
-    if score is None or score.value is None:
+def _score(stage: str, what: str, score: Interval | None, style: str) -> Iterator[ScoreRow]:
+    if score is None:
         return
 
     known = score.low is not None and score.high is not None
@@ -232,10 +229,8 @@ def _trained(manifests: Sequence[StepManifest]) -> Iterator[ScoreRow]:
 def _compressors(manifests: Mapping[str, StepManifest]) -> Iterator[ScoreRow]:
     for path, manifest in manifests.items():
         if manifest.step == "baseline" and Path(path).is_file():
-            found: dict[str, Any] = read_json(path, remedy="delete it and run its step again")
-            bits = Baseline.model_validate(found).ppmd.bpb
-            if bits is not None:
-                yield ScoreRow("for comparison", COMPRESSOR, f"{bits:.4f}")
+            bits = read_baseline(path).ppmd.bpb
+            yield ScoreRow("for comparison", COMPRESSOR, f"{bits:.4f}")
 
 
 def _trained_files(manifests: Sequence[StepManifest]) -> Iterator[TrainedFile]:

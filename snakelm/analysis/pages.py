@@ -3,7 +3,7 @@ nothing else.
 
 Python computes what a page says, its template says how that is laid out; text from a corpus, a
 model or a config never becomes markup. jinja2 escapes every value, no template marks one as safe,
-and a Content-Security-Policy that allows nothing but the page's own style stands in each page for
+and a Content-Security-Policy that allows nothing but the page's own style guards each page against
 the day that this is wrong. A name that a template uses and nobody gave it is an error.
 """
 
@@ -36,7 +36,7 @@ def write_page(path: str | Path, template: str, **values: object) -> None:
 
 
 def render_page(template: str, **values: object) -> str:
-    """The whole document. None is shown as nothing, a character unfit for HTML as U+FFFD."""
+    """The complete document. None is shown as nothing, a character unfit for HTML as U+FFFD."""
     html = _environment().get_template(template).render(**values)
 
     # Over the finished page, so that no way of putting text into it leads around this.
@@ -88,7 +88,7 @@ def _plain(value: object) -> str:
 
 
 def _inline(name: str) -> Markup:
-    """A style sheet or script of templates/ as it stands, to be put between its tags."""
+    """A style sheet or script of templates/ as it is, to be put between its tags."""
     environment = _environment()
     assert environment.loader is not None
     return Markup(environment.loader.get_source(environment, name)[0])

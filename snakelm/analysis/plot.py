@@ -50,7 +50,9 @@ Drawings = Mapping[str, Callable[[T, Path], None]]  # name of the file → what 
 
 FIGURES: Drawings[RunRecord] = {
     "loss": lambda record, path: loss(pretraining(record), path),
-    "bits_per_byte": lambda record, path: bits_per_byte(pretraining(record), record.baseline, path),
+    "bits_per_byte": lambda record, path: bits_per_byte(
+        pretraining(record), record.baseline.ppmd if record.baseline else None, path
+    ),
     "learning_rate": lambda record, path: learning_rate(pretraining(record), path),
     "gradient_norm": lambda record, path: gradient_norm(pretraining(record), path),
     "throughput": lambda record, path: throughput(pretraining(record), path),

@@ -10,19 +10,21 @@ import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeGuard, TypeVar
-
-from pydantic import Field, FiniteFloat
+from typing import TypeGuard
 
 from ..config import Config
-from ..json_files import read_json
+from ..evaluation.records import (
+    BaselineRecord,
+    EvaluationRecord,
+    read_baseline,
+    read_evaluation,
+)
 from ..training.metrics import Metrics, Sample, read_metrics, read_samples
 from ..workflow.code_digest import ROOT
 from .manifests import (
     M,
     SplitManifest,
     StepManifest,
-    Tolerant,
     TrainingResult,
     TrainManifest,
     made_by,
@@ -30,83 +32,14 @@ from .manifests import (
 )
 
 __all__ = [
-    "Baseline",
-    "EvaluationScores",
-    "MeasuredScore",
     "RunRecord",
     "StepTiming",
-    "TaskScores",
     "read_record",
     "read_resumes",
 ]
 
 RUN_LINE = re.compile(r"\brun ([0-9a-f]{16}) on\b")
 RESUME_LINE = re.compile(r"\bresumes after step (\d+)\b")
-DAMAGED = "delete it and run its step again"
-
-T = TypeVar("T", bound=Tolerant)
-
-
-class CompressionRate(Tolerant):
-    """Bits per byte of held-out text: all documents, and the clean ones."""
-
-    bpb: FiniteFloat | None = None
-    bpb_clean: FiniteFloat | None = None
-
-
-class HeldOutDocuments(Tolerant):
-    """How many held-out documents there are."""
-
-    clean: int | None = None
-
-
-class Baseline(Tolerant):
-    """baseline.json: what the model is compared with."""
-
-    ppmd: CompressionRate = CompressionRate()
-    xz: CompressionRate = CompressionRate()
-    unigram: CompressionRate = CompressionRate()
-    docs: HeldOutDocuments = HeldOutDocuments()
-
-
-class MeasuredScore(Tolerant):
-    """A measured value with its 95% interval."""
-
-    value: FiniteFloat | None = None
-    low: FiniteFloat | None = None
-    high: FiniteFloat | None = None
-
-
-class StageScores(Tolerant):
-    """What one model scored in one task; which of them there are is the task's kind."""
-
-    acc: MeasuredScore | None = None
-    acc_norm: MeasuredScore | None = None
-    exact: MeasuredScore | None = None
-    loose: MeasuredScore | None = None
-
-
-class TaskScores(Tolerant):
-    """A task; ``chance``: the share of right answers that guessing gives."""
-
-    chance: FiniteFloat | None = None
-    base: StageScores | None = None
-    tuned: StageScores | None = None
-
-
-class HeldOutScores(Tolerant):
-    """Held-out loss of one model: bits per byte of text, nats per token of answers."""
-
-    all: MeasuredScore | None = None
-    clean: MeasuredScore | None = None
-    answers: MeasuredScore | None = None
-
-
-class EvaluationScores(Tolerant):
-    """evaluation.json, as far as the verdict and the model card quote it."""
-
-    held_out: dict[str, HeldOutScores] = Field(default_factory=dict)  # base, tuned
-    tasks: dict[str, TaskScores] = Field(default_factory=dict)
 
 
 @dataclass
@@ -126,8 +59,8 @@ class RunRecord:
     metrics: Metrics
     finetuning: Metrics | None = None
     samples: list[Sample] = field(default_factory=list)
-    baseline: Baseline = field(default_factory=Baseline)
-    evaluation: EvaluationScores = field(default_factory=EvaluationScores)
+    baseline: BaselineRecord | None = None
+    evaluation: EvaluationRecord | None = None
     manifests: Mapping[str, StepManifest] = field(default_factory=dict)  # artefact → its manifest
     timings: Mapping[str, StepTiming] = field(default_factory=dict)  # step → timing
     resumes: tuple[int, ...] = ()  # steps after which an interrupted training was resumed
@@ -178,8 +111,8 @@ def read_record(
         metrics=read_metrics(metrics),
         finetuning=read_metrics(tuned) if _there(tuned) else None,
         samples=read_samples(samples) if _there(samples) else [],
-        baseline=_read(baseline, Baseline),
-        evaluation=_read(evaluation, EvaluationScores),
+        baseline=read_baseline(baseline) if _there(baseline) else None,
+        evaluation=read_evaluation(evaluation) if _there(evaluation) else None,
         manifests=read_manifests(artefacts),
         timings=_read_timings(timings),
         resumes=read_resumes(training_log) if _there(training_log) else (),
@@ -236,11 +169,6 @@ def _git(*arguments: str) -> str | None:
 
 def _there(path: str | Path | None) -> TypeGuard[str | Path]:
     return path is not None and Path(path).is_file()
-
-
-def _read(path: str | Path | None, shape: type[T]) -> T:
-    """The JSON file ``path``, or a record of defaults where there is none."""
-    return shape.model_validate(read_json(path, remedy=DAMAGED)) if _there(path) else shape()
 
 
 def _read_timings(files: Iterable[str | Path]) -> dict[str, StepTiming]:

@@ -4,11 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .run_record import CompressionRate, RunRecord
+from ..evaluation.records import Rates
+from .run_record import RunRecord
 
-__all__ = ["VerdictScores", "resume_count", "scores", "sentences", "warnings"]
+__all__ = ["VerdictScores", "resume_count", "sentences", "verdict_scores", "warnings"]
 
 Pair = tuple[float | None, float | None]  # of all held-out documents, and of the clean ones
+UNKNOWN: Pair = (None, None)
 
 WORSE_AT_THE_END = 1.02  # last bits per byte over the best: beyond it, the end of the run did harm
 ENOUGH_DOCUMENTS = 30  # clean documents below which their bits per byte are noise
@@ -21,9 +23,9 @@ class VerdictScores:
     """
 
     model: Pair
-    ppmd: Pair
-    xz: Pair
-    unigram: Pair
+    ppmd: Pair = UNKNOWN
+    xz: Pair = UNKNOWN
+    unigram: Pair = UNKNOWN
 
     def deciding(self) -> tuple[float | None, float | None, bool]:
         """The model's and the compressor's number that decide, and whether they are those of the
@@ -33,7 +35,7 @@ class VerdictScores:
         return self.model[clean], self.ppmd[clean], clean
 
 
-def scores(record: RunRecord) -> VerdictScores:
+def verdict_scores(record: RunRecord) -> VerdictScores:
     """The model's last evaluation (of a finished run, on all held-out documents) and the
     baselines.
     """
@@ -42,12 +44,14 @@ def scores(record: RunRecord) -> VerdictScores:
         result.val_bpb or metrics.last("val_bpb"),
         result.val_bpb_clean or metrics.last("val_bpb_clean"),
     )
+    if baseline is None:
+        return VerdictScores(model)
     return VerdictScores(model, *map(_pair, (baseline.ppmd, baseline.xz, baseline.unigram)))
 
 
-def sentences(found: VerdictScores) -> list[str]:
+def sentences(scores: VerdictScores) -> list[str]:
     """What the numbers mean, most important first."""
-    model, compressor, clean = found.deciding()
+    model, compressor, clean = scores.deciding()
     if model is None:
         return ["No verdict yet: this run has not been evaluated on held-out text."]
 
@@ -108,8 +112,8 @@ def _not_a_number(record: RunRecord) -> str | None:
 
 
 def _few_documents(record: RunRecord) -> str | None:
-    few = record.baseline.docs.clean
-    if few is None or few >= ENOUGH_DOCUMENTS:
+    few = record.baseline.docs.clean if record.baseline else ENOUGH_DOCUMENTS
+    if few >= ENOUGH_DOCUMENTS:
         return None
     return (
         f"Only {few} held-out documents are clean, so their bits per byte are mostly chance. More "
@@ -150,5 +154,5 @@ def resume_count(record: RunRecord) -> int:
     return max(len(record.resumes), len(record.metrics.resumes))
 
 
-def _pair(rate: CompressionRate) -> Pair:
-    return rate.bpb, rate.bpb_clean
+def _pair(rates: Rates) -> Pair:
+    return rates.bpb, rates.bpb_clean

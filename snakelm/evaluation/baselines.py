@@ -36,7 +36,13 @@ from ..data.bins import TokenBin, open_bin
 from ..errors import UserError
 from ..tokenizer import Tokenizer
 from .heldout_documents import overlap_shares
-from .records import BaselineRecord, CompressorRates, MeasuredDocuments, MeasuredText, Rates
+from .records import (
+    BaselineRecord,
+    CompressorRates,
+    MeasuredDocuments,
+    MeasuredText,
+    Rates,
+)
 from .tokenizer_statistics import token_counts
 
 __all__ = [

@@ -19,7 +19,8 @@ from ..data.documents.table import read_documents
 from ..errors import UserError
 from ..files import atomic_path
 from ..tokenizer import Tokenizer
-from .records import DocumentExcerpt, Stage
+from .loss_record import DocumentExcerpt
+from .records import Stage
 
 __all__ = [
     "BITS",

@@ -27,18 +27,18 @@ from ..training.validation import document_losses
 from .breakdown import Bins, Breakdown, breakdown
 from .heldout_documents import BITS, HeldOutCorpus, extremes, open_held_out, write_documents
 from .intervals import Interval, difference, rate, rounded
-from .records import (
+from .loss_record import (
     BinLosses,
     FrequencyLosses,
     HeldOutText,
     LossRecord,
     SourceLoss,
     SourceRate,
-    Stage,
     StageLoss,
     TrainLoss,
     TuningChange,
 )
+from .records import Stage
 from .scaling_law import run_laws
 from .tokenizer_statistics import token_counts
 from .trained_model import PretrainingSettings, device_for, open_model, pretraining_of

@@ -80,7 +80,7 @@ def _items_of(file: Path, kind: str) -> list[Item]:
     items = []
     for number, (row, problem) in enumerate(records(file, form, columns)):
         if row is None:
-            raise BadFile(f"row {number}: {problem}; a test set must be whole")
+            raise BadFile(f"row {number}: {problem}; a test set must be complete")
         items.append(_item(row, kind, number))
     return items
 

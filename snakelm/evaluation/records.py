@@ -1,5 +1,5 @@
-"""The files that evaluation writes and others read: loss.json, evaluation.json, baseline.json,
-tokens.json, seeds.json.
+"""The files that evaluation writes and others read: evaluation.json, baseline.json, tokens.json,
+seeds.json; loss.json is in `loss_record`.
 
 One class for each mapping in them and one reader for each file. Who draws or sums up these files
 imports this module alone, which needs neither torch nor scipy. Where a key of a file is not the
@@ -18,24 +18,15 @@ from ..json_record import JsonRecord
 __all__ = [
     "STAGES",
     "BaselineRecord",
-    "BinLosses",
+    "ByStage",
     "ChoiceAnswer",
     "CompressorRates",
-    "DocumentExcerpt",
     "EvaluationRecord",
-    "FittedLaw",
-    "FrequencyLosses",
     "GreedyAnswer",
     "HeldOutLoss",
-    "HeldOutText",
     "Interval",
-    "LawCurve",
-    "LawPoint",
-    "LawPoints",
-    "LossRecord",
     "MeasuredDocuments",
     "MeasuredText",
-    "MissingLaw",
     "ModelScores",
     "OverSeeds",
     "Rates",
@@ -43,21 +34,15 @@ __all__ = [
     "SeedsRecord",
     "SkippedRun",
     "SkippedTask",
-    "SourceLoss",
-    "SourceRate",
     "SourceTokens",
     "Stage",
-    "StageLoss",
     "TaskResult",
     "TextTokens",
     "TokenCurve",
     "TokenizedText",
     "TokenizerRecord",
-    "TrainLoss",
-    "TuningChange",
     "read_baseline",
     "read_evaluation",
-    "read_loss",
     "read_tokenizer_statistics",
 ]
 
@@ -86,153 +71,12 @@ class ByStage(JsonRecord, Generic[T]):
         return self.base if stage == "base" else self.tuned
 
 
-# loss.json
-
-
-class HeldOutText(JsonRecord):
-    """How much held-out text there is."""
-
-    documents: int
-    clean_documents: int  # without copies in the training text
-    tokens: int
-    bytes: int
-
-
 class HeldOutLoss(JsonRecord):
     """A model's loss: text in bits per byte, answers in nats per token."""
 
     all: Interval
     clean: Interval | None
     answers: Interval | None
-
-
-class StageLoss(HeldOutLoss):
-    """A model and its loss."""
-
-    model: str  # name of its file
-    parameters: int
-    step: int
-    context: int
-
-
-class TuningChange(JsonRecord):
-    """Loss after tuning minus loss before, on the same documents."""
-
-    all: Interval
-    answers: Interval | None = None
-
-
-@dataclass(frozen=True)
-class SourceRate(Interval):
-    """Bits per byte of a source, and those that 5, 25, 50, 75 and 95% of its documents stay
-    below.
-    """
-
-    quantiles: list[float]
-
-
-class SourceLoss(ByStage[SourceRate | None]):
-    """The held-out documents of a source."""
-
-    documents: int
-    bytes: int
-
-
-class BinLosses(ByStage[list[float | None]]):
-    """Nats per token, by bins of some quantity; bin i holds edges[i] up to edges[i + 1] - 1."""
-
-    edges: list[int]
-    tokens: list[int]
-    bytes: list[int]
-
-
-class FrequencyLosses(BinLosses):
-    """By how often the token occurs in the training text."""
-
-    frequency_alone: list[float | None]  # the loss of a model that knows frequencies only
-
-
-class TrainLoss(JsonRecord):
-    """Loss on documents that training has read to their end."""
-
-    epochs: float
-    read_documents: int = Field(validation_alias="read", serialization_alias="read")
-    train_documents: int = Field(validation_alias="of", serialization_alias="of")
-    documents: int  # of those read, measured
-    bpb: Interval | None
-    gap: Interval | None  # held-out minus train loss, in bits per byte
-
-
-@dataclass(frozen=True)
-class LawPoint(Interval):
-    """The loss that a law predicts after ``tokens``."""
-
-    tokens: float
-
-
-class LawPoints(JsonRecord):
-    """Points of a curve."""
-
-    tokens: list[float]
-    loss: list[float]
-
-
-class LawCurve(LawPoints):
-    """A fitted curve with its 95% band."""
-
-    low: list[float]
-    high: list[float]
-
-
-class FittedLaw(JsonRecord):
-    """L(D) = floor + scale · D^-power, fitted to the losses of a run."""
-
-    points: int
-    floor: Interval
-    scale: Interval
-    power: Interval
-    residual: float
-    first_tokens: float
-    last_tokens: float
-    ahead: list[LawPoint]  # at the run's end, and at two and ten times its tokens
-    measured: LawPoints
-    curve: LawCurve
-
-
-class MissingLaw(JsonRecord):
-    """Why no law was fitted."""
-
-    points: int
-    reason: str = Field(validation_alias="none", serialization_alias="none")
-
-
-class DocumentExcerpt(JsonRecord):
-    """A held-out document that a model finds very hard or very easy."""
-
-    id: str  # of 64 bits, which JSON readers would round as a number
-    source: str
-    file: str | None
-    row: int | None
-    bytes: int
-    clean: bool
-    bpb_base: float
-    bpb_tuned: float | None = None
-    text: str
-
-
-class LossRecord(JsonRecord):
-    """loss.json"""
-
-    held_out: HeldOutText
-    stages: dict[Stage, StageLoss]
-    change: TuningChange | None
-    sources: dict[str, SourceLoss]
-    by_visible: BinLosses
-    by_frequency: FrequencyLosses
-    train_loss: TrainLoss = Field(validation_alias="reading", serialization_alias="reading")
-    law: dict[Literal["held_out", "training"], FittedLaw | MissingLaw]
-    hardest: list[DocumentExcerpt]
-    easiest: list[DocumentExcerpt]
 
 
 # evaluation.json and evaluation_items.jsonl
@@ -440,13 +284,8 @@ class SeedsRecord(JsonRecord):
     measures: dict[str, OverSeeds]
 
 
-def read_loss(path: str | Path) -> LossRecord:
-    """loss.json; UserError when it is missing, damaged or of another version."""
-    return read_json(path, LossRecord, remedy="delete it and run loss again")
-
-
 def read_evaluation(path: str | Path) -> EvaluationRecord:
-    """evaluation.json, likewise."""
+    """evaluation.json, UserError when it is missing, damaged or of another version."""
     return read_json(path, EvaluationRecord, remedy="delete it and run evaluate again")
 
 

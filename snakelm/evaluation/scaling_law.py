@@ -20,7 +20,14 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 
 from ..training.metrics import Metrics, read_metrics
-from .records import FittedLaw, Interval, LawCurve, LawPoint, LawPoints, MissingLaw
+from .loss_record import (
+    FittedLaw,
+    LawCurve,
+    LawPoint,
+    LawPoints,
+    MissingLaw,
+)
+from .records import Interval
 
 __all__ = ["NoLaw", "ScalingLaw", "fit", "run_laws"]
 

@@ -53,12 +53,12 @@ def score(
             }
             return _shares(right), chosen
 
-        said = _say(model, tokenizer, questions, chat, on_progress)
+        answers = _answer(model, tokenizer, questions, chat, on_progress)
         right = {
-            "exact": [answer.exact for answer in said],
-            "loose": [answer.loose for answer in said],
+            "exact": [answer.exact for answer in answers],
+            "loose": [answer.loose for answer in answers],
         }
-        return _shares(right), said
+        return _shares(right), answers
 
 
 def _shares(right: dict[str, list[bool]]) -> dict[str, Interval]:
@@ -106,7 +106,7 @@ def _choose(
     return answers
 
 
-def _say(
+def _answer(
     model: Decoder,
     tokenizer: Tokenizer,
     questions: Sequence[Question],

@@ -16,6 +16,7 @@ from ..files import atomic_path
 from ..log import Log
 from ..tokenizer import Tokenizer
 from .items import Item, read_items, task_files
+from .loss_record import read_loss
 from .questions import CONTINUATIONS, Question, answers, chosen_questions, continuation
 from .records import (
     STAGES,
@@ -27,7 +28,6 @@ from .records import (
     SkippedTask,
     Stage,
     TaskResult,
-    read_loss,
 )
 from .scoring import score
 from .trained_model import device_for, open_model
@@ -130,11 +130,11 @@ def evaluate_tasks(
 
         chat = bool(record.get("chat"))
         for one in tasks:
-            asked, kind = questions[one.name], one.task.kind
-            if isinstance(asked, SkippedTask):
+            own, kind = questions[one.name], one.task.kind
+            if isinstance(own, SkippedTask):
                 continue
-            log.say(f"{one.name}: {len(asked):,} items, {stage} model")
-            intervals, answered = score(model, tokenizer, asked, kind, chat, log, one.name)
+            log.say(f"{one.name}: {len(own):,} items, {stage} model")
+            intervals, answered = score(model, tokenizer, own, kind, chat, log, one.name)
             scores[one.name][stage] = ModelScores(
                 **intervals,
                 form="conversation" if chat and kind == "greedy" else "text",

@@ -18,7 +18,13 @@ from ..data.bins import TokenBin, open_bin
 from ..data.documents.table import read_documents
 from ..data.split import limit_threshold, mixed
 from ..tokenizer import Tokenizer
-from .records import SourceTokens, TextTokens, TokenCurve, TokenizedText, TokenizerRecord
+from .records import (
+    SourceTokens,
+    TextTokens,
+    TokenCurve,
+    TokenizedText,
+    TokenizerRecord,
+)
 
 __all__ = ["measure", "summary", "token_counts"]
 

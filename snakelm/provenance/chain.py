@@ -278,7 +278,7 @@ def _check_seal(chain: Chain, node: Node, used: Node, seal: str | None) -> None:
     if used.manifest is None:
         if used.path.is_file() and not manifest.is_file():
             chain.problems.append(
-                f"{manifest}: missing, so what {used.path.name} was made from can't be told"
+                f"{manifest}: missing, so what {used.path.name} was made from is unknown"
             )
     elif str(used.manifest.get("created")) > str((node.manifest or {}).get("created")):
         chain.notes.append(f"{used.path}: made again after {node.path.name} was made from it")

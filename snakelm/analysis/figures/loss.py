@@ -6,15 +6,14 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 
-from ...evaluation.records import (
-    STAGES,
+from ...evaluation.loss_record import (
     FittedLaw,
     LossRecord,
     MissingLaw,
     SourceLoss,
     SourceRate,
-    Stage,
 )
+from ...evaluation.records import STAGES, Stage
 from .style import AXIS, COLOURS, INK, figure, human, note, thousands
 
 __all__ = ["FIGURES", "STAGE_COLOURS", "STAGE_NAMES", "shortened"]

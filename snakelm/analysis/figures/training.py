@@ -11,8 +11,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ...evaluation.records import Rates
 from ...training.metrics import Metrics
-from ..run_record import Baseline
 from ..trainings import Training
 from .style import AXIS, COLOURS, figure, mark, note, percent, thousands
 
@@ -68,16 +68,16 @@ def loss(training: Training, path: str | Path) -> None:
         _cut_off_start(axes, np.concatenate([y, val_y]))
 
 
-def bits_per_byte(training: Training, baseline: Baseline, path: str | Path) -> None:
-    """Bits per byte of the held-out text, all of it and the clean part, with the primed PPMd of
-    ``baseline`` as horizontal lines.
+def bits_per_byte(training: Training, ppmd: Rates | None, path: str | Path) -> None:
+    """Bits per byte of the held-out text, all of it and the clean part, with the primed PPMd as
+    horizontal lines.
     """
     with figure(path, (5.4, 4.2)) as drawing:
         axes = drawing.subplots()
         drawn: list[np.ndarray] = []
         for part, column, level, colour in (
-            ("all", "val_bpb", baseline.ppmd.bpb, COLOURS["blue"]),
-            ("clean", "val_bpb_clean", baseline.ppmd.bpb_clean, COLOURS["green"]),
+            ("all", "val_bpb", ppmd.bpb if ppmd else None, COLOURS["blue"]),
+            ("clean", "val_bpb_clean", ppmd.bpb_clean if ppmd else None, COLOURS["green"]),
         ):
             x, y = training.metrics.points(column)
             if x.size:

@@ -6,14 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...evaluation.records import (
-    STAGES,
+from ...evaluation.loss_record import (
     DocumentExcerpt,
     FittedLaw,
-    Interval,
     LossRecord,
     TuningChange,
 )
+from ...evaluation.records import STAGES, Interval
 from ..figures.loss import STAGE_NAMES
 from ..pages import write_page
 from ..units import human

@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...evaluation.records import Interval, ModelScores
 from ..changed_settings import changed_keys, describe_settings
 from ..cost import step_costs, total_cost
 from ..manifests import StepManifest
 from ..pages import write_page
-from ..run_record import MeasuredScore, RunRecord, StageScores
+from ..run_record import RunRecord
 from ..units import duration, energy, human, money
-from ..verdict import Pair, VerdictScores, resume_count, scores, sentences, warnings
+from ..verdict import Pair, VerdictScores, resume_count, sentences, verdict_scores, warnings
 
 __all__ = ["write_summary"]
 
@@ -59,13 +60,13 @@ class SummaryPage:
 
 def write_summary(record: RunRecord, path: str | Path) -> None:
     """The page a report opens with."""
-    found = scores(record)
+    scores = verdict_scores(record)
     page = SummaryPage(
-        headline=_headline(found),
-        sentences=sentences(found),
+        headline=_headline(scores),
+        sentences=sentences(scores),
         warnings=warnings(record),
         tuned=_tuned(record),
-        comparison=_comparison(found),
+        comparison=_comparison(scores),
         tasks=list(_tasks(record)),
         settings=describe_settings(record.config),
         preset=record.config.preset,
@@ -76,8 +77,8 @@ def write_summary(record: RunRecord, path: str | Path) -> None:
     write_page(path, "summary.html", page=page)
 
 
-def _headline(found: VerdictScores) -> Headline | None:
-    model, compressor, clean = found.deciding()
+def _headline(scores: VerdictScores) -> Headline | None:
+    model, compressor, clean = scores.deciding()
     if model is None:
         return None
 
@@ -95,13 +96,13 @@ def _tuned(record: RunRecord) -> tuple[float, float] | None:
     return result.val_loss_before, result.val_loss
 
 
-def _comparison(found: VerdictScores) -> list[ComparedScore]:
+def _comparison(scores: VerdictScores) -> list[ComparedScore]:
     """The model among the baselines."""
     named = (
-        ("this model", found.model),
-        ("PPMd, primed with the training text", found.ppmd),
-        ("xz -9e, held-out text alone", found.xz),
-        ("token frequencies alone", found.unigram),
+        ("this model", scores.model),
+        ("PPMd, primed with the training text", scores.ppmd),
+        ("xz -9e, held-out text alone", scores.xz),
+        ("token frequencies alone", scores.unigram),
     )
     known = [(name, pair) for name, pair in named if pair != (None, None)]
     longest = max((bits for _, pair in known for bits in pair if bits is not None), default=1.0)
@@ -109,7 +110,7 @@ def _comparison(found: VerdictScores) -> list[ComparedScore]:
     return [
         ComparedScore(
             name,
-            is_model=pair is found.model,
+            is_model=pair is scores.model,
             percent=f"{100 * _deciding(pair) / longest:.1f}%",
             all_documents=_bits(pair[0]),
             clean_documents=_bits(pair[1]),
@@ -127,22 +128,19 @@ def _bits(value: float | None) -> str:
 
 
 def _tasks(record: RunRecord) -> Iterator[list[str]]:
-    """Right answers of both models in each task; tasks that neither was tested in are left out."""
-    for name, task in record.evaluation.tasks.items():
-        base, tuned = _share(task.base), _share(task.tuned)
-        if base or tuned:
-            chance = "–" if task.chance is None else f"{task.chance:.0%}"
-            yield [name, chance, _interval(base), _interval(tuned)]
+    """Right answers of both models in each task; tasks that this run was not given are left out."""
+    for name, task in record.evaluation.results().items() if record.evaluation else ():
+        chance = "–" if task.chance is None else f"{task.chance:.0%}"
+        yield [name, chance, _interval(_share(task.base)), _interval(_share(task.tuned))]
 
 
-def _share(stage: StageScores | None) -> MeasuredScore | None:
+def _share(scores: ModelScores | None) -> Interval | None:
     """The share of right answers: of choices, or of answers word for word."""
-    measured = (stage.acc, stage.exact) if stage else ()
-    return next((score for score in measured if score and score.value is not None), None)
+    return scores.acc or scores.exact if scores else None
 
 
-def _interval(score: MeasuredScore | None) -> str:
-    if score is None or score.value is None:
+def _interval(score: Interval | None) -> str:
+    if score is None:
         return "–"
     if score.low is None or score.high is None:
         return f"{score.value:.0%}"

@@ -63,7 +63,7 @@ def measure(folder, tuned=True):
     return json.loads((folder / "tables/loss.json").read_text())
 
 
-def ask(folder, tuned=True, **config):
+def evaluate_run(folder, tuned=True, **config):
     (folder / "config.yaml").write_text(yaml.safe_dump({"seed": 3, **config}))
     out = ["--loss", folder / "tables/loss.json", "--output", folder / "tables/evaluation.json"]
     out += ["--items", folder / "tables/evaluation_items.jsonl"]
@@ -134,7 +134,7 @@ def test_tasks_from_files_and_built_in(results):
         {"builtin": "continuation"},
         {"builtin": "answers", "kind": "greedy"},
     ]
-    table = ask(results, tasks=tasks)
+    table = evaluate_run(results, tasks=tasks)
     assert {name: task["items"] for name, task in table["tasks"].items()}["quiz"] == 5
     assert table["tasks"]["quiz"]["chance"] == 0.5
     assert table["tasks"]["continuation"]["chance"] == 0.25
@@ -162,7 +162,7 @@ def test_a_run_that_tunes_nothing_says_so(results, capfd):
     assert "tuned" not in table["stages"]
     assert table["change"] is None
     assert "nothing was tuned" in capfd.readouterr().err
-    asked = ask(results, tuned=False)
+    asked = evaluate_run(results, tuned=False)
     assert "export: base" in asked["tasks"]["answers"]["left_out"]
     assert "tuned" not in asked["tasks"]["continuation"]
     pages = draw(results)
@@ -171,7 +171,7 @@ def test_a_run_that_tunes_nothing_says_so(results, capfd):
 
 
 def test_figures_and_tables_stand_and_say_the_numbers(results):
-    table, asked = measure(results), ask(results)
+    table, asked = measure(results), evaluate_run(results)
     pages = draw(results, compare=[str(results.parent / "elsewhere")])
     assert set(pages) >= {
         "tasks",
@@ -191,7 +191,7 @@ def test_the_same_run_gives_the_same_bytes(results):
     said = []
     for _ in range(2):
         measure(results)
-        ask(results)
+        evaluate_run(results)
         names = ("loss.json", "loss_documents.parquet", "evaluation.json", "evaluation_items.jsonl")
         said.append([(results / "tables" / name).read_bytes() for name in names])
     assert said[0] == said[1]
@@ -227,9 +227,30 @@ def test_tasks_that_cannot_be_asked_are_one_line(results, capfd):
     (results / "bad.jsonl").write_text('{"question": "a", "choices": ["b", "c"], "answer": 5}\n')
     for path, said in (("nowhere.jsonl", "no such file"), (str(results / "bad.jsonl"), "row 0")):
         assert said in fails(
-            capfd, lambda folder, path=path: ask(folder, tasks=[{"path": path}]), results
+            capfd, lambda folder, path=path: evaluate_run(folder, tasks=[{"path": path}]), results
         )
     assert not (results / "tables/evaluation.json").exists()
+
+
+def test_a_damaged_loss_json_is_one_line(results, capfd):
+    measure(results)
+    for content in ("{}", "{", "[]", '{"held_out": 3}', "\udcff"):
+        (results / "tables/loss.json").write_text(content, errors="surrogateescape")
+        said = fails(capfd, evaluate_run, results)
+        assert "loss.json: " in said
+        assert "; delete it and run loss again" in said
+        assert "loss.json: " in fails(capfd, draw, results)
+    assert not (results / "tables/evaluation.json").exists()
+
+
+def test_conversations_without_an_answer_leave_their_task_out(results):
+    measure(results)
+    said = [(f"What is {i}?", " ") for i in range(9)]
+    path = results / "data/processed/val_sft_packed.bin"
+    made.write_packs(path, said, made.make_tokenizer())
+    table = evaluate_run(results)
+    assert "no held-out conversation" in table["tasks"]["answers"]["left_out"]
+    assert "left out, it has no held-out conversation" in draw(results)["evaluation"]
 
 
 def test_a_manifest_that_says_nothing_of_training_is_one_line(results, capfd):

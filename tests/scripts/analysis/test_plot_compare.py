@@ -82,10 +82,10 @@ def test_a_bare_run_is_summarised(results):
     assert [file.stem for file in (results / "f").iterdir()] == ["time"]
 
 
-@pytest.mark.parametrize("option", ["evaluation", "baseline"])
-def test_a_torn_table_is_said_in_a_line(option, results, capsys):
+@pytest.mark.parametrize(("option", "step"), [("evaluation", "evaluate"), ("baseline", "baseline")])
+def test_a_torn_table_is_said_in_a_line(option, step, results, capsys):
     (results / "torn.json").write_text("{")
     assert run(summarise(results, **{option: results / "torn.json"})) == 2
     message = capsys.readouterr().err.replace("\n", "")
     assert "torn.json: not JSON: " in message
-    assert "delete it and run its step again" in message
+    assert f"delete it and run {step} again" in message

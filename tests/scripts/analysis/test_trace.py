@@ -154,7 +154,7 @@ def distrusted(target=FINAL) -> list[str]:
 def chain_files(target=FINAL) -> list[Path]:
     """Every file of the chain and its manifests."""
     chain = read_chain(target)
-    manifests = {manifest_path(node.path) for node in chain.nodes.values() if node.made}
+    manifests = {manifest_path(node.path) for node in chain.nodes.values() if node.manifest}
     return sorted({claim.path for claim in chain.claims} | manifests)
 
 

@@ -1,6 +1,4 @@
-"""What was asked, in words: each part of the run is named, and only changed keys are told as
-changed.
-"""
+"""The settings in words: every part of a run is described, only changed keys are listed."""
 
 import pytest
 
@@ -29,9 +27,9 @@ def test_a_part_says(keys, part, words):
     assert words in dict(describe_settings(from_mapping(keys)))[part]
 
 
-def test_changed_keys_are_those_a_person_wrote():
+def test_changed_keys_are_those_the_user_set():
     assert changed_keys(from_mapping({})) == []
-    found = changed_keys(
+    changed = changed_keys(
         from_mapping({"preset": "smoke", "results": "x", "train": {"lr": 0.5}, "export": "base"})
     )
-    assert [(key, value) for key, value, _ in found] == [("train.lr", "0.5"), ("export", "base")]
+    assert [(key, value) for key, value, _ in changed] == [("train.lr", "0.5"), ("export", "base")]

@@ -55,9 +55,9 @@ def test_energy_and_money_are_the_products(timings, make_record, manifest):
 def test_a_rented_machine_costs_its_hours(timings, make_record):
     steps = step_costs(make_record([], {"cost": {"price_per_hour": 36.0}}, timings=timings))
     assert [s.money for s in steps] == pytest.approx([0.10, 0.03, 0.01])
-    whole = total_cost(steps)
-    assert whole.money == pytest.approx(0.14)
-    assert (whole.seconds, whole.peak_mb) == (14, 900)
+    total = total_cost(steps)
+    assert total.money == pytest.approx(0.14)
+    assert (total.seconds, total.peak_mb) == (14, 900)
 
 
 @pytest.mark.parametrize(

@@ -14,13 +14,12 @@ from snakelm.analysis.figures.style import DARK
 from snakelm.analysis.tables.evaluation import write_evaluation
 from snakelm.analysis.tables.loss import interval, write_loss
 from snakelm.errors import UserError
+from snakelm.evaluation.loss_record import LossRecord, read_loss
 from snakelm.evaluation.records import (
     EvaluationRecord,
     Interval,
-    LossRecord,
     SeedsRecord,
     read_evaluation,
-    read_loss,
 )
 from snakelm.files import write_json
 

@@ -6,7 +6,8 @@ import pytest
 
 from snakelm.analysis.tables.evaluation import write_evaluation
 from snakelm.analysis.tables.loss import write_loss
-from snakelm.evaluation.records import EvaluationRecord, LossRecord
+from snakelm.evaluation.loss_record import LossRecord
+from snakelm.evaluation.records import EvaluationRecord
 from tests.browser import PHONE
 from tests.snakelm.analysis.test_loss import SEEDS, tasks, whole
 

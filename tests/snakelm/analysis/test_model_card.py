@@ -8,7 +8,9 @@ import pytest
 
 from snakelm.analysis.model_card import About, model_card
 from snakelm.config import Model, from_mapping
+from snakelm.evaluation.records import EvaluationRecord
 from snakelm.files import write_json
+from tests.snakelm.analysis.conftest import BASELINE
 
 CONFIG = {
     "sources": [
@@ -20,7 +22,7 @@ CONFIG = {
     "sft_data": {"sources": [{"path": "talks.jsonl", "licence": "CC0"}, {"builtin": "docs"}]},
 }
 SHAPE = Model(layers=2, width=32, heads=2, kv_heads=1, head_dim=16, hidden=48, context=64)
-EVALUATION = {
+EVALUATION_JSON = {
     "held_out": {
         "base": {
             "all": {"value": 1.5176, "low": 1.4919, "high": 1.5423},
@@ -30,12 +32,16 @@ EVALUATION = {
     },
     "tasks": {
         "continuation": {
-            "chance": 0.25,
-            "base": {"acc": {"value": 0.5542, "low": 0.4921, "high": 0.6147}},
+            "kind": "choice", "items": 249, "shots": 0, "builtin": "continuation", "chance": 0.25,
+            "base": {
+                "acc": {"value": 0.5542, "low": 0.4921, "high": 0.6147},
+                "as": "text", "cut": 0, "examples": [],
+            },
         },
-        "answers": {"left_out": "needs conversations"},
+        "answers": {"kind": "greedy", "left_out": "needs conversations"},
     },
-}
+}  # fmt: skip
+EVALUATION = EvaluationRecord.model_validate(EVALUATION_JSON)
 
 
 def about(**more):
@@ -89,7 +95,7 @@ def test_every_source_is_there_with_its_licence(artefacts):
 
 def test_figures_stand_with_their_intervals(artefacts, tmp_path, manifest):
     baseline = manifest("baseline.json", "baseline")
-    write_json(baseline, {"ppmd": {"bpb": 1.1}})
+    write_json(baseline, BASELINE)
     card = model_card(about(), [*artefacts, baseline], EVALUATION)
     assert "pretraining" not in card, "said once, with the interval"
     for row in [
@@ -130,6 +136,5 @@ def test_nothing_that_was_collected_is_markdown_or_html(manifest):
 
 
 def test_it_is_the_same_each_time(artefacts):
-    assert model_card(about(), artefacts, EVALUATION) == model_card(
-        about(), artefacts, json.loads(json.dumps(EVALUATION))
-    )
+    again = EvaluationRecord.model_validate(json.loads(json.dumps(EVALUATION_JSON)))
+    assert model_card(about(), artefacts, EVALUATION) == model_card(about(), artefacts, again)

@@ -1,4 +1,4 @@
-"""The report is whole: every figure and table is in it once, each with a caption that explains
+"""The report is complete: every figure and table is in it once, each with a caption that explains
 it.
 """
 

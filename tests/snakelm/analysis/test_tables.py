@@ -8,7 +8,7 @@ import re
 import pytest
 
 from snakelm.analysis.plot import LAST_TABLES, TABLES
-from snakelm.analysis.tables.page import element, page
+from tests.browser import PHONE
 from tests.snakelm.analysis.parsed_page import ATTACKS, ParsedPage
 
 PAGES = {**TABLES, **LAST_TABLES}
@@ -116,6 +116,17 @@ def test_text_stays_text(name, attack, poisoned, tmp_path):
 
 
 @pytest.mark.parametrize("name", PAGES)
+def test_a_page_runs_nothing_and_fits_a_phone(name, poisoned, tmp_path, page, seen):
+    PAGES[name](poisoned("".join(ATTACKS[:5])), tmp_path / "page.html")
+    page.set_viewport_size(PHONE)
+    page.goto((tmp_path / "page.html").as_uri())
+    assert page.locator("script, img, svg").count() == 0
+    assert not seen.dialogs
+    assert not seen.complaints()
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+
+
+@pytest.mark.parametrize("name", PAGES)
 def test_a_page_stands_without_rows_samples_or_manifests(name, make_record, tmp_path):
     PAGES[name](make_record([]), tmp_path / "page.html")
     assert ParsedPage((tmp_path / "page.html").read_text(encoding="utf-8")).tags <= ALLOWED
@@ -146,19 +157,21 @@ def test_summary_shows_the_numbers(make_record, manifest, whole_run, tmp_path):
 
 def test_summary_has_the_right_answers_of_both_models(make_record, whole_run, tmp_path):
     share = {"value": 0.554, "low": 0.49, "high": 0.61}
+    how = {"as": "text", "cut": 0, "examples": []}
     tasks = {
         "<b>choice": {
-            "chance": 0.25,
-            "base": {"acc": share, "acc_norm": {"value": 0.9}},
-            "tuned": {"acc": None},
+            "kind": "choice", "items": 9, "shots": 0, "builtin": None, "chance": 0.25,
+            "base": {**how, "acc": share, "acc_norm": {**share, "value": 0.9}},
         },
         "greedy": {
-            "base": {"exact": {"value": 0.0, "low": 0.0, "high": 0.01}},
-            "tuned": {"exact": share},
+            "kind": "greedy", "items": 9, "shots": 0, "builtin": "answers",
+            "base": {**how, "exact": {"value": 0.0, "low": 0.0, "high": 0.01}},
+            "tuned": {**how, "exact": share},
         },
-        "left": {"left_out": "needs conversations"},
-    }
-    (tmp_path / "evaluation.json").write_text(json.dumps({"tasks": tasks}), encoding="utf-8")
+        "left": {"kind": "greedy", "left_out": "needs conversations"},
+    }  # fmt: skip
+    evaluation = {"held_out": {}, "tasks": tasks}
+    (tmp_path / "evaluation.json").write_text(json.dumps(evaluation), encoding="utf-8")
     PAGES["summary"](
         make_record(whole_run, evaluation=tmp_path / "evaluation.json"), tmp_path / "page.html"
     )
@@ -178,10 +191,3 @@ def test_samples_stand_newest_first_with_their_loss(make_record, whole_run, tmp_
     text = ParsedPage((tmp_path / "page.html").read_text(encoding="utf-8")).text
     assert text.index("t40") < text.index("t20")
     assert "1.600 bits per byte" in text
-
-
-def test_elements_escape_children_and_attributes():
-    assert element("p", "<b>", class_='"x"') == '<p class="&quot;x&quot;">&lt;b&gt;</p>'
-    assert element("p", element("b", 1), None, ["&", False]) == "<p><b>1</b>&amp;</p>"
-    assert "&lt;title&gt;" in page("<title>")
-    page("lone surrogate \ud800").encode("utf-8")

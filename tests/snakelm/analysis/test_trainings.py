@@ -110,9 +110,9 @@ def test_a_folder_without_a_run_is_said_in_a_line(folder, tmp_path):
 
 def test_only_runs_that_were_tuned_are_compared_as_such(folder):
     own = folder("own", "", tuned="0,0,,5\n9,90,2,3\n")
-    found = tunings(own, [folder("a", ""), folder("b", "", tuned="")])
-    assert [t.name for t in found] == ["this run", "b"]
-    assert found[0].unit == "nats per learned token"
+    tuned_runs = tunings(own, [folder("a", ""), folder("b", "", tuned="")])
+    assert [t.name for t in tuned_runs] == ["this run", "b"]
+    assert tuned_runs[0].unit == "nats per learned token"
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_only_runs_that_were_tuned_are_compared_as_such(folder):
     ids=[
         "last part",
         "results left out",
-        "told apart",
+        "told by two parts",
         "results alone",
         "the same twice",
         "no name",

@@ -2,7 +2,7 @@
 
 import pytest
 
-from snakelm.analysis.verdict import VerdictScores, scores, sentences, warnings
+from snakelm.analysis.verdict import VerdictScores, sentences, verdict_scores, warnings
 
 NONE = (None, None)
 
@@ -29,9 +29,12 @@ def test_verdict(model, ppmd, said):
 
 
 def test_the_finished_models_own_numbers_count_before_the_metrics(make_record, manifest, whole_run):
-    assert scores(make_record(whole_run)).model == (1.0, pytest.approx(1.2))
+    assert verdict_scores(make_record(whole_run)).model == (1.0, pytest.approx(1.2))
     model = manifest("model.pt", "train", result={"val_bpb": 1.5, "val_bpb_clean": None})
-    assert scores(make_record(whole_run, artefacts=[model])).model == (1.5, pytest.approx(1.2))
+    assert verdict_scores(make_record(whole_run, artefacts=[model])).model == (
+        1.5,
+        pytest.approx(1.2),
+    )
 
 
 def test_a_sound_run_has_no_warnings(make_record, whole_run):

@@ -24,6 +24,8 @@ from snakelm.evaluation.baselines import (
     unigram_bits,
     xz_size,
 )
+from snakelm.evaluation.records import read_baseline
+from snakelm.files import write_json
 from snakelm.tokenizer import train_bpe
 
 HELD_BACK = 8  # bytes that a range coder may hold back at each end of a part
@@ -148,6 +150,15 @@ def test_baselines_against_a_direct_computation(corpus):
         for i in tokenizer.encode_ordinary(t.decode())
     ]
     assert record.unigram.bpb == pytest.approx(sum(bits) / whole, abs=1e-5)
+
+
+def test_what_is_written_is_read(corpus, tmp_path):
+    record = baselines(corpus[0], corpus[0] / "tokenizer", 1.0, 0.1)
+    write_json(tmp_path / "baseline.json", record.as_json())
+    assert read_baseline(tmp_path / "baseline.json") == record
+    (tmp_path / "baseline.json").write_text('{"ppmd": {"bpb": "little"}}')
+    with pytest.raises(UserError, match=r"ppmd\.bpb: .*; delete it and run baseline again"):
+        read_baseline(tmp_path / "baseline.json")
 
 
 def test_the_same_twice(corpus):
