@@ -27,7 +27,8 @@ CONTEXT = 64
 SHAPE = Model(layers=2, width=32, heads=2, kv_heads=1, head_dim=16, hidden=48, context=CONTEXT)
 WORDS = re.findall(
     r"\w+",
-    "the function returns a list of naïve values or raises 中文 an error when there is none of them",
+    "the function returns a list of naïve values or raises 中文 an error when there is none of "
+    "them",
 )
 
 
