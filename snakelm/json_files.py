@@ -12,7 +12,7 @@ strictly: `"5"` and `true` are no integers.
 import functools
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, get_origin
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, get_origin, overload
 
 from .errors import UserError
 
@@ -44,7 +44,15 @@ class JsonError(UserError):
         self.fault = fault
 
 
-def read_json(path: str | Path, shape: type[T] = dict, *, remedy: str, what: str = "") -> T:
+@overload
+def read_json(path: str | Path, *, remedy: str, what: str = "") -> dict[str, Any]: ...
+
+
+@overload
+def read_json(path: str | Path, shape: type[T], *, remedy: str, what: str = "") -> T: ...
+
+
+def read_json(path: str | Path, shape: Any = dict, *, remedy: str, what: str = "") -> Any:
     """The JSON file ``path`` as ``shape``.
 
     ``remedy``: what the user should do when it is missing or damaged. ``what``: what the file
@@ -65,7 +73,15 @@ def read_json(path: str | Path, shape: type[T] = dict, *, remedy: str, what: str
         raise UserError(f"{path}: {error}{expected}; {remedy}") from None
 
 
-def parse_json(text: str | bytes, shape: type[T] = dict, *, allow_nan: bool = False) -> T:
+@overload
+def parse_json(text: str | bytes, *, allow_nan: bool = False) -> dict[str, Any]: ...
+
+
+@overload
+def parse_json(text: str | bytes, shape: type[T], *, allow_nan: bool = False) -> T: ...
+
+
+def parse_json(text: str | bytes, shape: Any = dict, *, allow_nan: bool = False) -> Any:
     """``text`` as ``shape``; raises `JsonError` with the fault, to which the caller adds the place.
 
     ``allow_nan``: accept NaN and Infinity, which are not JSON but stand in many data sets, because

@@ -177,7 +177,7 @@ class BinWriter:
         self.meta.documents += ids.size
         self.meta.text_bytes += text_bytes
 
-        data = memoryview(tokens.astype(self._dtype))
+        data = tokens.astype(self._dtype).data
         self._write(data.cast("B") if tokens.size else memoryview(b""))
 
     def _check_range(self, low: int, high: int) -> None:

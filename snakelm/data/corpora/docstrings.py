@@ -243,12 +243,13 @@ def version_and_licence(name: str) -> tuple[str, str]:
         return "unknown", "unknown"
 
     # The modern field, then the classifiers, then the first line of the free text.
-    expression = about.get("License-Expression")
+    def first_line(field: str) -> str:
+        return ((about.get_all(field) or [""])[0].strip().splitlines() or [""])[0]
+
     classifiers = [
         classifier.split(" :: ")[-1]
         for classifier in about.get_all("Classifier") or []
         if classifier.startswith("License ::")
     ]
-    text = (about.get("License") or "").strip().splitlines()
-    licence = expression or ", ".join(classifiers) or (text or ["unknown"])[0]
-    return about["Version"], licence
+    stated = first_line("License-Expression"), ", ".join(classifiers), first_line("License")
+    return about["Version"], next(filter(None, stated), "unknown")

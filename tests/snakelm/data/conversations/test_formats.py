@@ -79,7 +79,7 @@ FORMATS = {
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_formats_are_told_by_their_columns(name):
+def test_formats_are_recognised_by_their_columns(name):
     row, expected = FORMATS[name]
     assert messages_of(row) == expected
 
