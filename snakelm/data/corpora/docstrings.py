@@ -23,7 +23,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .prose import SHORTEST, Passages, is_prose, prose
+from .prose import SHORTEST, SeenPassages, is_prose, prose
 
 __all__ = [
     "PACKAGES",
@@ -136,7 +136,7 @@ def documents(
     extracted = _extracted([file for _, _, file in files], processes)
 
     # In the files' order whatever the processes: what counts as repeated depends on it.
-    seen = Passages()
+    seen = SeenPassages()
     for done, ((name, folder, file), texts) in enumerate(zip(files, extracted, strict=True), 1):
         origin = f"{name or 'python'}/{file.relative_to(folder).as_posix()}"
         for text, line in texts:

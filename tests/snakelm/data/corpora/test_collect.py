@@ -10,7 +10,7 @@ import pytest
 from snakelm.config import Source
 from snakelm.data.corpora import docstrings, everyday, synthetic
 from snakelm.data.corpora.collect import collect
-from snakelm.data.corpora.prose import Passages, is_prose, passages, prose
+from snakelm.data.corpora.prose import SeenPassages, is_prose, passages, prose
 from snakelm.data.documents.table import read_documents
 from snakelm.errors import UserError
 from snakelm.log import Log
@@ -174,7 +174,7 @@ def test_repeated_passages_go_and_the_rest_stays():
         "alone {0}. "
     )
     item = "axis : int, optional\n    The axis along which the thing is done; the last by default."
-    seen = Passages()
+    seen = SeenPassages()
     first = seen.fresh(own.format("first").strip() + "\n\nParameters\n----------\n" + item)
     second = seen.fresh(
         own.format("second").strip() + "\n\nParameters\n----------\n" + item.replace("  T", " T")
