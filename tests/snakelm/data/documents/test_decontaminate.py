@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from snakelm.config import Decontaminate
+from snakelm.data.documents import benchmark_ngrams as ngrams
 from snakelm.data.documents import decontaminate as module
 from snakelm.data.documents.benchmark_ngrams import benchmark_sets, ngram_indexes
 from snakelm.data.documents.decontaminate import decontaminate
@@ -261,6 +262,16 @@ def test_an_evaluation_file_that_says_nothing_is_a_user_error(tmp_path, name, ma
         benchmark_sets([file], Decontaminate())
     assert str(file) in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_value_nested_without_end_is_a_user_error(tmp_path, monkeypatch):
+    value = QUESTION
+    for _ in range(5000):
+        value = [value]
+    monkeypatch.setattr(ngrams, "records", lambda *_: [({"text": value}, None)])
+    (tmp_path / "a.jsonl").write_text('{"text": "x"}\n')
+    with pytest.raises(UserError, match=r"a\.jsonl: row 0: text is nested too deeply"):
+        benchmark_sets([tmp_path / "a.jsonl"], Decontaminate())
 
 
 def test_nothing_left_is_a_user_error_and_leaves_no_file(tmp_path):
