@@ -12,7 +12,7 @@ strictly: `"5"` and `true` are no integers.
 import functools
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, get_origin, overload
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, overload
 
 from .errors import UserError
 
@@ -113,11 +113,10 @@ _LENIENT = json.JSONDecoder()
 
 
 def _checked(value: Any, text: str, shape: Any) -> Any:
-    plain = get_origin(shape) or shape
-    if shape is plain and plain in NAMES:
-        if isinstance(value, plain) and not (isinstance(value, bool) and plain is not bool):
+    if shape in NAMES:
+        if isinstance(value, shape) and not isinstance(value, bool):  # a bool is an int
             return value
-        raise JsonError(f"found {_name(value)}, expected {NAMES[plain]}", "another shape")
+        raise JsonError(f"found {_name(value)}, expected {NAMES[shape]}", "another shape")
 
     from pydantic import ValidationError
 
