@@ -1,7 +1,7 @@
 """Deduplication by stage, beside datasketch, rensa and datatrove on the same documents, and against
 every pair.
 
-    python benchmarks/deduplicate.py --documents results/data/sampled/docs.parquet --json deduplicate.json
+    python benchmarks/deduplicate.py --documents results/data/sampled/docs.parquet --json out.json
     python benchmarks/deduplicate.py --signatures 10e6 --folder /somewhere/with/4/GB
 
 CPU-seconds of one thread. The others take part where they are installed (datasketch, rensa;
@@ -270,9 +270,11 @@ def measure(given: argparse.Namespace, folder: Path) -> dict:
         stages = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in row["cpu_s"].items())
         print(f"{row['signatures']:,} signatures, {row['dropped']:,} dropped: {stages} CPU-s")
         print(
-            f"memory of its own {row['own_mb']:,.0f} MB, resident with pages of files {row['resident_mb']:,.0f} MB"
+            f"memory of its own {row['own_mb']:,.0f} MB, "
+            f"resident with pages of files {row['resident_mb']:,.0f} MB"
         )
         return row
+
     stages = our_stages(given.documents, folder)
     texts = [
         text
@@ -281,15 +283,16 @@ def measure(given: argparse.Namespace, folder: Path) -> dict:
     ]
     print(f"{len(texts):,} documents, {sum(map(len, texts)) / 1e6:.1f} M characters\n")
     for stage, seconds in stages.items():
-        print(
-            f"{stage:<34} {seconds:8.3f} CPU-s {len(texts) / max(seconds, 1e-6):14,.0f} documents/CPU-s"
-        )
-    whole = sum(seconds for stage, seconds in stages.items() if "alone" not in stage)
-    print(f"{'all':<34} {whole:8.3f} CPU-s {len(texts) / whole:14,.0f} documents/CPU-s\n")
+        speed = len(texts) / max(seconds, 1e-6)
+        print(f"{stage:<34} {seconds:8.3f} CPU-s {speed:14,.0f} documents/CPU-s")
+    total = sum(seconds for stage, seconds in stages.items() if "alone" not in stage)
+    print(f"{'all':<34} {total:8.3f} CPU-s {len(texts) / total:14,.0f} documents/CPU-s\n")
+
     texts = texts[:: max(1, len(texts) // given.limit)][: given.limit]
     few = with_copies([text for text in texts if len(text) > 300][:800])
     print(
-        f"{'':<12} {'docs/CPU-s':>12} {'precision':>9} {'recall':>7}   CPU-seconds of {len(texts):,} documents"
+        f"{'':<12} {'docs/CPU-s':>12} {'precision':>9} {'recall':>7}   "
+        f"CPU-seconds of {len(texts):,} documents"
     )
     rows = []
     for row in contestants(texts, few, folder):

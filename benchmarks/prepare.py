@@ -30,7 +30,10 @@ used = resource.getrusage(resource.RUSAGE_CHILDREN)
 print(used.ru_utime + used.ru_stime, used.ru_maxrss)
 sys.exit(code)
 """
-COLUMNS = f"{'step':<16} {'wall s':>8} {'CPU s':>8} {'peak MB':>8} {'documents/CPU-s':>16} {'MB/CPU-s':>9}"
+COLUMNS = (
+    f"{'step':<16} {'wall s':>8} {'CPU s':>8} {'peak MB':>8} {'documents/CPU-s':>16} "
+    f"{'MB/CPU-s':>9}"
+)
 
 
 def generate(path: Path, megabytes: float, longest: float, seed: int = 0) -> int:

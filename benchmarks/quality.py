@@ -2,12 +2,13 @@
 many a CPU-second.
 
     python -m venv elsewhere && elsewhere/bin/pip install datatrove spacy numpy pyarrow pyyaml rich
-    elsewhere/bin/python benchmarks/quality.py --documents results/data/deduplicated/documents.parquet
+    elsewhere/bin/python benchmarks/quality.py \\
+        --documents results/data/deduplicated/documents.parquet
 
 One rule at a time with the papers' bounds, then all of them. datatrove brings spaCy (180 MB), so it
-is no requirement of the project. Its words are spaCy's tokens; the column "same words" has it count
-ours, so what is left there are differences of the rules themselves. Without datatrove only our own
-columns are filled.
+is not a requirement of the project. Its words are spaCy's tokens; the column "same words" has it
+count ours, so what is left there are differences of the rules themselves. Without datatrove only
+our own columns are filled.
 """
 
 import sys
@@ -73,7 +74,10 @@ RULES = [
     ("terminal_punctuation", True, C4, {"filter_no_terminal_punct": True, "min_words_per_line": 3}),
     ("no_javascript", True, C4, {"filter_javascript": True}),
 ]
-COLUMNS = f"{'rule':<26} {'dropped':>8} {'its':>8} {'agree %':>8} {'same words %':>13} {'docs/CPU-s':>11} {'its':>8}"
+COLUMNS = (
+    f"{'rule':<26} {'dropped':>8} {'its':>8} {'agree %':>8} {'same words %':>13} "
+    f"{'docs/CPU-s':>11} {'its':>8}"
+)
 
 
 def ours(text: str, rules: Quality) -> str | None:
@@ -102,11 +106,12 @@ def made(switched: list[tuple[str, dict]]) -> list | None:
         from datatrove.pipeline import filters as package
     except ImportError:
         return None
-    found = []
+
+    filters = []
     for name, options in switched:
         module, kind = name.split(".")
-        found.append(getattr(getattr(package, module), kind)(**{**OFF[name], **options}))
-    return found
+        filters.append(getattr(getattr(package, module), kind)(**{**OFF[name], **options}))
+    return filters
 
 
 def timed(call: Callable[[str], str | None], texts: list[str]) -> tuple[list[str | None], float]:
@@ -161,10 +166,8 @@ def compare(rule: str, rules: Quality, switched: list[tuple[str, dict]], texts: 
 def show(row: dict) -> None:
     print(f"{row['rule']:<26} {row['dropped']:8,} ", end="")
     if "its_dropped" in row:
-        print(
-            f"{row['its_dropped']:8,} {100 * row['agreement']:8.2f} {100 * row['agreement_same_words']:13.2f} ",
-            end="",
-        )
+        print(f"{row['its_dropped']:8,} {100 * row['agreement']:8.2f} ", end="")
+        print(f"{100 * row['agreement_same_words']:13.2f} ", end="")
     else:
         print(" " * 32, end="")
     print(

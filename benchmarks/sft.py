@@ -2,7 +2,8 @@
 training reads.
 
     python benchmarks/sft.py --tokenizer results/tokenizer --folder /somewhere --json sft.json
-    PYTHONPATH=/where/trl/is python benchmarks/sft.py …      # pip install --no-deps --target /where/trl/is trl
+    pip install --no-deps --target /where/trl/is trl
+    PYTHONPATH=/where/trl/is python benchmarks/sft.py …
 
 Two sets: the built-in one in rows of its 256 tokens, and generated words with a long tail of
 lengths (lognormal, like chats that people have had) in rows of 2048. TRL's side does what
@@ -38,9 +39,10 @@ from snakelm.tokenizer.special import END, EOT
 from snakelm.workflow.exit_codes import parser, run
 
 Messages = list[dict[str, str]]
-# TRL wants to be told what the assistant says; the markers are those of snakelm.data.chat.
+# TRL needs the assistant's parts marked; the tokens are those of snakelm.data.chat.
 TEMPLATE = (
-    f"{{{{ '{EOT}' }}}}{{% for m in messages %}}{{{{ '<|' + m['role'] + '|>' }}}}{{% if m['role'] == 'assistant' %}}"
+    f"{{{{ '{EOT}' }}}}{{% for m in messages %}}{{{{ '<|' + m['role'] + '|>' }}}}"
+    "{% if m['role'] == 'assistant' %}"
     f"{{% generation %}}{{{{ m['content'] + '{END}' }}}}{{% endgeneration %}}"
     f"{{% else %}}{{{{ m['content'] + '{END}' }}}}{{% endif %}}{{% endfor %}}"
 )
@@ -139,7 +141,7 @@ def compare(
     seconds, (_, bounds) = cpu(lambda: best_fit(lengths, context))
     rows = []
 
-    def row(who: str, packs: int, packing: float, whole: float | None) -> None:
+    def row(who: str, packs: int, packing: float, total: float | None) -> None:
         rows.append(
             {
                 "set": name,
@@ -151,8 +153,8 @@ def compare(
                 "packs": packs,
                 "efficiency": float(lengths.sum() / (packs * context)),
                 "packing_s": packing,
-                "whole_s": whole,
-                "mb_per_cpu_s": megabytes / whole if whole else None,
+                "whole_s": total,
+                "mb_per_cpu_s": megabytes / total if total else None,
             }
         )
 
@@ -189,10 +191,8 @@ def show(rows: list[dict[str, Any]]) -> None:
     print(f"{'set':<12} {'context':>7} {'talks':>7} {'MB':>6} {'':<15}", end=" ")
     print(f"{'packs':>7} {'filled':>7} {'pack s':>7} {'MB/CPU-s':>9}")
     for r in rows:
-        print(
-            f"{r['set']:<12} {r['context']:7} {r['conversations']:7,} {r['mb']:6.1f} {r['who']:<15}",
-            end=" ",
-        )
+        print(f"{r['set']:<12} {r['context']:7} {r['conversations']:7,} ", end="")
+        print(f"{r['mb']:6.1f} {r['who']:<15}", end=" ")
         print(
             f"{r['packs']:7,} {r['efficiency']:7.2%} {r['packing_s']:7.2f} {r['mb_per_cpu_s']:9.2f}"
         )

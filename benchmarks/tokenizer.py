@@ -1,7 +1,7 @@
 """The tokenizer against tiktoken: encoding and training, MB a CPU-second, on text made from
 installed packages.
 
-    python benchmarks/tokenizer.py                      # vocabularies trained here, nothing downloaded
+    python benchmarks/tokenizer.py               # vocabularies trained here, nothing downloaded
     python benchmarks/tokenizer.py --ranks cl100k_base.tiktoken --json out.json
 
 Method: both encode the same documents in the same process, in turns; each turn is CPU time (one

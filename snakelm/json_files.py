@@ -12,7 +12,7 @@ strictly: `"5"` and `true` are no integers.
 import functools
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, get_origin, overload
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, overload
 
 from .errors import UserError
 
@@ -46,8 +46,12 @@ class JsonError(UserError):
 
 @overload
 def read_json(path: str | Path, *, remedy: str, what: str = "") -> dict[str, Any]: ...
+
+
 @overload
 def read_json(path: str | Path, shape: type[T], *, remedy: str, what: str = "") -> T: ...
+
+
 def read_json(path: str | Path, shape: Any = dict, *, remedy: str, what: str = "") -> Any:
     """The JSON file ``path`` as ``shape``.
 
@@ -71,8 +75,12 @@ def read_json(path: str | Path, shape: Any = dict, *, remedy: str, what: str = "
 
 @overload
 def parse_json(text: str | bytes, *, allow_nan: bool = False) -> dict[str, Any]: ...
+
+
 @overload
 def parse_json(text: str | bytes, shape: type[T], *, allow_nan: bool = False) -> T: ...
+
+
 def parse_json(text: str | bytes, shape: Any = dict, *, allow_nan: bool = False) -> Any:
     """``text`` as ``shape``; raises `JsonError` with the fault, to which the caller adds the place.
 
@@ -105,11 +113,10 @@ _LENIENT = json.JSONDecoder()
 
 
 def _checked(value: Any, text: str, shape: Any) -> Any:
-    plain = get_origin(shape) or shape
-    if shape is plain and plain in NAMES:
-        if isinstance(value, plain) and not (isinstance(value, bool) and plain is not bool):
+    if shape in NAMES:
+        if isinstance(value, shape) and not isinstance(value, bool):  # a bool is an int
             return value
-        raise JsonError(f"found {_name(value)}, expected {NAMES[plain]}", "another shape")
+        raise JsonError(f"found {_name(value)}, expected {NAMES[shape]}", "another shape")
 
     from pydantic import ValidationError
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, TextIO
+from typing import IO
 
 from rich.console import Console
 from rich.progress import (
@@ -46,10 +46,10 @@ class Log:
         self.name = name
         self.console = Console(stderr=True, highlight=False, soft_wrap=True, quiet=quiet)
 
-        self._files: list[TextIO] = []
+        self._files: list[IO[str]] = []
         for file in [path] if isinstance(path, str | Path) else path or []:
             Path(file).parent.mkdir(parents=True, exist_ok=True)
-            mode: Literal["a", "w"] = "a" if append else "w"
+            mode = "a" if append else "w"
             self._files.append(open(file, mode, encoding="utf-8", buffering=1))  # noqa: SIM115 - closed in __exit__
 
     def __enter__(self) -> "Log":

@@ -6,7 +6,7 @@ and the remedy, which depends on whose file it is. Readers that may skip a bad f
 
 Pages carry checksums because most flipped bits in a parquet file otherwise come back as wrong text
 in silence. Page headers have none, so the number of rows is compared with the footer's, too: damage
-there can hide whole pages.
+there can hide pages.
 """
 
 import difflib

@@ -56,7 +56,7 @@ class Tokenizer:
         self.facts = dict(facts or {})
         self._pieces = _pieces(self.mergeable_ranks, self.special_tokens)
 
-        # The core must never match a special token's name in a text, so it isn't told of them.
+        # The core must never match a special token's name in a text, so it doesn't know them.
         plain = [piece or b"" for piece in self._pieces]
         for special in self.special_tokens.values():
             plain[special] = b""

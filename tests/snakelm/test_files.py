@@ -1,4 +1,4 @@
-"""snakelm.files: a file is whole or not there."""
+"""snakelm.files: a file is complete or absent."""
 
 import os
 import resource
@@ -35,7 +35,8 @@ def test_a_kill_leaves_the_old_file(tmp_path):
     write_text(target, "old")
     code = (
         "import sys, time\nfrom snakelm.files import atomic_path\n"
-        "with atomic_path(sys.argv[1]) as t:\n    t.write_text('half'); print('writing', flush=True); time.sleep(60)\n"
+        "with atomic_path(sys.argv[1]) as t:\n"
+        "    t.write_text('half'); print('writing', flush=True); time.sleep(60)\n"
     )
     child = subprocess.Popen(
         [sys.executable, "-c", code, str(target)], stdout=subprocess.PIPE, cwd=os.getcwd()

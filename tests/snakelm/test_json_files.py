@@ -1,11 +1,12 @@
 """Damaged JSON of every kind is one line that names the file and the remedy, never a traceback."""
 
+import math
 from dataclasses import dataclass
 
 import pytest
 
 from snakelm.errors import UserError
-from snakelm.json_files import parse_json, read_json
+from snakelm.json_files import JsonError, parse_json, read_json
 
 DAMAGED = {
     "empty": b"",
@@ -54,12 +55,37 @@ def test_what_is_no_file_is_a_user_error(tmp_path, make):
         ('{"count": "many", "names": []}', "count"),
         ('{"count": 1, "names": [[]]}', r"names\.0"),
         ('{"count": 1, "names": null}', "names"),
+        ('{"count": "1", "names": []}', "count"),
+        ('{"count": true, "names": []}', "count"),
         ("7", "Shape|dictionary|object"),
     ],
 )
 def test_a_wrong_shape_names_the_key(text, said):
     with pytest.raises(UserError, match=said):
         parse_json(text, Shape)
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        (b"\xff", "not UTF-8"),
+        (b"{", "not JSON"),
+        (b"[" * 100_000, "not JSON"),
+        (b"9" * 10_000, "not JSON"),
+        (b"[]", "another shape"),
+    ],
+    ids=["not UTF-8", "cut", "deep", "huge", "list"],
+)
+def test_the_kind_of_damage_can_be_counted(text, fault):
+    with pytest.raises(JsonError) as error:
+        parse_json(text)
+    assert error.value.fault == fault
+
+
+def test_nan_is_read_where_it_is_allowed():
+    assert math.isnan(parse_json('{"a": NaN}', allow_nan=True)["a"])
+    with pytest.raises(JsonError, match="NaN is not a JSON number"):
+        parse_json('{"a": NaN}')
 
 
 def test_what_is_sound_is_read(tmp_path):

@@ -105,7 +105,10 @@ def text_of(value: Any) -> str:
     if value is None:
         raise Rejected("null field")
     if isinstance(value, list | tuple):
-        return "".join(map(_part, value))
+        try:
+            return "".join(map(_part, value))
+        except RecursionError:  # parts within parts: JSON may nest as deep as Python's stack
+            raise Rejected("nested too deeply") from None
 
     if isinstance(value, bytes):
         try:

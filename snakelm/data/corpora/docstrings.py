@@ -23,7 +23,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .prose import SHORTEST, Passages, is_prose, prose
+from .prose import SHORTEST, SeenPassages, is_prose, prose
 
 __all__ = [
     "PACKAGES",
@@ -136,7 +136,7 @@ def documents(
     extracted = _extracted([file for _, _, file in files], processes)
 
     # In the files' order whatever the processes: what counts as repeated depends on it.
-    seen = Passages()
+    seen = SeenPassages()
     for done, ((name, folder, file), texts) in enumerate(zip(files, extracted, strict=True), 1):
         origin = f"{name or 'python'}/{file.relative_to(folder).as_posix()}"
         for text, line in texts:
@@ -243,12 +243,13 @@ def version_and_licence(name: str) -> tuple[str, str]:
         return "unknown", "unknown"
 
     # The modern field, then the classifiers, then the first line of the free text.
-    expression = about.get("License-Expression")  # type: ignore[attr-defined]
+    def first_line(field: str) -> str:
+        return ((about.get_all(field) or [""])[0].strip().splitlines() or [""])[0]
+
     classifiers = [
         classifier.split(" :: ")[-1]
         for classifier in about.get_all("Classifier") or []
         if classifier.startswith("License ::")
     ]
-    text = (about.get("License") or "").strip().splitlines()  # type: ignore[attr-defined]
-    licence = expression or ", ".join(classifiers) or (text or ["unknown"])[0]
-    return about["Version"], licence
+    stated = first_line("License-Expression"), ", ".join(classifiers), first_line("License")
+    return about["Version"], next(filter(None, stated), "unknown")

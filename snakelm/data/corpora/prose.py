@@ -11,7 +11,7 @@ indented lines below it, as lists of parameters are written.
 import inspect
 import re
 
-__all__ = ["SHORTEST", "Passages", "is_prose", "passages", "prose", "without_empty_sections"]
+__all__ = ["SHORTEST", "SeenPassages", "is_prose", "passages", "prose", "without_empty_sections"]
 
 SHORTEST = 200  # characters; less is a signature or a line, which teaches little by itself
 SHORTEST_PASSAGE = 40  # characters; shorter ones are headings and phrases that may well recur
@@ -84,7 +84,7 @@ def is_prose(text: str) -> bool:
     return letters >= LETTERS * len(text)
 
 
-class Passages:
+class SeenPassages:
     """Remembers the passages of the texts it has seen."""
 
     def __init__(self) -> None:

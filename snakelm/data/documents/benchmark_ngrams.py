@@ -162,7 +162,12 @@ def _texts(file: Path, names: list[str]) -> Iterator[str]:
         columns.update(row)
         for name in names:
             value = row.get(name, MISSING)
-            reached = _leaves(row, name.split(".")) if value is MISSING else _leaves(value, [])
+            leaves = _leaves(row, name.split(".")) if value is MISSING else _leaves(value, [])
+            try:
+                reached = list(leaves)
+            except RecursionError:
+                raise BadFile(f"row {number}: {name} is nested too deeply", file) from None
+
             for text in reached:
                 there = True
                 if text is not None and not isinstance(text, str):

@@ -11,7 +11,7 @@ write it here and declare its key there. Dropped documents are counted by that n
     def mentions_javascript(line: str) -> bool:
         return "javascript" in line.lower()
 
-A word is what stands between white space, as in the papers. datatrove and others take a tokenizer's
+A word is what white space separates, as in the papers. datatrove and others take a tokenizer's
 words, where each comma is one, and so find that a fifth of plain prose is not words
 (docs/EXPERIMENTS.md compares both).
 
@@ -49,7 +49,7 @@ class Text:
 
     @cached_property
     def words(self) -> list[str]:
-        """What stands between white space."""
+        """What white space separates."""
         return self.text.split()
 
     @cached_property

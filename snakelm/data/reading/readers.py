@@ -34,7 +34,7 @@ from .formats import FORMATS, file_format
 from .parquet_text import parquet_texts
 from .rows import TextBatch
 
-__all__ = ["Counts", "FileReader", "Reader", "expand", "file_format", "source_named"]
+__all__ = ["FileReader", "ReadCounts", "Reader", "expand", "file_format", "source_named"]
 
 ORIGIN = ("origin_file", "origin_row")
 WARNINGS_EACH = 3  # bad rows of one kind that are warned of one by one
@@ -76,7 +76,7 @@ def source_named(config: Config, name: str) -> Source:
 
 
 @dataclass
-class Counts:
+class ReadCounts:
     """What a source's files held. ``read`` = ``kept`` + null + empty + the sum of ``invalid``."""
 
     files: int = 0
@@ -117,7 +117,7 @@ class FileReader(Generic[Item]):
     ) -> None:
         self.files = list(files)
         self.on_bad = on_bad
-        self.counts = Counts()
+        self.counts = ReadCounts()
         self._warn = warn if warn and on_bad != "skip" else lambda message: None
 
     def items(self, on_file: Callable[[int], None] | None = None) -> Iterator[Item]:
@@ -125,7 +125,7 @@ class FileReader(Generic[Item]):
 
         May be called again; the counts then start anew.
         """
-        self.counts = Counts(files=len(self.files), duplicate_files=_same_content(self.files))
+        self.counts = ReadCounts(files=len(self.files), duplicate_files=_same_content(self.files))
         for twin in self.counts.duplicate_files:
             self._warn(
                 f"{twin['file']}: the same bytes as {twin['same_as']}; {self.duplicate_fate}"

@@ -11,6 +11,7 @@ trainer.
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -56,23 +57,11 @@ def prepare_shard(
     weights = {source.name or "": source.weight for source in config.sources}
     threshold = _threshold(documents, config)
     groups, sizes = groups_of(documents, shard, of)
-
-    def meta(weights: dict[str, float]) -> Meta:
-        return Meta(
-            dtype=token_dtype(tokenizer.vocab_size, config.prepare.token_bits),
-            vocab_size=tokenizer.vocab_size,
-            eot=tokenizer.eot,
-            tokenizer_sha256=tokenizer.sha256,
-            config_hash=config_hash(config),
-            inputs={documents.name: content_hash(documents)},
-            weights=weights,
-            part=[shard, of],
-        )
-
+    meta = _meta(documents, tokenizer, config, [shard, of])
     paths = {split: output / f"{split}-{shard}.bin" for split in ("train", "val")}
     with (
-        BinWriter(paths["train"], meta(weights)) as train,
-        BinWriter(paths["val"], meta({})) as val,
+        BinWriter(paths["train"], replace(meta, weights=weights)) as train,
+        BinWriter(paths["val"], meta) as val,
         log.progress(sum(sizes), "bytes") as bar,
     ):
         for batch in _slices(documents, groups):
@@ -95,6 +84,18 @@ def prepare_shard(
         f"{val.meta.tokens:,} held out"
     )
     return paths
+
+
+def _meta(documents: Path, tokenizer: Tokenizer, config: Config, part: list[int]) -> Meta:
+    return Meta(
+        dtype=token_dtype(tokenizer.vocab_size, config.prepare.token_bits),
+        vocab_size=tokenizer.vocab_size,
+        eot=tokenizer.eot,
+        tokenizer_sha256=tokenizer.sha256,
+        config_hash=config_hash(config),
+        inputs={documents.name: content_hash(documents)},
+        part=part,
+    )
 
 
 def groups_of(documents: Path, shard: int, of: int) -> tuple[list[int], list[int]]:

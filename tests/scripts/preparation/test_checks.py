@@ -1,5 +1,5 @@
 """The checks between duplicates and tokens as scripts: what they write, what they say, and a
-person's mistakes.
+user's mistakes.
 """
 
 import json
@@ -120,7 +120,7 @@ def test_the_same_input_gives_the_same_bytes(given):
     assert [file.read_bytes() for file in files] == before
 
 
-def test_a_persons_mistakes_are_one_line_and_leave_nothing(given):
+def test_a_users_mistakes_are_one_line_and_leave_nothing(given):
     (given / "strict.yaml").write_text(yaml.safe_dump({"quality": {"min_words": 1000}}))
     said = quality(given, given / "strict.yaml", code=2)
     assert "no document of 42 passes the rules of `quality`; loosen them" in said

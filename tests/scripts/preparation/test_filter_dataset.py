@@ -1,4 +1,4 @@
-"""filter_dataset as a person runs it: what it keeps and records, each kind, and killed in the
+"""filter_dataset as a user runs it: what it keeps and records, each kind, and killed in the
 middle.
 """
 
@@ -113,9 +113,9 @@ def test_the_cascade_decides_as_setfit_and_asks_it_seldom(filtered):
         pq.read_table(filtered[kind] / "scores.parquet") for kind in ("setfit", "cascade")
     )
     assert (np.asarray(setfit["kept"]) == np.asarray(cascade["kept"])).mean() >= 0.99
-    asked = np.array([reason.endswith("setfit") for reason in cascade["reason"].to_pylist()])
-    assert asked.mean() < 0.5
-    assert (np.asarray(setfit["score"])[asked] == np.asarray(cascade["score"])[asked]).all()
+    by_setfit = np.array([reason.endswith("setfit") for reason in cascade["reason"].to_pylist()])
+    assert by_setfit.mean() < 0.5
+    assert (np.asarray(setfit["score"])[by_setfit] == np.asarray(cascade["score"])[by_setfit]).all()
 
 
 def test_samples_are_those_nearest_to_the_threshold(filtered):

@@ -1,4 +1,4 @@
-"""Preparation as a person runs it: the scripts one after the other, any number of shards, killed
+"""Preparation as a user runs it: the scripts one after the other, any number of shards, killed
 and out of room.
 """
 
@@ -96,10 +96,10 @@ FILES = {"train.bin", "train.idx", "val.bin", "val.idx", "val_overlap.npy"}
 
 @pytest.mark.parametrize("shards", [2, 5])
 def test_the_bytes_do_not_depend_on_the_number_of_shards(made, tmp_path, shards):
-    whole = prepare(made, tmp_path / "one", 1)
-    assert set(whole) == FILES
+    complete = prepare(made, tmp_path / "one", 1)
+    assert set(complete) == FILES
     assert pq.ParquetFile(made / "documents.parquet").num_row_groups > 1
-    assert prepare(made, tmp_path / "many", shards) == whole
+    assert prepare(made, tmp_path / "many", shards) == complete
 
 
 def test_every_document_is_there_once_and_on_its_side(made, tmp_path):
@@ -218,8 +218,8 @@ def test_preflight_writes_what_it_found(made, tmp_path):
     assert json.loads((tmp_path / "preflight.json").read_text())["sources"][0]["rows"] == 4000
 
 
-# Every step that can be killed: its arguments but for the output, and the files that must be whole
-# or not there.
+# Every step that can be killed: its arguments but for the output, and the files that must be
+# complete or absent.
 def steps(made: Path, c: Path, output: Path) -> dict[str, tuple[list[str], list[Path]]]:
     t, d = ("--tokenizer", made / "tokenizer"), ("--documents", made / "documents.parquet")
     shard = ("--shard", 0, "--of", 1, "--output-dir", output)
@@ -254,7 +254,7 @@ while True:
 """
 
 
-def whole(path: Path) -> bytes | None:
+def complete(path: Path) -> bytes | None:
     """The bytes of a finished artefact, None of an unfinished one."""
     if path.suffix == ".bin":
         try:
@@ -265,11 +265,11 @@ def whole(path: Path) -> bytes | None:
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_killed_steps_leave_the_whole_or_nothing(made, tmp_path, step):
+def test_killed_steps_leave_everything_or_nothing(made, tmp_path, step):
     """kill -9 at random moments of the work, 8 times a step."""
     arguments, files = steps(made, write_config(tmp_path), tmp_path)[step]
     subprocess.run(arguments, check=True, capture_output=True, env=ENVIRONMENT)
-    reference, random_, unfinished = [whole(f) for f in files], random.Random(step), 0
+    reference, random_, unfinished = [complete(f) for f in files], random.Random(step), 0
     assert None not in reference
     for _ in range(8):
         for file in files:
@@ -286,7 +286,7 @@ def test_killed_steps_leave_the_whole_or_nothing(made, tmp_path, step):
         process.send_signal(signal.SIGKILL)
         process.wait()
         process.stdout.close()
-        found = [whole(f) for f in files]
+        found = [complete(f) for f in files]
         assert all(f in (None, r) for f, r in zip(found, reference, strict=True))
         unfinished += None in found
     assert unfinished, "no kill landed in the first round of the work"
@@ -297,7 +297,7 @@ def test_no_room_is_one_clear_line_and_the_older_artefact_stays(made, tmp_path, 
     """RLIMIT_FSIZE stands for a full disk; EFBIG takes the same way through the code as ENOSPC."""
     arguments, files = steps(made, write_config(tmp_path), tmp_path)[step]
     subprocess.run(arguments, check=True, capture_output=True, env=ENVIRONMENT)
-    before = [whole(f) for f in files]
+    before = [complete(f) for f in files]
     largest = max(f.stat().st_size for f in files)
     for limit in (1, largest // 3, largest - 1):
 
@@ -311,5 +311,5 @@ def test_no_room_is_one_clear_line_and_the_older_artefact_stays(made, tmp_path, 
         assert done.returncode == 2, done.stderr
         assert "disk full" in done.stderr
         assert "Traceback" not in done.stderr
-        assert [whole(f) for f in files] == before
+        assert [complete(f) for f in files] == before
         assert not list(tmp_path.glob(".*.tmp"))

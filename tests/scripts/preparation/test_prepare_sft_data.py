@@ -1,4 +1,4 @@
-"""prepare_sft_data as a person runs it: manifests, one-line errors, kills that leave nothing
+"""prepare_sft_data as a user runs it: manifests, one-line errors, kills that leave nothing
 half-done.
 """
 

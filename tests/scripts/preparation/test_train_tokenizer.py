@@ -91,7 +91,7 @@ def test_a_ranks_file_is_brought_into_the_same_form(folder):
     ],
     ids=["too-large", "too-little-text", "no-file"],
 )
-def test_a_persons_mistake_is_one_line_and_exit_code_2(folder, settings, message):
+def test_a_users_mistake_is_one_line_and_exit_code_2(folder, settings, message):
     done = run(folder, settings)
     assert done.returncode == 2
     assert message in done.stderr

@@ -2,6 +2,7 @@
 is accepted.
 """
 
+import json
 import os
 import random
 import signal
@@ -143,6 +144,41 @@ def test_damage_is_refused(tmp_path, name):
         open_bin(path)
 
 
+def edit_description(path: Path, **changes) -> None:
+    """Changes the JSON of an idx and makes its checksum right again."""
+    data = idx_path(path).read_bytes()[:-4]
+    length = bins.HEADER.unpack_from(data)[2]
+    start, end = bins.HEADER.size, bins.HEADER.size + length
+    changed = json.dumps(json.loads(data[start:end]) | changes).encode()
+    changed += b" " * (-(start + len(changed)) % 8)
+    head = bins.HEADER.pack(bins.MAGIC, 1, len(changed))
+    data = head + changed + data[end:]
+    idx_path(path).write_bytes(data + struct.pack("<I", zlib.crc32(data)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"tokens": "20"}, "tokens: input should be a valid integer"),
+        ({"eot": True}, "eot: input should be a valid integer"),
+        ({"dtype": "float64"}, "dtype: input should be 'uint16' or 'uint32'"),
+        ({"inputs": ["a"]}, "inputs: input should be an object"),
+        ({"weights": {"a": None}}, r"weights\.a: input should be a valid number"),
+        ({"part": 3}, "part: input should be a valid"),
+        ({"chunk_bytes": 0}, "negative counts"),
+        ({"documents": -1}, "negative counts"),
+    ],
+    ids=lambda value: ",".join(value) if isinstance(value, dict) else "",
+)
+def test_a_description_of_wrong_types_is_refused(tmp_path, changes, message):
+    path = write(tmp_path / "a.bin", documents(20))
+    edit_description(path)
+    open_bin(path)
+    edit_description(path, **changes)
+    with pytest.raises(UserError, match=rf"a\.idx: .*{message}.*; run prepare_data again"):
+        open_bin(path)
+
+
 def test_every_flipped_bit_is_refused(tmp_path):
     path = write(tmp_path / "a.bin", documents(20))
     random_ = random.Random(0)
@@ -216,10 +252,10 @@ def _shards(folder: Path, n: int, docs: list[np.ndarray]) -> list[Path]:
 @pytest.mark.parametrize("n", [1, 2, 3, 7, 25])
 def test_gather_gives_the_same_bytes_for_any_number_of_shards(tmp_path, n):
     docs = documents(20)
-    whole = write(tmp_path / "whole.bin", docs, meta(config_hash="c"))
+    complete = write(tmp_path / "complete.bin", docs, meta(config_hash="c"))
     gather(reversed(_shards(tmp_path, n, docs)), tmp_path / "train.bin", SHA, "c")
-    assert (tmp_path / "train.bin").read_bytes() == whole.read_bytes()
-    assert (tmp_path / "train.idx").read_bytes() == idx_path(whole).read_bytes()
+    assert (tmp_path / "train.bin").read_bytes() == complete.read_bytes()
+    assert (tmp_path / "train.idx").read_bytes() == idx_path(complete).read_bytes()
 
 
 def test_gather_refuses_missing_repeated_and_foreign_shards(tmp_path):
@@ -267,7 +303,7 @@ while True:
 
 def test_killed_writers_leave_no_accepted_part(tmp_path):
     """kill -9 at random moments, over an older bin: what is accepted afterwards is always the
-    whole.
+    complete.
     """
     path, random_, refused = tmp_path / "a.bin", random.Random(1), 0
     reference = None

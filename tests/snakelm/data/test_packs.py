@@ -1,4 +1,4 @@
-"""Packs: whole conversations, as few rows as can be, the mask to the bit, and nothing damaged
+"""Packs: complete conversations, as few rows as can be, the mask to the bit, and nothing damaged
 accepted.
 """
 
@@ -47,8 +47,8 @@ def packs(tmp_path):
 
 
 def one_by_one(lengths, context):
-    """Best-fit decreasing as it is told: each conversation by itself into the fullest pack that
-    takes it.
+    """Best-fit decreasing as textbooks have it: each conversation by itself into the fullest pack
+    that takes it.
     """
     rooms = []
     for length in sorted(lengths, reverse=True):
@@ -68,7 +68,7 @@ def test_packing_is_best_fit_decreasing(lengths, context):
     assert sorted(context - u for u in used) == one_by_one(lengths, context)
 
 
-def test_conversations_come_back_whole_with_their_masks(packs):
+def test_conversations_come_back_complete_with_their_masks(packs):
     made = conversations()
     assert sorted(packs.bin.document_ids.tolist()) == list(range(len(made)))
     for place, i in enumerate(packs.bin.document_ids.tolist()):
@@ -98,9 +98,9 @@ def test_rows_hold_each_conversation_alone(packs):
 
 
 def test_rows_are_picked_in_any_order(packs):
-    whole = packs.rows(np.arange(len(packs)))
+    complete = packs.rows(np.arange(len(packs)))
     picked = np.array([2, 0, 2])
-    for some, every in zip(packs.rows(picked), whole, strict=True):
+    for some, every in zip(packs.rows(picked), complete, strict=True):
         assert np.array_equal(some, every[picked])
 
 
@@ -177,7 +177,7 @@ def test_packs_that_do_not_fit_their_conversations_are_refused(tmp_path):
 
 def test_the_mask_may_be_written_in_any_pieces(tmp_path):
     made = conversations()
-    whole = write(tmp_path / "a.bin", made)
+    complete = write(tmp_path / "a.bin", made)
     order, bounds = best_fit(np.array([t.size for t, _ in made]), CONTEXT)
     with PackWriter(
         tmp_path / "b.bin", Meta("uint16", 100, EOT, "ab" * 32), CONTEXT, bounds
@@ -186,4 +186,4 @@ def test_the_mask_may_be_written_in_any_pieces(tmp_path):
             tokens, masks = (np.concatenate([made[i][k] for i in part]) for k in (0, 1))
             lengths = np.array([made[i][0].size for i in part])
             writer.append_masked(tokens, masks, lengths, part.astype(np.uint64), int(lengths.sum()))
-    assert idx_path(whole).read_bytes() == idx_path(tmp_path / "b.bin").read_bytes()
+    assert idx_path(complete).read_bytes() == idx_path(tmp_path / "b.bin").read_bytes()

@@ -8,7 +8,10 @@ import pytest
 from snakelm.tokenizer import Tokenizer, train_bpe
 
 # One or more characters of every class and of every rule of the three patterns.
-ALPHABET = " \u00a0\u3000\u0085\n\r\t'sStTrReEvVlLdDmMſ1١½²aAéʰªǅßİ\u0301\u0345\u200d漢あ한!/.-_\x00\u00ad🙂🇩\u0903\U000e0101"
+ALPHABET = (
+    " \u00a0\u3000\u0085\n\r\t'sStTrReEvVlLdDmMſ1١½²aAéʰªǅßİ"
+    "\u0301\u0345\u200d漢あ한!/.-_\x00\u00ad🙂🇩\u0903\U000e0101"
+)
 CODE_POINTS = [chr(c) for c in range(0x110000) if not 0xD800 <= c < 0xE000]
 
 

@@ -133,6 +133,20 @@ DAMAGE = {
         lambda folder: edit_meta(folder, pattern=None),
         "pattern: input should be a valid string",
     ),
+    "meta-not-an-object": (
+        lambda folder: (folder / "meta.json").write_text("[]"),
+        "meta.json: found a list, expected an object",
+    ),
+    "meta-nested": (lambda folder: (folder / "meta.json").write_text("[" * 10**5), "too deeply"),
+    "meta-id-a-string": (
+        lambda folder: edit_meta(folder, special_tokens={EOT: "399"}),
+        r"special_tokens\.<\|endoftext\|>: input should be a valid integer",
+    ),
+    "meta-unused-strings": (
+        lambda folder: edit_meta(folder, unused_ids=["3"]),
+        r"unused_ids\.0: input should be a valid integer",
+    ),
+    "meta-size-true": (lambda folder: edit_meta(folder, vocab_size=True), "vocab_size: input"),
     "other-pattern": (
         lambda folder: edit_meta(folder, pattern="gpt2"),
         "does not belong to meta.json",

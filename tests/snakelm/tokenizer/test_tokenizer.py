@@ -228,7 +228,7 @@ def test_threads_may_share_a_tokenizer_and_pickling_keeps_it(tokenizer, document
     assert again.encode_ordinary(documents[0]) == expected[0]
 
 
-def test_whole_words_are_found_before_merges():
+def test_complete_words_match_before_merges():
     """A token that merging never reaches: `abc` needs `ab` or `bc`, which are no tokens."""
     ranks = BYTES | {b"abc": 256, b"cd": 257}
     tokenizer = Tokenizer(ranks, "gpt2")

@@ -88,6 +88,6 @@ def test_files_that_are_not_documents_say_so(tmp_path):
         taken(tmp_path / "broken.parquet", 100)
     pq.write_table(pa.table({"text": ["x"]}), tmp_path / "no-id.parquet")
     with pytest.raises(
-        UserError, match="no column 'id'; columns are text; .*run deduplicate again"
+        UserError, match=r"no column 'id'; columns are text; .*run deduplicate again"
     ):
         taken(tmp_path / "no-id.parquet", 100)

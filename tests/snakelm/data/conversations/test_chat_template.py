@@ -68,9 +68,9 @@ def test_learned_are_the_assistants_contents_and_their_ends():
 
 def test_a_prompt_ends_where_the_assistant_begins():
     ids, _ = render(TALK, tokenizer())
-    asked = prompt(TALK[:4], tokenizer())
-    assert asked == ids[: len(asked)].tolist()
-    assert asked[-1] == tokenizer().special_tokens[ASSISTANT]
+    prompted = prompt(TALK[:4], tokenizer())
+    assert prompted == ids[: len(prompted)].tolist()
+    assert prompted[-1] == tokenizer().special_tokens[ASSISTANT]
 
 
 CONVERSATIONS = st.lists(

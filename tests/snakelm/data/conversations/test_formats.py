@@ -79,7 +79,7 @@ FORMATS = {
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_formats_are_told_by_their_columns(name):
+def test_formats_are_recognised_by_their_columns(name):
     row, expected = FORMATS[name]
     assert messages_of(row) == expected
 
@@ -168,3 +168,17 @@ def test_what_is_no_conversation_is_rejected_by_reason(name):
     with pytest.raises(Rejected) as found:
         messages_of(row)
     assert str(found.value) == reason
+
+
+def test_parts_within_parts_without_end_are_rejected():
+    content = "x"
+    for _ in range(3000):
+        content = [content]
+    with pytest.raises(Rejected, match="content is no text"):
+        messages_of({"messages": [{"role": "user", "content": content}]})
+
+    content = "x"
+    for _ in range(3000):
+        content = [{"text": content}]
+    with pytest.raises(Rejected, match="nested too deeply"):
+        messages_of({"messages": [{"role": "user", "content": content}]})

@@ -120,14 +120,14 @@ def test_the_same_question_never_stands_on_both_sides(tmp_path):
     packs, counts = prepare(
         tmp_path, [{"path": write(tmp_path / "a.jsonl", twice)}], val_fraction=0.3
     )
-    asked = {
+    questions = {
         split: {
             " ".join(t.split("<|user|>")[1].split("<|end|>")[0].casefold().split())
             for t in talks_in(packs[split])
         }
         for split in packs
     }
-    assert not asked["train"] & asked["val"]
+    assert not questions["train"] & questions["val"]
     assert sum(counts[split]["conversations"] for split in packs) == 80
 
 
@@ -197,7 +197,8 @@ def test_shortening_takes_the_oldest_pairs_and_no_more(head):
 NOTHING = {
     "all rejected": (
         [[{"role": "narrator", "content": "Once."}], talk("x", "")],
-        r"no conversation left to learn from; .*a.jsonl: 2 rows → 0 conversations \(unknown role 1, empty turn 1",
+        r"no conversation left to learn from; .*a.jsonl: 2 rows → 0 conversations "
+        r"\(unknown role 1, empty turn 1",
     ),
     "all too long": ([talk("a", "b " * 200)], r"longer than the context 1"),
     "one question": (

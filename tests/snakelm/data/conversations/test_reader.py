@@ -151,7 +151,7 @@ TREE = [
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "parquet"])
-def test_trees_are_told_by_their_columns(tmp_path, kind):
+def test_trees_are_recognised_by_their_columns(tmp_path, kind):
     path = tmp_path / f"a.{kind}"
     jsonl(path, TREE) if kind == "jsonl" else pq.write_table(pa.Table.from_pylist(TREE), path)
     found, counts = read(path)

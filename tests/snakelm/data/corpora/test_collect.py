@@ -10,7 +10,7 @@ import pytest
 from snakelm.config import Source
 from snakelm.data.corpora import docstrings, everyday, synthetic
 from snakelm.data.corpora.collect import collect
-from snakelm.data.corpora.prose import Passages, is_prose, passages, prose
+from snakelm.data.corpora.prose import SeenPassages, is_prose, passages, prose
 from snakelm.data.documents.table import read_documents
 from snakelm.errors import UserError
 from snakelm.log import Log
@@ -123,14 +123,20 @@ def test_a_package_is_read_and_not_imported(tmp_path, monkeypatch):
 PROSE = {
     "dedents": ("One.\n\n        Two.", "One.\n\nTwo."),
     "drops examples": ("Text.\n\n>>> f(1)\n2\n>>> g()\n\nMore.", "Text.\n\nMore."),
-    "drops code": ("Text.\n\n.. code-block:: python\n\n    x = 1\n\n    y = 2\n\nMore.", "Text.\n\nMore."),
+    "drops code": (
+        "Text.\n\n.. code-block:: python\n\n    x = 1\n\n    y = 2\n\nMore.",
+        "Text.\n\nMore.",
+    ),
     "drops version notes": ("Text.\n\n.. versionadded:: 1.2\n\nMore.", "Text.\n\nMore."),
     "drops placeholders": ("Text.\n\n%(params)s\n\nMore.", "Text.\n\nMore."),
-    "drops empty sections": ("A.\n\nExamples\n--------\n>>> x\n\nNotes\n-----\nB.", "A.\n\nNotes\n-----\nB."),
+    "drops empty sections": (
+        "A.\n\nExamples\n--------\n>>> x\n\nNotes\n-----\nB.",
+        "A.\n\nNotes\n-----\nB.",
+    ),
     "drops the last empty section": ("Text.\n\nExamples\n========\n>>> x", "Text."),
     "keeps a title": ("Title\n=====\n\nText.", "Title\n=====\n\nText."),
     "is empty": ("", ""),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", PROSE)
@@ -153,19 +159,22 @@ def test_is_prose(text, good):
 
 
 def test_passages_joined_are_the_text():
-    text = "Head.\n\nParameters\n----------\nx : int\n    About x.\n    More.\ny : int\n    About y.\nno item\n\n\nEnd."
+    text = (
+        "Head.\n\nParameters\n----------\nx : int\n    About x.\n    More.\n"
+        "y : int\n    About y.\nno item\n\n\nEnd."
+    )
     assert "\n".join(passages(text)) == text
     assert "x : int\n    About x.\n    More." in passages(text)
     assert "y : int\n    About y." in passages(text)
 
 
 def test_repeated_passages_go_and_the_rest_stays():
-    own = (
-        "This function has a description of its own, {0}, which is {0} and long enough to stand alone {0}. "
-        * 3
+    own = 3 * (
+        "This function has a description of its own, {0}, which is {0} and long enough to stand "
+        "alone {0}. "
     )
     item = "axis : int, optional\n    The axis along which the thing is done; the last by default."
-    seen = Passages()
+    seen = SeenPassages()
     first = seen.fresh(own.format("first").strip() + "\n\nParameters\n----------\n" + item)
     second = seen.fresh(
         own.format("second").strip() + "\n\nParameters\n----------\n" + item.replace("  T", " T")

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from snakelm.config import Decontaminate
+from snakelm.data.documents import benchmark_ngrams as ngrams
 from snakelm.data.documents import decontaminate as module
 from snakelm.data.documents.benchmark_ngrams import benchmark_sets, ngram_indexes
 from snakelm.data.documents.decontaminate import decontaminate
@@ -111,7 +112,7 @@ def test_case_and_punctuation_hide_nothing(tmp_path):
 @pytest.mark.parametrize(
     ("words", "found"), [(7, False), (8, True), (12, True)], ids=lambda x: str(x)
 )
-def test_a_short_evaluation_text_is_looked_for_whole(tmp_path, words, found):
+def test_a_short_evaluation_text_is_searched_for_in_full(tmp_path, words, found):
     short = " ".join(PLANTED[:words])
     inside, alone, near = (
         " ".join([*salad(0), short, *salad(1)]),
@@ -159,10 +160,10 @@ def test_slices_change_nothing(tmp_path, monkeypatch):
         " ".join([*salad(i), *(PLANTED if i % 3 == 0 else []), *salad(-i)]) for i in range(1, 100)
     ]
     files = [evaluation(tmp_path, [" ".join(PLANTED)])]
-    whole = run(tmp_path, texts, files)
+    complete = run(tmp_path, texts, files)
     monkeypatch.setattr(module, "SLICE_BYTES", 1500)
-    assert run(tmp_path, texts, files) == whole
-    assert len(whole[0]) == 66
+    assert run(tmp_path, texts, files) == complete
+    assert len(complete[0]) == 66
 
 
 NO_COLUMN = "none of the columns text, question, prompt; columns are body"
@@ -179,14 +180,30 @@ def as_parquet(path, **columns):
     [
         ("a.parquet", lambda p: as_parquet(p, id=[1], question=[QUESTION]), ["text", "question"]),
         ("a.parquet", lambda p: as_parquet(p, item=[{"stem": QUESTION, "n": 1}]), ["item.stem"]),
-        ("a.parquet", lambda p: as_parquet(p, turns=[[{"said": QUESTION}, {"said": None}]]), ["turns.said"]),
-        ("a.parquet", lambda p: as_parquet(p, choices=[["no", QUESTION]], question=[None]), ["choices", "question"]),
-        ("a.jsonl", lambda p: p.write_text(json.dumps({"question": {"stem": QUESTION}}) + "\n\n"), ["question.stem"]),
-        ("a.jsonl.gz", lambda p: p.write_bytes(gzip.compress(json.dumps({"text": QUESTION}).encode())), ["text"]),
+        (
+            "a.parquet",
+            lambda p: as_parquet(p, turns=[[{"said": QUESTION}, {"said": None}]]),
+            ["turns.said"],
+        ),
+        (
+            "a.parquet",
+            lambda p: as_parquet(p, choices=[["no", QUESTION]], question=[None]),
+            ["choices", "question"],
+        ),
+        (
+            "a.jsonl",
+            lambda p: p.write_text(json.dumps({"question": {"stem": QUESTION}}) + "\n\n"),
+            ["question.stem"],
+        ),
+        (
+            "a.jsonl.gz",
+            lambda p: p.write_bytes(gzip.compress(json.dumps({"text": QUESTION}).encode())),
+            ["text"],
+        ),
         ("a.txt", lambda p: p.write_text(QUESTION), ["text"]),
     ],
     ids=["column", "struct", "list of structs", "list", "json object", "gzip", "text"],
-)  # fmt: skip
+)
 def test_evaluation_files_of_many_kinds(tmp_path, name, make, columns):
     file = tmp_path / name
     make(file)
@@ -200,18 +217,45 @@ def test_evaluation_files_of_many_kinds(tmp_path, name, make, columns):
     [
         ("a.parquet", lambda p: as_parquet(p, body=["x"]), NO_COLUMN),
         ("a.parquet", lambda p: as_parquet(p, question=[7]), "question holds a int, expected text"),
-        ("a.parquet", lambda p: as_parquet(p, text=pa.array([None], pa.string())), "no text in text, question, prompt"),
+        (
+            "a.parquet",
+            lambda p: as_parquet(p, text=pa.array([None], pa.string())),
+            "no text in text, question, prompt",
+        ),
         ("a.parquet", lambda p: p.write_bytes(b"PAR1 no"), "damaged, or not a parquet file"),
         ("a.jsonl", lambda p: p.write_text('{"body": "x"}\n'), NO_COLUMN),
-        ("a.jsonl", lambda p: p.write_text('{"text": "x"}\n{"te'), "row 1: not JSON; an evaluation set must be complete"),
-        ("a.jsonl", lambda p: p.write_text('["x"]\n'), "a JSON array, expected one JSON object a line"),
+        (
+            "a.jsonl",
+            lambda p: p.write_text('{"text": "x"}\n{"te'),
+            "row 1: not JSON; an evaluation set must be complete",
+        ),
+        (
+            "a.jsonl",
+            lambda p: p.write_text('["x"]\n'),
+            "a JSON array, expected one JSON object a line",
+        ),
         ("a.jsonl", lambda p: p.write_text(""), "no text in"),
         ("a.csv", lambda p: p.write_text("text\nx\n"), "can't tell its format"),
-        ("a.txt.gz", lambda p: p.write_bytes(gzip.compress(b"x" * 99)[:20]), "broken off or damaged"),
+        (
+            "a.txt.gz",
+            lambda p: p.write_bytes(gzip.compress(b"x" * 99)[:20]),
+            "broken off or damaged",
+        ),
     ],
-    ids=["no column", "numbers", "nulls", "no parquet", "no field", "cut off", "list", "empty", "unknown", "bad gzip"],
-)  # fmt: skip
-def test_an_evaluation_file_that_says_nothing_is_a_persons_error(tmp_path, name, make, said):
+    ids=[
+        "no column",
+        "numbers",
+        "nulls",
+        "no parquet",
+        "no field",
+        "cut off",
+        "list",
+        "empty",
+        "unknown",
+        "bad gzip",
+    ],
+)
+def test_an_evaluation_file_that_says_nothing_is_a_user_error(tmp_path, name, make, said):
     file = tmp_path / name
     make(file)
     with pytest.raises(UserError, match=said) as error:
@@ -220,13 +264,23 @@ def test_an_evaluation_file_that_says_nothing_is_a_persons_error(tmp_path, name,
     assert "\n" not in str(error.value)
 
 
-def test_nothing_left_is_a_persons_error_and_leaves_no_file(tmp_path):
+def test_a_value_nested_without_end_is_a_user_error(tmp_path, monkeypatch):
+    value = QUESTION
+    for _ in range(5000):
+        value = [value]
+    monkeypatch.setattr(ngrams, "records", lambda *_: [({"text": value}, None)])
+    (tmp_path / "a.jsonl").write_text('{"text": "x"}\n')
+    with pytest.raises(UserError, match=r"a\.jsonl: row 0: text is nested too deeply"):
+        benchmark_sets([tmp_path / "a.jsonl"], Decontaminate())
+
+
+def test_nothing_left_is_a_user_error_and_leaves_no_file(tmp_path):
     with pytest.raises(UserError, match="every document holds text of an evaluation set"):
         run(tmp_path, [" ".join(PLANTED)], [evaluation(tmp_path, [" ".join(PLANTED)])])
     assert not (tmp_path / "out.parquet").exists()
 
 
-def test_what_is_wanted_is_found_by_hash_alone(tmp_path):
+def test_an_index_matches_by_hash_alone(tmp_path):
     files = [
         evaluation(tmp_path, [" ".join(salad(i, 300)) for i in range(20)], f"{n}.jsonl")
         for n in "ab"

@@ -61,9 +61,9 @@ def test_it_agrees_with_comparing_every_pair(tmp_path, seed, order):
 
 def test_slabs_change_nothing(tmp_path, monkeypatch):
     made, order, out = families(300), np.arange(300), np.zeros(300, bool)
-    whole = dropped(tmp_path, made, order, out)
+    complete = dropped(tmp_path, made, order, out)
     monkeypatch.setattr(module, "SLAB", 7)
-    assert dropped(tmp_path, made, order, out, step=5) == whole != []
+    assert dropped(tmp_path, made, order, out, step=5) == complete != []
 
 
 def test_the_scratch_files_have_no_name(tmp_path):

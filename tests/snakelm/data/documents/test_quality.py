@@ -155,7 +155,7 @@ def test_examples_do_not_depend_on_the_order_of_documents(tmp_path):
     assert len(shown[0]) == 5
 
 
-def test_nothing_left_is_a_persons_error_and_leaves_no_file(tmp_path):
+def test_nothing_left_is_a_user_error_and_leaves_no_file(tmp_path):
     with pytest.raises(UserError, match="no document of 2 passes the rules"):
         run(tmp_path, ["a", "b"], min_words=2)
     assert [p.name for p in tmp_path.iterdir()] == ["in.parquet"]

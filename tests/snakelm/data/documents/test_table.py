@@ -1,4 +1,4 @@
-"""The documents file: row groups cut by text alone, whole or not there."""
+"""The documents file: row groups cut by text alone, complete or absent."""
 
 import os
 
@@ -33,11 +33,11 @@ def write(path, batches):
 
 @pytest.mark.parametrize("piece", [1, 7, 999, 4000])
 def test_the_bytes_do_not_depend_on_how_documents_arrive(tmp_path, piece):
-    whole = write(tmp_path / "a.parquet", [batch(0, 4000)])
+    complete = write(tmp_path / "a.parquet", [batch(0, 4000)])
     cut = write(
         tmp_path / "b.parquet", [batch(i, min(piece, 4000 - i)) for i in range(0, 4000, piece)]
     )
-    assert whole == cut
+    assert complete == cut
 
 
 def test_row_groups_begin_at_a_megabyte_and_grow(tmp_path):

@@ -89,7 +89,9 @@ def test_every_problem_is_said_at_once(tmp_path):
     [([], "no rows"), ([None, None], "all 2 values of 'text' are null")],
     ids=["no rows", "nulls"],
 )
-def test_a_source_without_a_text_is_refused_and_a_file_without_one_is_told(tmp_path, texts, why):
+def test_a_source_without_a_text_is_refused_and_a_file_without_one_is_reported(
+    tmp_path, texts, why
+):
     parquet(tmp_path / "a.parquet", text=pa.array(texts, pa.string()))
     with pytest.raises(UserError, match=f"a.parquet: {why}"):
         look(tmp_path, [{"path": f"{tmp_path}/*.parquet"}])

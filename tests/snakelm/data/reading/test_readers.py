@@ -201,6 +201,8 @@ def test_row_groups_before_the_damage_are_kept(tmp_path):
 # A line of JSON that is no sound row → what it is counted as.
 BAD_LINES = {
     "not JSON": b'{"text": "cut off',
+    "not JSON ": b'{"text": "a", "deep": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+    "not JSON  ": b'{"text": "a", "huge": ' + b"9" * 10_000 + b"}",
     "not a JSON object": b'"just text"',
     "not UTF-8": b'{"text": "\xff\xfe"}',
     "lone surrogate": b'{"text": "half \\ud800 of a pair"}',
@@ -212,16 +214,22 @@ BAD_LINES = {
 @pytest.mark.parametrize("why", BAD_LINES)
 def test_a_bad_line_stops_or_is_left_out_by_policy(tmp_path, why):
     path = tmp_path / "a.jsonl"
+    line, why = BAD_LINES[why], why.rstrip()
     path.write_bytes(
-        b'{"text": "before"}\n\n'
-        + BAD_LINES[why]
-        + b'\n{"text": "after"}\n{"other": 1}\n{"text": null}'
+        b'{"text": "before"}\n\n' + line + b'\n{"text": "after"}\n{"other": 1}\n{"text": null}'
     )
     with pytest.raises(UserError, match=rf"a\.jsonl: row 1: {why}; .*on_bad_file: warn"):
         read(path)
     texts, counts, warnings = read(path, on_bad="warn")
     assert (texts, counts.invalid, counts.null) == (["before", "after"], {why: 1}, 2)
     assert len(warnings) == 1
+
+
+def test_nan_beside_the_text_is_no_reason_to_drop_a_line(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": "a", "score": NaN, "other": -Infinity}\n')
+    texts, counts, warnings = read(path)
+    assert (texts, counts.invalid, warnings) == (["a"], {}, [])
 
 
 def test_a_pair_of_surrogate_escapes_is_one_sound_character(tmp_path):
@@ -278,7 +286,7 @@ def test_a_file_without_rows_is_left_out_with_a_warning(tmp_path, name):
     assert warnings == [f"{path}: no rows"]
 
 
-def test_the_same_file_under_two_names_is_told(tmp_path):
+def test_the_same_file_under_two_names_is_reported(tmp_path):
     for name in ("a", "b"):
         parquet(tmp_path / f"{name}.parquet", GOOD)
     parquet(tmp_path / "c.parquet", list(reversed(GOOD)))
@@ -300,7 +308,7 @@ def test_a_reader_reads_again_the_same(tmp_path):
     assert reader.counts.as_dict() == counts
 
 
-def test_a_document_larger_than_any_batch_is_whole(tmp_path):
+def test_a_document_larger_than_any_batch_is_complete(tmp_path):
     large = "many words " * 2_000_000  # 22 MB
     texts, *_ = read(parquet(tmp_path / "a.parquet", ["before", large, "after"]))
     assert [len(t) for t in texts] == [6, len(large), 5]
@@ -333,7 +341,7 @@ def test_patterns_without_files_are_errors(tmp_path, pattern, message):
         expand(str(tmp_path / pattern))
 
 
-def test_formats_are_told_by_names():
+def test_formats_are_recognised_by_names():
     from pathlib import Path
 
     kinds = defaultdict(list)
