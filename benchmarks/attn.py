@@ -23,8 +23,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from pytorch_ext import attention
-from pytorch_ext.ops.attention import _LEVELS_HERE, LEVELS
+from pytorch_ext import attention, library
+from pytorch_ext.dispatch import LEVELS
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 COLUMNS = ("mask", "dtype", "T", "pass", "ours ms", "GFLOP/s", "against", "ms", "ratio")
@@ -193,7 +193,7 @@ def describe(options: argparse.Namespace, device: str) -> dict:
     if device == "cuda":
         machine, ours = torch.cuda.get_device_name(), "cuda"
     else:
-        machine, ours = cpu_name(), f"cpu:{LEVELS[_LEVELS_HERE[-1]]}"
+        machine, ours = cpu_name(), f"cpu:{LEVELS[library.LEVELS_HERE[-1]]}"
     return {
         "device": machine, "torch": torch.__version__, "threads": torch.get_num_threads(), "ours": ours,
         "tokens": options.tokens, "heads": options.heads, "kv_heads": options.kv_heads or options.heads,

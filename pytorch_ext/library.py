@@ -6,6 +6,8 @@ from pathlib import Path
 
 import torch
 
+from pytorch_ext.dispatch import LEVELS
+
 LIBRARY = Path(__file__).with_name("_C.abi3.so")
 REMEDY = "run `python setup.py build_ext --inplace`, or pass backend='reference'"
 
@@ -20,9 +22,15 @@ def load() -> bool:
         torch.ops.load_library(LIBRARY)
     except OSError as error:
         raise ImportError(
-            f"{LIBRARY}: does not open ({error}); it was built for another machine or torch: {REMEDY}"
+            f"{LIBRARY}: does not open ({error}); it was built for another machine or torch: "
+            f"{REMEDY}"
         ) from error
     return True
 
 
+# Found out once, at import: torch.compile must not meet these calls.
 LOADED = load()
+HAS_CUDA = bool(LOADED and torch.ops.pytorch_ext.attention_has_cuda())
+LEVELS_HERE: tuple[int, ...] = tuple(  # indices into LEVELS
+    i for i in range(len(LEVELS)) if LOADED and torch.ops.pytorch_ext.attention_level(i) == i
+)

@@ -77,7 +77,7 @@ def test_the_operators_open_and_import():
 @operators
 @has_readelf
 def test_the_library_holds_cuda_kernels_where_nvcc_was_there():
-    ask = "import torch; from pytorch_ext.ops import attention; print(attention._HAS_CUDA)"
+    ask = "from pytorch_ext import library; print(library.HAS_CUDA)"
     if run_python(ask).stdout.strip() != "True":
         pytest.skip("built without CUDA: there was no nvcc, or SNAKELM_CUDA=0")
     sections = subprocess.run(
@@ -112,8 +112,7 @@ def test_a_second_build_compiles_nothing():
     """The first call here may compile (sources newer than the library); the second must not."""
     environment = (
         {}
-        if "True"
-        in run_python("from pytorch_ext.ops import attention as a; print(a._HAS_CUDA)").stdout
+        if "True" in run_python("from pytorch_ext import library; print(library.HAS_CUDA)").stdout
         else {"SNAKELM_CUDA": "0"}
     )
     first = setup("build_ext", "--inplace", "-j", "2", **environment)

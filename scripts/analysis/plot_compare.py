@@ -27,7 +27,7 @@ def main(argv: list[str] | None = None) -> int:
         from snakelm.analysis.plot import (
             plot_comparison,  # matplotlib takes a second to load; --help needn't wait
         )
-        from snakelm.analysis.runs import read_runs, tunings
+        from snakelm.analysis.trainings import read_runs, tunings
         from snakelm.analysis.tables.compare import write_comparison
 
         runs = read_runs(args.results, config.compare)

@@ -34,13 +34,13 @@ def main(argv: list[str] | None = None) -> int:
         from snakelm.analysis.plot import (
             plot_tuning,  # matplotlib takes a second to load; --help needn't wait
         )
-        from snakelm.analysis.tuned import conversations, read_tuned
+        from snakelm.analysis.tuning_record import conversations, read_tuning
         from snakelm.data.packs import open_packs
         from snakelm.tokenizer import Tokenizer
 
         tokenizer = Tokenizer.load(args.tokenizer)
         examples = conversations(open_packs(args.packs, tokenizer.sha256, verify=False), tokenizer)
-        tuned = read_tuned(
+        tuned = read_tuning(
             config, args.metrics, args.samples, args.training_log, [args.packs, *args.artefacts]
         )
         written = plot_tuning(tuned, examples, args.figures, args.tables)

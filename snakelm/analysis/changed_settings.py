@@ -1,17 +1,24 @@
-"""What was asked of a run, in words: the configuration for somebody who hasn't read it, and what
-was changed in it.
+"""The settings of a run for somebody who hasn't read its configuration: what each part does, in
+words, and which keys differ from the preset.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..config import Config, Source, as_mapping, from_mapping
 
-__all__ = ["asked", "changed_keys"]
+__all__ = ["changed_keys", "describe_settings", "flat_settings"]
+
+BUILTIN = {
+    "docs": "docstrings of the installed packages",
+    "synthetic": "generated facts",
+    "everyday": "generated talk and adverts",
+}
+EXPECTED = ("results", "preset")  # keys that are a run's own, not a change
 
 
-def asked(config: Config) -> list[tuple[str, str]]:
-    """(part of the run, what it was to do) in the order of the workflow."""
+def describe_settings(config: Config) -> list[tuple[str, str]]:
+    """(part of the run, what it does) in the order of the workflow."""
     model, train = config.model, config.train
     return [
         ("documents", "; ".join(_source(source) for source in config.sources)),
@@ -19,75 +26,85 @@ def asked(config: Config) -> list[tuple[str, str]]:
         ("tokenizer", _tokenizer(config)),
         (
             "model",
-            f"{model.layers} layers of width {model.width}, {model.heads} attention heads; it looks back over "
-            f"{model.context:,} tokens",
+            f"{model.layers} layers of width {model.width}, {model.heads} attention heads, context "
+            f"of {model.context:,} tokens",
         ),
         (
             "pretraining",
-            f"{train.steps:,} steps of {train.batch_tokens:,} tokens; {config.prepare.val_fraction:.3g} of the "
-            "documents held out to judge it by",
+            f"{train.steps:,} steps of {train.batch_tokens:,} tokens; "
+            f"{100 * config.prepare.val_fraction:.3g}% of the documents held out for evaluation",
         ),
         ("instruction tuning", _tuning(config)),
-        ("chance", f"seed {config.seed}: the same settings make the same choices again"),
+        ("randomness", f"seed {config.seed}: the same settings make the same choices again"),
     ]
 
 
 def changed_keys(config: Config) -> list[tuple[str, str, str]]:
-    """(key, value, what the preset has) of every key that differs from the preset's; folders and
-    names aside.
-    """
-    own, plain = (
-        dict(_flat(as_mapping(c))) for c in (config, from_mapping({"preset": config.preset}))
-    )
-    keys = [key for key in own if key not in ("results", "preset") and own[key] != plain.get(key)]
-    return [(key, own[key], plain.get(key, "–")) for key in keys]
+    """(key, value, what the preset has) of every key that differs from the preset's."""
+    preset = from_mapping({"preset": config.preset})
+    own, plain = (dict(flat_settings(as_mapping(c))) for c in (config, preset))
+    both = [
+        (key, own.get(key, "–"), plain.get(key, "–")) for key in own | plain if key not in EXPECTED
+    ]
+    return [(key, value, default) for key, value, default in both if value != default]
+
+
+def flat_settings(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """`{"train": {"lr": 1}}` → `("train.lr", "1")`; mappings in a list by their number."""
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from flat_settings(value, f"{prefix}{key}.")
+        elif isinstance(value, list) and value and isinstance(value[0], Mapping):
+            for i, item in enumerate(value):
+                yield from flat_settings(item, f"{prefix}{key}[{i}].")
+        else:
+            yield prefix + key, "–" if value is None else str(value)
 
 
 def _source(source: Source) -> str:
-    where = {"docs": "docstrings of the packages on the machine", "synthetic": "made-up text"}.get(
-        source.builtin or ""
-    )
     given = source.path or source.url
     files = given if isinstance(given, str) else ", ".join(given or [])
-    parts = [where or source.builtin or files]
+    builtin = source.builtin or ""
+
+    parts = [BUILTIN.get(builtin, builtin or files)]
     parts += [f"{source.fraction:.3g} of them"] if source.fraction < 1 else []
     parts += [f"at most {source.limit:,}"] if source.limit else []
-    parts += [f"weighed {source.weight:g} times"] if source.weight != 1 else []
+    parts += [f"weight {source.weight:g}"] if source.weight != 1 else []
     return f"{source.name} ({', '.join(parts)})"
 
 
 def _left_out(config: Config) -> str:
     duplicates = config.deduplicate
-    parts = ["exact copies"] if duplicates.exact else []
-    parts += (
-        [f"near copies (alike from {duplicates.threshold:.0%} on)"] if duplicates.minhash else []
-    )
     rules = sum(value not in (None, False) for value in vars(config.quality).values())
-    parts += [f"what fails {rules} rule{'s' * (rules > 1)} of quality"] if rules else []
-    parts += [f"what is not academic ({config.filter})"] if config.filter != "none" else []
-    parts += ["documents with text of evaluation sets"] if config.decontaminate.files else []
+
+    parts = ["exact copies"] if duplicates.exact else []
+    if duplicates.minhash:
+        parts.append(f"near copies (similarity of {duplicates.threshold:.0%} or more)")
+    if rules:
+        parts.append(f"what fails {rules} quality rule{'s' * (rules > 1)}")
+    if config.filter != "none":
+        parts.append(f"what is not academic ({config.filter})")
+    if config.decontaminate.files:
+        parts.append("documents that contain text of evaluation sets")
     return ", ".join(parts) or "nothing"
 
 
 def _tokenizer(config: Config) -> str:
-    given = config.tokenizer
-    if given.kind == "bpe":
-        what = f"{given.vocab_size:,} tokens, words split as {given.pattern} does"
-        return f"{what}; learned from at most {given.train_mb:g} MB of the documents"
-    return f"{given.kind} ranks from {given.file}"
+    tokenizer = config.tokenizer
+    if tokenizer.kind != "bpe":
+        return f"{tokenizer.kind} ranks from {tokenizer.file}"
+    return (
+        f"{tokenizer.vocab_size:,} tokens, words split as {tokenizer.pattern} does; trained on at "
+        f"most {tokenizer.train_mb:g} MB of the documents"
+    )
 
 
 def _tuning(config: Config) -> str:
     if config.export != "sft":
         return "none: export is base"
+
     names = ", ".join(str(source.builtin or source.path) for source in config.sft_data.sources)
     how = f"adapters of rank {config.sft.lora_rank}" if config.sft.lora_rank else "all weights"
-    return f"{config.sft.epochs:g} passes over conversations ({names}), {how}"
-
-
-def _flat(values: dict[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
-    for key, value in values.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{before}{key}.")
-        else:
-            yield before + key, "–" if value is None else str(value)
+    epochs = config.sft.epochs
+    passes = "1 epoch" if epochs == 1 else f"{epochs:g} epochs"
+    return f"{passes} of conversations ({names}), {how}"

@@ -1,109 +1,104 @@
-"""What each step took: time, energy, money, memory, disk. Time is measured; energy and money are
+"""What each step cost: time, energy, money, memory, disk. Time is measured; energy and money are
 estimates and say so.
 
 A CPU's energy is its busy seconds times `cost.watts_per_core`; a GPU's is the time of the training
 on it times its power limit, which is more than it drew on average. Neither counts what the rest of
-the machine takes. Training that was interrupted is counted whole: its metrics add the parts up,
+the machine draws. Training that was interrupted counts in full: its metrics add the parts up,
 Snakemake's record knows only the last.
 """
 
-from collections.abc import Mapping
+from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 from ..config import Cost
 from ..training.metrics_reader import Metrics
-from .run_record import Record
+from .manifests import TrainingResult
+from .run_record import RunRecord, StepTiming
 
-__all__ = ["Spent", "spent", "total"]
+__all__ = ["StepCost", "step_costs", "total_cost"]
 
 JOULES_PER_KWH = 3.6e6
 
 
 @dataclass(frozen=True)
-class Spent:
-    """A step, or all of them. ``money`` is in `cost.currency`; None where no price was given."""
+class StepCost:
+    """The cost of a step, or of all of them. ``money`` is in `cost.currency`; None where no price
+    was given.
+    """
 
     step: str
-    seconds: float  # of the clock
+    seconds: float  # wall-clock time
     cpu_seconds: float  # over all cores
     gpu_seconds: float  # over all GPUs
     kwh: float
     money: float | None
     peak_mb: float  # the most memory that one of its jobs held
     gpu_peak_mb: float
-    written: int  # bytes of what it made
+    written: int  # bytes of the files it made
 
 
-def spent(record: Record) -> list[Spent]:
+def step_costs(record: RunRecord) -> list[StepCost]:
     """Every step that was timed, in the order of the workflow."""
     written = _written(record)
-    trainings = {"train": record.metrics, "train_sft": record.tuned}
+    trainings = {"train": record.metrics, "train_sft": record.finetuning}
     return [
         _one(
             step,
             timing,
             trainings.get(step),
-            record.result(step),
-            written.get(step, 0),
+            record.training_result(step),
+            written[step],
             record.config.cost,
         )
         for step, timing in record.timings.items()
     ]
 
 
-def total(steps: list[Spent]) -> Spent:
+def total_cost(steps: list[StepCost]) -> StepCost:
     """The sum; of memory the largest."""
     money = [s.money for s in steps if s.money is not None]
-    return Spent(
-        "all",
-        sum(s.seconds for s in steps),
-        sum(s.cpu_seconds for s in steps),
-        sum(s.gpu_seconds for s in steps),
-        sum(s.kwh for s in steps),
-        sum(money) if money else None,
-        max((s.peak_mb for s in steps), default=0.0),
-        max((s.gpu_peak_mb for s in steps), default=0.0),
-        sum(s.written for s in steps),
+    return StepCost(
+        step="all",
+        seconds=sum(s.seconds for s in steps),
+        cpu_seconds=sum(s.cpu_seconds for s in steps),
+        gpu_seconds=sum(s.gpu_seconds for s in steps),
+        kwh=sum(s.kwh for s in steps),
+        money=sum(money) if money else None,
+        peak_mb=max((s.peak_mb for s in steps), default=0.0),
+        gpu_peak_mb=max((s.gpu_peak_mb for s in steps), default=0.0),
+        written=sum(s.written for s in steps),
     )
 
 
 def _one(
     step: str,
-    timing: Mapping[str, float],
+    timing: StepTiming,
     metrics: Metrics | None,
-    result: Mapping[str, Any],
+    result: TrainingResult,
     written: int,
     cost: Cost,
-) -> Spent:
-    seconds, cpu = timing["seconds"], timing["cpu_seconds"]
-    processes = int(result.get("processes") or 1)
-    if metrics is not None:
-        seconds = max(seconds, metrics.last("seconds") or 0.0)
-        cpu = max(cpu, processes * (metrics.last("cpu_seconds") or 0.0))
-    on_gpu = "gpu_peak_bytes" in result
-    gpu = (
-        processes * ((metrics.last("seconds") if metrics is not None else None) or seconds)
-        if on_gpu
-        else 0.0
-    )
-    watts = cost.watts_per_gpu or float(result.get("gpu_watts") or 0)
+) -> StepCost:
+    # A training's own clock goes on over interruptions; Snakemake's starts anew with each job.
+    trained = (metrics.last("seconds") if metrics is not None else None) or 0.0
+    trained_cpu = (metrics.last("cpu_seconds") if metrics is not None else None) or 0.0
+    seconds = max(timing.seconds, trained)
+    cpu = max(timing.cpu_seconds, result.processes * trained_cpu)
+
+    # Only a result with a GPU's memory was computed on GPUs, one for each process.
+    on_gpu = result.gpu_peak_bytes is not None
+    gpu = result.processes * (trained or seconds) if on_gpu else 0.0
+    watts = cost.watts_per_gpu or result.gpu_watts or 0.0
+
     kwh = (cpu * cost.watts_per_core + gpu * watts) / JOULES_PER_KWH
-    money = (
-        kwh * cost.price_per_kwh
-        if cost.price_per_hour is None
-        else seconds / 3600 * cost.price_per_hour
-    )
-    gpu_peak = float(result.get("gpu_peak_bytes") or 0) / 2**20
-    return Spent(step, seconds, cpu, gpu, kwh, money, timing["peak_mb"], gpu_peak, written)
+    rented = cost.price_per_hour
+    money = kwh * cost.price_per_kwh if rented is None else seconds / 3600 * rented
+    gpu_peak_mb = (result.gpu_peak_bytes or 0) / 2**20
+    return StepCost(step, seconds, cpu, gpu, kwh, money, timing.peak_mb, gpu_peak_mb, written)
 
 
-def _written(record: Record) -> dict[str, int]:
+def _written(record: RunRecord) -> Counter[str]:
     """Bytes of what each step made, as its manifests say."""
-    sizes: dict[str, int] = {}
+    sizes: Counter[str] = Counter()
     for manifest in record.manifests.values():
-        step, made = Path(str(manifest.get("script", ""))).stem, manifest.get("artefact")
-        if isinstance(made, Mapping) and isinstance(made.get("bytes"), int):
-            sizes[step] = sizes.get(step, 0) + made["bytes"]
+        sizes[manifest.step] += manifest.artefact.bytes or 0
     return sizes

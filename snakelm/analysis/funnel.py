@@ -1,22 +1,29 @@
-"""How many documents each step of the preparation let through, by source, and why the others
-went.
+"""How many documents each step of the preparation let through, by source, and why the others were
+dropped.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
-from .run_record import Record
+from .manifests import (
+    CheckManifest,
+    DeduplicateManifest,
+    FilterManifest,
+    SampleManifest,
+    SplitManifest,
+)
+from .run_record import RunRecord
 
-__all__ = ["Stage", "funnel"]
+__all__ = ["FunnelStage", "funnel"]
 
 
 @dataclass(frozen=True)
-class Stage:
+class FunnelStage:
     """Documents after a step. ``dropped``: reason → documents that this step took out."""
 
     name: str
-    documents: dict[str, int]  # source → documents
+    documents: dict[str, int]  # source → documents; "" where the step doesn't tell sources apart
     dropped: dict[str, int] = field(default_factory=dict)
     tokens: int | None = None
 
@@ -26,121 +33,96 @@ class Stage:
         return sum(self.documents.values())
 
 
-def funnel(record: Record) -> list[Stage]:
-    """The stages that manifests tell of, in order; none at all is an empty list."""
-    passed, clean = (
-        _checked(record, "quality", "of quality"),
-        _checked(record, "decontaminate", "decontaminated"),
-    )
-    checks = [*passed, *_filtered(record), *clean]
-    return [*_sampled(record), *_deduplicated(record), *checks, *_split(record)]
-
-
-def _sampled(record: Record) -> list[Stage]:
-    read: dict[str, int] = {}
-    taken: dict[str, int] = {}
-    unfit: dict[str, int] = {}
-    not_chosen = 0
-    for manifest in record.made_by("sample_data"):
-        counts = _mapping(manifest.get("counts"))
-        source = _source_of(manifest)
-        read[source] = _count(counts.get("read"))
-        taken[source] = _count(counts.get("taken"))
-        reasons = {
-            "null": counts.get("null"),
-            "empty": counts.get("empty"),
-            **_mapping(counts.get("invalid")),
-        }
-        for reason, documents in reasons.items():
-            unfit[str(reason)] = unfit.get(str(reason), 0) + _count(documents)
-        not_chosen += max(0, _count(counts.get("kept")) - taken[source])
-    if not read:
-        return []
-    dropped = {**unfit, "not sampled (fraction, limit)": not_chosen}
-    return [Stage("read", read), Stage("sampled", taken, _some(dropped))]
-
-
-def _deduplicated(record: Record) -> list[Stage]:
-    exact: dict[str, int] = {}
-    near: dict[str, int] = {}
-    dropped = {"exact": 0, "near": 0}
-    for manifest in record.made_by("deduplicate")[:1]:
-        for source, counts in _mapping(manifest.get("sources")).items():
-            counts = _mapping(counts)
-            for kind in dropped:
-                dropped[kind] += _count(counts.get(kind))
-            near[source] = _count(counts.get("kept"))
-            exact[source] = near[source] + _count(counts.get("near"))
-    if not near:
-        return []
+def funnel(record: RunRecord) -> list[FunnelStage]:
+    """The stages that manifests tell of, in the order of the workflow; none at all is an empty
+    list.
+    """
     return [
-        Stage("without exact copies", exact, _some({"exact copies": dropped["exact"]})),
-        Stage("without near copies", near, _some({"near copies": dropped["near"]})),
+        *_sampled(record),
+        *_deduplicated(record),
+        *_checked(record, "quality", "after quality rules"),
+        *_filtered(record),
+        *_checked(record, "decontaminate", "decontaminated"),
+        *_split(record),
     ]
 
 
-def _checked(record: Record, step: str, name: str) -> list[Stage]:
-    """What a check let through that counts, per source, the documents kept and those dropped by
-    reason.
-    """
-    for manifest in record.made_by(step):
-        kept: dict[str, int] = {}
-        dropped: dict[str, int] = {}
-        for source, counts in _mapping(manifest.get("sources")).items():
-            kept[source] = _count(_mapping(counts).get("kept"))
-            for reason, documents in _mapping(_mapping(counts).get("dropped")).items():
-                dropped[reason] = dropped.get(reason, 0) + _count(documents)
-        return [Stage(name, kept, _some(dropped))]
-    return []
+def _sampled(record: RunRecord) -> list[FunnelStage]:
+    read: dict[str, int] = {}
+    taken: dict[str, int] = {}
+    dropped: Counter[str] = Counter()
+
+    for manifest in record.made_by("sample_data", SampleManifest):
+        source, counts = manifest.artefact.stem, manifest.counts
+        read[source] = counts.read or 0
+        taken[source] = counts.taken
+
+        dropped.update({"null": counts.null, "empty": counts.empty, **counts.invalid})
+        dropped["not sampled (fraction, limit)"] += max(0, counts.kept - counts.taken)
+
+    if not read:
+        return []
+    return [FunnelStage("read", read), FunnelStage("sampled", taken, _without_zeros(dropped))]
 
 
-def _filtered(record: Record) -> list[Stage]:
-    for manifest in record.made_by("filter_dataset"):
-        sources = {
-            name: _mapping(counts) for name, counts in _mapping(manifest.get("sources")).items()
-        }
-        kept = {name: _count(counts.get("kept")) for name, counts in sources.items()}
-        dropped = sum(_count(counts.get("documents")) for counts in sources.values()) - sum(
-            kept.values()
-        )
-        return [Stage("academic", kept, _some({"not academic": dropped}))]
-    return []
+def _deduplicated(record: RunRecord) -> list[FunnelStage]:
+    """Two stages of one step: exact copies go first, near ones after them."""
+    manifests = record.made_by("deduplicate", DeduplicateManifest)
+    sources = manifests[0].sources if manifests else {}
+    if not sources:
+        return []
+
+    exact = {"exact copies": sum(counts.exact for counts in sources.values())}
+    near = {"near copies": sum(counts.near for counts in sources.values())}
+    left = {source: counts.kept + counts.near for source, counts in sources.items()}
+    kept = {source: counts.kept for source, counts in sources.items()}
+    return [
+        FunnelStage("without exact copies", left, _without_zeros(exact)),
+        FunnelStage("without near copies", kept, _without_zeros(near)),
+    ]
 
 
-def _split(record: Record) -> list[Stage]:
-    """Training and held-out documents; the token files don't say which source a document is
+def _checked(record: RunRecord, step: str, name: str) -> list[FunnelStage]:
+    """Of a step that counts, per source, the documents kept and those dropped by reason."""
+    manifests = record.made_by(step, CheckManifest)
+    if not manifests:
+        return []
+
+    sources = manifests[0].sources
+    dropped: Counter[str] = Counter()
+    for counts in sources.values():
+        dropped.update(counts.dropped)
+
+    kept = {source: counts.kept for source, counts in sources.items()}
+    return [FunnelStage(name, kept, _without_zeros(dropped))]
+
+
+def _filtered(record: RunRecord) -> list[FunnelStage]:
+    manifests = record.made_by("filter_dataset", FilterManifest)
+    if not manifests:
+        return []
+
+    sources = manifests[0].sources
+    kept = {source: counts.kept for source, counts in sources.items()}
+    dropped = sum(counts.documents for counts in sources.values()) - sum(kept.values())
+    return [FunnelStage("academic", kept, _without_zeros({"not academic": dropped}))]
+
+
+def _split(record: RunRecord) -> list[FunnelStage]:
+    """Training and held-out documents; the token files don't tell which source a document is
     from.
     """
-    for manifest in record.made_by("prepare_data"):
-        parts = [
-            ("for training", _mapping(manifest.get("train"))),
-            ("held out", _mapping(manifest.get("val"))),
-        ]
-        return [
-            Stage(name, {"": _count(part.get("documents"))}, tokens=_count(part.get("tokens")))
-            for name, part in parts
-            if part
-        ]
-    return []
+    manifests = record.made_by("prepare_data", SplitManifest)
+    if not manifests:
+        return []
+
+    parts = {"for training": manifests[0].train, "held out": manifests[0].val}
+    return [
+        FunnelStage(name, {"": part.documents}, tokens=part.tokens)
+        for name, part in parts.items()
+        if part
+    ]
 
 
-def _source_of(manifest: Mapping[str, Any]) -> str:
-    """`…/sampled/docs.parquet` → `docs`."""
-    name = (
-        str(_mapping(manifest.get("artefact")).get("path", "?"))
-        .replace("\\", "/")
-        .rsplit("/", 1)[-1]
-    )
-    return name.removesuffix(".parquet")
-
-
-def _some(dropped: Mapping[str, int]) -> dict[str, int]:
+def _without_zeros(dropped: Mapping[str, int]) -> dict[str, int]:
     return {reason: documents for reason, documents in dropped.items() if documents}
-
-
-def _mapping(value: Any) -> dict[str, Any]:
-    return dict(value) if isinstance(value, Mapping) else {}
-
-
-def _count(value: Any) -> int:
-    return int(value) if isinstance(value, int | float) and value == value else 0

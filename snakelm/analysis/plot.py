@@ -1,19 +1,29 @@
-"""The figures and tables of a run by name: which there are, and what each is made from."""
+"""The figures and tables of a run: which there are, and what each is drawn from.
+
+    plot_metrics  plot             FIGURES, TABLES            from a RunRecord, and train.bin
+    plot_sft      plot_tuning      TUNING_FIGURES, …_TABLES   from a TuningRecord
+    plot_compare  plot_comparison  compare_….svg              from the Trainings of several runs
+    summarise     summarise        LAST_FIGURES, LAST_TABLES  from a RunRecord, last of all
+
+What evaluation, the tokenizer, the filter and the map leave is drawn from their own files by steps
+of their own (plot_loss, plot_tokenizer, plot_filter, visualize_embeddings).
+"""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from ..data.bins import open_bin
-from .cost import spent
+from .cost import step_costs
 from .figures.compare import compare
 from .figures.cost import time_by_step
 from .figures.data import document_lengths, draw_funnel
 from .figures.packing import packing
 from .figures.training import bits_per_byte, gradient_norm, learning_rate, loss, throughput
 from .funnel import funnel
-from .run_record import Record
+from .run_record import RunRecord
 from .tables.configuration import write_configuration
 from .tables.cost import write_cost
 from .tables.samples import write_samples
@@ -21,7 +31,7 @@ from .tables.sources import write_sources
 from .tables.summary import write_summary
 from .tables.tuning import write_answers, write_conversations, write_tuning_samples
 from .trainings import Training, pretraining
-from .tuned import Tuned
+from .tuning_record import Span, TuningRecord
 
 __all__ = [
     "FIGURES",
@@ -29,15 +39,17 @@ __all__ = [
     "LAST_TABLES",
     "TABLES",
     "TUNING_FIGURES",
+    "TUNING_TABLES",
     "plot",
     "plot_comparison",
     "plot_tuning",
     "summarise",
 ]
 
-Draw = Callable[[Record, Path], None]
+T = TypeVar("T")
+Drawings = Mapping[str, Callable[[T, Path], None]]  # name of the file → what draws it
 
-FIGURES: dict[str, Draw] = {
+FIGURES: Drawings[RunRecord] = {
     "loss": lambda record, path: loss(pretraining(record), path),
     "bits_per_byte": lambda record, path: bits_per_byte(pretraining(record), record.baseline, path),
     "learning_rate": lambda record, path: learning_rate(pretraining(record), path),
@@ -45,77 +57,91 @@ FIGURES: dict[str, Draw] = {
     "throughput": lambda record, path: throughput(pretraining(record), path),
     "funnel": lambda record, path: draw_funnel(funnel(record), path),
 }
-TABLES: dict[str, Draw] = {"samples": write_samples, "sources": write_sources}
-# Made last, of a run's whole record.
-LAST_FIGURES: dict[str, Draw] = {"time": lambda record, path: time_by_step(spent(record), path)}
-LAST_TABLES: dict[str, Draw] = {
+TABLES: Drawings[RunRecord] = {
+    "samples": write_samples,
+    "sources": write_sources,
+}
+LAST_FIGURES: Drawings[RunRecord] = {
+    "time": lambda record, path: time_by_step(step_costs(record), path),
+}
+LAST_TABLES: Drawings[RunRecord] = {
     "summary": write_summary,
     "cost": write_cost,
     "configuration": write_configuration,
 }
-TUNING_FIGURES: dict[str, Callable[[Training, Path], None]] = {
-    "sft_loss": loss,
-    "sft_learning_rate": learning_rate,
-    "sft_gradient_norm": gradient_norm,
-    "sft_throughput": throughput,
+TUNING_FIGURES: Drawings[TuningRecord] = {
+    "sft_loss": lambda record, path: loss(record.training, path),
+    "sft_learning_rate": lambda record, path: learning_rate(record.training, path),
+    "sft_gradient_norm": lambda record, path: gradient_norm(record.training, path),
+    "sft_throughput": lambda record, path: throughput(record.training, path),
+    "sft_packing": lambda record, path: packing(record.packs, path),
+}
+TUNING_TABLES: Drawings[TuningRecord] = {
+    "answers": write_answers,
+    "sft_samples": write_tuning_samples,
 }
 
 
 def plot(
-    record: Record, train_bin: str | Path, figures: str | Path, tables: str | Path
+    record: RunRecord, train_bin: str | Path, figures: str | Path, tables: str | Path
 ) -> list[Path]:
     """Draws the data and the pretraining into ``figures`` and ``tables``; gives the paths.
 
     Of ``train_bin`` only the index is read: the lengths of its documents.
     """
-    written = _draw(FIGURES, record, figures, "svg")
-    lengths = (
-        np.diff(open_bin(train_bin, verify=False).document_offsets) - 1
-    )  # without the end-of-text token
-    written.append(Path(figures, "document_lengths.svg"))
-    document_lengths(lengths, record.config.model.context, written[-1])
-    return written + _draw(TABLES, record, tables, "html")
+    # An end-of-text token stands before each document; it isn't part of the length.
+    offsets = open_bin(train_bin, verify=False).document_offsets
+    lengths_path = Path(figures, "document_lengths.svg")
+    document_lengths(np.diff(offsets) - 1, record.config.model.context, lengths_path)
 
-
-def summarise(record: Record, figures: str | Path, tables: str | Path) -> list[Path]:
-    """Writes what can only be said of a finished run: the verdict, what it cost, and what it was
-    made of.
-    """
-    return _draw(LAST_FIGURES, record, figures, "svg") + _draw(LAST_TABLES, record, tables, "html")
+    return [
+        *_draw(FIGURES, record, figures, "svg"),
+        lengths_path,
+        *_draw(TABLES, record, tables, "html"),
+    ]
 
 
 def plot_tuning(
-    tuned: Tuned,
-    examples: Iterable[Sequence[tuple[str, bool]]],
+    tuned: TuningRecord,
+    examples: Iterable[Sequence[Span]],
     figures: str | Path,
     tables: str | Path,
 ) -> list[Path]:
     """Draws an instruction tuning; ``examples``: conversations as spans of text, each with whether
     it is learned.
     """
-    written = _draw(TUNING_FIGURES, tuned.training, figures, "svg")
-    written += _draw({"sft_packing": packing}, tuned.packs, figures, "svg")
-    written += _draw(
-        {"answers": write_answers, "sft_samples": write_tuning_samples}, tuned, tables, "html"
-    )
-    written.append(Path(tables, "conversations.html"))
-    write_conversations(tuned.packs, examples, written[-1])
-    return written
+    conversations_path = Path(tables, "conversations.html")
+    write_conversations(tuned.packs, examples, conversations_path)
+
+    return [
+        *_draw(TUNING_FIGURES, tuned, figures, "svg"),
+        *_draw(TUNING_TABLES, tuned, tables, "html"),
+        conversations_path,
+    ]
 
 
 def plot_comparison(trainings: Mapping[str, Sequence[Training]], figures: str | Path) -> list[Path]:
-    """Draws several runs over each other, a figure for each kind of training; this run stands first
-    in each.
+    """Draws several runs over each other: a figure for each kind of training, named by it; this run
+    comes first in each.
     """
-    written = []
-    for name, some in trainings.items():
-        written.append(Path(figures, f"{name}.svg"))
-        compare(some, written[-1])
-    return written
+    paths = {name: Path(figures, f"{name}.svg") for name in trainings}
+    for name, path in paths.items():
+        compare(trainings[name], path)
+    return list(paths.values())
 
 
-def _draw(wanted: Mapping[str, Callable], of: object, folder: str | Path, kind: str) -> list[Path]:
-    paths = [Path(folder, f"{name}.{kind}") for name in wanted]
-    for draw, path in zip(wanted.values(), paths, strict=True):
-        draw(of, path)
-    return paths
+def summarise(record: RunRecord, figures: str | Path, tables: str | Path) -> list[Path]:
+    """Writes what can only be said of a finished run: the verdict, what it cost, and what it was
+    made of.
+    """
+    return [
+        *_draw(LAST_FIGURES, record, figures, "svg"),
+        *_draw(LAST_TABLES, record, tables, "html"),
+    ]
+
+
+def _draw(drawings: Drawings[T], source: T, folder: str | Path, suffix: str) -> list[Path]:
+    paths = {name: Path(folder, f"{name}.{suffix}") for name in drawings}
+    for name, path in paths.items():
+        drawings[name](source, path)
+    return list(paths.values())

@@ -1,69 +1,158 @@
-"""Everything a report can say about a run, read from the files that its steps left; what isn't
-there is None.
+"""Everything a report can say about a run, read once from the files that its steps left.
 
-A report is made of half-finished and of old runs too, so nothing here insists: a missing manifest
-means a missing line in a table. Only a file that is there and is something else is a person's
-error.
+A report is made of unfinished and of old runs too, so nothing here insists: a missing file means a
+missing line in a table. Only a file that is there and is something else is the user's error.
 """
 
 import csv
-import json
 import re
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TypeGuard, TypeVar
+
+from pydantic import Field, FiniteFloat
 
 from ..config import Config
-from ..errors import UserError
+from ..json_files import read_json
 from ..training.metrics_reader import Metrics, Sample, read_metrics, read_samples
 from ..workflow.code_digest import ROOT
-from ..workflow.manifest import manifest_path
+from .manifests import (
+    M,
+    SplitManifest,
+    StepManifest,
+    Tolerant,
+    TrainingResult,
+    TrainManifest,
+    made_by,
+    read_manifests,
+)
 
-__all__ = ["Record", "git_commit", "read_manifests", "read_record", "read_resumes"]
+__all__ = [
+    "Baseline",
+    "EvaluationScores",
+    "MeasuredScore",
+    "RunRecord",
+    "StepTiming",
+    "TaskScores",
+    "read_record",
+    "read_resumes",
+]
 
 RUN_LINE = re.compile(r"\brun ([0-9a-f]{16}) on\b")
 RESUME_LINE = re.compile(r"\bresumes after step (\d+)\b")
+DAMAGED = "delete it and run its step again"
+
+T = TypeVar("T", bound=Tolerant)
+
+
+class CompressionRate(Tolerant):
+    """Bits per byte of held-out text: all documents, and the clean ones."""
+
+    bpb: FiniteFloat | None = None
+    bpb_clean: FiniteFloat | None = None
+
+
+class HeldOutDocuments(Tolerant):
+    """How many held-out documents there are."""
+
+    clean: int | None = None
+
+
+class Baseline(Tolerant):
+    """baseline.json: what the model is compared with."""
+
+    ppmd: CompressionRate = CompressionRate()
+    xz: CompressionRate = CompressionRate()
+    unigram: CompressionRate = CompressionRate()
+    docs: HeldOutDocuments = HeldOutDocuments()
+
+
+class MeasuredScore(Tolerant):
+    """A measured value with its 95% interval."""
+
+    value: FiniteFloat | None = None
+    low: FiniteFloat | None = None
+    high: FiniteFloat | None = None
+
+
+class StageScores(Tolerant):
+    """What one model scored in one task; which of them there are is the task's kind."""
+
+    acc: MeasuredScore | None = None
+    acc_norm: MeasuredScore | None = None
+    exact: MeasuredScore | None = None
+    loose: MeasuredScore | None = None
+
+
+class TaskScores(Tolerant):
+    """A task; ``chance``: the share of right answers that guessing gives."""
+
+    chance: FiniteFloat | None = None
+    base: StageScores | None = None
+    tuned: StageScores | None = None
+
+
+class HeldOutScores(Tolerant):
+    """Held-out loss of one model: bits per byte of text, nats per token of answers."""
+
+    all: MeasuredScore | None = None
+    clean: MeasuredScore | None = None
+    answers: MeasuredScore | None = None
+
+
+class EvaluationScores(Tolerant):
+    """evaluation.json, as far as the verdict and the model card quote it."""
+
+    held_out: dict[str, HeldOutScores] = Field(default_factory=dict)  # base, tuned
+    tasks: dict[str, TaskScores] = Field(default_factory=dict)
+
+
+@dataclass
+class StepTiming:
+    """What Snakemake measured of a step, its parts added up; of memory the largest part."""
+
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    peak_mb: float = 0.0
 
 
 @dataclass(frozen=True)
-class Record:
+class RunRecord:
     """A run as its files tell it."""
 
     config: Config
     metrics: Metrics
-    tuned: Metrics | None = None  # of instruction tuning
+    finetuning: Metrics | None = None
     samples: list[Sample] = field(default_factory=list)
-    baseline: dict[str, Any] = field(default_factory=dict)
-    evaluation: dict[str, Any] = field(default_factory=dict)
-    manifests: dict[str, dict[str, Any]] = field(
-        default_factory=dict
-    )  # path of the artefact → its manifest
-    timings: dict[str, dict[str, float]] = field(
-        default_factory=dict
-    )  # step → seconds, cpu_seconds, peak_mb
-    resumes: tuple[int, ...] = ()  # steps after which the run was taken up again
+    baseline: Baseline = field(default_factory=Baseline)
+    evaluation: EvaluationScores = field(default_factory=EvaluationScores)
+    manifests: Mapping[str, StepManifest] = field(default_factory=dict)  # artefact → its manifest
+    timings: Mapping[str, StepTiming] = field(default_factory=dict)  # step → timing
+    resumes: tuple[int, ...] = ()  # steps after which an interrupted training was resumed
     commit: str | None = None
-    rerun: str | None = None
+    rerun: str | None = None  # the command that makes this run again
 
-    def made_by(self, step: str) -> list[dict[str, Any]]:
-        """The manifests of what scripts of that name made, in the order they were given."""
-        return [m for m in self.manifests.values() if Path(str(m.get("script", ""))).stem == step]
+    def made_by(self, step: str, kind: type[M]) -> Sequence[M]:
+        """The manifests of what ``step`` made, in the order they were given."""
+        return made_by(self.manifests.values(), step, kind)
 
-    def result(self, step: str = "train") -> dict[str, Any]:
-        """What the finished training said of itself; empty for an unfinished one."""
-        return next((dict(m.get("result") or {}) for m in self.made_by(step)), {})
+    def training_result(self, step: str = "train") -> TrainingResult:
+        """What the finished training says of itself; empty for an unfinished one."""
+        models = self.made_by(step, TrainManifest)
+        return models[0].result if models else TrainingResult()
 
     def last_takes_more(self) -> bool:
-        """Whether the last evaluation took all held-out documents and those before it only some: no
-        line joins them.
+        """Whether the last evaluation was on all held-out documents and those before it on a
+        sample: the two don't compare, so no line joins them.
         """
-        some, train = self.config.train.eval_tokens, self.config.train
-        all_of_them = next(
-            (m["val"]["tokens"] for m in self.made_by("prepare_data") if "val" in m), 0
-        )
-        return some is not None and all_of_them > some and self.metrics.last("step") == train.steps
+        train = self.config.train
+        parts = (m.val for m in self.made_by("prepare_data", SplitManifest))
+        held_out = next((part.tokens for part in parts if part), 0)
+
+        sampled = train.eval_tokens is not None and held_out > train.eval_tokens
+        return sampled and self.metrics.last("step") == train.steps
 
 
 def read_record(
@@ -78,43 +167,45 @@ def read_record(
     timings: Iterable[str | Path] = (),
     training_log: str | Path | None = None,
     rerun: str | None = None,
-) -> Record:
-    """Reads all of it. ``artefacts``: files with a manifest beside them. ``timings``: benchmark
-    files.
+) -> RunRecord:
+    """Reads all of it; files that aren't there are left out.
+
+    ``tuned``: sft_metrics.csv. ``artefacts``: files with a manifest beside them. ``timings``:
+    Snakemake's benchmark files.
     """
-    values = read_metrics(metrics)
-    resumes = read_resumes(training_log) if training_log and Path(training_log).is_file() else ()
-    return Record(
+    return RunRecord(
         config=config,
-        metrics=values,
-        tuned=read_metrics(tuned) if tuned and Path(tuned).is_file() else None,
-        samples=read_samples(samples) if samples and Path(samples).is_file() else [],
-        baseline=_json(baseline) if baseline and Path(baseline).is_file() else {},
-        evaluation=_json(evaluation) if evaluation and Path(evaluation).is_file() else {},
+        metrics=read_metrics(metrics),
+        finetuning=read_metrics(tuned) if _there(tuned) else None,
+        samples=read_samples(samples) if _there(samples) else [],
+        baseline=_read(baseline, Baseline),
+        evaluation=_read(evaluation, EvaluationScores),
         manifests=read_manifests(artefacts),
-        timings=_timings(timings),
-        resumes=resumes,
+        timings=_read_timings(timings),
+        resumes=read_resumes(training_log) if _there(training_log) else (),
         commit=git_commit(),
         rerun=rerun,
     )
 
 
-def read_manifests(artefacts: Iterable[str | Path]) -> dict[str, dict[str, Any]]:
-    """Path of each artefact that has a manifest beside it → the manifest."""
-    return {str(path): m for path in artefacts if (m := _manifest(path)) is not None}
-
-
 def read_resumes(training_log: str | Path) -> tuple[int, ...]:
-    """Steps after which the last run in training.log was resumed: the metrics are cut back there,
-    so only it knows.
+    """Steps after which the last run in training.log was resumed.
+
+    The metrics are cut back to the step that a run resumes from, so only the log knows. A run that
+    starts without resuming begins anew, whatever was logged of it before; one that resumes earlier
+    than last time did the later steps again.
     """
-    run, before, steps = None, [], []
+    run: str | None = None
+    before: list[int] = []
+    steps: list[int] = []
     for line in Path(training_log).read_text(encoding="utf-8", errors="replace").splitlines():
-        if found := RUN_LINE.search(line):
-            before, steps = (steps if run == found[1] else []), []
-            run = found[1]
-        elif found := RESUME_LINE.search(line):
-            steps = [step for step in before if step < int(found[1])] + [int(found[1])]
+        if started := RUN_LINE.search(line):
+            before, steps = (steps if run == started[1] else []), []
+            run = started[1]
+        elif resumed := RESUME_LINE.search(line):
+            step = int(resumed[1])
+            steps = [earlier for earlier in before if earlier < step] + [step]
+
     return tuple(steps)
 
 
@@ -125,14 +216,15 @@ def git_commit() -> str | None:
     commit = _git("rev-parse", "--short=12", "HEAD")
     if commit is None:
         return None
-    return commit + (
-        " + uncommitted changes" if _git("status", "--porcelain", "--untracked-files=no") else ""
-    )
+
+    changed = _git("status", "--porcelain", "--untracked-files=no")
+    return f"{commit} + uncommitted changes" if changed else commit
 
 
 def _git(*arguments: str) -> str | None:
     if not (ROOT / ".git").exists():  # or git would find the repository of a folder above
         return None
+
     try:
         done = subprocess.run(
             ["git", "-C", ROOT, *arguments], capture_output=True, text=True, timeout=20, check=True
@@ -142,37 +234,27 @@ def _git(*arguments: str) -> str | None:
     return done.stdout.strip()
 
 
-def _manifest(artefact: str | Path) -> dict[str, Any] | None:
-    path = manifest_path(artefact)
-    return _json(path) if path.is_file() else None
+def _there(path: str | Path | None) -> TypeGuard[str | Path]:
+    return path is not None and Path(path).is_file()
 
 
-def _json(path: str | Path) -> dict[str, Any]:
-    try:
-        value = json.loads(Path(path).read_text(encoding="utf-8"))
-    except ValueError:
-        raise UserError(f"{path}: not JSON; delete it and run its step again") from None
-    if not isinstance(value, dict):
-        raise UserError(
-            f"{path}: found {type(value).__name__}, expected an object; run its step again"
-        )
-    return value
+def _read(path: str | Path | None, shape: type[T]) -> T:
+    """The JSON file ``path``, or a record of defaults where there is none."""
+    return shape.model_validate(read_json(path, remedy=DAMAGED)) if _there(path) else shape()
 
 
-def _timings(files: Iterable[str | Path]) -> dict[str, dict[str, float]]:
-    """Snakemake's benchmark files, `<step>.tsv` or `<step>.<part>.tsv`; the parts of a step added
+def _read_timings(files: Iterable[str | Path]) -> dict[str, StepTiming]:
+    """Snakemake's benchmark files, `<step>.tsv` or `<step>.<part>.tsv`; a step's parts are added
     up.
     """
-    steps: dict[str, dict[str, float]] = {}
+    steps: dict[str, StepTiming] = {}
     for file in filter(Path.is_file, map(Path, files)):
         with open(file, newline="", encoding="utf-8", errors="replace") as opened:
             for row in csv.DictReader(opened, delimiter="\t"):
-                total = steps.setdefault(
-                    file.name.split(".")[0], {"seconds": 0.0, "cpu_seconds": 0.0, "peak_mb": 0.0}
-                )
-                total["seconds"] += _number(row.get("s"))
-                total["cpu_seconds"] += _number(row.get("cpu_time"))
-                total["peak_mb"] = max(total["peak_mb"], _number(row.get("max_rss")))
+                total = steps.setdefault(file.name.split(".")[0], StepTiming())
+                total.seconds += _number(row.get("s"))
+                total.cpu_seconds += _number(row.get("cpu_time"))
+                total.peak_mb = max(total.peak_mb, _number(row.get("max_rss")))
     return steps
 
 

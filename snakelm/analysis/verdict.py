@@ -1,29 +1,29 @@
 """The verdict on a run in words that need no prior knowledge, and what to do about it."""
 
-import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from .run_record import Record
+from .run_record import CompressionRate, RunRecord
 
-__all__ = ["Scores", "resumes", "scores", "seconds_in_words", "sentences", "warnings"]
+__all__ = ["VerdictScores", "resume_count", "scores", "sentences", "warnings"]
+
+Pair = tuple[float | None, float | None]  # of all held-out documents, and of the clean ones
 
 WORSE_AT_THE_END = 1.02  # last bits per byte over the best: beyond it, the end of the run did harm
-
 ENOUGH_DOCUMENTS = 30  # clean documents below which their bits per byte are noise
 
 
 @dataclass(frozen=True)
-class Scores:
-    """Bits per byte on the held-out text, whole and clean; None where unknown."""
+class VerdictScores:
+    """Bits per byte of the held-out text: of all documents and of the clean ones; None where
+    unknown.
+    """
 
-    model: tuple[float | None, float | None]
-    ppmd: tuple[float | None, float | None]
-    xz: tuple[float | None, float | None]
-    unigram: tuple[float | None, float | None]
+    model: Pair
+    ppmd: Pair
+    xz: Pair
+    unigram: Pair
 
     def deciding(self) -> tuple[float | None, float | None, bool]:
         """The model's and the compressor's number that decide, and whether they are those of the
@@ -33,115 +33,122 @@ class Scores:
         return self.model[clean], self.ppmd[clean], clean
 
 
-def scores(record: Record) -> Scores:
-    """The model's last evaluation (of the finished run, on all held-out documents) and the
+def scores(record: RunRecord) -> VerdictScores:
+    """The model's last evaluation (of a finished run, on all held-out documents) and the
     baselines.
     """
-    result, metrics = record.result(), record.metrics
-    whole, clean = (
-        _finite(result.get(name)) or metrics.last(name) for name in ("val_bpb", "val_bpb_clean")
+    result, metrics, baseline = record.training_result(), record.metrics, record.baseline
+    model = (
+        result.val_bpb or metrics.last("val_bpb"),
+        result.val_bpb_clean or metrics.last("val_bpb_clean"),
     )
-    return Scores(
-        (whole, clean), *(_pair(record.baseline.get(name)) for name in ("ppmd", "xz", "unigram"))
-    )
+    return VerdictScores(model, *map(_pair, (baseline.ppmd, baseline.xz, baseline.unigram)))
 
 
-def sentences(found: Scores) -> list[str]:
+def sentences(found: VerdictScores) -> list[str]:
     """What the numbers mean, most important first."""
     model, compressor, clean = found.deciding()
     if model is None:
         return ["No verdict yet: this run has not been evaluated on held-out text."]
-    said = [
-        f"A byte is one letter of English. Knowing nothing, it takes 8 bits to write one down; this model needs "
-        f"{model:.3f}, because it guesses what comes next. The fewer, the better it knows the text."
-    ]
+
+    meaning = (
+        "A byte is one letter of English. Without any knowledge of the language it takes 8 bits to "
+        f"write one down; this model needs {model:.3f}, because it predicts what comes next. The "
+        "fewer bits, the better it knows the language."
+    )
     if compressor is None:
-        return said
+        return [meaning]
+
     where = (
         "on held-out documents that repeat no passages of the training text"
         if clean
         else "on held-out text"
     )
-    against = f"PPMd, a strong compressor that read the same training text first, needs {compressor:.3f} {where}"
-    share = abs(1 - model / compressor)
+    against = (
+        "PPMd, a strong compressor that read the same training text first, needs "
+        f"{compressor:.3f} {where}"
+    )
+    difference = abs(1 - model / compressor)
     if model < compressor:
-        return [
-            f"{against}; the model needs {share:.0%} less. It has learned more than copying gives.",
-            *said,
-        ]
-    return [
-        f"{against}; the model needs {share:.0%} more. So far it has learned less than a good copyist. "
-        "Train longer (train.steps), bring more text, or try a larger preset.",
-        *said,
-    ]
+        outcome = f"the model needs {difference:.0%} less. It has learned more than copying gives."
+    else:
+        outcome = (
+            f"the model needs {difference:.0%} more. So far it has learned less than a good "
+            "copyist. Train longer (train.steps), add more text, or try a larger preset."
+        )
+    return [f"{against}; {outcome}", meaning]
 
 
-def warnings(record: Record) -> list[str]:
-    """What is wrong with the run as its metrics tell it; nothing for a sound one."""
-    metrics, steps = record.metrics, record.config.train.steps
-    last = metrics.last("step")
-    if last is None:
-        return ["The metrics file has no rows: training has not got as far as its first line."]
-    said = []
-    if last < steps:
-        said.append(
-            f"The run stands at step {last:,.0f} of {steps:,}. The same command goes on with it; "
-            "until then these are numbers of an unfinished model."
-        )
-    if count := metrics.not_numbers():
-        said.append(
-            f"{count} rows have a training loss that is no number. Try a smaller train.lr or a longer warm-up."
-        )
-    documents = record.baseline.get("docs")
-    few = documents.get("clean") if isinstance(documents, Mapping) else None
-    if isinstance(few, int) and few < ENOUGH_DOCUMENTS:
-        said.append(
-            f"Only {few} held-out documents are clean: their number is a matter of luck. "
-            "More documents, or a larger prepare.val_fraction, make it firm."
-        )
-    if turn := _turned(record):
-        said.append(
-            f"Held-out text was best at step {turn:,} and got worse after it: the model repeats the training text. "
-            "Fewer steps or more text would help."
-        )
-    if metrics.unreadable:
-        said.append(
-            f"{metrics.unreadable} lines of the metrics file could not be read and were left out."
-        )
-    return said
+def warnings(record: RunRecord) -> list[str]:
+    """What is wrong with the run according to its metrics; nothing for a sound one."""
+    if record.metrics.last("step") is None:
+        return ["The metrics file has no rows: training has not logged its first step yet."]
+
+    checks = (_unfinished, _not_a_number, _few_documents, _overfitting, _unreadable)
+    return [warning for check in checks if (warning := check(record))]
 
 
-def _turned(record: Record) -> int | None:
-    """The step after which held-out text got worse for good; None when it didn't. Like is compared
-    with like.
-    """
-    rows = np.flatnonzero(np.isfinite(record.metrics["val_bpb"]))
-    rows = rows[:-1] if record.last_takes_more() else rows
-    values = record.metrics["val_bpb"][rows]
+def _unfinished(record: RunRecord) -> str | None:
+    last, steps = record.metrics.last("step"), record.config.train.steps
+    if last is None or last >= steps:
+        return None
+    return (
+        f"The run is at step {last:,.0f} of {steps:,}. The same command continues it; until then "
+        "these are the numbers of an unfinished model."
+    )
+
+
+def _not_a_number(record: RunRecord) -> str | None:
+    if not (count := record.metrics.not_numbers()):
+        return None
+    return (
+        f"The training loss is NaN or infinite in {count} rows. Try a lower train.lr or a longer "
+        "warm-up (train.warmup)."
+    )
+
+
+def _few_documents(record: RunRecord) -> str | None:
+    few = record.baseline.docs.clean
+    if few is None or few >= ENOUGH_DOCUMENTS:
+        return None
+    return (
+        f"Only {few} held-out documents are clean, so their bits per byte are mostly chance. More "
+        "documents or a larger prepare.val_fraction would make the number reliable."
+    )
+
+
+def _overfitting(record: RunRecord) -> str | None:
+    if (best := _best_step(record)) is None:
+        return None
+    return (
+        f"The held-out loss was lowest at step {best:,} and rose after it: the model memorises the "
+        "training text. Fewer steps or more text would help."
+    )
+
+
+def _unreadable(record: RunRecord) -> str | None:
+    if not (lines := record.metrics.unreadable):
+        return None
+    return f"{lines} lines of the metrics file could not be read and were left out."
+
+
+def _best_step(record: RunRecord) -> int | None:
+    """The step after which held-out text got worse for good; None when it didn't."""
+    metrics = record.metrics
+    rows = np.flatnonzero(np.isfinite(metrics["val_bpb"]))
+    if record.last_takes_more():
+        rows = rows[:-1]  # other documents than before: its number doesn't compare with theirs
+
+    values = metrics["val_bpb"][rows]
     if not values.size or values[-1] <= values.min() * WORSE_AT_THE_END:
         return None
-    return int(record.metrics["step"][rows[values.argmin()]])
+    return int(metrics["step"][rows[values.argmin()]])
 
 
-def resumes(record: Record) -> int:
-    """How often the run was taken up again, as far as its log or its metrics tell."""
+def resume_count(record: RunRecord) -> int:
+    """How often the run was resumed, as far as its log or its metrics tell."""
     return max(len(record.resumes), len(record.metrics.resumes))
 
 
-def seconds_in_words(seconds: float | None) -> str | None:
-    """`3 min 41 s`, `2 h 5 min`."""
-    if seconds is None or not math.isfinite(seconds):
-        return None
-    whole = round(seconds)
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s" if whole >= 60 else f"{whole} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
-
-
-def _pair(rates: Any) -> tuple[float | None, float | None]:
-    rates = rates if isinstance(rates, Mapping) else {}
-    return _finite(rates.get("bpb")), _finite(rates.get("bpb_clean"))
-
-
-def _finite(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+def _pair(rate: CompressionRate) -> Pair:
+    return rate.bpb, rate.bpb_clean

@@ -14,13 +14,14 @@ import pytest
 import torch
 
 from pytorch_ext import attention, library
-from pytorch_ext.ops.attention import _LEVELS_HERE, LEVELS, attention_reference
+from pytorch_ext.dispatch import LEVELS
+from pytorch_ext.ops.attention.reference import attention_reference
 
 pytestmark = pytest.mark.skipif(
     not library.LOADED, reason=f"{library.LIBRARY.name} is not built: {library.REMEDY}"
 )
 
-LEVELS_HERE = [LEVELS[i] for i in _LEVELS_HERE]
+LEVELS_HERE = [LEVELS[i] for i in library.LEVELS_HERE]
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 MASKS = ("causal", "documents", "window")
 
@@ -420,7 +421,7 @@ def test_a_missing_backend_is_named(monkeypatch):
         _call(backend="cuda")
     with pytest.raises(RuntimeError, match=r"takes .*; q is torch.float64"):
         attention(*make_inputs(Case(1, 10, 2, 2, 16), torch.float64)[:3], backend="cpu")
-    monkeypatch.setattr("pytorch_ext.ops.attention._LEVELS_HERE", (0,))
+    monkeypatch.setattr(library, "LEVELS_HERE", (0,))
     with pytest.raises(
         RuntimeError, match="needs the instruction set avx2, which this CPU or build lacks"
     ):

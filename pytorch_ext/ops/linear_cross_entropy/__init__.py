@@ -12,13 +12,13 @@ product of the size of the head, and the two gradients have to be written anyway
 
 import torch
 
+from pytorch_ext.dispatch import choose
 from pytorch_ext.ops.linear_cross_entropy.reference import linear_cross_entropy_reference
 
 CHUNK_BYTES = (
     8 << 20
 )  # of float32 logits: in a cache, or nearly, and large enough for products at full speed
 REDUCTIONS = ("mean", "sum")
-BACKENDS = ("chunked", "reference")
 
 
 def linear_cross_entropy(
@@ -40,15 +40,15 @@ def linear_cross_entropy(
     Raises ValueError for shapes, dtypes and, on the CPU, targets out of range (a device assertion
     on CUDA).
     """
-    _check(x, weight, target, reduction, backend)
+    _check(x, weight, target, reduction)
     weight = weight.to(x.dtype)
-    if backend == "reference":
+    if choose("linear_cross_entropy", backend, "x", x)[0] == "reference":
         return linear_cross_entropy_reference(x, weight, target, ignore_index, reduction)
     wants_grad = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
     return _chunked(x, weight, target, ignore_index, reduction == "mean", wants_grad)[0]
 
 
-def _check(x, weight, target, reduction, backend) -> None:
+def _check(x: torch.Tensor, weight: torch.Tensor, target: torch.Tensor, reduction: str) -> None:
     if x.dim() != 2 or weight.dim() != 2 or x.shape[1] != weight.shape[1]:
         raise ValueError(
             f"linear_cross_entropy: x {list(x.shape)}, weight {list(weight.shape)}; [N, C] and [V, C] expected"
@@ -64,10 +64,6 @@ def _check(x, weight, target, reduction, backend) -> None:
     if reduction not in REDUCTIONS:
         raise ValueError(
             f"linear_cross_entropy: reduction {reduction!r} is not one of {', '.join(REDUCTIONS)}"
-        )
-    if backend is not None and backend not in BACKENDS:
-        raise ValueError(
-            f"linear_cross_entropy: backend {backend!r} is not one of {', '.join(BACKENDS)}"
         )
 
 

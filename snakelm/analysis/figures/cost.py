@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..cost import Spent
-from ..verdict import seconds_in_words
+from ..cost import StepCost
+from ..units import duration
 from .style import AXIS, COLOURS, figure, note
 
 __all__ = ["time_by_step"]
@@ -12,7 +12,7 @@ __all__ = ["time_by_step"]
 ROW = 0.34  # inches of height a step takes
 
 
-def time_by_step(steps: Sequence[Spent], path: str | Path) -> None:
+def time_by_step(steps: Sequence[StepCost], path: str | Path) -> None:
     """A bar of clock time and a thin one of CPU time for each of ``steps``, in the order of the
     workflow.
     """
@@ -42,7 +42,7 @@ def time_by_step(steps: Sequence[Spent], path: str | Path) -> None:
             axes.text(
                 longest + most * 0.012,
                 row,
-                seconds_in_words(step.seconds),
+                duration(step.seconds) or "",
                 va="center",
                 color=AXIS,
                 fontsize=9,

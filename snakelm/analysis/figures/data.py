@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator
 
-from ..funnel import Stage
+from ..funnel import FunnelStage
 from .style import AXIS, COLOURS, INK, figure, human, note, thousands
 
 __all__ = ["document_lengths", "draw_funnel"]
@@ -19,7 +19,7 @@ OTHERS = "other sources"
 ROW = 0.62  # inches of height a stage takes
 
 
-def draw_funnel(stages: Sequence[Stage], path: str | Path) -> None:
+def draw_funnel(stages: Sequence[FunnelStage], path: str | Path) -> None:
     """A bar a stage, sources in colours, what was dropped and why underneath."""
     with figure(path, (5.4, 1.0 + ROW * max(3, len(stages)))) as drawing:
         axes = drawing.subplots()
@@ -34,13 +34,13 @@ def draw_funnel(stages: Sequence[Stage], path: str | Path) -> None:
         _frame(axes, stages, sources)
 
 
-def _largest_sources(stages: Sequence[Stage]) -> list[str]:
+def _largest_sources(stages: Sequence[FunnelStage]) -> list[str]:
     """The sources that get a colour of their own, largest first."""
     first = stages[0].documents
     return sorted(first, key=lambda name: (-first[name], name))[: len(SOURCE_COLOURS)]
 
 
-def _bar(axes: Axes, row: int, stage: Stage, sources: Sequence[str]) -> None:
+def _bar(axes: Axes, row: int, stage: FunnelStage, sources: Sequence[str]) -> None:
     left = 0
     parts = {name: count for name, count in stage.documents.items() if name in sources}
     parts[OTHERS] = stage.total - sum(parts.values())
@@ -57,7 +57,7 @@ def _bar(axes: Axes, row: int, stage: Stage, sources: Sequence[str]) -> None:
         left += count
 
 
-def _words(axes: Axes, row: int, stage: Stage, most: int) -> None:
+def _words(axes: Axes, row: int, stage: FunnelStage, most: int) -> None:
     tokens = f" · {human(stage.tokens)} tokens" if stage.tokens is not None else ""
     axes.annotate(
         f"{stage.total:,}{tokens}",
@@ -87,7 +87,7 @@ def _words(axes: Axes, row: int, stage: Stage, most: int) -> None:
         )
 
 
-def _frame(axes: Axes, stages: Sequence[Stage], sources: Sequence[str]) -> None:
+def _frame(axes: Axes, stages: Sequence[FunnelStage], sources: Sequence[str]) -> None:
     axes.set_title("What became of the documents")
     axes.set_yticks(np.arange(len(stages)) - 0.16, [stage.name for stage in stages])
     axes.set_ylim(len(stages) - 0.5, -0.5)

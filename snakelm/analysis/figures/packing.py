@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from matplotlib.axes import Axes
 
+from ..manifests import PackedPart, PacksManifest
 from .style import AXIS, COLOURS, INK, figure, human, note
 
 __all__ = ["packing"]
@@ -14,16 +14,16 @@ PARTS = {"learned": COLOURS["green"], "read only": COLOURS["faint"], "padding": 
 NARROW = 0.06  # a smaller share has no room for its number
 
 
-def packing(packs: Mapping[str, Any], path: str | Path) -> None:
+def packing(packs: PacksManifest, path: str | Path) -> None:
     """A bar each for training and held-out packs; ``packs``: the manifest of
     train_sft_packed.bin.
     """
     with figure(path, (5.4, 2.3)) as drawing:
         axes = drawing.subplots()
         rows = {
-            name: shares
-            for name, key in (("training", "train"), ("held out", "val"))
-            if (shares := _of(packs, key))
+            name: filling
+            for name, part in (("training", packs.train), ("held out", packs.val))
+            if (filling := _of(part))
         }
         if not rows:
             note(axes, "No packed conversations were found.")
@@ -42,14 +42,15 @@ def packing(packs: Mapping[str, Any], path: str | Path) -> None:
         axes.legend(loc="upper center", bbox_to_anchor=(0.42, 0.02), ncols=3)
 
 
-def _of(packs: Mapping[str, Any], key: str) -> tuple[dict[str, float], int] | None:
+def _of(part: PackedPart | None) -> tuple[dict[str, float], int] | None:
     """Shares of the rows' tokens, which add up to 1, and how many tokens are no padding."""
-    part = packs.get(key)
-    if not isinstance(part, Mapping) or not part.get("tokens"):
+    if part is None or not part.tokens:
         return None
-    tokens, filled = int(part["tokens"]), float(part.get("efficiency") or 1)
-    learned = filled * int(part.get("learned_tokens") or 0) / tokens
-    return {"learned": learned, "read only": filled - learned, "padding": 1 - filled}, tokens
+
+    filled = part.efficiency or 1.0
+    learned = filled * part.learned_tokens / part.tokens
+    shares = {"learned": learned, "read only": filled - learned, "padding": 1 - filled}
+    return shares, part.tokens
 
 
 def _bar(axes: Axes, row: int, shares: Mapping[str, float]) -> None:

@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from ...files import atomic_path
+from ..units import human
 
 __all__ = ["AXIS", "COLOURS", "INK", "RAMP", "figure", "human", "mark", "note", "save", "thousands"]
 
@@ -115,14 +116,6 @@ def _dark() -> str:
         for light, dark in DARK.items()
     )
     return f":root{{color-scheme:light dark}}@media(prefers-color-scheme:dark){{{rules}}}"
-
-
-def human(value: float, _position: int | None = None) -> str:
-    """`1234567` → `1.23M`; three digits are enough on an axis."""
-    for size, unit in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= size:
-            return f"{value / size:.3g}{unit}"
-    return f"{value:.3g}"
 
 
 def thousands(axis) -> None:

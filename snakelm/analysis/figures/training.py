@@ -4,7 +4,6 @@ driven.
 Pretraining and instruction tuning leave the same columns, so one function draws either.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from ...training.metrics_reader import Metrics
+from ..run_record import Baseline
 from ..trainings import Training
 from .style import AXIS, COLOURS, figure, mark, note, thousands
 
@@ -44,7 +44,7 @@ def loss(training: Training, path: str | Path) -> None:
         _room_for_the_end(axes, np.concatenate([y, val_y]))
 
 
-def bits_per_byte(training: Training, baseline: Mapping[str, Any], path: str | Path) -> None:
+def bits_per_byte(training: Training, baseline: Baseline, path: str | Path) -> None:
     """Bits per byte of the held-out text, whole and clean, with the primed PPMd of ``baseline`` as
     level lines.
     """
@@ -61,8 +61,8 @@ def bits_per_byte(training: Training, baseline: Mapping[str, Any], path: str | P
                     axes, x, y, colour, f"model, {name}: {y[-1]:.3f}", training.last_takes_more
                 )
                 drawn.append(y)
-            level = (baseline.get("ppmd") or {}).get(key)
-            if isinstance(level, int | float):
+            level = getattr(baseline.ppmd, key)
+            if level is not None:
                 axes.axhline(
                     level,
                     color=colour,

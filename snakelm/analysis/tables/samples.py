@@ -1,51 +1,43 @@
 """samples.html: what the model wrote at each evaluation, the newest first."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from ...training.metrics_reader import Metrics, Sample
-from ..run_record import Record
-from .page import Html, element, write_page
+from ..pages import write_page
+from ..run_record import RunRecord
 
 __all__ = ["write_samples"]
 
 
-def write_samples(record: Record, path: str | Path) -> None:
+@dataclass(frozen=True)
+class ShownSample:
+    """A sample, and what the metrics say of its step."""
+
+    step: int
+    prompt: str
+    text: str
+    scores: list[str]
+
+
+def write_samples(record: RunRecord, path: str | Path) -> None:
     """The page of samples; says so when there are none."""
-    if not record.samples:
-        write_page(
-            path,
-            "Samples",
-            element("p", "This run has written no samples (train.sample_tokens: 0, or too short)."),
-        )
-        return
-    intro = element(
-        "p",
-        "The same prompt, gone on from by the model at each evaluation. First it is noise, then words, then sentences;"
-        " the newest stands first. The prompt is grey.",
-        class_="soft",
-    )
-    write_page(
-        path, "Samples", intro, [_sample(s, record.metrics) for s in reversed(record.samples)]
-    )
+    samples = [_shown(sample, record.metrics) for sample in reversed(record.samples)]
+    write_page(path, "samples.html", samples=samples)
 
 
-def _sample(sample: Sample, metrics: Metrics) -> Html:
-    return element(
-        "section",
-        element(
-            "h2",
-            f"Step {sample.step:,}",
-            element("span", _losses(sample.step, metrics), class_="soft"),
-        ),
-        element("pre", element("span", sample.prompt, class_="prompt"), sample.text),
-    )
+def _shown(sample: Sample, metrics: Metrics) -> ShownSample:
+    return ShownSample(sample.step, sample.prompt, sample.text, _scores(sample.step, metrics))
 
 
-def _losses(step: int, metrics: Metrics) -> str:
-    """` · training loss 3.21 · 1.14 bits per byte`, as far as the metrics know that step."""
+def _scores(step: int, metrics: Metrics) -> list[str]:
+    """`training loss 3.21`, `1.14 bits per byte`, as far as the metrics know that step."""
     row = np.flatnonzero(metrics["step"] == step)
+    if not row.size:
+        return []
+
     named = (("loss", "training loss {:.2f}"), ("val_bpb", "{:.3f} bits per byte"))
-    values = [(words, float(metrics[name][row[0]])) for name, words in named if row.size]
-    return "".join(f" · {words.format(value)}" for words, value in values if np.isfinite(value))
+    values = [(words, float(metrics[name][row[0]])) for name, words in named]
+    return [words.format(value) for words, value in values if np.isfinite(value)]

@@ -1,145 +1,100 @@
-"""sources.html: what went in: each source, its files by hash, what was taken of it, and under what
-licence it is.
+"""sources.html: where the documents come from: each source, its files by hash, what was taken of
+it, and its licence.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ...config import Source
 from ...files import human_bytes
-from ..funnel import Stage, funnel
-from ..run_record import Record
-from .page import Html, element, facts, rows, write_page
+from ..funnel import FunnelStage, funnel
+from ..manifests import CollectManifest, FileRecord, Package, SampleManifest
+from ..pages import write_page
+from ..run_record import RunRecord
 
-__all__ = ["write_sources"]
+__all__ = ["UNKNOWN_LICENCE", "write_sources"]
 
-NOT_SAID = "not said: whoever brought the text knows"
+UNKNOWN_LICENCE = "not stated; ask whoever provided the text"
 MOST_FILES = 200  # of a source that are listed; the manifest has all
+LONGEST = 2000  # characters of a list of file names
 
 
-def write_sources(record: Record, path: str | Path) -> None:
+@dataclass(frozen=True)
+class SourcesByStage:
+    """Documents left of each source after each step that tells sources apart."""
+
+    head: list[str]
+    rows: list[list[str]]
+
+
+@dataclass(frozen=True)
+class ShownSource:
+    """A source, as far as its manifests tell."""
+
+    name: str
+    facts: list[tuple[str, str]]
+    files: Sequence[FileRecord]
+    more_files: int  # files that are not listed
+    packages: Sequence[Package]
+
+
+def write_sources(record: RunRecord, path: str | Path) -> None:
     """The page of sources; one that wasn't sampled yet has only what the configuration says."""
-    sampled = {_stem(m): m for m in record.made_by("sample_data")}
-    collected = {_stem(m): m for m in record.made_by("collect")}
-    write_page(
-        path,
-        "Sources",
-        _by_step(funnel(record)),
-        [
-            _source(source, sampled.get(str(source.name), {}), collected.get(str(source.name), {}))
-            for source in record.config.sources
-        ],
-    )
+    sampled = {m.artefact.stem: m for m in record.made_by("sample_data", SampleManifest)}
+    collected = {m.artefact.stem: m for m in record.made_by("collect", CollectManifest)}
+    sources = [
+        _shown(
+            source,
+            sampled.get(str(source.name), SampleManifest()),
+            collected.get(str(source.name), CollectManifest()).collected.packages,
+        )
+        for source in record.config.sources
+    ]
+    write_page(path, "sources.html", stages=_by_stage(funnel(record)), sources=sources)
 
 
-def _by_step(stages: list[Stage]) -> list[Html]:
-    """Documents of each source after each step that tells sources apart."""
-    told = [stage for stage in stages if "" not in stage.documents]
-    if not told:
-        return []
-    names = sorted({name for stage in told for name in stage.documents})
-    body = [[name, *(f"{stage.documents.get(name, 0):,}" for stage in told)] for name in names]
-    total = [["all", *(f"{stage.total:,}" for stage in told)]] if len(names) > 1 else []
-    table = rows(
-        ["source", *(stage.name for stage in told)], body + total, numbers=range(1, len(told) + 1)
-    )
-    return [element("h2", "Documents left after each step"), element("div", table, class_="wide")]
+def _by_stage(stages: Sequence[FunnelStage]) -> SourcesByStage | None:
+    by_source = [stage for stage in stages if "" not in stage.documents]
+    if not by_source:
+        return None
+
+    names = sorted({name for stage in by_source for name in stage.documents})
+    rows = [[name, *(f"{s.documents.get(name, 0):,}" for s in by_source)] for name in names]
+    if len(names) > 1:
+        rows.append(["all", *(f"{stage.total:,}" for stage in by_source)])
+    return SourcesByStage(["source", *(stage.name for stage in by_source)], rows)
 
 
-def _source(source: Source, sampled: Mapping[str, Any], collected: Mapping[str, Any]) -> Html:
-    return element(
-        "section",
-        element("h2", source.name),
-        facts(_facts(source, sampled, collected)),
-        _files(sampled),
-        _packages(collected),
+def _shown(source: Source, sampled: SampleManifest, packages: Sequence[Package]) -> ShownSource:
+    return ShownSource(
+        name=str(source.name),
+        facts=list(_facts(source, sampled, licensed_by_package=bool(packages))),
+        files=sampled.inputs[:MOST_FILES],
+        more_files=max(0, len(sampled.inputs) - MOST_FILES),
+        packages=packages,
     )
 
 
 def _facts(
-    source: Source, sampled: Mapping[str, Any], collected: Mapping[str, Any]
-) -> Iterator[tuple[str, object]]:
-    counts = _mapping(sampled.get("counts"))
-    given = source.path or source.url
-    yield (
-        "from",
-        given
-        if isinstance(given, str)
-        else ", ".join(given)
-        if given
-        else f"built in: {source.builtin}",
-    )
-    if not _packages(collected):
-        own_words = "made by this project" if source.builtin else NOT_SAID
-        yield "licence", getattr(source, "licence", None) or own_words
-    if "read" in counts:
-        unfit = (
-            sum(_mapping(counts.get("invalid")).values())
-            + counts.get("null", 0)
-            + counts.get("empty", 0)
-        )
-        yield "rows read", f"{counts['read']:,}" + (f", of them unfit {unfit:,}" if unfit else "")
-        yield "documents taken", f"{counts.get('taken', 0):,}"
-    if isinstance(sampled.get("text_bytes"), int):
-        yield "text", human_bytes(sampled["text_bytes"])
-    for what, key in (("unreadable files", "bad_files"), ("files given twice", "duplicate_files")):
-        if counts.get(key):
-            yield what, ", ".join(map(str, counts[key]))[:2000]
+    source: Source, sampled: SampleManifest, licensed_by_package: bool
+) -> Iterator[tuple[str, str]]:
+    given = source.path or source.url or f"built in: {source.builtin}"
+    yield "from", given if isinstance(given, str) else ", ".join(given)
 
+    if not licensed_by_package:
+        default = "made by this project" if source.builtin else UNKNOWN_LICENCE
+        yield "licence", source.licence or default
 
-def _files(sampled: Mapping[str, Any]) -> list[Html]:
-    files = [_mapping(file) for file in sampled.get("inputs") or []]
-    if not files:
-        return []
-    body = [
-        (
-            [file.get("path"), element("div", _bytes(file.get("bytes")), class_="soft")],
-            element("small", file.get("sha256")),
-        )
-        for file in files[:MOST_FILES]
-    ]
-    more = len(files) - MOST_FILES
-    note = element(
-        "p", f"… and {more:,} more; the manifest of the sampled documents has all.", class_="soft"
-    )
-    return [rows(["file", "SHA-256"], body), note if more > 0 else Html("")]
+    counts = sampled.counts
+    if counts.read is not None:
+        unfit = f", {counts.unfit:,} of them unfit" if counts.unfit else ""
+        yield "rows read", f"{counts.read:,}{unfit}"
+        yield "documents taken", f"{counts.taken:,}"
 
-
-def _packages(collected: Mapping[str, Any]) -> list[Html]:
-    """Packages that a built-in corpus was taken from, with their licences."""
-    packages = [
-        p
-        for p in _mapping(collected.get("collected")).get("packages") or []
-        if isinstance(p, Mapping)
-    ]
-    if not packages:
-        return []
-    columns = ["package", "version", "licence", "documents", "characters"]
-    body = ([_shown(package.get(column)) for column in columns] for package in packages)
-    return [
-        element("p", element("b", "Packages it is taken from")),
-        element("div", rows(columns, body, numbers=[3, 4]), class_="wide"),
-    ]
-
-
-def _stem(manifest: Mapping[str, Any]) -> str:
-    """`…/sampled/docs.parquet` → `docs`."""
-    name = (
-        str(_mapping(manifest.get("artefact")).get("path", "?"))
-        .replace("\\", "/")
-        .rsplit("/", 1)[-1]
-    )
-    return name.removesuffix(".parquet")
-
-
-def _mapping(value: Any) -> dict[str, Any]:
-    return dict(value) if isinstance(value, Mapping) else {}
-
-
-def _bytes(value: Any) -> str:
-    return f"{value:,} bytes" if isinstance(value, int) else ""
-
-
-def _shown(value: Any) -> str:
-    return f"{value:,}" if isinstance(value, int) else "" if value is None else str(value)
+    if sampled.text_bytes is not None:
+        yield "text", human_bytes(sampled.text_bytes)
+    if counts.bad_files:
+        yield "unreadable files", ", ".join(counts.bad_files)[:LONGEST]
+    if counts.duplicate_files:
+        yield "files given twice", ", ".join(counts.duplicate_files)[:LONGEST]

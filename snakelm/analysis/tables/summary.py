@@ -1,63 +1,102 @@
-"""summary.html: the verdict, what was asked, what it cost, and the command that does it again."""
+"""summary.html: the verdict, the settings in words, what the run cost, and the command that runs it
+again.
+"""
 
-from collections.abc import Mapping
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from ..changed_settings import asked, changed_keys
-from ..cost import spent, total
-from ..figures.style import human
-from ..run_record import Record
-from ..verdict import Scores, resumes, scores, seconds_in_words, sentences, warnings
-from .cost import energy, money
-from .page import Html, element, facts, rows, write_page
+from ..changed_settings import changed_keys, describe_settings
+from ..cost import step_costs, total_cost
+from ..manifests import StepManifest
+from ..pages import write_page
+from ..run_record import MeasuredScore, RunRecord, StageScores
+from ..units import duration, energy, human, money
+from ..verdict import Pair, VerdictScores, resume_count, scores, sentences, warnings
 
 __all__ = ["write_summary"]
 
+LONGEST_VALUE = 300  # characters of a setting; the page of the configuration has all of it
 
-def write_summary(record: Record, path: str | Path) -> None:
+
+@dataclass(frozen=True)
+class Headline:
+    """The number that decides, and the compressor's beside it."""
+
+    bits: str
+    better: bool  # than the compressor
+    clean: bool  # whether both are of the clean documents
+    compressor: str | None
+
+
+@dataclass(frozen=True)
+class ComparedScore:
+    """A line of the comparison: the model or a baseline, with a bar of ``percent`` width."""
+
+    name: str
+    is_model: bool
+    percent: str
+    all_documents: str
+    clean_documents: str
+
+
+@dataclass(frozen=True)
+class SummaryPage:
+    """What the page shows."""
+
+    headline: Headline | None
+    sentences: list[str]
+    warnings: list[str]
+    tuned: tuple[float, float] | None  # loss on held-out answers before and after tuning
+    comparison: list[ComparedScore]
+    tasks: list[list[str]]  # name, chance, base model, tuned model
+    settings: list[tuple[str, str]]
+    preset: str
+    changed: list[list[str]]  # key, value, the preset's
+    facts: list[tuple[str, str]]
+    rerun: str | None
+
+
+def write_summary(record: RunRecord, path: str | Path) -> None:
     """The page a report opens with."""
     found = scores(record)
-    first, *others = sentences(found)
-    write_page(
-        path,
-        "Verdict",
-        _headline(found),
-        element("p", first),
-        [element("p", said, class_="soft") for said in others],
-        [element("div", said, class_="warn") for said in warnings(record)],
-        _tuning(record),
-        _comparison(found),
-        _tests(record),
-        element("h2", "What was asked"),
-        facts(asked(record.config)),
-        _changed(record),
-        element("h2", "The run"),
-        facts((name, value) for name, value in _facts(record) if value),
-        _rerun(record),
+    page = SummaryPage(
+        headline=_headline(found),
+        sentences=sentences(found),
+        warnings=warnings(record),
+        tuned=_tuned(record),
+        comparison=_comparison(found),
+        tasks=list(_tasks(record)),
+        settings=describe_settings(record.config),
+        preset=record.config.preset,
+        changed=[[text[:LONGEST_VALUE] for text in row] for row in changed_keys(record.config)],
+        facts=[(name, value) for name, value in _facts(record) if value],
+        rerun=record.rerun,
     )
+    write_page(path, "summary.html", page=page)
 
 
-def _headline(found: Scores) -> Html:
+def _headline(found: VerdictScores) -> Headline | None:
     model, compressor, clean = found.deciding()
     if model is None:
-        return element("p", "no number yet", class_="big")
+        return None
+
     better = compressor is not None and model < compressor
-    where = " on clean documents" if clean else ""
-    return element(
-        "p",
-        element("span", f"{model:.3f}", class_="big good" if better else "big"),
-        f" bits per byte{where}",
-        element(
-            "span",
-            f" · primed PPMd {compressor:.3f}" if compressor is not None else "",
-            class_="soft",
-        ),
+    return Headline(
+        f"{model:.3f}", better, clean, None if compressor is None else f"{compressor:.3f}"
     )
 
 
-def _comparison(found: Scores) -> list[Html]:
-    """The model among the baselines, with bars."""
+def _tuned(record: RunRecord) -> tuple[float, float] | None:
+    """What instruction tuning did to held-out answers; nothing for a run without it."""
+    result = record.training_result("train_sft")
+    if record.config.export != "sft" or result.val_loss_before is None or result.val_loss is None:
+        return None
+    return result.val_loss_before, result.val_loss
+
+
+def _comparison(found: VerdictScores) -> list[ComparedScore]:
+    """The model among the baselines."""
     named = (
         ("this model", found.model),
         ("PPMd, primed with the training text", found.ppmd),
@@ -65,159 +104,89 @@ def _comparison(found: Scores) -> list[Html]:
         ("token frequencies alone", found.unigram),
     )
     known = [(name, pair) for name, pair in named if pair != (None, None)]
-    if not known:
-        return []
-    most = max(value for _, pair in known for value in pair if value is not None)
-    body = [
-        [[name, _bar(pair, most, name == "this model")], *map(_bits, pair)] for name, pair in known
-    ]
+    longest = max((bits for _, pair in known for bits in pair if bits is not None), default=1.0)
+
     return [
-        element("h2", "Bits per byte, fewer is better"),
-        rows(["", "all documents", "clean documents"], body, numbers=[1, 2]),
-        element(
-            "p",
-            "Clean: documents with less than a small share (evaluate.clean_share) of their text in passages that stand "
-            "in the training text too. Only there is it plain that a model knows the language and not the passage.",
-            class_="soft",
-        ),
+        ComparedScore(
+            name,
+            is_model=pair is found.model,
+            percent=f"{100 * _deciding(pair) / longest:.1f}%",
+            all_documents=_bits(pair[0]),
+            clean_documents=_bits(pair[1]),
+        )
+        for name, pair in known
     ]
 
 
-def _bar(pair: tuple[float | None, float | None], most: float, own: bool) -> Html:
-    value = pair[1] if pair[1] is not None else pair[0]
-    return element(
-        "div", class_="bar model" if own else "bar", style=f"width:{100 * (value or 0) / most:.1f}%"
-    )
+def _deciding(pair: Pair) -> float:
+    return next((bits for bits in reversed(pair) if bits is not None), 0.0)
 
 
 def _bits(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
 
 
-def _tuning(record: Record) -> Html | None:
-    """What instruction tuning did to answers it was not shown; nothing for a run without it."""
-    result = record.result("train_sft")
-    before, after = result.get("val_loss_before"), result.get("val_loss")
-    if (
-        record.config.export != "sft"
-        or not isinstance(before, float)
-        or not isinstance(after, float)
-    ):
-        return None
-    said = f"Tuned on conversations: held-out answers cost {before:.3f} nats a token before, {after:.3f} after."
-    return element("p", said, class_="soft")
-
-
-def _tests(record: Record) -> list[Html]:
-    """Right answers of both models in each task; tasks that this run can't be asked are left
-    out.
-    """
-    body = []
-    for name, task in (record.evaluation.get("tasks") or {}).items():
-        found = [
-            ((task.get(model) or {}).get(score) or {})
-            for model in ("base", "tuned")
-            for score in ("acc", "exact")
-        ]
-        base, tuned = (next((f for f in found[i : i + 2] if "value" in f), {}) for i in (0, 2))
+def _tasks(record: RunRecord) -> Iterator[list[str]]:
+    """Right answers of both models in each task; tasks that neither was tested in are left out."""
+    for name, task in record.evaluation.tasks.items():
+        base, tuned = _share(task.base), _share(task.tuned)
         if base or tuned:
-            body.append([name, _percent(task.get("chance")), _interval(base), _interval(tuned)])
-    if not body:
-        return []
-    head = ["task", "by chance", "base model", "tuned model"]
-    return [
-        element("h2", "Right answers"),
-        element("div", rows(head, body, numbers=range(1, 4)), class_="wide"),
-        element(
-            "p", "With the range that holds the true share in 95 of 100 such tests.", class_="soft"
-        ),
-    ]
+            chance = "–" if task.chance is None else f"{task.chance:.0%}"
+            yield [name, chance, _interval(base), _interval(tuned)]
 
 
-def _interval(found: Mapping[str, Any]) -> str:
-    return (
-        f"{found['value']:.0%} ({found['low']:.0%}–{found['high']:.0%})"
-        if "value" in found
-        else "–"
+def _share(stage: StageScores | None) -> MeasuredScore | None:
+    """The share of right answers: of choices, or of answers word for word."""
+    measured = (stage.acc, stage.exact) if stage else ()
+    return next((score for score in measured if score and score.value is not None), None)
+
+
+def _interval(score: MeasuredScore | None) -> str:
+    if score is None or score.value is None:
+        return "–"
+    if score.low is None or score.high is None:
+        return f"{score.value:.0%}"
+    return f"{score.value:.0%} ({score.low:.0%}–{score.high:.0%})"
+
+
+def _facts(record: RunRecord) -> Iterator[tuple[str, str | None]]:
+    metrics, result, train = record.metrics, record.training_result(), record.config.train
+    tokens, epochs = metrics.last("tokens"), metrics.last("epoch")
+    step, speed = metrics.last("step"), metrics.last("tokens_per_second")
+    resumed = resume_count(record)
+
+    yield "parameters", None if result.parameters is None else f"{result.parameters:,}"
+    yield (
+        "training tokens",
+        f"{human(tokens)} ({epochs:.2f} epochs of the training text)"
+        if tokens and epochs
+        else None,
     )
+    yield "steps", None if step is None else f"{step:,.0f} of {train.steps:,}"
+    yield "training time", duration(metrics.last("seconds"))
+    yield "training CPU time", duration(metrics.last("cpu_seconds") or None)
+    yield "energy and cost of all steps", _cost(record)
+    yield "speed at the end", f"{human(speed)} tokens per second" if speed else None
+    yield "resumed", f"{resumed}×" if resumed else None
+    yield "preset", record.config.preset
+    yield "run", result.fingerprint
+    yield "host", _host(record)
+    yield "git commit", record.commit
 
 
-def _percent(share: float | None) -> str:
-    return "–" if share is None else f"{share:.0%}"
+def _cost(record: RunRecord) -> str | None:
+    steps = step_costs(record)
+    if not steps:
+        return None
+
+    total, currency = total_cost(steps), record.config.cost.currency
+    return f"{energy(total.kwh)}, {money(total.money, currency)} (estimates)"
 
 
-def _changed(record: Record) -> list[Html]:
-    """Keys that differ from the preset's, long values cut: all of them stand on the page of the
-    configuration.
-    """
-    keys = [(key, value[:300], plain[:300]) for key, value, plain in changed_keys(record.config)]
-    if not keys:
-        return [
-            element("p", f"Nothing differs from the preset {record.config.preset}.", class_="soft")
-        ]
-    return [
-        element("p", f"Keys that differ from the preset {record.config.preset}:", class_="soft"),
-        rows(["key", "here", "preset"], keys),
-    ]
-
-
-def _cost(record: Record) -> str | None:
-    steps = spent(record)
-    whole = total(steps)
-    return (
-        f"{energy(whole.kwh)}, {money(whole.money, record.config.cost)} (estimates)"
-        if steps
-        else None
-    )
-
-
-def _facts(record: Record) -> list[tuple[str, str | None]]:
-    metrics, result = record.metrics, record.result()
-    tokens, epochs, speed = (
-        metrics.last("tokens"),
-        metrics.last("epoch"),
-        metrics.last("tokens_per_second"),
-    )
-    parameters = result.get("parameters")
-    processor = metrics.last("cpu_seconds")
-    return [
-        ("parameters", f"{parameters:,}" if isinstance(parameters, int) else None),
-        (
-            "training tokens",
-            f"{human(tokens)} ({epochs:.2f} times the training text)"
-            if tokens and epochs
-            else None,
-        ),
-        (
-            "steps",
-            f"{metrics.last('step'):,.0f} of {record.config.train.steps:,}"
-            if len(metrics)
-            else None,
-        ),
-        ("time to train", seconds_in_words(metrics.last("seconds"))),
-        ("CPU time to train", seconds_in_words(processor) if processor else None),
-        ("energy and cost of it all", _cost(record)),
-        ("speed at the end", f"{human(speed)} tokens a second" if speed else None),
-        ("taken up again", f"{resumes(record)}×" if resumes(record) else None),
-        ("preset", record.config.preset),
-        ("run", str(result["fingerprint"]) if "fingerprint" in result else None),
-        ("host", _host(record)),
-        ("git commit", record.commit),
-    ]
-
-
-def _host(record: Record) -> str | None:
-    for manifest in record.made_by("train") or list(record.manifests.values())[-1:]:
-        host = manifest.get("host")
-        if isinstance(host, dict):
-            return ", ".join(
-                f"{value} CPUs" if key == "cpus" else str(value)
-                for key, value in sorted(host.items())
-            )
+def _host(record: RunRecord) -> str | None:
+    """The machine that trained; of a run that hasn't, the one that did its last step."""
+    trained = record.made_by("train", StepManifest)
+    for manifest in trained or list(record.manifests.values())[-1:]:
+        parts = sorted(manifest.host.items())
+        return ", ".join(f"{v} CPUs" if key == "cpus" else str(v) for key, v in parts)
     return None
-
-
-def _rerun(record: Record) -> list[Html]:
-    if not record.rerun:
-        return []
-    return [element("h2", "Do it again"), element("pre", record.rerun)]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from snakelm.analysis.run_record import Record, read_record
+from snakelm.analysis.run_record import RunRecord, read_record
 from snakelm.config import from_mapping
 from snakelm.training.metrics_reader import COLUMNS
 from snakelm.workflow.manifest import manifest_path
@@ -89,11 +89,13 @@ def manifest(tmp_path):
 
 @pytest.fixture
 def make_record(tmp_path):
-    """Gives a Record for rows of metrics; keywords go to `read_record`, ``config`` to the
+    """Gives a RunRecord for rows of metrics; keywords go to `read_record`, ``config`` to the
     configuration.
     """
 
-    def make(rows: list[dict[str, object]], config: dict | None = None, **more: object) -> Record:
+    def make(
+        rows: list[dict[str, object]], config: dict | None = None, **more: object
+    ) -> RunRecord:
         metrics = _write_csv(tmp_path / "training_metrics.csv", rows)
         baseline = tmp_path / "baseline.json"
         baseline.write_text(json.dumps(BASELINE), encoding="utf-8")

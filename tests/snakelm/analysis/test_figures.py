@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from snakelm.analysis.figures.data import document_lengths, draw_funnel
-from snakelm.analysis.figures.style import DARK, human
+from snakelm.analysis.figures.style import DARK
 from snakelm.analysis.figures.training import smooth
-from snakelm.analysis.funnel import Stage, funnel
+from snakelm.analysis.funnel import FunnelStage, funnel
 from snakelm.analysis.plot import FIGURES
+from snakelm.errors import UserError
 
 CASES = ("whole", "header only", "one row", "one evaluation", "nothing but nan", "overlap")
 
@@ -76,21 +77,6 @@ def test_smooth_keeps_lines_straight_and_lengths():
     assert smooth(np.zeros(0)).size == 0
     noisy = line + np.random.default_rng(0).normal(0, 0.5, line.size)
     assert np.std(smooth(noisy) - line) < 0.5 * np.std(noisy - line)
-
-
-@pytest.mark.parametrize(
-    ("value", "shown"),
-    [
-        (0, "0"),
-        (950, "950"),
-        (1500, "1.5k"),
-        (1_234_567, "1.23M"),
-        (2.5e9, "2.5B"),
-        (0.035, "0.035"),
-    ],
-)
-def test_human(value, shown):
-    assert human(value) == shown
 
 
 def test_funnel_adds_up(manifest, make_record):
@@ -159,7 +145,10 @@ def test_funnel_tells_of_the_checks_that_were_on(manifest, make_record):
         manifest("quality/documents.parquet", "quality", sources=quality),
     ]
     stages = funnel(make_record([], artefacts=artefacts))
-    assert [(s.name, s.total) for s in stages] == [("of quality", 100), ("decontaminated", 99)]
+    assert [(s.name, s.total) for s in stages] == [
+        ("after quality rules", 100),
+        ("decontaminated", 99),
+    ]
     assert [s.dropped for s in stages] == [
         {"min_words": 13, "no_curly_bracket": 1},
         {"evaluation text": 1},
@@ -172,7 +161,7 @@ def test_funnel_tells_of_the_checks_that_were_on(manifest, make_record):
         {},
         {"counts": None},
         {"counts": {"read": "many", "invalid": 3}},
-        {"counts": {"read": math.nan}},
+        {"counts": {"read": None, "taken": [], "kept": {}}},
     ],
 )
 def test_funnel_of_manifests_that_say_nothing(counts, manifest, make_record, tmp_path):
@@ -183,13 +172,19 @@ def test_funnel_of_manifests_that_say_nothing(counts, manifest, make_record, tmp
     ET.parse(tmp_path / "funnel.svg")
 
 
+def test_a_manifest_that_is_no_json_is_named(manifest, make_record):
+    artefact = manifest("sampled/docs.parquet", "sample_data", counts={"read": math.nan})
+    with pytest.raises(UserError, match=r"docs\.parquet\.manifest\.json: not JSON: NaN"):
+        make_record([], artefacts=[artefact])
+
+
 def test_funnel_draws_names_that_mean_something_to_matplotlib(tmp_path):
     names = ["$x$", "a_b^{", "_hidden", "--><script>", "x" * 300, "sixth"]
     counts = {name: 10 - i for i, name in enumerate(names)}
     draw_funnel(
         [
-            Stage("read", counts),
-            Stage("sampled", counts, {"$\\frac{": 3, "--><script>": 1, "\n": 1}),
+            FunnelStage("read", counts),
+            FunnelStage("sampled", counts, {"$\\frac{": 3, "--><script>": 1, "\n": 1}),
         ],
         tmp_path / "f.svg",
     )

@@ -2,10 +2,7 @@
 
 import pytest
 
-from snakelm.analysis.run_record import read_record, read_resumes
-from snakelm.analysis.verdict import Scores, scores, seconds_in_words, sentences, warnings
-from snakelm.config import from_mapping
-from snakelm.errors import UserError
+from snakelm.analysis.verdict import VerdictScores, scores, sentences, warnings
 
 NONE = (None, None)
 
@@ -28,7 +25,7 @@ NONE = (None, None)
     ],
 )
 def test_verdict(model, ppmd, said):
-    assert said in sentences(Scores(model, ppmd, NONE, NONE))[0]
+    assert said in sentences(VerdictScores(model, ppmd, NONE, NONE))[0]
 
 
 def test_the_finished_models_own_numbers_count_before_the_metrics(make_record, manifest, whole_run):
@@ -47,13 +44,11 @@ def test_what_is_wrong_is_said(make_record, row, whole_run):
 
     assert "no rows" in said([])
     assert "step 50 of 100" in said(whole_run[:10])
-    assert "1 rows have a training loss that is no number" in said(
-        [*whole_run[:-1], row(100, loss="nan")]
-    )
+    assert "NaN or infinite in 1 rows" in said([*whole_run[:-1], row(100, loss="nan")])
     turned = [
         row(s, val_bpb=v) for s, v in [(20, 2.0), (40, 1.5), (60, 1.6), (80, 1.7), (100, 1.7)]
     ]
-    assert "best at step 40" in said(turned)
+    assert "lowest at step 40" in said(turned)
 
 
 def test_evaluations_of_different_documents_are_not_compared(make_record, manifest, row):
@@ -63,47 +58,3 @@ def test_evaluations_of_different_documents_are_not_compared(make_record, manife
     assert make_record(rows, config, artefacts=[bins]).last_takes_more()
     assert warnings(make_record(rows, config, artefacts=[bins])) == []
     assert warnings(make_record(rows, config)) != []
-
-
-def test_resumes_of_the_last_run_in_the_log(tmp_path):
-    log = tmp_path / "training.log"
-    one, two = "run 0123456789abcdef on cpu", "run fedcba9876543210 on cpu"
-    resumed = "10:00:00 resumes after step {} of 100"
-    parts = {
-        (one,): (),
-        (one, one, resumed.format(20)): (20,),
-        (one, one, resumed.format(20), one, resumed.format(40)): (20, 40),
-        (one, one, resumed.format(40), one, resumed.format(20)): (20,),
-        (one, one, resumed.format(20), two): (),
-        (one, one, resumed.format(20), one): (),  # its folder was deleted in between
-    }
-    for lines, steps in parts.items():
-        log.write_text("\n".join(lines), encoding="utf-8")
-        assert read_resumes(log) == steps
-
-
-def test_the_log_is_read_as_training_writes_it():
-    from pathlib import Path
-
-    trainer = Path(__file__).resolve().parents[3] / "snakelm/training/loop.py"
-    text = trainer.read_text(encoding="utf-8")
-    assert 'f"run {self.fingerprint} on {' in text
-    assert 'f"resumes after step {self.step} of' in text
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [(None, None), (3, "3 s"), (59.6, "1 min 0 s"), (221, "3 min 41 s"), (7500, "2 h 5 min")],
-)
-def test_seconds_in_words(seconds, words):
-    assert seconds_in_words(seconds) == words
-
-
-@pytest.mark.parametrize("text", ["", "[1]", "{"], ids=["empty", "a list", "torn"])
-def test_a_baseline_that_is_none_is_named(text, tmp_path):
-    (tmp_path / "metrics.csv").write_text("", encoding="utf-8")
-    (tmp_path / "baseline.json").write_text(text, encoding="utf-8")
-    with pytest.raises(UserError, match=r"baseline\.json"):
-        read_record(
-            from_mapping({}), metrics=tmp_path / "metrics.csv", baseline=tmp_path / "baseline.json"
-        )

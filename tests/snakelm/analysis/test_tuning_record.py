@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from snakelm.analysis.plot import plot_tuning
-from snakelm.analysis.tuned import answers, conversations, read_tuned, turns
+from snakelm.analysis.tuning_record import answers, conversations, read_tuning, turns
 from snakelm.config import from_mapping
 from snakelm.data.bins import Meta
 from snakelm.data.packs import PackWriter, open_packs
@@ -57,7 +57,7 @@ def tuned(tmp_path):
         if packs:
             (tmp_path / "p.bin.manifest.json").write_text(json.dumps(packs), encoding="utf-8")
         config = from_mapping({})
-        return read_tuned(
+        return read_tuning(
             config,
             tmp_path / "sft.csv",
             tmp_path / "s.jsonl",
@@ -105,7 +105,7 @@ def test_the_chapter_stands_for_every_tuning(csv, said, packs, tuned, tmp_path):
 def test_answers_stand_before_and_after(tuned, tmp_path):
     plot_tuning(tuned(WHOLE, samples(0, 10, 19), PACKS), [], tmp_path, tmp_path)
     page = (tmp_path / "answers.html").read_text(encoding="utf-8")
-    for words in ("told beforehand: ", "Be brief.", "wanted &amp; so", "before", "after 19 steps"):
+    for words in ("system prompt: ", "Be brief.", "wanted &amp; so", "before", "after 19 steps"):
         assert words in page, words
     assert "<|user|>" not in page
 

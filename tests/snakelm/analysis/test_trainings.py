@@ -8,8 +8,8 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from snakelm.analysis.figures.compare import compare
-from snakelm.analysis.runs import read_runs, run_names, tunings
 from snakelm.analysis.tables.compare import write_comparison
+from snakelm.analysis.trainings import read_runs, run_names, tunings
 from snakelm.errors import UserError
 
 COLUMNS = (

@@ -1,0 +1,294 @@
+"""What the manifests of a run say, typed: who made a file, from what, and the counts of its step.
+
+A report is made of unfinished runs and of old ones too, so nothing here insists. Every field has a
+default, which stands for a value that is missing or of another type; a table then lacks a line.
+What does insist (hashes, the seal) is `snakelm.workflow.manifest`, which wrote them.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    FiniteFloat,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+)
+from pydantic.fields import FieldInfo
+from pydantic_core.core_schema import ValidationInfo
+
+from ..json_files import read_json
+from ..workflow.manifest import manifest_path
+
+__all__ = [
+    "CheckManifest",
+    "CollectManifest",
+    "DeduplicateManifest",
+    "FileRecord",
+    "FilterManifest",
+    "Package",
+    "PackedPart",
+    "PacksManifest",
+    "SampleManifest",
+    "SplitManifest",
+    "StepManifest",
+    "Tolerant",
+    "TrainManifest",
+    "TrainingResult",
+    "made_by",
+    "read_manifests",
+]
+
+
+class Tolerant(BaseModel):
+    """A record in which a missing or malformed value is the field's default."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    @field_validator("*", mode="wrap")
+    @classmethod
+    def _or_default(
+        cls, value: Any, handler: ValidatorFunctionWrapHandler, info: ValidationInfo
+    ) -> Any:
+        try:
+            return handler(value)
+        except ValidationError:
+            field: FieldInfo = cls.model_fields[str(info.field_name)]
+            return field.get_default(call_default_factory=True)
+
+
+class FileRecord(Tolerant):
+    """A file that a step read or wrote."""
+
+    path: str = ""
+    sha256: str = ""
+    bytes: int | None = None
+
+    @property
+    def stem(self) -> str:
+        """`…/sampled/docs.parquet` → `docs`, also of a path that another system wrote."""
+        return self.path.replace("\\", "/").rsplit("/", 1)[-1].removesuffix(".parquet")
+
+
+class StepManifest(Tolerant):
+    """What every manifest says; those of the steps below add what their step counted."""
+
+    model_config = ConfigDict(extra="allow")
+
+    script: str = ""
+    artefact: FileRecord = FileRecord()
+    inputs: tuple[FileRecord, ...] = ()
+    config: dict[str, Any] = {}
+    seed: int | None = None
+    versions: dict[str, str] = {}
+    host: dict[str, str | int] = {}
+    created: str = ""
+
+    @property
+    def step(self) -> str:
+        """The step that made the artefact, by its script: `train` of scripts/training/train.py."""
+        return Path(self.script).stem
+
+
+class Package(Tolerant):
+    """An installed package whose docstrings became documents."""
+
+    package: str = ""
+    version: str = ""
+    licence: str | None = None
+    documents: int | None = None
+    characters: int | None = None
+
+
+class Collection(Tolerant):
+    """What a built-in source was collected from."""
+
+    packages: tuple[Package, ...] = ()
+
+
+class CollectManifest(StepManifest):
+    """Of collect: a built-in source."""
+
+    collected: Collection = Collection()
+
+
+class SampleCounts(Tolerant):
+    """Rows of a source: ``kept`` are those fit to use, ``taken`` those that were sampled."""
+
+    read: int | None = None
+    kept: int = 0
+    taken: int = 0
+    null: int = 0
+    empty: int = 0
+    invalid: dict[str, int] = {}  # reason → rows
+    bad_files: tuple[str, ...] = ()
+    duplicate_files: tuple[str, ...] = ()
+
+    @property
+    def unfit(self) -> int:
+        """Rows without a text that could be used."""
+        return self.null + self.empty + sum(self.invalid.values())
+
+
+class SampleManifest(StepManifest):
+    """Of sample_data: one source, sampled. The artefact's name is the source's."""
+
+    counts: SampleCounts = SampleCounts()
+    text_bytes: int | None = None
+
+
+class DuplicateCounts(Tolerant):
+    """Documents of a source: dropped as exact and as near copies, and kept."""
+
+    exact: int = 0
+    near: int = 0
+    kept: int = 0
+
+
+class DeduplicateManifest(StepManifest):
+    """Of deduplicate."""
+
+    sources: dict[str, DuplicateCounts] = {}
+    documents: int | None = None
+
+
+class CheckCounts(Tolerant):
+    """Documents of a source that a check kept, and those it dropped by reason."""
+
+    kept: int = 0
+    dropped: dict[str, int] = {}
+
+
+class CheckManifest(StepManifest):
+    """Of quality and of decontaminate."""
+
+    sources: dict[str, CheckCounts] = {}
+    documents: int | None = None
+
+
+class FilterCounts(Tolerant):
+    """Documents of a source that reached the filter, and those it kept."""
+
+    documents: int = 0
+    kept: int = 0
+
+
+class FilterManifest(StepManifest):
+    """Of filter_dataset."""
+
+    sources: dict[str, FilterCounts] = {}
+    documents: int | None = None
+
+
+class SplitPart(Tolerant):
+    """Training or held-out text as tokens."""
+
+    documents: int = 0
+    tokens: int = 0
+    text_bytes: int = 0
+
+
+class SplitManifest(StepManifest):
+    """Of prepare_data: train.bin and val.bin."""
+
+    train: SplitPart | None = None
+    val: SplitPart | None = None
+
+
+class ConversationReading(Tolerant):
+    """Rows of a file of conversations."""
+
+    read: int | None = None
+    null: int = 0
+    empty: int = 0
+    invalid: dict[str, int] = {}  # reason → rows
+
+
+class ConversationCounts(Tolerant):
+    """Conversations of a source, and what became of them."""
+
+    name: str = ""
+    found: int = 0
+    duplicates: int = 0
+    too_long: int = 0
+    kept: int = 0
+    reading: ConversationReading = ConversationReading()
+
+    @property
+    def read(self) -> int:
+        """Rows of its files, or conversations made where there are no files."""
+        return self.found if self.reading.read is None else self.reading.read
+
+    @property
+    def unfit(self) -> int:
+        """Rows that are no conversation."""
+        return self.reading.null + self.reading.empty + sum(self.reading.invalid.values())
+
+
+class PackedPart(Tolerant):
+    """Conversations laid into packs; ``efficiency`` is the share that isn't padding."""
+
+    conversations: int = 0
+    packs: int = 0
+    tokens: int = 0
+    learned_tokens: int = 0
+    efficiency: FiniteFloat | None = None
+
+
+class PacksManifest(StepManifest):
+    """Of prepare_sft_data: train_sft_packed.bin and val_sft_packed.bin."""
+
+    sources: tuple[ConversationCounts, ...] = ()
+    context: int | None = None
+    train: PackedPart | None = None
+    val: PackedPart | None = None
+
+
+class TrainingResult(Tolerant):
+    """What a finished training says of itself; all None for one that isn't finished."""
+
+    parameters: int | None = None
+    fingerprint: str | None = None
+    processes: int = 1
+    val_loss_before: FiniteFloat | None = None
+    val_loss: FiniteFloat | None = None
+    val_bpb: FiniteFloat | None = None
+    val_bpb_clean: FiniteFloat | None = None
+    gpu_peak_bytes: int | None = None
+    gpu_watts: FiniteFloat | None = None
+
+
+class TrainManifest(StepManifest):
+    """Of train and train_sft: a model."""
+
+    result: TrainingResult = TrainingResult()
+
+
+M = TypeVar("M", bound=StepManifest)
+
+
+def read_manifests(artefacts: Iterable[str | Path]) -> dict[str, StepManifest]:
+    """Path of each artefact that has a manifest beside it → the manifest."""
+    found = {}
+    for artefact in artefacts:
+        path = manifest_path(artefact)
+        if path.is_file():
+            record: dict[str, Any] = read_json(
+                path, remedy="delete it and run its step again", what="a manifest"
+            )
+            found[str(artefact)] = StepManifest.model_validate(record)
+    return found
+
+
+def made_by(manifests: Iterable[StepManifest], step: str, kind: type[M]) -> Sequence[M]:
+    """Those manifests that ``step`` wrote, with its counts, in the order given."""
+    return [as_kind(manifest, kind) for manifest in manifests if manifest.step == step]
+
+
+def as_kind(manifest: StepManifest, kind: type[M]) -> M:
+    """``manifest`` with the counts of its step typed as well."""
+    everything: Mapping[str, Any] = manifest.model_dump()
+    return kind.model_validate(everything)

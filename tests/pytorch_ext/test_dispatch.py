@@ -1,0 +1,96 @@
+"""The table of backends: readable without torch, complete, and what `choose` makes of it."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import pytorch_ext
+from pytorch_ext import dispatch, library
+from pytorch_ext.dispatch import BEST, LEVELS, TABLE, Backend, backends, choose, spellings
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_the_table_is_read_without_torch():
+    code = (
+        "import sys; from pytorch_ext.dispatch import backends; backends('attention'); "
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+def test_every_operator_has_a_row_and_a_reference():
+    assert set(TABLE) == set(pytorch_ext.__all__)
+    for operator in TABLE:
+        assert (ROOT / "pytorch_ext/ops" / operator / "reference.py").is_file()
+        assert "reference" in backends(operator)
+
+
+@pytest.mark.parametrize("operator", TABLE)
+@pytest.mark.parametrize("device", ["cpu", "cuda", "mps", "meta"])
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+def test_every_device_and_dtype_has_a_default(operator, device, dtype):
+    chosen = dispatch._default(operator, device, dtype)
+    assert not chosen.devices or device in chosen.devices
+    assert not chosen.dtypes or dtype in chosen.dtypes
+
+
+def test_operators_import_when_first_used_and_unknown_names_do_not():
+    assert callable(pytorch_ext.attention)
+    assert set(pytorch_ext.__all__) <= set(dir(pytorch_ext))
+    with pytest.raises(AttributeError, match="has no attribute 'attenshun'"):
+        _ = pytorch_ext.attenshun
+
+
+def test_attention_names_its_backends_and_spellings():
+    assert backends("attention") == ("cpu", "cuda", "sdpa", "reference")
+    assert {"cpu:avx2", "cpu", "sdpa"} <= set(spellings("attention"))
+    assert "sdpa:avx2" not in spellings("attention")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "expected"),
+    [(torch.float32, "cpu"), (torch.bfloat16, "cpu"), (torch.float16, "reference")],
+    ids=str,
+)
+def test_the_default_on_a_cpu_follows_the_dtype(dtype, expected, monkeypatch):
+    monkeypatch.setattr(library, "LOADED", True)
+    assert choose("attention", None, "q", torch.zeros(1, dtype=dtype)) == (expected, BEST)
+
+
+def test_the_default_elsewhere_is_torchs_own():
+    assert choose("attention", None, "q", torch.zeros(1, device="meta")) == ("sdpa", BEST)
+
+
+def test_a_level_is_its_index(monkeypatch):
+    monkeypatch.setattr(library, "LOADED", True)
+    monkeypatch.setattr(library, "LEVELS_HERE", (0, 1))
+    assert choose("attention", "cpu:avx2", "q", torch.zeros(1)) == ("cpu", LEVELS.index("avx2"))
+    with pytest.raises(RuntimeError, match="instruction set avx512, which this CPU or build lacks"):
+        choose("attention", "cpu:avx512", "q", torch.zeros(1))
+
+
+def test_a_new_row_is_all_that_a_backend_needs_to_be_chosen(monkeypatch):
+    row = Backend("magic", devices=("cpu",), dtypes=("float32",), default_on=("cpu",))
+    monkeypatch.setitem(TABLE, "swiglu", (row, *TABLE["swiglu"]))
+    assert choose("swiglu", None, "gate", torch.zeros(1)) == ("magic", BEST)
+    assert choose("swiglu", None, "gate", torch.zeros(1).half()) == ("reference", BEST)
+    assert choose("swiglu", "reference", "gate", torch.zeros(1)) == ("reference", BEST)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (Backend("magic", missing=lambda: "needs a wand"), "swiglu: backend 'magic' needs a wand"),
+        (Backend("magic", devices=("cuda",)), "takes cuda tensors; gate is on cpu"),
+        (Backend("magic", dtypes=("bfloat16",)), "takes bfloat16; gate is torch.float32"),
+    ],
+    ids=["missing", "device", "dtype"],
+)
+def test_a_backend_that_cannot_run_is_an_error_that_says_why(row, message, monkeypatch):
+    monkeypatch.setitem(TABLE, "swiglu", (row, *TABLE["swiglu"]))
+    with pytest.raises(RuntimeError, match=message):
+        choose("swiglu", "magic", "gate", torch.zeros(1))
