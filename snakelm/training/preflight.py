@@ -24,7 +24,7 @@ USUAL_SHARE = {"cpu": 0.45, "cuda": 0.35, "mps": 0.2}
 class Plan:
     """What a run will take."""
 
-    counts: Counts
+    counts: ModelSize
     tokens: int
     epochs: float
     flops: float
