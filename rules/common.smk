@@ -331,6 +331,12 @@ BROUGHT = [CONFIG.tokenizer.file] if CONFIG.tokenizer.kind == "tiktoken" else []
 SHARDS = shard_count()
 
 
+def shards_of(kinds):
+    """The files of all shards, of some kinds."""
+    pattern = results(f"data/processed/shards/{SHARDS}/{{split}}-{{shard}}.{{kind}}")
+    return expand(pattern, split=["train", "val"], shard=range(SHARDS), kind=kinds)
+
+
 # Other runs that this one is compared with; no rule makes their files
 
 

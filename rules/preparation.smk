@@ -211,12 +211,8 @@ rule prepare_shard:
 
 rule prepare_data:
     input:
-        shards=expand(
-            results(f"data/processed/shards/{SHARDS}/{{split}}-{{shard}}.{{kind}}"),
-            split=["train", "val"],
-            shard=range(SHARDS),
-            kind=["bin", "idx", "bin.manifest.json"],
-        ),
+        shards=shards_of(["bin"]),
+        beside=shards_of(["idx", "bin.manifest.json"]),
         tokenizer=results("tokenizer/meta.json"),
         config=settings("prepare_data"),
     output:

@@ -15,10 +15,11 @@ STEP = Step(
     __file__,
     __doc__,
     config=(
+        "sources[].name",
+        "sources[].weight",
         "prepare.val_fraction",
         "prepare.token_bits",
         "evaluate.span",
-        "evaluate.clean_share",
         "seed",
     ),
     reads={

@@ -108,9 +108,9 @@ class Folder(File):
 
             def __call__(self, parser, namespace, values, option_string=None):
                 paths = [Path(value) for value in values]
-                inside = all(path.name in names and not path.is_dir() for path in paths)
-                folders = {path.parent for path in paths} if inside else set(paths)
-                if len(folders) > 1:
+                one = len(paths) == 1 and (paths[0].is_dir() or paths[0].name not in names)
+                folders = set(paths) if one else {path.parent for path in paths}
+                if len(folders) > 1 or (not one and any(path.is_dir() for path in paths)):
                     parser.error(f"argument {of}: expected one folder, found {len(folders)}")
                 setattr(namespace, self.dest, folders.pop() if folders else None)
 

@@ -47,11 +47,10 @@ def prepare_data(
     with atomic_path(output / "val_overlap.npy") as temporary, open(temporary, "wb") as file:
         np.save(file, shares)
 
-    clean = int((shares < config.evaluate.clean_share).sum())
     log.say(
         f"train {train.meta.tokens:,} tokens in {train.meta.documents:,} documents, "
         f"val {val.meta.tokens:,} in {val.meta.documents:,}; {overall:.1%} of the held-out tokens "
-        f"lie in {span}-token spans of the training text, {clean:,} documents are clean"
+        f"lie in {span}-token spans of the training text"
     )
     counts = {
         split: {
@@ -61,7 +60,7 @@ def prepare_data(
         }
         for split, meta in metas.items()
     }
-    return {**counts, "overlap": {"span": span, "copied_tokens": overall, "clean_documents": clean}}
+    return {**counts, "overlap": {"span": span, "copied_tokens": overall}}
 
 
 def shard_bins(given: Iterable[str | Path], split: str) -> list[Path]:

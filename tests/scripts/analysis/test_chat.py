@@ -279,7 +279,8 @@ def test_a_port_in_use_is_said_in_a_line(serving, results):
     done = run(results, "--serve", "--port", port)
     assert done.returncode == 2
     assert done.stderr == (
-        f"error: --port {port}: in use by another program; name another, or 0 to take a free one: --port 0\n"
+        f"error: --port {port}: in use by another program; "
+        "name another, or 0 to take a free one: --port 0\n"
     )
     assert process.poll() is None
 
