@@ -9,6 +9,7 @@ name.
 
 import importlib.util
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
 
@@ -47,7 +48,8 @@ class FilterInputs(TypedDict):
     base: str
 
 
-class SentenceModule(TypedDict):
+@dataclass(frozen=True)
+class SentenceModule:
     """An entry of modules.json, as far as it is read here."""
 
     type: str
@@ -147,7 +149,7 @@ def check_sentence_model(folder: Path) -> None:
         remedy="save the model again",
         what="the list of a sentence-transformers model's modules",
     )
-    kinds = [module["type"] for module in modules]
+    kinds = [module.type for module in modules]
     if foreign := [kind for kind in kinds if not kind.startswith("sentence_transformers.")]:
         raise UserError(
             f"{path}: names {foreign[0]}; only modules of sentence_transformers are loaded"
