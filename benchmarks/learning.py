@@ -1,17 +1,18 @@
 """Learning for each CPU-second, ours against GPT-2's shape with nanoGPT's recipe, on the same text
 and tokenizer.
 
-    python benchmarks/learning.py --results results --cpu 60 200 --baseline-cpu 600 [--nanogpt DIR] [--seeds 1 2 3]
+    python benchmarks/learning.py --results results --cpu 60 200 --baseline-cpu 600 \
+        [--nanogpt DIR] [--seeds 1 2 3]
 
 Every run is a process of its own with one thread, the same allocator settings, and a budget of
 CPU-seconds that counts all it does from its start (imports, compilation, the counted start), but
-for evaluations. Its learning rate follows the share of the budget that is spent, so each figure is
-of a run annealed at that budget. Both sides are measured in bits per byte of the same held-out
+for evaluations. Its learning rate follows the share of the budget that is used up, so each figure
+is of a run annealed at that budget. Both sides are measured in bits per byte of the same held-out
 documents: all of them, and the clean ones.
 
 Baselines: `gpt`, written here after the same recipe (LayerNorm, learned positions, GELU, tied head,
 AdamW, cosine, random crops of the plain stream, bf16 autocast); `--nanogpt DIR` takes model.py from
-a person's own clone of nanoGPT.
+your own clone of nanoGPT.
 """
 
 import argparse
@@ -33,11 +34,8 @@ from snakelm.training.launch import ENVIRONMENT
 
 MARK = "RESULT "
 THREADS = {"OMP_NUM_THREADS": "1", "TORCHINDUCTOR_COMPILE_THREADS": "1"}
-BASELINE_WARMUP, BASELINE_FLOOR, BASELINE_DECAY = (
-    100,
-    0.1,
-    0.1,
-)  # steps, share of the peak, weight decay
+# Steps, share of the peak learning rate, weight decay.
+BASELINE_WARMUP, BASELINE_FLOOR, BASELINE_DECAY = 100, 0.1, 0.1
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -83,19 +81,17 @@ def main(argv: list[str] | None = None) -> int:
         job = json.loads(args.one)
         print(MARK + json.dumps(run_one(args, job)), flush=True)
         return 0
+
+    columns = f"{'CPU-s':>8}{'tokens':>10}{'tok/CPU-s':>11}{'bpb':>8}{'clean':>8}"
+    print(f"{'run':<28}{'seed':>6}{columns}", flush=True)
     rows = []
-    print(
-        f"{'run':<28}{'seed':>6}{'CPU-s':>8}{'tokens':>10}{'tok/CPU-s':>11}{'bpb':>8}{'clean':>8}",
-        flush=True,
-    )
     for job in jobs(args):
-        rows.append({**job, **spawn(args, job)})
-        r = rows[-1]
-        print(
-            f"{r['name']:<28}{r['seed']:>6}{r['cpu']:>8.0f}{r['tokens']:>10,}{r['tokens'] / r['cpu']:>11,.0f}"
-            f"{r['bpb']:>8.4f}{r['bpb_clean'] or math.nan:>8.4f}",
-            flush=True,
-        )
+        r = {**job, **spawn(args, job)}
+        rows.append(r)
+        rate, clean = r["tokens"] / r["cpu"], r["bpb_clean"] or math.nan
+        figures = f"{r['cpu']:>8.0f}{r['tokens']:>10,}{rate:>11,.0f}{r['bpb']:>8.4f}{clean:>8.4f}"
+        print(f"{r['name']:<28}{r['seed']:>6}{figures}", flush=True)
+
     if args.json:
         args.json.write_text(json.dumps({"rows": rows}, indent=1) + "\n", encoding="utf-8")
     return 0
@@ -106,11 +102,12 @@ def jobs(args: argparse.Namespace) -> list[dict]:
     kinds = [
         kind for kind in (args.baseline, "nanogpt" if args.nanogpt else "none") if kind != "none"
     ]
-    made = []
+    runs = []
+
     for seed in args.seeds:
         for layers in args.layers or [load_config(args.config).model.layers]:
             job = {"kind": "ours", "name": f"ours, {layers} layers", "layers": layers, "seed": seed}
-            made += [{**job, "budget": budget} for budget in args.cpu]
+            runs += [{**job, "budget": budget} for budget in args.cpu]
         for kind, layers, lr in itertools.product(kinds, args.baseline_layers, args.baseline_lr):
             job = {
                 "kind": kind,
@@ -119,8 +116,8 @@ def jobs(args: argparse.Namespace) -> list[dict]:
                 "seed": seed,
                 "lr": lr,
             }
-            made += [{**job, "budget": budget} for budget in args.baseline_cpu]
-    return sorted(made, key=lambda job: job["budget"])
+            runs += [{**job, "budget": budget} for budget in args.baseline_cpu]
+    return sorted(runs, key=lambda job: job["budget"])
 
 
 def spawn(args: argparse.Namespace, job: dict) -> dict:
@@ -148,18 +145,21 @@ class Budget:
     def __init__(self, seconds: float) -> None:
         self.seconds, self._paused = seconds, 0.0
 
-    def spent(self) -> float:
+    def used(self) -> float:
+        """CPU-seconds so far."""
         t = os.times()
         return t.user + t.system + t.children_user + t.children_system - self._paused
 
     def share(self) -> float:
-        return min(1.0, self.spent() / self.seconds)
+        """The part of the budget that is used up."""
+        return min(1.0, self.used() / self.seconds)
 
     @contextlib.contextmanager
     def pause(self):
-        begun = self.spent()
+        """What is used in here doesn't count."""
+        begun = self.used()
         yield
-        self._paused += self.spent() - begun
+        self._paused += self.used() - begun
 
 
 def run_one(args: argparse.Namespace, job: dict) -> dict:
@@ -189,63 +189,57 @@ def opened(results: Path):
 
 
 def train_ours(args: argparse.Namespace, job: dict, budget: Budget) -> dict:
-    """The trainer's parts, its schedule by share of the budget instead of share of the steps."""
+    """The trainer's parts, with the schedule by share of the budget instead of share of the
+    steps.
+    """
     import numpy as np
     import torch
-    from snakelm.training.schedule import lr_factor
 
     from snakelm.model import Decoder
     from snakelm.training import bigram_init
     from snakelm.training.batches import Batches
-    from snakelm.training.device import choose_place
+    from snakelm.training.device import choose_device
     from snakelm.training.distributed import World
-    from snakelm.training.optimizer import Optimizer
+    from snakelm.training.optimizer import Optimizer, lr_factor
     from snakelm.training.step import training_step
     from snakelm.training.validation import evaluate
 
     config = load_config(args.config)
     train_bin, val, lengths, overlap = opened(args.results)
-    model_config = config.model.model_copy(update={"layers": job["layers"]})
-    training = config.train
-    batches = Batches(train_bin, model_config.context, training.batch_tokens, job["seed"])
+    shape, training = config.model.model_copy(update={"layers": job["layers"]}), config.train
+    batches = Batches(train_bin, shape.context, training.batch_tokens, job["seed"])
+
     generator = torch.Generator().manual_seed(job["seed"])
-    dtype = choose_place(training, 1).dtype
-    model = Decoder(model_config, train_bin.meta.vocab_size, dtype).initialize(generator)
-    if training.start != "random" and bigram_init.applies(model_config, model.vocab_size):
+    dtype = choose_device(training, 1).dtype
+    model = Decoder(shape, train_bin.meta.vocab_size, dtype).initialize(generator)
+    if training.start != "random" and bigram_init.applies(shape, model.vocab_size):
         bigram_init.start_as_bigrams(model, train_bin, generator)
     forward = torch.compile(model) if training.compile == "on" else model
-    optimizer, step = Optimizer(model, training), 0
+    optimizer = Optimizer(model, training)
+
+    step = 0
     while (share := budget.share()) < 1:
-        # The step's factor in a run of so many steps that this one is at the same share of it.
-        steps = max(step + 1, round((step + 1) / max(share, 1e-3)))
-        ends = training.model_copy(update={"steps": steps, "warmup": min(training.warmup, steps)})
-        assert 0 < lr_factor(step, ends) <= 1
-        training_step(
-            step,
-            forward,
-            optimizer,
-            batches.rows(step),
-            training.batch_tokens,
-            ends,
-            World(),
-            lambda: False,
+        # The schedule of a run whose length puts this step at the share of it that is used up.
+        length = max(step + 1, round((step + 1) / max(share, 1e-3)))
+        schedule = training.model_copy(
+            update={"steps": length, "warmup": min(training.warmup, length)}
         )
+        assert 0 < lr_factor(step, schedule) <= 1
+
+        rows, targets = batches.rows(step), training.batch_tokens
+        training_step(step, forward, optimizer, rows, targets, schedule, World(), lambda: False)
         step += 1
-    spent = budget.spent()
+
+    cpu = budget.used()
     with budget.pause():
-        found = evaluate(
-            model,
-            val,
-            np.arange(val.meta.documents),
-            lengths,
-            overlap < config.evaluate.clean_share,
-        )
+        documents, clean = np.arange(val.meta.documents), overlap < config.evaluate.clean_share
+        evaluation = evaluate(model, val, documents, lengths, clean)
     return {
-        "cpu": spent,
+        "cpu": cpu,
         "steps": step,
         "tokens": step * training.batch_tokens,
-        "bpb": found.bpb(),
-        "bpb_clean": found.bpb(clean_only=True),
+        "bpb": evaluation.bpb(),
+        "bpb_clean": evaluation.bpb(clean_only=True),
     }
 
 
@@ -259,35 +253,40 @@ def train_baseline(args: argparse.Namespace, job: dict, budget: Budget) -> dict:
     config = load_config(args.config)
     train_bin, val, lengths, overlap = opened(args.results)
     context, rows = config.model.context, config.train.batch_tokens // config.model.context
+
     torch.manual_seed(job["seed"])
     model = baseline_model(args, job, train_bin.meta.vocab_size, context)
-    decayed = [p for p in model.parameters() if p.ndim >= 2]
+    matrices = [p for p in model.parameters() if p.ndim >= 2]
     others = [p for p in model.parameters() if p.ndim < 2]
     groups = [
-        {"params": decayed, "weight_decay": BASELINE_DECAY},
+        {"params": matrices, "weight_decay": BASELINE_DECAY},
         {"params": others, "weight_decay": 0.0},
     ]
     optimizer = torch.optim.AdamW(groups, lr=job["lr"], betas=(0.9, 0.95), fused=True)
+
     crops, stream = np.random.default_rng(job["seed"]), train_bin.tokens
     step, begun = 0, time.monotonic()
     while (share := budget.share()) < 1:
         cosine = BASELINE_FLOOR + (1 - BASELINE_FLOOR) * 0.5 * (1 + math.cos(math.pi * share))
         for group in optimizer.param_groups:
             group["lr"] = job["lr"] * min(1.0, (step + 1) / BASELINE_WARMUP) * cosine
+
         starts = crops.integers(0, len(stream) - context - 1, rows)
         cut = np.stack([stream[s : s + context + 1] for s in starts]).astype(np.int64)
         x_BT, y_BT = torch.from_numpy(cut[:, :-1]), torch.from_numpy(cut[:, 1:].copy())
         with torch.autocast("cpu", torch.bfloat16):
             loss = model(x_BT, y_BT)[1]
         loss.backward()
+
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         step += 1
-    spent = budget.spent()
+
+    cpu = budget.used()
     bpb, clean = baseline_bpb(model, val, lengths, overlap < config.evaluate.clean_share, context)
     return {
-        "cpu": spent,
+        "cpu": cpu,
         "steps": step,
         "tokens": step * rows * context,
         "bpb": bpb,
@@ -322,51 +321,47 @@ def gpt(vocab_size: int, context: int, layers: int, width: int, heads: int):
     import torch.nn.functional as F
     from torch import nn
 
-    class Block(nn.Module):
+    def linear(inputs: int, outputs: int) -> nn.Linear:
+        return nn.Linear(inputs, outputs, bias=False)
+
+    class Gpt2Block(nn.Module):
         def __init__(self):
             super().__init__()
             self.norms = nn.ModuleList(nn.LayerNorm(width, bias=False) for _ in range(2))
-            self.qkv, self.out = (
-                nn.Linear(width, 3 * width, bias=False),
-                nn.Linear(width, width, bias=False),
-            )
-            self.up, self.down = (
-                nn.Linear(width, 4 * width, bias=False),
-                nn.Linear(4 * width, width, bias=False),
-            )
+            self.qkv, self.out = linear(width, 3 * width), linear(width, width)
+            self.up, self.down = linear(width, 4 * width), linear(4 * width, width)
 
         def forward(self, x_BTC):
-            qkv = (
-                self.qkv(self.norms[0](x_BTC)).unflatten(-1, (3, heads, -1)).permute(2, 0, 3, 1, 4)
-            )
-            y = F.scaled_dot_product_attention(*qkv.unbind(), is_causal=True)
-            x_BTC = x_BTC + self.out(y.transpose(1, 2).flatten(2))
+            heads_BT3HD = self.qkv(self.norms[0](x_BTC)).unflatten(-1, (3, heads, -1))
+            q_BHTD, k_BHTD, v_BHTD = heads_BT3HD.permute(2, 0, 3, 1, 4).unbind()
+            y_BHTD = F.scaled_dot_product_attention(q_BHTD, k_BHTD, v_BHTD, is_causal=True)
+            x_BTC = x_BTC + self.out(y_BHTD.transpose(1, 2).flatten(2))
             return x_BTC + self.down(F.gelu(self.up(self.norms[1](x_BTC))))
 
-    class Gpt(nn.Module):
+    class Gpt2(nn.Module):
         def __init__(self):
             super().__init__()
-            self.tokens, self.positions = (
-                nn.Embedding(vocab_size, width),
-                nn.Embedding(context, width),
-            )
-            self.blocks = nn.ModuleList(Block() for _ in range(layers))
+            self.tokens = nn.Embedding(vocab_size, width)
+            self.positions = nn.Embedding(context, width)
+            self.blocks = nn.ModuleList(Gpt2Block() for _ in range(layers))
             self.norm = nn.LayerNorm(width, bias=False)
+
             for name, p in self.named_parameters():
                 if p.ndim == 2:
                     residual = name.endswith(("out.weight", "down.weight"))
                     nn.init.normal_(p, std=0.02 / math.sqrt(2 * layers) if residual else 0.02)
 
         def forward(self, x_BT, y_BT=None):
-            x = self.tokens(x_BT) + self.positions(torch.arange(x_BT.shape[1]))
+            x_BTC = self.tokens(x_BT) + self.positions(torch.arange(x_BT.shape[1]))
             for block in self.blocks:
-                x = block(x)
-            logits = F.linear(self.norm(x), self.tokens.weight)
-            return logits, None if y_BT is None else F.cross_entropy(
-                logits.flatten(0, 1).float(), y_BT.flatten()
-            )
+                x_BTC = block(x_BTC)
+            logits_BTV = F.linear(self.norm(x_BTC), self.tokens.weight)
+            if y_BT is None:
+                return logits_BTV, None
+            loss = F.cross_entropy(logits_BTV.flatten(0, 1).float(), y_BT.flatten())
+            return logits_BTV, loss
 
-    return Gpt()
+    return Gpt2()
 
 
 def baseline_bpb(model, val, lengths, clean, context: int) -> tuple[float, float]:
@@ -378,26 +373,25 @@ def baseline_bpb(model, val, lengths, clean, context: int) -> tuple[float, float
 
     tokens = np.asarray(val.tokens, dtype=np.int64)
     owner = np.repeat(np.arange(val.meta.documents), np.diff(val.document_offsets))
-    total, sizes = np.zeros(val.meta.documents), np.zeros(val.meta.documents)
+    nll, text_bytes = np.zeros(val.meta.documents), np.zeros(val.meta.documents)
+
     model.eval()
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        for first in range(0, len(tokens) - 1, 8 * context):
-            piece = tokens[first : first + 8 * context + 1]
-            for at in range(0, len(piece) - 1, context):
-                x, y = (
-                    piece[at : min(at + context, len(piece) - 1)],
-                    piece[at + 1 : at + context + 1],
-                )
-                logits = model(torch.from_numpy(x)[None], torch.from_numpy(y)[None])[0][0].float()
-                loss = torch.nn.functional.cross_entropy(
-                    logits, torch.from_numpy(y), reduction="none"
-                ).numpy()
-                text = y != val.meta.eot
-                whose = owner[first + at + 1 : first + at + 1 + len(y)][text]
-                np.add.at(total, whose, loss[text])
-                np.add.at(sizes, whose, lengths[y[text]])
-    rate = lambda kept: float(total[kept].sum() / math.log(2) / max(1, sizes[kept].sum()))  # noqa: E731
-    return rate(np.ones_like(clean)), rate(clean)
+        for first in range(0, len(tokens) - 1, context):
+            row = tokens[first : first + context + 1]
+            x_T, y_T = torch.from_numpy(row[:-1]), torch.from_numpy(row[1:])
+            logits_TV = model(x_T[None], y_T[None])[0][0].float()
+            loss_T = torch.nn.functional.cross_entropy(logits_TV, y_T, reduction="none").numpy()
+
+            text = row[1:] != val.meta.eot  # no byte of text pays for an end-of-text token
+            documents = owner[first + 1 : first + len(row)][text]
+            np.add.at(nll, documents, loss_T[text])
+            np.add.at(text_bytes, documents, lengths[row[1:][text]])
+
+    def bits_per_byte(chosen: np.ndarray) -> float:
+        return float(nll[chosen].sum() / math.log(2) / max(1, text_bytes[chosen].sum()))
+
+    return bits_per_byte(np.ones_like(clean)), bits_per_byte(clean)
 
 
 if __name__ == "__main__":

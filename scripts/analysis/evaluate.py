@@ -46,7 +46,7 @@ def main(run: Run) -> None:
     f = run.files
     tasks = read_tasks(run.config, run.log)
     files = EvaluationFiles(f.base, f.tuned, f.processed, f.tokenizer, f.loss)
-    evaluation = evaluate_tasks(run.config, files, tasks, run.threads, run.log)
+    evaluation = evaluate_tasks(run.config, files, tasks, run.most_threads, run.log)
     write_items(f.items, evaluation.items)
     write_json(f.output, evaluation.record.as_json())
 

@@ -63,7 +63,7 @@ def main(run: Run) -> Counts:
     )
 
     evaluation = read_evaluation(files.evaluation) if files.evaluation else None
-    card = model_card(about, dict.fromkeys([*files.artefacts, files.model]), evaluation)
+    card = model_card(about, list(dict.fromkeys([*files.artefacts, files.model])), evaluation)
     facts = export(files.model, tokenizer, files.output, card)
     run.log.say(
         f"{files.output}: {facts['parameters']:,} parameters in {len(facts['files'])} files"

@@ -44,7 +44,7 @@ def main(run: Run) -> None:
 
     f = run.files
     files = HeldOutLossFiles(f.base, f.tuned, f.processed, f.documents, f.tokenizer, f.metrics)
-    measured = measure_loss(run.config, files, run.threads, run.log)
+    measured = measure_loss(run.config, files, run.most_threads, run.log)
     measured.write_documents(f.per_document)
     write_json(f.output, measured.record.as_json())
 

@@ -41,7 +41,8 @@ def main(run: Run) -> None:
     from snakelm.analysis.figures.loss import FIGURES
     from snakelm.analysis.tables.evaluation import write_evaluation
     from snakelm.analysis.tables.loss import write_loss
-    from snakelm.evaluation.records import read_evaluation, read_loss
+    from snakelm.evaluation.loss_record import read_loss
+    from snakelm.evaluation.records import read_evaluation
     from snakelm.evaluation.seeds import scatter
     from snakelm.files import write_json
 

@@ -36,7 +36,7 @@ def main(run: Run) -> None:
     facts = preflight(run.config, output.absolute().parent, run.log)
 
     if run.config.filter != "none":
-        facts["filter"] = check_filter(run.config)
+        facts["filter"] = check_filter(run.config.classifier)
     write_json(output, facts)
 
 

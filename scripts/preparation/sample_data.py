@@ -29,12 +29,13 @@ def main(run: Run) -> Counts:
     from snakelm.data.reading.readers import expand, source_named
 
     config, source = run.config, source_named(run.config, run.values.source)
-    if not run.files.files and not source.path:
-        raise UserError(
-            f"--files: missing; source {source.name} is not local: give what collect wrote"
-        )
+    if not run.files.files:
+        if not source.path:
+            raise UserError(
+                f"--files: missing; source {source.name} is not local: give what collect wrote"
+            )
+        run.files.files = expand(source.path)
 
-    run.files.files = run.files.files or expand(source.path)
     sampled = sample(
         source,
         run.files.files,

@@ -41,7 +41,7 @@ def main(run: Run) -> None:
 
     config, output = run.config, run.files.output
     if config.tokenizer.kind == "tiktoken":
-        source = Path(config.tokenizer.file)
+        source = Path(str(config.tokenizer.file))  # checked when the configuration was read
         tokenizer = published(source, config.tokenizer.pattern)
     else:
         source = run.files.documents

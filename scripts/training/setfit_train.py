@@ -14,7 +14,7 @@ from snakelm.workflow.step import File, Folder, Run, Step
 STEP = Step(
     __file__,
     __doc__,
-    config=("classifier", "filter", "seed"),
+    config=("classifier", "seed"),
     reads={"documents": File("parquet file whose documents teach the student")},
     writes={
         "output": Folder("folder to write the filter into", files=FILTER.files),
@@ -30,7 +30,7 @@ def main(run: Run) -> None:
     from snakelm.filter.folder import vouched_files
     from snakelm.filter.labels import label_files
 
-    check_filter(run.config)
+    check_filter(run.config.classifier)
     offline()
     import torch
 

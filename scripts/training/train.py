@@ -7,12 +7,17 @@ that many processes by itself.
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from snakelm.errors import UserError
 from snakelm.training.launch import restart_with_environment, run_trainer
 from snakelm.workflow.exit_codes import exit_code
 from snakelm.workflow.step import File, Folder, Run, Step
+
+if TYPE_CHECKING:
+    from snakelm.evaluation.records import CompressorRates
 
 STEP = Step(
     __file__,
@@ -43,7 +48,6 @@ def main(argv: list[str] | None = None) -> int:
 
 def _train(run: Run, writes: bool) -> None:
     run.log.say("loading torch")
-    from snakelm.evaluation.records import read_baseline
 
     from snakelm.training.metrics import PRETRAINING
     from snakelm.training.pretraining import PretrainingFiles, train
@@ -53,14 +57,27 @@ def _train(run: Run, writes: bool) -> None:
     files = PretrainingFiles(
         f.train_bin, f.val_bin, f.val_overlap, f.tokenizer, f.run_root, f.output, f.logs
     )
-    result = train(run.config, files, run.log, run.threads)
+    result = train(run.config, files, run.log, run.most_threads)
     if not writes:
         return
 
     beside = [f.logs / PRETRAINING.csv, f.logs / PRETRAINING.samples]
     run.vouch(f.output, files=beside, counts={"result": result})
-    baseline = read_baseline(f.baseline) if f.baseline.is_file() else None
-    run.log.say(done_line(result, baseline, str(f.output)))
+    run.log.say(done_line(result, _compressor(run), str(f.output)))
+
+
+def _compressor(run: Run) -> "CompressorRates | None":
+    """What a compressor makes of the held-out text; a table that can't be read must not fail a run
+    that is done.
+    """
+    from snakelm.evaluation.records import read_baseline
+
+    path = run.files.baseline
+    try:
+        return read_baseline(path).ppmd if path.is_file() else None
+    except UserError as error:
+        run.log.warn(str(error))
+        return None
 
 
 if __name__ == "__main__":

@@ -69,7 +69,7 @@ def _tune(run: Run, writes: bool) -> None:
     files = FinetuningFiles(
         f.train_packs, f.val_packs, f.tokenizer, base, f.run_root, f.output, f.logs
     )
-    result = finetune(run.config, files, run.log, run.threads)
+    result = finetune(run.config, files, run.log, run.most_threads)
     if not writes:
         return
 

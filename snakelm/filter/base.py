@@ -9,10 +9,11 @@ name.
 
 import importlib.util
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
 
-from ..config import Classifier, Config
+from ..config import Classifier
 from ..errors import UserError
 from ..files import sha256_file
 from ..json_files import read_json
@@ -47,7 +48,8 @@ class FilterInputs(TypedDict):
     base: str
 
 
-class SentenceModule(TypedDict):
+@dataclass(frozen=True)
+class SentenceModule:
     """An entry of modules.json, as far as it is read here."""
 
     type: str
@@ -65,24 +67,24 @@ def offline() -> None:
     )
 
 
-def check_filter(config: Config) -> FilterInputs:
+def check_filter(classifier: Classifier) -> FilterInputs:
     """What can be known of the filter before hours of preparation: packages, labels, base.
     UserError at the first that is wrong.
     """
     missing = [
         package for module, package in PACKAGES.items() if importlib.util.find_spec(module) is None
     ]
-    if config.classifier.base:
+    if classifier.base:
         missing = [package for package in missing if package != BUILT_IN]
     if missing:
         are = "is" if len(missing) == 1 else "are"
         raise UserError(
-            f"filter: {config.filter} needs {', '.join(missing)}, which {are} not installed: "
+            f"filter: it needs {', '.join(missing)}, which {are} not installed: "
             f"{INSTALL} (or set filter: none)"
         )
 
-    labels = read_labels(config.classifier.labels)
-    base = base_folder(config.classifier)
+    labels = read_labels(classifier.labels)
+    base = base_folder(classifier)
     return {"labels": len(labels), "academic": int(labels.academic.sum()), "base": base.as_posix()}
 
 
@@ -147,7 +149,7 @@ def check_sentence_model(folder: Path) -> None:
         remedy="save the model again",
         what="the list of a sentence-transformers model's modules",
     )
-    kinds = [module["type"] for module in modules]
+    kinds = [module.type for module in modules]
     if foreign := [kind for kind in kinds if not kind.startswith("sentence_transformers.")]:
         raise UserError(
             f"{path}: names {foreign[0]}; only modules of sentence_transformers are loaded"

@@ -94,8 +94,9 @@ def _from_outside(manifest: Mapping[str, Any]) -> Iterator[str]:
     if manifest.get("through"):
         yield f"through {len(manifest['through'])} shards, which were not kept"
 
-    collected = manifest.get("counts", {}).get("collected", {})
-    sources = [one for one in manifest.get("sources", []) if isinstance(one, dict)]
+    counts = manifest.get("counts", {})
+    collected = counts.get("collected", {})
+    sources = [one for one in counts.get("sources", []) if isinstance(one, dict)]
     for origin in [collected, *(one.get("reading", {}) for one in sources)]:
         if packages := origin.get("packages"):
             yield f"text of installed packages: {_package_names(packages)}"

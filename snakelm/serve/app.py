@@ -16,10 +16,10 @@ A client that leaves, at whatever point, ends its job: nothing is generated for 
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from starlette.applications import Starlette
 from starlette.datastructures import Headers, MutableHeaders
@@ -299,7 +299,10 @@ def defaults(worker: Worker) -> Defaults:
     }
 
 
-def page_file(name: str, media_type: str):
+Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
+
+
+def page_file(name: str, media_type: str) -> Endpoint:
     """An endpoint for a file of the page, which is read once."""
     content = (PAGE / name).read_bytes()
 

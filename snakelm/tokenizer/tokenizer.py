@@ -167,7 +167,7 @@ class Tokenizer:
 
         pieces = [self._pieces[i] for i in array.tolist()]
         try:
-            return b"".join(pieces)  # type: ignore[arg-type]  # checked by failing: it is the rule
+            return b"".join(pieces)  # checked by failing: it is the rule
         except TypeError:
             unused = array[pieces.index(None)]
             raise UserError(f"decode: id {unused} stands for nothing in this vocabulary") from None

@@ -3,7 +3,7 @@ held-out answers.
 
 The steps are pretraining's (loop.py) with other batches and rates: warm-up, then linearly down to
 zero. Only the assistant's tokens count, each the same: a step's summed loss is divided by the
-labelled tokens of the whole step.
+labelled tokens of all its rows.
 
 The chat tokens were never seen in pretraining. Their rows of the embedding are as good as any
 start, far from each other and of the right length; the head's row for the end of an answer starts

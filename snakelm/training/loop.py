@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 import torch
 
@@ -200,13 +200,7 @@ def run(recipe: Recipe, log: Log, world: World, stopped: Stopped, threads: int |
             if step != saved_step and (done or ending or step % training.save_every == 0):
                 if world.writes:
                     with progress.clock.paused():
-                        state = {
-                            "model": model.state_dict(),
-                            "optimizer": optimizer.state_dict(),
-                            "rng": torch.get_rng_state(),
-                            "threads": device.threads,
-                            **progress.checkpoint_keys(),
-                        }
+                        state = _state(model, optimizer, device, progress)
                         checkpoint.save(
                             folder, step, recipe.fingerprint, state, training.keep, names.stem
                         )
@@ -215,12 +209,11 @@ def run(recipe: Recipe, log: Log, world: World, stopped: Stopped, threads: int |
 
             # End?
             if ending:
-                what = (
-                    f"saved step {step}; resume"
+                raise Interrupted(
+                    f"saved step {step}; resume: the same command"
                     if step
-                    else "stopped before the first step; begin again"
+                    else "stopped before the first step; begin again: the same command"
                 )
-                raise Interrupted(f"{what}: the same command")
             if done:
                 break
 
@@ -287,6 +280,19 @@ def _metrics_row(
         mfu=rate / peak_tokens_per_second,
         **clock.elapsed(),
     )
+
+
+def _state(
+    model: Decoder, optimizer: Optimizer, device: Device, progress: Progress
+) -> dict[str, Any]:
+    """What a checkpoint holds: plain types and tensors."""
+    return {
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "rng": torch.get_rng_state(),
+        "threads": device.threads,
+        **progress.checkpoint_keys(),
+    }
 
 
 def _finish(recipe: Recipe, model: Decoder, progress: Progress, world: World) -> RunResult:

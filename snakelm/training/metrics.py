@@ -177,7 +177,7 @@ class MetricsWriter:
 class Metrics:
     """A metrics file as it was read: rows in the order of their steps, each step once."""
 
-    # name → float64 [rows]. NaN: the field is empty. inf: the file says nan or inf.
+    # name → float64 [rows]. NaN: the field is empty. inf: the file has nan or inf.
     columns: dict[str, np.ndarray]
     resumes: tuple[int, ...]  # the first row after each resume, as an index into the rows
     redone: int  # rows left out because a later row did the same step again
@@ -296,7 +296,7 @@ def _parse(header: list[str], line: list[str]) -> dict[str, float] | None:
 
 
 def _number(text: str) -> float:
-    """NaN stands for an empty field, so a NaN that the file says becomes infinite."""
+    """NaN stands for an empty field, so a NaN in the file becomes infinite."""
     if not text.strip():
         return math.nan
     value = float(text)

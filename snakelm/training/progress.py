@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, TypedDict
+from typing import Any, Protocol, TypedDict
 
 import torch
 
@@ -178,16 +178,28 @@ def _peak_memory() -> int:
     return peak if sys.platform == "darwin" else peak * 1024  # Linux counts in KiB
 
 
-def done_line(
-    result: RunResult, baseline: Mapping[str, dict[str, float]] | None, output: str
-) -> str:
+class BitsPerByte(Protocol):
+    """What a compressor makes of the held-out documents."""
+
+    @property
+    def bpb(self) -> float | None:
+        """Of all documents."""
+
+    @property
+    def bpb_clean(self) -> float | None:
+        """Of those without copies in the training text."""
+
+
+def done_line(result: RunResult, compressor: BitsPerByte | None, output: str) -> str:
     """The last line of pretraining: `DONE val bpb 1.08 (clean 1.44; primed compressor 1.11, clean
-    1.51) · 3m41s · … · next: …`. ``baseline``: tables/baseline.json, where there is one.
+    1.51) · 3m41s · … · next: …`. ``compressor``: PPMd's rates of tables/baseline.json, where there
+    are some.
     """
-    ppmd = (baseline or {}).get("ppmd") or {}
-    compressor = _figure("primed compressor ", ppmd.get("bpb"))
-    compressor += _figure(", clean ", ppmd.get("bpb_clean"))
-    details = [_figure("clean ", result["val_bpb_clean"]), compressor]
+    held_against = ""
+    if compressor is not None:
+        held_against = _figure("primed compressor ", compressor.bpb)
+        held_against += _figure(", clean ", compressor.bpb_clean)
+    details = [_figure("clean ", result["val_bpb_clean"]), held_against]
     inside = "; ".join(part for part in details if part)
 
     bpb = _figure("", result["val_bpb"]) or "none (no held-out text)"

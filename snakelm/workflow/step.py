@@ -152,7 +152,7 @@ class Run:
     config: Config
     files: SimpleNamespace
     values: SimpleNamespace
-    threads: int | None  # None: as many as are free
+    most_threads: int | None  # None: as many as are free
     log_file: Path | None
     argv: list[str]
     results: Path = Path("results")  # where files with a place are, when their flags are left out
@@ -161,13 +161,18 @@ class Run:
     also_wrote: list[Path] = field(default_factory=list)  # outputs that no flag names
     _vouched: bool = False
 
+    @property
+    def threads(self) -> int:
+        """Threads of a step that has a number of them."""
+        return self.most_threads or 1
+
     def vouch(
         self,
         artefact: Path,
         *,
-        inputs: Iterable[Path] | None = None,
-        files: Iterable[Path] = (),
-        through: Iterable[Path] = (),
+        inputs: Iterable[str | Path] | None = None,
+        files: Iterable[str | Path] = (),
+        through: Iterable[str | Path] = (),
         counts: Counts | None = None,
     ) -> None:
         """Writes the manifest of a finished ``artefact``; the step's declared inputs when none are

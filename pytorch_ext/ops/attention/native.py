@@ -4,6 +4,8 @@ torch.ops.pytorch_ext.attention_forward and attention_backward are defined in bi
 tensor's device picks the kernel. They are registered here where the library is built.
 """
 
+from typing import Any
+
 import torch
 
 from pytorch_ext import library
@@ -34,7 +36,7 @@ def _fake_backward(grad_out, q, k, v, out, log_sum, row_start, scale, level):
     return tuple(torch.empty_like(x, memory_format=torch.contiguous_format) for x in (q, k, v))
 
 
-def _save(ctx, inputs, output) -> None:
+def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, ...]) -> None:
     q, k, v, row_start, ctx.scale, ctx.level = inputs
     ctx.save_for_backward(q, k, v, row_start, *output)
 

@@ -12,6 +12,8 @@ product of the size of the head, and the two gradients have to be written anyway
 Legend: N rows, C width, V vocabulary.
 """
 
+from typing import Any
+
 import torch
 
 from pytorch_ext.dispatch import choose
@@ -151,7 +153,7 @@ def _(x, weight, target, ignore_index, mean, wants_grad):
     return x.new_empty((), dtype=wide), x.new_empty(x.shape), weight.new_empty(weight.shape)
 
 
-def _save(ctx, inputs, output) -> None:
+def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, ...]) -> None:
     ctx.wants_grad = inputs[5]
     ctx.save_for_backward(output[1], output[2])
 

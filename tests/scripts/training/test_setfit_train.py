@@ -29,18 +29,16 @@ IGNORED = pytest.mark.filterwarnings(
 
 
 def run(config, documents, folder, code=0, **environment):
-    command = [
-        sys.executable,
-        ROOT / "scripts/training/setfit_train.py",
-        "--config",
-        config,
-        "--documents",
-        documents,
-    ]
+    script = ROOT / "scripts/training/setfit_train.py"
+    command = [sys.executable, script, "--config", config, "--documents", documents]
+    command += ["--output", folder / "model", "--table", folder / "table.json"]
     done = subprocess.run(
-        [*map(str, command), "--output", str(folder / "model"), "--table", str(folder / "table.json")],
-        capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1", **environment}, cwd=ROOT,
-    )  # fmt: skip
+        list(map(str, command)),
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+        cwd=ROOT,
+    )
     assert done.returncode == code, done.stderr
     return done.stderr
 

@@ -129,6 +129,19 @@ def test_a_signal_in_evaluation_saves_too(make_results, monkeypatch, step):
     ]
 
 
+def test_checkpoints_keep_the_keys_that_earlier_versions_wrote(results):
+    train(results, results.config(steps=10))
+    saved = torch.load(results.checkpoints()[-1], weights_only=True)
+    assert list(saved) == [
+        *("format", "version", "fingerprint", "step", "model", "optimizer", "rng", "threads"),
+        *("skipped", "evaluated", "best", "elapsed", "last", "final"),
+    ]
+    assert saved["best"].keys() == {"bpb", "step"}
+    assert saved["elapsed"].keys() == {"seconds", "cpu_seconds"}
+    assert saved["last"].keys() == {"loss", "grad_norm", "lr", "stop", "skipped"}
+    assert saved["optimizer"].keys() == {"muon", "adamw"}
+
+
 @pytest.mark.parametrize("damaged", [1, 2])
 def test_damaged_newest_checkpoints_cost_steps_not_the_result(
     make_results, monkeypatch, damaged, capfd

@@ -1,5 +1,5 @@
-"""Metrics and samples: written so that no step is there twice, read as runs really leave them (empty,
-cut off, NaN, overlapping).
+"""Metrics and samples: written so that no step is there twice, read as runs really leave them
+(empty, cut off, NaN, overlapping).
 """
 
 import csv
