@@ -210,7 +210,7 @@ def train_ours(args: argparse.Namespace, job: dict, budget: Budget) -> dict:
     batches = Batches(train_bin, shape.context, training.batch_tokens, job["seed"])
 
     generator = torch.Generator().manual_seed(job["seed"])
-    dtype = choose_device(training, 1).dtype
+    dtype = choose_device(training.device, training.precision, 1).dtype
     model = Decoder(shape, train_bin.meta.vocab_size, dtype).initialize(generator)
     if training.start != "random" and bigram_init.applies(shape, model.vocab_size):
         bigram_init.start_as_bigrams(model, train_bin, generator)

@@ -104,7 +104,7 @@ def measure_loss(
 ) -> MeasuredLoss:
     """Measures the run's models; ``threads``: at most this many, None for all that are free."""
     tokenizer = Tokenizer.load(files.tokenizer)
-    device = device_for(config.train, threads, log)
+    device = device_for(config.train.device, threads, log)
 
     train_bin = files.processed / "train.bin"
     held_out = open_held_out(

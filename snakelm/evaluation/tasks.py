@@ -107,7 +107,7 @@ def evaluate_tasks(
     free.
     """
     tokenizer = Tokenizer.load(files.tokenizer)
-    device = device_for(config.train, threads, log)
+    device = device_for(config.train.device, threads, log)
     held_out = {
         stage: HeldOutLoss(all=loss.all, clean=loss.clean, answers=loss.answers)
         for stage, loss in read_loss(files.loss).stages.items()

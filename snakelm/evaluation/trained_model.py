@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 
-from ..config import Train
 from ..errors import UserError
 from ..log import Log
 from ..model import Decoder, load_model
@@ -24,11 +23,11 @@ from ..workflow.manifest import content_hash, read_manifest
 __all__ = ["PretrainingSettings", "device_for", "open_model", "pretraining_of"]
 
 
-def device_for(train: Train, most_threads: int | None, log: Log) -> torch.device:
-    """The device that train.device names, with torch's threads set to those that are free, at most
-    ``most_threads``.
+def device_for(name: str, most_threads: int | None, log: Log) -> torch.device:
+    """The device that ``name`` says, as train.device does, for measuring in fp32; torch's threads
+    are set to those that are free, at most ``most_threads``.
     """
-    device = choose_device(train, choose_threads(most_threads, None, 1, log.warn))
+    device = choose_device(name, "fp32", choose_threads(most_threads, None, 1, log.warn))
     log.say(f"on {device.kind}, fp32, {device.threads} thread{'s' * (device.threads > 1)}")
     return device.device
 

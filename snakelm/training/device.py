@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 
-from ..config import Train
 from ..errors import UserError
 
 __all__ = [
@@ -79,9 +78,9 @@ class Device:
         return record
 
 
-def choose_device(train: Train, threads: int, local_rank: int = 0) -> Device:
-    """The device and dtype that train.device and train.precision name; sets torch's threads.
-    UserError for a missing device.
+def choose_device(name: str, precision: str, threads: int, local_rank: int = 0) -> Device:
+    """The device and dtype that ``name`` and ``precision`` say, as train.device and train.precision
+    do; sets torch's threads. UserError for a missing device.
     """
     available = {
         "cuda": torch.cuda.is_available(),
@@ -89,7 +88,7 @@ def choose_device(train: Train, threads: int, local_rank: int = 0) -> Device:
         "cpu": True,
     }
     present = [kind for kind, is_there in available.items() if is_there]
-    kind = present[0] if train.device == "auto" else train.device
+    kind = present[0] if name == "auto" else name
     if not available[kind]:
         raise UserError(
             f"train.device: {kind} is not available here ({', '.join(present)} is); set auto, or "
@@ -98,7 +97,7 @@ def choose_device(train: Train, threads: int, local_rank: int = 0) -> Device:
 
     device = torch.device(kind, local_rank) if kind == "cuda" else torch.device(kind)
     torch.set_num_threads(threads)
-    bf16 = train.precision == "bf16" or (train.precision == "auto" and multiplies_bf16(device))
+    bf16 = precision == "bf16" or (precision == "auto" and multiplies_bf16(device))
     return Device(device, torch.bfloat16 if bf16 else torch.float32, threads)
 
 

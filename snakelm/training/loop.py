@@ -130,7 +130,7 @@ def run(recipe: Recipe, log: Log, world: World, stopped: Stopped, threads: int |
     # Plan: threads, device, precision, and a line on what the run will take.
     began_with = saved["threads"] if saved else None
     count = choose_threads(threads, began_with, world.local_size, log.warn)
-    device = choose_device(training, count, world.local_rank)
+    device = choose_device(training.device, training.precision, count, world.local_rank)
     attention_backend = None if training.attention == "auto" else training.attention
     check_attention(device, attention_backend)
     peak, peak_source = peak_flops(device)

@@ -38,6 +38,8 @@ NATIVE = {
     "snakelm._dedup": ("csrc/dedup",),
     "pytorch_ext.library": ("csrc/ops", "pytorch_ext"),
 }
+# A module that renders files → the folder they are in.
+RENDERED = {"snakelm.analysis.pages": "snakelm/analysis/templates"}
 SOURCES = {".cpp", ".cu", ".h", ".cuh"}
 
 
@@ -63,7 +65,7 @@ def imported_files(script: str | Path, *, carriers: bool = True) -> list[Path]:
     out, and what only they import.
     """
     seen: set[Path] = set()
-    extensions: set[str] = set()
+    loaded: set[str] = set()
     waiting = [Path(script).resolve()]
     while waiting:
         file = waiting.pop()
@@ -71,9 +73,14 @@ def imported_files(script: str | Path, *, carriers: bool = True) -> list[Path]:
             continue
         seen.add(file)
         modules = _facts(file).modules
-        extensions |= NATIVE.keys() & modules
+        loaded.update(modules)
         waiting += [found for module in modules for found in _files_of(module)]
-    return sorted(seen.union(*(native_files(extension) for extension in extensions)))
+
+    for extension in NATIVE.keys() & loaded:
+        seen |= native_files(extension)
+    for renderer in RENDERED.keys() & loaded:
+        seen |= {file for file in (ROOT / RENDERED[renderer]).iterdir() if file.is_file()}
+    return sorted(seen)
 
 
 @functools.cache
@@ -158,8 +165,17 @@ def _facts(file: Path) -> Facts:
     key = f"{file} {stat.st_ino} {stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}"
     _SEEN.add(key)
     if key not in _REMEMBERED:
-        _REMEMBERED[key] = _python_facts(file) if file.suffix == ".py" else _native_facts(file)
+        _REMEMBERED[key] = _look_at(file)
     return _REMEMBERED[key]
+
+
+def _look_at(file: Path) -> Facts:
+    if file.suffix == ".py":
+        return _python_facts(file)
+    if file.suffix in SOURCES:
+        return _native_facts(file)
+    data = _sha256(file.read_bytes())
+    return Facts(data, data)
 
 
 def _python_facts(file: Path) -> Facts:

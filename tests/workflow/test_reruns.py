@@ -55,7 +55,7 @@ EXPECTED = {
     "train": {"train"},
     "train.steps": {"train", "plot_metrics"},
     "train.clip": {"train", "plot_metrics"},
-    "train.precision": MODELS | {"loss", "evaluate", "generate_embeddings"},
+    "train.precision": MODELS | {"generate_embeddings"},
     "train.device": MODELS | ASK_A_MODEL,
     "train.compile": MODELS,
     "train.attention": MODELS,

@@ -57,7 +57,7 @@ def generate(config: Config, files: EmbeddingFiles, threads: int, log: Log) -> E
     threads = choose_threads(threads, parts.threads, 1, log.warn)
     parts.begin(threads)
 
-    device = choose_device(config.train, threads)
+    device = choose_device(config.train.device, config.train.precision, threads)
     encoder = _encoder(
         _model(files, tokenizer, device),
         tokenizer,

@@ -1,151 +1,162 @@
-"""snakelm.code_digest and snakelm.settings: what reruns a step, and what only warns."""
-
-import shutil
-from pathlib import Path
+"""Which code is a step's: what an edit changes in its digests, and what it leaves alone."""
 
 import pytest
 
-from snakelm.config import from_mapping, load_config
-from snakelm.files import write_json
 from snakelm.workflow import code_digest as module
-from snakelm.workflow.code_digest import code_digest, imported_files
-from snakelm.workflow.manifest import (
-    content_hash,
-    manifest_path,
-    read_manifest,
-    seal,
-    write_manifest,
-)
-from snakelm.workflow.settings import changed_since, settings_file, shown_file
+from snakelm.workflow.code_digest import code_digest, imported_files, remembered
+from snakelm.workflow.step import load_steps
+
+STEP = "scripts/analysis/step.py"
 
 
 @pytest.fixture
 def tree(tmp_path, monkeypatch):
-    """A small project: scripts/step.py imports snakelm.a, which imports snakelm.b; snakelm.c is not
-    imported.
+    """A small project: the step imports snakelm.a, which imports snakelm.b and the tokenizer's core;
+    snakelm.c is not imported. The configuration, which only carries the step, names the operators.
     """
     files = {
-        "scripts/step.py": "from snakelm import a\n",
+        STEP: "from snakelm import a\nfrom snakelm.config import Config\n",
         "snakelm/__init__.py": "",
-        "snakelm/a.py": '"""What a is."""\nfrom .b import value\n\n\ndef f():\n    return value  # why\n',
+        "snakelm/a.py": (
+            '"""What a is."""\nfrom snakelm import _text\n\nfrom .b import value\n\n\n'
+            "def f():\n    return value  # why\n"
+        ),
         "snakelm/b.py": "from . import log\n\nvalue = 1\n",
         "snakelm/log.py": "tone = 1\n",
-        "snakelm/c.py": "other = 1\n",
+        "snakelm/c.py": "from pytorch_ext.library import load\n",
+        "snakelm/config/__init__.py": "from pytorch_ext.library import load\n",
+        "pytorch_ext/__init__.py": '"""Mentions _C and _text in words alone."""\n',
+        "pytorch_ext/library.py": "load = 1\n",
+        "csrc/text/bpe.cpp": '#include "common/shared.h"\n#include "text/bpe.h"\nint bpe;  // merges\n',
+        "csrc/text/bpe.h": "int header;\n",
+        "csrc/common/shared.h": "int shared;\n",
+        "csrc/common/other.h": "int other;\n",
+        "csrc/ops/attention.cpp": '#include "common/other.h"\nint attention;\n',
     }
     for name, text in files.items():
         path = tmp_path / name
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     monkeypatch.setattr(module, "ROOT", tmp_path)
-    return tmp_path
+    forget()
+    yield tmp_path
+    forget()
 
 
-def edit(file, old, new):
-    assert old in file.read_text()
-    file.write_text(file.read_text().replace(old, new))
+def forget():
+    """What was seen of files, as a new process would not have it."""
+    for cached in (module.code_digest, module._facts, module._files_of, module.native_files):
+        cached.cache_clear()
+    module._REMEMBERED.clear()
+
+
+def digest(tree):
+    forget()
+    return code_digest(tree / STEP)
+
+
+def names(tree, **given):
+    return {file.relative_to(tree).as_posix() for file in imported_files(tree / STEP, **given)}
 
 
 def test_it_covers_what_is_imported_and_nothing_else(tree):
-    names = {f.relative_to(tree).as_posix() for f in imported_files(tree / "scripts/step.py")}
-    assert names == {
-        "scripts/step.py",
-        "snakelm/__init__.py",
-        "snakelm/a.py",
-        "snakelm/b.py",
-        "snakelm/log.py",
-    }
+    own = {STEP, "snakelm/__init__.py", "snakelm/a.py", "snakelm/b.py"}
+    core = {"csrc/text/bpe.cpp", "csrc/text/bpe.h", "csrc/common/shared.h"}
+    assert names(tree, carriers=False) == own | core
+    carriers = {"snakelm/log.py", "snakelm/config/__init__.py"}
+    assert names(tree) >= own | core | carriers
+    assert "snakelm/c.py" not in names(tree)
 
 
-@pytest.mark.parametrize(
-    ("file", "old", "new", "exact", "meaning"),
-    [
-        ("snakelm/a.py", "# why", "# because", True, False),
-        ("snakelm/a.py", "What a is", "What a was", True, False),
-        ("snakelm/b.py", "value = 1", "value = 2", True, True),
-        ("snakelm/c.py", "other = 1", "other = 2", False, False),
-        ("snakelm/log.py", "tone = 1", "tone = 2", True, False),
-    ],
-    ids=[
-        "comment",
-        "docstring",
-        "imported value",
-        "module not imported",
-        "module that only carries",
-    ],
-)
-def test_what_an_edit_changes(tree, file, old, new, exact, meaning):
-    before = code_digest(tree / "scripts/step.py")
-    edit(tree / file, old, new)
-    for cached in (module._mentions, module._imports, module._digests):
-        cached.cache_clear()
-    after = code_digest(tree / "scripts/step.py")
+EDITS = {
+    "a comment": ("snakelm/a.py", "# why", "# because", True, False),
+    "a docstring": ("snakelm/a.py", "What a is", "What a was", True, False),
+    "an imported value": ("snakelm/b.py", "value = 1", "value = 2", True, True),
+    "a module that is not imported": ("snakelm/c.py", "load", "other", False, False),
+    "a module that only carries": ("snakelm/log.py", "tone = 1", "tone = 2", True, False),
+    "the configuration": ("snakelm/config/__init__.py", "import load", "import other", True, False),
+    "the core that is loaded": ("csrc/text/bpe.cpp", "int bpe", "int pairs", True, True),
+    "a comment in it": ("csrc/text/bpe.cpp", "// merges", "// pairs", True, False),
+    "a header that it includes": ("csrc/common/shared.h", "shared", "common", True, True),
+    "a kernel that only a carrier leads to": (
+        "csrc/ops/attention.cpp", "int attention", "int sdpa", True, False,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_what_an_edit_changes(tree, edit):
+    name, old, new, exact, meaning = EDITS[edit]
+    before = digest(tree)
+    text = (tree / name).read_text()
+    assert old in text
+    (tree / name).write_text(text.replace(old, new))
+    after = digest(tree)
     assert (before["exact"] != after["exact"], before["meaning"] != after["meaning"]) == (
         exact,
         meaning,
     )
 
 
-def test_settings_are_named_by_content_and_keep_their_time(tmp_path):
-    one = from_mapping({"preset": "smoke"})
-    other = from_mapping({"preset": "smoke", "train": {"lr": 0.02}})
-    cosmetic = from_mapping({"preset": "smoke", "train": {"log_every": 3}})
-    first = settings_file(tmp_path, one, "training/train", ["train"])
-    assert settings_file(tmp_path, other, "training/train", ["train"]) != first
-    assert settings_file(tmp_path, cosmetic, "training/train", ["train"]) == first
-    assert settings_file(tmp_path, other, "training/train", ["model"]) == settings_file(
-        tmp_path, one, "training/train", ["model"]
-    )
-    assert (
-        "log_every: 3"
-        in Path(shown_file(tmp_path, cosmetic, "training/train", ["train"])).read_text()
-    )
+def test_a_template_counts_for_what_renders_it(tree, monkeypatch):
+    monkeypatch.setattr(module, "RENDERED", {"snakelm.b": "snakelm/templates"})
+    (tree / "snakelm/templates").mkdir()
+    page = tree / "snakelm/templates/page.html"
+    page.write_text("<p>see https://one</p>")
+    before = digest(tree)
+    page.write_text("<p>see https://two</p>")
+    assert digest(tree)["meaning"] != before["meaning"]
 
 
-def test_a_licence_is_shown_and_starts_nothing_again(tmp_path):
-    plain = {"sources": [{"path": "a.txt"}], "sft_data": {"sources": [{"path": "b.jsonl"}]}}
-    told = {
-        "sources": [{"path": "a.txt", "licence": "A"}],
-        "sft_data": {"sources": [{"path": "b.jsonl", "licence": "B"}]},
-    }
-    step, sections = "analysis/export", ["sources", "sft_data"]
-    counted = [
-        settings_file(tmp_path, from_mapping(values), step, sections) for values in (plain, told)
-    ]
-    assert counted[0] == counted[1]
-    config = load_config([counted[0], shown_file(tmp_path, from_mapping(told), step, sections)])
-    assert config.sources == from_mapping(told).sources
-    assert config.sft_data == from_mapping(told).sft_data
+def parsed_files(tree, monkeypatch):
+    """The files that are parsed for a digest with a memory, and the digest."""
+    forget()
+    parsed, look = [], module._look_at
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "_look_at", lambda file: (parsed.append(file.name), look(file))[1])
+        with remembered(tree / "code.json"):
+            return code_digest(tree / STEP), parsed
 
 
-def test_a_manifest_records_and_a_change_of_code_is_said(tmp_path):
-    script = module.ROOT / "scripts/training/train.py"
-    artefact = tmp_path / "model.pt"
-    artefact.write_bytes(b"weights")
-    made_from = tmp_path / "in.txt"
-    made_from.write_text("text")
-    write_manifest(
-        artefact, inputs=[made_from], config={"a": 1}, script=script, seed=3, extra={"steps": 5}
-    )
-    record = read_manifest(artefact)
-    assert record["inputs"][0]["bytes"] == 4
-    assert record["steps"] == 5
-    assert changed_since(artefact, "scripts/training/train.py") == []
-    record["code"]["exact"] = "0" * 64
-    write_json(manifest_path(artefact), record | {"seal": seal(record)})
-    assert (
-        "only comments or docstrings differ"
-        in changed_since(artefact, "scripts/training/train.py")[0]
-    )
-    record["code"]["meaning"] = "0" * 64
-    write_json(manifest_path(artefact), record | {"seal": seal(record)})
-    assert "--forcerun train" in changed_since(artefact, "scripts/training/train.py")[0]
+def test_remembering_gives_the_same_digests_and_sees_every_edit(tree, monkeypatch):
+    fresh = digest(tree)
+    first, parsed = parsed_files(tree, monkeypatch)
+    assert first == fresh
+    assert parsed
+    assert parsed_files(tree, monkeypatch) == (fresh, [])
+
+    (tree / "snakelm/b.py").write_text("from . import log\n\nvalue = 2\n")
+    after, parsed = parsed_files(tree, monkeypatch)
+    assert after["meaning"] != fresh["meaning"]
+    assert parsed == ["b.py"]
 
 
-def test_content_hash_trusts_a_manifest_only_while_the_file_is_as_it_was(tmp_path):
-    artefact = tmp_path / "x.bin"
-    artefact.write_bytes(b"one")
-    write_manifest(artefact, inputs=[], config={}, script=module.ROOT / "setup.py", seed=0)
-    before = content_hash(artefact)
-    artefact.write_bytes(b"two")
-    assert content_hash(artefact) != before
-    shutil.rmtree(tmp_path)
+@pytest.mark.parametrize("damage", ["", "[]", "{", '{"x": 3}', '{"x": [1, 2, 3, 4, 5, 6]}'])
+def test_a_damaged_memory_is_made_anew(tree, damage):
+    fresh = digest(tree)
+    (tree / "code.json").write_text(damage)
+    forget()
+    with remembered(tree / "code.json"):
+        assert code_digest(tree / STEP) == fresh
+
+
+# What is true of the project itself.
+
+NATIVE_OF = {
+    "collect": set(),
+    "sample_data": set(),
+    "preflight": set(),
+    "quality": set(),
+    "deduplicate": {"dedup", "common"},
+    "train_tokenizer": {"text", "common"},
+    "prepare_shard": {"text", "common"},
+    "baseline": {"text", "common"},
+}
+
+
+@pytest.mark.parametrize("name", NATIVE_OF)
+def test_a_step_depends_on_the_native_code_that_it_runs(name):
+    forget()
+    files = imported_files(load_steps()[name].script, carriers=False)
+    native = [file.relative_to(module.ROOT) for file in files if "csrc" in file.parts]
+    assert {file.parts[1] for file in native} <= NATIVE_OF[name]

@@ -7,7 +7,13 @@ import pytest
 from snakelm.errors import UserError
 from snakelm.files import sha256_file, write_json
 from snakelm.workflow.code_digest import ROOT
-from snakelm.workflow.manifest import content_hash, manifest_path, read_manifest, write_manifest
+from snakelm.workflow.manifest import (
+    content_hash,
+    manifest_path,
+    read_manifest,
+    seal,
+    write_manifest,
+)
 
 SCRIPT = ROOT / "scripts/analysis/baseline.py"
 
@@ -85,12 +91,12 @@ def test_every_changed_byte_of_a_manifest_is_found(tmp_path):
     [
         (lambda text: text.replace('"seed": 1', '"seed": 2'), "seal does not fit"),
         (lambda text: text.replace('"seed": 1', '"seed":  1'), "seal does not fit"),
-        (lambda text: text.replace('"manifest": 2', '"manifest": 1'), "seal does not fit"),
+        (lambda text: text.replace('"manifest": 3', '"manifest": 1'), "seal does not fit"),
         (
             lambda text: json.dumps({k: v for k, v in json.loads(text).items() if k != "seal"}),
             "seal does not fit",
         ),
-        (lambda text: "[]", "manifest version 'list', expected 2"),
+        (lambda text: "[]", "found a list, expected an object"),
         (lambda text: text[:-9], "not JSON"),
     ],
     ids=["another seed", "another space", "an older version", "no seal", "a list", "cut off"],
@@ -118,3 +124,36 @@ def test_an_older_manifest_says_nothing_of_a_new_artefact(tmp_path):
     assert write(tmp_path / "made.bin", b"two")["artefact"]["sha256"] == sha256_file(
         tmp_path / "made.bin"
     )
+
+
+def test_content_hash_trusts_a_manifest_only_while_the_file_is_as_it_was(tmp_path):
+    artefact = tmp_path / "x.bin"
+    write(artefact, b"one")
+    before = content_hash(artefact)
+    artefact.write_bytes(b"two")
+    assert content_hash(artefact) != before
+
+
+def test_counts_have_a_key_of_their_own_and_can_overwrite_nothing(tmp_path):
+    record = write(tmp_path / "a.bin", counts={"seed": 7, "inputs": "many"})
+    assert record["counts"] == {"seed": 7, "inputs": "many"}
+    assert (record["seed"], record["inputs"]) == (1, [])
+
+
+@pytest.mark.parametrize(
+    ("extra", "counts"),
+    [
+        ({"result": {"steps": 5}}, {"result": {"steps": 5}}),
+        ({"counts": {"read": 9}, "text_bytes": 3}, {"read": 9, "text_bytes": 3}),
+        ({}, {}),
+    ],
+    ids=["a key of its own", "as sample_data wrote them", "none"],
+)
+def test_counts_of_an_earlier_version_are_found_where_they_are_now(tmp_path, extra, counts):
+    artefact = tmp_path / "a.bin"
+    record = write(artefact)
+    del record["counts"]
+    record = {**record, **extra, "manifest": 2}
+    write_json(manifest_path(artefact), {**record, "seal": seal(record)})
+    assert read_manifest(artefact)["counts"] == counts
+    assert read_manifest(artefact)["seal"] == seal(record)
