@@ -101,7 +101,7 @@ def test_a_finished_run_is_not_trained_again(sft_results, monkeypatch):
     assert tune(sft_results, sft_results.sft_config(train={"steps": 77, "lr": 0.3})) == first, (
         "pretraining's keys"
     )
-    result = json.loads((sft_results.folder / "sft_model.pt.manifest.json").read_text())["result"]
+    result = json.loads((sft_results.folder / "sft_model.pt.manifest.json").read_text())["counts"]["result"]
     assert result["val_loss_before"] > result["val_loss"]
 
 
@@ -192,7 +192,7 @@ def test_lora_gives_a_plain_model_and_leaves_the_tables_alone(sft_results):
     assert torch.equal(tuned.norm, base.norm)
     moved = (tuned.layers[0].mlp.up - base.layers[0].mlp.up).detach()
     assert torch.linalg.matrix_rank(moved, rtol=1e-4) == 2
-    result = json.loads((sft_results.folder / "sft_model.pt.manifest.json").read_text())["result"]
+    result = json.loads((sft_results.folder / "sft_model.pt.manifest.json").read_text())["counts"]["result"]
     assert result["val_loss"] < result["val_loss_before"]
 
 
@@ -201,18 +201,18 @@ def test_tunes_on_from_a_tuned_model_or_an_exported_folder(sft_results):
     exported = sft_results.folder / "models/final"
     exported.mkdir(parents=True)
     shutil.copy(sft_results.folder / "sft_model.pt", exported / "model.pt")
-    before = json.loads((sft_results.folder / "sft_model.pt.manifest.json").read_text())["result"][
+    before = json.loads((sft_results.folder / "sft_model.pt.manifest.json").read_text())["counts"]["result"][
         "val_loss"
     ]
     tune(sft_results, sft_results.sft_config(base=str(exported)))
-    again = json.loads((sft_results.folder / "sft_model.pt.manifest.json").read_text())["result"]
+    again = json.loads((sft_results.folder / "sft_model.pt.manifest.json").read_text())["counts"]["result"]
     assert again["val_loss_before"] == pytest.approx(before, rel=1e-5), "its chat tokens are kept"
     assert len(list(sft_results.folder.glob("checkpoints/*/"))) == 2
 
 
 def test_tunes_on_from_a_folder_of_safetensors(sft_results):
     tune(sft_results, sft_results.sft_config())
-    before = json.loads((sft_results.folder / "sft_model.pt.manifest.json").read_text())["result"][
+    before = json.loads((sft_results.folder / "sft_model.pt.manifest.json").read_text())["counts"]["result"][
         "val_loss"
     ]
     tokenizer, exported = (
