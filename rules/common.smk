@@ -4,15 +4,18 @@
 import os
 import re
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 
 from snakemake.logging import logger
+from snakemake.settings.types import DeploymentMethod
 
 from snakelm.config import from_mapping
 from snakelm.config.yaml_files import read_yaml
 from snakelm.data.reading import readers
 from snakelm.errors import EXIT_USER, UserError
+from snakelm.files import write_text
 from snakelm.filter.labels import label_files
 from snakelm.workflow.artefacts import FILTER, PACKS, TOKEN_FILES, TOKENIZER
 from snakelm.workflow.code_digest import code_digest, remembered
@@ -226,7 +229,7 @@ def timings(wildcards):
     return [
         path
         for rule, step in found
-        if step.manifest or rule.name == "preflight"
+        if step.manifest
         for path in each(str(rule.benchmark))
     ]
 
