@@ -48,7 +48,7 @@ def test_from_documents_to_the_page(tmp_path, capsys):
     given = arguments(made, embeddings={"documents": 60}, tsne={"perplexity": 5})
     assert main_of("generate_embeddings")(given) == 0
     manifest = read_manifest(made.files.output)
-    assert manifest["embeddings"] == {"by": "model", "documents": 60, "width": 32}
+    assert manifest["counts"]["embeddings"] == {"by": "model", "documents": 60, "width": 32}
     assert {Path(i["path"]).name for i in manifest["inputs"]} >= {
         "documents.parquet",
         "final_model.pt",

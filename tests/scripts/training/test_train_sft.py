@@ -62,7 +62,7 @@ def test_leaves_model_manifest_metrics_samples_and_log(sft_results, capfd):
     assert sha256_file(sft_results.folder / "final_model.pt") == base
     assert all(torch.isfinite(p).all() for p in model.parameters())
     manifest = json.loads((sft_results.folder / "sft_model.pt.manifest.json").read_text())
-    assert manifest["result"]["val_loss"] < 0.6 * manifest["result"]["val_loss_before"]
+    assert manifest["counts"]["result"]["val_loss"] < 0.6 * manifest["counts"]["result"]["val_loss_before"]
     assert base in [i["sha256"] for i in manifest["inputs"]]
     evaluated = [int(r["step"]) for r in rows(sft_results) if r["val_loss"]]
     assert evaluated == [*range(0, steps, 20), *([steps] if steps % 20 else [])]
@@ -223,7 +223,7 @@ def test_tunes_on_from_a_folder_of_safetensors(sft_results):
     (exported / "model.pt").unlink()
     tune(sft_results, sft_results.sft_config(base=str(exported)))
     manifest = json.loads((sft_results.folder / "sft_model.pt.manifest.json").read_text())
-    assert manifest["result"]["val_loss_before"] == pytest.approx(before, rel=1e-3), (
+    assert manifest["counts"]["result"]["val_loss_before"] == pytest.approx(before, rel=1e-3), (
         "its chat tokens are kept"
     )
     names = [Path(one["path"]).name for one in manifest["inputs"]]
