@@ -24,6 +24,7 @@ test: $(VENV)/.built $(VENV)/.dev check
 check: $(VENV)/.built $(VENV)/.dev
 	PATH="$(CURDIR)/$(BIN):$$PATH" ruff check .
 	PATH="$(CURDIR)/$(BIN):$$PATH" ruff format --check .
+	PATH="$(CURDIR)/$(BIN):$$PATH" mypy
 	PATH="$(CURDIR)/$(BIN):$$PATH" clang-format --dry-run --Werror $(NATIVE) $(wildcard tests/csrc/*.h tests/csrc/*/*.cpp)
 	PATH="$(CURDIR)/$(BIN):$$PATH" snakefmt --check Snakefile rules
 	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --lint

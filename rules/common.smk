@@ -4,15 +4,18 @@
 import os
 import re
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 
 from snakemake.logging import logger
+from snakemake.settings.types import DeploymentMethod
 
 from snakelm.config import from_mapping
 from snakelm.config.yaml_files import read_yaml
 from snakelm.data.reading import readers
 from snakelm.errors import EXIT_USER, UserError
+from snakelm.files import write_text
 from snakelm.filter.labels import label_files
 from snakelm.workflow.artefacts import FILTER, PACKS, TOKEN_FILES, TOKENIZER
 from snakelm.workflow.code_digest import code_digest, remembered
@@ -52,10 +55,6 @@ for file in workflow.configfiles:
 CONFIG = or_stop(from_mapping, config)
 STEPS = or_stop(load_steps)
 RESULTS = Path(CONFIG.results).as_posix()
-
-with remembered(Path(RESULTS, "config/code.json")):
-    for step in STEPS.values():
-        code_digest(step.script)
 
 SOURCES = {source.name: source for source in CONFIG.sources}
 COLLECTED = [name for name, source in SOURCES.items() if not source.path]
@@ -102,6 +101,47 @@ wildcard_constraints:
     source="[A-Za-z0-9][A-Za-z0-9_.-]*",
     shard=r"\d+",
     shards=r"\d+",
+
+
+# The user's own files, and other runs that this one is compared with: what is missing ends the run here, before
+# anything is written.
+
+
+def local_files(source):
+    """A source's own files, globs expanded; none for one that is collected first."""
+    return (
+        [str(path) for path in or_stop(readers.expand, source.path)]
+        if source.path
+        else []
+    )
+
+
+def evaluation_files():
+    """The evaluation sets that no training document may hold text of, globs expanded."""
+    found = or_stop(readers.expand, CONFIG.decontaminate.files, "decontaminate.files")
+    return [str(path) for path in found]
+
+
+def compared_files():
+    """The metrics of the runs that this one is drawn beside."""
+    files = [Path(folder, "logs/training_metrics.csv") for folder in CONFIG.compare]
+    for folder, file in zip(CONFIG.compare, files):
+        if not file.is_file():
+            stop(
+                f"compare: {folder}: no logs/training_metrics.csv there; expected the results folder of a run: "
+                "name another or take it out"
+            )
+    return [file.as_posix() for file in files]
+
+
+OWN_FILES = [file for source in CONFIG.sources for file in local_files(source)]
+BROUGHT = [CONFIG.tokenizer.file] if CONFIG.tokenizer.kind == "tiktoken" else []
+EVALUATION_SETS = evaluation_files()
+COMPARED = compared_files()
+
+with remembered(Path(RESULTS, "config/code.json")):
+    for step in STEPS.values():
+        code_digest(step.script)
 
 
 # Names of files
@@ -226,21 +266,12 @@ def timings(wildcards):
     return [
         path
         for rule, step in found
-        if step.manifest or rule.name == "preflight"
+        if step.manifest
         for path in each(str(rule.benchmark))
     ]
 
 
 # Files of the user
-
-
-def local_files(source):
-    """A source's own files, globs expanded; none for one that is collected first."""
-    return (
-        [str(path) for path in or_stop(readers.expand, source.path)]
-        if source.path
-        else []
-    )
 
 
 def stamp(name, files, made):
@@ -281,15 +312,6 @@ def fetched_files(wildcards):
     return [storage.http(url) for url in ([urls] if isinstance(urls, str) else urls)]
 
 
-def evaluation_files():
-    """The evaluation sets that no training document may hold text of, globs expanded."""
-    found = or_stop(readers.expand, CONFIG.decontaminate.files, "decontaminate.files")
-    return [str(path) for path in found]
-
-
-EVALUATION_SETS = evaluation_files()
-
-
 def conversation_files(wildcards):
     """The user's own conversations; looked for only when they are packed: the base model needs none."""
     paths = [source.path for source in CONFIG.sft_data.sources if source.path]
@@ -324,10 +346,6 @@ def task_stamp(wildcards):
     return stamp("tasks", task_files(wildcards), "tables/evaluation.json")
 
 
-OWN_FILES = [file for source in CONFIG.sources for file in local_files(source)]
-BROUGHT = [CONFIG.tokenizer.file] if CONFIG.tokenizer.kind == "tiktoken" else []
-
-
 SHARDS = shard_count()
 
 
@@ -335,24 +353,6 @@ def shards_of(kinds):
     """The files of all shards, of some kinds."""
     pattern = results(f"data/processed/shards/{SHARDS}/{{split}}-{{shard}}.{{kind}}")
     return expand(pattern, split=["train", "val"], shard=range(SHARDS), kind=kinds)
-
-
-# Other runs that this one is compared with; no rule makes their files
-
-
-def compared_files():
-    """The metrics of the runs that this one is drawn beside."""
-    files = [Path(folder, "logs/training_metrics.csv") for folder in CONFIG.compare]
-    for folder, file in zip(CONFIG.compare, files):
-        if not file.is_file():
-            stop(
-                f"compare: {folder}: no logs/training_metrics.csv there; expected the results folder of a run: "
-                "name another or take it out"
-            )
-    return [file.as_posix() for file in files]
-
-
-COMPARED = compared_files()  # looked for here, before anything is written
 
 
 def evaluated_files():

@@ -6,6 +6,8 @@ if any(source.url for source in CONFIG.sources):
         retries=5,
 
 
+# Before the first job of a run, every file is looked at once (onstart, below). No rule takes what is found as an input:
+# a check of the whole must not be a reason to sample one source again.
 rule preflight:
     input:
         files=ancient(OWN_FILES),
@@ -27,6 +29,36 @@ rule preflight:
         runtime=30,
     shell:
         command("preflight")
+
+
+def look_first():
+    """Runs preflight, unless it has looked at these very files with these settings; its errors end the run here."""
+    looked = settings("preflight"), *own_stamps()
+    record = Path(results("config/preflight.passed"))
+    if record.is_file() and record.read_text() == "\n".join(looked):
+        return
+
+    given = ["--config", settings("preflight")]
+    if DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method:
+        given.append(
+            without_filter()
+        )  # its packages are in an environment of their own
+    written = ["--output", results("tables/preflight.json"), "--log", log("preflight")]
+    script = Path(os.environ["SNAKELM"], "scripts/preparation/preflight.py")
+    done = subprocess.run([sys.executable, script, *given, *written])
+    if done.returncode:
+        sys.exit(done.returncode)
+    write_text(record, "\n".join(looked))
+
+
+def without_filter():
+    path = results("config/preflight-without-filter.yaml")
+    write_text(path, "filter: none\n")
+    return path
+
+
+onstart:
+    look_first()
 
 
 rule collect:
@@ -53,7 +85,6 @@ rule sample_data:
     input:
         files=source_files,
         stamp=source_stamp,
-        preflight=ancient(results("tables/preflight.json")),
         config=settings("sample_data"),
     output:
         results("data/sampled/{source}.parquet"),

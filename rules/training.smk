@@ -6,7 +6,6 @@ rule setfit_train:
         documents=documents("filtered"),
         labels=ancient(LABELS),
         stamp=stamp("labels", LABELS, "models/academic_filter/filter.json"),
-        preflight=ancient(results("tables/preflight.json")),
         config=settings("setfit_train"),
     output:
         **by_stem(files_of("models/academic_filter", FILTER)),

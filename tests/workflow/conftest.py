@@ -87,9 +87,18 @@ class Checkout:
 
 
 @pytest.fixture(scope="module")
-def checkout(tmp_path_factory) -> Checkout:
-    """Tracked files as they are on disk, plus the compiled extensions."""
-    root = tmp_path_factory.mktemp("checkout")
+def checkout_copy(tmp_path_factory):
+    """Makes a checkout of its own: tracked files as they are on disk, plus the compiled extensions."""
+    return lambda: _copied(tmp_path_factory.mktemp("checkout"))
+
+
+@pytest.fixture(scope="module")
+def checkout(checkout_copy) -> Checkout:
+    """The checkout of a module."""
+    return checkout_copy()
+
+
+def _copied(root: Path) -> Checkout:
     listed = subprocess.run(
         ["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True
     ).stdout

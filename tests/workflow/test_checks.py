@@ -33,7 +33,7 @@ def test_quality_and_decontamination_are_done_where_they_are_on(checkout):
     for name in ("quality", "decontaminated"):
         assert json.loads((results / f"data/{name}/examples.json").read_text())
     counts = json.loads((checkout.root / (CLEAN + ".manifest.json")).read_text())
-    assert counts["evaluation"]["sets/one.jsonl"]["documents_dropped"] == 1
+    assert counts["counts"]["evaluation"]["sets/one.jsonl"]["documents_dropped"] == 1
     listed = checkout.snakemake("-n", MODEL, "--configfile", "my.yaml").jobs()
     assert "train_tokenizer" in listed
     assert not {"quality", "decontaminate"} & listed, "they are done"

@@ -48,7 +48,7 @@ def test_academic_yaml_filters_a_persons_parquet_files(checkout, sentences_of, t
     output = "results/academic/data/filtered/documents.parquet"
     done = checkout.snakemake(output, "--configfile", "config/runs/academic.yaml", "tiny.yaml")
     assert done.code == 0, done.said
-    counts = read_manifest(checkout.root / output)["sources"]
+    counts = read_manifest(checkout.root / output)["counts"]["sources"]
     assert set(counts) == {"stanford", "it"}
     assert 60 < counts["stanford"]["documents"] < 180  # a fifth of 600, by hash
     share = {name: c["kept"] / c["documents"] for name, c in counts.items()}

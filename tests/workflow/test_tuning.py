@@ -49,7 +49,7 @@ def test_own_conversations_become_a_tuned_model(tuned):
     ):
         assert (results / name).stat().st_size > 0, name
     assert list((results / "checkpoints").glob("*/sft_step_*.pt"))
-    result = json.loads((results / "sft_model.pt.manifest.json").read_text())["result"]
+    result = json.loads((results / "sft_model.pt.manifest.json").read_text())["counts"]["result"]
     assert result["val_loss"] < result["val_loss_before"]
     assert "Nothing to be done" in dry(tuned).said
 

@@ -48,7 +48,7 @@ def test_from_documents_to_the_page(tmp_path, capsys):
     given = arguments(made, embeddings={"documents": 60}, tsne={"perplexity": 5})
     assert main_of("generate_embeddings")(given) == 0
     manifest = read_manifest(made.files.output)
-    assert manifest["embeddings"] == {"by": "model", "documents": 60, "width": 32}
+    assert manifest["counts"]["embeddings"] == {"by": "model", "documents": 60, "width": 32}
     assert {Path(i["path"]).name for i in manifest["inputs"]} >= {
         "documents.parquet",
         "final_model.pt",
@@ -66,7 +66,7 @@ def test_from_documents_to_the_page(tmp_path, capsys):
     ]
     assert main_of("visualize_embeddings")([*drawn, "--figures", *figures]) == 0
     assert all(Path(figure).stat().st_size > 1000 for figure in figures)
-    assert read_manifest(map_)["map"] == {"documents": 60, "method": "scikit-learn"}
+    assert read_manifest(map_)["counts"]["map"] == {"documents": 60, "method": "scikit-learn"}
     assert pq.read_table(map_).column_names[:3] == ["x", "y", "id"]
     given = ["--map", str(map_), "--output", str(page)]
     assert main_of("plot_tsne_interactive")([*given, "--report", str(tmp_path / "small.html")]) == 0

@@ -268,7 +268,7 @@ def test_a_manifest_that_says_nothing_of_training_is_one_line(results, capfd):
 def test_a_model_whose_manifest_or_training_text_is_anothers_is_one_line(results, capfd):
     path = results / "final_model.pt.manifest.json"
     made_of = json.loads(path.read_text())
-    path.write_text(json.dumps({**made_of, "result": {"fingerprint": "f" * 16}}))
+    path.write_text(json.dumps({**made_of, "counts": {"result": {"fingerprint": "f" * 16}}}))
     assert "its manifest of run ffff" in fails(capfd, measure, results)
     path.write_text(
         json.dumps(

@@ -90,9 +90,9 @@ def test_every_file_is_there_and_the_manifest_knows_it(exported):
     folder, chat = exported
     assert {p.name for p in folder.iterdir()} == {*FILES, "model.safetensors.manifest.json"}
     told = json.loads((folder / "model.safetensors.manifest.json").read_text())
-    assert told["export"]["chat"] is chat
+    assert told["counts"]["export"]["chat"] is chat
     assert told["seed"] == 7
-    assert told["export"]["files"]["model.safetensors"] == told["artefact"]["sha256"]
+    assert told["counts"]["export"]["files"]["model.safetensors"] == told["artefact"]["sha256"]
     card = (folder / "README.md").read_text()
     assert ("apply_chat_template" in card) is chat
 

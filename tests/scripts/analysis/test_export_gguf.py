@@ -40,13 +40,13 @@ def test_it_is_written_with_a_manifest_that_can_be_traced(given, tmp_path, capsy
     output = tmp_path / "out/model.gguf"
     assert output.read_bytes().startswith(b"GGUF")
     told = read_manifest(output)
-    assert told["export"]["chat"] is True
+    assert told["counts"]["export"]["chat"] is True
     assert told["seed"] == 7
     chain = read_chain(output)
     chain.verify()
     assert chain.problems == []
     assert [path.name for path in chain.states] == ["model.gguf", "m.pt", "meta.json"]
-    assert f"{output}: {told['export']['parameters']:,} parameters" in capsys.readouterr().err
+    assert f"{output}: {told['counts']['export']['parameters']:,} parameters" in capsys.readouterr().err
 
 
 def test_a_failure_leaves_nothing(given, tmp_path):

@@ -88,7 +88,7 @@ def test_one_check_after_the_other(given):
     assert rows[3]["text"] == TEXTS[3].removesuffix("\nmenu")
     manifest = read_manifest(given / "quality.parquet")
     assert manifest["config"]["quality"]["min_words"] == 10
-    assert manifest["sources"]["own"]["dropped"] == {"min_words": 1, "no lines left": 1}
+    assert manifest["counts"]["sources"]["own"]["dropped"] == {"min_words": 1, "no lines left": 1}
     assert set(json.loads((given / "quality.json").read_text())) == {"min_words", "no lines left"}
 
     assert "40 documents → 39 (set.jsonl 1)" in decontaminate(given)
@@ -100,7 +100,7 @@ def test_one_check_after_the_other(given):
         "quality.parquet",
         "set.jsonl",
     ]
-    (counts,) = manifest["evaluation"].values()
+    (counts,) = manifest["counts"]["evaluation"].values()
     assert (counts["texts"], counts["documents_with_text"], counts["documents_dropped"]) == (
         1,
         1,

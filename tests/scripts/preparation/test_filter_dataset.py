@@ -98,7 +98,7 @@ def test_scores_of_all_documents_and_the_kept_ones_as_they_were(kind, filtered, 
 
 @pytest.mark.parametrize("kind", ["setfit", "static", "cascade"])
 def test_the_academic_source_stays_and_the_other_goes(kind, filtered):
-    counts = read_manifest(filtered[kind] / "documents.parquet")["sources"]
+    counts = read_manifest(filtered[kind] / "documents.parquet")["counts"]["sources"]
     assert counts["journal"]["documents"] == counts["market"]["documents"] == 1200
     assert counts["journal"]["kept"] > 1150
     assert counts["market"]["kept"] < 50

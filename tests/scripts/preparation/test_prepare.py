@@ -141,7 +141,7 @@ def test_each_artefact_has_a_manifest(made, tmp_path):
     prepare(made, tmp_path / "out", 1)
     for name in ("synthetic.parquet", "sampled.parquet", "documents.parquet"):
         assert read_manifest(made / name)["artefact"]["bytes"] == (made / name).stat().st_size
-    counts = read_manifest(tmp_path / "out" / "train.bin")
+    counts = read_manifest(tmp_path / "out" / "train.bin")["counts"]
     assert counts["overlap"]["span"] == 16
     assert counts["train"]["tokens"] == open_bin(tmp_path / "out" / "train.bin").meta.tokens
     assert read_manifest(made / "sampled.parquet")["counts"]["taken"] == 4000

@@ -82,9 +82,9 @@ def test_files_manifests_and_the_line_that_counts(made, tmp_path):
     for split in ("train", "val"):
         packs = open_packs(tmp_path / f"{split}_sft_packed.bin")
         manifest = read_manifest(packs.path)
-        assert manifest[split]["conversations"] == packs.meta.documents
-        assert manifest[split]["efficiency"] > 0.85
-        assert manifest["sources"][0]["reading"]["invalid"] == {"null field": 1}
+        assert manifest["counts"][split]["conversations"] == packs.meta.documents
+        assert manifest["counts"][split]["efficiency"] > 0.85
+        assert manifest["counts"]["sources"][0]["reading"]["invalid"] == {"null field": 1}
         assert {Path(i["path"]).name for i in manifest["inputs"]} == {"a.jsonl", "meta.json"}
         assert packs.context == 128
 

@@ -57,7 +57,7 @@ def test_trains_on_what_is_not_held_out_and_repeats_to_the_byte(folder):
     assert tokenizer.sha256 == train_bpe(training, 300, "gpt2", special_tokens=(EOT, *CHAT)).sha256
     assert tokenizer.facts["bytes"] == sum(map(len, training))
     manifest = json.loads((folder / "tokenizer/meta.json.manifest.json").read_text())
-    assert manifest["tokenizer_sha256"] == tokenizer.sha256
+    assert manifest["counts"]["tokenizer_sha256"] == tokenizer.sha256
     assert [Path(item["path"]).name for item in manifest["inputs"]] == ["documents.parquet"]
     assert "300 tokens" in (folder / "log.txt").read_text()
     first = {

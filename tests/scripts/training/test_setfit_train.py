@@ -74,7 +74,7 @@ def test_it_leaves_a_sentence_model_heads_and_numbers_and_no_pickle(tiny_filter)
         i / 100 for i in range(101)
     ]
     assert set(table["documents_per_cpu_second"]) == {"setfit", "static", "cascade"}
-    assert read_manifest(tiny_filter.model / "filter.json")["band"] == table["band"]
+    assert read_manifest(tiny_filter.model / "filter.json")["counts"]["band"] == table["band"]
 
 
 def test_it_learns_what_the_labels_say(tiny_filter):
