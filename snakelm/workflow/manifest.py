@@ -95,6 +95,7 @@ def write_manifest(
     passing = [read_manifest(path) for path in through]
     used = [_input_record(Path(path)) for path in inputs]
     used += [one for manifest in passing for one in manifest["inputs"] if one not in used]
+
     record = {
         "manifest": VERSION,
         "artefact": _file_record(Path(artefact)),
@@ -114,6 +115,7 @@ def write_manifest(
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"),
         "counts": dict(counts or {}),
     }
+
     record = json.loads(json_text(record))  # plain JSON types: a reader sees what was sealed
     record["seal"] = seal(record)
     write_text(manifest_path(artefact), json_text(record))

@@ -279,6 +279,7 @@ class Step:
                 metavar="FILE",
                 help="settings in YAML, later files over earlier ones",
             )
+
         if self._has_places():
             made.add_argument(
                 "--results",
@@ -286,16 +287,19 @@ class Step:
                 default=Path("results"),
                 help="folder that the paths below are in when left out (default: results)",
             )
+
         for name, value in self.values.items():
             value.add_to(made, _flag(name))
         for name, kind in self._file_flags():
             kind.add_to(made, _flag(name))
+
         if self.threads:
             default = self.default_threads
             free = "all that are free" if default is None else default
             made.add_argument(
                 "--threads", type=int, default=default, help=f"{self.threads} (default: {free})"
             )
+
         made.add_argument("--log", type=Path, help="log file")
         return made
 
