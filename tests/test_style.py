@@ -17,7 +17,7 @@ FILES = sorted(
 
 FunctionNode: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
 
-LONGEST_FILE = 420  # lines
+LONGEST_FILE = 400  # lines
 LONGEST_FUNCTION = 60
 LONGER = {
     "snakelm/training/loop.py:run": "the training loop is told in one piece, top to bottom",
