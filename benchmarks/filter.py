@@ -78,7 +78,7 @@ def on_labels(filters, file):
     asked = {"cascade": float(filters["cascade"].score(labels.texts)[1].mean())}
     return {
         kind: {
-            **quality(some, labels.academic, threshold),
+            **quality(some, labels.academic, threshold).as_json(),
             "agreement": agreement(some, scores["setfit"], threshold),
             "asked": asked.get(kind),
         }

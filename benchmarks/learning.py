@@ -195,10 +195,10 @@ def train_ours(args: argparse.Namespace, job: dict, budget: Budget) -> dict:
     import numpy as np
     import torch
 
+    from snakelm.device import choose_device
     from snakelm.model import Decoder
     from snakelm.training import bigram_init
     from snakelm.training.batches import Batches
-    from snakelm.training.device import choose_device
     from snakelm.training.distributed import World
     from snakelm.training.optimizer import Optimizer, lr_factor
     from snakelm.training.step import training_step

@@ -23,7 +23,7 @@ from snakelm.provenance.chain import Chain, read_chain
 from snakelm.provenance.terminal import show_origin, show_tree, wide_console
 from snakelm.provenance.token_origin import BINS, token_origin
 from snakelm.terminal import harmless
-from snakelm.workflow.exit_codes import parser, run
+from snakelm.workflow.exit_codes import exit_code, parser
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -87,4 +87,4 @@ def _verdict(chain: Chain, unread: bool) -> None:
 
 
 if __name__ == "__main__":
-    raise SystemExit(run(main))
+    raise SystemExit(exit_code(main))

@@ -32,9 +32,9 @@ def main(run: Run) -> Counts:
     offline()
     import torch
 
+    from snakelm.device import choose_threads
     from snakelm.filter.cascade import Filter
     from snakelm.filter.dataset import filter_documents
-    from snakelm.training.device import choose_threads
 
     torch.set_num_threads(choose_threads(run.threads, None, 1, run.log.warn))
     files = run.files

@@ -36,8 +36,8 @@ STEP = Step(
 
 @STEP
 def main(run: Run) -> None:
+    from snakelm.data.tokens.tokenizer_sample import train_on_documents
     from snakelm.tokenizer.published import published
-    from snakelm.tokenizer.training_sample import train_on_documents
 
     config, output = run.config, run.files.output
     if config.tokenizer.kind == "tiktoken":

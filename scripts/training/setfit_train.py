@@ -34,23 +34,22 @@ def main(run: Run) -> None:
     offline()
     import torch
 
+    from snakelm.device import choose_threads
     from snakelm.files import write_json
     from snakelm.filter.train import train_filter
-    from snakelm.training.device import choose_threads
 
     config, files = run.config, run.files
     torch.set_num_threads(choose_threads(run.threads, None, 1, run.log.warn))
     measured = train_filter(files.documents, config.classifier, config.seed, files.output, run.log)
-    write_json(files.table, measured)
+    table = measured.as_json()
+    write_json(files.table, table)
 
     base = base_folder(config.classifier) / "model.safetensors"
     run.vouch(
         files.output / "filter.json",
         inputs=[files.documents, *label_files(config.classifier.labels), base],
         files=[*vouched_files(files.output), files.table],
-        counts={
-            name: measured[name] for name in ("labels", "band", "held_out", "agreement", "asked")
-        },
+        counts={name: table[name] for name in ("labels", "band", "held_out", "agreement", "asked")},
     )
 
 

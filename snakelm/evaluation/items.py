@@ -18,12 +18,12 @@ from pathlib import Path
 import numpy as np
 
 from ..config import Task
-from ..data.parquet import BadFile
 from ..data.reading.formats import file_format
 from ..data.reading.readers import expand
 from ..data.reading.records import columns_of, records
 from ..data.split import document_ids, mixed
 from ..errors import UserError
+from ..parquet import BadFile
 
 __all__ = ["Item", "chosen_items", "read_items", "shot_order", "solved_items", "task_files"]
 

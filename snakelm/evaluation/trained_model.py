@@ -12,12 +12,12 @@ from typing import Any
 
 import torch
 
+from ..device import choose_device, choose_threads
 from ..errors import UserError
 from ..log import Log
 from ..model import Decoder, load_model
 from ..model.file import ModelRecord
 from ..tokenizer import Tokenizer
-from ..training.device import choose_device, choose_threads
 from ..workflow.manifest import content_hash, read_manifest
 
 __all__ = ["PretrainingSettings", "device_for", "open_model", "pretraining_of"]

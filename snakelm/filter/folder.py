@@ -83,7 +83,7 @@ class FilterMeta:
 
 
 @dataclass(frozen=True)
-class FilterRecord(FilterMeta):
+class StoredFilter(FilterMeta):
     """filter.json."""
 
     format: str
@@ -118,7 +118,7 @@ def write_folder(
                 shutil.copyfile(file, temporary)
             files[name] = sha256_file(file)
 
-    record = FilterRecord(**asdict(meta), format=FORMAT, version=VERSION, files=files)
+    record = StoredFilter(**asdict(meta), format=FORMAT, version=VERSION, files=files)
     write_json(folder / "filter.json", asdict(record))
 
 
@@ -153,8 +153,8 @@ def vouched_files(folder: Path) -> list[Path]:
     return [folder / name for name in _read_record(folder / "filter.json").files]
 
 
-def _read_record(path: Path) -> FilterRecord:
-    return read_json(path, FilterRecord, remedy=AGAIN, what="the record of a trained filter")
+def _read_record(path: Path) -> StoredFilter:
+    return read_json(path, StoredFilter, remedy=AGAIN, what="the record of a trained filter")
 
 
 def read_tensors(path: str | Path) -> dict[str, np.ndarray]:

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from ..data.parquet import open_parquet
 from ..data.split import document_ids, mixed
 from ..errors import UserError
 from ..json_files import JsonError, parse_json
+from ..parquet import open_parquet
 from ..workflow.code_digest import ROOT
 
 __all__ = ["CLASSES", "Labels", "label_files", "read_labels"]

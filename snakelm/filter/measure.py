@@ -4,73 +4,43 @@ documents per CPU-second; and the table of all of it, setfit_train.json.
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypedDict
 
 import numpy as np
 
 from ..log import Log
 from .cascade import Filter
 from .labels import Labels
+from .records import CurvePoint, FilterQuality, FilterRecord
 
 __all__ = [
-    "FilterTable",
-    "Quality",
     "agreement",
     "curve",
-    "log_table",
+    "log_record",
     "measure_filters",
     "quality",
     "rate",
 ]
 
 
-class Quality(TypedDict):
-    """Against the labels; None is a share of nothing."""
-
-    texts: int
-    accuracy: float | None
-    precision: float | None
-    recall: float | None
-
-
-class QualityAt(Quality):
-    """At a threshold."""
-
-    threshold: float
-
-
-class FilterTable(TypedDict):
-    """setfit_train.json. Keys by kind are setfit, static and cascade, in ``held_out`` also frozen:
-    the base model with a head alone.
-    """
-
-    labels: int
-    band: list[float]
-    threshold: float
-    held_out: dict[str, Quality]
-    curve: dict[str, list[QualityAt]]
-    documents: int  # of the run, that nothing was trained or chosen on
-    kept: dict[str, float]  # shares of them
-    agreement: dict[str, float | None]  # with SetFit
-    asked: float | None  # the share that the cascade leaves to SetFit
-    documents_per_cpu_second: dict[str, float]
-
-
-def quality(scores: np.ndarray, academic: np.ndarray, threshold: float) -> Quality:
+def quality(scores: np.ndarray, academic: np.ndarray, threshold: float) -> FilterQuality:
     """Accuracy, precision and recall of keeping from ``threshold`` on."""
     kept = scores >= threshold
     right = int(np.count_nonzero(kept & academic))
-    return {
-        "texts": int(scores.size),
-        "accuracy": _share(int(np.count_nonzero(kept == academic)), scores.size),
-        "precision": _share(right, int(kept.sum())),
-        "recall": _share(right, int(academic.sum())),
-    }
+    return FilterQuality(
+        texts=int(scores.size),
+        accuracy=_share(int(np.count_nonzero(kept == academic)), scores.size),
+        precision=_share(right, int(kept.sum())),
+        recall=_share(right, int(academic.sum())),
+    )
 
 
-def curve(scores: np.ndarray, academic: np.ndarray) -> list[QualityAt]:
+def curve(scores: np.ndarray, academic: np.ndarray) -> list[CurvePoint]:
     """`quality` at the thresholds 0, 0.01 … 1."""
-    return [{"threshold": i / 100, **quality(scores, academic, i / 100)} for i in range(101)]
+    thresholds = [i / 100 for i in range(101)]
+    return [
+        CurvePoint(threshold=threshold, **quality(scores, academic, threshold).as_json())
+        for threshold in thresholds
+    ]
 
 
 def agreement(scores: np.ndarray, others: np.ndarray, threshold: float) -> float | None:
@@ -94,11 +64,11 @@ def rate(
 
 def measure_filters(
     filters: Mapping[str, Filter],
-    frozen: Quality,
+    frozen: FilterQuality,
     labels: Labels,
     held_out: Labels,
     texts: Sequence[str],
-) -> FilterTable:
+) -> FilterRecord:
     """All that is known of trained ``filters`` (by kind), on the labels ``held_out`` and on
     ``texts`` of the run; ``labels``: all of them, ``frozen``: what the base model reaches.
     """
@@ -116,34 +86,36 @@ def measure_filters(
         kept = {kind: float((s >= threshold).mean()) for kind, (s, _) in on_texts.items()}
         rates = {kind: rate(one.score, texts) for kind, one in filters.items()}
 
-    return {
-        "labels": len(labels),
-        "band": [meta.low, meta.high],
-        "threshold": threshold,
-        "held_out": {**qualities, "frozen": frozen},
-        "curve": {kind: curve(scores, held_out.academic) for kind, scores in on_labels.items()},
-        "documents": len(texts),
-        "kept": kept,
-        "agreement": {
-            kind: agreement(s, by_setfit, threshold) for kind, (s, _) in on_texts.items()
-        },
-        "asked": float(on_texts["cascade"][1].mean()) if texts else None,
-        "documents_per_cpu_second": rates,
-    }
+    return FilterRecord(
+        labels=len(labels),
+        band=(meta.low, meta.high),
+        threshold=threshold,
+        held_out={**qualities, "frozen": frozen},
+        curve={kind: curve(scores, held_out.academic) for kind, scores in on_labels.items()},
+        documents=len(texts),
+        kept=kept,
+        agreement={kind: agreement(s, by_setfit, threshold) for kind, (s, _) in on_texts.items()},
+        by_setfit=float(on_texts["cascade"][1].mean()) if texts else None,
+        documents_per_cpu_second=rates,
+    )
 
 
-def log_table(table: FilterTable, log: Log) -> None:
+def log_record(record: FilterRecord, log: Log) -> None:
     """A line for each filter's quality, and one on what the cascade saves."""
-    for kind, measured in table["held_out"].items():
-        shares = {name: measured[name] for name in ("accuracy", "precision", "recall")}
+    for kind, measured in record.held_out.items():
+        shares = {
+            "accuracy": measured.accuracy,
+            "precision": measured.precision,
+            "recall": measured.recall,
+        }
         words = " · ".join(f"{name} {s:.3f}" for name, s in shares.items() if s is not None)
-        log.say(f"{kind} on {measured['texts']} held-out texts: {words}")
+        log.say(f"{kind} on {measured.texts} held-out texts: {words}")
 
-    rates = table["documents_per_cpu_second"]
+    rates = record.documents_per_cpu_second
     if rates:
         log.say(
-            f"cascade decides as SetFit on {table['agreement']['cascade']:.2%} of "
-            f"{table['documents']:,} documents, leaving {table['asked']:.1%} to it, at "
+            f"cascade decides as SetFit on {record.agreement['cascade']:.2%} of "
+            f"{record.documents:,} documents, leaving {record.by_setfit:.1%} to it, at "
             f"{rates['cascade'] / rates['setfit']:.1f} times its speed ({rates['cascade']:,.0f} "
             f"against {rates['setfit']:,.0f} documents per CPU-second)"
         )

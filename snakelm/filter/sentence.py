@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from ..training.device import multiplies_bf16
+from ..device import multiplies_bf16
 from .base import check_sentence_model, offline
 
 if TYPE_CHECKING:

@@ -20,10 +20,10 @@ from ..log import Log
 from .base import base_folder, base_name
 from .cascade import EVERYTHING, Filter, choose_band
 from .contrastive import tune
-from .folder import FilterMeta, LogisticHead, write_folder
+from .folder import FilterMeta, LogisticHead, logistic, write_folder
 from .labels import Labels, read_labels
-from .measure import FilterTable, Quality, log_table, measure_filters, quality
-from .records import FilterRecord
+from .measure import log_record, measure_filters, quality
+from .records import FilterQuality, FilterRecord
 from .sentence import SentenceModel
 from .student import Student, fit_head, principal
 
@@ -40,7 +40,7 @@ Tensors = Mapping[str, np.ndarray]
 
 def train_filter(
     documents: Path, classifier: Classifier, seed: int, folder: Path, log: Log
-) -> FilterTable:
+) -> FilterRecord:
     """Trains, measures and writes the filter into ``folder``; gives the numbers for
     setfit_train.json.
     """
@@ -67,17 +67,8 @@ def train_filter(
     )
 
     # The band, on documents that the student hasn't seen.
-    choosing = texts[half:three_quarters]
-    identity = LogisticHead(np.ones(1, np.float32), 0.0)
-    keep = identity.score(logits[half:three_quarters, None]) >= classifier.threshold
-    low, high = choose_band(
-        student.score(choosing), keep, classifier.agreement, classifier.threshold
-    )
-    if (low, high) == EVERYTHING:
-        log.warn(
-            f"{len(choosing)} documents are too few to choose a doubtful band: the cascade always "
-            "runs SetFit"
-        )
+    unseen = slice(half, three_quarters)
+    low, high = _doubtful_band(student, texts[unseen], logits[unseen], classifier, log)
 
     meta = FilterMeta(
         classifier.threshold,
@@ -100,10 +91,9 @@ def train_filter(
         "static": Filter("static", meta, student, None, head),
         "cascade": Filter("cascade", meta, student, sentence, head),
     }
-    table = measure_filters(filters, frozen, labels, held_out, texts[three_quarters:])
-    log_table(table, log)
-    FilterRecord.model_validate(table)  # what the report will read
-    return table
+    record = measure_filters(filters, frozen, labels, held_out, texts[three_quarters:])
+    log_record(record, log)
+    return record
 
 
 def logistic_head(vectors: np.ndarray, academic: np.ndarray) -> LogisticHead:
@@ -117,12 +107,30 @@ def logistic_head(vectors: np.ndarray, academic: np.ndarray) -> LogisticHead:
     return LogisticHead(fitted.coef_[0].astype(np.float32), float(fitted.intercept_[0]))
 
 
-def _frozen(base: Path, training: Labels, held_out: Labels, classifier: Classifier) -> Quality:
+def _frozen(
+    base: Path, training: Labels, held_out: Labels, classifier: Classifier
+) -> FilterQuality:
     """What the base model does with a head alone."""
     model = SentenceModel.load(base, classifier.max_tokens)
     head = logistic_head(model.encode(training.texts), training.academic)
     scores = head.score(model.encode(held_out.texts))
     return quality(scores, held_out.academic, classifier.threshold)
+
+
+def _doubtful_band(
+    student: Student, texts: list[str], logits: np.ndarray, classifier: Classifier, log: Log
+) -> tuple[float, float]:
+    """The student's scores between which the cascade has SetFit decide, chosen on ``texts`` and
+    SetFit's ``logits`` of them, float32 [n].
+    """
+    keep = logistic(logits) >= classifier.threshold
+    band = choose_band(student.score(texts), keep, classifier.agreement, classifier.threshold)
+    if band == EVERYTHING:
+        log.warn(
+            f"{len(texts)} documents are too few to choose a doubtful band: the cascade always "
+            "runs SetFit"
+        )
+    return band
 
 
 def drawn(documents: Path, max_tokens: int, purpose: str, seed: int, count: int) -> list[str]:

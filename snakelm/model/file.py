@@ -24,7 +24,7 @@ from .decoder import Decoder
 __all__ = [
     "BaseRecord",
     "ModelRecord",
-    "TokenizerRecord",
+    "TokenizerIdentity",
     "load_model",
     "read_plain",
     "save_model",
@@ -36,7 +36,7 @@ STRICT = ConfigDict(strict=True, arbitrary_types_allowed=True)  # tensors are py
 
 
 @with_config(STRICT)
-class TokenizerRecord(TypedDict):
+class TokenizerIdentity(TypedDict):
     """The tokenizer that a model was trained with."""
 
     sha256: str
@@ -47,7 +47,7 @@ class TokenizerRecord(TypedDict):
 class BaseRecord(TypedDict):
     """What is known of any model, ours or not. ``chat``: its chat tokens are trained."""
 
-    tokenizer: TokenizerRecord
+    tokenizer: TokenizerIdentity
     chat: NotRequired[bool]
 
 

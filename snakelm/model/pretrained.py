@@ -19,7 +19,7 @@ from ..json_files import read_json
 from ..tokenizer import Tokenizer
 from ..tokenizer.huggingface import tokenizer_json
 from .decoder import Decoder
-from .file import BaseRecord, TokenizerRecord, load_model
+from .file import BaseRecord, TokenizerIdentity, load_model
 from .huggingface import from_huggingface, huggingface_weights
 
 __all__ = ["base_digest", "base_files", "load_base"]
@@ -125,7 +125,7 @@ def load_base(path: Path, tokenizer: Tokenizer) -> tuple[Decoder, BaseRecord]:
 
     model = from_huggingface(path)
     _check_tokenizer(path, model, tokenizer)
-    about: TokenizerRecord = {"sha256": tokenizer.sha256, "vocab_size": tokenizer.vocab_size}
+    about: TokenizerIdentity = {"sha256": tokenizer.sha256, "vocab_size": tokenizer.vocab_size}
     return model, {"tokenizer": about, "chat": _is_tuned(path)}
 
 

@@ -13,9 +13,9 @@ import pyarrow as pa
 
 from snakelm import _text
 
+from ..arrow import arrow_chunks, is_arrow
 from ..errors import UserError
 from . import storage
-from .arrow import arrow_chunks, is_arrow
 from .patterns import pattern_name, tiktoken_regex
 from .special import EOT
 

@@ -14,9 +14,9 @@ import pyarrow as pa
 
 from snakelm import _text
 
-from ..data.parquet import open_parquet
+from ..arrow import ArrowTexts, arrow_chunks, is_arrow
 from ..errors import UserError
-from .arrow import ArrowTexts, arrow_chunks, is_arrow
+from ..parquet import open_parquet
 from .patterns import pattern_name
 from .special import EOT
 from .tokenizer import Tokenizer

@@ -18,6 +18,7 @@ import torch
 
 from ..config import Config, Sft, Train
 from ..data.packs import open_packs
+from ..device import Device
 from ..errors import UserError
 from ..log import Log
 from ..model import Decoder, generate
@@ -25,7 +26,6 @@ from ..model.pretrained import load_base
 from ..tokenizer import Tokenizer
 from ..tokenizer.special import END
 from . import loop, lora
-from .device import Device
 from .distributed import World
 from .fingerprint import finetuning_fingerprint
 from .metrics import FINETUNING, Sample

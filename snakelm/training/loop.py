@@ -19,6 +19,7 @@ from typing import Any, Protocol, cast
 import torch
 
 from ..config import Model, Train
+from ..device import Device, choose_device, choose_threads, pays_to_compile, peak_flops
 from ..errors import Interrupted
 from ..log import Log
 from ..model import Decoder, model_size, save_model
@@ -27,7 +28,6 @@ from ..workflow.lock import locked
 from ..workflow.signals import StopRequest
 from . import checkpoint, lora
 from .batches import BatchStream
-from .device import Device, choose_device, choose_threads, pays_to_compile, peak_flops
 from .distributed import World, process_group
 from .metrics import NO_STEP, MetricsRow, MetricsWriter, RunFiles, Sample
 from .optimizer import Optimizer

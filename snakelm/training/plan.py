@@ -8,10 +8,10 @@ from pytorch_ext import attention
 
 from ..config import Model
 from ..data.bins import TokenBin
+from ..device import Device
 from ..errors import UserError
 from ..files import human_bytes
 from ..model import ModelSize, model_size
-from .device import Device
 
 __all__ = ["Plan", "check_attention", "check_sizes", "make_plan"]
 

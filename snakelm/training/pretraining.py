@@ -11,13 +11,13 @@ import torch
 
 from ..config import Config
 from ..data.bins import TokenBin, open_bin
+from ..device import Device
 from ..errors import UserError
 from ..log import Log
 from ..model import Decoder, generate
 from ..tokenizer import Tokenizer
 from . import bigram_init, loop
 from .batches import Batches
-from .device import Device
 from .distributed import World
 from .fingerprint import pretraining_fingerprint
 from .metrics import PRETRAINING, Sample

@@ -1,19 +1,22 @@
-"""How a script ends: a person's mistake in one line, an interruption with its own code, our bug
+"""How a script ends: a user's mistake in one line, an interruption with its own code, a fault of ours
 with a traceback.
 """
 
 import argparse
 import errno
+import signal
 import sys
 from collections.abc import Callable
 
 from ..errors import EXIT_INTERRUPTED, EXIT_USER, Interrupted, UserError
 
-__all__ = ["exit_code", "parser", "run"]
+__all__ = ["exit_code", "parser"]
+
+EXIT_SIGINT = 128 + signal.SIGINT  # as shells have it
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
-    """An argument parser as all scripts use it: no abbreviations, defaults shown."""
+    """An argument parser as all scripts use it: no abbreviations, the description as it is written."""
     return argparse.ArgumentParser(
         description=description,
         allow_abbrev=False,
@@ -22,40 +25,36 @@ def parser(description: str | None) -> argparse.ArgumentParser:
 
 
 def exit_code(main: Callable[[], int | None]) -> int:
-    """Calls ``main`` and gives its exit code: 0 done, 2 a person's mistake, 3 interrupted and
-    saved.
+    """Calls ``main`` and gives its exit code: 0 done, 2 a user's mistake, 3 interrupted and saved.
 
-    Errors of the operating system that name a file (missing, not permitted, disk full) are a
-    person's to mend too.
+    Errors of the operating system that name a file (missing, not permitted, disk full) are for the
+    user to fix too.
     """
     try:
         return main() or 0
     except UserError as error:
-        return _say(f"error: {error}", EXIT_USER)
+        return _end(f"error: {error}", EXIT_USER)
     except Interrupted as stop:
-        return _say(str(stop), EXIT_INTERRUPTED)
+        return _end(str(stop), EXIT_INTERRUPTED)
     except KeyboardInterrupt:
-        return _say(
+        return _end(
             "interrupted: nothing half-written is left; the same command starts this step again",
-            130,
+            EXIT_SIGINT,
         )
     except OSError as error:
         if error.errno == errno.ENOSPC:
-            return _say(
-                f"error: {error.filename or 'disk'}: disk full; free some room and run the same again",
-                EXIT_USER,
-            )
-        if error.filename is None or not isinstance(
-            error, FileNotFoundError | PermissionError | IsADirectoryError
-        ):
+            where = error.filename or "disk"
+            return _end(f"error: {where}: disk full; free some room and run it again", EXIT_USER)
+        theirs = FileNotFoundError | PermissionError | IsADirectoryError
+        if error.filename is None or not isinstance(error, theirs):
             raise
-        return _say(f"error: {error.filename}: {error.strerror}", EXIT_USER)
+        return _end(f"error: {error.filename}: {error.strerror}", EXIT_USER)
 
 
-def _say(message: str, code: int) -> int:
-    red, plain = ("\033[31m", "\033[0m") if sys.stderr.isatty() else ("", "")
-    print(f"{red}{message}{plain}", file=sys.stderr, flush=True)
+def _end(message: str, code: int) -> int:
+    from rich.console import Console  # a tenth of a second, and few scripts end so
+
+    Console(file=sys.stderr, soft_wrap=True, highlight=False).print(
+        message, style="red", markup=False
+    )
     return code
-
-
-run = exit_code

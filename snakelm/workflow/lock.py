@@ -25,8 +25,9 @@ def locked(folder: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
+            holder = file.read().strip() or "unknown"
             raise UserError(
-                f"{path}: held by another training run (process {file.read().strip() or 'unknown'}); "
+                f"{path}: held by another training run (process {holder}); "
                 "wait for it, stop it, or give this run another results folder"
             ) from None
         file.truncate(0)

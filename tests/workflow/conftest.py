@@ -88,7 +88,7 @@ class Checkout:
 
 @pytest.fixture(scope="module")
 def checkout_copy(tmp_path_factory):
-    """Makes a checkout of its own: tracked files as they are on disk, plus the compiled extensions."""
+    """Makes a checkout: tracked files as they are on disk, plus the compiled extensions."""
     return lambda: _copied(tmp_path_factory.mktemp("checkout"))
 
 
@@ -127,8 +127,9 @@ def sentences() -> list[str]:
         "sang until noon",
     ]
     return [
-        f"Note {i}. The {animals[i % 8]} of the {places[i % 7]} {deeds[i % 5]} on day {i * 37 % 365}. "
-        f"Later, {i % 90 + 3} people wrote that the {places[i * 3 % 7]} was {'cold' if i % 2 else 'warm'} "
+        f"Note {i}. The {animals[i % 8]} of the {places[i % 7]} {deeds[i % 5]} "
+        f"on day {i * 37 % 365}. Later, {i % 90 + 3} people wrote that the {places[i * 3 % 7]} "
+        f"was {'cold' if i % 2 else 'warm'} "
         f"and that {i * i % 1009} stones stood near the {animals[i * 5 % 8]}."
         for i in range(900)
     ]  # fmt: skip

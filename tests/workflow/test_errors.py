@@ -66,7 +66,8 @@ def test_too_few_documents_for_a_batch_are_refused(checkout):
     pq.write_table(pa.table({"text": texts}), checkout.root / "in/few.parquet")
     checkout.write(
         "few.yaml",
-        'preset: smoke\nresults: few\nsources: [{path: "in/few.parquet"}]\ntokenizer: {vocab_size: 270}\n',
+        'preset: smoke\nresults: few\nsources: [{path: "in/few.parquet"}]\n'
+        "tokenizer: {vocab_size: 270}\n",
     )
     done = checkout.snakemake("few/final_model.pt", "--configfile", "few.yaml")
     assert done.code != 0

@@ -9,7 +9,11 @@ import time
 
 import pytest
 
-CONFIG = "preset: smoke\nsources: [{builtin: synthetic, limit: 500}]\ntrain: {steps: 150, eval_every: 100, save_every: 10}\n"
+CONFIG = """\
+preset: smoke
+sources: [{builtin: synthetic, limit: 500}]
+train: {steps: 150, eval_every: 100, save_every: 10}
+"""
 MODEL = "results/final_model.pt"
 # One thread: the trainer would take what cores are free, and another number adds in another order.
 COMMAND = [MODEL, "--set-threads", "train=1", "--configfile", "my.yaml"]

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from ...errors import UserError
-from ..parquet import BadFile
+from ...parquet import BadFile
 from ..reading.formats import FORMATS as FILE_FORMATS
 from ..reading.formats import file_format
 from ..reading.readers import FileReader

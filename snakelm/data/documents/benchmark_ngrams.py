@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from ...config import Decontaminate
 from ...errors import UserError
-from ..parquet import BadFile
+from ...parquet import BadFile
 from ..reading.formats import FORMATS, file_format
 from ..reading.records import columns_of, records
 from .shingles import shingle_hashes, words

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from ... import _dedup
-from ...tokenizer.arrow import arrow_chunks
+from ...arrow import arrow_chunks
 
 __all__ = ["NO_WORDS", "shingle_hashes", "signatures", "words"]
 

@@ -3,7 +3,7 @@
 Rows of text with where each came from. Row groups are cut by bytes of text alone, so the bytes of a
 file depend on its documents and not on how they arrived. Groups start at 1 MB, because a small
 corpus must spread over several jobs too, and grow to 32 MB, because the footer of a large one must
-stay small. Pages carry checksums (snakelm.data.parquet verifies them).
+stay small. Pages carry checksums (snakelm.parquet verifies them).
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ...files import atomic_path
-from ..parquet import REMEDY_OURS, ParquetReader, open_parquet
+from ...parquet import REMEDY_OURS, ParquetReader, open_parquet
 
 __all__ = [
     "RAW_SCHEMA",

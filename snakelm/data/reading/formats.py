@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..parquet import BadFile
+from ...parquet import BadFile
 from .lines import (
     COMPRESSION,
     jsonl_columns,

@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 
 from ...json_files import Fault, JsonError, parse_json
-from ..parquet import REMEDY_USERS, BadFile
+from ...parquet import REMEDY_USERS, BadFile
 from .rows import Glance, Record, TextBatch
 
 __all__ = [

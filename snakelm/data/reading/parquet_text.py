@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..parquet import BadFile, no_column, open_parquet
+from ...parquet import BadFile, no_column, open_parquet
 from .rows import Glance, Record, TextBatch
 
 __all__ = ["column_of", "parquet_columns", "parquet_glance", "parquet_records", "parquet_texts"]

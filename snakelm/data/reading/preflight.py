@@ -18,7 +18,7 @@ from ...config import Config, Source
 from ...errors import DiskFullError, UserError
 from ...files import human_bytes
 from ...log import Log
-from ..parquet import REMEDY_USERS, BadFile
+from ...parquet import REMEDY_USERS, BadFile
 from .formats import FORMATS, file_format
 from .readers import expand
 from .rows import Glance

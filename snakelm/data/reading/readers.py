@@ -28,8 +28,8 @@ import pyarrow.compute as pc
 from ...config import Config, Source
 from ...errors import UserError
 from ...files import sha256_file
+from ...parquet import BadFile
 from ..documents.table import RAW_SCHEMA, byte_views
-from ..parquet import BadFile
 from .formats import FORMATS, file_format
 from .parquet_text import parquet_texts
 from .rows import TextBatch

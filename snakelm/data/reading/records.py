@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..parquet import BadFile
+from ...parquet import BadFile
 from .formats import FORMATS
 from .rows import Record
 

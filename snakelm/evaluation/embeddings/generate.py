@@ -8,13 +8,13 @@ from typing import TypedDict
 
 from ...config import Classifier, Config
 from ...data.bins import open_bin
+from ...device import Device, choose_device, choose_threads
 from ...errors import UserError
 from ...files import sha256_file
 from ...filter.base import base_folder, base_name
 from ...log import Log
 from ...model import Decoder, load_model
 from ...tokenizer import Tokenizer
-from ...training.device import Device, choose_device, choose_threads
 from ...workflow.manifest import content_hash
 from .encoders import DocumentEncoder, LanguageModelEncoder, SentenceEncoder
 from .selection import DocumentFacts, select_documents

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from snakelm.workflow.exit_codes import run
+from snakelm.workflow.exit_codes import exit_code
 from snakelm.workflow.manifest import read_manifest
 from tests.snakelm.evaluation.embeddings.made_run import make_run
 
@@ -89,7 +89,7 @@ def test_mistakes_are_a_line(spoil, message, tmp_path, capsys):
     made = make_run(tmp_path, plain=0)
     spoil(made)
     given = arguments(made)
-    assert run(lambda: main_of("generate_embeddings")(given)) == 2
+    assert exit_code(lambda: main_of("generate_embeddings")(given)) == 2
     assert message in capsys.readouterr().err
     assert not made.files.output.exists()
 

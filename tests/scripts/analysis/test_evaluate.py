@@ -19,7 +19,7 @@ from snakelm.evaluation import heldout_loss as library
 from snakelm.model import load_model, save_model
 from snakelm.tokenizer import CHAT, EOT, train_bpe
 from snakelm.training.validation import document_losses
-from snakelm.workflow.exit_codes import run
+from snakelm.workflow.exit_codes import exit_code
 from snakelm.workflow.manifest import read_manifest
 from tests.snakelm.evaluation import made
 
@@ -199,7 +199,7 @@ def test_the_same_run_gives_the_same_bytes(results):
 
 def fails(capfd, step, *given):
     capfd.readouterr()
-    assert run(lambda: step(*given)) == 2
+    assert exit_code(lambda: step(*given)) == 2
     last = capfd.readouterr().err.strip().splitlines()[-1]
     assert last.startswith("error: ")
     return last

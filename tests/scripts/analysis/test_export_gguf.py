@@ -46,7 +46,10 @@ def test_it_is_written_with_a_manifest_that_can_be_traced(given, tmp_path, capsy
     chain.verify()
     assert chain.problems == []
     assert [path.name for path in chain.states] == ["model.gguf", "m.pt", "meta.json"]
-    assert f"{output}: {told['counts']['export']['parameters']:,} parameters" in capsys.readouterr().err
+    assert (
+        f"{output}: {told['counts']['export']['parameters']:,} parameters"
+        in capsys.readouterr().err
+    )
 
 
 def test_a_failure_leaves_nothing(given, tmp_path):

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from snakelm.workflow.exit_codes import run
+from snakelm.workflow.exit_codes import exit_code
 
 
 def script(name):
@@ -44,7 +44,7 @@ def compare(results, config="my.yaml"):
 
 
 def test_runs_are_compared(results, capsys):
-    assert run(compare(results)) == 0
+    assert exit_code(compare(results)) == 0
     assert {file.name for file in (results / "f").iterdir()} == {
         "compare_pretraining.svg",
         "compare_tuning.svg",
@@ -54,7 +54,7 @@ def test_runs_are_compared(results, capsys):
 
 def test_a_folder_without_a_run_writes_nothing(results, capsys):
     (results / "none.yaml").write_text("compare: [/nowhere]\n")
-    assert run(compare(results, "none.yaml")) == 2
+    assert exit_code(compare(results, "none.yaml")) == 2
     error = capsys.readouterr().err
     assert "compare: /nowhere: no logs/training_metrics.csv" in error
     assert "Traceback" not in error
@@ -75,7 +75,9 @@ def summarise(results, **more):
 def test_a_bare_run_is_summarised(results):
     absent = results / "absent"
     assert (
-        run(summarise(results, tuned=absent, baseline=absent, evaluation=absent, timings=absent))
+        exit_code(
+            summarise(results, tuned=absent, baseline=absent, evaluation=absent, timings=absent)
+        )
         == 0
     )
     assert {file.stem for file in (results / "t").iterdir()} == {"summary", "cost", "configuration"}
@@ -85,7 +87,7 @@ def test_a_bare_run_is_summarised(results):
 @pytest.mark.parametrize(("option", "step"), [("evaluation", "evaluate"), ("baseline", "baseline")])
 def test_a_torn_table_is_said_in_a_line(option, step, results, capsys):
     (results / "torn.json").write_text("{")
-    assert run(summarise(results, **{option: results / "torn.json"})) == 2
+    assert exit_code(summarise(results, **{option: results / "torn.json"})) == 2
     message = capsys.readouterr().err.replace("\n", "")
     assert "torn.json: not JSON: " in message
     assert f"delete it and run {step} again" in message

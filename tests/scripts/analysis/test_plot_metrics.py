@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from snakelm.data.bins import BinWriter, Meta
-from snakelm.workflow.exit_codes import run
+from snakelm.workflow.exit_codes import exit_code
 
 
 def script(name):
@@ -68,7 +68,9 @@ def test_mistakes_are_one_line_and_exit_code_2(option, text, said, given, tmp_pa
     path = tmp_path / "given"
     if text is not None:
         path.write_text(text, encoding="utf-8")
-    assert run(lambda: script("plot_metrics").main(arguments(given, **{option: str(path)}))) == 2
+    assert (
+        exit_code(lambda: script("plot_metrics").main(arguments(given, **{option: str(path)}))) == 2
+    )
     error = capsys.readouterr().err
     assert said in error
     assert "Traceback" not in error

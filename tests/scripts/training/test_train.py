@@ -46,7 +46,9 @@ def test_leaves_model_manifest_metrics_samples_and_log(results, capfd):
     assert record["step"] == 60
     assert model.vocab_size == 257
     manifest = json.loads((results.folder / "final_model.pt.manifest.json").read_text())
-    assert manifest["counts"]["result"]["val_bpb"] < 3.5  # eight bits a byte for a model that knows nothing
+    assert (
+        manifest["counts"]["result"]["val_bpb"] < 3.5
+    )  # eight bits a byte for a model that knows nothing
     assert manifest["counts"]["result"]["fingerprint"] == record["fingerprint"]
     steps = [int(r["step"]) for r in rows(results)]
     assert steps == sorted(set(steps))

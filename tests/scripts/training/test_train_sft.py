@@ -62,7 +62,10 @@ def test_leaves_model_manifest_metrics_samples_and_log(sft_results, capfd):
     assert sha256_file(sft_results.folder / "final_model.pt") == base
     assert all(torch.isfinite(p).all() for p in model.parameters())
     manifest = json.loads((sft_results.folder / "sft_model.pt.manifest.json").read_text())
-    assert manifest["counts"]["result"]["val_loss"] < 0.6 * manifest["counts"]["result"]["val_loss_before"]
+    assert (
+        manifest["counts"]["result"]["val_loss"]
+        < 0.6 * manifest["counts"]["result"]["val_loss_before"]
+    )
     assert base in [i["sha256"] for i in manifest["inputs"]]
     evaluated = [int(r["step"]) for r in rows(sft_results) if r["val_loss"]]
     assert evaluated == [*range(0, steps, 20), *([steps] if steps % 20 else [])]
@@ -101,7 +104,9 @@ def test_a_finished_run_is_not_trained_again(sft_results, monkeypatch):
     assert tune(sft_results, sft_results.sft_config(train={"steps": 77, "lr": 0.3})) == first, (
         "pretraining's keys"
     )
-    result = json.loads((sft_results.folder / "sft_model.pt.manifest.json").read_text())["counts"]["result"]
+    result = json.loads((sft_results.folder / "sft_model.pt.manifest.json").read_text())["counts"][
+        "result"
+    ]
     assert result["val_loss_before"] > result["val_loss"]
 
 
@@ -192,7 +197,9 @@ def test_lora_gives_a_plain_model_and_leaves_the_tables_alone(sft_results):
     assert torch.equal(tuned.norm, base.norm)
     moved = (tuned.layers[0].mlp.up - base.layers[0].mlp.up).detach()
     assert torch.linalg.matrix_rank(moved, rtol=1e-4) == 2
-    result = json.loads((sft_results.folder / "sft_model.pt.manifest.json").read_text())["counts"]["result"]
+    result = json.loads((sft_results.folder / "sft_model.pt.manifest.json").read_text())["counts"][
+        "result"
+    ]
     assert result["val_loss"] < result["val_loss_before"]
 
 
@@ -201,20 +208,22 @@ def test_tunes_on_from_a_tuned_model_or_an_exported_folder(sft_results):
     exported = sft_results.folder / "models/final"
     exported.mkdir(parents=True)
     shutil.copy(sft_results.folder / "sft_model.pt", exported / "model.pt")
-    before = json.loads((sft_results.folder / "sft_model.pt.manifest.json").read_text())["counts"]["result"][
-        "val_loss"
-    ]
+    before = json.loads((sft_results.folder / "sft_model.pt.manifest.json").read_text())["counts"][
+        "result"
+    ]["val_loss"]
     tune(sft_results, sft_results.sft_config(base=str(exported)))
-    again = json.loads((sft_results.folder / "sft_model.pt.manifest.json").read_text())["counts"]["result"]
+    again = json.loads((sft_results.folder / "sft_model.pt.manifest.json").read_text())["counts"][
+        "result"
+    ]
     assert again["val_loss_before"] == pytest.approx(before, rel=1e-5), "its chat tokens are kept"
     assert len(list(sft_results.folder.glob("checkpoints/*/"))) == 2
 
 
 def test_tunes_on_from_a_folder_of_safetensors(sft_results):
     tune(sft_results, sft_results.sft_config())
-    before = json.loads((sft_results.folder / "sft_model.pt.manifest.json").read_text())["counts"]["result"][
-        "val_loss"
-    ]
+    before = json.loads((sft_results.folder / "sft_model.pt.manifest.json").read_text())["counts"][
+        "result"
+    ]["val_loss"]
     tokenizer, exported = (
         Tokenizer.load(sft_results.folder / "tokenizer"),
         sft_results.folder / "models/final",

@@ -8,6 +8,7 @@ import pytest
 from snakelm.filter.cascade import Filter, allowed_errors, choose_band
 from snakelm.filter.folder import FilterMeta, LogisticHead, logistic
 from snakelm.filter.measure import agreement, curve, quality
+from snakelm.filter.records import FilterQuality
 
 
 def drawn(count, noise, seed):
@@ -85,14 +86,12 @@ def test_the_cascade_runs_setfit_on_the_band_alone():
 
 def test_quality_counts_right():
     scores, academic = np.array([0.9, 0.8, 0.4, 0.2]), np.array([True, False, True, False])
-    assert quality(scores, academic, 0.5) == {
-        "texts": 4,
-        "accuracy": 0.5,
-        "precision": 0.5,
-        "recall": 0.5,
-    }
-    assert quality(scores, academic, 0.95)["precision"] is None
-    points = curve(scores, academic)
-    assert [p["recall"] for p in points] == sorted((p["recall"] for p in points), reverse=True)
-    assert points[0]["recall"] == 1.0
+    assert quality(scores, academic, 0.5) == FilterQuality(
+        texts=4, accuracy=0.5, precision=0.5, recall=0.5
+    )
+    assert quality(scores, academic, 0.95).precision is None
+
+    recalls = [point.recall for point in curve(scores, academic)]
+    assert recalls == sorted(recalls, reverse=True)
+    assert recalls[0] == 1.0
     assert agreement(scores, scores[::-1], 0.5) == 0.0

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from snakelm.config import load_config
+from snakelm.device import Device
 from snakelm.errors import UserError
-from snakelm.training.device import Device
 from snakelm.training.plan import check_attention, check_sizes, make_plan
 
 CPU = Device(torch.device("cpu"), torch.float32, 1)

@@ -10,12 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from snakelm.config import from_mapping
-from snakelm.data.parquet import BadFile
 from snakelm.data.reading import preflight as module
 from snakelm.data.reading.parquet_text import parquet_glance
 from snakelm.data.reading.preflight import preflight
 from snakelm.errors import DiskFullError, UserError
 from snakelm.log import Log
+from snakelm.parquet import BadFile
 
 
 def look(tmp_path, sources, **more):

@@ -14,10 +14,10 @@ import pytest
 
 from snakelm.config import Source
 from snakelm.data.documents.table import read_documents
-from snakelm.data.parquet import BadFile
 from snakelm.data.reading.formats import FORMATS
 from snakelm.data.reading.readers import Reader, expand, file_format
 from snakelm.errors import UserError
+from snakelm.parquet import BadFile
 
 GOOD = ["first text", "second text", "third text"]
 

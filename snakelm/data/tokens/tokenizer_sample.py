@@ -17,15 +17,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..config import TokenizerConfig
-from ..data.parquet import ParquetReader, open_parquet
-from ..data.split import is_validation, mixed, validation_threshold
-from ..errors import UserError
-from ..log import Log
-from .arrow import ArrowTexts
-from .special import CHAT, EOT
-from .tokenizer import Tokenizer
-from .training import train_bpe
+from ...arrow import ArrowTexts
+from ...config import TokenizerConfig
+from ...errors import UserError
+from ...log import Log
+from ...parquet import ParquetReader, open_parquet
+from ...tokenizer import CHAT, EOT, Tokenizer, train_bpe
+from ..split import is_validation, mixed, validation_threshold
 
 __all__ = ["train_on_documents", "training_documents"]
 

@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from snakelm.data.parquet import REMEDY_OURS, REMEDY_USERS, BadFile, open_parquet
 from snakelm.errors import UserError
+from snakelm.parquet import REMEDY_OURS, REMEDY_USERS, BadFile, open_parquet
 
 ROWS = 300
 

@@ -1,4 +1,4 @@
-"""What training runs on: device, precision, threads, and the rate of arithmetic that utilisation is
+"""What a model runs on: device, precision, threads, and the rate of arithmetic that utilisation is
 measured against.
 """
 
@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from ..errors import UserError
+from .errors import UserError
 
 __all__ = [
     "Device",

@@ -17,7 +17,7 @@ from types import TracebackType
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..errors import UserError
+from .errors import UserError
 
 __all__ = ["REMEDY_OURS", "REMEDY_USERS", "BadFile", "ParquetReader", "no_column", "open_parquet"]
 

@@ -6,9 +6,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from snakelm.data.split import document_ids, is_validation, validation_threshold
+from snakelm.data.tokens import tokenizer_sample
+from snakelm.data.tokens.tokenizer_sample import training_documents
 from snakelm.errors import UserError
-from snakelm.tokenizer import training_sample
-from snakelm.tokenizer.training_sample import training_documents
 
 SEED, FRACTION = 7, 0.3
 
@@ -55,7 +55,7 @@ def test_a_small_budget_is_kept_and_spread_over_all_row_groups(tmp_path, texts):
 
 
 def test_of_many_row_groups_evenly_spaced_ones_are_read(tmp_path, texts, monkeypatch):
-    monkeypatch.setattr(training_sample, "READ_GROUPS", 4)
+    monkeypatch.setattr(tokenizer_sample, "READ_GROUPS", 4)
     path = write(tmp_path / "d.parquet", texts)
     groups = {texts.index(text) // 50 for text in taken(path, 2000)}
     assert groups == {0, 5, 10, 15}

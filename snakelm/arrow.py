@@ -8,7 +8,7 @@ from typing import TypeAlias, TypeGuard
 
 import pyarrow as pa
 
-from ..errors import UserError
+from .errors import UserError
 
 __all__ = ["ArrowTexts", "Chunk", "arrow_chunks", "is_arrow"]
 

@@ -7,9 +7,9 @@ import os
 import pytest
 import torch
 
+from snakelm import device
+from snakelm.device import Device, power_limit
 from snakelm.errors import UserError
-from snakelm.training import device
-from snakelm.training.device import Device, power_limit
 
 
 def test_a_cpu_is_described_and_has_no_watts():
