@@ -1,5 +1,8 @@
-# make model   set up, build, and run the default workflow        make test   everything that CI runs
-# make check   the quick half of `make test`: style and lint       make clean  remove .venv and built files, keep results
+# make model   set up, build, and run the default workflow
+# make build   set up and build only
+# make check   the quick part of `make test`: formatting, lint, types
+# make test    everything that CI runs
+# make clean   remove .venv and built files, keep results
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
@@ -42,7 +45,8 @@ $(VENV)/.created:
 	$(PYTHON) -m venv $(VENV)
 	touch $@
 
-# torch goes first and by itself: so pinned it takes a CPU build where one is offered, and nothing after it pulls another.
+# torch is installed first and by itself: pinned like this it takes a CPU build where one is offered,
+# and nothing after it pulls in another.
 $(VENV)/.installed: requirements.txt $(VENV)/.created
 	$(PIP) '$(TORCH)'
 	$(PIP) -r requirements.txt

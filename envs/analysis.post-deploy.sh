@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the compiled core for this env's Python. Without torch in the env the operators are left out.
+# Builds the compiled core for this env's Python; without torch there, the operators are left out.
 set -euo pipefail
 cd "${SNAKELM:?run by snakemake from the workflow}"
 SNAKELM_TORCH=$(python -c 'import importlib.util as u; print(int(u.find_spec("torch") is not None))') \

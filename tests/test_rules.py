@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from snakelm.workflow.step import load_steps
+from snakelm.workflow.step import Folder, load_steps
 
 ROOT = Path(__file__).resolve().parents[1]
 RULES = {
@@ -62,6 +62,28 @@ def test_a_rule_gives_its_step_what_it_declares(name):
         assert by_stem or re.search(rf"^        {key}=", block.group(1), flags=re.MULTILINE), (
             f"rule {name}: {part}.{key}"
         )
+
+
+NAMED_OUTPUT = r"^    output:\n((?:        \w+=.*\n|         .*\n|        [)\]].*\n)+)"
+DRAWING = {
+    name: match[1]
+    for name, body in RULES.items()
+    if (match := re.search(NAMED_OUTPUT, body, flags=re.MULTILINE))
+    and any(isinstance(kind, Folder) and kind.files for kind in STEPS[name].writes.values())
+}
+
+
+def test_rules_that_draw_into_folders_were_found():
+    assert {"plot_metrics", "plot_sft", "plot_loss", "summarise"} <= set(DRAWING)
+
+
+@pytest.mark.parametrize("name", DRAWING)
+def test_a_rule_makes_the_files_that_its_step_writes_into_folders(name):
+    writes = STEPS[name].writes.items()
+    folders = [kind for _, kind in writes if isinstance(kind, Folder)]
+    single = {flag for flag, kind in writes if not isinstance(kind, Folder)}
+    outputs = re.findall(r"^        (\w+)=", DRAWING[name], flags=re.MULTILINE)
+    assert set(outputs) - single == {Path(file).stem for kind in folders for file in kind.files}
 
 
 @pytest.mark.parametrize("step", STEPS.values(), ids=lambda step: step.name)

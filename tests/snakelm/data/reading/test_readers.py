@@ -6,12 +6,15 @@ import gzip
 import json
 import random
 from collections import defaultdict
+from typing import get_args
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from snakelm.config import Source
 from snakelm.data.documents.table import read_documents
+from snakelm.data.reading.formats import FORMATS
 from snakelm.data.reading.readers import Reader, expand, file_format
 from snakelm.errors import UserError
 from snakelm.parquet import BadFile
@@ -355,6 +358,10 @@ def test_formats_are_recognised_by_names():
     assert file_format(Path("a.csv"), "text") == "text"
     with pytest.raises(BadFile):
         file_format(Path("a.csv"))
+
+
+def test_the_configuration_offers_the_formats_that_are_read():
+    assert set(get_args(Source.model_fields["format"].annotation)) == {"auto", *FORMATS}
 
 
 def test_random_damage_to_checksummed_parquet_is_never_silent(tmp_path):
