@@ -60,8 +60,8 @@ def transformers_model(model: Decoder):
     except ImportError:
         return None, "transformers left out: not installed (requirements-filter.txt)"
     transformers.logging.set_verbosity_error()
-    told = huggingface_config(model.shape, model.vocab_size, Ends(0, [0]))
-    config = transformers.AutoConfig.for_model(**told)
+    settings = huggingface_config(model.shape, model.vocab_size, Ends(0, [0]))
+    config = transformers.AutoConfig.for_model(**settings)
     theirs = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="sdpa")
     missing = theirs.load_state_dict(huggingface_weights(model), strict=False).missing_keys
     assert not [
@@ -138,10 +138,10 @@ def describe(shape: Model, model: Decoder) -> str:
     )
 
 
-def show(found: dict, prompts: int, theirs: str) -> None:
-    best = found["ours, cache"]["tokens_per_s"]
+def show(rows: dict, prompts: int, theirs: str) -> None:
+    best = rows["ours, cache"]["tokens_per_s"]
     print(f"{'':<16} {'tokens/s':>9} {'ours, cache is':>15} {'same ids':>9}")
-    for name, row in found.items():
+    for name, row in rows.items():
         ratio = f"{best / row['tokens_per_s']:.2f} × as fast"
         print(
             f"{name:<16} {row['tokens_per_s']:9.1f} {ratio:>15} {row['same_ids']:>5} of {prompts}"
@@ -195,12 +195,12 @@ def main(argv: list[str] | None = None) -> int:
     print(
         f"{about['model']}; {given.tokens} ids after {given.prompt_tokens}, {given.threads} threads, {about['cpu']}"
     )
-    found = measure(model, theirs, prompts, given.tokens, given.repeats)
-    show(found, given.prompts, why)
+    rows = measure(model, theirs, prompts, given.tokens, given.repeats)
+    show(rows, given.prompts, why)
     if given.json:
         write_json(
             given.json,
-            {"about": about, "rows": found, "prompts": given.prompts, "repeats": given.repeats},
+            {"about": about, "rows": rows, "prompts": given.prompts, "repeats": given.repeats},
         )
     return 0
 

@@ -71,10 +71,14 @@ def measured(method: str, count: int) -> dict[str, float | str]:
     ).astype(np.float16)
     began = time.process_time()
     places = lay_out(vectors, 30.0, method, 0)
-    spent = time.process_time() - began
+    cpu_seconds = time.process_time() - began
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    found = {"cpu_seconds": spent, "memory_mb": memory, "neighbours_kept": kept(vectors, places)}
-    return {"documents": count, "library": method, **found}
+    measured = {
+        "cpu_seconds": cpu_seconds,
+        "memory_mb": memory,
+        "neighbours_kept": kept(vectors, places),
+    }
+    return {"documents": count, "library": method, **measured}
 
 
 def made_up(count: int) -> np.ndarray:

@@ -154,7 +154,7 @@ def documents_file(tmp_path_factory, sentences_of):
 
 @pytest.fixture(scope="session")
 def tiny_filter(tmp_path_factory, tiny_base, labels_file, documents_file):
-    """`setfit_train` as a person runs it, once for all tests."""
+    """`setfit_train` as a user runs it, once for all tests."""
     folder = tmp_path_factory.mktemp("filter")
     rules = {
         "labels": str(labels_file),

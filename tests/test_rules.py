@@ -1,4 +1,4 @@
-"""Every rule is declared whole, and one name stands for rule, script, log and benchmark."""
+"""Every rule is declared completely, and one name stands for rule, script, log and benchmark."""
 
 import re
 from pathlib import Path

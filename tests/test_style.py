@@ -20,7 +20,7 @@ FunctionNode: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
 LONGEST_FILE = 400  # lines
 LONGEST_FUNCTION = 60
 LONGER = {
-    "snakelm/training/loop.py:run": "the training loop is told in one piece, top to bottom",
+    "snakelm/training/loop.py:run": "the training loop reads from top to bottom in one piece",
 }
 PARAGRAPHS_FROM = 15, 4  # lines and statements of a body that is to have a blank line
 

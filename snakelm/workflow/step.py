@@ -104,10 +104,10 @@ class Run:
 
     def inputs(self) -> list[Path]:
         """Every declared input that was given, and what was read beside them."""
-        found: list[Path] = []
+        paths: list[Path] = []
         for name, kind in self.step.reads.items():
-            found += kind.inputs(getattr(self.files, name))
-        return [*found, *self.also_read]
+            paths += kind.inputs(getattr(self.files, name))
+        return [*paths, *self.also_read]
 
     def finish(self, counts: Counts | None) -> None:
         """The manifest of a step that has not written one itself."""
@@ -222,8 +222,8 @@ class Step:
             if kind.at and getattr(files, name) is None:
                 setattr(files, name, given["results"] / kind.at)
 
-        whole = load_settings(given["config"]) if self.config else Config()
-        config = restrict(whole, self.keys(whole), vars(values))
+        complete = load_settings(given["config"]) if self.config else Config()
+        config = restrict(complete, self.keys(complete), vars(values))
         threads = given["threads"] if self.threads else 1
         results = given.get("results", Path("results"))
         return Run(self, config, files, values, threads, given["log"], argv, results)
@@ -315,7 +315,7 @@ def _flag(name: str) -> str:
 
 def load_steps(scripts: Path = ROOT / "scripts") -> dict[str, Step]:
     """The steps of the workflow by name, from the scripts that declare one."""
-    found: dict[str, Step] = {}
+    steps: dict[str, Step] = {}
     for file in sorted(scripts.glob("*/*.py")):
         if "\nSTEP = Step(" not in file.read_text(encoding="utf-8"):
             continue  # chat.py and trace.py are for people
@@ -325,7 +325,7 @@ def load_steps(scripts: Path = ROOT / "scripts") -> dict[str, Step]:
         assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
-        found[module.STEP.name] = module.STEP
-    if not found:
-        raise UserError(f"{scripts}: no steps there; is this checkout whole?")
-    return found
+        steps[module.STEP.name] = module.STEP
+    if not steps:
+        raise UserError(f"{scripts}: no steps there; is this checkout complete?")
+    return steps

@@ -1,4 +1,4 @@
-"""The checks between duplicates and tokens in the workflow: there when they are asked for, and only
+"""The checks between duplicates and tokens in the workflow: there when they are configured, and only
 then.
 """
 
