@@ -2,7 +2,8 @@
 per CPU-second.
 
     python benchmarks/filter.py --model results/filtered/models/academic_filter \
-        --labels config/labels/academic_test.jsonl --documents results/filtered/data/deduplicated/documents.parquet
+        --labels config/labels/academic_test.jsonl \
+        --documents results/filtered/data/deduplicated/documents.parquet
 """
 
 import argparse

@@ -83,8 +83,8 @@ def contestants(model: Decoder, theirs, prompt: Ids, length: int) -> dict[str, C
         given = torch.tensor([prompt])
         with torch.no_grad():
             ids = theirs.generate(
-                given, attention_mask=torch.ones_like(given), do_sample=False, max_new_tokens=length,
-                min_new_tokens=length, eos_token_id=None, pad_token_id=0,
+                given, attention_mask=torch.ones_like(given), do_sample=False,
+                max_new_tokens=length, min_new_tokens=length, eos_token_id=None, pad_token_id=0,
             )  # fmt: skip
         return ids[0, len(prompt) :].tolist()
 
@@ -133,8 +133,9 @@ def cpu_name() -> str:
 
 def describe(shape: Model, model: Decoder) -> str:
     return (
-        f"{model_size(shape, model.vocab_size).total / 1e6:.1f} M parameters ({shape.layers} layers of {shape.width}, "
-        f"{shape.heads}/{shape.kv_heads} heads of {shape.head_dim}, {model.vocab_size} ids, context {shape.context})"
+        f"{model_size(shape, model.vocab_size).total / 1e6:.1f} M parameters "
+        f"({shape.layers} layers of {shape.width}, {shape.heads}/{shape.kv_heads} heads of "
+        f"{shape.head_dim}, {model.vocab_size} ids, context {shape.context})"
     )
 
 
@@ -172,8 +173,9 @@ def main(argv: list[str] | None = None) -> int:
     model = random_model(given.preset) if given.preset else load_model(given.model)[0]
     if given.prompt_tokens + given.tokens > model.shape.context:
         raise UserError(
-            f"--tokens: {given.prompt_tokens} + {given.tokens} ids, the model's context is {model.shape.context}; past "
-            "it transformers goes on where ours slides the window, and the two aren't comparable"
+            f"--tokens: {given.prompt_tokens} + {given.tokens} ids, the model's context is "
+            f"{model.shape.context}; past it transformers goes on where ours slides the window, "
+            "and the two aren't comparable"
         )
     draw = torch.Generator().manual_seed(0)
     prompts = [
@@ -193,7 +195,8 @@ def main(argv: list[str] | None = None) -> int:
         "tokens": given.tokens,
     }
     print(
-        f"{about['model']}; {given.tokens} ids after {given.prompt_tokens}, {given.threads} threads, {about['cpu']}"
+        f"{about['model']}; {given.tokens} ids after {given.prompt_tokens}, "
+        f"{given.threads} threads, {about['cpu']}"
     )
     rows = measure(model, theirs, prompts, given.tokens, given.repeats)
     show(rows, given.prompts, why)

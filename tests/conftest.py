@@ -27,7 +27,8 @@ ROOT = Path(__file__).resolve().parents[1]
 FIRST = ("tests/workflow/", "tests/scripts/training/")
 ACADEMIC = re.findall(
     r"\w+",
-    "theorem proof cohort estimate regression protein spectroscopy hypothesis lemma sample kernel asymptotic",
+    "theorem proof cohort estimate regression protein spectroscopy hypothesis lemma sample kernel "
+    "asymptotic",
 )
 OTHER = re.findall(
     r"\w+",

@@ -1,5 +1,5 @@
-"""The report of half a run, of one without tuning and of a complete one: one page, offline, in order,
-on a phone too.
+"""The report of half a run, of one without tuning and of a complete one: one page, offline, in
+order, on a phone too.
 """
 
 import json

@@ -103,8 +103,8 @@ def test_the_same_model_gives_the_same_bytes(exported):
     folder, _ = exported
     before = {name: (folder / name).read_bytes() for name in FILES}
     root = folder.parent
-    main(["--config", str(root / "c.yaml"), "--model", str(root / "m.pt"), "--tokenizer", str(root / "tokenizer"),
-          "--output", str(root / "again")])  # fmt: skip
+    main(["--config", str(root / "c.yaml"), "--model", str(root / "m.pt"),
+          "--tokenizer", str(root / "tokenizer"), "--output", str(root / "again")])  # fmt: skip
     assert {name: (root / "again" / name).read_bytes() for name in FILES} == before
 
 

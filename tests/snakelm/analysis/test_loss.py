@@ -83,7 +83,10 @@ def complete():
             "tuned": {**MODEL, "all": RATE, "clean": None, "answers": RATE},
         },
         "change": {"all": {"value": 0.8, "low": 0.7, "high": 0.9}, "answers": RATE},
-        "sources": {f"s_{i}.x": {"documents": 3, "bytes": 9, "base": SPREAD, "tuned": SPREAD} for i in range(12)},
+        "sources": {
+            f"s_{i}.x": {"documents": 3, "bytes": 9, "base": SPREAD, "tuned": SPREAD}
+            for i in range(12)
+        },
         "by_visible": bins(9),
         "by_frequency": bins(6, frequency_alone=[9.0] * 6),
         "reading": {"epochs": 0.3, "read": 5, "of": 9, "documents": 5, "bpb": RATE, "gap": RATE},

@@ -1,5 +1,5 @@
-"""The chapter on instruction tuning: of a complete run, a half one and none; nothing that a model says
-becomes markup.
+"""The chapter on instruction tuning: of a complete run, a half one and none; nothing that a model
+says becomes markup.
 """
 
 import json
