@@ -14,8 +14,10 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from snakelm.workflow.code_digest import imported_files
+from snakelm.workflow.step import load_steps
 
 ROOT = Path(__file__).resolve().parents[1]
+STEPS = load_steps()
 CONDA_NAMES = {"pytorch": "torch", "matplotlib-base": "matplotlib"}
 ENVS = sorted((ROOT / "envs").glob("*.yaml"))
 
@@ -65,7 +67,7 @@ def scripts_of(env):
     for file in (ROOT / "rules").glob("*.smk"):
         for body in re.split(r"^rule ", file.read_text(), flags=re.MULTILINE)[1:]:
             if f'"../envs/{env}.yaml"' in body:
-                yield ROOT / re.search(r'"\$SNAKELM"/(\S+\.py)', body)[1]
+                yield STEPS[re.search(r'command\("(\w+)"\)', body)[1]].script
 
 
 def needed(env):
@@ -73,10 +75,14 @@ def needed(env):
     elsewhere.
     """
     names = {"yaml": "pyyaml", "sklearn": "scikit-learn"}
+    names |= {"markupsafe": "jinja2", "pydantic_core": "pydantic", "typing_extensions": "pydantic"}
     ours = {"snakelm", "pytorch_ext", "scripts", "setuptools"}
     for script in scripts_of(env):
+        own = set(imported_files(script, carriers=False))
         for file in imported_files(script):
-            if file.suffix == ".py":
+            # The configuration names the operators' backends, and loads none.
+            operators = "pytorch_ext" in file.parts and file not in own
+            if file.suffix == ".py" and not operators:
                 found = {n.name.split(".")[0] for t in imports(file, ast.Import) for n in t.names}
                 found |= {
                     t.module.split(".")[0] for t in imports(file, ast.ImportFrom) if not t.level

@@ -109,10 +109,14 @@ def _carries(file: Path) -> bool:
 
 @functools.cache
 def _files_of(module: str) -> tuple[Path, ...]:
-    """The module's file and the `__init__.py` of each package above it, as Python would run
-    them.
+    """The module's file and the `__init__.py` of each package above it, as Python would run them.
+
+    `pytorch_ext.attention` is what pytorch_ext loads from `pytorch_ext.ops.attention` when it is
+    first used.
     """
     parts = module.split(".")
+    if len(parts) == 2 and (ROOT / "pytorch_ext/ops" / parts[1]).is_dir():
+        parts.insert(1, "ops")
     packages = [ROOT.joinpath(*parts[:i], "__init__.py") for i in range(1, len(parts) + 1)]
     files = [*packages, ROOT.joinpath(*parts).with_suffix(".py")]
     return tuple(file for file in files if file.is_file())
@@ -201,8 +205,15 @@ def _native_facts(file: Path) -> Facts:
 
 
 def _imported_modules(tree: ast.Module, package: list[str]) -> set[str]:
+    """Of `from a import b`, both a and a.b; what only a type checker imports is left out."""
     modules: set[str] = set()
-    for node in ast.walk(tree):
+    waiting: list[ast.AST] = [tree]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            waiting += node.orelse
+            continue
+        waiting += ast.iter_child_nodes(node)
         if isinstance(node, ast.Import):
             modules |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
