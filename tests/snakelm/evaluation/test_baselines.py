@@ -143,9 +143,9 @@ def test_baselines_against_a_direct_computation(corpus):
     for text in train:
         for i in tokenizer.encode_ordinary(text.decode()):
             counts[i] = counts.get(i, 0) + 1
-    total = sum(counts.values()) + tokenizer.vocab_size
+    mass = sum(counts.values()) + tokenizer.vocab_size
     bits = [
-        math.log2(total / (counts.get(i, 0) + 1))
+        math.log2(mass / (counts.get(i, 0) + 1))
         for t in val
         for i in tokenizer.encode_ordinary(t.decode())
     ]
