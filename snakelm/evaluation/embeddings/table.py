@@ -16,6 +16,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -26,8 +27,10 @@ from ...data.documents.table import read_documents, text_sizes
 from ...errors import UserError
 from ...files import atomic_path, write_text
 from ...log import Bar, Log
-from .encoders import DocumentEncoder, Progress
 from .selection import DocumentFacts, Selection
+
+if TYPE_CHECKING:  # torch comes with it, and whoever draws the map reads vectors without it
+    from .encoders import DocumentEncoder, Progress
 
 __all__ = [
     "EXCERPT",
@@ -120,7 +123,7 @@ class EmbeddingParts:
 def write_embeddings(
     documents: Path,
     selection: Selection,
-    encoder: DocumentEncoder,
+    encoder: "DocumentEncoder",
     facts: DocumentFacts,
     parts: EmbeddingParts,
     output: Path,
@@ -152,7 +155,7 @@ def _advance(bar: Bar, before: int, done: int) -> None:
 
 
 def _rows(
-    batch: pa.RecordBatch, encoder: DocumentEncoder, facts: DocumentFacts, progress: Progress
+    batch: pa.RecordBatch, encoder: "DocumentEncoder", facts: DocumentFacts, progress: "Progress"
 ) -> pa.Table:
     """Rows of documents.parquet for the documents of ``batch``."""
     texts, ids = batch.column("text"), batch.column("id").to_numpy()
