@@ -116,8 +116,8 @@ class CollectManifest(StepManifest):
 
 
 class SampleManifest(StepManifest):
-    """Of sample_data: rows of one source, whose name is the artefact's; ``kept`` are those fit to use,
-    ``taken`` those that were sampled.
+    """Of sample_data: rows of one source, whose name is the artefact's; ``kept`` are those fit to
+    use, ``taken`` those that were sampled.
     """
 
     read: int | None = None

@@ -1,5 +1,5 @@
-"""How a script ends: a user's mistake in one line, an interruption with its own code, a fault of ours
-with a traceback.
+"""How a script ends: a user's mistake in one line, an interruption with its own code, a fault of
+ours with a traceback.
 """
 
 import argparse
@@ -16,7 +16,7 @@ EXIT_SIGINT = 128 + signal.SIGINT  # as shells have it
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
-    """An argument parser as all scripts use it: no abbreviations, the description as it is written."""
+    """An argument parser as all scripts use it: no abbreviations, the description as written."""
     return argparse.ArgumentParser(
         description=description,
         allow_abbrev=False,
