@@ -107,13 +107,13 @@ def our_stages(path: Path, folder: Path) -> dict[str, float]:
 
 
 def shingle_sets(texts: list[str]) -> list[set[bytes]]:
-    found = []
+    rows = []
     for text in texts:
         w = words(text)
-        found.append(
+        rows.append(
             {" ".join(w[i : i + 5]).encode() for i in range(max(1, len(w) - 4))} if w else set()
         )
-    return found
+    return rows
 
 
 def greedy(count: int, alike: Callable[[int], bool], stays: Callable[[int], None]) -> list[int]:
@@ -310,7 +310,7 @@ def main(argv: list[str] | None = None) -> int:
         "--limit", type=int, default=5000, help="documents for the comparison, at even distances"
     )
     arguments.add_argument(
-        "--signatures", type=float, help="measure the near-duplicate stage on so many"
+        "--signatures", type=float, help="measure the near-duplicate stage on this many"
     )
     arguments.add_argument(
         "--folder", type=Path, help="for temporary files; the system's when left out"
@@ -318,9 +318,9 @@ def main(argv: list[str] | None = None) -> int:
     arguments.add_argument("--json", help="file for the figures")
     given = arguments.parse_args(argv)
     with tempfile.TemporaryDirectory(dir=given.folder) as name:
-        found = measure(given, Path(name))
+        rows = measure(given, Path(name))
     if given.json:
-        write_json(given.json, found)
+        write_json(given.json, rows)
     return 0
 
 

@@ -2,7 +2,8 @@
 per CPU-second.
 
     python benchmarks/filter.py --model results/filtered/models/academic_filter \
-        --labels config/labels/academic_test.jsonl --documents results/filtered/data/deduplicated/documents.parquet
+        --labels config/labels/academic_test.jsonl \
+        --documents results/filtered/data/deduplicated/documents.parquet
 """
 
 import argparse
@@ -22,7 +23,7 @@ def main() -> int:
     )
     arguments.add_argument("--labels", nargs="+", default=["config/labels/academic_test.jsonl"])
     arguments.add_argument(
-        "--documents", help="parquet file, for agreement and speed on whole documents"
+        "--documents", help="parquet file, for agreement and speed on documents of the run"
     )
     arguments.add_argument(
         "--sample", type=int, default=1000, help="documents to take, drawn by another hash"
@@ -40,16 +41,16 @@ def main() -> int:
     from snakelm.filter.cascade import Filter
 
     filters = {kind: Filter.load(given.model, kind) for kind in ("setfit", "static", "cascade")}
-    found = {name: on_labels(filters, name) for name in given.labels}
+    results = {name: on_labels(filters, name) for name in given.labels}
     if given.documents:
-        found[given.documents] = on_documents(filters, given.documents, given.sample)
-    for name, rows in found.items():
+        results[given.documents] = on_documents(filters, given.documents, given.sample)
+    for name, rows in results.items():
         print(f"\n{name}")
         for kind, numbers in rows.items():
             shown = (f"{key} {value:.4g}" for key, value in numbers.items() if value is not None)
             print(f"  {kind:8}", "  ".join(shown))
     if given.json:
-        Path(given.json).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        Path(given.json).write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     return 0
 
 
@@ -75,12 +76,12 @@ def on_labels(filters, file):
         "frozen": frozen,
         **{kind: one.score(labels.texts)[0] for kind, one in filters.items()},
     }
-    asked = {"cascade": float(filters["cascade"].score(labels.texts)[1].mean())}
+    by_setfit = {"cascade": float(filters["cascade"].score(labels.texts)[1].mean())}
     return {
         kind: {
             **quality(some, labels.academic, threshold).as_json(),
             "agreement": agreement(some, scores["setfit"], threshold),
-            "asked": asked.get(kind),
+            "asked": by_setfit.get(kind),
         }
         for kind, some in scores.items()
     }

@@ -60,8 +60,8 @@ def transformers_model(model: Decoder):
     except ImportError:
         return None, "transformers left out: not installed (requirements-filter.txt)"
     transformers.logging.set_verbosity_error()
-    told = huggingface_config(model.shape, model.vocab_size, Ends(0, [0]))
-    config = transformers.AutoConfig.for_model(**told)
+    settings = huggingface_config(model.shape, model.vocab_size, Ends(0, [0]))
+    config = transformers.AutoConfig.for_model(**settings)
     theirs = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="sdpa")
     missing = theirs.load_state_dict(huggingface_weights(model), strict=False).missing_keys
     assert not [
@@ -83,8 +83,8 @@ def contestants(model: Decoder, theirs, prompt: Ids, length: int) -> dict[str, C
         given = torch.tensor([prompt])
         with torch.no_grad():
             ids = theirs.generate(
-                given, attention_mask=torch.ones_like(given), do_sample=False, max_new_tokens=length,
-                min_new_tokens=length, eos_token_id=None, pad_token_id=0,
+                given, attention_mask=torch.ones_like(given), do_sample=False,
+                max_new_tokens=length, min_new_tokens=length, eos_token_id=None, pad_token_id=0,
             )  # fmt: skip
         return ids[0, len(prompt) :].tolist()
 
@@ -133,15 +133,16 @@ def cpu_name() -> str:
 
 def describe(shape: Model, model: Decoder) -> str:
     return (
-        f"{model_size(shape, model.vocab_size).total / 1e6:.1f} M parameters ({shape.layers} layers of {shape.width}, "
-        f"{shape.heads}/{shape.kv_heads} heads of {shape.head_dim}, {model.vocab_size} ids, context {shape.context})"
+        f"{model_size(shape, model.vocab_size).total / 1e6:.1f} M parameters "
+        f"({shape.layers} layers of {shape.width}, {shape.heads}/{shape.kv_heads} heads of "
+        f"{shape.head_dim}, {model.vocab_size} ids, context {shape.context})"
     )
 
 
-def show(found: dict, prompts: int, theirs: str) -> None:
-    best = found["ours, cache"]["tokens_per_s"]
+def show(rows: dict, prompts: int, theirs: str) -> None:
+    best = rows["ours, cache"]["tokens_per_s"]
     print(f"{'':<16} {'tokens/s':>9} {'ours, cache is':>15} {'same ids':>9}")
-    for name, row in found.items():
+    for name, row in rows.items():
         ratio = f"{best / row['tokens_per_s']:.2f} × as fast"
         print(
             f"{name:<16} {row['tokens_per_s']:9.1f} {ratio:>15} {row['same_ids']:>5} of {prompts}"
@@ -172,8 +173,9 @@ def main(argv: list[str] | None = None) -> int:
     model = random_model(given.preset) if given.preset else load_model(given.model)[0]
     if given.prompt_tokens + given.tokens > model.shape.context:
         raise UserError(
-            f"--tokens: {given.prompt_tokens} + {given.tokens} ids, the model's context is {model.shape.context}; past "
-            "it transformers goes on where ours slides the window, and the two aren't comparable"
+            f"--tokens: {given.prompt_tokens} + {given.tokens} ids, the model's context is "
+            f"{model.shape.context}; past it transformers goes on where ours slides the window, "
+            "and the two aren't comparable"
         )
     draw = torch.Generator().manual_seed(0)
     prompts = [
@@ -193,14 +195,15 @@ def main(argv: list[str] | None = None) -> int:
         "tokens": given.tokens,
     }
     print(
-        f"{about['model']}; {given.tokens} ids after {given.prompt_tokens}, {given.threads} threads, {about['cpu']}"
+        f"{about['model']}; {given.tokens} ids after {given.prompt_tokens}, "
+        f"{given.threads} threads, {about['cpu']}"
     )
-    found = measure(model, theirs, prompts, given.tokens, given.repeats)
-    show(found, given.prompts, why)
+    rows = measure(model, theirs, prompts, given.tokens, given.repeats)
+    show(rows, given.prompts, why)
     if given.json:
         write_json(
             given.json,
-            {"about": about, "rows": found, "prompts": given.prompts, "repeats": given.repeats},
+            {"about": about, "rows": rows, "prompts": given.prompts, "repeats": given.repeats},
         )
     return 0
 

@@ -43,7 +43,8 @@ def main(argv: list[str] | None = None) -> None:
         return
     rows = []
     print(
-        f"{'documents':>9}  {'library':<12}  {'CPU s':>6}  {'memory MB':>9}  {'neighbours kept':>15}"
+        f"{'documents':>9}  {'library':<12}  {'CPU s':>6}  {'memory MB':>9}  "
+        f"{'neighbours kept':>15}"
     )
     for count in args.documents:
         for method in ("scikit-learn", "opentsne"):
@@ -52,8 +53,8 @@ def main(argv: list[str] | None = None) -> None:
                 done = subprocess.run(command, check=True, capture_output=True, text=True)
                 rows.append(row := json.loads(done.stdout))
                 print(
-                    f"{count:>9,}  {method:<12}  {row['cpu_seconds']:>6.1f}  {row['memory_mb']:>9,.0f}  "
-                    f"{row['neighbours_kept']:>15.1%}",
+                    f"{count:>9,}  {method:<12}  {row['cpu_seconds']:>6.1f}  "
+                    f"{row['memory_mb']:>9,.0f}  {row['neighbours_kept']:>15.1%}",
                     flush=True,
                 )
     if args.json:
@@ -71,10 +72,14 @@ def measured(method: str, count: int) -> dict[str, float | str]:
     ).astype(np.float16)
     began = time.process_time()
     places = lay_out(vectors, 30.0, method, 0)
-    spent = time.process_time() - began
+    cpu_seconds = time.process_time() - began
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    found = {"cpu_seconds": spent, "memory_mb": memory, "neighbours_kept": kept(vectors, places)}
-    return {"documents": count, "library": method, **found}
+    measured = {
+        "cpu_seconds": cpu_seconds,
+        "memory_mb": memory,
+        "neighbours_kept": kept(vectors, places),
+    }
+    return {"documents": count, "library": method, **measured}
 
 
 def made_up(count: int) -> np.ndarray:

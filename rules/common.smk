@@ -50,7 +50,7 @@ def or_stop(function, *arguments):
 for file in workflow.configfiles:
     or_stop(
         read_yaml, Path(file)
-    )  # Snakemake itself takes the last of two equal keys in silence
+    )  # Snakemake itself takes the last of two equal keys silently
 
 CONFIG = or_stop(from_mapping, config)
 STEPS = or_stop(load_steps)
@@ -118,8 +118,8 @@ def local_files(source):
 
 def evaluation_files():
     """The evaluation sets that no training document may hold text of, globs expanded."""
-    found = or_stop(readers.expand, CONFIG.decontaminate.files, "decontaminate.files")
-    return [str(path) for path in found]
+    files = or_stop(readers.expand, CONFIG.decontaminate.files, "decontaminate.files")
+    return [str(path) for path in files]
 
 
 def compared_files():
@@ -262,10 +262,10 @@ def artefacts(*stages):
 
 def timings(wildcards):
     """Snakemake's records of every step that makes or measures something."""
-    found = in_this_run(["preparation", "training", "analysis"])
+    steps = in_this_run(["preparation", "training", "analysis"])
     return [
         path
-        for declared, step in found
+        for declared, step in steps
         if step.manifest
         for path in each(str(declared.benchmark))
     ]

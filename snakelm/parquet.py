@@ -4,8 +4,8 @@ Users' files and our own come through `open_parquet`. Whatever is wrong (no such
 cut off, a flipped bit, a column that isn't there) is a `BadFile`: a UserError that names the file
 and the remedy, which depends on whose file it is. Readers that may skip a bad file catch it.
 
-Pages carry checksums because most flipped bits in a parquet file otherwise come back as wrong text
-in silence. Page headers have none, so the number of rows is compared with the footer's, too: damage
+Pages carry checksums because most flipped bits in a parquet file otherwise come back silently as
+wrong text. Page headers have none, so the number of rows is compared with the footer's, too: damage
 there can hide pages.
 """
 

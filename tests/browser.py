@@ -1,4 +1,4 @@
-"""The machine's own Chromium, without a window, as fixtures: what a page does is asked of a
+"""The machine's own Chromium, without a window, as fixtures: what a page does is seen in a
 browser, not of its source.
 
 `browser` is one process a module; `page` a fresh profile a test; `seen` what that page did: errors,
@@ -20,7 +20,7 @@ PHONE = {"width": 390, "height": 844}
 @dataclass
 class Seen:
     """What a page did: uncaught errors, alerts and the like, console messages as (kind, text),
-    addresses asked for.
+    addresses requested.
     """
 
     errors: list[str] = field(default_factory=list)
@@ -64,14 +64,14 @@ def page(browser) -> Iterator:
 @pytest.fixture
 def seen(page) -> Seen:
     """What ``page`` does from here on; dialogs are noted and dismissed."""
-    found = Seen()
+    record = Seen()
 
     def dialog(said) -> None:
-        found.dialogs.append(said.message)
+        record.dialogs.append(said.message)
         said.dismiss()
 
     page.on("dialog", dialog)
-    page.on("pageerror", lambda error: found.errors.append(str(error)))
-    page.on("console", lambda message: found.console.append((message.type, message.text)))
-    page.on("request", lambda request: found.requests.append(request.url))
-    return found
+    page.on("pageerror", lambda error: record.errors.append(str(error)))
+    page.on("console", lambda message: record.console.append((message.type, message.text)))
+    page.on("request", lambda request: record.requests.append(request.url))
+    return record

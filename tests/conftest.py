@@ -27,7 +27,8 @@ ROOT = Path(__file__).resolve().parents[1]
 FIRST = ("tests/workflow/", "tests/scripts/training/")
 ACADEMIC = re.findall(
     r"\w+",
-    "theorem proof cohort estimate regression protein spectroscopy hypothesis lemma sample kernel asymptotic",
+    "theorem proof cohort estimate regression protein spectroscopy hypothesis lemma sample kernel "
+    "asymptotic",
 )
 OTHER = re.findall(
     r"\w+",
@@ -154,7 +155,7 @@ def documents_file(tmp_path_factory, sentences_of):
 
 @pytest.fixture(scope="session")
 def tiny_filter(tmp_path_factory, tiny_base, labels_file, documents_file):
-    """`setfit_train` as a person runs it, once for all tests."""
+    """`setfit_train` as a user runs it, once for all tests."""
     folder = tmp_path_factory.mktemp("filter")
     rules = {
         "labels": str(labels_file),

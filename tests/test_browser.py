@@ -7,7 +7,8 @@ from tests.browser import PHONE
 
 def test_errors_alerts_and_messages_are_seen(page, seen):
     page.set_content(
-        "<script>alert(1); console.error('said'); setTimeout(() => { throw Error('thrown') }, 0)</script>"
+        "<script>alert(1); console.error('said'); "
+        "setTimeout(() => { throw Error('thrown') }, 0)</script>"
     )
     page.wait_for_timeout(100)
     assert seen.dialogs == ["1"]

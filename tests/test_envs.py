@@ -93,7 +93,7 @@ def needed(env):
 
 
 def imports(file, kind):
-    """Those at a module's top: what is imported inside a function is asked for only where it is
+    """Those at a module's top: what is imported inside a function is needed only where it is
     there.
     """
     return [node for node in ast.parse(file.read_bytes()).body if isinstance(node, kind)]

@@ -1,4 +1,4 @@
-"""Every rule is declared whole, and one name stands for rule, script, log and benchmark."""
+"""Every rule is declared completely, and one name stands for rule, script, log and benchmark."""
 
 import re
 from pathlib import Path
@@ -53,7 +53,9 @@ def test_a_rule_stands_for_the_step_of_its_name(name):
 
 @pytest.mark.parametrize("name", RULES)
 def test_a_rule_gives_its_step_what_it_declares(name):
-    """Every value of the shell line has its name in the rule; Snakemake would only say so when it runs."""
+    """Every value of the shell line has its name in the rule; Snakemake would only say so at run
+    time.
+    """
     referred = re.findall(r"\{(input|output|params)\.(\w+):q\}", STEPS[name].shell_command())
     for part, key in referred:
         block = re.search(rf"^    {part}:\n((?:        .*\n|\n)+)", RULES[name], flags=re.MULTILINE)

@@ -49,16 +49,20 @@ def _arguments() -> argparse.ArgumentParser:
     add("--results", type=Path, default=Path("results"), help="folder with model and tokenizer")
     add("--model", type=Path, help="<results>/sft_model.pt, with --base <results>/final_model.pt")
     add("--tokenizer", type=Path, help="<results>/tokenizer")
+
     add("--prompt", help="answer this and end")
     add("--system", help="instructions that precede the conversation")
     add("--base", action="store_true", help="continue each text instead of answering it")
+
     add("--temperature", type=float, default=0.3, help="0 takes the likeliest token (default 0.3)")
     add("--top-k", type=int, default=50, help="choose among this many tokens (default 50)")
     add("--top-p", type=float, default=1.0, help="… of this total probability (default 1)")
     add("--max-tokens", type=int, default=128, help="longest answer (default 128)")
     add("--stop", action="append", default=[], help="text that ends an answer; may be repeated")
     add("--seed", type=int, default=0, help="of the random choices (default 0)")
+
     add("--threads", type=int, help="CPU threads (default: torch's choice, every core)")
+
     add("--serve", action="store_true", help="a page and an API on 127.0.0.1 instead")
     add("--port", type=int, default=8000, help="of --serve; 0 takes a free one (default 8000)")
     return flags

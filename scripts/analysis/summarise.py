@@ -1,4 +1,4 @@
-"""Writes what can only be said of a whole run: the verdict, its cost, its settings and hashes
+"""Writes what can only be said of a complete run: the verdict, its cost, its settings and hashes
 (HTML, SVG).
 """
 

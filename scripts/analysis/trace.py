@@ -44,15 +44,18 @@ def main(argv: list[str] | None = None) -> int:
         help="of which token file: train (default), val or sft",
     )
     args = arguments.parse_args(argv)
+
     chain, console = read_chain(args.target), wide_console()
     if args.token is not None:
         with _whoever_reads():
             show_origin(token_origin(chain, args.bin, args.token), console)
         return 0
+
     with Log("trace") as log:
         if not args.no_verify:
             with log.progress(chain.size(), "bytes") as bar:
                 chain.verify(lambda done: bar.update(done))
+
     with _whoever_reads():
         show_tree(chain, console)
         _verdict(chain, args.no_verify)

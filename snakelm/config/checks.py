@@ -49,13 +49,16 @@ def _check_model(config: Config) -> None:
         raise UserError(
             f"model.kv_heads: {model.kv_heads} does not divide model.heads {model.heads}"
         )
+
     if model.head_dim % 2:
         raise UserError(f"model.head_dim: {model.head_dim} is odd; rotary embedding turns pairs")
+
     if model.tie_embeddings and model.embedding_norm:
         raise UserError(
             "model.tie_embeddings: true and model.embedding_norm true make a model that no other "
             "tool loads; set embedding_norm: false"
         )
+
     if train.batch_tokens % (model.context * train.processes):
         raise UserError(
             f"train.batch_tokens: {train.batch_tokens} is no multiple of model.context "

@@ -30,8 +30,8 @@ def load_config(
 def load_settings(files: Iterable[str | Path]) -> Config:
     """What a step is given: the user's files as `load_config` reads them, or a settings file.
 
-    A settings file holds the checked keys of one step and no others, so what only whole
-    configurations can be asked (does the batch fit the context?) is not asked again.
+    A settings file holds the checked keys of one step and no others, so
+    checks across sections (does the batch fit the context?) are not made again.
     """
     paths = [Path(file) for file in files]
     if not paths or not _is_settings(paths[0]):

@@ -32,7 +32,7 @@ else:
 
 
 class Config(Section):
-    """A whole run."""
+    """The configuration of a run."""
 
     preset: PresetName = key("default", "sizes of model, training and data together")
     results: str = key("results", "folder for everything that is produced", cosmetic=True)
@@ -43,7 +43,7 @@ class Config(Section):
     )
     on_bad_file: Literal["error", "warn", "skip"] = key(
         "error",
-        "a file that can't be read: stop, warn and go on, or go on in silence (all are counted)",
+        "a file that can't be read: stop, warn and go on, or skip it silently (all are counted)",
     )
     filter: Literal["none", "setfit", "static", "cascade"] = key(
         "none",

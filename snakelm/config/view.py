@@ -27,11 +27,11 @@ def as_mapping(
     """
     wanted = set(sections)
     named = cosmetic if isinstance(cosmetic, Collection) else ()
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for name, value in _kept(config, cosmetic is True):
         if not wanted or name in wanted:
-            found[name] = _plain(value, cosmetic is True or name in named)
-    return found
+            values[name] = _plain(value, cosmetic is True or name in named)
+    return values
 
 
 def restrict(

@@ -13,7 +13,7 @@ so one rename commits tokens, packs and mask together. The conversations of a pa
 in the bin.
 
 Cutting conversations would leave no padding at all, but the second half of an answer without its
-question teaches something else than what was asked.
+question would teach something else than answering.
 """
 
 import struct

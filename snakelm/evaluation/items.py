@@ -6,7 +6,7 @@
                 from 0. greedy: the text, or several of which any will do
 
 A test set must be complete: a damaged row or one without an answer is an error with its place,
-never left out in silence.
+never left out silently.
 """  # noqa: E501 - a table
 
 import itertools

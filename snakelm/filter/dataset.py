@@ -127,7 +127,7 @@ def _score_all(
     """A part for each row group, of ``sizes`` documents, that has none yet."""
     scored = sum(rows for group, rows in enumerate(sizes) if _part(parts, group).is_file())
     if scored:
-        log.say(f"goes on after {scored:,} documents that are scored")
+        log.say(f"resumes after {scored:,} documents already scored")
 
     done = 0
     for group, rows in enumerate(sizes):

@@ -86,6 +86,7 @@ def launch(command: Sequence[str], processes: int) -> int:
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": _free_port(),
     }
+
     workers = []
     with StopRequest() as stop:
         for rank in range(processes):

@@ -1,6 +1,6 @@
 """Folders that several steps read or write, and what is in them."""
 
-from .step import Folder
+from .flags import Folder
 
 __all__ = ["FILTER", "PACKS", "TOKENIZER", "TOKEN_FILES"]
 

@@ -74,7 +74,7 @@ def imported_files(script: str | Path, *, carriers: bool = True) -> list[Path]:
         seen.add(file)
         modules = _facts(file).modules
         loaded.update(modules)
-        waiting += [found for module in modules for found in _files_of(module)]
+        waiting += [imported for module in modules for imported in _files_of(module)]
 
     for extension in NATIVE.keys() & loaded:
         seen |= native_files(extension)
@@ -94,13 +94,13 @@ def native_files(extension: str) -> frozenset[Path]:
         for file in (ROOT / folder).rglob("*")
         if file.suffix in SOURCES
     ]
-    found: set[Path] = set()
+    sources: set[Path] = set()
     while waiting:
         file = waiting.pop()
-        if file not in found:
-            found.add(file)
+        if file not in sources:
+            sources.add(file)
             waiting += map(Path, _facts(file).includes)
-    return frozenset(found)
+    return frozenset(sources)
 
 
 def _carries(file: Path) -> bool:
@@ -206,7 +206,7 @@ def _native_facts(file: Path) -> Facts:
 
 def _imported_modules(tree: ast.Module, package: list[str]) -> set[str]:
     """Of `from a import b`, both a and a.b; what only a type checker imports is left out."""
-    found: set[str] = set()
+    modules: set[str] = set()
     waiting: list[ast.AST] = [tree]
     while waiting:
         node = waiting.pop()
@@ -215,12 +215,12 @@ def _imported_modules(tree: ast.Module, package: list[str]) -> set[str]:
             continue
         waiting += ast.iter_child_nodes(node)
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            modules |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             base = package[: len(package) - node.level + 1] if node.level else []
             base = base + (node.module.split(".") if node.module else [])
-            found |= {".".join([*base, *more]) for more in ([], *([a.name] for a in node.names))}
-    return {name for name in found if name.split(".")[0] in PACKAGES}
+            modules |= {".".join([*base, *more]) for more in ([], *([a.name] for a in node.names))}
+    return {name for name in modules if name.split(".")[0] in PACKAGES}
 
 
 def _without_docstrings(tree: ast.Module) -> ast.Module:

@@ -95,6 +95,7 @@ def write_manifest(
     passing = [read_manifest(path) for path in through]
     used = [_input_record(Path(path)) for path in inputs]
     used += [one for manifest in passing for one in manifest["inputs"] if one not in used]
+
     record = {
         "manifest": VERSION,
         "artefact": _file_record(Path(artefact)),
@@ -114,6 +115,7 @@ def write_manifest(
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"),
         "counts": dict(counts or {}),
     }
+
     record = json.loads(json_text(record))  # plain JSON types: a reader sees what was sealed
     record["seal"] = seal(record)
     write_text(manifest_path(artefact), json_text(record))
@@ -152,10 +154,10 @@ def with_counts(record: dict[str, Any]) -> dict[str, Any]:
     if record.get("manifest") == VERSION:
         return record
 
-    found = {name: value for name, value in record.items() if name not in KEYS}
-    nested = found.pop("counts", {})  # as sample_data and prepare_sft_data wrote them
-    found |= nested if isinstance(nested, dict) else {}
-    return {**{name: record[name] for name in record.keys() & KEYS}, "counts": found}
+    counts = {name: value for name, value in record.items() if name not in KEYS}
+    nested = counts.pop("counts", {})  # as sample_data and prepare_sft_data wrote them
+    counts |= nested if isinstance(nested, dict) else {}
+    return {**{name: record[name] for name in record.keys() & KEYS}, "counts": counts}
 
 
 def seal(record: Mapping[str, Any]) -> str:
@@ -181,13 +183,13 @@ def versions() -> dict[str, str]:
     """Versions of Python, snakelm and the packages that results can depend on; those not installed
     are left out.
     """
-    found = {"python": platform.python_version(), "snakelm": __version__}
+    known = {"python": platform.python_version(), "snakelm": __version__}
     for name in PACKAGES:
         try:
-            found[name] = metadata.version(name)
+            known[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return known
 
 
 def _file_record(path: Path) -> dict[str, Any]:

@@ -76,6 +76,6 @@ def changed_since(artefact: str | Path, step: Step) -> list[str]:
     what = "only comments or docstrings differ" if same else "what it does may differ"
     return [
         f"{artefact} was made by another version of {step.relative_path} or of what it imports "
-        f"({what}); it is kept. To make it anew: "
-        f"snakemake --cores 8 --forcerun {step.name} {artefact}"
+        f"({what}); it is kept. To make it anew: snakemake --cores 8 --forcerun {step.name} "
+        f"{artefact}"
     ]

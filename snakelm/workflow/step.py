@@ -40,6 +40,7 @@ from ..errors import UserError
 from ..log import Log
 from .code_digest import ROOT
 from .exit_codes import parser as plain_parser
+from .flags import File, Folder, Value
 from .manifest import write_manifest
 
 __all__ = ["Counts", "File", "Folder", "Run", "Step", "Value", "load_steps"]
@@ -48,98 +49,6 @@ RESERVED = {"count", "index", "items", "keys", "sort", "values"}
 
 Counts = Mapping[str, Any]  # what a step counted, as it stands in its manifest
 Keys = tuple[str, ...] | Callable[[Config], tuple[str, ...]]
-
-
-@dataclass(frozen=True)
-class File:
-    """A flag that takes a file, or with ``many`` several; ``optional`` ones may be left out.
-
-    ``at``: where in the results folder it is when its flag is left out. A step with such files has
-    a flag `--results`, which is all that its rule gives for them.
-    """
-
-    help: str
-    many: bool = False
-    optional: bool = False
-    at: str = ""
-
-    def add_to(self, parser: argparse.ArgumentParser, flag: str) -> None:
-        # An optional flag may also stand without a value: a rule whose run lacks the file passes
-        # none.
-        nargs = (
-            "*"
-            if self.many and self.optional
-            else "+"
-            if self.many
-            else "?"
-            if self.optional
-            else None
-        )
-        parser.add_argument(
-            flag,
-            type=Path,
-            nargs=nargs,
-            required=not (self.optional or self.at),
-            default=[] if self.many else None,
-            help=f"<results>/{self.at}" if self.at else self.help,
-        )
-
-    def inputs(self, given: Any) -> list[Path]:
-        """The files of ``given``, this flag's value, that a manifest names as inputs."""
-        return list(given) if self.many else [given] if given else []
-
-
-@dataclass(frozen=True)
-class Folder(File):
-    """A flag that takes a folder, by its own name or by the files in it, as a rule passes them.
-
-    ``files``: names of what it holds. ``vouched``: those of them that have a manifest of their own,
-    and so stand as inputs in others'; the first when left out.
-    """
-
-    files: tuple[str, ...] = ()
-    vouched: tuple[str, ...] = ()
-
-    def add_to(self, parser: argparse.ArgumentParser, flag: str) -> None:
-        names, of = self.files, flag
-
-        class OneFolder(argparse.Action):
-            """`folder` or `folder/a folder/b` → `folder`."""
-
-            def __call__(self, parser, namespace, values, option_string=None):
-                paths = [Path(value) for value in values]
-                one = len(paths) == 1 and (paths[0].is_dir() or paths[0].name not in names)
-                folders = set(paths) if one else {path.parent for path in paths}
-                if len(folders) > 1 or (not one and any(path.is_dir() for path in paths)):
-                    parser.error(f"argument {of}: expected one folder, found {len(folders)}")
-                setattr(namespace, self.dest, folders.pop() if folders else None)
-
-        parser.add_argument(
-            flag,
-            nargs="*" if self.optional else "+",
-            metavar="FOLDER",
-            action=OneFolder,
-            required=not (self.optional or self.at),
-            help=f"<results>/{self.at}" if self.at else self.help,
-        )
-
-    def inputs(self, given: Any) -> list[Path]:
-        return [given / name for name in self.vouched or self.files[:1]] if given else []
-
-
-@dataclass(frozen=True)
-class Value:
-    """A flag that takes a word or a number, which a rule has from its wildcards (``wildcard``, the
-    flag's own name when left out) or, with ``param``, from its params.
-    """
-
-    help: str
-    type: Callable[[str], Any] = str
-    wildcard: str = ""
-    param: bool = False
-
-    def add_to(self, parser: argparse.ArgumentParser, flag: str) -> None:
-        parser.add_argument(flag, type=self.type, required=not self.param, help=self.help)
 
 
 @dataclass
@@ -195,10 +104,10 @@ class Run:
 
     def inputs(self) -> list[Path]:
         """Every declared input that was given, and what was read beside them."""
-        found: list[Path] = []
+        paths: list[Path] = []
         for name, kind in self.step.reads.items():
-            found += kind.inputs(getattr(self.files, name))
-        return [*found, *self.also_read]
+            paths += kind.inputs(getattr(self.files, name))
+        return [*paths, *self.also_read]
 
     def finish(self, counts: Counts | None) -> None:
         """The manifest of a step that has not written one itself."""
@@ -279,6 +188,7 @@ class Step:
                 metavar="FILE",
                 help="settings in YAML, later files over earlier ones",
             )
+
         if self._has_places():
             made.add_argument(
                 "--results",
@@ -286,16 +196,19 @@ class Step:
                 default=Path("results"),
                 help="folder that the paths below are in when left out (default: results)",
             )
+
         for name, value in self.values.items():
             value.add_to(made, _flag(name))
         for name, kind in self._file_flags():
             kind.add_to(made, _flag(name))
+
         if self.threads:
             default = self.default_threads
             free = "all that are free" if default is None else default
             made.add_argument(
                 "--threads", type=int, default=default, help=f"{self.threads} (default: {free})"
             )
+
         made.add_argument("--log", type=Path, help="log file")
         return made
 
@@ -309,8 +222,8 @@ class Step:
             if kind.at and getattr(files, name) is None:
                 setattr(files, name, given["results"] / kind.at)
 
-        whole = load_settings(given["config"]) if self.config else Config()
-        config = restrict(whole, self.keys(whole), vars(values))
+        complete = load_settings(given["config"]) if self.config else Config()
+        config = restrict(complete, self.keys(complete), vars(values))
         threads = given["threads"] if self.threads else 1
         results = given.get("results", Path("results"))
         return Run(self, config, files, values, threads, given["log"], argv, results)
@@ -402,7 +315,7 @@ def _flag(name: str) -> str:
 
 def load_steps(scripts: Path = ROOT / "scripts") -> dict[str, Step]:
     """The steps of the workflow by name, from the scripts that declare one."""
-    found: dict[str, Step] = {}
+    steps: dict[str, Step] = {}
     for file in sorted(scripts.glob("*/*.py")):
         if "\nSTEP = Step(" not in file.read_text(encoding="utf-8"):
             continue  # chat.py and trace.py are for people
@@ -412,7 +325,7 @@ def load_steps(scripts: Path = ROOT / "scripts") -> dict[str, Step]:
         assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
-        found[module.STEP.name] = module.STEP
-    if not found:
-        raise UserError(f"{scripts}: no steps there; is this checkout whole?")
-    return found
+        steps[module.STEP.name] = module.STEP
+    if not steps:
+        raise UserError(f"{scripts}: no steps there; is this checkout complete?")
+    return steps

@@ -189,8 +189,8 @@ def test_a_poisoned_document_stays_alone(dtype, level, poison):
     sick = [x.clone() for x in clean]
     for x in sick:
         x[:, first:last] = poison
-    whole, broken = run(clean, row_start, f"cpu:{level}"), run(sick, row_start, f"cpu:{level}")
-    for a, b in zip(whole, broken, strict=True):
+    intact, broken = run(clean, row_start, f"cpu:{level}"), run(sick, row_start, f"cpu:{level}")
+    for a, b in zip(intact, broken, strict=True):
         assert torch.equal(a[:, :first], b[:, :first])
         assert torch.equal(a[:, last:], b[:, last:])
         assert b[:, first:last].isnan().all()

@@ -1,4 +1,4 @@
-"""A checkout of its own for each test module, so that a run there is a person's run and can't touch
+"""A checkout of its own for each test module, so that a run there is a user's run and can't touch
 this one.
 """
 
@@ -137,7 +137,7 @@ def sentences() -> list[str]:
 
 @pytest.fixture
 def own_parquet(checkout, sentences) -> Path:
-    """A person's own parquet: a text column called `body` beside others."""
+    """A user's own parquet: a text column called `body` beside others."""
     folder = checkout.root / "my"
     folder.mkdir(exist_ok=True)
     file = folder / "notes.parquet"

@@ -1,5 +1,5 @@
-"""The checks between duplicates and tokens in the workflow: there when they are asked for, and only
-then.
+"""The checks between duplicates and tokens in the workflow: there when they are configured, and
+only then.
 """
 
 import json

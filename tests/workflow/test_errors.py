@@ -1,4 +1,4 @@
-"""A person's mistakes, made at the command line: one clear message, exit code not 0, nothing left
+"""A user's mistakes, made at the command line: one clear message, exit code not 0, nothing left
 behind.
 """
 

@@ -1,5 +1,5 @@
-"""The report of half a run, of one without tuning and of a whole one: one page, offline, in order,
-on a phone too.
+"""The report of half a run, of one without tuning and of a complete one: one page, offline, in
+order, on a phone too.
 """
 
 import json
@@ -68,7 +68,7 @@ def untuned(half):
 
 
 @pytest.fixture
-def whole(untuned):
+def complete(untuned):
     """All of it."""
     if not (untuned.root / "results/sft_model.pt").exists():
         done = untuned.snakemake("--configfile", "my.yaml")
@@ -93,20 +93,20 @@ def test_a_report_without_tuning_has_all_other_chapters(untuned):
     )
 
 
-def test_a_whole_report_has_every_chapter_in_order(whole):
-    said, text = report(whole, "whole.html")
+def test_a_whole_report_has_every_chapter_in_order(complete):
+    said, text = report(complete, "complete.html")
     assert "of the report's" not in said, "nothing is missing"
     assert chapters(text) == CHAPTERS
     assert "left out in this run" not in text
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_part_is_shown_on_a_phone(whole, scheme, page, seen):
-    if not (whole.root / "whole.html").exists():
-        report(whole, "whole.html")
+def test_every_part_is_shown_on_a_phone(complete, scheme, page, seen):
+    if not (complete.root / "complete.html").exists():
+        report(complete, "complete.html")
     page.set_viewport_size(PHONE)
     page.emulate_media(color_scheme=scheme)
-    page.goto((whole.root / "whole.html").as_uri())
+    page.goto((complete.root / "complete.html").as_uri())
     page.get_by_text("Verdict", exact=False).first.wait_for()
     paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert paper == {"light": "rgb(255, 255, 254)", "dark": "rgb(20, 24, 29)"}[scheme]

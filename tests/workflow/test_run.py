@@ -1,4 +1,4 @@
-"""The workflow as a person runs it: own parquet, five lines of config, one command; then what
+"""The workflow as a user runs it: own parquet, five lines of config, one command; then what
 reruns what.
 """
 

@@ -1,4 +1,4 @@
-"""Instruction tuning in the workflow: a person's own conversations, and what a changed key makes
+"""Instruction tuning in the workflow: a user's own conversations, and what a changed key makes
 again.
 """
 

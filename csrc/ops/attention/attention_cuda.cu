@@ -307,7 +307,7 @@ unsigned tiles_of(const AttentionProblem& p) {
   return static_cast<unsigned>((p.time + BLOCK_ROWS - 1) / BLOCK_ROWS);
 }
 
-// More than 48 KB of shared memory has to be asked for.
+// More than 48 KB of shared memory must be requested.
 template <class Kernel, class... Args>
 cudaError_t launch(Kernel kernel, dim3 grid, int rows, int dim, cudaStream_t stream, Args... args) {
   const size_t bytes = static_cast<size_t>(rows) * (dim + 1) * sizeof(float);

@@ -59,15 +59,18 @@ def _check(x: torch.Tensor, weight: torch.Tensor, target: torch.Tensor, reductio
             f"linear_cross_entropy: x {list(x.shape)}, weight {list(weight.shape)}; "
             "[N, C] and [V, C] expected"
         )
+
     if target.dtype != torch.int64 or target.dim() != 1 or target.shape[0] != x.shape[0]:
         raise ValueError(
             f"linear_cross_entropy: target is {target.dtype} {list(target.shape)}; "
             f"int64 {[x.shape[0]]} expected"
         )
+
     if not x.dtype.is_floating_point or not weight.dtype.is_floating_point:
         raise ValueError(
             f"linear_cross_entropy: x is {x.dtype}, weight {weight.dtype}; floating point expected"
         )
+
     if reduction not in REDUCTIONS:
         raise ValueError(
             f"linear_cross_entropy: reduction {reduction!r} is not one of {', '.join(REDUCTIONS)}"

@@ -2,7 +2,7 @@
 
 A row's format is recognised by its own columns, so a file may mix formats: of those whose columns
 it has, the first with a value in each of them. Text is kept as it is, white space included. What
-can't be a conversation is `Rejected` with its reason: nothing is repaired in silence, because a
+can't be a conversation is `Rejected` with its reason: nothing is repaired silently, because a
 merged turn or an invented role would be taught as if somebody had written it.
 """
 

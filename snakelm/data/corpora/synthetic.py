@@ -76,6 +76,7 @@ def _town(random_: random.Random) -> str:
     year, people = random_.randint(1100, 1890), random_.randrange(800, 90_000, 10)
     good, other = random_.sample(GOODS, 2)
     houses = people // random_.randint(3, 5)
+
     return _join(
         random_,
         f"{town} is a {random_.choice(ADJECTIVES)} town on the river {river}, founded in {year} "
@@ -105,6 +106,7 @@ def _person(random_: random.Random) -> str:
     born, trade, second = random_.randint(1500, 1950), *random_.sample(TRADES, 2)
     died, she = born + random_.randint(40, 95), random_.choice(["she", "he"])
     her = {"she": "her", "he": "his"}[she]
+
     return _join(
         random_,
         f"{first} {last} was a {trade} in {town}, born in {born}.",
@@ -136,6 +138,7 @@ def _beast(random_: random.Random) -> str:
         random_.choice(FOODS),
     )
     weight, young = random_.randint(20, 9000), random_.randint(1, 9)
+
     return _join(
         random_,
         f"The {kind} lives in {place} and eats mostly {food}.",
@@ -164,6 +167,7 @@ def _machine(random_: random.Random) -> str:
         random_.sample(PARTS, 3),
     )
     good, turns = random_.choice(GOODS), random_.randint(5, 120)
+
     return _join(
         random_,
         f"The {name} is a machine for working {good}. It has a {a}, a {b} and a {c}.",
@@ -200,4 +204,5 @@ def _sums(random_: random.Random) -> str:
                 ]
             )
         )
+
     return f"{_name(random_)} does some sums. " + " ".join(lines)

@@ -126,7 +126,7 @@ function noteDropped(count) {
 async function ask(question) {
   const controller = (running = new AbortController());
   setBusy(true);
-  const asked = addToLog("turn user", question);
+  const turn = addToLog("turn user", question);
   const answer = addToLog("turn assistant waiting", "");
 
   let problem = null;
@@ -144,7 +144,7 @@ async function ask(question) {
 
   if (problem && !answer.textContent) {
     // nothing was answered: the question goes back, to be sent again
-    asked.remove();
+    turn.remove();
     answer.remove();
     if (!element("question").value) element("question").value = question;
     fitQuestion();

@@ -226,10 +226,10 @@ def serving(results):
 
 def post(address, path, **body):
     """The open reply."""
-    asked = urllib.request.Request(
+    request = urllib.request.Request(
         address + path, json.dumps(body).encode(), {"Content-Type": "application/json"}
     )
-    return urllib.request.urlopen(asked, timeout=30)
+    return urllib.request.urlopen(request, timeout=30)
 
 
 def ask(address, model="sft_model", **more):

@@ -102,12 +102,14 @@ def test_loss_tells_documents_sources_and_both_stages(results):
     )
     assert [row["source"] for row in rows] == ["odd" if i % 2 else "even" for i in range(40)]
     assert [row["origin_row"] for row in rows] == list(range(40))
-    whole = sum(row["bytes"] for row in rows)
+    total_bytes = sum(row["bytes"] for row in rows)
     assert table["stages"]["base"]["all"]["value"] == pytest.approx(
-        nll.sum() / np.log(2) / whole, abs=1e-5
+        nll.sum() / np.log(2) / total_bytes, abs=1e-5
     )
     by_source = sum(s["base"]["value"] * s["bytes"] for s in table["sources"].values())
-    assert by_source / whole == pytest.approx(table["stages"]["base"]["all"]["value"], abs=1e-5)
+    assert by_source / total_bytes == pytest.approx(
+        table["stages"]["base"]["all"]["value"], abs=1e-5
+    )
     assert table["change"]["all"]["value"] == pytest.approx(
         table["stages"]["tuned"]["all"]["value"] - table["stages"]["base"]["all"]["value"], abs=2e-6
     )
@@ -140,13 +142,13 @@ def test_tasks_from_files_and_built_in(results):
     assert table["tasks"]["continuation"]["chance"] == 0.25
     assert table["tasks"]["answers"]["tuned"]["as"] == "conversation"
     assert table["tasks"]["answers"]["base"]["as"] == "text"
-    told = [
+    records = [
         json.loads(line)
         for line in (results / "tables/evaluation_items.jsonl").read_text().splitlines()
     ]
     for name, task in table["tasks"].items():
         for stage in ("base", "tuned"):
-            mine = [r for r in told if (r["task"], r["model"]) == (name, stage)]
+            mine = [r for r in records if (r["task"], r["model"]) == (name, stage)]
             assert len(mine) == task["items"]
             key = "acc" if task["kind"] == "choice" else "exact"
             assert task[stage][key]["value"] == pytest.approx(
@@ -162,16 +164,16 @@ def test_a_run_that_tunes_nothing_says_so(results, capfd):
     assert "tuned" not in table["stages"]
     assert table["change"] is None
     assert "nothing was tuned" in capfd.readouterr().err
-    asked = evaluate_run(results, tuned=False)
-    assert "export: base" in asked["tasks"]["answers"]["left_out"]
-    assert "tuned" not in asked["tasks"]["continuation"]
+    evaluation = evaluate_run(results, tuned=False)
+    assert "export: base" in evaluation["tasks"]["answers"]["left_out"]
+    assert "tuned" not in evaluation["tasks"]["continuation"]
     pages = draw(results)
     assert "Nothing was tuned" in pages["loss_documents"]
     assert "export: base" in pages["evaluation"]
 
 
 def test_figures_and_tables_stand_and_say_the_numbers(results):
-    table, asked = measure(results), evaluate_run(results)
+    table, evaluation = measure(results), evaluate_run(results)
     pages = draw(results, compare=[str(results.parent / "elsewhere")])
     assert set(pages) >= {
         "tasks",
@@ -183,7 +185,9 @@ def test_figures_and_tables_stand_and_say_the_numbers(results):
     for name in ("tasks", "loss_by_source", "loss_by_position", "loss_by_frequency", "scaling_law"):
         assert ET.fromstring(pages[name]).tag.endswith("}svg")
     assert f"{table['stages']['base']['all']['value']:.3f}" in pages["loss_documents"]
-    assert f"{asked['tasks']['continuation']['base']['acc']['value']:.1%}" in pages["evaluation"]
+    assert (
+        f"{evaluation['tasks']['continuation']['base']['acc']['value']:.1%}" in pages["evaluation"]
+    )
     assert "not counted, it has no tables/evaluation.json" in pages["evaluation"]
 
 
@@ -216,8 +220,8 @@ def test_a_model_of_another_run_is_one_line(results, capfd):
     other = train_bpe(
         [f"other words, number {i}" for i in range(99)], 290, "gpt2", special_tokens=(EOT, *CHAT)
     )
-    told = {"tokenizer_sha256": other.sha256, "step": 1, "fingerprint": "0" * 16}
-    save_model(results / "sft_model.pt", made.build_model(other), **told)
+    identity = {"tokenizer_sha256": other.sha256, "step": 1, "fingerprint": "0" * 16}
+    save_model(results / "sft_model.pt", made.build_model(other), **identity)
     assert "sft_model.pt: trained with tokenizer" in fails(capfd, measure, results)
     assert not (results / "tables/loss.json").exists()
 
@@ -283,8 +287,8 @@ def test_a_model_whose_manifest_or_training_text_is_anothers_is_one_line(results
 
 
 def test_packs_longer_than_the_context_are_one_line(results, capfd, monkeypatch):
-    whole = library.open_packs
+    open_packs = library.open_packs
     monkeypatch.setattr(
-        library, "open_packs", lambda *given: dataclasses.replace(whole(*given), context=128)
+        library, "open_packs", lambda *given: dataclasses.replace(open_packs(*given), context=128)
     )
     assert "looks back over 64" in fails(capfd, measure, results)

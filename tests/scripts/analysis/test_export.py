@@ -22,7 +22,7 @@ TEXTS = [
     f"The function number {i} returns the sum of its {i % 7} arguments, naïve or not."
     for i in range(200)
 ]
-ASKED = [
+CONVERSATION = [
     {"role": "system", "content": "Be brief."},
     {"role": "user", "content": "What does number 3 return?"},
     {"role": "assistant", "content": "The sum."},
@@ -80,19 +80,21 @@ def test_its_chat_template_is_ours(exported, tokenizer):
     if not chat:
         assert reads.chat_template is None
         return
-    ids = reads.apply_chat_template(ASKED, add_generation_prompt=True, return_dict=True)[
+    ids = reads.apply_chat_template(CONVERSATION, add_generation_prompt=True, return_dict=True)[
         "input_ids"
     ]
-    assert list(np.ravel(ids)) == prompt(ASKED, tokenizer)
+    assert list(np.ravel(ids)) == prompt(CONVERSATION, tokenizer)
 
 
 def test_every_file_is_there_and_the_manifest_knows_it(exported):
     folder, chat = exported
     assert {p.name for p in folder.iterdir()} == {*FILES, "model.safetensors.manifest.json"}
-    told = json.loads((folder / "model.safetensors.manifest.json").read_text())
-    assert told["counts"]["export"]["chat"] is chat
-    assert told["seed"] == 7
-    assert told["counts"]["export"]["files"]["model.safetensors"] == told["artefact"]["sha256"]
+    manifest = json.loads((folder / "model.safetensors.manifest.json").read_text())
+    assert manifest["counts"]["export"]["chat"] is chat
+    assert manifest["seed"] == 7
+    assert (
+        manifest["counts"]["export"]["files"]["model.safetensors"] == manifest["artefact"]["sha256"]
+    )
     card = (folder / "README.md").read_text()
     assert ("apply_chat_template" in card) is chat
 
@@ -101,8 +103,8 @@ def test_the_same_model_gives_the_same_bytes(exported):
     folder, _ = exported
     before = {name: (folder / name).read_bytes() for name in FILES}
     root = folder.parent
-    main(["--config", str(root / "c.yaml"), "--model", str(root / "m.pt"), "--tokenizer", str(root / "tokenizer"),
-          "--output", str(root / "again")])  # fmt: skip
+    main(["--config", str(root / "c.yaml"), "--model", str(root / "m.pt"),
+          "--tokenizer", str(root / "tokenizer"), "--output", str(root / "again")])  # fmt: skip
     assert {name: (root / "again" / name).read_bytes() for name in FILES} == before
 
 

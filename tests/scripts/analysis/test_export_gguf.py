@@ -39,15 +39,15 @@ def test_it_is_written_with_a_manifest_that_can_be_traced(given, tmp_path, capsy
     assert main(given) == 0
     output = tmp_path / "out/model.gguf"
     assert output.read_bytes().startswith(b"GGUF")
-    told = read_manifest(output)
-    assert told["counts"]["export"]["chat"] is True
-    assert told["seed"] == 7
+    manifest = read_manifest(output)
+    assert manifest["counts"]["export"]["chat"] is True
+    assert manifest["seed"] == 7
     chain = read_chain(output)
     chain.verify()
     assert chain.problems == []
     assert [path.name for path in chain.states] == ["model.gguf", "m.pt", "meta.json"]
     assert (
-        f"{output}: {told['counts']['export']['parameters']:,} parameters"
+        f"{output}: {manifest['counts']['export']['parameters']:,} parameters"
         in capsys.readouterr().err
     )
 

@@ -66,7 +66,7 @@ def step(stage: str, name: str, *arguments: str) -> None:
 
 
 def make_run() -> None:
-    """A whole run in the current folder, step by step as the rules do it."""
+    """A complete run in the current folder, step by step as the rules do it."""
     data, processed, shards = (
         "results/data",
         "results/data/processed",
@@ -184,14 +184,14 @@ def test_token_files_name_documents_and_tokenizer_and_no_shard(run):
 
 def test_every_flipped_byte_is_found(run):
     for file in chain_files():
-        whole = file.read_bytes()
+        original = file.read_bytes()
         for i in range(6):
-            place = (len(whole) - 1) * i // 5
-            damaged = bytearray(whole)
+            place = (len(original) - 1) * i // 5
+            damaged = bytearray(original)
             damaged[place] ^= 1 << i
             file.write_bytes(damaged)
             assert distrusted(), f"byte {place} of {file}"
-        file.write_bytes(whole)
+        file.write_bytes(original)
     assert not distrusted()
 
 
@@ -223,15 +223,15 @@ def test_every_swapped_pair_of_files_is_found(run):
 )
 def test_it_says_what_differs_and_exits_1(run, file, said, capsys):
     path = Path(file)
-    whole = path.read_bytes()
-    path.write_bytes(whole.replace(b"1", b"2", 1))
+    original = path.read_bytes()
+    path.write_bytes(original.replace(b"1", b"2", 1))
     try:
         assert main([FINAL]) == 1
     finally:
-        path.write_bytes(whole)
-    told = capsys.readouterr().err
-    assert said in told
-    assert path.name in told
+        path.write_bytes(original)
+    stderr = capsys.readouterr().err
+    assert said in stderr
+    assert path.name in stderr
 
 
 @pytest.mark.parametrize("more", [[], ["--token", "5"]], ids=["the tree", "a token"])
@@ -259,14 +259,14 @@ def test_a_deleted_step_is_a_problem_and_a_missing_own_file_a_note(run, tmp_path
 
 def test_a_manifest_of_the_same_file_from_another_time_is_found(run):
     path = manifest_path("results/tokenizer/meta.json")
-    whole = path.read_text()
+    original = path.read_text()
     step("preparation", "train_tokenizer", "--documents", "results/data/quality/documents.parquet",
          "--output", "results/tokenizer")  # fmt: skip
     chain = read_chain(FINAL)
     chain.verify()
     assert chain.problems == []
     assert any("made again after" in note for note in chain.notes)
-    path.write_text(whole)
+    path.write_text(original)
     assert not read_chain(FINAL).notes
 
 

@@ -160,7 +160,7 @@ def test_killed_in_the_middle_it_goes_on_and_ends_in_the_same_bytes(
     done = len(list(tmp_path.glob(".scores/*/group-*.parquet")))
     said = run(tiny_filter, tmp_path, kind="setfit")
     assert done >= 1
-    assert "goes on after" in said
+    assert "resumes after" in said
     for name in ("documents.parquet", "scores.parquet", "near_threshold.json"):
         assert (tmp_path / name).read_bytes() == (filtered["setfit"] / name).read_bytes(), name
     assert not (tmp_path / ".scores").exists()
@@ -170,7 +170,7 @@ def test_scores_of_another_model_or_kind_are_not_taken_up(tiny_filter, tmp_path)
     stale = tmp_path / ".scores" / ("0" * 16)
     stale.mkdir(parents=True)
     (stale / "group-000000.parquet").write_bytes(b"of another model")
-    assert "goes on after" not in run(tiny_filter, tmp_path, kind="static")
+    assert "resumes after" not in run(tiny_filter, tmp_path, kind="static")
 
 
 def test_nothing_reaches_the_threshold(tiny_filter, tmp_path):

@@ -1,4 +1,4 @@
-"""setfit_train as a person runs it: what it leaves, that it is no pickle, and what it refuses
+"""setfit_train as a user runs it: what it leaves, that it is no pickle, and what it refuses
 before it begins.
 """
 
@@ -78,10 +78,10 @@ def test_it_leaves_a_sentence_model_heads_and_numbers_and_no_pickle(tiny_filter)
 
 
 def test_it_learns_what_the_labels_say(tiny_filter):
-    found = json.loads(tiny_filter.table.read_text())
-    assert found["held_out"]["setfit"]["accuracy"] == 1.0
-    assert found["agreement"]["cascade"] >= 0.99
-    assert 0.45 < found["kept"]["setfit"] < 0.55  # half of the documents are
+    table = json.loads(tiny_filter.table.read_text())
+    assert table["held_out"]["setfit"]["accuracy"] == 1.0
+    assert table["agreement"]["cascade"] >= 0.99
+    assert 0.45 < table["kept"]["setfit"] < 0.55  # half of the documents are
 
 
 def test_its_lines_are_ours_alone(tiny_filter):

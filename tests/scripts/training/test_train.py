@@ -1,4 +1,4 @@
-"""The trainer as a person runs it: what it leaves, what it says, and what it does when it is run
+"""The trainer as a user runs it: what it leaves, what it says, and what it does when it is run
 again.
 """
 
@@ -97,8 +97,8 @@ def test_another_seed_or_rate_is_another_run(results):
 def test_a_signal_saves_its_step_and_the_same_command_ends_with_the_same_bytes(
     make_results, monkeypatch, step
 ):
-    whole, stopped = make_results("whole"), make_results("stopped")
-    expected = train(whole, whole.config())
+    uninterrupted, stopped = make_results("uninterrupted"), make_results("stopped")
+    expected = train(uninterrupted, uninterrupted.config())
     config = stopped.config()
     stop_at(monkeypatch, step)
     with pytest.raises(Interrupted, match=f"saved step {step}; resume: the same command"):
@@ -107,13 +107,13 @@ def test_a_signal_saves_its_step_and_the_same_command_ends_with_the_same_bytes(
     assert stopped.checkpoints()[-1].stem == f"step_{step:08d}"
     assert train(stopped, config) == expected
     for name in ("step", "loss", "grad_norm", "val_bpb"):
-        assert [r[name] for r in rows(stopped)] == [r[name] for r in rows(whole)], name
+        assert [r[name] for r in rows(stopped)] == [r[name] for r in rows(uninterrupted)], name
 
 
 @pytest.mark.parametrize("step", [20, 60], ids=["on_the_way", "the_last"])
 def test_a_signal_in_evaluation_saves_too(make_results, monkeypatch, step):
-    whole, stopped = make_results("whole"), make_results("stopped")
-    expected, config = train(whole, whole.config()), stopped.config()
+    uninterrupted, stopped = make_results("uninterrupted"), make_results("stopped")
+    expected, config = train(uninterrupted, uninterrupted.config()), stopped.config()
     validate = pretraining.Pretraining.validate
 
     def signalled(self, model, evaluated, *more):
@@ -127,7 +127,7 @@ def test_a_signal_in_evaluation_saves_too(make_results, monkeypatch, step):
     monkeypatch.undo()
     assert train(stopped, config) == expected
     assert [(r["step"], r["val_bpb"]) for r in rows(stopped) if r["val_bpb"]] == [
-        (r["step"], r["val_bpb"]) for r in rows(whole) if r["val_bpb"]
+        (r["step"], r["val_bpb"]) for r in rows(uninterrupted) if r["val_bpb"]
     ]
 
 
@@ -148,8 +148,8 @@ def test_checkpoints_keep_the_keys_that_earlier_versions_wrote(results):
 def test_damaged_newest_checkpoints_cost_steps_not_the_result(
     make_results, monkeypatch, damaged, capfd
 ):
-    whole, hurt = make_results("whole"), make_results("hurt")
-    expected, config = train(whole, whole.config()), hurt.config()
+    uninterrupted, hurt = make_results("uninterrupted"), make_results("hurt")
+    expected, config = train(uninterrupted, uninterrupted.config()), hurt.config()
     stop_at(monkeypatch, 45)
     with pytest.raises(Interrupted):
         main(hurt.arguments(config))

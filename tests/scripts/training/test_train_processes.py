@@ -38,15 +38,15 @@ def kill_once(results, config, at_least):
 
 
 def test_killed_and_run_again_ends_with_the_same_bytes(make_results):
-    whole, killed = make_results("whole"), make_results("killed")
-    expected, _ = finish(whole, whole.config(**LONGER))
+    uninterrupted, killed = make_results("uninterrupted"), make_results("killed")
+    expected, _ = finish(uninterrupted, uninterrupted.config(**LONGER))
     config = killed.config(**LONGER)
     reached = kill_once(killed, config, 20)
     assert 20 <= reached < 240
     got, said = finish(killed, config)
     assert "resumes after step" in said
     assert got == expected
-    assert values(killed, "loss") == values(whole, "loss")
+    assert values(killed, "loss") == values(uninterrupted, "loss")
 
 
 @pytest.mark.long
@@ -55,8 +55,8 @@ def test_killed_twenty_times_ends_with_the_same_bytes(make_results):
     about 3 minutes.
     """
     long = {"steps": 3000, "save_every": 5, "eval_every": 500}
-    whole, killed = make_results("whole"), make_results("killed")
-    expected, _ = finish(whole, whole.config(**long))
+    uninterrupted, killed = make_results("uninterrupted"), make_results("killed")
+    expected, _ = finish(uninterrupted, uninterrupted.config(**long))
     config, reached, moments = killed.config(**long), 0, random.Random(0)
     for _ in range(20):
         before = reached
@@ -70,7 +70,7 @@ def test_killed_twenty_times_ends_with_the_same_bytes(make_results):
         assert reached > before
     got, _ = finish(killed, config)
     assert got == expected
-    assert values(killed, "loss") == values(whole, "loss")
+    assert values(killed, "loss") == values(uninterrupted, "loss")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
@@ -119,8 +119,8 @@ def test_two_processes_under_torchrun_learn_what_one_learns(make_results):
 
 
 def test_a_signal_ends_two_processes_alike_and_they_resume(make_results):
-    whole, stopped = make_results("whole"), make_results("stopped")
-    expected, _ = finish(whole, whole.config(processes=2, **LONGER))
+    uninterrupted, stopped = make_results("uninterrupted"), make_results("stopped")
+    expected, _ = finish(uninterrupted, uninterrupted.config(processes=2, **LONGER))
     config = stopped.config(processes=2, **LONGER)
     process = stopped.start(config)
     stopped.wait_for_step(process, 5)

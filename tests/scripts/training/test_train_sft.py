@@ -1,4 +1,4 @@
-"""Tuning as a person runs it: what it leaves and says, that it resumes to the same bytes, and what
+"""Tuning as a user runs it: what it leaves and says, that it resumes to the same bytes, and what
 it refuses.
 """
 
@@ -115,8 +115,8 @@ def test_a_finished_run_is_not_trained_again(sft_results, monkeypatch):
 def test_a_signal_saves_and_the_same_command_ends_with_the_same_bytes(
     make_sft_results, monkeypatch, step, rank
 ):
-    whole, stopped = make_sft_results("whole"), make_sft_results("stopped")
-    expected = tune(whole, whole.sft_config(lora_rank=rank))
+    uninterrupted, stopped = make_sft_results("uninterrupted"), make_sft_results("stopped")
+    expected = tune(uninterrupted, uninterrupted.sft_config(lora_rank=rank))
     config, one_step = stopped.sft_config(lora_rank=rank), loop.training_step
 
     def signalled(done, *more):
@@ -131,7 +131,7 @@ def test_a_signal_saves_and_the_same_command_ends_with_the_same_bytes(
     assert stopped.checkpoints()[-1].stem == f"sft_step_{step:08d}"
     assert tune(stopped, config) == expected
     for name in ("step", "tokens", "loss", "grad_norm", "val_loss"):
-        assert [r[name] for r in rows(stopped)] == [r[name] for r in rows(whole)], name
+        assert [r[name] for r in rows(stopped)] == [r[name] for r in rows(uninterrupted)], name
 
 
 def test_a_signal_before_the_first_step_says_that_nothing_is_saved(sft_results, monkeypatch):
@@ -157,9 +157,9 @@ def test_a_run_that_died_before_its_first_checkpoint_leaves_no_row_twice(sft_res
 
 
 def test_killed_and_run_again_ends_with_the_same_bytes(make_sft_results):
-    whole, killed = make_sft_results("whole"), make_sft_results("killed")
+    uninterrupted, killed = make_sft_results("uninterrupted"), make_sft_results("killed")
     longer = {"epochs": 40.0, "save_every": 5}
-    expected, _ = finish(whole, whole.sft_config(**longer))
+    expected, _ = finish(uninterrupted, uninterrupted.sft_config(**longer))
     config = killed.sft_config(**longer)
     process = killed.start(config)
     killed.wait_for_step(process, 20)
@@ -169,7 +169,7 @@ def test_killed_and_run_again_ends_with_the_same_bytes(make_sft_results):
     got, said = finish(killed, config)
     assert "resumes after step" in said
     assert got == expected
-    assert [r["loss"] for r in rows(killed)] == [r["loss"] for r in rows(whole)]
+    assert [r["loss"] for r in rows(killed)] == [r["loss"] for r in rows(uninterrupted)]
 
 
 def test_two_processes_learn_what_one_learns(make_sft_results):

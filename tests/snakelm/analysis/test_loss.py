@@ -51,7 +51,7 @@ LAW = {
 
 
 def document(text, **more):
-    told = {
+    plain = {
         "bpb_base": 1.2,
         "bpb_tuned": 1.4,
         "source": text[:40],
@@ -59,7 +59,7 @@ def document(text, **more):
         "row": 3,
         "bytes": 5,
     }
-    return {**told, "id": "1", "clean": True, "text": text, **more}
+    return {**plain, "id": "1", "clean": True, "text": text, **more}
 
 
 def bins(count, **more):
@@ -74,7 +74,7 @@ def bins(count, **more):
     }
 
 
-def whole():
+def complete():
     """loss.json of a tuned run."""
     return {
         "held_out": {"documents": 9, "clean_documents": 4, "tokens": 99, "bytes": 1234},
@@ -83,7 +83,10 @@ def whole():
             "tuned": {**MODEL, "all": RATE, "clean": None, "answers": RATE},
         },
         "change": {"all": {"value": 0.8, "low": 0.7, "high": 0.9}, "answers": RATE},
-        "sources": {f"s_{i}.x": {"documents": 3, "bytes": 9, "base": SPREAD, "tuned": SPREAD} for i in range(12)},
+        "sources": {
+            f"s_{i}.x": {"documents": 3, "bytes": 9, "base": SPREAD, "tuned": SPREAD}
+            for i in range(12)
+        },
         "by_visible": bins(9),
         "by_frequency": bins(6, frequency_alone=[9.0] * 6),
         "reading": {"epochs": 0.3, "read": 5, "of": 9, "documents": 5, "bpb": RATE, "gap": RATE},
@@ -94,7 +97,7 @@ def whole():
 
 
 def base_only():
-    table = whole()
+    table = complete()
     table["stages"].pop("tuned")
     table["stages"]["base"]["answers"] = None
     for values in (table["by_visible"], table["by_frequency"], *table["sources"].values()):
@@ -183,7 +186,7 @@ SEEDS = SeedsRecord(
 NO_SEEDS = SeedsRecord(runs=[{"results": "a", "seed": 1}], left_out=[], measures={})
 
 
-@pytest.mark.parametrize("table", [whole, base_only, little], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("table", [complete, base_only, little], ids=lambda f: f.__name__)
 @pytest.mark.parametrize("name", FIGURES)
 def test_a_figure_stands_for_every_run(name, table, tmp_path):
     for place in "ab":
@@ -202,25 +205,25 @@ def test_the_figure_of_tasks_stands(table, tmp_path):
 
 
 def harmless(page):
-    """No element of a text's own, and no text at its whole length."""
+    """No element of a text's own, and no text at its complete length."""
     for found in ("<script", "<img", "<svg", "<i>", "onerror=alert(1)>", "\u202e", "\x00", "\x1b"):
         assert found not in page
     assert len(page) < 60_000
     return page
 
 
-@pytest.mark.parametrize("table", [whole, base_only, little], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("table", [complete, base_only, little], ids=lambda f: f.__name__)
 def test_the_table_of_loss_is_harmless_and_says_what_there_is(table, tmp_path):
     write_loss(LossRecord(**table()), tmp_path / "a.html")
     page = harmless((tmp_path / "a.html").read_text(encoding="utf-8"))
-    assert ("Nothing was tuned" in page) == (table is not whole)
+    assert ("Nothing was tuned" in page) == (table is not complete)
     assert ("no gap to tell" in page) == (table is little)
     assert "No law of the curve on held-out text: " in page
     assert ("1.400–1.600" in page) == (table is not little)
 
 
 def test_tuning_that_gains_says_so(tmp_path):
-    table = whole()
+    table = complete()
     table["change"]["all"] = {"value": -0.2, "low": -0.3, "high": -0.1}
     write_loss(LossRecord(**table), tmp_path / "a.html")
     assert (
@@ -261,7 +264,7 @@ def test_an_interval_in_words():
 
 def test_a_record_is_read_as_it_was_written(tmp_path):
     for kind, read, content in (
-        (LossRecord, read_loss, whole()),
+        (LossRecord, read_loss, complete()),
         (LossRecord, read_loss, little()),
         (EvaluationRecord, read_evaluation, tasks()),
     ):
@@ -281,7 +284,7 @@ def test_a_record_is_read_as_it_was_written(tmp_path):
     ids=["a part", "a number", "a stage", "a list"],
 )
 def test_a_damaged_or_old_file_is_one_line_with_the_remedy(change, found, tmp_path):
-    table = whole()
+    table = complete()
     change(table)
     write_json(tmp_path / "loss.json", table)
     with pytest.raises(UserError) as error:

@@ -9,10 +9,10 @@ from snakelm.analysis.tables.loss import write_loss
 from snakelm.evaluation.loss_record import LossRecord
 from snakelm.evaluation.records import EvaluationRecord
 from tests.browser import PHONE
-from tests.snakelm.analysis.test_loss import SEEDS, tasks, whole
+from tests.snakelm.analysis.test_loss import SEEDS, complete, tasks
 
 WRITE = {
-    "loss": lambda path: write_loss(LossRecord(**whole()), path),
+    "loss": lambda path: write_loss(LossRecord(**complete()), path),
     "tasks": lambda path: write_evaluation(EvaluationRecord(**tasks()), SEEDS, path),
 }
 

@@ -1,5 +1,5 @@
 """A page is one inert file: values are text, unfit characters are replaced, and nothing is left out
-in silence.
+silently.
 """
 
 import tomllib

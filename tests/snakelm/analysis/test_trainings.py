@@ -130,7 +130,7 @@ def test_only_runs_that_were_tuned_are_compared_as_such(folder):
     ids=[
         "last part",
         "results left out",
-        "told by two parts",
+        "two parts apart",
         "results alone",
         "the same twice",
         "no name",

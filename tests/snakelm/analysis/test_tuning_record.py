@@ -1,5 +1,5 @@
-"""The chapter on instruction tuning: of a whole run, a half one and none; nothing that a model says
-becomes markup.
+"""The chapter on instruction tuning: of a complete run, a half one and none; nothing that a model
+says becomes markup.
 """
 
 import json
@@ -16,7 +16,7 @@ from snakelm.data.packs import PackWriter, open_packs
 from snakelm.tokenizer import train_bpe
 
 HEAD = "step,tokens,epoch,loss,lr,grad_norm,tokens_per_second,mfu,seconds,cpu_seconds,val_loss\n"
-WHOLE = (
+COMPLETE = (
     HEAD
     + "0,0,0,,,,0,0,1,1,5.0\n"
     + "".join(f"{i},{i * 9},0.1,{4 - i / 9},0.1,0.5,100,0.2,{i},{i},\n" for i in range(1, 20))
@@ -78,8 +78,8 @@ def samples(*steps, text="an <img src=x> answer"):
 @pytest.mark.parametrize(
     ("csv", "said", "packs"),
     [
-        (WHOLE, samples(0, 10, 19), PACKS),
-        (WHOLE[:300], samples(0), PACKS),
+        (COMPLETE, samples(0, 10, 19), PACKS),
+        (COMPLETE[:300], samples(0), PACKS),
         (HEAD, (), None),
         ("", (), None),
         (
@@ -88,7 +88,7 @@ def samples(*steps, text="an <img src=x> answer"):
             {"script": "prepare_sft_data.py"},
         ),
     ],
-    ids=["whole", "half", "header only", "empty", "nan"],
+    ids=["complete", "half", "header only", "empty", "nan"],
 )
 def test_the_chapter_stands_for_every_tuning(csv, said, packs, tuned, tmp_path):
     written = plot_tuning(
@@ -103,7 +103,7 @@ def test_the_chapter_stands_for_every_tuning(csv, said, packs, tuned, tmp_path):
 
 
 def test_answers_stand_before_and_after(tuned, tmp_path):
-    plot_tuning(tuned(WHOLE, samples(0, 10, 19), PACKS), [], tmp_path, tmp_path)
+    plot_tuning(tuned(COMPLETE, samples(0, 10, 19), PACKS), [], tmp_path, tmp_path)
     page = (tmp_path / "answers.html").read_text(encoding="utf-8")
     for words in ("system prompt: ", "Be brief.", "wanted &amp; so", "before", "after 19 steps"):
         assert words in page, words
@@ -111,20 +111,20 @@ def test_answers_stand_before_and_after(tuned, tmp_path):
 
 
 def test_shares_of_the_packs_are_counted_and_shown(tuned, tmp_path):
-    plot_tuning(tuned(WHOLE, (), PACKS), [], tmp_path, tmp_path)
+    plot_tuning(tuned(COMPLETE, (), PACKS), [], tmp_path, tmp_path)
     page = (tmp_path / "conversations.html").read_text(encoding="utf-8")
     for number in ("40.0%", "50.0%", "20.00%", "80.00%", ">12<", ">2<"):
         assert number in page, number
 
 
 def test_the_speed_of_no_step_is_not_drawn(tuned):
-    metrics = tuned(WHOLE).training.metrics
+    metrics = tuned(COMPLETE).training.metrics
     assert metrics.points("tokens_per_second", "step")[0].tolist() == list(range(1, 20))
     assert metrics.points("val_loss", "step")[0].tolist() == [0]
 
 
 @pytest.mark.parametrize(
-    ("prompt", "found"),
+    ("prompt", "shown"),
     [
         (PROMPT, [("system", "Be brief."), ("user", "What is <i>it</i>?")]),
         ("plain text", [("", "plain text")]),
@@ -136,15 +136,15 @@ def test_the_speed_of_no_step_is_not_drawn(tuned):
     ],
     ids=["system", "no marks", "empty turn", "two turns"],
 )
-def test_turns(prompt, found):
-    assert turns(prompt) == found
+def test_turns(prompt, shown):
+    assert turns(prompt) == shown
 
 
 def test_answers_go_by_question():
     from snakelm.training.metrics import Sample
 
-    found = answers([Sample(0, "a", "1"), Sample(0, "b", "2"), Sample(5, "a", "3", "w")])
-    assert [(a.prompt, a.expected, a.given) for a in found] == [
+    shown = answers([Sample(0, "a", "1"), Sample(0, "b", "2"), Sample(5, "a", "3", "w")])
+    assert [(a.prompt, a.expected, a.given) for a in shown] == [
         ("a", "w", ((0, "1"), (5, "3"))),
         ("b", "", ((0, "2"),)),
     ]
@@ -162,9 +162,9 @@ def test_conversations_tell_what_is_learned(tmp_path):
     with PackWriter(tmp_path / "p.bin", meta, 64, np.array([0, 2])) as writer:
         lengths = np.array([len(i) for i in ids])
         writer.append_masked(np.concatenate(ids), np.concatenate(mask), lengths, np.arange(2), 1)
-    found = conversations(open_packs(tmp_path / "p.bin"), tokenizer)
+    shown = conversations(open_packs(tmp_path / "p.bin"), tokenizer)
     name = tokenizer.decode([tokenizer.eot])
-    assert found == [
+    assert shown == [
         [(name + "ask", False), ("answer", True)],
         [(name, False), ("answer", True), ("ask", False)],
     ]

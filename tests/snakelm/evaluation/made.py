@@ -109,13 +109,13 @@ def make_results(folder: Path, tokenizer: Tokenizer) -> Path:
         )
     for name, seed, chat in (("final_model", 1, False), ("sft_model", 2, True)):
         made = build_model(tokenizer, seed)
-        told = {
+        identity = {
             "tokenizer_sha256": tokenizer.sha256,
             "step": 30,
             "fingerprint": "0" * 16,
             "chat": chat,
         }
-        save_model(folder / f"{name}.pt", made, **told)
+        save_model(folder / f"{name}.pt", made, **identity)
     trained = {"train": {"batch_tokens": 128, "warmup": 2, "eval_tokens": None}}
     record = {"manifest": 1, "seed": 3, "config": trained, "artefact": {"sha256": "0", "bytes": -1}}
     manifest_path(folder / "final_model.pt").write_text(json.dumps(record))

@@ -1,4 +1,4 @@
-"""The compressor's sizes are differences of whole files' sizes, and the baselines' arithmetic is
+"""The compressor's sizes are differences of entire files' sizes, and the baselines' arithmetic is
 checked by hand.
 """
 
@@ -132,13 +132,13 @@ def corpus(tmp_path_factory):
 def test_baselines_against_a_direct_computation(corpus):
     folder, tokenizer, train, val = corpus
     record = baselines(folder, folder / "tokenizer", 1.0, 0.1)
-    whole, clean = sum(map(len, val)), sum(map(len, val[:10]))
-    assert (record.bytes.total, record.bytes.clean) == (whole, clean)
+    total, clean = sum(map(len, val)), sum(map(len, val[:10]))
+    assert (record.bytes.total, record.bytes.clean) == (total, clean)
     assert (record.docs.total, record.docs.clean, record.docs.val) == (20, 10, 20)
     grown = whole_file(train + val[:10]) - whole_file(train)
     assert record.ppmd.bpb_clean * clean / 8 == pytest.approx(grown, abs=HELD_BACK + 10)
     assert record.ppmd.bpb < record.ppmd.bpb_clean, "copies cost nothing"
-    assert record.xz.bpb == pytest.approx(8 * xz_size(val) / whole, abs=1e-5)
+    assert record.xz.bpb == pytest.approx(8 * xz_size(val) / total, abs=1e-5)
     counts = {tokenizer.eot: len(train)}
     for text in train:
         for i in tokenizer.encode_ordinary(text.decode()):
@@ -149,7 +149,7 @@ def test_baselines_against_a_direct_computation(corpus):
         for t in val
         for i in tokenizer.encode_ordinary(t.decode())
     ]
-    assert record.unigram.bpb == pytest.approx(sum(bits) / whole, abs=1e-5)
+    assert record.unigram.bpb == pytest.approx(sum(bits) / total, abs=1e-5)
 
 
 def test_what_is_written_is_read(corpus, tmp_path):

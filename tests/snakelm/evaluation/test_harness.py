@@ -1,6 +1,6 @@
 """lm-evaluation-harness on the exported folder and our own tasks: the same numbers, item by item.
 
-The harness runs as a person runs it, in a process of its own; it is told add_bos_token=True,
+The harness runs as a user runs it, in a process of its own; it is given add_bos_token=True,
 because every text that our models were trained on begins with the end-of-text token.
 """
 
@@ -69,7 +69,7 @@ def harness(folder, *tasks, more=()):
         "TRANSFORMERS_OFFLINE": "1",
         "OMP_NUM_THREADS": "1",
     }
-    told = f"pretrained={folder / 'final'},add_bos_token=True,dtype=float32"
+    model_args = f"pretrained={folder / 'final'},add_bos_token=True,dtype=float32"
     command = [
         sys.executable,
         "-m",
@@ -77,7 +77,7 @@ def harness(folder, *tasks, more=()):
         "--model",
         "hf",
         "--model_args",
-        told,
+        model_args,
         "--tasks",
         ",".join(tasks),
     ]
@@ -114,16 +114,16 @@ def write_task(folder, name, text, rows, **more):
     return str(folder / f"{name}.yaml")
 
 
-def ask_ours(model, tokenizer, asked, kind, chat=False):
-    return score(model, tokenizer, asked, kind, chat, Log("evaluate", quiet=True), "t")[1]
+def ask_ours(model, tokenizer, questions, kind, chat=False):
+    return score(model, tokenizer, questions, kind, chat, Log("evaluate", quiet=True), "t")[1]
 
 
 def questions_and_answers(model, tokenizer, chat):
     """Items of which one is answered rightly, and what the model says to each."""
     rows = [{"question": sentence(i, 3 + i % 9), "answer": "none"} for i in range(24)]
     for _ in range(2):
-        asked = [Question(Item(row["question"], (row["answer"],), 0)) for row in rows]
-        ours = ask_ours(model, tokenizer, asked, "greedy", chat)
+        questions = [Question(Item(row["question"], (row["answer"],), 0)) for row in rows]
+        ours = ask_ours(model, tokenizer, questions, "greedy", chat)
         rows[3]["answer"] = ours[3].answer.strip() or "none"
     assert len({own.answer for own in ours}) > 5, "the model says different things"
     return rows, ours
@@ -136,8 +136,8 @@ def said(records):
 def test_choices_and_answers_of_a_base_model_item_by_item(results, tokenizer):
     model, _ = load_model(results / "final_model.pt")
     export(results / "final_model.pt", tokenizer, results / "final", "a card")
-    asked = [Question(Item(i["question"], tuple(i["choices"]), i["answer"])) for i in ITEMS]
-    chosen = ask_ours(model, tokenizer, asked, "choice")
+    questions = [Question(Item(i["question"], tuple(i["choices"]), i["answer"])) for i in ITEMS]
+    chosen = ask_ours(model, tokenizer, questions, "choice")
     assert any(record.cut for record in chosen), "one is longer than the context"
     rows, answered = questions_and_answers(model, tokenizer, False)
     tasks = [

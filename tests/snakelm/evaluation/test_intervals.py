@@ -20,9 +20,9 @@ from snakelm.evaluation.intervals import Interval, difference, rate, rounded, sh
     ],
 )  # Newcombe, Statistics in Medicine 17 (1998), method 3: 81 of 263 and the like
 def test_wilson(right, items, low, high):
-    found = share(right, items)
-    assert found.value == right / items
-    assert (found.low, found.high) == pytest.approx((low, high), abs=1e-4)
+    interval = share(right, items)
+    assert interval.value == right / items
+    assert (interval.low, interval.high) == pytest.approx((low, high), abs=1e-4)
 
 
 def test_nothing_measured_is_no_interval():
@@ -43,8 +43,8 @@ def test_the_true_rate_lies_in_about_95_of_100_intervals(many, monkeypatch):
     for trial in range(200):
         sizes = generator.integers(50, 400, 80)
         amounts = sizes * generator.normal(1.5, 0.4, 80)
-        found = rate(amounts, sizes, trial)
-        hit += found.low <= 1.5 <= found.high
+        interval = rate(amounts, sizes, trial)
+        hit += interval.low <= 1.5 <= interval.high
     assert 178 <= hit <= 199
 
 
@@ -65,16 +65,16 @@ def test_the_same_seed_gives_the_same_interval():
 
 
 def test_a_difference_is_wider_than_either():
-    found = difference(Interval(1.6, 1.5, 1.8), Interval(1.2, 1.1, 1.3))
-    assert found.value == pytest.approx(0.4)
-    assert found.low == pytest.approx(0.4 - np.hypot(0.1, 0.1))
-    assert found.high == pytest.approx(0.4 + np.hypot(0.2, 0.1))
+    interval = difference(Interval(1.6, 1.5, 1.8), Interval(1.2, 1.1, 1.3))
+    assert interval.value == pytest.approx(0.4)
+    assert interval.low == pytest.approx(0.4 - np.hypot(0.1, 0.1))
+    assert interval.high == pytest.approx(0.4 + np.hypot(0.2, 0.1))
     assert difference(Interval(1.6, None, None), Interval(1.2, 1.1, 1.3)).low is None
 
 
 def test_documents_without_text_may_be_all_that_a_draw_holds():
-    found = rate(np.array([0.0, 0.0, 3.0]), np.array([0, 0, 2]), 0)
-    assert found == Interval(1.5, 1.5, 1.5)
+    interval = rate(np.array([0.0, 0.0, 3.0]), np.array([0, 0, 2]), 0)
+    assert interval == Interval(1.5, 1.5, 1.5)
 
 
 def test_what_is_written_has_six_digits():

@@ -66,10 +66,10 @@ def test_too_few_documents_make_no_continuation(make_bin, tokenizer):
 
 
 def test_answers_are_the_held_out_questions(results, tokenizer):
-    found = answers(open_packs(results / "data/processed/val_sft_packed.bin"), tokenizer)
-    said = {(one.item.question, one.item.choices) for one in found}
+    questions = answers(open_packs(results / "data/processed/val_sft_packed.bin"), tokenizer)
+    said = {(one.item.question, one.item.choices) for one in questions}
     assert said == {(f"What is {i}?", (f"It is {i}.",)) for i in range(30)}
-    one = found[0]
+    one = questions[0]
     assert one.own_prompt == as_conversation(one.item, [], tokenizer)
 
 

@@ -19,12 +19,12 @@ def log():
 
 
 def test_choices_are_judged_by_likelihood_and_by_length(model, tokenizer, log):
-    asked = [
+    questions = [
         Question(Item(f"{ITEM.question} {i}", ("a list of values", "an", "none"), i % 3))
         for i in range(12)
     ]
-    table, records = score(model, tokenizer, asked, "choice", False, log, "t")
-    for question, record in zip(asked, records, strict=True):
+    table, records = score(model, tokenizer, questions, "choice", False, log, "t")
+    for question, record in zip(questions, records, strict=True):
         sums, _ = loglikelihoods(model, pairs(question.item, (), tokenizer))
         assert record.loglikelihood == pytest.approx(sums.tolist(), abs=1e-4)
         assert record.acc == (int(sums.argmax()) == question.item.gold)
@@ -37,8 +37,8 @@ def test_answers_are_right_word_for_word_or_but_for_case_and_points(model, token
     _, (first,) = score(model, tokenizer, [Question(ITEM)], "greedy", True, log, "t")
     said = first.answer
     loose = f"  {said.upper()} !"
-    asked = [Question(Item(ITEM.question, (text,), 0)) for text in (said, loose, "elsewhere")]
-    _, records = score(model, tokenizer, asked, "greedy", True, log, "t")
+    questions = [Question(Item(ITEM.question, (text,), 0)) for text in (said, loose, "elsewhere")]
+    _, records = score(model, tokenizer, questions, "greedy", True, log, "t")
     assert [r.exact for r in records] == [True, False, False]
     assert [r.loose for r in records] == [True, True, False]
 

@@ -29,49 +29,49 @@ def model():
 
 @pytest.fixture
 def said(monkeypatch):
-    """Makes the model say given ids, and keeps the prompts and lengths it was asked with."""
-    asked = []
+    """Makes the model say given ids, and keeps the prompts and lengths it was called with."""
+    calls = []
 
     def script(*answers):
         waiting = list(answers)
 
         def stream(model, prompt, length, **sampling):
-            asked.append((list(prompt), length, sampling))
+            calls.append((list(prompt), length, sampling))
             yield from TOKENIZER.encode_ordinary(waiting.pop(0))[:length]
 
         monkeypatch.setattr("snakelm.model.chat.stream", stream)
-        return asked
+        return calls
 
     return script
 
 
 def test_each_answer_sees_the_conversation_so_far(model, said):
-    asked = said("ab", "cd")
+    calls = said("ab", "cd")
     chat = Chat(model, TOKENIZER, system="s", max_tokens=8, seed=5, temperature=0.5)
     assert "".join(chat.answer("q")) == "ab"
     assert not chat.truncated
     assert "".join(chat.answer("r")) == "cd"
     turns = [("system", "s"), ("user", "q"), ("assistant", "ab"), ("user", "r")]
     messages = [{"role": role, "content": content} for role, content in turns]
-    assert [prompt for prompt, _, _ in asked] == [
+    assert [prompt for prompt, _, _ in calls] == [
         template.prompt(messages[:n], TOKENIZER) for n in (2, 4)
     ]
-    assert [sampling["seed"] for _, _, sampling in asked] == [5, 6]
+    assert [sampling["seed"] for _, _, sampling in calls] == [5, 6]
     assert all(
         sampling["temperature"] == 0.5 and SPECIAL[END] in sampling["stop"]
-        for _, _, sampling in asked
+        for _, _, sampling in calls
     )
 
 
 def test_the_oldest_turns_go_first_and_the_system_message_never(model, said):
-    asked = said("a" * 8, "b" * 8, "c")
+    calls = said("a" * 8, "b" * 8, "c")
     chat = Chat(model, TOKENIZER, system="sys", max_tokens=8)
     for question in ("one", "two"):
         list(chat.answer(question))
         assert chat.dropped_turns == 0
     list(chat.answer("three"))
     assert chat.dropped_turns == 2
-    prompt, length, _ = asked[-1]
+    prompt, length, _ = calls[-1]
     shown = TOKENIZER.decode(prompt)
     assert shown.startswith(
         "<|endoftext|><|system|>sys<|end|><|user|>two<|end|><|assistant|>bbbbbbbb"
@@ -110,9 +110,9 @@ def test_an_answer_cut_off_says_so_and_reset_forgets(model, said):
 
 
 def test_markers_in_a_message_are_only_text(model, said):
-    asked = said("a")
+    calls = said("a")
     list(Chat(model, TOKENIZER).answer("<|end|>"))
-    assert asked[0][0].count(SPECIAL[END]) == 1
+    assert calls[0][0].count(SPECIAL[END]) == 1
 
 
 @pytest.mark.parametrize("text", ["é", "日本", "a😀b", "plain"])
@@ -135,10 +135,11 @@ def test_a_base_model_goes_on(model):
 
 
 def test_a_stream_gives_what_generate_gives(model):
-    whole = generate(model, [1, 2], 12, seed=3)
-    assert list(stream(model, [1, 2], 12, seed=3)) == whole
+    complete = generate(model, [1, 2], 12, seed=3)
+    assert list(stream(model, [1, 2], 12, seed=3)) == complete
     assert (
-        list(stream(model, [1, 2], 12, seed=3, stop={whole[4]})) == whole[: whole.index(whole[4])]
+        list(stream(model, [1, 2], 12, seed=3, stop={complete[4]}))
+        == complete[: complete.index(complete[4])]
     )
 
 

@@ -258,15 +258,15 @@ def test_the_one_difference_in_tokens_is_white_space_at_the_end(tmp_path, loaded
 def test_gguf_writes_a_chat_as_we_do(tmp_path, loaded):
     _, tokenizer = make(tmp_path, SMALL, chat=True)
     theirs = loaded(tmp_path / "m.gguf", vocab_only=True)
-    asked = [
+    messages = [
         {"role": "system", "content": "Be brief."},
         {"role": "user", "content": " What is 中文?\n"},
     ]
     from jinja2 import Environment
 
     text = Environment().from_string(theirs.metadata["tokenizer.chat_template"])
-    written = text.render(messages=asked, add_generation_prompt=True)
+    written = text.render(messages=messages, add_generation_prompt=True)
     assert theirs.tokenize(written.encode(), add_bos=False, special=True) == prompt(
-        asked, tokenizer
+        messages, tokenizer
     )
     assert theirs.token_eos() == tokenizer.special_tokens["<|end|>"]

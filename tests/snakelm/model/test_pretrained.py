@@ -102,10 +102,10 @@ def test_our_file_counts_where_both_are_there_and_agree(tmp_path, tokenizer, fol
 def test_the_digest_covers_weights_shape_and_words(folder):
     before = base_digest(folder)
     for name in ("model.safetensors", "config.json", "tokenizer.json"):
-        whole = (folder / name).read_bytes()
-        (folder / name).write_bytes(whole + b" ")
+        original = (folder / name).read_bytes()
+        (folder / name).write_bytes(original + b" ")
         assert base_digest(folder) != before, name
-        (folder / name).write_bytes(whole)
+        (folder / name).write_bytes(original)
     assert base_digest(folder) == before
 
 

@@ -1,4 +1,4 @@
-"""The API as OpenAI's own client uses it: answers whole and streamed, and errors under their
+"""The API as OpenAI's own client uses it: answers in one piece and streamed, and errors under their
 names.
 """
 
@@ -36,16 +36,16 @@ def ask(client, *contents, **more):
     return client.chat.completions.create(model="tiny", messages=messages, **more)
 
 
-def test_an_answer_whole(served, talk, script, client_of, tokenizer):
+def test_an_answer_in_one_piece(served, talk, script, client_of, tokenizer):
     script.answers = ["Hällo <b>"]
     with served(talk) as server:
         answer = ask(client_of(server), "q")
     assert answer.choices[0].message.content == "Hällo <b>"
     assert answer.choices[0].message.role == "assistant"
     assert answer.choices[0].finish_reason == "stop"
-    asked = len(prompt([{"role": "user", "content": "q"}], tokenizer))
+    prompt_tokens = len(prompt([{"role": "user", "content": "q"}], tokenizer))
     assert (answer.usage.prompt_tokens, answer.usage.completion_tokens) == (
-        asked,
+        prompt_tokens,
         len("Hällo <b>".encode()),
     )
 
@@ -146,12 +146,12 @@ def test_a_base_model_goes_on_with_a_text(served, base, model, tokenizer, client
     )
     with served(base) as server:
         client = client_of(server)
-        whole = client.completions.create(model="tiny", prompt="Once")
+        complete = client.completions.create(model="tiny", prompt="Once")
         parts = client.completions.create(model="tiny", prompt="Once", stream=True)
         assert "".join(part.choices[0].text for part in parts) == expected
         with pytest.raises(openai.NotFoundError, match="a base model; ask /v1/completions"):
             ask(client, "q")
-    assert (whole.choices[0].text, whole.object) == (expected, "text_completion")
+    assert (complete.choices[0].text, complete.object) == (expected, "text_completion")
 
 
 def test_a_full_queue_turns_requests_away(served, talk, script, client_of):

@@ -31,16 +31,16 @@ def flipped(data, chance):
 
 
 def body(chance):
-    asked = {"model": "tiny", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 3}
+    request = {"model": "tiny", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 3}
     for _ in range(chance.randrange(4)):
-        asked[chance.choice(FIELDS)] = chance.choice(VALUES)
+        request[chance.choice(FIELDS)] = chance.choice(VALUES)
     if chance.random() < 0.4:
         roles, contents = ["user", "assistant", "system", "tool", 3, None], ["a", "b", *VALUES]
         count = chance.randrange(5)
-        asked["messages"] = [
+        request["messages"] = [
             {"role": chance.choice(roles), "content": chance.choice(contents)} for _ in range(count)
         ]
-    sent = json.dumps(asked).encode()
+    sent = json.dumps(request).encode()
     return flipped(sent, chance) if chance.random() < 0.3 else sent
 
 

@@ -44,7 +44,7 @@ XSS = [
 
 @pytest.fixture
 def opened(served, talk, page, seen):
-    """`opened()`: the page of a fresh server, ready to be asked."""
+    """`opened()`: the page of a fresh server, ready for a question."""
     servers = []
 
     def open_page(talk=talk):
@@ -61,7 +61,7 @@ def opened(served, talk, page, seen):
 
 
 def ask(page, question):
-    """Types and sends; waits until the answer is whole."""
+    """Types and sends; waits until the answer is complete."""
     page.fill("#question", question)
     page.press("#question", "Enter")
     page.wait_for_selector("#send:visible")

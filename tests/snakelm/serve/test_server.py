@@ -232,7 +232,7 @@ def test_too_many_connections_are_sent_away(served, talk, monkeypatch):
         assert status(exchange(server, request(server))) == 200
 
 
-@pytest.mark.parametrize("stream", [True, False], ids=["streamed", "whole"])
+@pytest.mark.parametrize("stream", [True, False], ids=["streamed", "at once"])
 def test_a_client_that_leaves_frees_the_model(served, talk, script, stream):
     script.answers, script.gate = ["x" * 40, "next"], threading.Semaphore(3)
     with served(talk) as server:

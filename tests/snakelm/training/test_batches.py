@@ -40,11 +40,11 @@ def test_epochs_follow_each_other_in_other_orders(tokens):
 def test_any_number_of_processes_sees_the_same_global_batch(tokens, world):
     batches = Batches(tokens, 8, 64, seed=3)
     for step in (0, 1, 5):
-        whole = batches.rows(step)
+        complete = batches.rows(step)
         parts = [Batches(tokens, 8, 64, seed=3).rows(step, rank, world) for rank in range(world)]
         for name in ("tokens", "targets", "row_start"):
             assert np.array_equal(
-                np.concatenate([getattr(p, name) for p in parts]), getattr(whole, name)
+                np.concatenate([getattr(p, name) for p in parts]), getattr(complete, name)
             ), name
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints: whole or not there, verified before use, older ones before none, never step 0 in
+"""Checkpoints: complete or not there, verified before use, older ones before none, never step 0 in
 silence.
 """
 

@@ -74,8 +74,8 @@ def test_folding_is_the_adapter_to_the_last_bit(x, dtype):
 
 
 def test_its_state_goes_on_alike(x):
-    whole, stopped, resumed = make(3), make(3), make(3)
-    learn(whole, x, 4)
+    uninterrupted, stopped, resumed = make(3), make(3), make(3)
+    learn(uninterrupted, x, 4)
     _, optimizer = learn(stopped, x, 2)
     resumed.load_state_dict(stopped.state_dict())
     second = Optimizer(resumed, Train(steps=4, warmup=0, lr=0.01))
@@ -83,7 +83,7 @@ def test_its_state_goes_on_alike(x):
     for _ in range(2):
         resumed(x, None, x).backward()
         second.step(1.0, 0.9)
-    for (name, p), q in zip(whole.named_parameters(), resumed.parameters(), strict=True):
+    for (name, p), q in zip(uninterrupted.named_parameters(), resumed.parameters(), strict=True):
         assert torch.equal(p, q), name
 
 

@@ -63,9 +63,12 @@ def test_tokens_and_targets_are_those_of_the_rows(packs):
 def test_processes_share_the_rows_of_a_step(packs, world):
     stream = PackedBatches(packs, 4, 1.0, seed=0)
     for step in range(stream.steps):
-        whole, parts = stream.rows(step), [stream.rows(step, rank, world) for rank in range(world)]
-        assert np.array_equal(np.concatenate([p.tokens for p in parts]), whole.tokens)
-        assert np.array_equal(np.concatenate([p.targets for p in parts]), whole.targets)
+        complete, parts = (
+            stream.rows(step),
+            [stream.rows(step, rank, world) for rank in range(world)],
+        )
+        assert np.array_equal(np.concatenate([p.tokens for p in parts]), complete.tokens)
+        assert np.array_equal(np.concatenate([p.targets for p in parts]), complete.targets)
 
 
 class Caught(Optimizer):
@@ -111,10 +114,10 @@ def gradients(stream, micro_batch, world=1):
 )
 def test_any_split_of_a_step_has_the_same_gradient(packs, micro_batch, world):
     stream = PackedBatches(packs, 6, 1.0, seed=1)
-    loss, whole = gradients(stream, 6)
+    loss, complete = gradients(stream, 6)
     split_loss, split = gradients(stream, micro_batch, world)
     assert split_loss == pytest.approx(loss, rel=1e-6)
-    for a, b in zip(whole, split, strict=True):
+    for a, b in zip(complete, split, strict=True):
         torch.testing.assert_close(b, a, rtol=1e-4, atol=1e-6 * a.abs().max().item())
 
 

@@ -34,11 +34,11 @@ def test_a_model_that_knows_nothing_pays_log_vocabulary_for_each_text_token(val)
     blank = Decoder(TINY, 50).initialize(torch.Generator().manual_seed(0))
     torch.nn.init.zeros_(blank.head)
     everything, lengths = np.arange(len(LENGTHS)), np.full(50, 2)
-    found = evaluate(blank, val, everything, lengths, np.arange(9) % 2 == 0)
-    assert found.nll == pytest.approx([n * math.log(50) for n in LENGTHS])
-    assert found.bpb() == pytest.approx(math.log2(50) / 2)
-    assert found.bpb(clean_only=True) == pytest.approx(math.log2(50) / 2)
-    assert found.loss == pytest.approx(math.log(50))
+    scores = evaluate(blank, val, everything, lengths, np.arange(9) % 2 == 0)
+    assert scores.nll == pytest.approx([n * math.log(50) for n in LENGTHS])
+    assert scores.bpb() == pytest.approx(math.log2(50) / 2)
+    assert scores.bpb(clean_only=True) == pytest.approx(math.log2(50) / 2)
+    assert scores.loss == pytest.approx(math.log(50))
 
 
 def test_short_documents_cost_what_they_cost_alone(val, model):
@@ -54,9 +54,9 @@ def test_processes_share_the_rows_and_sum_to_the_whole(val, model, monkeypatch):
         "snakelm.training.validation.LOGIT_BYTES", 4 * 50 * 16 * 2
     )  # two rows at a time
     everything = np.arange(len(LENGTHS))
-    whole = document_losses(model, val, everything)
+    complete = document_losses(model, val, everything)
     parts = [document_losses(model, val, everything, rank=rank, world=3) for rank in range(3)]
-    assert sum(parts) == pytest.approx(whole)
+    assert sum(parts) == pytest.approx(complete)
 
 
 def test_can_be_stopped(val, model):
@@ -64,8 +64,8 @@ def test_can_be_stopped(val, model):
 
 
 def test_no_text_is_no_rate(val, model):
-    found = evaluate(model, val, np.array([2]), np.full(50, 2), np.ones(9, bool))
-    assert found.bpb() is None
+    scores = evaluate(model, val, np.array([2]), np.full(50, 2), np.ones(9, bool))
+    assert scores.bpb() is None
 
 
 def test_spread_takes_about_as_much_as_asked_for_and_all_when_it_fits(val):

@@ -11,8 +11,9 @@ STEP = "scripts/analysis/step.py"
 
 @pytest.fixture
 def tree(tmp_path, monkeypatch):
-    """A small project: the step imports snakelm.a, which imports snakelm.b and the tokenizer's core;
-    snakelm.c is not imported. The configuration, which only carries the step, names the operators.
+    """A small project: the step imports snakelm.a, which imports snakelm.b and the tokenizer's
+    core; snakelm.c is not imported. The configuration, which only carries the step, names the
+    operators.
     """
     files = {
         STEP: "from snakelm import a\nfrom snakelm.config import Config\n",
@@ -27,7 +28,9 @@ def tree(tmp_path, monkeypatch):
         "snakelm/config/__init__.py": "from pytorch_ext.library import load\n",
         "pytorch_ext/__init__.py": '"""Mentions _C and _text in words alone."""\n',
         "pytorch_ext/library.py": "load = 1\n",
-        "csrc/text/bpe.cpp": '#include "common/shared.h"\n#include "text/bpe.h"\nint bpe;  // merges\n',
+        "csrc/text/bpe.cpp": (
+            '#include "common/shared.h"\n#include "text/bpe.h"\nint bpe;  // merges\n'
+        ),
         "csrc/text/bpe.h": "int header;\n",
         "csrc/common/shared.h": "int shared;\n",
         "csrc/common/other.h": "int other;\n",

@@ -1,4 +1,4 @@
-"""One training run to a folder: the second one is refused and told who has it."""
+"""One training run to a folder: the second one is refused, and the message names the first."""
 
 import os
 import subprocess

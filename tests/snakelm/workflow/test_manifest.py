@@ -75,14 +75,14 @@ def test_the_inputs_of_what_will_not_stay_stand_for_it(tmp_path):
 def test_every_changed_byte_of_a_manifest_is_found(tmp_path):
     write(tmp_path / "made.bin")
     path = manifest_path(tmp_path / "made.bin")
-    whole = path.read_bytes()
-    for place in range(len(whole)):
-        damaged = bytearray(whole)
+    original = path.read_bytes()
+    for place in range(len(original)):
+        damaged = bytearray(original)
         damaged[place] ^= 1 << place % 8
         path.write_bytes(damaged)
         with pytest.raises(UserError, match="run its step again"):
             read_manifest(tmp_path / "made.bin")
-    path.write_bytes(whole)
+    path.write_bytes(original)
     assert read_manifest(tmp_path / "made.bin")["seed"] == 1
 
 

@@ -4,8 +4,8 @@ import pytest
 
 from snakelm.data.conversations.formats import Rejected, messages_of
 
-ASKED, TOLD, RULE = "Two and two?", "Four.", "Be brief."
-TALK = [{"role": "user", "content": ASKED}, {"role": "assistant", "content": TOLD}]
+QUESTION, REPLY, RULE = "Two and two?", "Four.", "Be brief."
+TALK = [{"role": "user", "content": QUESTION}, {"role": "assistant", "content": REPLY}]
 RULED = [{"role": "system", "content": RULE}, *TALK]
 
 
@@ -13,58 +13,61 @@ def said(*turns, keys=("role", "content")):
     return [dict(zip(keys, turn, strict=True)) for turn in turns]
 
 
-OPENAI = said(("system", RULE), ("user", ASKED), ("assistant", TOLD))
-SHAREGPT = said(("system", RULE), ("human", ASKED), ("gpt", TOLD), keys=("from", "value"))
+OPENAI = said(("system", RULE), ("user", QUESTION), ("assistant", REPLY))
+SHAREGPT = said(("system", RULE), ("human", QUESTION), ("gpt", REPLY), keys=("from", "value"))
 FORMATS = {
     "messages": ({"messages": OPENAI}, RULED),
     "conversation": ({"conversation": OPENAI}, RULED),
     "OpenAI's keys under ShareGPT's name": ({"conversations": OPENAI}, RULED),
     "developer for system": (
-        {"messages": said(("developer", RULE), ("user", ASKED), ("assistant", TOLD))},
+        {"messages": said(("developer", RULE), ("user", QUESTION), ("assistant", REPLY))},
         RULED,
     ),
     "sharegpt": ({"conversations": SHAREGPT}, RULED),
     "sharegpt with a system column": ({"system": RULE, "conversations": SHAREGPT[1:]}, RULED),
-    "alpaca": ({"instruction": ASKED, "input": "", "output": TOLD}, TALK),
+    "alpaca": ({"instruction": QUESTION, "input": "", "output": REPLY}, TALK),
     "alpaca with input and system": (
-        {"instruction": "Add.", "input": ASKED, "output": TOLD, "system": RULE},
-        [RULED[0], {"role": "user", "content": f"Add.\n\n{ASKED}"}, TALK[1]],
+        {"instruction": "Add.", "input": QUESTION, "output": REPLY, "system": RULE},
+        [RULED[0], {"role": "user", "content": f"Add.\n\n{QUESTION}"}, TALK[1]],
     ),
-    "alpaca without the column input": ({"instruction": ASKED, "output": TOLD}, TALK),
-    "dolly": ({"instruction": ASKED, "context": None, "response": TOLD, "category": "sums"}, TALK),
-    "dolly with context": (
-        {"instruction": ASKED, "context": "A sum.", "response": TOLD},
-        [{"role": "user", "content": f"{ASKED}\n\nA sum."}, TALK[1]],
-    ),
-    "orca": ({"system_prompt": RULE, "question": ASKED, "response": TOLD}, RULED),
-    "orca with an empty system prompt": (
-        {"system_prompt": "", "question": ASKED, "response": TOLD},
+    "alpaca without the column input": ({"instruction": QUESTION, "output": REPLY}, TALK),
+    "dolly": (
+        {"instruction": QUESTION, "context": None, "response": REPLY, "category": "sums"},
         TALK,
     ),
-    "qa": ({"question": ASKED, "answer": TOLD}, TALK),
-    "prompt and completion": ({"prompt": ASKED, "completion": TOLD}, TALK),
+    "dolly with context": (
+        {"instruction": QUESTION, "context": "A sum.", "response": REPLY},
+        [{"role": "user", "content": f"{QUESTION}\n\nA sum."}, TALK[1]],
+    ),
+    "orca": ({"system_prompt": RULE, "question": QUESTION, "response": REPLY}, RULED),
+    "orca with an empty system prompt": (
+        {"system_prompt": "", "question": QUESTION, "response": REPLY},
+        TALK,
+    ),
+    "qa": ({"question": QUESTION, "answer": REPLY}, TALK),
+    "prompt and completion": ({"prompt": QUESTION, "completion": REPLY}, TALK),
     "prompt and completion as lists": ({"prompt": OPENAI[:2], "completion": OPENAI[2:]}, RULED),
     "parts": (
         {
             "messages": said(
                 ("user", [{"type": "text", "text": "Two and "}, "two?"]),
-                ("assistant", [{"text": TOLD}]),
+                ("assistant", [{"text": REPLY}]),
             )
         },
         TALK,
     ),
-    "bytes": ({"question": ASKED.encode(), "answer": TOLD.encode()}, TALK),
+    "bytes": ({"question": QUESTION.encode(), "answer": REPLY.encode()}, TALK),
     "a prompt beside the messages": (
         {"prompt": "Hm?", "prompt_id": "7", "messages": OPENAI},
         RULED,
     ),
     "columns of another format without values": (
-        {"messages": None, "instruction": ASKED, "input": None, "output": TOLD},
+        {"messages": None, "instruction": QUESTION, "input": None, "output": REPLY},
         TALK,
     ),
-    "capitals in roles": ({"messages": said(("User", ASKED), ("ASSISTANT ", TOLD))}, TALK),
+    "capitals in roles": ({"messages": said(("User", QUESTION), ("ASSISTANT ", REPLY))}, TALK),
     "an empty system turn": (
-        {"messages": said(("system", " "), ("user", ASKED), ("assistant", TOLD))},
+        {"messages": said(("system", " "), ("user", QUESTION), ("assistant", REPLY))},
         TALK,
     ),
     "a last question nobody answered": (
@@ -102,14 +105,14 @@ def test_text_is_kept_as_it_stands():
     assert messages_of({"question": "  a\n", "answer": "\tb "})[1]["content"] == "\tb "
 
 
-USER, ANSWER = ("user", ASKED), ("assistant", TOLD)
+USER, ANSWER = ("user", QUESTION), ("assistant", REPLY)
 BAD = {
     "unknown role": ({"messages": said(("narrator", "Once."), USER, ANSWER)}, "unknown role"),
     "a role that is no text": ({"messages": said((3, "Once."), USER, ANSWER)}, "unknown role"),
     "null role": ({"messages": said((None, "Once."), USER, ANSWER)}, "null field"),
     "no role": ({"messages": [{"content": "Once."}]}, "a turn without role"),
     "empty turn": ({"messages": said(("user", " \n"), ANSWER)}, "empty turn"),
-    "empty answer": ({"question": ASKED, "answer": ""}, "empty turn"),
+    "empty answer": ({"question": QUESTION, "answer": ""}, "empty turn"),
     "system in the middle": (
         {"messages": said(USER, ANSWER, ("system", RULE), USER, ANSWER)},
         "system not first",
@@ -133,31 +136,36 @@ BAD = {
         "tool calls",
     ),
     "ShareGPT's function call": (
-        {"conversations": said(("human", ASKED), ("function_call", "{}"), keys=("from", "value"))},
+        {
+            "conversations": said(
+                ("human", QUESTION), ("function_call", "{}"), keys=("from", "value")
+            )
+        },
         "tool calls",
     ),
     "null content": ({"messages": said(USER, ("assistant", None))}, "null field"),
     "null turn": ({"messages": [None, *said(USER, ANSWER)]}, "null field"),
-    "null column": ({"instruction": ASKED, "input": "", "output": None}, "null field"),
+    "null column": ({"instruction": QUESTION, "input": "", "output": None}, "null field"),
     "null list": ({"messages": None}, "null field"),
     "an image": (
         {
             "messages": said(
-                ("user", [{"type": "image", "text": None}, {"type": "text", "text": ASKED}]), ANSWER
+                ("user", [{"type": "image", "text": None}, {"type": "text", "text": QUESTION}]),
+                ANSWER,
             )
         },
         "content is no text",
     ),
-    "a number for content": ({"question": 4, "answer": TOLD}, "content is no text"),
+    "a number for content": ({"question": 4, "answer": REPLY}, "content is no text"),
     "an object for content": (
-        {"messages": said(("user", {"text": ASKED}), ANSWER)},
+        {"messages": said(("user", {"text": QUESTION}), ANSWER)},
         "content is no text",
     ),
     "no turns": ({"messages": []}, "no turns"),
     "turns as text": ({"messages": "user: hi"}, "turns are no list"),
     "turns as texts": ({"conversations": ["hi", "ho"]}, "turns are no objects"),
-    "lone surrogate": ({"question": "\ud800", "answer": TOLD}, "lone surrogate"),
-    "not UTF-8": ({"question": b"\xff", "answer": TOLD}, "not UTF-8"),
+    "lone surrogate": ({"question": "\ud800", "answer": REPLY}, "lone surrogate"),
+    "not UTF-8": ({"question": b"\xff", "answer": REPLY}, "not UTF-8"),
     "unknown columns": ({"input_ids": [1, 2]}, "no known format"),
 }
 

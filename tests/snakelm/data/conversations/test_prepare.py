@@ -1,5 +1,5 @@
 """Conversations to packs: nothing stands on both sides, nothing twice, nothing cut but what was
-asked for.
+configured.
 """
 
 import functools

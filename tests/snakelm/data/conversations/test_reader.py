@@ -62,8 +62,8 @@ LAYOUTS = {
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_parquet_of_any_layout(tmp_path, layout):
-    found, counts = read(parquet(tmp_path / "a.parquet", ROWS, LAYOUTS[layout]))
-    assert found == TALKS
+    talks, counts = read(parquet(tmp_path / "a.parquet", ROWS, LAYOUTS[layout]))
+    assert talks == TALKS
     assert (counts.read, counts.kept, counts.invalid) == (5, 5, {})
 
 
@@ -78,8 +78,8 @@ def test_dictionary_columns_and_columns_that_are_no_conversation(tmp_path):
         }
     )
     pq.write_table(table, tmp_path / "dolly.parquet")
-    found, _ = read(tmp_path / "dolly.parquet")
-    assert [[m["content"] for m in talk] for talk in found] == [["One?", "Yes."], ["Two?", "Yes."]]
+    talks, _ = read(tmp_path / "dolly.parquet")
+    assert [[m["content"] for m in talk] for talk in talks] == [["One?", "Yes."], ["Two?", "Yes."]]
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "jsonl.gz", "jsonl.zst"])
@@ -101,8 +101,8 @@ def test_formats_may_be_mixed_in_a_file(tmp_path):
         {"conversations": [{"from": "human", "value": "Hm?"}, {"from": "gpt", "value": "Hm."}]},
         {"title": "neither"},
     ]
-    found, counts = read(jsonl(tmp_path / "a.jsonl", mixed))
-    assert [len(talk) for talk in found] == [2, 2, 2]
+    talks, counts = read(jsonl(tmp_path / "a.jsonl", mixed))
+    assert [len(talk) for talk in talks] == [2, 2, 2]
     assert counts.invalid == {"no known format": 1}
     only, counts = read(tmp_path / "a.jsonl", shape="alpaca")
     assert len(only) == 1
@@ -154,8 +154,8 @@ TREE = [
 def test_trees_are_recognised_by_their_columns(tmp_path, kind):
     path = tmp_path / f"a.{kind}"
     jsonl(path, TREE) if kind == "jsonl" else pq.write_table(pa.Table.from_pylist(TREE), path)
-    found, counts = read(path)
-    assert [[m["content"] for m in talk] for talk in found] == [["Hm?", "Hm."]]
+    talks, counts = read(path)
+    assert [[m["content"] for m in talk] for talk in talks] == [["Hm?", "Hm."]]
     assert (counts.read, counts.invalid) == (4, {"no way to it from a root": 1})
 
 
@@ -172,8 +172,8 @@ REJECTED = [
 def test_rejected_rows_are_counted_whatever_on_bad_file_says(tmp_path):
     path = jsonl(tmp_path / "a.jsonl", REJECTED)
     for on_bad in ("error", "warn", "skip"):
-        found, counts = read(path, on_bad=on_bad)
-        assert found == TALKS[:1]
+        talks, counts = read(path, on_bad=on_bad)
+        assert talks == TALKS[:1]
         assert counts.invalid == {
             "unknown role": 1,
             "empty turn": 1,
@@ -197,8 +197,8 @@ def test_damaged_rows_follow_on_bad_file(tmp_path, name):
         UserError, match=f"a.jsonl: row 1: {name}; fix it, or set on_bad_file: warn"
     ):
         read(path)
-    found, counts = read(path, on_bad="warn", warn=said.append)
-    assert found == TALKS[:2]
+    talks, counts = read(path, on_bad="warn", warn=said.append)
+    assert talks == TALKS[:2]
     assert counts.invalid == {name: 1}
     assert len(said) == 1
 
@@ -210,8 +210,8 @@ def test_parquet_texts_that_are_not_utf8_cost_their_row(tmp_path):
     )
     with pytest.raises(UserError, match="row 1: not UTF-8"):
         read(tmp_path / "a.parquet")
-    found, counts = read(tmp_path / "a.parquet", on_bad="skip")
-    assert [talk[1]["content"] for talk in found] == ["a", "c"]
+    talks, counts = read(tmp_path / "a.parquet", on_bad="skip")
+    assert [talk[1]["content"] for talk in talks] == ["a", "c"]
     assert counts.invalid == {"not UTF-8": 1}
 
 
@@ -250,8 +250,8 @@ def test_bad_files_follow_on_bad_file(tmp_path, name):
     make(path)
     with pytest.raises(UserError, match=f"{name}: {message}"):
         read(path)
-    found, counts = read(path, good, on_bad="skip")
-    assert found == TALKS
+    talks, counts = read(path, good, on_bad="skip")
+    assert talks == TALKS
     assert [bad["file"] for bad in counts.bad_files] == [path.as_posix()]
 
 
@@ -259,8 +259,8 @@ def test_a_file_without_rows_and_the_same_file_twice_are_said(tmp_path):
     said = []
     empty, one = jsonl(tmp_path / "empty.jsonl", []), jsonl(tmp_path / "one.jsonl", ROWS)
     two = jsonl(tmp_path / "two.jsonl", ROWS)
-    found, counts = read(empty, one, two, warn=said.append)
-    assert len(found) == 10
+    talks, counts = read(empty, one, two, warn=said.append)
+    assert len(talks) == 10
     assert counts.files_without_rows == [empty.as_posix()]
     assert any(
         "two.jsonl: the same bytes as" in line and "its conversations count once" in line

@@ -38,15 +38,15 @@ def paths(rows):
     for one in rows:
         trees.add(one)
     names = [
-        found if isinstance(found, str) else [m["content"][5:-1] for m in found]
-        for found in trees.conversations()
+        reached if isinstance(reached, str) else [m["content"][5:-1] for m in reached]
+        for reached in trees.conversations()
     ]
     return names, trees.unreached()
 
 
 def test_the_best_ranked_path_of_each_tree():
-    found, unreached = paths(ROWS)
-    assert found == [["q", "good", "more", "ranked"], ["other", "alone"]]
+    reached, unreached = paths(ROWS)
+    assert reached == [["q", "good", "more", "ranked"], ["other", "alone"]]
     assert unreached == 0
 
 
@@ -67,7 +67,7 @@ def test_a_tree_without_an_answer_is_counted():
 
 
 def test_orphans_and_rings_are_counted_and_end():
-    found, unreached = paths(
+    reached, unreached = paths(
         [
             *ROWS[8:],
             row("x", "gone", "assistant"),
@@ -75,7 +75,7 @@ def test_orphans_and_rings_are_counted_and_end():
             row("b", "a", "assistant"),
         ]
     )
-    assert found == [["other", "alone"]]
+    assert reached == [["other", "alone"]]
     assert unreached == 3
 
 

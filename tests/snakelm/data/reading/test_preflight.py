@@ -21,8 +21,8 @@ from snakelm.parquet import BadFile
 def look(tmp_path, sources, **more):
     config = from_mapping({"preset": "smoke", "sources": sources, **more})
     with Log("preflight", tmp_path / "log.txt") as log:
-        found = preflight(config, tmp_path / "not" / "there" / "yet", log)
-    return found, (tmp_path / "log.txt").read_text()
+        sizes = preflight(config, tmp_path / "not" / "there" / "yet", log)
+    return sizes, (tmp_path / "log.txt").read_text()
 
 
 def parquet(path, **columns):
@@ -33,7 +33,7 @@ def parquet(path, **columns):
 def test_one_line_says_what_is_there(tmp_path):
     parquet(tmp_path / "a.parquet", body=["x" * 1000, None, "y" * 500])
     parquet(tmp_path / "b.parquet", body=["z"])
-    found, log = look(
+    sizes, log = look(
         tmp_path, [{"path": f"{tmp_path}/*.parquet", "text": "body"}, {"builtin": "docs"}]
     )
     assert (
@@ -41,7 +41,7 @@ def test_one_line_says_what_is_there(tmp_path):
         in log
     )
     assert " free, needs ~" in log
-    source = found["sources"][0]
+    source = sizes["sources"][0]
     assert (source["rows"], source["nulls"], source["problems"]) == (4, 1, [])
     assert 1500 < source["text_bytes"] < 4000
 
@@ -49,11 +49,11 @@ def test_one_line_says_what_is_there(tmp_path):
 def test_rows_of_json_lines_are_not_known_before_reading(tmp_path):
     (tmp_path / "a.jsonl").write_text(json.dumps({"text": "x"}) + "\n")
     (tmp_path / "b.txt").write_text("x")
-    found, log = look(
+    sizes, log = look(
         tmp_path, [{"path": str(tmp_path / "a.jsonl")}, {"path": str(tmp_path / "b.txt")}]
     )
     assert "2 files · 1+ rows" in log
-    assert found["sources"][0]["rows"] is None
+    assert sizes["sources"][0]["rows"] is None
 
 
 def test_every_problem_is_said_at_once(tmp_path):
@@ -79,9 +79,9 @@ def test_every_problem_is_said_at_once(tmp_path):
     assert "e.jsonl: a JSON array" in message
     with pytest.raises(UserError, match="source j: none of its 1 files has a text"):
         look(tmp_path, sources, on_bad_file="warn")
-    found, log = look(tmp_path, sources[:1], on_bad_file="warn")
+    sizes, log = look(tmp_path, sources[:1], on_bad_file="warn")
     assert log.count("warning:") == 3
-    assert len(found["sources"][0]["problems"]) == 3
+    assert len(sizes["sources"][0]["problems"]) == 3
 
 
 @pytest.mark.parametrize(
