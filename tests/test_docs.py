@@ -1,5 +1,6 @@
-"""What the docs name exists: paths, links, make targets, keys, settings, flags, rules, outputs."""
+"""What the docs name exists: paths, links, make targets, keys, settings, flags, steps, floors."""
 
+import ast
 import functools
 import re
 from pathlib import Path
@@ -149,3 +150,32 @@ def test_prose_keeps_to_a_hundred_columns(doc):
     for line in parts(doc)[0].splitlines():
         if len(line) > COLUMNS and not line.startswith(("|", "!", "`")):
             pytest.fail(f"{doc.name}: {len(line)} columns: {line[:60]}…")
+
+
+def test_rooms_import_from_lower_floors_only():
+    table = re.findall(
+        r"^\| (\d) \| (.+) \|$",
+        text_of(ROOT / "docs/PROJECT_STRUCTURE.md"),
+        flags=re.MULTILINE,
+    )
+    floors = {room: int(floor) for floor, rooms in table for room in re.findall(r"`(\w+)`", rooms)}
+    folders = {file.parent.name for file in (ROOT / "snakelm").glob("*/__init__.py")}
+    assert set(floors) == folders
+
+    for file in sorted((ROOT / "snakelm").rglob("*.py")):
+        room = file.relative_to(ROOT / "snakelm").parts[0]
+        for imported in rooms_imported(file) & folders - {room}:
+            above = floors.get(room, 1)
+            assert floors[imported] < above, f"{file.relative_to(ROOT)} imports {imported}"
+
+
+def rooms_imported(file: Path) -> set[str]:
+    """Folders of snakelm that a module of it imports from, by its relative imports."""
+    package = file.relative_to(ROOT).parts[:-1]
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_bytes())):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = package[: len(package) - node.level + 1]
+            names = [node.module] if node.module else [alias.name for alias in node.names]
+            found |= {".".join([*base, name]).split(".")[1] for name in names}
+    return found
