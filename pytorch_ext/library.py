@@ -6,8 +6,6 @@ from pathlib import Path
 
 import torch
 
-from pytorch_ext.dispatch import LEVELS
-
 LIBRARY = Path(__file__).with_name("_C.abi3.so")
 REMEDY = "run `python setup.py build_ext --inplace`, or pass backend='reference'"
 
@@ -31,6 +29,5 @@ def load() -> bool:
 # Found out once, at import: torch.compile must not meet these calls.
 LOADED = load()
 HAS_CUDA = bool(LOADED and torch.ops.pytorch_ext.has_cuda())
-LEVELS_HERE: tuple[int, ...] = tuple(  # indices into LEVELS
-    i for i in range(len(LEVELS)) if LOADED and torch.ops.pytorch_ext.isa_level(i) == i
-)
+# Instruction sets, as indices into dispatch.LEVELS: a CPU that has one has all before it.
+LEVELS_HERE = tuple(range(torch.ops.pytorch_ext.isa_level(-1) + 1)) if LOADED else ()

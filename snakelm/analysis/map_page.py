@@ -20,8 +20,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ..evaluation.embeddings.map import Colouring, DocumentMap, by_frequency
+from ..evaluation.embeddings.map import DocumentMap
 from ..files import write_text
+from .colourings import Colouring, by_frequency, colourings, origins
 from .figures.style import AXIS, COLOURS, DARK, RAMP
 from .pages import UNFIT, render_page
 
@@ -130,8 +131,8 @@ def _page(documents: DocumentMap, data: PageData) -> str:
 
 def _page_data(documents: DocumentMap, shown: np.ndarray, characters: int) -> PageData:
     """``shown``: numbers of the documents on the page, int64 [m]."""
-    label, origins = documents.origins()
-    names = by_frequency(origins)
+    label, origin_names = origins(documents)
+    names = by_frequency(origin_names)
     number = {name: i for i, name in enumerate(names)}
     groups = names
     if len(names) > GROUPS:
@@ -146,9 +147,9 @@ def _page_data(documents: DocumentMap, shown: np.ndarray, characters: int) -> Pa
         origin_label=label,
         origins=[_shortened(name, SOURCE_CHARACTERS) for name in names],
         groups=[_shortened(name, GROUP_CHARACTERS) for name in groups],
-        origin=[number[origins[i]] for i in shown],
+        origin=[number[origin_names[i]] for i in shown],
         held_out=[bool(held) for held in documents.numbers("held_out")[shown]],
-        numbers=[_numbers(documents, colouring, shown) for colouring in documents.colourings()],
+        numbers=[_numbers(documents, colouring, shown) for colouring in colourings(documents)],
         excerpts=[_shortened(excerpts[i], characters) for i in shown],
         palette=PALETTE,
         ramp=RAMPS,

@@ -24,6 +24,12 @@ def test_levels_are_those_of_the_core_in_its_order():
     ]
 
 
+@pytest.mark.skipif(not library.LOADED, reason="the operators are not compiled")
+def test_levels_here_are_those_that_the_core_would_run():
+    level = torch.ops.pytorch_ext.isa_level
+    assert library.LEVELS_HERE == tuple(i for i in range(len(LEVELS)) if level(i) == i)
+
+
 def test_the_table_is_read_without_torch():
     code = (
         "import sys; from pytorch_ext.dispatch import backends; backends('attention'); "

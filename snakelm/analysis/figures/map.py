@@ -22,7 +22,8 @@ from matplotlib.path import Path as Outline
 from matplotlib.transforms import IdentityTransform
 
 from ...errors import UserError
-from ...evaluation.embeddings.map import COLOURINGS, Colouring, DocumentMap, by_frequency
+from ...evaluation.embeddings.map import DocumentMap
+from ..colourings import COLOURINGS, Colouring, by_frequency, origins
 from .style import AXIS, COLOURS, RAMP, figure, literal, note
 
 __all__ = ["draw_map", "map_by_number", "map_by_source"]
@@ -63,8 +64,8 @@ def map_by_source(documents: DocumentMap, path: str | Path) -> None:
     """Draws the map with a colour for each of the four largest sources (or packages, or files),
     grey for all others.
     """
-    label, origins = documents.origins()
-    names, origin = by_frequency(origins), np.array(origins)
+    label, origin_names = origins(documents)
+    names, origin = by_frequency(origin_names), np.array(origin_names)
     groups = [
         DotGroup(_short(name), COLOURS[colour], origin == name)
         for name, colour in zip(names, SOURCE_COLOURS, strict=False)

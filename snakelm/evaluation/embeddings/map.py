@@ -1,10 +1,8 @@
-"""map.parquet: where each document lies, and what the map can be coloured by.
+"""map.parquet: where each document lies, and what is known of it.
 
 It is computed once and drawn twice, as figures and as a page, so both show the same map.
 """
 
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,24 +13,7 @@ import pyarrow.parquet as pq
 from ...data.documents.table import read_documents
 from ...files import atomic_path
 
-__all__ = ["COLOURINGS", "Colouring", "DocumentMap", "by_frequency", "read_map", "write_map"]
-
-
-@dataclass(frozen=True)
-class Colouring:
-    """A column of numbers that colours the map."""
-
-    column: str
-    label: str
-    number_format: str  # of a value in a legend
-    logarithmic: bool = False  # values span orders of magnitude
-
-
-COLOURINGS = (
-    Colouring("loss", "bits per byte", ".2f"),
-    Colouring("tokens", "length in tokens", ",.0f", logarithmic=True),
-    Colouring("score", "filter score", ".2f"),
-)
+__all__ = ["DocumentMap", "read_map", "write_map"]
 
 
 @dataclass(frozen=True)
@@ -60,35 +41,6 @@ class DocumentMap:
         so the first of them are a random sample, and the same in each drawing.
         """
         return np.argsort(self.columns["id"].to_numpy(), kind="stable")
-
-    def colourings(self) -> list[Colouring]:
-        """Those that this map has numbers for."""
-        return [c for c in COLOURINGS if np.isfinite(self.numbers(c.column)).any()]
-
-    def origins(self) -> tuple[str, list[str]]:
-        """What tells documents apart, `source` or `origin`, and each one's.
-
-        In a run of one source it is the first part in which the paths of the files differ: of the
-        built-in corpus that is the package.
-        """
-        sources = self.texts("source")
-        if len(set(sources)) > 1:
-            return "source", sources
-
-        paths = [(path or "").split("/") for path in self.texts("origin_file")]
-        shared = 0
-        while (
-            all(len(path) > shared + 1 for path in paths)
-            and len({tuple(path[: shared + 1]) for path in paths}) == 1
-        ):
-            shared += 1
-        return "origin", [path[shared] for path in paths]
-
-
-def by_frequency(names: Sequence[str]) -> list[str]:
-    """The different ``names``, the most frequent first."""
-    counts = Counter(names)
-    return sorted(counts, key=lambda name: (-counts[name], name))
 
 
 def write_map(path: str | Path, positions: np.ndarray, columns: pa.Table) -> None:
