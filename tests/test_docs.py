@@ -1,6 +1,5 @@
 """What the docs name exists: paths, links, make targets, keys, settings, flags, steps, floors."""
 
-import ast
 import functools
 import re
 from pathlib import Path
@@ -10,6 +9,7 @@ import yaml
 
 from snakelm.config import Config, as_mapping, from_mapping, load_config
 from snakelm.workflow.step import load_steps
+from tests.test_imports import ROOMS
 
 ROOT = Path(__file__).resolve().parents[1]
 TOP_LEVEL_DOCS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "config/README.md")
@@ -152,30 +152,11 @@ def test_prose_keeps_to_a_hundred_columns(doc):
             pytest.fail(f"{doc.name}: {len(line)} columns: {line[:60]}…")
 
 
-def test_rooms_import_from_lower_floors_only():
-    table = re.findall(
-        r"^\| (\d) \| (.+) \|$",
+def test_the_floors_of_the_rooms_are_those_that_the_imports_are_held_to():
+    rows = re.findall(
+        r"^\| (\d+) \| (.+) \|$",
         text_of(ROOT / "docs/PROJECT_STRUCTURE.md"),
         flags=re.MULTILINE,
     )
-    floors = {room: int(floor) for floor, rooms in table for room in re.findall(r"`(\w+)`", rooms)}
-    folders = {file.parent.name for file in (ROOT / "snakelm").glob("*/__init__.py")}
-    assert set(floors) == folders
-
-    for file in sorted((ROOT / "snakelm").rglob("*.py")):
-        room = file.relative_to(ROOT / "snakelm").parts[0]
-        for imported in rooms_imported(file) & folders - {room}:
-            above = floors.get(room, 1)
-            assert floors[imported] < above, f"{file.relative_to(ROOT)} imports {imported}"
-
-
-def rooms_imported(file: Path) -> set[str]:
-    """Folders of snakelm that a module of it imports from, by its relative imports."""
-    package = file.relative_to(ROOT).parts[:-1]
-    found: set[str] = set()
-    for node in ast.walk(ast.parse(file.read_bytes())):
-        if isinstance(node, ast.ImportFrom) and node.level:
-            base = package[: len(package) - node.level + 1]
-            names = [node.module] if node.module else [alias.name for alias in node.names]
-            found |= {".".join([*base, name]).split(".")[1] for name in names}
-    return found
+    floors = {int(floor): re.findall(r"`(\w+)`", rooms) for floor, rooms in rows}
+    assert [set(floors[floor]) for floor in sorted(floors)] == [set(rooms) for rooms in ROOMS]
