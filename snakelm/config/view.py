@@ -13,7 +13,7 @@ from .section import Section, is_cosmetic
 __all__ = ["as_mapping", "every_key", "restrict"]
 
 S = TypeVar("S", bound=Section)
-Tree = dict[str, "Tree"]  # keys to what is allowed below them; nothing below: all of it
+Tree = dict[str, "Tree | None"]  # keys to what is allowed below them; None: all of it
 
 
 def as_mapping(
@@ -47,9 +47,12 @@ def restrict(
     allowed: Tree = {}
     for key in keys:
         _check_key(key)
-        below = allowed
-        for part in key.split("."):
-            below = below.setdefault(part, {})
+        *sections, name = key.split(".")
+        below: Tree | None = allowed
+        for section in sections:
+            below = below.setdefault(section, {}) if below is not None else None
+        if below is not None:  # else all of it is allowed already
+            below[name] = None
     return _cut(config, allowed, chosen or {})
 
 
@@ -64,9 +67,9 @@ def every_key() -> list[str]:
     return keys
 
 
-def _cut(section: S, allowed: Tree, chosen: Mapping[str, str]) -> S:
-    """A copy of ``section`` that has lost the keys that are not ``allowed``."""
-    if not allowed:
+def _cut(section: S, allowed: Tree | None, chosen: Mapping[str, str]) -> S:
+    """A copy of ``section`` that has lost the keys that are not ``allowed``; None allows all."""
+    if allowed is None:
         return section
 
     # What pydantic holds of an instance is its __dict__; a field that is missing there falls
@@ -78,7 +81,7 @@ def _cut(section: S, allowed: Tree, chosen: Mapping[str, str]) -> S:
         value = section.__dict__[name]
         if isinstance(value, Section):
             value = _cut(value, below, chosen)
-        elif isinstance(value, list) and (below or choice):
+        elif isinstance(value, list):
             wanted = chosen.get(choice)
             items = [item for item in value if wanted is None or item.name == wanted]
             value = [_cut(item, below, chosen) for item in items]

@@ -140,8 +140,10 @@ def read_manifest(artefact: str | Path) -> dict[str, Any]:
         record.get("seal") != seal(record) or path.read_text("utf-8") != json_text(record)
     ):
         raise UserError(f"{path}: changed since it was written (its seal does not fit); {again}")
-    if not isinstance(record.get("artefact"), dict) or not isinstance(record.get("inputs"), list):
-        raise UserError(f"{path}: names no artefact or no inputs; {again}")
+    if not isinstance(record.get("artefact", {}), dict) or not isinstance(
+        record.get("inputs", []), list
+    ):
+        raise UserError(f"{path}: its artefact or its inputs are not as we write them; {again}")
     return with_counts(record)
 
 

@@ -276,7 +276,7 @@ def test_a_record_is_read_as_it_was_written(tmp_path):
         (lambda table: table.pop("stages"), "stages: field required"),
         (lambda table: table["held_out"].update(bytes="many"), "held_out.bytes: input should be"),
         (lambda table: table["stages"]["base"].pop("all"), "stages.base.all: field required"),
-        (lambda table: table.update(hardest={}), "hardest: input should be a valid list"),
+        (lambda table: table.update(hardest={}), "hardest: input should be a valid array"),
     ],
     ids=["a part", "a number", "a stage", "a list"],
 )

@@ -29,8 +29,8 @@ def test_resumes_of_the_last_run_in_the_log(tmp_path):
 def test_the_log_is_read_as_training_writes_it():
     trainer = Path(__file__).resolve().parents[3] / "snakelm/training/loop.py"
     text = trainer.read_text(encoding="utf-8")
-    assert 'f"run {self.fingerprint} on {' in text
-    assert 'f"resumes after step {self.step} of' in text
+    assert 'f"run {recipe.fingerprint} on {' in text
+    assert 'f"resumes after step {progress.step} of' in text
 
 
 @pytest.mark.parametrize("text", ["", "[1]", "{"], ids=["empty", "a list", "torn"])

@@ -5,7 +5,14 @@ import json
 import pytest
 import yaml
 
-from snakelm.config import as_mapping, config_view, every_key, from_mapping, load_config
+from snakelm.config import (
+    UndeclaredKeyError,
+    as_mapping,
+    every_key,
+    from_mapping,
+    load_config,
+    restrict,
+)
 
 SOURCES = [{"path": "a.jsonl", "licence": "CC0"}]
 
@@ -16,47 +23,80 @@ def test_cosmetic_keys_are_left_out_of_what_counts():
     assert "log_every" not in counted
 
 
-def test_a_view_holds_the_named_keys_in_the_order_of_the_schema():
+def test_a_restricted_config_holds_the_named_keys_in_the_order_of_the_schema():
     config = from_mapping({"train": {"device": "cpu", "lr": 0.01}})
-    view = config_view(config, ["train.device", "seed", "train.lr", "tsne"], cosmetic=True)
-    assert json.dumps(view) == json.dumps(
+    part = restrict(config, ["train.device", "seed", "train.lr", "tsne"])
+    assert json.dumps(as_mapping(part)) == json.dumps(
         {
             "seed": 1337,
             "train": {"lr": 0.01, "device": "cpu"},
             "tsne": {"perplexity": 30.0, "method": "auto"},
         }
     )
+    assert (part.seed, part.train.device) == (1337, "cpu")
 
 
-def test_a_section_and_a_key_of_it_are_the_section():
+@pytest.mark.parametrize("keys", [["model.width", "model"], ["model", "model.width"]])
+def test_a_section_and_a_key_of_it_are_the_section(keys):
     config = load_config()
-    both = config_view(config, ["model.width", "model"], cosmetic=True)
-    assert both == as_mapping(config, ["model"])
+    assert as_mapping(restrict(config, keys)) == as_mapping(config, ["model"])
 
 
-def test_cosmetic_keys_are_left_out_of_a_view_even_when_named():
+@pytest.mark.parametrize(
+    "read",
+    [lambda c: c.model, lambda c: c.train.lr, lambda c: c.sources[0].text],
+    ids=["a section", "a key", "a key of an item"],
+)
+def test_a_key_that_was_not_named_can_not_be_read(read):
+    part = restrict(load_config(), ["train.device", "sources[].name"])
+    with pytest.raises(UndeclaredKeyError, match="does not declare"):
+        read(part)
+
+
+def test_a_misspelt_key_is_no_key():
+    with pytest.raises(AttributeError, match="trian"):
+        _ = load_config().trian
+
+
+def test_one_item_of_a_list_is_chosen_by_its_name():
+    config = from_mapping({"sources": [{"name": "a", "path": "x"}, {"name": "b", "path": "y"}]})
+    one = restrict(config, ["sources[source].path"], {"source": "b"})
+    assert as_mapping(one) == {"sources": [{"path": "y"}]}
+    every = restrict(config, ["sources[source].path"])
+    assert [source.path for source in every.sources] == ["x", "y"]
+
+
+def test_a_restricted_section_can_be_completed():
+    part = restrict(load_config(), ["train.device"]).train.model_copy(update={"lr": 0.5})
+    assert (part.device, part.lr) == ("auto", 0.5)
+    with pytest.raises(UndeclaredKeyError):
+        _ = part.steps
+
+
+def test_cosmetic_keys_are_left_out_even_when_named_but_for_sections_that_show_them():
     config = from_mapping({"sources": SOURCES})
-    keys = ["train.log_every", "train.lr", "prepare.shards", "results", "sources"]
-    counted = config_view(config, keys, cosmetic=False)
-    assert counted.keys() == {"sources", "train"}
+    part = restrict(config, ["train.log_every", "train.lr", "prepare.shards", "results", "sources"])
+    counted = as_mapping(part, cosmetic=False)
     assert counted["train"] == {"lr": config.train.lr}
+    assert "results" not in counted
     assert "licence" not in counted["sources"][0]
 
-    shown = config_view(config, keys, cosmetic=True)
-    assert shown.keys() == {"results", "sources", "prepare", "train"}
+    shown = as_mapping(part, cosmetic=["sources"])
     assert shown["sources"][0]["licence"] == "CC0"
+    assert shown["train"] == {"lr": config.train.lr}
+    assert as_mapping(part)["prepare"] == {"shards": config.prepare.shards}
 
 
-@pytest.mark.parametrize("key", ["trian", "train.lrr", "sources.path", "seed.x", ""])
-def test_a_view_of_an_unknown_key_is_refused(key):
+@pytest.mark.parametrize("key", ["trian", "train.lrr", "sources.path", "seed.x", "sources[].x", ""])
+def test_an_unknown_key_can_not_be_named(key):
     with pytest.raises(KeyError, match="no such key"):
-        config_view(load_config(), [key], cosmetic=True)
+        restrict(load_config(), [key])
 
 
-def test_a_view_of_nothing_is_empty_and_a_mapping_of_nothing_named_is_all():
+def test_all_keys_are_all_of_it_and_none_are_nothing():
     config = load_config()
-    assert config_view(config, [], cosmetic=True) == {}
-    assert config_view(config, every_key(), cosmetic=True) == as_mapping(config)
+    assert as_mapping(restrict(config, [])) == {}
+    assert as_mapping(restrict(config, every_key())) == as_mapping(config)
 
 
 def test_every_key_is_listed_once_in_the_order_of_the_schema():

@@ -141,7 +141,7 @@ def no_merges(words):
         (other_token, "differ in vocabulary"),
         (other_special, "differ in special tokens"),
         (other_kind, "differ in kind"),
-        (no_merges, "merges: field required, expected a byte-level BPE"),
+        (no_merges, r"merges: field required \(expected a byte-level BPE"),
     ],
     ids=["pattern", "merges", "vocabulary", "special tokens", "kind", "no merges"],
 )

@@ -82,7 +82,7 @@ def test_anything_but_one_text_is_refused(prompt):
     ("more", "said"),
     [
         ({"temperature": 2.1}, "temperature: found 2.1; expected a number from 0 to 2"),
-        ({"temperature": float("nan")}, "NaN is no JSON number"),
+        ({"temperature": float("nan")}, "NaN is not a JSON number"),
         ({"temperature": True}, "temperature: found true"),
         ({"temperature": "1"}, 'temperature: found "1"'),
         ({"top_p": 0}, "top_p"),

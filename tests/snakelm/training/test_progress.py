@@ -1,5 +1,7 @@
 """The lines that say how training goes."""
 
+from types import SimpleNamespace
+
 from snakelm.training.metrics import COLUMNS, MetricsRow
 from snakelm.training.progress import Best, done_line, status_line
 
@@ -12,8 +14,8 @@ def test_lines_that_are_shown():
     best.update(1.5, 10)
     best.update(1.75, 20)
     assert "val bpb 1.750 (best 1.500 @10)" in status_line(row, best)
-    baseline = {"ppmd": {"bpb": 1.1, "bpb_clean": 1.5}}
-    line = done_line({"val_bpb": 1.25, "val_bpb_clean": 1.5, "seconds": 221.0}, baseline, "out.pt")
+    ppmd = SimpleNamespace(bpb=1.1, bpb_clean=1.5)
+    line = done_line({"val_bpb": 1.25, "val_bpb_clean": 1.5, "seconds": 221.0}, ppmd, "out.pt")
     said, _, following = line.partition(" · next: ")
     assert (
         said

@@ -21,6 +21,7 @@ from snakelm.errors import UserError
 from snakelm.log import Log
 from snakelm.tokenizer import CHAT, EOT, Tokenizer, train_bpe
 from snakelm.workflow.settings import settings_file
+from snakelm.workflow.step import load_steps
 
 
 @functools.cache
@@ -232,11 +233,10 @@ def test_context_is_that_of_the_model_unless_it_is_said():
 def test_it_runs_again_for_its_own_settings_only(tmp_path):
     def names(**values):
         config = from_mapping(values)
-        steps = {
-            "preparation/prepare_sft_data": ("sft_data", "on_bad_file", "seed"),
-            "training/train": ("model", "train"),
-        }
-        return [settings_file(tmp_path, config, step, sections) for step, sections in steps.items()]
+        steps = load_steps()
+        return [
+            settings_file(tmp_path, config, steps[name]) for name in ("prepare_sft_data", "train")
+        ]
 
     packing, training = names()
     assert names(sft={"lr": 0.5}, model={"layers": 3}, train={"steps": 7})[0] == packing
