@@ -218,7 +218,15 @@ def shard_count():
     except (UserError, OSError):
         return CONFIG.prepare.shards
 
-    steps = [step for step in STEPS.values() if step.stage == "preparation"]
+    beside = UNUSED | {
+        "preflight",
+        "prepare_sft_data",
+    }  # train.bin is not made from these
+    steps = [
+        step
+        for step in STEPS.values()
+        if step.stage == "preparation" and step.name not in beside
+    ]
     before = own_stamps()
     for step in steps:
         choices = (
