@@ -288,9 +288,9 @@ class Step:
         return named[:1]
 
     def _written(self, name: str, kind: File) -> str:
-        """How a rule refers to an output: as `{output}`, all of them, where the step writes one folder; as
-        the first where it writes one file (others may lie beside it); else by name, and for a
-        folder by the names of its files without their suffixes.
+        """How a rule refers to an output: as `{output}`, all of them, where the step writes one
+        folder; as the first where it writes one file (others may lie beside it); else by name, and
+        for a folder by the names of its files without their suffixes.
         """
         alone = len(self.writes) == 1
         if isinstance(kind, Folder) and alone:
