@@ -218,7 +218,15 @@ def shard_count():
     except (UserError, OSError):
         return CONFIG.prepare.shards
 
-    steps = [step for step in STEPS.values() if step.stage == "preparation"]
+    beside = UNUSED | {
+        "preflight",
+        "prepare_sft_data",
+    }  # train.bin is not made from these
+    steps = [
+        step
+        for step in STEPS.values()
+        if step.stage == "preparation" and step.name not in beside
+    ]
     before = own_stamps()
     for step in steps:
         choices = (
@@ -232,10 +240,10 @@ def shard_count():
 
 def in_this_run(stages):
     """The rules of some stages (folders of scripts/) that this run has a use for, each with its step."""
-    for rule in workflow.rules:
-        step = STEPS.get(rule.name)
-        if step and step.stage in stages and rule.name not in UNUSED:
-            yield rule, step
+    for declared in workflow.rules:
+        step = STEPS.get(declared.name)
+        if step and step.stage in stages and declared.name not in UNUSED:
+            yield declared, step
 
 
 def each(pattern):
@@ -251,9 +259,9 @@ def artefacts(*stages):
     def named(wildcards):
         return [
             path
-            for rule, step in in_this_run(stages)
+            for declared, step in in_this_run(stages)
             if step.manifest and step.name != "prepare_shard"
-            for artefact in step.artefacts(rule.output)
+            for artefact in step.artefacts(declared.output)
             for path in each(artefact)
         ]
 
@@ -265,9 +273,9 @@ def timings(wildcards):
     steps = in_this_run(["preparation", "training", "analysis"])
     return [
         path
-        for rule, step in steps
+        for declared, step in steps
         if step.manifest
-        for path in each(str(rule.benchmark))
+        for path in each(str(declared.benchmark))
     ]
 
 
@@ -382,3 +390,32 @@ def same_again(config):
     """The command that makes this run anew: all of its settings are in the file `config`."""
     elsewhere = [] if RESULTS == "results" else ["--config", f"results={RESULTS}"]
     return shlex.join(["snakemake", "--cores", "8", "--configfile", config, *elsewhere])
+
+
+# Before the first job
+
+
+def look_first():
+    """Runs preflight, unless it has looked at these very files with these settings; its errors end the run here."""
+    looked = settings("preflight"), *own_stamps()
+    record = Path(results("config/preflight.passed"))
+    if record.is_file() and record.read_text() == "\n".join(looked):
+        return
+
+    given = ["--config", settings("preflight")]
+    if DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method:
+        given.append(
+            without_filter()
+        )  # its packages are in an environment of their own
+    written = ["--output", results("tables/preflight.json"), "--log", log("preflight")]
+    script = STEPS["preflight"].script
+    done = subprocess.run([sys.executable, script, *given, *written])
+    if done.returncode:
+        sys.exit(done.returncode)
+    write_text(record, "\n".join(looked))
+
+
+def without_filter():
+    path = results("config/preflight-without-filter.yaml")
+    write_text(path, "filter: none\n")
+    return path

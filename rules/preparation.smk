@@ -31,32 +31,6 @@ rule preflight:
         command("preflight")
 
 
-def look_first():
-    """Runs preflight, unless it has looked at these very files with these settings; its errors end the run here."""
-    looked = settings("preflight"), *own_stamps()
-    record = Path(results("config/preflight.passed"))
-    if record.is_file() and record.read_text() == "\n".join(looked):
-        return
-
-    given = ["--config", settings("preflight")]
-    if DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method:
-        given.append(
-            without_filter()
-        )  # its packages are in an environment of their own
-    written = ["--output", results("tables/preflight.json"), "--log", log("preflight")]
-    script = Path(os.environ["SNAKELM"], "scripts/preparation/preflight.py")
-    done = subprocess.run([sys.executable, script, *given, *written])
-    if done.returncode:
-        sys.exit(done.returncode)
-    write_text(record, "\n".join(looked))
-
-
-def without_filter():
-    path = results("config/preflight-without-filter.yaml")
-    write_text(path, "filter: none\n")
-    return path
-
-
 onstart:
     look_first()
 

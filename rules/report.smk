@@ -144,7 +144,7 @@ rule plot_compare:
         mem_mb=1000,
         runtime=30,
     params:
-        results=RESULTS,
+        results=lambda wildcards: RESULTS,
     shell:
         command("plot_compare")
 
@@ -227,7 +227,7 @@ rule plot_loss:
         mem_mb=1000,
         runtime=30,
     params:
-        results=RESULTS,
+        results=lambda wildcards: RESULTS,
     shell:
         command("plot_loss")
 

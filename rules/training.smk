@@ -45,7 +45,7 @@ rule train:
         mem_mb=6000,
         runtime=1440,
     params:
-        results=RESULTS,
+        results=lambda wildcards: RESULTS,
         shown=shown("train"),
     shell:
         command("train")
@@ -71,7 +71,7 @@ rule train_sft:
         mem_mb=6000,
         runtime=1440,
     params:
-        results=RESULTS,
+        results=lambda wildcards: RESULTS,
         shown=shown("train_sft"),
     shell:
         command("train_sft")
@@ -79,7 +79,7 @@ rule train_sft:
 
 # Weeks of training are not thrown away over an edit of the code; a word about it must be enough.
 if workflow.is_main_process:
-    for rule, step in in_this_run(["training"]):
+    for declared, step in in_this_run(["training"]):
         if not step.code_triggers:
-            for message in changed_since(rule.output.model, step):
+            for message in changed_since(declared.output.model, step):
                 logger.warning(message)

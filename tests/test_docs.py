@@ -1,4 +1,4 @@
-"""What the docs name exists: paths, links, make targets, keys, settings, flags, rules, outputs."""
+"""What the docs name exists: paths, links, make targets, keys, settings, flags, steps, floors."""
 
 import functools
 import re
@@ -9,6 +9,7 @@ import yaml
 
 from snakelm.config import Config, as_mapping, from_mapping, load_config
 from snakelm.workflow.step import load_steps
+from tests.test_imports import ROOMS
 
 ROOT = Path(__file__).resolve().parents[1]
 TOP_LEVEL_DOCS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "config/README.md")
@@ -149,3 +150,13 @@ def test_prose_keeps_to_a_hundred_columns(doc):
     for line in parts(doc)[0].splitlines():
         if len(line) > COLUMNS and not line.startswith(("|", "!", "`")):
             pytest.fail(f"{doc.name}: {len(line)} columns: {line[:60]}…")
+
+
+def test_the_floors_of_the_rooms_are_those_that_the_imports_are_held_to():
+    rows = re.findall(
+        r"^\| (\d+) \| (.+) \|$",
+        text_of(ROOT / "docs/PROJECT_STRUCTURE.md"),
+        flags=re.MULTILINE,
+    )
+    floors = {int(floor): re.findall(r"`(\w+)`", rooms) for floor, rooms in rows}
+    assert [set(floors[floor]) for floor in sorted(floors)] == [set(rooms) for rooms in ROOMS]

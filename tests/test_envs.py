@@ -67,29 +67,36 @@ def scripts_of(env):
     for file in (ROOT / "rules").glob("*.smk"):
         for body in re.split(r"^rule ", file.read_text(), flags=re.MULTILINE)[1:]:
             if f'"../envs/{env}.yaml"' in body:
-                yield STEPS[re.search(r'command\("(\w+)"\)', body)[1]].script
+                yield STEPS[body.partition(":")[0]].script
 
 
 def needed(env):
     """Distributions that the env's scripts, and all they import from here, import from
     elsewhere.
     """
-    names = {"yaml": "pyyaml", "sklearn": "scikit-learn"}
-    names |= {"markupsafe": "jinja2", "pydantic_core": "pydantic", "typing_extensions": "pydantic"}
+    names = {
+        "yaml": "pyyaml",
+        "sklearn": "scikit-learn",
+        "pydantic_core": "pydantic",  # these three come with the other
+        "typing_extensions": "pydantic",
+        "markupsafe": "jinja2",
+    }
     ours = {"snakelm", "pytorch_ext", "scripts", "setuptools"}
     for script in scripts_of(env):
-        own = set(imported_files(script, carriers=False))
-        for file in imported_files(script):
-            # The configuration names the operators' backends, and loads none.
-            operators = "pytorch_ext" in file.parts and file not in own
-            if file.suffix == ".py" and not operators:
-                found = {n.name.split(".")[0] for t in imports(file, ast.Import) for n in t.names}
-                found |= {
-                    t.module.split(".")[0] for t in imports(file, ast.ImportFrom) if not t.level
-                }
-                yield from (
-                    names.get(name, name) for name in found - ours - sys.stdlib_module_names
-                )
+        for file in python_files(script):
+            found = {n.name.split(".")[0] for t in imports(file, ast.Import) for n in t.names}
+            found |= {t.module.split(".")[0] for t in imports(file, ast.ImportFrom) if not t.level}
+            yield from (names.get(name, name) for name in found - ours - sys.stdlib_module_names)
+
+
+def python_files(script):
+    """What running the script can load. The configuration, as every step reads it, takes the table
+    of backends from pytorch_ext, whose operators are imported when first used.
+    """
+    work = set(imported_files(script, carriers=False))
+    for file in imported_files(script):
+        if file.suffix == ".py" and (file in work or ROOT / "pytorch_ext" not in file.parents):
+            yield file
 
 
 def imports(file, kind):

@@ -288,14 +288,16 @@ class Step:
         return named[:1]
 
     def _written(self, name: str, kind: File) -> str:
-        """How a rule refers to an output: as `{output}` where there is just one flag for all of
-        them, by name, or for a folder by the names of its files without their suffixes.
+        """How a rule refers to an output: as `{output}`, all of them, where the step writes one
+        folder; as the first where it writes one file (others may lie beside it); else by name, and
+        for a folder by the names of its files without their suffixes.
         """
-        if len(self.writes) == 1:
+        alone = len(self.writes) == 1
+        if isinstance(kind, Folder) and alone:
             return "{output:q}"
         if isinstance(kind, Folder):
             return " ".join(f"{{output.{Path(file).stem}:q}}" for file in kind.files)
-        return f"{{output.{_in_rule(name)}:q}}"
+        return "{output[0]:q}" if alone else f"{{output.{_in_rule(name)}:q}}"
 
     def _has_places(self) -> bool:
         return any(kind.at for _, kind in self._file_flags())

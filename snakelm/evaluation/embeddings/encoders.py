@@ -11,7 +11,7 @@ vocabulary), and N the real positions of a batch, without padding.
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -22,8 +22,9 @@ import torch.nn.functional as F
 
 from ...model import Decoder
 from ...tokenizer import Tokenizer
+from .table import DocumentEncoder, Encodings, Progress
 
-__all__ = ["DocumentEncoder", "Encodings", "LanguageModelEncoder", "SentenceEncoder"]
+__all__ = ["LanguageModelEncoder", "SentenceEncoder", "by_model", "by_sentence_model"]
 
 BATCH_TOKENS = 4096  # padding included
 # Float32 logits in memory at a time. Larger blocks go back to the kernel after every batch, which
@@ -31,48 +32,21 @@ BATCH_TOKENS = 4096  # padding included
 LOGIT_BYTES = 8 << 20
 TEXTS_AT_ONCE = 1024  # that exist as Python strings
 
-Progress = Callable[[int], None]  # is called with the number of documents done
+
+def by_model(model: "LanguageModelEncoder") -> DocumentEncoder:
+    """Our model's vectors and losses."""
+    return DocumentEncoder(model.width, model.encode)
 
 
-@dataclass(frozen=True)
-class Encodings:
-    """What models say of n documents."""
+def by_sentence_model(
+    model: "LanguageModelEncoder", sentence: "SentenceEncoder"
+) -> DocumentEncoder:
+    """The sentence model's vectors beside our model's losses."""
 
-    tokens: np.ndarray  # int64 [n], of the full text
-    loss: np.ndarray  # float32 [n], bits per byte of the tokens read; NaN for an empty text
-    vectors: np.ndarray  # float32 [n, width]
+    def encode(texts: pa.Array, progress: Progress) -> Encodings:
+        return replace(model.encode(texts, progress), vectors=sentence.encode(texts))
 
-    @classmethod
-    def empty(cls, tokens: np.ndarray, width: int) -> "Encodings":
-        """Losses unknown and vectors zero, to be filled in."""
-        loss = np.full(tokens.size, np.nan, np.float32)
-        return cls(tokens, loss, np.zeros((tokens.size, width), np.float32))
-
-
-@dataclass(frozen=True)
-class DocumentEncoder:
-    """What documents.parquet is made with: ``encode`` gives vectors of ``width``, of a large_string
-    array without nulls.
-    """
-
-    width: int
-    encode: Callable[[pa.Array, Progress], Encodings]
-
-    @classmethod
-    def by_model(cls, model: "LanguageModelEncoder") -> "DocumentEncoder":
-        """Our model's vectors and losses."""
-        return cls(model.width, model.encode)
-
-    @classmethod
-    def by_sentence_model(
-        cls, model: "LanguageModelEncoder", sentence: "SentenceEncoder"
-    ) -> "DocumentEncoder":
-        """The sentence model's vectors beside our model's losses."""
-
-        def encode(texts: pa.Array, progress: Progress) -> Encodings:
-            return replace(model.encode(texts, progress), vectors=sentence.encode(texts))
-
-        return cls(sentence.width, encode)
+    return DocumentEncoder(sentence.width, encode)
 
 
 class LanguageModelEncoder:

@@ -16,9 +16,9 @@ from ...log import Log
 from ...model import Decoder, load_model
 from ...tokenizer import Tokenizer
 from ...workflow.manifest import content_hash
-from .encoders import DocumentEncoder, LanguageModelEncoder, SentenceEncoder
+from .encoders import LanguageModelEncoder, SentenceEncoder, by_model, by_sentence_model
 from .selection import DocumentFacts, select_documents
-from .table import EmbeddingParts, write_embeddings
+from .table import DocumentEncoder, EmbeddingParts, write_embeddings
 
 __all__ = ["EmbeddingFiles", "EmbeddingSummary", "generate"]
 
@@ -108,11 +108,11 @@ def _encoder(
     """Our model's vectors, or where ``base`` is given the sentence model's beside our losses."""
     language_model = LanguageModelEncoder(model, tokenizer, threads)
     if base is None or classifier is None:
-        return DocumentEncoder.by_model(language_model)
+        return by_model(language_model)
 
     # sentence-transformers takes seconds to import: only where it is used.
     from ...filter.sentence import CHARACTERS_PER_TOKEN, SentenceModel
 
     body = SentenceModel.load(base, classifier.max_tokens)
     sentence = SentenceEncoder(body.encode, classifier.max_tokens * CHARACTERS_PER_TOKEN)
-    return DocumentEncoder.by_sentence_model(language_model, sentence)
+    return by_sentence_model(language_model, sentence)

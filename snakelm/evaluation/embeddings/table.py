@@ -12,7 +12,7 @@ so its bytes are the same whether or not the run was ever interrupted.
 import hashlib
 import re
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,12 +26,14 @@ from ...data.documents.table import read_documents, text_sizes
 from ...errors import UserError
 from ...files import atomic_path, write_text
 from ...log import Bar, Log
-from .encoders import DocumentEncoder, Progress
 from .selection import DocumentFacts, Selection
 
 __all__ = [
     "EXCERPT",
+    "DocumentEncoder",
     "EmbeddingParts",
+    "Encodings",
+    "Progress",
     "documents_schema",
     "excerpt",
     "read_vectors",
@@ -45,6 +47,34 @@ FLOAT16_MAX = 65504.0
 BESIDE_VECTORS = (
     "id", "source", "origin_file", "bytes", "tokens", "held_out", "loss", "score", "excerpt",
 )  # fmt: skip
+
+Progress = Callable[[int], None]  # is called with the number of documents done
+
+
+@dataclass(frozen=True)
+class Encodings:
+    """What models say of n documents."""
+
+    tokens: np.ndarray  # int64 [n], of the full text
+    loss: np.ndarray  # float32 [n], bits per byte of the tokens read; NaN for an empty text
+    vectors: np.ndarray  # float32 [n, width]
+
+    @classmethod
+    def empty(cls, tokens: np.ndarray, width: int) -> "Encodings":
+        """Losses unknown and vectors zero, to be filled in."""
+        loss = np.full(tokens.size, np.nan, np.float32)
+        return cls(tokens, loss, np.zeros((tokens.size, width), np.float32))
+
+
+@dataclass(frozen=True)
+class DocumentEncoder:
+    """What documents.parquet is made with (encoders.py has two): ``encode`` takes a large_string
+    array without nulls and gives vectors of ``width``. It is here, because drawing the map reads
+    this module and needs no torch.
+    """
+
+    width: int
+    encode: Callable[[pa.Array, Progress], Encodings]
 
 
 def documents_schema(width: int) -> pa.Schema:
