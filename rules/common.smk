@@ -229,8 +229,9 @@ def shard_count():
     ]
     before = own_stamps()
     for step in steps:
+        names = COLLECTED if step.name == "collect" else SOURCES
         choices = (
-            [{"source": name} for name in SOURCES] if step.depends_on_values else [{}]
+            [{"source": name} for name in names] if step.depends_on_values else [{}]
         )
         before += [settings_file(RESULTS, CONFIG, step, choice) for choice in choices]
 
