@@ -123,7 +123,7 @@ def test_the_cluster_is_asked_for_no_more_cores_than_its_nodes_have():
 
 def test_no_rule_is_ancient_to_another():
     """Snakemake 9.27 passes over what follows such a rule: where the rule has to run, steps whose
-    output is missing are left out, with exit code 0. Files of the user, which no rule makes, may be.
+    output is missing are left out, with exit code 0. Files that no rule makes may be ancient.
     """
     made = r"ancient\(\s*(results|files_of|documents|expand|shards_of)\("
     for file in (ROOT / "rules").glob("*.smk"):
