@@ -4,9 +4,11 @@ fingerprints hold of it.
 Their hashes depend on every byte: keys stand in the order of the schema, floats stay floats.
 """
 
+import difflib
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, TypeVar, get_args
 
+from ..errors import UserError
 from .schema import Config
 from .section import Section, is_cosmetic
 
@@ -42,7 +44,8 @@ def restrict(
     A key is one of the top level (`seed`, or a section with all its keys), a dotted one
     (`train.device`), one of every item of a list (`sources[].name`), or one of the item that
     ``chosen`` names (`sources[source].path`, with {"source": its name}). Without a choice those are
-    of every item. Raises KeyError for a key that the schema doesn't have.
+    of every item. Raises KeyError for a key that the schema doesn't have, UserError for an item
+    that isn't there.
     """
     allowed: Tree = {}
     for key in keys:
@@ -84,9 +87,18 @@ def _cut(section: S, allowed: Tree | None, chosen: Mapping[str, str]) -> S:
         elif isinstance(value, list):
             wanted = chosen.get(choice)
             items = [item for item in value if wanted is None or item.name == wanted]
+            if wanted is not None and not items:
+                raise UserError(_no_item(name, choice, wanted, [item.name for item in value]))
             value = [_cut(item, below, chosen) for item in items]
         made.__dict__[name] = value
     return made
+
+
+def _no_item(section: str, choice: str, wanted: str, names: list[str]) -> str:
+    """`--source: no source 'wikki'; sources are wiki, mine; did you mean wiki?`"""
+    close = difflib.get_close_matches(wanted, names, 1)
+    hint = f"; did you mean {close[0]}?" if close else ""
+    return f"--{choice}: no {choice} {wanted!r}; {section} are {', '.join(names)}{hint}"
 
 
 def _check_key(key: str) -> None:

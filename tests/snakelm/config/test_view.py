@@ -13,6 +13,7 @@ from snakelm.config import (
     load_config,
     restrict,
 )
+from snakelm.errors import UserError
 
 SOURCES = [{"path": "a.jsonl", "licence": "CC0"}]
 
@@ -64,6 +65,12 @@ def test_one_item_of_a_list_is_chosen_by_its_name():
     assert as_mapping(one) == {"sources": [{"path": "y"}]}
     every = restrict(config, ["sources[source].path"])
     assert [source.path for source in every.sources] == ["x", "y"]
+
+
+def test_an_item_that_is_not_there_is_named_with_its_neighbours():
+    config = from_mapping({"sources": [{"path": "x", "name": "wiki"}]})
+    with pytest.raises(UserError, match=r"sources are wiki; did you mean wiki\?"):
+        restrict(config, ["sources[source].path"], {"source": "wikki"})
 
 
 def test_a_restricted_section_can_be_completed():
