@@ -17,7 +17,12 @@ STEP = Step(
     __doc__,
     config=("filter",),
     reads={"documents": File("parquet file to filter"), "model": FILTER},
-    writes={"output": File("parquet file to write; scores go beside it")},
+    writes={
+        "output": File(
+            "parquet file to write; scores go beside it",
+            leaves=("scores.parquet", "near_threshold.json"),
+        )
+    },
     threads="threads of the sentence model",
 )
 
@@ -39,8 +44,6 @@ def main(run: Run) -> Counts:
     torch.set_num_threads(choose_threads(run.threads, None, 1, run.log.warn))
     files = run.files
     model, model_file = Filter.load(files.model, run.config.filter), files.model / "filter.json"
-    beside = ("scores.parquet", "near_threshold.json")
-    run.also_wrote += [files.output.with_name(name) for name in beside]
     return filter_documents(files.documents, model, model_file, files.output, run.log)
 
 

@@ -16,13 +16,15 @@ class File:
     """A flag that takes a file, or with ``many`` several; ``optional`` ones may be left out.
 
     ``at``: where in the results folder it is when its flag is left out. A step with such files has
-    a flag `--results`, which is all that its rule gives for them.
+    a flag `--results`, which is all that its rule gives for them. ``leaves``: names of what the
+    step writes beside an output, without flags of their own.
     """
 
     help: str
     many: bool = False
     optional: bool = False
     at: str = ""
+    leaves: tuple[str, ...] = ()
 
     def add_to(self, parser: argparse.ArgumentParser, flag: str) -> None:
         """Declares the flag, called ``flag``, to ``parser``."""

@@ -66,8 +66,6 @@ class Run:
     argv: list[str]
     results: Path = Path("results")  # where files with a place are, when their flags are left out
     log: Log = field(init=False)
-    also_read: list[Path] = field(default_factory=list)  # inputs that no flag names
-    also_wrote: list[Path] = field(default_factory=list)  # outputs that no flag names
     _vouched: bool = False
 
     @property
@@ -103,11 +101,11 @@ class Run:
         )
 
     def inputs(self) -> list[Path]:
-        """Every declared input that was given, and what was read beside them."""
+        """Every declared input that was given."""
         paths: list[Path] = []
         for name, kind in self.step.reads.items():
             paths += kind.inputs(getattr(self.files, name))
-        return [*paths, *self.also_read]
+        return paths
 
     def finish(self, counts: Counts | None) -> None:
         """The manifest of a step that has not written one itself."""
@@ -120,8 +118,8 @@ class Run:
             if isinstance(kind, Folder):
                 wrote += [given / file for file in kind.files if (given / file).exists()]
             else:
-                wrote += kind.inputs(given)
-        self.vouch(wrote[0], files=[*wrote[1:], *self.also_wrote], counts=counts)
+                wrote += [*kind.inputs(given), *(given.with_name(file) for file in kind.leaves)]
+        self.vouch(wrote[0], files=wrote[1:], counts=counts)
 
 
 class Step:
@@ -288,16 +286,14 @@ class Step:
         return named[:1]
 
     def _written(self, name: str, kind: File) -> str:
-        """How a rule refers to an output: as `{output}`, all of them, where the step writes one
-        folder; as the first where it writes one file (others may lie beside it); else by name, and
-        for a folder by the names of its files without their suffixes.
+        """How a rule refers to an output: as `{output}` where one flag stands for all of them; else
+        by name, and for a folder by the names of its files without their suffixes.
         """
-        alone = len(self.writes) == 1
-        if isinstance(kind, Folder) and alone:
+        if len(self.writes) == 1 and not kind.leaves:
             return "{output:q}"
         if isinstance(kind, Folder):
             return " ".join(f"{{output.{Path(file).stem}:q}}" for file in kind.files)
-        return "{output[0]:q}" if alone else f"{{output.{_in_rule(name)}:q}}"
+        return f"{{output.{_in_rule(name)}:q}}"
 
     def _has_places(self) -> bool:
         return any(kind.at for _, kind in self._file_flags())
