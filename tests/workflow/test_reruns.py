@@ -136,6 +136,7 @@ VALUES = {
     "train.processes": 2,
     "sft_data.sources": [{"path": "my/talks.jsonl", "weight": 0.5}],
     "sft_data.context": 32,
+    "sft.lora_rank": 8,
     "sft.base": "results/final_model.pt",
     "tasks": [{"builtin": "continuation", "limit": 10}],
     "cost.currency": "USD",
