@@ -5,6 +5,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from snakelm.workflow.artefacts import MANIFESTS, TRAINING_LOG
 from snakelm.workflow.exit_codes import exit_code
 from snakelm.workflow.step import File, Folder, Run, Step
 
@@ -20,8 +21,8 @@ STEP = Step(
     },
     beside={
         "samples": File("samples.jsonl", optional=True),
-        "training_log": File("training.log; says where a run was resumed", optional=True),
-        "artefacts": File("files whose manifests are read", many=True, optional=True),
+        "training_log": TRAINING_LOG,
+        "artefacts": MANIFESTS,
     },
     writes={
         "figures": Folder(

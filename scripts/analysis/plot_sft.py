@@ -5,7 +5,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from snakelm.workflow.artefacts import TOKENIZER
+from snakelm.workflow.artefacts import MANIFESTS, TOKENIZER
 from snakelm.workflow.exit_codes import exit_code
 from snakelm.workflow.step import File, Folder, Run, Step
 
@@ -21,7 +21,7 @@ STEP = Step(
     beside={
         "samples": File("sft_samples.jsonl", optional=True),
         "training_log": File("sft_training.log; says where it was resumed", optional=True),
-        "artefacts": File("files whose manifests are read", many=True, optional=True),
+        "artefacts": MANIFESTS,
     },
     writes={
         "figures": Folder(

@@ -8,6 +8,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from snakelm.config import Config
+from snakelm.workflow.artefacts import MANIFESTS, TRAINING_LOG
 from snakelm.workflow.exit_codes import exit_code
 from snakelm.workflow.step import File, Folder, Run, Step, Value
 
@@ -23,8 +24,8 @@ STEP = Step(
         "evaluation": File("evaluation.json", optional=True),
     },
     beside={
-        "training_log": File("training.log; says where a run was resumed", optional=True),
-        "artefacts": File("files whose manifests are read", many=True, optional=True),
+        "training_log": TRAINING_LOG,
+        "artefacts": MANIFESTS,
         "timings": File("Snakemake's benchmark files", many=True, optional=True),
     },
     writes={

@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from snakelm.errors import UserError
 from snakelm.training.launch import restart_with_environment, run_trainer
+from snakelm.workflow.artefacts import LOGS, RUN_ROOT
 from snakelm.workflow.exit_codes import exit_code
 from snakelm.workflow.step import File, Folder, Run, Step
 
@@ -32,8 +33,8 @@ STEP = Step(
     beside={"baseline": File("what bits per byte are held against", at="tables/baseline.json")},
     writes={
         "output": File("the model", at="final_model.pt"),
-        "run_root": Folder("folder of run folders, by fingerprint", at="checkpoints"),
-        "logs": Folder("folder for metrics, samples and TensorBoard", at="logs"),
+        "run_root": RUN_ROOT,
+        "logs": LOGS,
     },
     threads="at most this many",
     default_threads=None,

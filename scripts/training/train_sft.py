@@ -12,6 +12,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from snakelm.training.launch import restart_with_environment, run_trainer
+from snakelm.workflow.artefacts import LOGS, RUN_ROOT
 from snakelm.workflow.exit_codes import exit_code
 from snakelm.workflow.step import File, Folder, Run, Step
 
@@ -43,8 +44,8 @@ STEP = Step(
     },
     writes={
         "output": File("the model", at="sft_model.pt"),
-        "run_root": Folder("folder of run folders, by fingerprint", at="checkpoints"),
-        "logs": Folder("folder for metrics, samples and TensorBoard", at="logs"),
+        "run_root": RUN_ROOT,
+        "logs": LOGS,
     },
     threads="at most this many",
     default_threads=None,

@@ -1,8 +1,17 @@
-"""Folders that several steps read or write, and what is in them."""
+"""Files and folders that several steps read or write, and what is in them."""
 
-from .flags import Folder
+from .flags import File, Folder
 
-__all__ = ["FILTER", "PACKS", "TOKENIZER", "TOKEN_FILES"]
+__all__ = [
+    "FILTER",
+    "LOGS",
+    "MANIFESTS",
+    "PACKS",
+    "RUN_ROOT",
+    "TOKENIZER",
+    "TOKEN_FILES",
+    "TRAINING_LOG",
+]
 
 TOKENIZER = Folder(
     "folder of the tokenizer", files=("meta.json", "ranks.tiktoken", "tokenizer.json")
@@ -29,3 +38,9 @@ FILTER = Folder(
     "folder of the trained filter",
     files=("filter.json", "head.safetensors", "static.safetensors", "model.safetensors"),
 )
+
+RUN_ROOT = Folder("folder of run folders, by fingerprint", at="checkpoints")
+LOGS = Folder("folder for metrics, samples and TensorBoard", at="logs")
+
+TRAINING_LOG = File("training.log; says where a run was resumed", optional=True)
+MANIFESTS = File("files whose manifests are read", many=True, optional=True)

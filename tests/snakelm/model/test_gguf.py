@@ -78,9 +78,8 @@ def make(folder, shape, pattern="cl100k", chat=False):
     tokenizer = tokenizer_of(pattern)
     generator = torch.Generator().manual_seed(3)
     model = Decoder(shape, tokenizer.vocab_size).initialize(generator)
-    with (
-        torch.no_grad()
-    ):  # gains away from 1, residual outputs away from 0, and a head that has preferences
+    # Gains away from 1, residual outputs away from 0, and a head that has preferences.
+    with torch.no_grad():
         for weight in model.parameters():
             weight += 0.1 * torch.randn(weight.shape, generator=generator)
         model.head_weight.mul_(4)

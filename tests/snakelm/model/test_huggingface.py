@@ -41,9 +41,8 @@ SHAPES = {
 def model(request):
     generator = torch.Generator().manual_seed(3)
     model = Decoder(SHAPES[request.param], VOCAB).initialize(generator).eval()
-    with (
-        torch.no_grad()
-    ):  # what training would change: gains away from 1, residual outputs away from 0
+    # What training would change: gains away from 1, residual outputs away from 0.
+    with torch.no_grad():
         for weight in model.parameters():
             weight += 0.1 * torch.randn(weight.shape, generator=generator)
     return model

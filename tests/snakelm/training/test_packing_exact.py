@@ -105,9 +105,8 @@ def packs(request, make_packs):
 def make_model(dtype=torch.float64, compute=None, backend="reference"):
     generator = torch.Generator().manual_seed(0)
     model = Decoder(TINY, VOCAB).initialize(generator)
-    with (
-        torch.no_grad()
-    ):  # residual outputs start at zero, through which no gradient would tell anything
+    # Residual outputs start at zero, through which no gradient would tell anything.
+    with torch.no_grad():
         for p in model.parameters():
             p.add_(0.2 * torch.randn(p.shape, generator=generator))
     model.compute_dtype, model.attention_backend = compute or dtype, backend
