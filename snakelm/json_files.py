@@ -2,8 +2,9 @@
 
 Every JSON file and line that snakelm reads comes through here, its own files included: a disk, a
 copy or an editor may have changed them. Whatever is wrong (missing, not UTF-8, nested too deeply,
-an integer of a million digits, NaN, a list where an object belongs, a string where a number
-belongs) is a `UserError` that names the file, the fault and the remedy, never a traceback.
+an integer of a million digits, NaN, a key that is written twice, a list where an object belongs, a
+string where a number belongs) is a `UserError` that names the file, the fault and the remedy, never
+a traceback.
 
 A shape is `dict`, `list`, or a dataclass, TypedDict or pydantic model, which pydantic checks
 strictly: `"5"` and `true` are no integers.
@@ -11,6 +12,8 @@ strictly: `"5"` and `true` are no integers.
 
 import functools
 import json
+import reprlib
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, overload
 
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["Fault", "JsonError", "parse_json", "read_json"]
 
 T = TypeVar("T")
-Fault = Literal["not UTF-8", "not JSON", "another shape"]
+Fault = Literal["not UTF-8", "not JSON", "a key twice", "another shape"]
 
 NAMES = {
     dict: "an object",
@@ -95,6 +98,8 @@ def parse_json(text: str | bytes, shape: Any = dict, *, allow_nan: bool = False)
         raise JsonError("not UTF-8", "not UTF-8") from None
     except RecursionError:
         raise JsonError("not JSON: nested too deeply", "not JSON") from None
+    except JsonError:
+        raise
     except json.JSONDecodeError as error:
         raise JsonError(f"not JSON: {error.msg} at line {error.lineno}", "not JSON") from None
     except ValueError as error:  # an integer of more digits than Python converts, or NaN
@@ -107,9 +112,20 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a JSON number")
 
 
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object; Python's json would keep the last of the values of one key, silently."""
+    found = dict(pairs)
+    if len(found) == len(pairs):
+        return found
+
+    counts = Counter(name for name, _ in pairs)
+    twice = counts.most_common(1)[0][0]
+    raise JsonError(f"key {reprlib.repr(twice)} is written twice; keep one", "a key twice")
+
+
 # Made once: json.loads with an option builds a decoder for each call, and JSONL has millions.
-_STRICT = json.JSONDecoder(parse_constant=_refuse_constant)
-_LENIENT = json.JSONDecoder()
+_STRICT = json.JSONDecoder(parse_constant=_refuse_constant, object_pairs_hook=_without_duplicates)
+_LENIENT = json.JSONDecoder(object_pairs_hook=_without_duplicates)
 
 
 def _checked(value: Any, text: str, shape: Any) -> Any:

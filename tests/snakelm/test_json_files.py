@@ -17,6 +17,8 @@ DAMAGED = {
     "nested mappings": b'{"a":' * 200_000,
     "a huge integer": b'{"a": ' + b"9" * 10_000 + b"}",
     "NaN": b'{"a": NaN}',
+    "a key twice": b'{"a": 1, "b": 2, "a": 1}',
+    "a key twice further down": b'[{"b": {"a": 1, "a": 2}}]',
     "a list": b"[]",
     "null": b"null",
     "true": b"true",
@@ -73,8 +75,9 @@ def test_a_wrong_shape_names_the_key(text, said):
         (b"[" * 100_000, "not JSON"),
         (b"9" * 10_000, "not JSON"),
         (b"[]", "another shape"),
+        (b'{"text": "one", "text": "two"}', "a key twice"),
     ],
-    ids=["not UTF-8", "cut", "deep", "huge", "list"],
+    ids=["not UTF-8", "cut", "deep", "huge", "list", "a key twice"],
 )
 def test_the_kind_of_damage_can_be_counted(text, fault):
     with pytest.raises(JsonError) as error:

@@ -37,6 +37,7 @@ BOM = b"\xef\xbb\xbf"
 PROBLEMS: dict[Fault, str] = {
     "not UTF-8": "not UTF-8",
     "not JSON": "not JSON",
+    "a key twice": "a key written twice",
     "another shape": "not a JSON object",
 }
 

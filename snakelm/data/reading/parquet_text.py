@@ -64,8 +64,24 @@ def parquet_records(path: Path, columns: Mapping[str, str]) -> Iterator[Record]:
     with open_parquet(path) as file:
         # By its top-level name a nested column comes complete; a dotted name would reach into one.
         names = [name for name in file.schema.names if name in columns and "." not in name]
+        for name in names:
+            _check_fields(path, name, file.schema.field(name).type)
         for batch in file.batches(names):
             yield from _rows(batch)
+
+
+def _check_fields(path: Path, name: str, kind: pa.DataType) -> None:
+    """BadFile when a struct somewhere in the column ``name`` has two fields of one name."""
+    fields = [kind.field(i) for i in range(kind.num_fields)]
+    if pa.types.is_struct(kind):
+        names = [field.name for field in fields]
+        if len(set(names)) < len(names):
+            twice = next(field for field in names if names.count(field) > 1)
+            why = f"column {name!r} has {names.count(twice)} fields named {twice!r}; rename one"
+            raise BadFile(why, path)
+
+    for field in fields:
+        _check_fields(path, name, field.type)
 
 
 def _rows(batch: pa.RecordBatch) -> Iterator[Record]:

@@ -185,6 +185,7 @@ def test_rejected_rows_are_counted_whatever_on_bad_file_says(tmp_path):
 
 DAMAGED = {
     "not JSON": '{"messages": [\n',
+    "a key written twice": '{"question": "a", "answer": "b", "answer": "c"}\n',
     "not a JSON object": '"hi"\n',
     "lone surrogate": '{"question": "\\ud800", "answer": "b"}\n',
 }
@@ -219,7 +220,13 @@ def _cut(path):
     path.write_bytes(parquet(path, ROWS).read_bytes()[:-20])
 
 
+def _field_twice(path):
+    turn = pa.StructArray.from_arrays([pa.array(["a"])] * 3, names=["role", "content", "content"])
+    pq.write_table(pa.table({"messages": pa.ListArray.from_arrays([0, 1], turn)}), path)
+
+
 BAD_FILES = {
+    "field.parquet": (_field_twice, "column 'messages' has 2 fields named 'content'; rename one"),
     "no.parquet": (_cut, "damaged, or not a parquet file"),
     "empty.parquet": (lambda p: p.write_bytes(b""), "empty, 0 bytes"),
     "columns.parquet": (

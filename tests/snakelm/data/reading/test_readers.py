@@ -206,6 +206,7 @@ BAD_LINES = {
     "not JSON": b'{"text": "cut off',
     "not JSON ": b'{"text": "a", "deep": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
     "not JSON  ": b'{"text": "a", "huge": ' + b"9" * 10_000 + b"}",
+    "a key written twice": b'{"text": "one", "text": "two"}',
     "not a JSON object": b'"just text"',
     "not UTF-8": b'{"text": "\xff\xfe"}',
     "lone surrogate": b'{"text": "half \\ud800 of a pair"}',
