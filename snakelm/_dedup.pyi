@@ -14,6 +14,7 @@ def shingles(
 def signatures(
     chunks: Sequence[_Chunk], length: int, permutations: int, threads: int
 ) -> NDArray[np.uint32]: ...
+def words(text: bytes) -> list[str]: ...
 def drop_near_duplicates(
     links: NDArray[np.uint32],
     signatures: NDArray[np.uint16],

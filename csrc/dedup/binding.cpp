@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 
 #include "common/texts.h"
 #include "dedup/minhash.h"
@@ -55,6 +56,17 @@ py::array_t<uint32_t> minhash(const std::vector<ArrowChunk>& chunks, size_t leng
   const py::gil_scoped_release nogil;
   dedup::signatures(views, length, permutations, threads, data);
   return out;
+}
+
+py::list words_of(const py::bytes& text) {
+  const std::string_view bytes = text;
+  py::list words;
+  std::u32string word;
+  dedup::each_letter(
+      {reinterpret_cast<snakelm::Bytes>(bytes.data()), bytes.size()},
+      [&](uint32_t code) { word += code < snakelm::CODE_POINTS ? char32_t{code} : U'\uFFFD'; },
+      [&] { words.append(py::cast(word)), word.clear(); });
+  return words;
 }
 
 template <class T>
@@ -105,6 +117,8 @@ PYBIND11_MODULE(_dedup, m) {
         "(hashes uint64 [total], offsets int64 [texts + 1])");
   m.def("signatures", &minhash, py::arg("chunks"), py::arg("length"), py::arg("permutations"),
         py::arg("threads"), "uint32 [texts, permutations]");
+  m.def("words", &words_of, py::arg("text"),
+        "The words of UTF-8 bytes in the form in which they are compared: see normal_form.h.");
   m.def("drop_near_duplicates", &drop_near_duplicates, py::arg("links").noconvert(),
         py::arg("signatures").noconvert(), py::arg("rows").noconvert(),
         py::arg("state").noconvert(), py::arg("first"), py::arg("last"), py::arg("min_equal"),

@@ -1,9 +1,7 @@
 // Word shingles as 64-bit hashes: what texts are compared by, in deduplication and decontamination.
 //
-// A word is a run of ASCII letters, digits and bytes above 127, lower-cased (ASCII); a character
-// from U+3000 to U+EFFF begins a word of its own, because Chinese, Japanese and Korean are written
-// without spaces. A shingle is `length` words in a row; a text with fewer words is one shingle of
-// all it has, one without words has none.
+// A word is what normal_form.h says. A shingle is `length` words in a row; a text with fewer words
+// is one shingle of all it has, one without words has none.
 //
 // One pass, no copy of the text: the hash of a shingle is a polynomial over its words' hashes
 // modulo 2^64, so the next one costs two multiplications whatever its length, and memory is
@@ -11,26 +9,12 @@
 // machine and with every compiler.
 #pragma once
 
-#include <array>
 #include <vector>
 
 #include "common/texts.h"
+#include "dedup/normal_form.h"
 
 namespace snakelm::dedup {
-
-// Byte -> lower-cased byte, 0 where it is no part of a word.
-constexpr std::array<uint8_t, 256> word_bytes() {
-  std::array<uint8_t, 256> table{};
-  for (int b = '0'; b <= '9'; ++b) table[b] = static_cast<uint8_t>(b);
-  for (int b = 'a'; b <= 'z'; ++b) table[b] = table[b - 'a' + 'A'] = static_cast<uint8_t>(b);
-  for (int b = 128; b < 256; ++b) table[b] = static_cast<uint8_t>(b);
-  return table;
-}
-inline constexpr std::array<uint8_t, 256> WORD_BYTES = word_bytes();
-
-inline bool begins_own_word(uint8_t b) {
-  return b >= 0xE3 && b <= 0xEE;
-}  // U+3000 to U+EFFF in UTF-8
 
 // murmur3's finaliser: a polynomial's low bits alone are no good hash.
 inline uint64_t mixed(uint64_t x) {
@@ -42,17 +26,10 @@ inline uint64_t mixed(uint64_t x) {
 // Calls visit(hash) for every word of the text.
 template <class Visit>
 inline void each_word(View text, Visit visit) {
-  const Bytes end = text.data + text.length;
-  for (Bytes p = text.data; p != end;) {
-    if (!WORD_BYTES[*p]) {
-      ++p;
-      continue;
-    }
-    uint64_t hash = 0;
-    do hash = (hash + WORD_BYTES[*p++]) * 0x9E3779B97F4A7C15ull;
-    while (p != end && WORD_BYTES[*p] && !begins_own_word(*p));
-    visit(mixed(hash));
-  }
+  uint64_t hash = 0;
+  each_letter(
+      text, [&](uint32_t code) { hash = (hash + code) * 0x9E3779B97F4A7C15ull; },
+      [&] { visit(mixed(hash)), hash = 0; });
 }
 
 // Calls visit(hash) for every shingle of the text, in order. `ring` is working memory, reused

@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = {
     "text": ["unicode.cpp", "vocabulary.cpp", "bpe.cpp", "trainer.cpp"],
-    "dedup": ["shingles.cpp", "minhash.cpp", "minhash_kernel.cpp"],
+    "dedup": ["normal_form.cpp", "shingles.cpp", "minhash.cpp", "minhash_kernel.cpp"],
 }
 KERNEL_FLAGS = {"portable": [], "avx2": ["-mavx2", "-mfma", "-mf16c"]}
 COMPILER = os.environ.get("CXX") or shutil.which("c++")

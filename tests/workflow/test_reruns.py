@@ -326,7 +326,11 @@ EDITS = {
     "a step's own script": ("scripts/analysis/plot_loss.py", CODE, {"plot_loss"}),
     "an attention kernel": ("csrc/ops/attention/attention_cpu.cpp", NATIVE_CODE, RUN_A_MODEL),
     "what the kernels share": ("csrc/common/simd.h", NATIVE_CODE, RUN_A_MODEL),
-    "MinHash in the core": ("csrc/dedup/minhash.cpp", NATIVE_CODE, {"deduplicate"}),
+    "MinHash in the core": (
+        "csrc/dedup/minhash.cpp",
+        NATIVE_CODE,
+        {"deduplicate", "prepare_sft_data"},
+    ),
     "the tokenizer's core": ("csrc/text/bpe.cpp", NATIVE_CODE, ENCODE),
 }
 EDIT_SAMPLE = [

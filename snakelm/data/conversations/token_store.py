@@ -15,6 +15,7 @@ from types import TracebackType
 import numpy as np
 
 from ...files import disk_full, is_disk_full
+from ..documents.shingles import comparable
 from ..split import document_id, document_ids
 
 __all__ = ["ConversationTable", "TokenStore", "conversation_id"]
@@ -31,7 +32,7 @@ class ConversationTable:
     """
 
     id: np.ndarray  # of all that was said
-    question: np.ndarray  # id of the first user turn, white space and case ignored
+    question: np.ndarray  # id of the first user turn's words, as documents are compared
     offsets: np.ndarray
     length: np.ndarray  # tokens
     source: np.ndarray  # number of its source
@@ -94,7 +95,7 @@ class TokenStore:
         ]
         self._ids.append(document_ids(map(_SEPARATOR.join, parts)))
         self._questions.append(
-            document_ids(" ".join(text.casefold().split()).encode() for text in questions)
+            document_ids(comparable(text).encode() for text in questions)
         )
         sizes = [sum(map(len, some[1::2])) for some in parts]
         self._numbers.append(np.array([lengths, np.full(len(parts), source), sizes], np.int64))

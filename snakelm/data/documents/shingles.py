@@ -1,17 +1,20 @@
 """Word shingles of texts as 64-bit hashes, and MinHash signatures over them: what texts are
 compared by.
 
-A word is a run of ASCII letters, digits and characters above U+007F, lower-cased (ASCII); a
-character from U+3000 to U+EFFF begins a word of its own, because Chinese, Japanese and Korean are
-written without spaces. A shingle is ``length`` consecutive words; a text with fewer is one shingle
-of all it has, one without words has none.
+A word is a run of letters, digits and marks of any script, compared in a normal form of its own
+that is never written to a document: Unicode's NFKC_Casefold, and i for both of Turkish's. So
+capitals don't count, nor do composed and decomposed characters, ligatures and full-width letters,
+soft hyphens and other invisible characters; and what separates words doesn't either, whichever
+space, dash, quote or apostrophe it is. A character from U+3000 to U+EFFF begins a word of its own,
+because Chinese, Japanese and Korean are written without spaces. A shingle is ``length`` consecutive
+words; a text with fewer is one shingle of all it has, one without words has none.
 
 The work is done in csrc/dedup in one pass over Arrow's own memory. rensa, which made the signatures
 before, hashes as fast but returns them only as Python lists of numbers, which costs five times as
 much as making them.
 """
 
-import re
+import unicodedata
 
 import numpy as np
 import pyarrow as pa
@@ -19,14 +22,9 @@ import pyarrow as pa
 from ... import _dedup
 from ...arrow import arrow_chunks
 
-__all__ = ["NO_WORDS", "shingle_hashes", "signatures", "words"]
+__all__ = ["NO_WORDS", "comparable", "shingle_hashes", "signatures", "words"]
 
 NO_WORDS = np.uint32(0xFFFFFFFF)  # in every place of the signature of a text without words
-
-_WORD = re.compile(
-    "[\u3000-\uefff][a-z0-9\u0080-\u2fff\uf000-\U0010ffff]*|[a-z0-9\u0080-\u2fff\uf000-\U0010ffff]+"
-)
-_LOWER = {code: code + 32 for code in range(ord("A"), ord("Z") + 1)}
 
 
 def shingle_hashes(texts: pa.Array, length: int, threads: int = 1) -> tuple[np.ndarray, np.ndarray]:
@@ -50,5 +48,11 @@ def signatures(texts: pa.Array, length: int, permutations: int, threads: int = 1
 
 
 def words(text: str) -> list[str]:
-    """The words of a text as shingles see them: the definition above, for display and tests."""
-    return _WORD.findall(text.translate(_LOWER))
+    """The words of a text as shingles see them, composed (NFC) for people to read."""
+    found = _dedup.words(text.encode("utf-8", "replace"))
+    return [word if word.isascii() else unicodedata.normalize("NFC", word) for word in found]
+
+
+def comparable(text: str) -> str:
+    """Equal for texts that are compared as equal: the words; the text itself where it has none."""
+    return " ".join(words(text)) or text.strip()

@@ -3,10 +3,10 @@
 //   fuzz SEED SECONDS
 //
 // Each input lies in a heap block of exactly its size, so one byte read too far is an error.
-// Checked besides: shingles are the hashes of the words' hashes, threads change nothing, a
-// signature is empty where the text has no words, every instruction set gives the least of the
-// permutations, and near duplicates are those that comparing every pair finds. Exit status 1 and a
-// line on stderr where one does not hold.
+// Checked besides: what is invisible changes no word, shingles are the hashes of the words' hashes,
+// threads change nothing, a signature is empty where the text has no words, every instruction set
+// gives the least of the permutations, and near duplicates are those that comparing every pair
+// finds. Exit status 1 and a line on stderr where one does not hold.
 #include <algorithm>
 #include <map>
 #include <string>
@@ -61,6 +61,27 @@ void check_shingles() {
     if (none != (count == 0)) fail("a signature is empty, or should be", texts[i]);
   }
   if (at != hashes.size()) fail("there are shingles of no text", texts[0]);
+}
+
+// What is invisible, and which separator it is, changes no word.
+void check_normal_form() {
+  const auto words = [](const std::string& text) {
+    const Block block(text);
+    std::vector<uint64_t> found;
+    each_word(block.view, [&](uint64_t word) { found.push_back(word); });
+    return found;
+  };
+  const char* const separators[] = {" ", "\xC2\xA0", "\xE3\x80\x80", "\xE2\x80\x94", "\n"};
+  const char* const invisible[] = {"\xC2\xAD", "\xE2\x80\x8B", "\xEF\xBB\xBF", "\xE2\x80\x8F"};
+
+  std::string plain, other;
+  for (size_t parts = below(12); parts > 0; --parts) {
+    const char* const fragment = FRAGMENTS[below(std::size(FRAGMENTS))];
+    plain += fragment, other += fragment;
+    if (below(2)) plain += ' ', other += separators[below(std::size(separators))];
+    if (below(2)) other += invisible[below(std::size(invisible))];
+  }
+  if (words(plain) != words(other)) fail("what is invisible, or a separator, changes words", other);
 }
 
 // Random signatures and buckets, against every pair that shares one.
@@ -126,6 +147,7 @@ void check_kernels() {
 
 int main(int argc, char** argv) {
   return run_fuzzer(argc, argv, [] {
-    for (int i = 0; i < 20; ++i) check_shingles(), check_near_duplicates(), check_kernels();
+    for (int i = 0; i < 20; ++i)
+      check_shingles(), check_normal_form(), check_near_duplicates(), check_kernels();
   });
 }

@@ -5,6 +5,7 @@ adds up.
 import gzip
 import json
 import random
+import unicodedata
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -107,6 +108,29 @@ def test_case_and_punctuation_hide_nothing(tmp_path):
     (shown,) = next(iter(examples.values()))
     assert shown["found"] == " ".join(PLANTED)
     assert shown["text"] == hidden
+
+
+SENTENCE = "the café didn't serve naïve cooperative guests at five o'clock on a rainy Sunday"
+TYPESET = {
+    "spaces": SENTENCE.replace(" ", "\u00a0"),
+    "apostrophes": SENTENCE.replace("'", "’"),
+    "soft hyphens": SENTENCE.replace("oo", "o\u00ado"),
+    "invisible": "\u200b".join(SENTENCE),
+    "decomposed": unicodedata.normalize("NFD", SENTENCE),
+    "capitals": SENTENCE.upper(),
+    "full width": "".join(chr(ord(c) + 0xFEE0) if "!" <= c <= "~" else c for c in SENTENCE),
+}
+
+
+@pytest.mark.parametrize("hidden", TYPESET.values(), ids=TYPESET)
+@pytest.mark.parametrize("side", ["document", "evaluation text"])
+def test_how_a_text_is_set_hides_nothing(tmp_path, hidden, side):
+    document, question = (hidden, SENTENCE) if side == "document" else (SENTENCE, hidden)
+    kept, _, examples = run(tmp_path, ["clean", document], [evaluation(tmp_path, [question])])
+    assert kept == [0]
+    (shown,) = next(iter(examples.values()))
+    assert shown["found"].startswith("the café didn t serve naïve cooperative")
+    assert shown["text"] == document
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import itertools
 import random
+import unicodedata
 
 import numpy as np
 import pyarrow as pa
@@ -62,6 +63,26 @@ def test_exact_copies_go_and_the_first_source_keeps_its_own(tmp_path):
     ]
     assert counts["sources"]["a"] == {"read": 3, "exact": 1, "near": 0, "kept": 2, "kept_bytes": 16}
     assert counts["sources"]["b"]["exact"] == 1
+
+
+def test_a_page_in_other_characters_is_a_near_copy_and_what_stays_is_unchanged(tmp_path):
+    """Other spaces, other capitals, composed or not: the words are the same, the bytes are not."""
+    pages = [" ".join(f"déjà{word}" for word in salad(i)) for i in range(4)]
+    changes = [
+        lambda page: page.replace(" ", "\u00a0"),
+        str.upper,
+        lambda page: unicodedata.normalize("NFD", page),
+        lambda page: page.replace("w", "w\u00ad").replace(" ", " – "),
+    ]
+    texts = [
+        text for page, change in zip(pages, changes, strict=True) for text in (page, change(page))
+    ]
+    rows, counts = run(tmp_path, [write(tmp_path / "a.parquet", texts)])
+    assert [row["text"] for row in rows] == pages
+    assert (counts["sources"]["a"]["exact"], counts["sources"]["a"]["near"]) == (0, 4)
+
+    rows, _ = run(tmp_path, [write(tmp_path / "a.parquet", texts)], minhash=False)
+    assert len(rows) == 8  # exact is by bytes
 
 
 def test_nothing_goes_when_both_are_off(tmp_path):

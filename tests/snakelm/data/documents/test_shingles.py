@@ -2,7 +2,10 @@
 similarity.
 """
 
+import itertools
 import random
+import re
+import unicodedata
 
 import numpy as np
 import pyarrow as pa
@@ -10,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from snakelm.data.documents.shingles import NO_WORDS, shingle_hashes, signatures, words
+from snakelm.data.documents.shingles import NO_WORDS, comparable, shingle_hashes, signatures, words
 
 
 def reference(text: str, length: int) -> list[tuple[str, ...]]:
@@ -31,7 +34,8 @@ def agree(texts: list[str], length: int) -> None:
 
 
 @given(
-    st.lists(st.text("aAbZ09 .\n-é漢字ｱ\U0001f600", max_size=40), max_size=12), st.integers(1, 6)
+    st.lists(st.text("aAbZ09 .\n-é漢字ｱ\u00a0’\u00ad\U0001f600", max_size=40), max_size=12),
+    st.integers(1, 6),
 )
 @settings(max_examples=300, deadline=None)
 def test_shingles_are_those_of_the_definition(texts, length):
@@ -43,15 +47,119 @@ def test_shingles_are_those_of_the_definition(texts, length):
     [
         ("One, two: THREE!", ["one", "two", "three"]),
         ("x86_64 v2.0", ["x86", "64", "v2", "0"]),
-        ("naïve Ünder", ["naïve", "Ünder"]),  # ASCII alone is lower-cased
+        ("naïve Ünder", ["naïve", "ünder"]),
         ("漢字 かな", ["漢", "字", "か", "な"]),
         ("漢abc字", ["漢abc", "字"]),
-        ("… -", ["…"]),
+        ("한국어 ㅋㅋ", ["한", "국", "어", "ᄏ", "ᄏ"]),
+        ("ありがとう。ガギ、ー", [*"ありがとうガギー"]),
+        ("สวัสดี नमस्ते", ["สวัสดี", "नमस्ते"]),
+        ("½ x² ™ №5 ㌔", ["1", "2", "x2", "tm", "no5", "キ", "ロ"]),
+        ("… — « » 🎉 \ue000", []),
+        ("\u0301 =\u0338 a\u0301", ["á"]),  # a mark without a letter is none
         (" \n\t.", []),
     ],
 )
 def test_words_of_known_texts(text, expected):
     assert words(text) == expected
+
+
+SAME = {  # each like the others but for what doesn't count
+    "spaces": [
+        f"one{space}two" for space in " \t\u00a0\u1680\u2003\u2009\u202f\u205f\u3000\u2028\u0085"
+    ],
+    "apostrophes": [f"don{mark}t" for mark in "'’‘ʼ′´`＇ꞌ"],
+    "quotes": [f"say {a}yes{b}" for a, b in ('""', "“”", "„“", "«»", "‹›", "「」", "＂＂")],
+    "dashes": [f"well{dash}known" for dash in "-‐‑‒–—―−﹣－"],
+    "ellipsis": ["so... on", "so… on", "so . . . on"],
+    "invisible": [
+        f"dis{mark}appear"
+        for mark in ("", *"\u00ad\u200b\u200c\u200d\u2060\ufeff\u200e\u202e\ufe0f\u034f")
+    ],
+    "composed": ["Đặng Ngọc Tuấn é", "\u0110a\u0306\u0323ng Ngo\u0323c Tu\u00e2\u0301n e\u0301"],
+    "hangul": ["한글", "\u1112\u1161\u11ab\u1100\u1173\u11af"],
+    "kana": ["ガギグ パ", "ｶﾞｷﾞｸﾞ ﾊﾟ", "カ\u3099キ\u3099ク\u3099 ハ\u309a"],
+    "full width": ["Full Width 123!", "Ｆｕｌｌ　Ｗｉｄｔｈ　１２３！"],
+    "ligatures": ["efficient fluff", "eﬃcient ﬂuﬀ"],
+    "mathematical": ["bold script", "𝐛𝐨𝐥𝐝 𝓈𝒸𝓇𝒾𝓅𝓉"],
+    "ideographs": ["金龍", "\uf90a\uf9c4"],
+    "arabic": ["سلام", "\ufeb3\ufefc\ufee1"],
+    "Latin capitals": ["ÉCOLE ÅNGSTRÖM ǅ", "école ångström ǆ", "ÉCOLE \u212bNGSTRÖM ǆ"],
+    "Cyrillic capitals": ["Съешь ЁЖ", "СЪЕШЬ ёж"],
+    "Greek capitals": ["ΟΔΥΣΣΕΥΣ ᾼ", "οδυσσευς ᾳ", "Οδυσσευσ αι"],
+    "German capitals": ["STRASSE", "straße", "STRAẞE"],
+    "Turkish capitals": ["IŞIK İSTANBUL", "ışık istanbul", "ışık i\u0307stanbul"],
+    "Armenian capitals": ["ՀԱՅԵՐԵՆ", "հայերեն"],
+    "Georgian capitals": ["ᲥᲐᲠᲗᲣᲚᲘ", "ქართული"],
+}
+DIFFERENT = ["résumé", "resume", "и", "й", "한", "하", "a", "а", "o", "ö", "9", "٩", "カ", "ガ"]
+
+
+@pytest.mark.parametrize("texts", SAME.values(), ids=SAME)
+def test_how_a_text_is_written_hides_nothing(texts):
+    hashes, offsets = shingle_hashes(pa.array(texts), 1)
+    each = {tuple(hashes[a:b].tolist()) for a, b in itertools.pairwise(offsets)}
+    assert len(each) == 1
+    assert len({comparable(text) for text in texts}) == 1
+    assert (signatures(pa.array(texts), 5, 16) == signatures(pa.array(texts[:1]), 5, 16)).all()
+
+
+def test_letters_that_differ_stay_different():
+    assert len({comparable(text) for text in DIFFERENT}) == len(DIFFERENT)
+    assert comparable(" 🎉 ") != comparable("🙂")  # without words, the text
+
+
+INVISIBLE = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f"
+    "\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
+    "\U000e0000-\U000e0fff]"
+)
+APOSTROPHES = re.compile("[\u02b9-\u02bf\u02ee\ua78b\ua78c]")
+OWN_WORD = re.compile("([\u3000-\uefff\u1100-\u115e\ua960-\ua97c])")
+
+
+def plain_words(text: str) -> list[str]:
+    """The definition, slowly: of whole texts, with Python's tables."""
+    text, before = INVISIBLE.sub("", text), ""
+    while text != before:
+        before = text
+        folded = "".join(c if c == "\u0345" else c.casefold() for c in text).replace("ı", "i")
+        text = INVISIBLE.sub("", unicodedata.normalize("NFKD", folded))
+
+    found: list[list[str]] = [[]]
+    for c in APOSTROPHES.sub(" ", text):
+        kind = unicodedata.category(c)
+        if kind[0] == "M":
+            base = next((b for b in reversed(found[-1]) if not unicodedata.combining(b)), "")
+            if base and (c, base) != ("\u0307", "i"):
+                found[-1].append("ι" if c == "\u0345" else c)
+        elif kind[0] in "LN":
+            found += [[]] if OWN_WORD.match(c) else []
+            found[-1].append(c)
+        else:
+            found.append([])
+    return [unicodedata.normalize("NFC", "".join(word)) for word in found if word]
+
+
+@given(
+    st.text(
+        st.characters(max_codepoint=0xFFFF, exclude_categories=["Cs", "Cn"])
+        | st.sampled_from("aiIİıé\u0301\u0323\u0307\u0345\u00ad\u200b ’한漢ガﬃﷺ"),
+        max_size=20,
+    )
+)
+@settings(max_examples=500, deadline=None)
+def test_words_are_those_of_the_definition(text):
+    assert words(text) == plain_words(text)
+
+
+@pytest.mark.skipif(
+    unicodedata.unidata_version != "14.0.0", reason="the table has the mappings of Unicode 14"
+)
+def test_every_character_has_the_normal_form_of_the_definition():
+    assigned = [c for c in map(chr, range(0x110000)) if unicodedata.category(c) not in ("Cn", "Cs")]
+    text = "".join(f"a{c}b " for c in assigned)
+    for found, expected in zip(words(text), plain_words(text), strict=True):
+        assert found == expected
 
 
 @pytest.mark.parametrize("threads", [1, 3])
@@ -85,6 +193,8 @@ def test_case_and_punctuation_do_not_count():
 def test_hashes_are_the_same_on_every_machine_and_day():
     hashes, _ = shingle_hashes(pa.array(["to be or not to be"]), 5)
     assert [hex(h) for h in hashes.tolist()] == ["0x4c028f77765fb272", "0xa01b2d865943c1cf"]
+    hashes, _ = shingle_hashes(pa.array(["Ő, ɓǐ 漢 한"]), 3)
+    assert [hex(h) for h in hashes.tolist()] == ["0x913a2f6b10efad9a", "0x9492161407e5686b"]
 
 
 def numbers(count: int) -> np.ndarray:
