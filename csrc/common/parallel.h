@@ -45,8 +45,15 @@ bool for_each_item(int64_t items, int threads, ParallelFor parallel_for, const W
   return !queue.failed;
 }
 
-// Calls work(item, thread) once for each item on threads of our own, thread in [0, threads). The
-// first exception stops the others and is thrown here.
+// More threads are never started, whatever is asked for: each takes memory beforehand.
+constexpr int MOST_THREADS = 1024;
+
+inline size_t threads_for(size_t items, int threads) {
+  return std::min(static_cast<size_t>(std::clamp(threads, 1, MOST_THREADS)), items);
+}
+
+// Calls work(item, thread) once for each item on threads of our own, thread in
+// [0, threads_for(items, threads)). The first exception stops the others and is thrown here.
 template <class Work>
 void for_each_item(size_t items, int threads, const Work& work) {
   std::atomic<size_t> next{0};
@@ -62,7 +69,7 @@ void for_each_item(size_t items, int threads, const Work& work) {
     }
   };
 
-  const size_t wanted = std::min(static_cast<size_t>(std::max(threads, 1)), items);
+  const size_t wanted = threads_for(items, threads);
   std::vector<std::thread> pool;
   try {
     for (size_t thread = 1; thread < wanted; ++thread) pool.emplace_back(drain, thread);

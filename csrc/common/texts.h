@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <stdexcept>
 #include <string>
 #include <tuple>
@@ -21,14 +22,17 @@ struct View {
 // 8, first row, rows). The caller keeps the buffers alive.
 using ArrowChunk = std::tuple<uintptr_t, uint64_t, uintptr_t, int, size_t, size_t>;
 
-// Offsets are checked against the data, so that a damaged array cannot be read out of bounds.
+// Offsets are checked against the data, so that a damaged array cannot be read out of bounds, and
+// read by copying, because a buffer cut out of a file may begin at any address.
 template <class Offset>
 void append_arrow(uintptr_t data, uint64_t size, uintptr_t offsets, size_t first, size_t rows,
                   std::vector<View>& views) {
-  const auto* const bounds = reinterpret_cast<const Offset*>(offsets) + first;
+  const auto* const bounds = reinterpret_cast<const char*>(offsets) + first * sizeof(Offset);
   const auto* const bytes = reinterpret_cast<Bytes>(data);
   for (size_t i = 0; i < rows; ++i) {
-    const Offset from = bounds[i], to = bounds[i + 1];
+    Offset pair[2];
+    std::memcpy(pair, bounds + i * sizeof(Offset), sizeof pair);
+    const auto [from, to] = pair;
     if (from < 0 || to < from || static_cast<uint64_t>(to) > size) {
       throw std::invalid_argument("Arrow array: offsets of row " + std::to_string(i) +
                                   " lie outside its data");
@@ -42,8 +46,11 @@ inline std::vector<View> arrow_views(const std::vector<ArrowChunk>& chunks) {
   for (const auto& [data, size, offsets, width, first, rows] : chunks) {
     if (width == 4) {
       append_arrow<int32_t>(data, size, offsets, first, rows, views);
-    } else {
+    } else if (width == 8) {
       append_arrow<int64_t>(data, size, offsets, first, rows, views);
+    } else {
+      throw std::invalid_argument("Arrow array: offsets of " + std::to_string(width) +
+                                  " bytes, expected 4 or 8");
     }
   }
   return views;

@@ -22,9 +22,19 @@ namespace dedup = snakelm::dedup;
 
 namespace {
 
+constexpr size_t MOST_WORDS = 1000;  // of a shingle: memory and time of every text grow with it
+constexpr size_t MOST_PERMUTATIONS = 0xFFFF;
+
+void check_length(size_t length) {
+  if (length < 1 || length > MOST_WORDS) {
+    throw std::invalid_argument("a shingle of " + std::to_string(length) +
+                                " words; expected 1 to " + std::to_string(MOST_WORDS));
+  }
+}
+
 // (hashes uint64 [total], offsets int64 [texts + 1])
 py::tuple shingle_hashes(const std::vector<ArrowChunk>& chunks, size_t length, int threads) {
-  if (length == 0) throw std::invalid_argument("a shingle has at least one word");
+  check_length(length);
   const std::vector<View> views = arrow_views(chunks);
   dedup::Shingles made;
   {
@@ -49,7 +59,11 @@ py::tuple shingle_hashes(const std::vector<ArrowChunk>& chunks, size_t length, i
 // uint32 [texts, permutations]
 py::array_t<uint32_t> minhash(const std::vector<ArrowChunk>& chunks, size_t length,
                               size_t permutations, int threads) {
-  if (length == 0) throw std::invalid_argument("a shingle has at least one word");
+  check_length(length);
+  if (permutations < 1 || permutations > MOST_PERMUTATIONS) {
+    throw std::invalid_argument(std::to_string(permutations) + " permutations; expected 1 to " +
+                                std::to_string(MOST_PERMUTATIONS));
+  }
   const std::vector<View> views = arrow_views(chunks);
   py::array_t<uint32_t> out({views.size(), permutations});
   uint32_t* data = out.mutable_data();
@@ -72,8 +86,7 @@ py::list words_of(const py::bytes& text) {
 template <class T>
 using Array = py::array_t<T, py::array::c_style>;
 
-// See minhash.h. Shapes are checked here, and once a call that links and rows lead to what is
-// there.
+// See minhash.h. Shapes are checked here, what links and rows lead to where they are followed.
 size_t drop_near_duplicates(Array<uint32_t> links, const Array<uint16_t>& signatures,
                             const Array<uint32_t>& rows, Array<uint32_t> state, size_t first,
                             size_t last, size_t min_equal, size_t bucket_limit) {
@@ -82,28 +95,16 @@ size_t drop_near_duplicates(Array<uint32_t> links, const Array<uint16_t>& signat
   };
   if (links.ndim() != 2 || signatures.ndim() != 2 || rows.ndim() != 1 || state.ndim() != 1 ||
       size(links, 1) != size(rows, 0) || size(state, 0) != size(rows, 0) ||
-      size(signatures, 1) > 0xFFFF || first > last || last > size(rows, 0) ||
+      size(signatures, 1) > MOST_PERMUTATIONS || first > last || last > size(rows, 0) ||
       size(rows, 0) >= dedup::NO_LINK) {
     throw std::invalid_argument(
         "drop_near_duplicates: links [bands, n], signatures [rows, permutations], rows [n], state "
         "[n]");
   }
 
-  const dedup::Candidates all{size(rows, 0),        size(links, 0),    size(signatures, 1),
-                              links.mutable_data(), signatures.data(), rows.data(),
-                              state.mutable_data()};
-
-  for (size_t j = first; j < last; ++j) {
-    bool inside = all.rows[j] < size(signatures, 0);
-    for (size_t band = 0; band < all.bands; ++band) {
-      const uint32_t link = all.links[band * all.documents + j];
-      inside = inside && (link == dedup::NO_LINK || link < j);
-    }
-    if (!inside)
-      throw std::invalid_argument("drop_near_duplicates: document " + std::to_string(j) +
-                                  " leads to none before it");
-  }
-
+  const dedup::Candidates all{size(rows, 0),       size(links, 0),       size(signatures, 1),
+                              size(signatures, 0), links.mutable_data(), signatures.data(),
+                              rows.data(),         state.mutable_data()};
   const py::gil_scoped_release nogil;
   return dedup::drop_near_duplicates(all, first, last, min_equal, bucket_limit);
 }

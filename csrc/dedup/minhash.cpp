@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <iterator>
+#include <stdexcept>
+#include <string>
 
 #include "common/parallel.h"
 #include "dedup/minhash_kernel.h"
@@ -62,7 +64,12 @@ void signatures(const std::vector<View>& texts, size_t length, size_t permutatio
 // several buckets is compared once.
 size_t drop_near_duplicates(const Candidates& all, size_t first, size_t last, size_t min_equal,
                             size_t bucket_limit) {
+  const auto wrong = [](size_t document) {
+    throw std::invalid_argument("near duplicates: document " + std::to_string(document) +
+                                " has no signature, or leads to none before it");
+  };
   const auto signature = [&](size_t document) {
+    if (all.rows[document] >= all.signature_rows) wrong(document);
     return all.signatures + size_t{all.rows[document]} * all.permutations;
   };
 
@@ -70,10 +77,15 @@ size_t drop_near_duplicates(const Candidates& all, size_t first, size_t last, si
   for (size_t j = first; j < last; ++j) {
     for (size_t band = 0; band < all.bands; ++band) {
       uint32_t* const links = all.links + band * all.documents;
-      const auto next_staying = [&](uint32_t from) {
-        uint32_t& link = links[from];
-        if (link != NO_LINK && all.state[link] == DROPPED) link = links[link];
+      const auto link_of = [&](uint32_t from) {
+        const uint32_t link = links[from];
+        if (link != NO_LINK && link >= from) wrong(from);
         return link;
+      };
+      const auto next_staying = [&](uint32_t from) {
+        const uint32_t link = link_of(from);
+        if (link == NO_LINK || all.state[link] != DROPPED) return link;
+        return links[from] = link_of(link);
       };
 
       uint32_t other = next_staying(static_cast<uint32_t>(j));

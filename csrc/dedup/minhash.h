@@ -26,9 +26,10 @@ struct Candidates {
   size_t documents;  // n < 2^32 - 1
   size_t bands;
   size_t permutations;
+  size_t signature_rows;
   uint32_t* links;             // [bands, n] the document before in the same bucket, or NO_LINK;
                                // shortened as documents are dropped
-  const uint16_t* signatures;  // [rows, permutations] the low halves of signatures
+  const uint16_t* signatures;  // [signature_rows, permutations] the low halves of signatures
   const uint32_t* rows;        // [n] each document's row there
   uint32_t* state;             // [n] zeros to begin with; DROPPED for a document that was dropped
 };
@@ -36,7 +37,8 @@ struct Candidates {
 // Decides on the documents first <= j < last, all before them being decided: j is dropped when its
 // signature agrees in `min_equal` places or more with that of a document that stays and shares a
 // bucket with it. At most `bucket_limit` documents of a bucket are compared with, the latest.
-// Returns how many were dropped.
+// Returns how many were dropped. Links and rows are checked as they are followed:
+// std::invalid_argument where one leads to no document before, or to no signature.
 size_t drop_near_duplicates(const Candidates& all, size_t first, size_t last, size_t min_equal,
                             size_t bucket_limit);
 

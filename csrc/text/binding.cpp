@@ -132,6 +132,12 @@ std::vector<size_t> split(const std::string& pattern, const py::bytes& text) {
   return lengths;
 }
 
+// A property whose reading may have to wait for another thread.
+template <class Get>
+py::cpp_function without_gil(Get get) {
+  return py::cpp_function(get, py::call_guard<py::gil_scoped_release>());
+}
+
 py::list merges_of(const Encoder& encoder) {
   py::list result;
   for (const auto& [left, right] : encoder.merges()) {
@@ -192,9 +198,9 @@ PYBIND11_MODULE(_text, m) {
            })
       .def("train", &Trainer::train, py::arg("merges"), py::call_guard<py::gil_scoped_release>(),
            "At most that many merges as (left id, right id).")
-      .def_property_readonly("bytes", &Trainer::bytes)
-      .def_property_readonly("pieces", &Trainer::pieces)
-      .def_property_readonly("distinct_pieces", &Trainer::distinct_pieces);
+      .def_property_readonly("bytes", without_gil(&Trainer::bytes))
+      .def_property_readonly("pieces", without_gil(&Trainer::pieces))
+      .def_property_readonly("distinct_pieces", without_gil(&Trainer::distinct_pieces));
 
   m.def("split", &split, py::arg("pattern"), py::arg("text"),
         "Byte lengths of the pieces of `text`.");

@@ -56,7 +56,7 @@ void Encoder::merge_short(View piece, uint32_t limit, std::vector<Scratch::Part>
   }
 }
 
-void Encoder::merge_long(View piece, Scratch& scratch, std::vector<uint32_t>& out) const {
+void Encoder::merge_long(View piece, uint32_t limit, Scratch& scratch) const {
   if (piece.length >= NO_TOKEN)
     throw std::length_error("a piece of 4 GiB or more cannot be encoded");
   const auto n = static_cast<uint32_t>(piece.length);
@@ -68,7 +68,7 @@ void Encoder::merge_long(View piece, Scratch& scratch, std::vector<uint32_t>& ou
 
   heap.clear();
   for (uint32_t i = 0; i <= n; ++i) {
-    parts[i] = {i, i + 1 < n ? rank(piece.data + i, piece.data + i + 2, NO_TOKEN) : NO_TOKEN};
+    parts[i] = {i, i + 1 < n ? rank(piece.data + i, piece.data + i + 2, limit) : NO_TOKEN};
     previous[i] = i - 1, next[i] = i + 1;
     if (parts[i].rank != NO_TOKEN) heap.push_back(static_cast<uint64_t>(parts[i].rank) << 32 | i);
   }
@@ -77,8 +77,7 @@ void Encoder::merge_long(View piece, Scratch& scratch, std::vector<uint32_t>& ou
 
   const auto rejoin = [&](uint32_t i) {
     const uint32_t middle = next[i];
-    parts[i].rank =
-        middle < n ? rank(piece.data + i, piece.data + next[middle], NO_TOKEN) : NO_TOKEN;
+    parts[i].rank = middle < n ? rank(piece.data + i, piece.data + next[middle], limit) : NO_TOKEN;
     if (parts[i].rank == NO_TOKEN) return;
     heap.push_back(static_cast<uint64_t>(parts[i].rank) << 32 | i);
     std::push_heap(heap.begin(), heap.end(), std::greater<>());
@@ -98,19 +97,22 @@ void Encoder::merge_long(View piece, Scratch& scratch, std::vector<uint32_t>& ou
     rejoin(i);
     if (i > 0) rejoin(previous[i]);
   }
+}
 
-  for (uint32_t i = 0; i < n; i = next[i])
-    out.push_back(vocabulary_.find(piece.data + i, next[i] - i));
+void Encoder::encode_long(View piece, Scratch& scratch, std::vector<uint32_t>& out) const {
+  merge_long(piece, NO_TOKEN, scratch);
+  for (uint32_t i = 0; i < piece.length; i = scratch.next[i])
+    out.push_back(vocabulary_.find(piece.data + i, scratch.next[i] - i));
 
   // One huge piece must not hold its working memory for the rest of the batch.
-  if (n > (1u << 20)) scratch = Scratch{};
+  if (piece.length > (1u << 20)) scratch = Scratch{};
 }
 
 template <class Split>
 void Encoder::encode_as(View text, Scratch& scratch, std::vector<uint32_t>& out) const {
   each_piece<Split>(text.data, text.length, [&](Bytes p, size_t length) {
     if (const uint32_t id = vocabulary_.find(p, length); id != NO_TOKEN) return out.push_back(id);
-    if (length > SHORT_PIECE) return merge_long({p, length}, scratch, out);
+    if (length > SHORT_PIECE) return encode_long({p, length}, scratch, out);
     merge_short({p, length}, NO_TOKEN, scratch.parts);
     const auto& parts = scratch.parts;
     for (size_t i = 0; i + 1 < parts.size(); ++i) {
@@ -127,17 +129,26 @@ void Encoder::encode(View text, Scratch& scratch, std::vector<uint32_t>& out) co
   }
 }
 
+size_t Encoder::first_of_two(View token, uint32_t limit, Scratch& scratch) const {
+  if (token.length > SHORT_PIECE) {
+    merge_long(token, limit, scratch);
+    const uint32_t first = scratch.next[0];
+    return first < token.length && scratch.next[first] == token.length ? first : 0;
+  }
+  merge_short(token, limit, scratch.parts);
+  return scratch.parts.size() == 3 ? scratch.parts[1].start : 0;
+}
+
 std::vector<std::pair<uint32_t, uint32_t>> Encoder::merges() const {
   std::vector<std::pair<uint32_t, uint32_t>> result(vocabulary_.size(), {NO_TOKEN, NO_TOKEN});
-  std::vector<Scratch::Part> parts;
+  Scratch scratch;
   for (uint32_t id = 0; id < vocabulary_.size(); ++id) {
     const std::string_view token = vocabulary_.token(id);
     if (token.size() < 2) continue;
     const Bytes p = reinterpret_cast<Bytes>(token.data());
-    merge_short({p, token.size()}, id, parts);
-    if (parts.size() != 3) continue;
-    result[id] = {vocabulary_.find(p, parts[1].start),
-                  vocabulary_.find(p + parts[1].start, token.size() - parts[1].start)};
+    const size_t first = first_of_two({p, token.size()}, id, scratch);
+    if (first)
+      result[id] = {vocabulary_.find(p, first), vocabulary_.find(p + first, token.size() - first)};
   }
   return result;
 }
@@ -148,7 +159,7 @@ Batch encode_batch(const Encoder& encoder, const std::vector<View>& texts, int t
   batch.chunks.resize(bounds.size() - 1);
   batch.lengths.resize(texts.size());
 
-  std::vector<Scratch> scratch(static_cast<size_t>(std::max(threads, 1)));
+  std::vector<Scratch> scratch(threads_for(bounds.size() - 1, threads));
   for_each_item(bounds.size() - 1, threads, [&](size_t chunk, size_t thread) {
     auto& ids = batch.chunks[chunk];
     for (size_t i = bounds[chunk]; i < bounds[chunk + 1]; ++i) {

@@ -45,9 +45,13 @@ class Encoder {
  private:
   template <class Split>
   void encode_as(View text, Scratch& scratch, std::vector<uint32_t>& out) const;
-  // Leaves in scratch.parts the parts of `piece` that merging under ids < limit ends with.
+  // Merges `piece` under ids < limit. The parts that it ends with are left in `parts`, or by
+  // merge_long in scratch.next: the first is [0, next[0]), then [next[0], next[next[0]]) ….
   void merge_short(View piece, uint32_t limit, std::vector<Scratch::Part>& parts) const;
-  void merge_long(View piece, Scratch& scratch, std::vector<uint32_t>& out) const;
+  void merge_long(View piece, uint32_t limit, Scratch& scratch) const;
+  void encode_long(View piece, Scratch& scratch, std::vector<uint32_t>& out) const;
+  // Bytes of the first of the two parts that merging ends with; 0 where it is not two.
+  size_t first_of_two(View token, uint32_t limit, Scratch& scratch) const;
   uint32_t rank(Bytes from, Bytes to, uint32_t limit) const;
 
   Vocabulary vocabulary_;

@@ -6,6 +6,7 @@
 #include <stdexcept>
 
 #include "common/parallel.h"
+#include "text/hash.h"
 
 namespace snakelm::text {
 namespace {
@@ -46,7 +47,7 @@ class PairTable {
  private:
   size_t find(uint64_t key) const {
     const size_t mask = slots_.size() - 1;
-    size_t i = static_cast<size_t>((key ^ key >> 29) * 0x9E3779B97F4A7C15 >> 20) & mask;
+    size_t i = hash_number(key) & mask;
     while (slots_[i] != 0 && pairs_[slots_[i] - 1].key != key) i = (i + 1) & mask;
     return i;
   }
@@ -176,9 +177,10 @@ void PieceCounts::grow() {
 }
 
 Trainer::Trainer(Pattern pattern, int threads)
-    : pattern_(pattern), counts_(static_cast<size_t>(std::max(threads, 1))) {}
+    : pattern_(pattern), counts_(static_cast<size_t>(std::clamp(threads, 1, MOST_THREADS))) {}
 
 void Trainer::add(const std::vector<View>& texts) {
+  const std::lock_guard<std::mutex> guard(lock_);
   const std::vector<size_t> bounds = chunk_bounds(texts);
 
   std::atomic<uint64_t> pieces{0};
@@ -211,11 +213,13 @@ void Trainer::collect() {
 }
 
 size_t Trainer::distinct_pieces() {
+  const std::lock_guard<std::mutex> guard(lock_);
   collect();
   return counts_[0].size();
 }
 
 std::vector<std::pair<uint32_t, uint32_t>> Trainer::train(size_t limit) {
+  const std::lock_guard<std::mutex> guard(lock_);
   collect();
   Corpus corpus(counts_[0]);
   PairTable pairs;

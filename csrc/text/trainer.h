@@ -9,6 +9,7 @@
 #pragma once
 
 #include <cstdint>
+#include <mutex>
 #include <utility>
 #include <vector>
 
@@ -37,6 +38,7 @@ class PieceCounts {
   std::vector<uint32_t> slots_;  // entry + 1, or 0; power of two, at most half full
 };
 
+// Safe to use from several threads: they take turns.
 class Trainer {
  public:
   Trainer(Pattern pattern, int threads);
@@ -45,13 +47,18 @@ class Trainer {
   // At most `limit` merges as (left id, right id); fewer where no pair is left.
   std::vector<std::pair<uint32_t, uint32_t>> train(size_t limit);
 
-  uint64_t bytes() const { return bytes_; }
-  uint64_t pieces() const { return pieces_; }
+  uint64_t bytes() const { return locked(bytes_); }
+  uint64_t pieces() const { return locked(pieces_); }
   size_t distinct_pieces();
 
  private:
   void collect();  // moves all threads' counts into counts_[0]
+  uint64_t locked(const uint64_t& number) const {
+    const std::lock_guard<std::mutex> guard(lock_);
+    return number;
+  }
 
+  mutable std::mutex lock_;
   Pattern pattern_;
   std::vector<PieceCounts> counts_;  // one per thread
   uint64_t bytes_ = 0, pieces_ = 0;

@@ -14,8 +14,6 @@ namespace snakelm::text {
 
 constexpr uint32_t NO_TOKEN = 0xFFFFFFFF;
 
-uint64_t hash_bytes(const uint8_t* p, size_t length);
-
 class Vocabulary {
  public:
   // tokens[id]: the token's bytes; empty where the id is a special token or unused. Throws

@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = {
-    "text": ["unicode.cpp", "vocabulary.cpp", "bpe.cpp", "trainer.cpp"],
+    "text": ["hash.cpp", "unicode.cpp", "vocabulary.cpp", "bpe.cpp", "trainer.cpp"],
     "dedup": ["normal_form.cpp", "shingles.cpp", "minhash.cpp", "minhash_kernel.cpp"],
 }
 KERNEL_FLAGS = {"portable": [], "avx2": ["-mavx2", "-mfma", "-mf16c"]}

@@ -99,7 +99,7 @@ void check_near_duplicates() {
       latest[mine] = static_cast<uint32_t>(j);
     }
   }
-  const Candidates all{n,           bands,       permutations, links.data(), signatures.data(),
+  const Candidates all{n,           bands,       permutations, n, links.data(), signatures.data(),
                        rows.data(), state.data()};
   const size_t middle = n ? below(n + 1) : 0;
   const size_t dropped = drop_near_duplicates(all, 0, middle, min_equal, n) +
@@ -121,6 +121,23 @@ void check_near_duplicates() {
       fail("near duplicates differ from those of every pair", "");
   }
   if (dropped != expected) fail("near duplicates are counted wrongly", "");
+}
+
+// Links and rows that are damaged are found where they are followed, whatever was decided before.
+void check_damaged_links() {
+  const size_t n = 1 + below(20), bands = 1 + below(3), permutations = 16;
+  const std::vector<uint16_t> signatures(n * permutations);
+  std::vector<uint32_t> rows(n), state(n), links(n * bands);
+  const auto number = [&] { return static_cast<uint32_t>(below(4) ? below(n + 1) : source()); };
+  for (auto* numbers : {&rows, &state, &links}) {
+    for (uint32_t& one : *numbers) one = below(3) ? number() : NO_LINK;
+  }
+  try {
+    drop_near_duplicates(
+        {n, bands, permutations, n, links.data(), signatures.data(), rows.data(), state.data()},
+        below(n + 1), n, 1 + below(16), n);
+  } catch (const std::invalid_argument&) {
+  }
 }
 
 // The loop of each instruction set that this CPU has, against the definition.
@@ -148,6 +165,7 @@ void check_kernels() {
 int main(int argc, char** argv) {
   return run_fuzzer(argc, argv, [] {
     for (int i = 0; i < 20; ++i)
-      check_shingles(), check_normal_form(), check_near_duplicates(), check_kernels();
+      check_shingles(), check_normal_form(), check_near_duplicates(), check_damaged_links(),
+          check_kernels();
   });
 }

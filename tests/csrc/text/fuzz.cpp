@@ -4,13 +4,17 @@
 //
 // Each input lies in a heap block of exactly its size, so one byte read too far is an error.
 // Checked besides: pieces cover the input, tokens spell it, a batch on three threads equals one on
-// one thread, and training on any bytes gives merges that spell tokens. Exit status 1 and a line on
+// one thread, training on any bytes gives merges that spell tokens, chosen words share no hash, and
+// Arrow's offsets are followed only inside the data. Exit status 1 and a line on
 // stderr where one does not hold.
+#include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "../fuzz.h"
 #include "text/bpe.h"
+#include "text/hash.h"
 #include "text/trainer.h"
 
 using snakelm::Bytes;
@@ -65,6 +69,48 @@ void check_ids(const Encoder& encoder) {
     fail("threads change the ids", texts[0]);
 }
 
+// Words that had one hash before hashes were seeded: a factor of their product was 0.
+void check_chosen_words() {
+  constexpr uint64_t K0 = 0x9E3779B97F4A7C15, K1 = 0xD6E8FEB86659FD93;
+  std::set<uint64_t> hashes;
+  constexpr size_t EACH = 500;
+  for (size_t i = 0; i < EACH; ++i) {
+    const uint64_t first[] = {16 * K0 ^ K1, source()}, last[] = {source(), K0};
+    const uint64_t middle[] = {source(), K1, 1, 2};
+    hashes.insert(hash_bytes(reinterpret_cast<Bytes>(first), sizeof first));
+    hashes.insert(hash_bytes(reinterpret_cast<Bytes>(last), sizeof last));
+    hashes.insert(hash_bytes(reinterpret_cast<Bytes>(middle), sizeof middle));
+  }
+  if (hashes.size() != 3 * EACH) fail("chosen words have one hash", "");
+}
+
+// Offsets as a damaged or cut file has them, at any address: views lie in the data, or none come.
+template <class Offset>
+void check_arrow() {
+  const std::string data = random_input();
+  const Block block(data);
+  const size_t rows = below(6), shift = below(8);
+  const auto memory = std::make_unique<char[]>(shift + (rows + 1) * sizeof(Offset));
+  Offset at = 0;
+  for (size_t i = 0; i <= rows; ++i) {
+    if (i) at += static_cast<Offset>(below(data.size() / (rows + 1) + 1));
+    const Offset damaged = below(30) ? at : static_cast<Offset>(source());
+    std::memcpy(memory.get() + shift + i * sizeof(Offset), &damaged, sizeof(Offset));
+  }
+
+  const auto address = [](const void* p) { return reinterpret_cast<uintptr_t>(p); };
+  const snakelm::ArrowChunk chunk{
+      address(block.view.data), data.size(), address(memory.get() + shift),
+      sizeof(Offset),           0,           rows};
+  try {
+    for (const View& view : snakelm::arrow_views({chunk})) {
+      const std::vector<uint8_t> copy(view.data, view.data + view.length);
+      if (copy.size() > data.size()) fail("a view is longer than the data", data);
+    }
+  } catch (const std::invalid_argument&) {
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -74,8 +120,9 @@ int main(int argc, char** argv) {
     const Encoder encoder({tokens.begin(), tokens.end()}, pattern);
     if (encoder.merges().size() != tokens.size()) fail("merges and tokens differ in number", "");
 
+    check_chosen_words();
     for (int i = 0; i < 20; ++i) {
-      check_ids(encoder);
+      check_ids(encoder), check_arrow<int32_t>(), check_arrow<int64_t>();
       const std::string text = random_input();
       check_pieces<Gpt2>(text), check_pieces<Cl100k>(text), check_pieces<O200k>(text);
     }

@@ -98,6 +98,16 @@ def test_wrong_arrow_offsets_are_never_followed(bounds, width):
         )
 
 
+def test_arrow_offsets_may_lie_at_any_address():
+    core = _text.Encoder(list(BYTES), "gpt2")
+    memory = np.frombuffer(b"?" + np.array([0, 2, 3], np.int32).tobytes() + b"abc", np.uint8)
+    at = memory.ctypes.data
+    ids, bounds = core.encode_arrow([(at + 13, 3, at + 1, 4, 0, 2)], 1)
+    assert (ids.tolist(), bounds.tolist()) == ([97, 98, 99], [0, 2, 3])
+    with pytest.raises(ValueError, match="offsets of 2 bytes, expected 4 or 8"):
+        core.encode_arrow([(at + 13, 3, at + 1, 2, 0, 2)], 1)
+
+
 def test_a_damaged_arrow_stream_is_refused(tokenizer):
     """A stream that claims more rows than it has offsets for: Arrow's reader doesn't mind, we
     do.
@@ -238,6 +248,13 @@ def test_complete_words_match_before_merges():
     )
     assert tokenizer.merges()[256] is None
     assert tokenizer.merges()[257] == (ord("c"), ord("d"))
+
+
+def test_merges_of_long_tokens_are_found():
+    """Rescanning the parts at each merge would be 30,000 million steps."""
+    doubled = [b"a" * (1 << i) for i in range(1, 19)]
+    tokenizer = Tokenizer(BYTES | {token: 256 + i for i, token in enumerate(doubled)}, "gpt2")
+    assert tokenizer.merges()[256:] == [(97, 97), *((i, i) for i in range(256, 273))]
 
 
 @pytest.mark.parametrize("seed", range(20))

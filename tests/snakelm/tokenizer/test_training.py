@@ -4,6 +4,7 @@ errors.
 
 import random
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 
@@ -128,6 +129,24 @@ def test_a_megabyte_of_one_word_trains():
     source = random.Random(0)
     word = "".join(source.choice("abcdefghijklmnopqrstuvwxyz") for _ in range(1_000_000))
     assert train_bpe([word, "a" * 1_000_000], 2257, "gpt2").vocab_size == 2257
+
+
+def test_several_threads_may_feed_one_trainer(documents):
+    trainer, alone = _text.Trainer("cl100k", 2), _text.Trainer("cl100k", 1)
+    with ThreadPoolExecutor(4) as pool:
+        for _ in pool.map(trainer.add_strings, [documents] * 12):
+            assert trainer.distinct_pieces <= trainer.pieces
+    for _ in range(12):
+        alone.add_strings(documents)
+    assert (trainer.bytes, trainer.pieces) == (alone.bytes, alone.pieces)
+    assert trainer.train(300) == alone.train(300)
+
+
+def test_more_threads_than_there_can_be_are_not_started(documents):
+    most = 2**31 - 1
+    assert train_bpe(documents, 400, threads=most).sha256 == train_bpe(documents, 400).sha256
+    tokenizer = train_bpe(documents, 400)
+    assert tokenizer.encode_batch(["a", "b"], threads=most)[0].tolist() == [97, 98]
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,10 @@ doesn't grow.
 import numpy as np
 import pytest
 
+from snakelm import _dedup
 from snakelm.config import Deduplicate
 from snakelm.data.documents import minhash as module
-from snakelm.data.documents.minhash import NearDuplicates, bands
+from snakelm.data.documents.minhash import DROPPED, NO_LINK, NearDuplicates, bands
 
 
 @pytest.mark.parametrize("threshold", [0.3, 0.5, 0.7, 0.9])
@@ -87,3 +88,33 @@ def test_a_bucket_too_full_bounds_the_comparisons(tmp_path, monkeypatch):
     assert dropped(tmp_path, made, np.arange(500), np.zeros(500, bool)) == []
     made[499] = made[0]  # too long ago in that bucket, but its other buckets have room
     assert dropped(tmp_path, made, np.arange(500), np.zeros(500, bool)) == [499]
+
+
+@pytest.mark.parametrize(
+    ("links", "rows"),
+    [
+        ([NO_LINK, 3, 1, 2], [0, 1, 2, 3]),
+        ([NO_LINK, 1, 1, 2], [0, 1, 2, 3]),
+        ([NO_LINK, 2**31, 1, 2], [0, 1, 2, 3]),
+        ([NO_LINK, 0, 1, 2], [0, 4, 2, 3]),
+        ([NO_LINK, 0, 1, 2], [0, 1, 2, 2**32 - 1]),
+    ],
+    ids=["behind", "itself", "nowhere", "its signature", "own signature"],
+)
+def test_what_leads_nowhere_is_not_followed(links, rows):
+    """Also from a document before the first that is decided on."""
+    signatures = np.arange(4 * 16, dtype=np.uint16).reshape(4, 16)
+    state = np.zeros(4, np.uint32)
+    state[2] = DROPPED  # so that the link of the one before it is followed and shortened
+    for first in (1, 3):
+        with pytest.raises(ValueError, match="leads to none before it"):
+            _dedup.drop_near_duplicates(
+                np.array([links], np.uint32),
+                signatures,
+                np.array(rows, np.uint32),
+                state.copy(),
+                first,
+                4,
+                16,
+                10,
+            )

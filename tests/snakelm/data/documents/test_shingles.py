@@ -222,6 +222,20 @@ def test_a_signature_is_the_least_of_each_permutation(permutations, count):
     assert signatures(pa.array([text]), 4, permutations)[0].tolist() == expected.tolist()
 
 
+@pytest.mark.parametrize("length", [0, 1001, 2**40])
+def test_a_shingle_has_a_length_that_can_be(length):
+    texts = pa.array(["one text"])
+    for call in (shingle_hashes, lambda texts, length: signatures(texts, length, 16)):
+        with pytest.raises(ValueError, match="expected 1 to 1000"):
+            call(texts, length)
+
+
+@pytest.mark.parametrize("permutations", [0, 2**16, 2**40])
+def test_a_signature_has_a_length_that_can_be(permutations):
+    with pytest.raises(ValueError, match="expected 1 to 65535"):
+        signatures(pa.array(["one text"]), 5, permutations)
+
+
 def test_a_text_without_words_has_a_signature_of_its_own_kind():
     made = signatures(pa.array(["...", "", "word"]), 5, 32)
     assert (made[:2] == NO_WORDS).all()
