@@ -40,8 +40,9 @@ def arrow_chunks(texts: ArrowTexts) -> tuple[list[Chunk], list[pa.Array]]:
 
 
 def _plain(part: pa.Array) -> pa.Array:
-    """Dictionary and view encodings as plain large strings; anything that isn't text is an
-    error.
+    """Dictionary and view encodings as plain large strings; anything that isn't text is an error.
+
+    These are checked by Arrow first, since its conversion follows what they refer to unchecked.
     """
     if part.type in _WIDTHS:
         return part
@@ -51,7 +52,17 @@ def _plain(part: pa.Array) -> pa.Array:
         raise UserError(f"texts: found an Arrow array of {part.type}; expected strings")
 
     is_binary = value_type in (pa.binary(), pa.binary_view())
-    return part.cast(pa.large_binary() if is_binary else pa.large_string())
+    try:
+        if part.type == pa.string_view():  # as bytes: what isn't UTF-8 is no fault here
+            part.view(pa.binary_view()).validate(full=True)
+        else:
+            part.validate(full=True)
+        return part.cast(pa.large_binary() if is_binary else pa.large_string())
+    except pa.ArrowException as error:
+        raise UserError(
+            f"texts: a damaged Arrow array ({' '.join(str(error).split())[:200]}); the file it came "
+            "from is damaged"
+        ) from None
 
 
 def _chunk(part: pa.Array) -> Chunk:

@@ -108,6 +108,26 @@ def test_arrow_offsets_may_lie_at_any_address():
         core.encode_arrow([(at + 13, 3, at + 1, 2, 0, 2)], 1)
 
 
+def views_beyond_their_data() -> pa.Array:
+    _, views, data = pa.array(["x" * 40, "y" * 40], pa.string_view()).buffers()
+    numbers = np.frombuffer(views, np.int32).copy()
+    numbers[3] = 1 << 30  # where the first text begins
+    return pa.Array.from_buffers(pa.string_view(), 2, [None, pa.py_buffer(numbers), data])
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        views_beyond_their_data(),
+        pa.DictionaryArray.from_arrays(pa.array([0, 7]), pa.array(["a"]), safe=False),
+    ],
+    ids=["views", "dictionary"],
+)
+def test_what_an_arrow_array_refers_to_is_checked(tokenizer, array):
+    with pytest.raises(UserError, match="a damaged Arrow array"):
+        tokenizer.encode_batch(array)
+
+
 def test_a_damaged_arrow_stream_is_refused(tokenizer):
     """A stream that claims more rows than it has offsets for: Arrow's reader doesn't mind, we
     do.
