@@ -60,8 +60,8 @@ def _plain(part: pa.Array) -> pa.Array:
         return part.cast(pa.large_binary() if is_binary else pa.large_string())
     except pa.ArrowException as error:
         raise UserError(
-            f"texts: a damaged Arrow array ({' '.join(str(error).split())[:200]}); the file it came "
-            "from is damaged"
+            f"texts: a damaged Arrow array ({' '.join(str(error).split())[:200]}); so is the file "
+            "it came from"
         ) from None
 
 

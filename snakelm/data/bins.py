@@ -1,5 +1,5 @@
 """Token files: `X.bin` holds the tokens, `X.idx` describes and commits them. The one writer and the
-one reader are here.
+one reader are here; the reading of `X.idx` is in bin_index.py.
 
 `X.bin` is raw little-endian uint16 or uint32 without a header, so a plain `np.memmap` (as in
 nanoGPT) reads it too. A document is the end-of-text token followed by its text's tokens; the
@@ -26,16 +26,27 @@ import json
 import struct
 import zlib
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Self
 
 import numpy as np
 
 from ..errors import UserError
 from ..files import atomic_path, fsync_folder, reserve
-from ..json_files import JsonError, parse_json
+from .bin_index import (
+    CHUNK_BYTES,
+    DTYPES,
+    HEADER,
+    MAGIC,
+    PLAIN,
+    BinKind,
+    DtypeName,
+    Meta,
+    idx_path,
+    read_index,
+)
 
 __all__ = [
     "CHUNK_BYTES",
@@ -49,45 +60,7 @@ __all__ = [
     "token_dtype",
 ]
 
-MAGIC = b"SNKTOKEN"
-HEADER = struct.Struct("<8sII")
-CHUNK_BYTES = 16 << 20
 MARK = 65_535  # never a token of 16 bits: the largest number stays free
-
-DtypeName = Literal["uint16", "uint32"]
-DTYPES: dict[str, np.dtype[Any]] = {"uint16": np.dtype("<u2"), "uint32": np.dtype("<u4")}
-
-
-@dataclass(frozen=True)
-class BinKind:
-    """A kind of token file: the version of its idx, and the step to rerun when it doesn't
-    verify.
-    """
-
-    version: int
-    step: str
-
-
-PLAIN = BinKind(1, "prepare_data")
-
-
-@dataclass
-class Meta:
-    """What `X.idx` says of `X.bin`: its JSON."""
-
-    dtype: DtypeName
-    vocab_size: int
-    eot: int
-    tokenizer_sha256: str
-    config_hash: str = ""
-    inputs: dict[str, str] = field(default_factory=dict)  # file name → SHA-256
-    weights: dict[str, float] = field(default_factory=dict)  # source → copies of its documents
-    part: list[int] | None = None  # [i, n] of shard i of n; None for a complete file
-    max_token: int = 0
-    tokens: int = 0  # end-of-text tokens included
-    documents: int = 0
-    text_bytes: int = 0  # UTF-8 bytes of the documents' texts: what bits per byte divides by
-    chunk_bytes: int = CHUNK_BYTES
 
 
 @dataclass(frozen=True)
@@ -113,11 +86,6 @@ class TokenBin:
         dtype = self.tokens.dtype
         count = max(0, min(last, self.meta.tokens) - first)
         return np.fromfile(self.path, dtype, count, offset=first * dtype.itemsize)
-
-
-def idx_path(path: str | Path) -> Path:
-    """`…/train.bin` → `…/train.idx`."""
-    return Path(path).with_suffix(".idx")
 
 
 def token_dtype(vocab_size: int, bits: str = "auto") -> DtypeName:
@@ -265,7 +233,7 @@ def open_kind(
     """`open_bin` for files of a ``kind``, with the bytes that its idx adds."""
     path = Path(path)
     again = f"run {kind.step} again"
-    index = _read_idx(idx_path(path), kind)
+    index = read_index(idx_path(path), kind)
     meta, dtype = index.meta, DTYPES[index.meta.dtype]
 
     if not path.is_file():
@@ -293,92 +261,13 @@ def open_kind(
     return TokenBin(path, tokens, index.offsets, index.ids, meta), index.more
 
 
-@dataclass(frozen=True)
-class _Index:
-    """The parts of an idx."""
-
-    meta: Meta
-    offsets: np.ndarray  # int64 [n+1]
-    ids: np.ndarray  # uint64 [n]
-    crcs: np.ndarray  # uint32 [chunks]
-    more: bytes
-
-
-def _read_idx(path: Path, kind: BinKind) -> _Index:
-    again = f"run {kind.step} again"
-    broken = UserError(f"{path}: damaged (its checksum does not match); {again}")
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise UserError(
-            f"{path}: missing, so {path.stem}.bin is unfinished or not ours; {again}"
-        ) from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); {again}") from None
-
-    # The frame: magic, checksum, version, in the order in which each makes the next meaningful.
-    if len(data) < HEADER.size + 4 or not data.startswith(MAGIC):
-        raise UserError(
-            f"{path}: not an index of tokens (no {MAGIC.decode()} at its start); {again}"
-        )
-    _, version, length = HEADER.unpack_from(data)
-    if zlib.crc32(memoryview(data)[:-4]) != struct.unpack("<I", data[-4:])[0]:
-        raise broken
-    if version != kind.version:
-        raise UserError(
-            f"{path}: version {version}, this program reads {kind.version} here; {again}"
-        )
-
-    meta = _read_meta(path, data[HEADER.size : HEADER.size + length], again)
-    documents = meta.documents
-    chunks = -(-meta.tokens * DTYPES[meta.dtype].itemsize // meta.chunk_bytes)
-    offsets_at = HEADER.size + length
-    ids_at = offsets_at + 8 * (documents + 1)
-    crcs_at = ids_at + 8 * documents
-    end = crcs_at + 4 * chunks
-    if len(data) < end + 4 or (kind is PLAIN and len(data) != end + 4):
-        raise broken
-
-    index = _Index(
-        meta,
-        np.frombuffer(data, "<u8", documents + 1, offsets_at).astype(np.int64),
-        np.frombuffer(data, "<u8", documents, ids_at),
-        np.frombuffer(data, "<u4", chunks, crcs_at),
-        data[end:-4],
-    )
-    _check_index(path, index, again)
-    return index
-
-
-def _read_meta(path: Path, text: bytes, again: str) -> Meta:
-    try:
-        meta = parse_json(text, Meta)
-    except JsonError as error:
-        raise UserError(f"{path}: its description is wrong ({error}); {again}") from None
-
-    counts = (meta.vocab_size, meta.max_token, meta.tokens, meta.documents, meta.text_bytes)
-    if min(counts) < 0 or meta.chunk_bytes < 1:
-        raise UserError(f"{path}: its description has negative counts; {again}")
-    return meta
-
-
-def _check_index(path: Path, index: _Index, again: str) -> None:
-    """A sound file whose writer was wrong: what the checksums can't see."""
-    meta, offsets = index.meta, index.offsets
-    if meta.tokens and meta.max_token >= meta.vocab_size:
-        raise UserError(
-            f"{path}: largest token {meta.max_token}, the vocabulary has {meta.vocab_size}; {again}"
-        )
-    if offsets[0] != 0 or offsets[-1] != meta.tokens or (np.diff(offsets) <= 0).any():
-        raise UserError(f"{path}: document offsets don't rise from 0 to {meta.tokens}; {again}")
-
-
 def _verify_chunks(path: Path, meta: Meta, crcs: np.ndarray, again: str) -> None:
     """Compares every chunk's checksum, and the largest token, with the idx."""
-    largest = 0
+    largest, left = 0, meta.tokens * DTYPES[meta.dtype].itemsize
     with open(path, "rb", buffering=0) as file:
         for i, expected in enumerate(crcs):
-            chunk = file.read(meta.chunk_bytes)
+            chunk = file.read(min(meta.chunk_bytes, left))
+            left -= len(chunk)
             if zlib.crc32(chunk) != expected:
                 first = i * meta.chunk_bytes
                 raise UserError(

@@ -25,12 +25,14 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import UserError
+from .bin_index import rises
 from .bins import BinKind, BinWriter, Meta, TokenBin, open_kind
 
 __all__ = ["IGNORED", "PackWriter", "Packs", "best_fit", "open_packs"]
 
 PACKED = BinKind(2, "prepare_sft_data")
 HEAD = struct.Struct("<QQ")
+MOST_CONTEXT = 1 << 20  # as sft_data.context: rows of it are allocated
 IGNORED = -100  # the target that torch's losses leave out by default
 
 
@@ -254,9 +256,13 @@ def open_packs(path: str | Path, tokenizer_sha256: str | None = None, verify: bo
     if len(more) != mask_at + mask_bytes:
         raise broken
 
-    offsets = np.frombuffer(more, "<u8", packs + 1, HEAD.size).astype(np.int64)
+    offsets = np.frombuffer(more, "<u8", packs + 1, HEAD.size)
     bits = np.frombuffer(more, np.uint8, mask_bytes, mask_at)
-    if offsets[0] or offsets[-1] != opened.meta.documents or (np.diff(offsets) <= 0).any():
+    if not rises(offsets, opened.meta.documents) or not 1 <= context <= MOST_CONTEXT:
+        raise broken
+    offsets = offsets.astype(np.int64)
+    firsts = opened.document_offsets[:-1]
+    if (bits[firsts // 8] >> (firsts % 8).astype(np.uint8) & 1).any():  # would cross documents
         raise broken
     if (np.diff(opened.document_offsets[offsets]) > context).any():
         raise UserError(f"{path}: a pack holds more than {context} tokens; {again}")

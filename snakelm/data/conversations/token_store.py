@@ -94,9 +94,7 @@ class TokenStore:
             for messages in conversations
         ]
         self._ids.append(document_ids(map(_SEPARATOR.join, parts)))
-        self._questions.append(
-            document_ids(comparable(text).encode() for text in questions)
-        )
+        self._questions.append(document_ids(comparable(text).encode() for text in questions))
         sizes = [sum(map(len, some[1::2])) for some in parts]
         self._numbers.append(np.array([lengths, np.full(len(parts), source), sizes], np.int64))
 

@@ -16,11 +16,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from snakelm.data import bins
+from snakelm.data import bin_index, bins
 from snakelm.data.bins import BinWriter, Meta, idx_path, open_bin, token_dtype
 from snakelm.data.tokens.prepare import gather
 from snakelm.errors import DiskFullError, UserError
 from snakelm.files import sha256_file
+from snakelm.tokenizer import storage
 
 ROOT = Path(__file__).resolve().parents[3]
 SHA = "ab" * 32
@@ -167,6 +168,20 @@ def edit_description(path: Path, **changes) -> None:
         ({"part": 3}, "part: input should be a valid"),
         ({"chunk_bytes": 0}, "negative counts"),
         ({"documents": -1}, "negative counts"),
+        ({"chunk_bytes": 3}, "chunks of 3 bytes, expected a multiple of 2"),
+        ({"chunk_bytes": 1 << 62}, "chunks of 4611686018427387904 bytes"),
+        ({"text_bytes": 10**400}, "counts beyond all that can be"),
+        ({"tokens": 1 << 63}, "counts beyond all that can be"),
+        ({"documents": 1 << 61}, "its checksum does not match"),
+        ({"vocab_size": 1 << 60}, "a vocabulary of 1152921504606846976 tokens"),
+        ({"vocab_size": 65_537}, "too many for uint16"),
+        ({"eot": 300}, "end-of-text token 300, the vocabulary 300"),
+        ({"eot": -1}, "end-of-text token -1"),
+        ({"part": [3]}, r"part \[3\], expected its number and how many"),
+        ({"part": [2, 2]}, r"part \[2, 2\]"),
+        ({"weights": {"a": -1.0}}, "weights that are no numbers from 0 on"),
+        ({"tokenizer_sha256": "\x1b[31m"}, "a tokenizer that is no SHA-256"),
+        ({"text_bytes": float("nan")}, "NaN is not a JSON number"),
     ],
     ids=lambda value: ",".join(value) if isinstance(value, dict) else "",
 )
@@ -177,6 +192,53 @@ def test_a_description_of_wrong_types_is_refused(tmp_path, changes, message):
     edit_description(path, **changes)
     with pytest.raises(UserError, match=rf"a\.idx: .*{message}.*; run prepare_data again"):
         open_bin(path)
+
+
+def test_a_number_that_is_infinite_in_json_is_refused(tmp_path):
+    path = write(tmp_path / "a.bin", documents(3), meta(weights={"a": 1.0}))
+    _rewrite_idx(path, b'{"a": 1.0}', b'{"a":1e999}')
+    with pytest.raises(UserError, match="weights that are no numbers from 0 on"):
+        open_bin(path)
+
+
+@pytest.mark.parametrize(
+    "wrong", [2**63, 2**64 - 1, 2**63 + 7, 0], ids=["2^63", "2^64-1", "wraps", "falls"]
+)
+def test_offsets_that_wrap_are_refused(tmp_path, wrong):
+    """As signed numbers, or by their differences, some of these would seem to rise."""
+    path = write(tmp_path / "a.bin", documents(20))
+    offsets = open_bin(path).document_offsets.astype("<u8")
+    for place in (1, 7, 19):
+        changed = offsets.copy()
+        changed[place] = wrong
+        good = idx_path(path).read_bytes()
+        _rewrite_idx(path, offsets.tobytes(), changed.tobytes())
+        with pytest.raises(UserError, match="document offsets don't rise"):
+            open_bin(path)
+        idx_path(path).write_bytes(good)
+
+
+def test_an_index_with_any_wrong_byte_is_refused_or_harmless(tmp_path):
+    """Its checksum made right each time: no other error, and nothing that can't be read after."""
+    path = write(tmp_path / "a.bin", documents(20), meta(part=[0, 1], weights={"a": 1.0}))
+    good, random_ = idx_path(path).read_bytes()[:-4], random.Random(0)
+    for place in random_.sample(range(len(good)), 400):
+        bad = bytearray(good)
+        bad[place] = random_.choice(
+            [0, 1, 0x7F, 0x80, 0xFF, ord("9"), ord("-"), random_.randrange(256)]
+        )
+        idx_path(path).write_bytes(bad + struct.pack("<I", zlib.crc32(bad)))
+        try:
+            opened = open_bin(path)
+        except UserError:
+            continue
+        assert (
+            sum(opened.document(i).size for i in range(opened.meta.documents)) == opened.tokens.size
+        )
+
+
+def test_vocabularies_are_bounded_as_ranks_are():
+    assert bin_index.MOST_VOCABULARY == storage.MAX_RANK
 
 
 def test_every_flipped_bit_is_refused(tmp_path):

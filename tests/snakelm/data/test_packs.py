@@ -164,6 +164,9 @@ def test_packs_that_do_not_fit_their_conversations_are_refused(tmp_path):
         "don't fit its": lambda b: struct.pack_into("<Q", b, head + 16, 1),
         "don't fit": lambda b: struct.pack_into("<Q", b, head + 16 + 8 * len(opened), 1),
         "fit its conversations": lambda b: b.append(0),
+        "packs or mask": lambda b: struct.pack_into("<Q", b, head + 24, 2**63 + 1),
+        "or mask don't": lambda b: struct.pack_into("<Q", b, head, 2**40),
+        "mask don't fit its": lambda b: b.__setitem__(-opened.mask_bits.size, 1),
         "no token is to be": lambda b: b.__setitem__(
             slice(-opened.mask_bits.size, None), bytes(opened.mask_bits.size)
         ),
@@ -173,6 +176,22 @@ def test_packs_that_do_not_fit_their_conversations_are_refused(tmp_path):
         _with_sound_checksum(path, change)
         with pytest.raises(UserError, match=message):
             open_packs(path)
+
+
+def test_an_index_with_any_wrong_byte_is_refused_or_harmless(tmp_path):
+    """Its checksum made right each time: no other error, and nothing that can't be read after."""
+    path = write(tmp_path / "a.bin", conversations())
+    good, random_ = idx_path(path).read_bytes(), random.Random(0)
+    for place in random_.sample(range(len(good) - 4), min(400, len(good) - 4)):
+        idx_path(path).write_bytes(good)
+        _with_sound_checksum(
+            path, lambda b, place=place: b.__setitem__(place, random_.choice([0, 1, 127, 128, 255]))
+        )
+        try:
+            opened = open_packs(path)
+        except UserError:
+            continue
+        assert opened.rows(np.arange(len(opened)))[0].shape == (len(opened), opened.context)
 
 
 def test_the_mask_may_be_written_in_any_pieces(tmp_path):
