@@ -37,6 +37,16 @@ EQUAL = {
     O200K: "o200k",
 }
 
+# Encoding that OpenAI published → the pattern it splits with.
+ENCODINGS = {
+    "r50k_base": "gpt2",
+    "p50k_base": "gpt2",
+    "p50k_edit": "gpt2",
+    "cl100k_base": "cl100k",
+    "o200k_base": "o200k",
+    "o200k_harmony": "o200k",
+}
+
 # The same matches for engines that read `$` as end of line and `{1,3}+` as a repeated repetition
 # (Oniguruma in Hugging Face's tokenizers): end of text is (?![\s\S]), and the case folding of
 # contractions, long s included, is spelled out.
@@ -51,17 +61,17 @@ _PORTABLE = {"gpt2": GPT2_FIRST_RELEASE, "cl100k": _CL100K_PORTABLE, "o200k": _O
 
 
 def pattern_name(pattern: str) -> str:
-    """`gpt2`, `cl100k` or `o200k` for one of these names or its regular expression; a UserError for
-    any other.
+    """`gpt2`, `cl100k` or `o200k` for one of these names, that of an encoding that has it, or its
+    regular expression; a UserError for any other.
     """
     if pattern in PATTERNS:
         return pattern
-    if pattern in EQUAL:
-        return EQUAL[pattern]
+    if named := ENCODINGS.get(pattern) or EQUAL.get(pattern):
+        return named
     raise UserError(
-        f"tokenizer pattern: found {pattern!r}; expected one of {', '.join(PATTERNS)}, or the "
-        "regular expression that tiktoken has for one of them; other expressions are not "
-        "supported, name the closest of these"
+        f"tokenizer pattern: found {pattern!r}; expected one of {', '.join(PATTERNS)}, an encoding "
+        f"that has one of them ({', '.join(ENCODINGS)}), or the regular expression that tiktoken "
+        "has for one; other expressions are not supported, name the closest of these"
     )
 
 

@@ -3,7 +3,7 @@
 import functools
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from ..errors import UserError
 from . import storage
 from .patterns import pattern_name, tiktoken_regex
 from .special import EOT
+from .tiktoken_names import Ids, TiktokenNames, UnknownTokenError
 
 if TYPE_CHECKING:
     import tiktoken
@@ -37,7 +38,7 @@ def identity(pattern: str, special_tokens: Mapping[str, int], ranks_file: bytes)
     return hashlib.sha256(head.encode() + b"\n" + ranks_file).hexdigest()
 
 
-class Tokenizer:
+class Tokenizer(TiktokenNames):
     """Immutable; safe to use from several threads; pickles by content.
 
     ``facts`` is what training reported (plain JSON types); it is not part of the identity.
@@ -99,8 +100,8 @@ class Tokenizer:
         pattern: str,
         special_tokens: Mapping[str, int] = NO_TOKENS,
     ) -> "Tokenizer":
-        """From a ranks file of tiktoken's. ``pattern``: gpt2, cl100k, o200k, or the expression of
-        one.
+        """From a ranks file of tiktoken's. ``pattern``: gpt2, cl100k, o200k, the name of an
+        encoding that has it (cl100k_base), or its expression.
 
         Ranks may have gaps (p50k's 50256 is its end-of-text): an id that no token has is never
         produced.
@@ -148,8 +149,11 @@ class Tokenizer:
             )
         return self._core.encode_strings(texts, threads)
 
-    def decode_bytes(self, ids: Iterable[int] | np.ndarray) -> bytes:
-        """The bytes of the ids; a special token gives its name."""
+    def decode_bytes(self, ids: Ids) -> bytes:
+        """The bytes of the ids; a special token gives its name.
+
+        UnknownTokenError (a UserError) for an id that stands for nothing.
+        """
         array = np.asarray(ids if hasattr(ids, "__array__") else list(ids))
         if array.size == 0:
             return b""
@@ -160,7 +164,7 @@ class Tokenizer:
 
         low, high = int(array.min()), int(array.max())
         if low < 0 or high >= self.vocab_size:
-            raise UserError(
+            raise UnknownTokenError(
                 f"decode: id {low if low < 0 else high} is outside the vocabulary of "
                 f"{self.vocab_size} tokens"
             )
@@ -170,13 +174,15 @@ class Tokenizer:
             return b"".join(pieces)  # checked by failing: it is the rule
         except TypeError:
             unused = array[pieces.index(None)]
-            raise UserError(f"decode: id {unused} stands for nothing in this vocabulary") from None
+            raise UnknownTokenError(
+                f"decode: id {unused} stands for nothing in this vocabulary"
+            ) from None
 
-    def decode(self, ids: Iterable[int] | np.ndarray) -> str:
+    def decode(self, ids: Ids, errors: str = "replace") -> str:
         """The text of the ids; bytes that aren't UTF-8 (a token may end inside a character) become
-        U+FFFD.
+        U+FFFD, or what ``errors`` says (bytes.decode).
         """
-        return self.decode_bytes(ids).decode("utf-8", errors="replace")
+        return self.decode_bytes(ids).decode("utf-8", errors)
 
     @property
     def vocab_size(self) -> int:
