@@ -261,6 +261,8 @@ def _pieces(
     for token, rank in mergeable_ranks.items():
         pieces[rank] = token
     for name, special in special_tokens.items():
+        if not name or name.encode("utf-8", "ignore").decode() != name:
+            raise UserError(f"special token {name!r}: the name is empty or not UTF-8; change it")
         if pieces[special] is not None:
             raise UserError(
                 f"special token {name}: id {special} is taken by {pieces[special]!r}; choose a "

@@ -10,6 +10,7 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "../fuzz.h"
@@ -40,7 +41,10 @@ std::vector<std::string> train(Pattern pattern) {
   for (int i = 0; i < 300; ++i) blocks.emplace_back(random_input());
   for (const Block& block : blocks) views.push_back(block.view);
   Trainer trainer(pattern, 2);
-  trainer.add(views);
+  std::thread other([&] { trainer.add({views.begin() + 150, views.end()}); });
+  trainer.add({views.begin(), views.begin() + 150});
+  if (trainer.distinct_pieces() > trainer.pieces()) fail("pieces are counted wrongly", "");
+  other.join();
   std::vector<std::string> tokens;
   for (int b = 0; b < 256; ++b) tokens.emplace_back(1, static_cast<char>(b));
   for (const auto& [left, right] : trainer.train(400))

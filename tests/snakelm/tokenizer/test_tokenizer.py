@@ -305,8 +305,19 @@ def test_random_ranks_encode_as_in_tiktoken(seed):
         (BYTES, {EOT: 256, "<|pad|>": 256}, "id 256 is taken"),
         (BYTES, {EOT: -1}, "ids from -1"),
         (BYTES, {EOT: 2**31}, "ids from 0 to 2147483648"),
+        (BYTES, {"": 256}, "special token '': the name is empty"),
+        (BYTES, {"a\ud800": 256}, "or not UTF-8; change it"),
     ],
-    ids=["empty", "missing-byte", "taken-id", "same-id", "negative", "huge"],
+    ids=[
+        "empty",
+        "missing-byte",
+        "taken-id",
+        "same-id",
+        "negative",
+        "huge",
+        "unnamed",
+        "surrogate",
+    ],
 )
 def test_ranks_that_are_no_vocabulary_say_why(ranks, special, message):
     with pytest.raises(UserError, match=message):
