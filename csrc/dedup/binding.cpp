@@ -72,15 +72,29 @@ py::array_t<uint32_t> minhash(const std::vector<ArrowChunk>& chunks, size_t leng
   return out;
 }
 
-py::list words_of(const py::bytes& text) {
-  const std::string_view bytes = text;
+// Words as Python's strings, as a dedup::Reader's output.
+struct WordList {
   py::list words;
   std::u32string word;
-  dedup::each_letter(
-      {reinterpret_cast<snakelm::Bytes>(bytes.data()), bytes.size()},
-      [&](uint32_t code) { word += code < snakelm::CODE_POINTS ? char32_t{code} : U'\uFFFD'; },
-      [&] { words.append(py::cast(word)), word.clear(); });
-  return words;
+  void letter(uint32_t code) {
+    word += code < snakelm::CODE_POINTS ? static_cast<char32_t>(code) : U'\uFFFD';
+  }
+  snakelm::Bytes ascii(snakelm::Bytes p, snakelm::Bytes end) {
+    do word += dedup::WORD_BYTES[*p++];
+    while (p != end && dedup::WORD_BYTES[*p]);
+    return p;
+  }
+  void finish() {
+    words.append(py::cast(word));
+    word.clear();
+  }
+};
+
+py::list words_of(const py::bytes& text) {
+  const std::string_view bytes = text;
+  WordList made;
+  dedup::Reader(made).read({reinterpret_cast<snakelm::Bytes>(bytes.data()), bytes.size()});
+  return made.words;
 }
 
 template <class T>

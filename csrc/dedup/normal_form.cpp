@@ -18,6 +18,8 @@ const Becomes* expand() {
     for (uint32_t code = KINDS[i] >> 11; code < last; ++code) table[code] = how | code << 3;
   }
 
+  for (uint32_t code = 0xAC00; code < 0xD7A4; ++code) table[code] = HANGUL | code << 3;
+
   // What a character becomes becomes nothing else, so its entry is already what it will be.
   uint32_t filled = 0;
   for (size_t i = 0; i < std::size(MAPPINGS);) {

@@ -30,6 +30,7 @@ enum Kind : uint8_t {
   OWN_WORD,  // ends it and begins the next
   MARK,      // continues it, in the order of combining classes; without a word it is ignored
   SEQUENCE,  // becomes several characters
+  HANGUL,    // becomes two or three, by arithmetic
 };
 
 // kind | code point << 3 | combining class << 24; of a SEQUENCE: kind | place in SEQUENCES << 3 |
@@ -60,102 +61,114 @@ constexpr std::array<uint8_t, 256> word_bytes() {
 }
 inline constexpr std::array<uint8_t, 256> WORD_BYTES = word_bytes();
 
-// A word as it is read: hands out its letters with take(code point), its end with finish().
-template <class Take, class Finish>
-class Word {
+// Reads the words of texts into an Out, which has
+//   void letter(uint32_t code)        takes the next letter of a word,
+//   Bytes ascii(Bytes p, Bytes end)   the same for the ASCII letters from p on; returns their end,
+//   void finish()                     the end of the word.
+template <class Out>
+class Reader {
  public:
-  Word(Take take, Finish finish) : take_(take), finish_(finish) {}
+  explicit Reader(Out& out) : out_(out) {}
 
-  void add(Becomes one) {
-    switch (kind_of(one)) {
-      case SEPARATOR: return end();
-      case IGNORED: return;
-      case LETTER: return letter(value_of(one));
-      case OWN_WORD: return end(), letter(value_of(one));
-      case MARK: return mark(one);
-      case SEQUENCE:
-        for (uint32_t i = 0; i < class_of(one); ++i) add(SEQUENCES[value_of(one) + i]);
-    }
-  }
-
-  // The ASCII letters and digits from p on; returns where they end.
-  Bytes add_ascii(Bytes p, Bytes text_end) {
-    settle();
-    do take_(WORD_BYTES[*p++]);
-    while (p != text_end && WORD_BYTES[*p]);
-    inside_ = true, base_ = WORD_BYTES[p[-1]];
-    return p;
-  }
-
-  void add_hangul(uint32_t syllable) {
-    const uint32_t index = syllable - 0xAC00, trailing = index % 28;
-    end(), letter(0x1100 + index / (21 * 28)), letter(0x1161 + index / 28 % 21);
-    if (trailing) letter(0x11A7 + trailing);
-  }
-
-  void end() {
-    if (!inside_) return;
-    settle();
-    inside_ = false;
-    finish_();
+  void read(View text) {
+    const Bytes end = text.data + text.length;
+    for (Bytes p = text.data; p != end;) p = *p < 0x80 ? read_ascii(p, end) : read_other(p, end);
+    end_word();
   }
 
  private:
+  Bytes read_ascii(Bytes p, Bytes end) {
+    do {
+      if (WORD_BYTES[*p]) {
+        settle();
+        p = out_.ascii(p, end);
+        inside_ = true, base_ = WORD_BYTES[p[-1]];
+      } else {
+        end_word();
+        ++p;
+      }
+    } while (p != end && *p < 0x80);
+    return p;
+  }
+
+  Bytes read_other(Bytes p, Bytes end) {
+    do {
+      const Decoded c = decode_multibyte(p, end);
+      p += c.length;
+      const Becomes one = becomes(c.code);
+      if (kind_of(one) == SEQUENCE) {
+        for (uint32_t i = 0; i < class_of(one); ++i) add(SEQUENCES[value_of(one) + i]);
+      } else {
+        add(one);
+      }
+    } while (p != end && *p >= 0x80);
+    return p;
+  }
+
+  void add(Becomes one) {
+    switch (kind_of(one)) {
+      case LETTER: return letter(value_of(one));
+      case OWN_WORD: return end_word(), letter(value_of(one));
+      case MARK: return mark(one);
+      case HANGUL: return hangul(value_of(one));
+      case SEPARATOR: return end_word();
+      default: return;
+    }
+  }
+
   void letter(uint32_t code) {
     settle();
     inside_ = true, base_ = code;
-    take_(code);
+    out_.letter(code);
+  }
+
+  void hangul(uint32_t syllable) {
+    const uint32_t index = syllable - 0xAC00, trailing = index % 28;
+    end_word(), letter(0x1100 + index / (21 * 28)), letter(0x1161 + index / 28 % 21);
+    if (trailing) letter(0x11A7 + trailing);
   }
 
   void mark(Becomes one) {
     if (!inside_) return;
     if (class_of(one) == 0) return letter(value_of(one));
+    sorted_ = sorted_ && (marks_.empty() || class_of(marks_.back()) <= class_of(one));
     marks_.push_back(one);
+    waiting_ = true;
   }
 
-  // Hands out the marks that wait for others to be sorted among.
+  void end_word() {
+    if (!inside_) return;
+    settle();
+    inside_ = false;
+    out_.finish();
+  }
+
   void settle() {
-    if (marks_.empty()) return;
+    if (waiting_) hand_out_marks();
+  }
+
+  // Marks wait for others to be sorted among.
+  void hand_out_marks() {
     constexpr uint32_t DOT_ABOVE = 0x307, IOTA_BELOW = 0x345, IOTA = 0x3B9;
-    if (marks_.size() > 1) {
+    if (!sorted_) {
       std::stable_sort(marks_.begin(), marks_.end(),
                        [](Becomes a, Becomes b) { return class_of(a) < class_of(b); });
     }
     for (const Becomes one : marks_) {
       const uint32_t code = value_of(one);
       if (code == DOT_ABOVE && base_ == 'i') continue;  // what case folding leaves of a Turkish İ
-      take_(code == IOTA_BELOW ? IOTA : code);
+      out_.letter(code == IOTA_BELOW ? IOTA : code);
     }
     marks_.clear();
+    waiting_ = false, sorted_ = true;
   }
 
-  Take take_;
-  Finish finish_;
+  Out& out_;
   bool inside_ = false;
   uint32_t base_ = 0;           // the latest letter
   std::vector<Becomes> marks_;  // after it
+  bool waiting_ = false;        // whether there are such
+  bool sorted_ = true;
 };
-
-// Calls take(code point) for every letter of the text's words, finish() after each word.
-template <class Take, class Finish>
-inline void each_letter(View text, Take take, Finish finish) {
-  const Bytes end = text.data + text.length;
-  Word word(take, finish);
-  for (Bytes p = text.data; p != end;) {
-    if (WORD_BYTES[*p]) {
-      p = word.add_ascii(p, end);
-    } else if (*p < 0x80) {
-      word.end(), ++p;
-    } else {
-      const Decoded c = decode_multibyte(p, end);
-      p += c.length;
-      if (c.code >= 0xAC00 && c.code < 0xD7A4)
-        word.add_hangul(c.code);
-      else
-        word.add(becomes(c.code));
-    }
-  }
-  word.end();
-}
 
 }  // namespace snakelm::dedup

@@ -23,13 +23,37 @@ inline uint64_t mixed(uint64_t x) {
   return x ^ (x >> 33);
 }
 
+// The hashes of words, as a Reader's output.
+template <class Visit>
+class WordHashes {
+ public:
+  explicit WordHashes(Visit visit) : visit_(visit) {}
+  void letter(uint32_t code) { hash_ = next(hash_, code); }
+  Bytes ascii(Bytes p, Bytes end) {
+    uint64_t hash = hash_;
+    do hash = next(hash, WORD_BYTES[*p++]);
+    while (p != end && WORD_BYTES[*p]);
+    hash_ = hash;
+    return p;
+  }
+  void finish() {
+    visit_(mixed(hash_));
+    hash_ = 0;
+  }
+
+ private:
+  static uint64_t next(uint64_t hash, uint32_t letter) {
+    return (hash + letter) * 0x9E3779B97F4A7C15ull;
+  }
+  uint64_t hash_ = 0;
+  Visit visit_;
+};
+
 // Calls visit(hash) for every word of the text.
 template <class Visit>
 inline void each_word(View text, Visit visit) {
-  uint64_t hash = 0;
-  each_letter(
-      text, [&](uint32_t code) { hash = (hash + code) * 0x9E3779B97F4A7C15ull; },
-      [&] { visit(mixed(hash)), hash = 0; });
+  WordHashes<Visit> hashes(visit);
+  Reader(hashes).read(text);
 }
 
 // Calls visit(hash) for every shingle of the text, in order. `ring` is working memory, reused

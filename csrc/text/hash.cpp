@@ -1,7 +1,6 @@
 #include "text/hash.h"
 
 #include <chrono>
-#include <cstring>
 #include <exception>
 #include <random>
 
@@ -18,41 +17,8 @@ uint64_t secret() {
   }
 }
 
-const uint64_t SECRET_0 = secret(), SECRET_1 = secret() | 1;
-
-uint64_t load(const uint8_t* p, size_t n) {
-  uint64_t value = 0;
-  std::memcpy(&value, p, n);
-  return value;
-}
-
-// Both halves of a 64 x 64 bit product, folded: every input bit reaches every output bit.
-uint64_t mix(uint64_t a, uint64_t b) {
-  const unsigned __int128 product = static_cast<unsigned __int128>(a) * b;
-  return static_cast<uint64_t>(product) ^ static_cast<uint64_t>(product >> 64);
-}
-
 }  // namespace
 
-uint64_t hash_number(uint64_t number) { return mix(number ^ SECRET_0, SECRET_1); }
-
-uint64_t hash_bytes(const uint8_t* p, size_t length) {
-  const uint64_t s0 = SECRET_0, s1 = SECRET_1;
-  uint64_t state = length * 0x9E3779B97F4A7C15 ^ s0;
-  size_t left = length;
-  for (; left > 16; left -= 16, p += 16) state = mix(load(p, 8) ^ state, load(p + 8, 8) ^ s1);
-
-  // The last 1..16 bytes as two words that may overlap; together with the length they determine the
-  // key.
-  uint64_t a = 0, b = 0;
-  if (left >= 8) {
-    a = load(p, 8), b = load(p + left - 8, 8);
-  } else if (left >= 4) {
-    a = load(p, 4), b = load(p + left - 4, 4);
-  } else if (left > 0) {
-    a = static_cast<uint64_t>(p[0]) << 16 | static_cast<uint64_t>(p[left / 2]) << 8 | p[left - 1];
-  }
-  return mix(a ^ state, b ^ s1);
-}
+const uint64_t SECRET_0 = secret(), SECRET_1 = secret() | 1;
 
 }  // namespace snakelm::text
