@@ -19,6 +19,7 @@ import numpy as np
 
 from ...errors import UserError
 from ...tokenizer.special import ASSISTANT, CHAT, END, EOT, SYSTEM, USER
+from .jinja_template import JINJA
 
 if TYPE_CHECKING:
     from ...tokenizer import Tokenizer
@@ -27,17 +28,6 @@ __all__ = ["JINJA", "ROLES", "Message", "chat_tokens", "prompt", "render", "rend
 
 Message = Mapping[str, str]  # {"role": system, user or assistant, "content": what was said}
 ROLES = {"system": SYSTEM, "user": USER, "assistant": ASSISTANT}
-
-# For tokenizer_config.json. There, unlike here, a marker's name inside a content becomes the
-# marker.
-JINJA = (
-    f"{{{{ '{EOT}' }}}}"
-    "{% for message in messages %}{{ '<|' + message['role'] + '|>' + message['content'] + '"
-    + END
-    + "' }}{% endfor %}{% if add_generation_prompt %}{{ '"
-    + ASSISTANT
-    + "' }}{% endif %}"
-)
 
 
 def chat_tokens(tokenizer: "Tokenizer") -> dict[str, int]:
