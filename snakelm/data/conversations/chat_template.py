@@ -9,11 +9,12 @@ token: a user who writes `<|end|>` writes seven ordinary characters. So what sta
 markers is what was said, and no text can pass for another role's.
 
 Learned are the assistant's contents and the end token after each, because that is what the model
-has to produce by itself; its role token isn't, because the prompt sets that (`prompt`).
+has to produce by itself; its role token isn't, because the prompt sets that (`prompt`). A turn
+whose ``learned`` says no is read only, its end token too.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NotRequired, TypedDict
 
 import numpy as np
 
@@ -26,7 +27,17 @@ if TYPE_CHECKING:
 
 __all__ = ["JINJA", "ROLES", "Message", "chat_tokens", "prompt", "render", "render_batch"]
 
-Message = Mapping[str, str]  # {"role": system, user or assistant, "content": what was said}
+
+class Message(TypedDict):
+    """A turn: role is system, user or assistant. ``learned``: whether an assistant's content is,
+    which it is unless that says no.
+    """
+
+    role: str
+    content: str
+    learned: NotRequired[bool]
+
+
 ROLES = {"system": SYSTEM, "user": USER, "assistant": ASSISTANT}
 
 
@@ -82,7 +93,9 @@ def render_batch(
     ids[content_at] = contents
 
     mask = np.zeros(ids.size, bool)
-    learned = roles == special[ASSISTANT]
+    learned = (roles == special[ASSISTANT]) & np.array(
+        [message.get("learned", True) for message in turns], bool
+    )
     mask[end_at[learned]] = True
     mask[content_at[np.repeat(learned, lengths)]] = True
 

@@ -1,4 +1,5 @@
-"""A user's files as one stream of sound conversations, with every other row counted.
+"""A user's files as one stream of sound conversations, with every other row counted, and every
+column that nobody knows.
 
 Two kinds of rows are left out. Damaged ones (not JSON, not UTF-8) and files that can't be read
 follow on_bad_file, as documents do: error stops and names file and row. Rows that are sound but not
@@ -7,31 +8,41 @@ they are always left out and counted by reason.
 """
 
 import difflib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from ...errors import UserError
 from ...parquet import BadFile
 from ..reading.formats import FORMATS as FILE_FORMATS
 from ..reading.formats import file_format
+from ..reading.parquet_text import parquet_filled
 from ..reading.readers import FileReader
 from ..reading.records import columns_of, records
+from .fields import Rejected, is_known, is_read, unread
 from .formats import (
     COLUMNS,
     EVERY,
     FORMATS,
+    TURNS,
     ConversationFormat,
     Messages,
-    Rejected,
     Row,
+    format_of,
     messages_of,
 )
 from .trees import TREE_COLUMNS, TREE_MAY, Trees, is_tree
+from .turns import keys_read
 
 __all__ = ["COLUMN_NAMES", "ConversationReader"]
 
-COLUMN_NAMES = sorted({*COLUMNS, *TREE_COLUMNS, *TREE_MAY, "from", "value", "content"})
+# What a source's `columns` may name, beside the columns of formats: keys of turns, and of what
+# fields.py knows a name for each meaning.
+TURN_NAMES = ("from", "value", "content", "weight", "train", "masked", "reasoning", "tool_calls")
+ROW_NAMES = ("system", "history", "label", "tools", "images")
+COLUMN_NAMES = sorted({*COLUMNS, *TREE_COLUMNS, *TREE_MAY, *TURN_NAMES, *ROW_NAMES})
 COLUMNS_SHOWN = 20
+TURN_LISTS = {*TURNS, "prompt", "completion"}
 
 # Reasons of two kinds: the file's damage, and a format that isn't known.
 DAMAGED = {"not JSON", "not UTF-8", "not a JSON object", "lone surrogate"}
@@ -44,8 +55,12 @@ class ConversationReader(FileReader[Messages]):
     """Reads ``files``: `conversations` returns the sound ones, ``counts`` has the rest.
 
     ``shape``: a format of `formats.FORMATS`, oasst, or auto. ``columns``: a format's name of a
-    column → the file's. ``on_bad`` and ``warn``: as for `FileReader`. The rows of oasst are
-    messages, several to a conversation.
+    column → the file's. ``ignore``: columns, and keys of turns, that are as if they weren't there.
+    ``on_bad`` and ``warn``: as for `FileReader`. The rows of oasst are messages, several to a
+    conversation.
+
+    ``unread``: columns, and keys of turns, that had a value and that nobody knows → in how many
+    rows. They are warned of once.
     """
 
     duplicate_fate = "its conversations count once"
@@ -56,12 +71,15 @@ class ConversationReader(FileReader[Messages]):
         *,
         shape: str = "auto",
         columns: Mapping[str, str] | None = None,
+        ignore: Collection[str] = (),
         on_bad: str = "error",
         warn: Callable[[str], None] | None = None,
     ) -> None:
         super().__init__(files, on_bad=on_bad, warn=warn)
         self.shape = shape
         self.ours = {theirs: ours for ours, theirs in (columns or {}).items()}
+        self.ignore, self.unread = frozenset(ignore), Counter[str]()
+        self._say = warn or (lambda message: None)
         # The row of the file that the latest conversation came from; None for a tree's.
         self.row: int | None = None
 
@@ -75,7 +93,19 @@ class ConversationReader(FileReader[Messages]):
 
     def conversations(self, on_file: Callable[[int], None] | None = None) -> Iterator[Messages]:
         """The sound conversations, in the order of the files and their rows (see `items`)."""
-        return self.items(on_file)
+        self.unread = Counter()
+        yield from self.items(on_file)
+
+        if self.unread:
+            counts = sorted(self.unread.items(), key=lambda one: (-one[1], one[0]))
+            self.unread = Counter(dict(counts))
+            names = [f"{name} ({rows:,} rows)" for name, rows in counts]
+            more = f" and {len(names) - COLUMNS_SHOWN} more" if len(names) > COLUMNS_SHOWN else ""
+            self._say(
+                f"{self.files[0]}{' …' if len(self.files) > 1 else ''}: not read, as no format has "
+                f"it: {', '.join(names[:COLUMNS_SHOWN])}{more}; where one changes what is said, "
+                "say what it is in sft_data.sources[].columns, else name it in ignore"
+            )
 
     def _file(self, file: Path) -> Iterator[Messages]:
         kind = file_format(file)
@@ -91,7 +121,10 @@ class ConversationReader(FileReader[Messages]):
         if kind == "parquet" and not known:
             raise BadFile(self._no_format(theirs), file)
 
-        wanted = {name: our for name, our in ours.items() if our in COLUMN_NAMES}
+        wanted = {n: our for n, our in ours.items() if our in COLUMN_NAMES or is_read(our)}
+        if kind == "parquet":  # its other columns aren't loaded: they may be large
+            others = {n for n in theirs if not (n in wanted or n in self.ignore or is_known(n))}
+            self.unread.update(parquet_filled(file, others))
         rows = self._rows(file, kind, wanted | self.ours)
         read, kept, unknown = self.counts.read, self.counts.kept, self._unknown()
         yield from self._trees(file, rows) if tree else self._plain(file, rows)
@@ -116,7 +149,7 @@ class ConversationReader(FileReader[Messages]):
             if row is None:
                 self._bad_row(file, number, problem or "")
             else:
-                yield number, row
+                yield number, self._without_ignored(row) if self.ignore else row
 
     def _plain(self, file: Path, rows: NumberedRows) -> Iterator[Messages]:
         """A conversation a row."""
@@ -129,16 +162,19 @@ class ConversationReader(FileReader[Messages]):
 
             self.counts.kept += 1
             self.row = number
+            self.unread.update(set(self._unread(row, messages)))
             yield messages
 
     def _trees(self, file: Path, rows: NumberedRows) -> Iterator[Messages]:
         """A message a row."""
-        trees = Trees()
+        trees, read = Trees(), {*TREE_COLUMNS, *TREE_MAY}
         for number, row in rows:
             try:
                 trees.add(row)
             except Rejected as reason:
                 self._reject(file, number, str(reason))
+            else:
+                self.unread.update(unread(row, read, row=False))
 
         for conversation in trees.conversations():
             if isinstance(conversation, str):
@@ -148,6 +184,32 @@ class ConversationReader(FileReader[Messages]):
                 self.row = None
                 yield conversation
         self._count("no way to it from a root", trees.unreached())
+
+    def _without_ignored(self, row: Row) -> Row:
+        """The row without the columns and keys that the source ignores."""
+        kept = {name: value for name, value in row.items() if name not in self.ignore}
+        for name in TURN_LISTS & kept.keys():
+            if isinstance(kept[name], list):
+                kept[name] = [
+                    {key: value for key, value in turn.items() if key not in self.ignore}
+                    if isinstance(turn, dict)
+                    else turn
+                    for turn in kept[name]
+                ]
+        return kept
+
+    def _unread(self, row: Row, messages: Messages) -> Iterator[str]:
+        """What nobody read of a row; a column that says one of its turns again isn't missed."""
+        read = format_of(row, self.shape)
+        lists = [row[name] for name in TURN_LISTS & set(read.needs) if row[name]]
+        said = [message["content"] for message in messages]
+        for name in unread(row, {*read.needs, *read.may}):
+            if row[name] not in said and row[name] not in lists:
+                yield name
+
+        for turn in (turn for turns in lists if isinstance(turns, list) for turn in turns):
+            for name in unread(turn, keys_read(turn), row=False):
+                yield f"{name} of turns"
 
     def _reject(self, file: Path, number: int, reason: str) -> None:
         if reason in DAMAGED:

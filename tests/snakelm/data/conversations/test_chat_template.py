@@ -20,8 +20,8 @@ from snakelm.data.conversations.chat_template import (
     render,
     render_batch,
 )
-from snakelm.data.conversations.formats import text_of
 from snakelm.data.conversations.jinja_template import PLAIN_JINJA
+from snakelm.data.conversations.turns import text_of
 from snakelm.errors import UserError
 from snakelm.tokenizer import Tokenizer, train_bpe
 from snakelm.tokenizer.special import ASSISTANT, CHAT, END, EOT, SYSTEM, USER
@@ -70,6 +70,14 @@ def test_learned_are_the_assistants_contents_and_their_ends():
     assert spoken(*render(TALK, tokenizer())) == ["Four." + END, "Yes. Ünïcödé 🙂" + END]
 
 
+def test_an_answer_that_is_not_to_be_learned_is_read_to_its_end_token():
+    marked = [{**TALK[2], "learned": False}, {**TALK[4], "learned": True}]
+    messages = [*TALK[:2], marked[0], TALK[3], marked[1]]
+    ids, mask = render(messages, tokenizer())
+    assert ids.tolist() == render(TALK, tokenizer())[0].tolist()
+    assert spoken(ids, mask) == ["Yes. Ünïcödé 🙂" + END]
+
+
 def test_a_prompt_ends_where_the_assistant_begins():
     ids, _ = render(TALK, tokenizer())
     prompted = prompt(TALK[:4], tokenizer())
@@ -83,7 +91,8 @@ CONVERSATIONS = st.lists(
             {
                 "role": st.sampled_from(list(ROLES)),
                 "content": st.text(st.characters(exclude_categories=["Cs"])),
-            }
+            },
+            optional={"learned": st.booleans()},
         ),
         min_size=1,
         max_size=6,
@@ -109,7 +118,8 @@ def test_what_was_said_comes_back_turn_by_turn(conversations):
             assert names[row[begin]] == ROLES[message["role"]]
             assert tokenizer().decode(row[begin + 1 : end]) == message["content"]
             assert not learned[begin + 1]
-            assert set(learned[begin + 2 : end + 2]) == {message["role"] == "assistant"}
+            wanted = message["role"] == "assistant" and message.get("learned", True)
+            assert set(learned[begin + 2 : end + 2]) == {wanted}
         assert sum(token in names for token in row) == 2 * len(messages)
 
 

@@ -1,0 +1,113 @@
+"""A turn of a conversation, in the keys of OpenAI, ShareGPT or Gemini, as a message."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from .chat_template import Message
+from .fields import Rejected, check_turn, is_learned, plain
+
+__all__ = ["ROLE_NAMES", "keys_read", "message", "text_of", "turn_of"]
+
+ROLE_NAMES = {
+    "system": "system",
+    "developer": "system",  # OpenAI's later name for it
+    "user": "user",
+    "human": "user",
+    "prompter": "user",  # Open Assistant
+    "assistant": "assistant",
+    "gpt": "assistant",
+    "chatgpt": "assistant",
+    "bot": "assistant",
+    "model": "assistant",
+}
+TOOL_ROLES = {
+    *("tool", "tools", "toolcall", "toolresponse", "toolresult", "function", "functioncall"),
+    *("functionresponse", "functionresult", "observation", "ipython"),
+}
+TEXT = str | bytes | list | tuple
+CONTENT_KEYS = ("content", "value", "parts", "text")  # Gemini's turns have parts
+
+
+def text_of(value: Any) -> str:
+    """A content as text: a string, UTF-8 bytes, or a list of parts of which each is text."""
+    if value is None:
+        raise Rejected("null field")
+    if isinstance(value, list | tuple):
+        try:
+            return "".join(map(_part, value))
+        except RecursionError:  # parts within parts: JSON may nest as deep as Python's stack
+            raise Rejected("nested too deeply") from None
+
+    if isinstance(value, bytes):
+        try:
+            return value.decode("utf-8")
+        except UnicodeDecodeError:
+            raise Rejected("not UTF-8") from None
+
+    if not isinstance(value, str):
+        raise Rejected("content is no text")
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise Rejected("lone surrogate") from None
+    return value
+
+
+def _part(part: Any) -> str:
+    if isinstance(part, str):
+        return part
+    if not isinstance(part, Mapping) or "text" not in part:
+        raise Rejected("content is no text")
+    if part.get("type") not in ("text", None):
+        raise Rejected("content is no text")
+    check_turn(part)
+    return text_of(part["text"])
+
+
+def message(turn: Mapping[str, Any], role: str, content: Any) -> Message:
+    """A turn's message, marked where the turn says that it isn't to be learned."""
+    made: Message = {"role": role, "content": text_of(content)}
+    if role == "assistant" and not is_learned(turn):
+        made["learned"] = False
+    return made
+
+
+def turn_of(turn: Any) -> Message:
+    """One turn, {role, content} or {from, value}."""
+    if turn is None:
+        raise Rejected("null field")
+    if not isinstance(turn, Mapping):
+        raise Rejected("turns are no objects")
+
+    check_turn(turn)
+    name = turn.get("role") if turn.get("role") is not None else turn.get("from")
+    if isinstance(name, str) and plain(name) in TOOL_ROLES:
+        raise Rejected("tool calls")
+    if name is None:
+        there = "role" in turn or "from" in turn
+        raise Rejected("null field" if there else "a turn without role")
+
+    role = ROLE_NAMES.get(name.strip().lower()) if isinstance(name, str) else None
+    if role is None:
+        raise Rejected("unknown role")
+    return message(turn, role, _content(turn))
+
+
+def _content(turn: Mapping[str, Any]) -> Any:
+    """What a turn says; `Rejected` where it says two things."""
+    first, *more = [turn[key] for key in CONTENT_KEYS if turn.get(key) is not None] or [None]
+    texts = [
+        text_of(value) for value in (first, *more) if value is first or isinstance(value, TEXT)
+    ]
+    said = {text for text in texts if text.strip()}
+    if len(said) > 1:
+        raise Rejected("two contents")
+    return said.pop() if said else texts[0]
+
+
+def keys_read(turn: Mapping[str, Any]) -> set[str]:
+    """The keys of a turn that `turn_of` reads."""
+    keys = {key for key in CONTENT_KEYS if isinstance(turn.get(key), TEXT)} | {"role"}
+    names = [ROLE_NAMES.get(str(turn.get(key)).strip().lower()) for key in ("role", "from")]
+    return keys | {"from"} if names[0] in (None, names[1]) else keys
