@@ -9,6 +9,7 @@ beside its words, is in fields.py.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -28,6 +29,7 @@ __all__ = [
     "format_of",
     "is_answer",
     "messages_of",
+    "read_as",
     "text_of",
 ]
 
@@ -46,20 +48,35 @@ class ConversationFormat:
     read: Callable[[Row], Messages]
     may: tuple[str, ...] = ()
 
+    @cached_property
+    def columns(self) -> frozenset[str]:
+        """All that it reads."""
+        return frozenset((*self.needs, *self.may))
+
 
 def messages_of(row: Row, format: str = "auto") -> Messages:
     """The sound messages of a row, in ``format`` or in the one that its columns tell; else
     `Rejected`.
     """
-    kind = format_of(row, format)
+    return read_as(format_of(row, format), row)
+
+
+def read_as(kind: ConversationFormat, row: Row) -> Messages:
+    """The sound messages of a row in the format ``kind``; else `Rejected`."""
     check_row(row)
     return checked(_begun(row, kind.read(row)))
 
 
+@lru_cache(1024)
+def _formats_with(columns: frozenset[str], format: str) -> list[ConversationFormat]:
+    """The formats that these columns suffice for."""
+    kinds = EVERY if format == "auto" else FORMATS[format]
+    return [kind for kind in kinds if columns.issuperset(kind.needs)]
+
+
 def format_of(row: Row, format: str = "auto") -> ConversationFormat:
     """The format that a row is in; `Rejected` where it is in none."""
-    kinds = EVERY if format == "auto" else FORMATS[format]
-    there = [kind for kind in kinds if all(column in row for column in kind.needs)]
+    there = _formats_with(frozenset(row), format)
     if not there:
         raise Rejected("no known format" if format == "auto" else f"not of the format {format}")
 

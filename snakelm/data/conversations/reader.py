@@ -29,10 +29,10 @@ from .formats import (
     Messages,
     Row,
     format_of,
-    messages_of,
+    read_as,
 )
 from .trees import TREE_COLUMNS, TREE_MAY, Trees, is_tree
-from .turns import keys_read
+from .turns import PLAIN, keys_read
 
 __all__ = ["COLUMN_NAMES", "ConversationReader"]
 
@@ -155,14 +155,15 @@ class ConversationReader(FileReader[Messages]):
         """A conversation a row."""
         for number, row in rows:
             try:
-                messages = messages_of(row, self.shape)
+                kind = format_of(row, self.shape)
+                messages = read_as(kind, row)
             except Rejected as reason:
                 self._reject(file, number, str(reason))
                 continue
 
             self.counts.kept += 1
             self.row = number
-            self.unread.update(set(self._unread(row, messages)))
+            self.unread.update(set(_unread(row, kind, messages)))
             yield messages
 
     def _trees(self, file: Path, rows: NumberedRows) -> Iterator[Messages]:
@@ -198,19 +199,6 @@ class ConversationReader(FileReader[Messages]):
                 ]
         return kept
 
-    def _unread(self, row: Row, messages: Messages) -> Iterator[str]:
-        """What nobody read of a row; a column that says one of its turns again isn't missed."""
-        read = format_of(row, self.shape)
-        lists = [row[name] for name in TURN_LISTS & set(read.needs) if row[name]]
-        said = [message["content"] for message in messages]
-        for name in unread(row, {*read.needs, *read.may}):
-            if row[name] not in said and row[name] not in lists:
-                yield name
-
-        for turn in (turn for turns in lists if isinstance(turns, list) for turn in turns):
-            for name in unread(turn, keys_read(turn), row=False):
-                yield f"{name} of turns"
-
     def _reject(self, file: Path, number: int, reason: str) -> None:
         if reason in DAMAGED:
             self._bad_row(file, number, reason)
@@ -236,6 +224,18 @@ class ConversationReader(FileReader[Messages]):
             f"columns are {shown}; expected {expected}; say which is which in "
             "sft_data.sources[].columns"
         )
+
+
+def _unread(row: Row, kind: ConversationFormat, messages: Messages) -> Iterator[str]:
+    """What nobody read of a row; a column that says one of its turns again isn't missed."""
+    lists = [row[name] for name in kind.needs if isinstance(row[name], list)]
+    for name in unread(row, kind.columns):
+        if row[name] not in lists and row[name] not in [one["content"] for one in messages]:
+            yield name
+
+    for turn in (turn for turns in lists for turn in turns if turn.keys() not in PLAIN):
+        for name in unread(turn, keys_read(turn), row=False):
+            yield f"{name} of turns"
 
 
 def _formats(

@@ -6,7 +6,7 @@ from typing import Any
 from .chat_template import Message
 from .fields import Rejected, check_turn, is_learned, plain
 
-__all__ = ["ROLE_NAMES", "keys_read", "message", "text_of", "turn_of"]
+__all__ = ["PLAIN", "ROLE_NAMES", "keys_read", "message", "text_of", "turn_of"]
 
 ROLE_NAMES = {
     "system": "system",
@@ -25,6 +25,7 @@ TOOL_ROLES = {
     *("functionresponse", "functionresult", "observation", "ipython"),
 }
 TEXT = str | bytes | list | tuple
+PLAIN = ({"role", "content"}, {"from", "value"})  # the keys of most turns
 CONTENT_KEYS = ("content", "value", "parts", "text")  # Gemini's turns have parts
 
 
@@ -65,6 +66,21 @@ def _part(part: Any) -> str:
     return text_of(part["text"])
 
 
+def turn_of(turn: Any) -> Message:
+    """One turn, {role, content} or {from, value}."""
+    if turn is None:
+        raise Rejected("null field")
+    if not isinstance(turn, Mapping):
+        raise Rejected("turns are no objects")
+    if turn.keys() in PLAIN:
+        content = turn["content" if "content" in turn else "value"]
+        return {"role": _role(turn), "content": text_of(content)}
+
+    check_turn(turn)
+    role = _role(turn)
+    return message(turn, role, _content(turn))
+
+
 def message(turn: Mapping[str, Any], role: str, content: Any) -> Message:
     """A turn's message, marked where the turn says that it isn't to be learned."""
     made: Message = {"role": role, "content": text_of(content)}
@@ -73,33 +89,28 @@ def message(turn: Mapping[str, Any], role: str, content: Any) -> Message:
     return made
 
 
-def turn_of(turn: Any) -> Message:
-    """One turn, {role, content} or {from, value}."""
-    if turn is None:
-        raise Rejected("null field")
-    if not isinstance(turn, Mapping):
-        raise Rejected("turns are no objects")
-
-    check_turn(turn)
-    name = turn.get("role") if turn.get("role") is not None else turn.get("from")
-    if isinstance(name, str) and plain(name) in TOOL_ROLES:
-        raise Rejected("tool calls")
+def _role(turn: Mapping[str, Any]) -> str:
+    name = turn.get("role")
+    if name is None:
+        name = turn.get("from")
     if name is None:
         there = "role" in turn or "from" in turn
         raise Rejected("null field" if there else "a turn without role")
 
     role = ROLE_NAMES.get(name.strip().lower()) if isinstance(name, str) else None
     if role is None:
-        raise Rejected("unknown role")
-    return message(turn, role, _content(turn))
+        is_tool = isinstance(name, str) and plain(name) in TOOL_ROLES
+        raise Rejected("tool calls" if is_tool else "unknown role")
+    return role
 
 
 def _content(turn: Mapping[str, Any]) -> Any:
     """What a turn says; `Rejected` where it says two things."""
-    first, *more = [turn[key] for key in CONTENT_KEYS if turn.get(key) is not None] or [None]
-    texts = [
-        text_of(value) for value in (first, *more) if value is first or isinstance(value, TEXT)
-    ]
+    given = [turn[key] for key in CONTENT_KEYS if turn.get(key) is not None]
+    if len(given) < 2:
+        return given[0] if given else None
+
+    texts = [text_of(given[0]), *(text_of(value) for value in given[1:] if isinstance(value, TEXT))]
     said = {text for text in texts if text.strip()}
     if len(said) > 1:
         raise Rejected("two contents")
