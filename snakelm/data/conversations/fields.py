@@ -116,7 +116,7 @@ NAMES: dict[Meaning, str] = {
         created created_at created_date create_time updated updated_at date time timestamp version
         revision license licence copyright hash md5 sha1 sha256 embedding embeddings
         toxic toxicity redacted moderation openai_moderation detoxify_moderation detoxify
-        review_count review_result synthetic emojis labels text annotations
+        review_count review_result synthetic emojis labels text annotations prefix
         meta metadata meta_data info extra extras additional_info __index_level_0__ unnamed_0
     """,
 }
@@ -197,7 +197,9 @@ def is_learned(turn: Mapping[str, Any]) -> bool:
         given = _yes(value)
         if given is None and kind != "judge":  # a label may be anything
             number = _number(value) is not None
-            raise Rejected(f"{name} other than 0 and 1" if number else f"{name} neither yes nor no")
+            raise Rejected(
+                f"{name} neither all nor nothing" if number else f"{name} neither yes nor no"
+            )
         learned = learned and (given is None or given is (kind != "mask"))
     return learned
 
@@ -255,7 +257,7 @@ def _says_no(name: str, kind: Meaning | None, value: Any) -> bool:
 
     given = _yes(value)
     if given is None and kind == "learn" and "weight" in plain(name):
-        raise Rejected(f"{name} other than 0 and 1")
+        raise Rejected(f"{name} neither all nor nothing")
     return given is (kind == "mask")
 
 

@@ -238,6 +238,8 @@ def _split(
         raise UserError(
             "sft_data.sources: no conversation left to learn from; "
             + "; ".join(count.summary() for count in counts)
+            + "; bring others, or name in sft_data.sources[].ignore the columns and keys of turns "
+            "that mean something else there"
         )
 
     questions = table.question[chosen]

@@ -185,7 +185,7 @@ def test_marks_and_side_columns_are_read_in_every_file(tmp_path):
                 for talk in talks] == [[True, True], [False, True], [True]]  # fmt: skip
         assert talks[0][0]["role"] == "system"
         assert counts.invalid == {
-            "weight other than 0 and 1": 1,
+            "weight neither all nor nothing": 1,
             "not to be learned by label": 1,
             "tools beside the turns": 1,
             "images, sound or video": 1,

@@ -94,7 +94,7 @@ def test_an_answer_that_is_marked_is_read_only():
 
 BAD = {
     "a picture": (row("x", None, "prompter", image="a.png"), "images, sound or video"),
-    "half a weight": (row("x", "q", "assistant", weight=0.5), "weight other than 0 and 1"),
+    "half a weight": (row("x", "q", "assistant", weight=0.5), "weight neither all nor nothing"),
     "deleted": (row("x", None, "prompter", deleted=True), "deleted message"),
     "no id": (row(None, None, "prompter"), "null field"),
     "no text": ({**row("x", None, "prompter"), "text": None}, "null field"),
