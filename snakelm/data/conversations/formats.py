@@ -14,7 +14,8 @@ from itertools import pairwise
 from typing import Any
 
 from .chat_template import Message
-from .fields import Meaning, Rejected, check_row, is_empty, meaning
+from .field_names import Meaning, meaning
+from .fields import Rejected, check_row, is_empty
 from .turns import text_of, turn_of
 
 __all__ = [

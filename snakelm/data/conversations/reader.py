@@ -19,7 +19,8 @@ from ..reading.formats import file_format
 from ..reading.parquet_text import parquet_filled
 from ..reading.readers import FileReader
 from ..reading.records import columns_of, records
-from .fields import Rejected, is_known, is_read, unread
+from .field_names import is_known, is_read
+from .fields import Rejected, unread
 from .formats import (
     COLUMNS,
     EVERY,
@@ -37,7 +38,7 @@ from .turns import PLAIN, keys_read
 __all__ = ["COLUMN_NAMES", "ConversationReader"]
 
 # What a source's `columns` may name, beside the columns of formats: keys of turns, and of what
-# fields.py knows a name for each meaning.
+# field_names.py knows a name for each meaning.
 TURN_NAMES = ("from", "value", "content", "weight", "train", "masked", "reasoning", "tool_calls")
 ROW_NAMES = ("system", "history", "label", "tools", "images")
 COLUMN_NAMES = sorted({*COLUMNS, *TREE_COLUMNS, *TREE_MAY, *TURN_NAMES, *ROW_NAMES})

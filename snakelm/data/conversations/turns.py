@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from .chat_template import Message
-from .fields import Rejected, check_turn, is_learned, plain
+from .field_names import plain
+from .fields import Rejected, check_turn, is_learned
 
 __all__ = ["PLAIN", "ROLE_NAMES", "keys_read", "message", "text_of", "turn_of"]
 

@@ -58,6 +58,9 @@ NOT = {
     "trainable": {"trainable": 0},
     "learn": {"learn": "off"},
     "label": {"label": False},
+    "keep": {"keep": False},
+    "chosen": {"chosen": False},
+    "rejected": {"rejected": True},
     "masked": {"masked": True},
     "mask": {"mask": True},
     "ignore": {"ignore": 1},
@@ -74,6 +77,7 @@ YES = {
     "an empty text": {"train": ""},
     "not masked": {"masked": False, "mask": False},
     "a label that is no mark": {"label": "sum"},
+    "a judgement that is none": {"correct": 0, "use": "no idea", "valid": [0]},
     "no details": {"train_detail": []},
 }
 NEITHER = {
@@ -120,6 +124,7 @@ def test_marks_of_the_user_change_nothing(name):
         return  # a conversation of texts has none, whoever speaks
     row = {"messages": [{**QUESTION, **marks}, WRONG, AGAIN, RIGHT]}
     assert learned(row) == ["Four.", "Three."]
+    assert set(unread(row["messages"][0], ("role", "content"), row=False)) <= set(marks)
 
 
 def test_a_conversation_of_which_nothing_is_to_be_learned_is_left_out():
@@ -157,6 +162,8 @@ OUT = {
     "a deleted row": ({"deleted": True}, "not to be learned by deleted"),
     "not chosen": ({"chosen": False}, "not to be learned by chosen"),
     "rejected": ({"rejected": True}, "not to be learned by rejected"),
+    "not correct": ({"is_correct": False}, "not to be learned by is_correct"),
+    "not good": ({"good": "false"}, "not to be learned by good"),
     "weights in a list": ({"weights": [0, 1]}, "marks of the turns in a list"),
     "a mask in a list": ({"loss_mask": [0, 1]}, "marks of the turns in a list"),
     "tools": ({"tools": [{"type": "function"}]}, "tools beside the turns"),
@@ -174,6 +181,7 @@ NOTHING = {
     "empty as text": {"tools": "[]", "functions": " {} ", "history": "[]"},
     "labels of something else": {"label": "positive", "train": "test", "loss": 2.31},
     "a class": {"label": 3},
+    "the number of the right choice": {"correct": 0, "use": "no"},
     "a switch": {"reasoning": "off", "thinking": False},
     "details": {"id": 7, "source": "x", "score": 0.0, "lang": "en"},
     "both of a pair": {"chosen": [QUESTION, RIGHT], "rejected": [QUESTION, WRONG]},
