@@ -187,7 +187,7 @@ def _read(
             bar.update(counts.found, counts.name)
 
     if reader:
-        counts.reading = {**reader.counts.as_dict(), "unread": dict(reader.unread)}
+        counts.reading = {**reader.counts.as_dict(), "unread": reader.unread}
     else:
         counts.reading = {"packages": questions.packages()}
 

@@ -8,12 +8,12 @@ they are always left out and counted by reason.
 """
 
 import difflib
-from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from ...errors import UserError
 from ...parquet import BadFile
+from ...terminal import harmless
 from ..reading.formats import FORMATS as FILE_FORMATS
 from ..reading.formats import file_format
 from ..reading.parquet_text import parquet_filled
@@ -43,6 +43,7 @@ TURN_NAMES = ("from", "value", "content", "weight", "train", "masked", "reasonin
 ROW_NAMES = ("system", "history", "label", "tools", "images")
 COLUMN_NAMES = sorted({*COLUMNS, *TREE_COLUMNS, *TREE_MAY, *TURN_NAMES, *ROW_NAMES})
 COLUMNS_SHOWN = 20
+MOST_NAMES, LONGEST_NAME = 100, 60  # what is counted apart, and its characters
 TURN_LISTS = {*TURNS, "prompt", "completion"}
 
 # Reasons of two kinds: the file's damage, and a format that isn't known.
@@ -79,7 +80,8 @@ class ConversationReader(FileReader[Messages]):
         super().__init__(files, on_bad=on_bad, warn=warn)
         self.shape = shape
         self.ours = {theirs: ours for ours, theirs in (columns or {}).items()}
-        self.ignore, self.unread = frozenset(ignore), Counter[str]()
+        self.ignore = frozenset(ignore)
+        self.unread: dict[str, int] = {}
         self._say = warn or (lambda message: None)
         # The row of the file that the latest conversation came from; None for a tree's.
         self.row: int | None = None
@@ -94,12 +96,12 @@ class ConversationReader(FileReader[Messages]):
 
     def conversations(self, on_file: Callable[[int], None] | None = None) -> Iterator[Messages]:
         """The sound conversations, in the order of the files and their rows (see `items`)."""
-        self.unread = Counter()
+        self.unread = {}
         yield from self.items(on_file)
 
         if self.unread:
             counts = sorted(self.unread.items(), key=lambda one: (-one[1], one[0]))
-            self.unread = Counter(dict(counts))
+            self.unread = dict(counts)
             names = [f"{name} ({rows:,} rows)" for name, rows in counts]
             more = f" and {len(names) - COLUMNS_SHOWN} more" if len(names) > COLUMNS_SHOWN else ""
             self._say(
@@ -125,7 +127,8 @@ class ConversationReader(FileReader[Messages]):
         wanted = {n: our for n, our in ours.items() if our in COLUMN_NAMES or is_read(our)}
         if kind == "parquet":  # its other columns aren't loaded: they may be large
             others = {n for n in theirs if not (n in wanted or n in self.ignore or is_known(n))}
-            self.unread.update(parquet_filled(file, others))
+            for name, count in parquet_filled(file, others).items():
+                _add(self.unread, name, count)
         rows = self._rows(file, kind, wanted | self.ours)
         read, kept, unknown = self.counts.read, self.counts.kept, self._unknown()
         yield from self._trees(file, rows) if tree else self._plain(file, rows)
@@ -164,7 +167,8 @@ class ConversationReader(FileReader[Messages]):
 
             self.counts.kept += 1
             self.row = number
-            self.unread.update(set(_unread(row, kind, messages)))
+            for name in sorted(set(_unread(row, kind, messages))):
+                _add(self.unread, name)
             yield messages
 
     def _trees(self, file: Path, rows: NumberedRows) -> Iterator[Messages]:
@@ -176,7 +180,8 @@ class ConversationReader(FileReader[Messages]):
             except Rejected as reason:
                 self._reject(file, number, str(reason))
             else:
-                self.unread.update(unread(row, read, row=False))
+                for name in unread(row, read, row=False):
+                    _add(self.unread, name)
 
         for conversation in trees.conversations():
             if isinstance(conversation, str):
@@ -208,7 +213,7 @@ class ConversationReader(FileReader[Messages]):
 
     def _count(self, reason: str, rows: int = 1) -> None:
         if rows:
-            self.counts.invalid[reason] = self.counts.invalid.get(reason, 0) + rows
+            _add(self.counts.invalid, reason, rows)
 
     def _unknown(self) -> int:
         """Rows in no known format so far."""
@@ -236,7 +241,15 @@ def _unread(row: Row, kind: ConversationFormat, messages: Messages) -> Iterator[
 
     for turn in (turn for turns in lists for turn in turns if turn.keys() not in PLAIN):
         for name in unread(turn, keys_read(turn), row=False):
-            yield f"{name} of turns"
+            yield f"{name[:LONGEST_NAME]} of turns"
+
+
+def _add(counts: dict[str, int], name: str, rows: int = 1) -> None:
+    """Counts under a name from a file, which may have made up any number of any kind."""
+    name = harmless(name[: 2 * LONGEST_NAME])
+    if name not in counts and len(counts) >= MOST_NAMES:
+        name = "others"
+    counts[name] = counts.get(name, 0) + rows
 
 
 def _formats(

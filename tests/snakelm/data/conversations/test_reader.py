@@ -8,7 +8,10 @@ import json
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from snakelm.data.conversations.field_names import NAMES as NAMED
 from snakelm.data.conversations.reader import ConversationReader
 from snakelm.errors import UserError
 
@@ -223,6 +226,53 @@ def test_what_is_ignored_is_as_if_it_was_not_there(tmp_path):
         reader = ConversationReader([path], ignore=["mood", "tools", "weight", "name"])
         assert list(reader.conversations()) == TALKS[:2]
         assert reader.unread == {}
+
+
+def test_made_up_names_are_harmless_and_come_to_an_end(tmp_path):
+    asked, answered = TALKS[0]
+    rows = [
+        {**ROWS[1], "\x1b[31m\ud800": 1},
+        {**ROWS[1], "we\x1bight": 0.5},
+        {**ROWS[1], "y" * 999: 1},
+    ]
+    rows += [{"messages": [asked, {**answered, f"mask {i}": 1}]} for i in range(200)]
+    rows += [{**ROWS[1], f"name {i}": 1} for i in range(200)]
+    said = []
+    reader = ConversationReader([jsonl(tmp_path / "a.jsonl", rows)], warn=said.append)
+    assert len(list(reader.conversations())) == 202
+    for counts, total in ((reader.unread, 202), (reader.counts.invalid, 201)):
+        assert len(counts) <= 101
+        assert sum(counts.values()) == total
+        assert all(name.isprintable() and len(name) <= 120 for name in counts)
+        assert counts["others"] > 90
+    assert said[0].isprintable()
+
+
+NAMES = st.sampled_from(
+    [name for names in NAMED.values() for name in names.split()]
+    + ["role", "content", "from", "value", "parts", "text", "name", "mood", "trainedOn"]
+)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(NAMES, inner, max_size=2),
+    max_leaves=4,
+)
+EXTRA = st.dictionaries(NAMES, VALUES, max_size=3)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(EXTRA, EXTRA, EXTRA)
+def test_whatever_stands_beside_the_words_the_row_is_read_or_counted(tmp_path, row, user, said):
+    """And an answer with a mark that says no is never learned."""
+    said.pop("weight", None)
+    talk = [{**user, **TALKS[0][0]}, {**said, **TALKS[0][1], "weight": 0}, *TALKS[1]]
+    rows = [{**row, "messages": talk}, ROWS[2]]
+    found, counts = read(jsonl(tmp_path / "a.jsonl", rows))
+    assert counts.kept + sum(counts.invalid.values()) == 2
+    assert found[-1] == TALKS[2]
+    for messages in found[:-1]:
+        (answer,) = [m for m in messages if m["content"] == TALKS[0][1]["content"]]
+        assert answer.get("learned", True) is False
 
 
 def test_a_column_of_a_tree_that_nobody_knows_is_said(tmp_path):
