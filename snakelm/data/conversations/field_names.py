@@ -18,6 +18,7 @@ __all__ = [
     "is_mark",
     "is_read",
     "meaning",
+    "meant",
     "plain",
 ]
 
@@ -98,7 +99,7 @@ NAMES: dict[Meaning, str] = {
         created created_at created_date create_time updated updated_at date time timestamp version
         revision license licence copyright hash md5 sha1 sha256 embedding embeddings
         toxic toxicity redacted moderation openai_moderation detoxify_moderation detoxify
-        review_count review_result synthetic emojis labels text annotations prefix
+        review_count review_result synthetic emojis labels text annotations
         meta metadata meta_data info extra extras additional_info __index_level_0__ unnamed_0
     """,
 }
@@ -128,6 +129,17 @@ ONLY_BOOLEAN = {"keep", "use", "include", "included", "good", "correct", "valid"
 def meaning(name: str) -> Meaning | None:
     """What a column or a key of this name is; None for one that nobody knows."""
     return MEANINGS.get(plain(name))
+
+
+@lru_cache(1024)
+def meant(
+    names: tuple[str, ...], kinds: tuple[Meaning | None, ...]
+) -> list[tuple[str, Meaning | None]]:
+    """Those of the names that mean one of these ``kinds``, each with its own; rows of a file mostly
+    have the same names.
+    """
+    found = ((name, meaning(name)) for name in names)
+    return [(name, kind) for name, kind in found if kind in kinds]
 
 
 def is_known(name: str) -> bool:

@@ -18,16 +18,29 @@ import math
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from .field_names import ONLY_BOOLEAN, REASONS, WITHIN, Meaning, is_mark, meaning, plain
+from .field_names import (
+    ONLY_BOOLEAN,
+    REASONS,
+    WITHIN,
+    Meaning,
+    is_mark,
+    meaning,
+    meant,
+    plain,
+)
 
 __all__ = ["Rejected", "check_row", "check_turn", "is_empty", "is_learned", "unread"]
+
+Kinds = tuple[Meaning | None, ...]
 
 YES = {"true", "yes", "y", "on", "t"}
 NO = {"false", "no", "n", "off", "f"}
 EMPTY = {"", "null", "none", "nan", "n/a", "[]", "{}"}
 DEEPEST = 8  # levels of lists in lists that are looked through for a value
-MARKS = ("learn", "judge", "mask", "choice")
-LOOSE = ("judge", "choice")  # may be anything else as well
+MARKS: Kinds = ("learn", "judge", "mask", "choice")
+LOOSE: Kinds = ("judge", "choice")  # may be anything else as well
+OF_TURNS: Kinds = (None, "marks", *MARKS)
+OF_ROWS: Kinds = ("held", "marks", *MARKS)
 
 
 class Rejected(Exception):
@@ -52,12 +65,12 @@ def is_learned(turn: Mapping[str, Any]) -> bool:
     mark is neither yes nor no: half a weight has no place in a mask.
     """
     learned = True
-    for name, value in turn.items():
-        kind = meaning(name)
-        if kind is None and is_mark(name) and not is_empty(value):
-            raise Rejected(f"a mark that nobody knows, {name}")
-        if kind not in ("marks", *MARKS) or is_empty(value):
+    for name, kind in meant(tuple(turn), OF_TURNS):
+        value = turn[name]
+        if (kind is None and not is_mark(name)) or is_empty(value):
             continue
+        if kind is None:
+            raise Rejected(f"a mark that nobody knows, {name}")
         if kind == "marks" or (kind not in LOOSE and isinstance(value, list | dict)):
             raise Rejected(WITHIN)
 
@@ -74,9 +87,9 @@ def check_row(row: Mapping[str, Any]) -> None:
     """`Rejected` where a row is marked as not to be learned, or has beside its turns what a
     conversation can't hold.
     """
-    for name, value in row.items():
-        kind = meaning(name)
-        if kind in (None, "known", "system", "history") or is_empty(value):
+    for name, kind in meant(tuple(row), OF_ROWS):
+        value = row[name]
+        if is_empty(value):
             continue
         if kind == "held":
             _check_held(name, value)
@@ -102,22 +115,26 @@ def _check_held(name: str, value: Any) -> None:
 
 def check_turn(turn: Mapping[str, Any]) -> None:
     """`Rejected` where a turn has beside its content what a conversation can't hold."""
-    for name, value in turn.items():
-        if meaning(name) == "held" and not is_empty(value):
-            _check_held(name, value)
+    for name, _ in meant(tuple(turn), ("held",)):
+        if not is_empty(turn[name]):
+            _check_held(name, turn[name])
+
+    kind = turn.get("type")
+    if isinstance(kind, str) and meaning(kind) == "held":
+        raise Rejected(REASONS[plain(kind)])
 
 
 def unread(values: Mapping[str, Any], read: Collection[str], row: bool = True) -> Iterator[str]:
     """Names in a ``row``, or in a turn, that have a value and that nobody reads or knows; ``read``
     are those that the row's format reads.
     """
-    unknown = (None,) if row else (None, "system", "history")
-    for name, value in values.items():
+    unknown: Kinds = (None,) if row else (None, "system", "history")
+    marks: Kinds = ("learn", "judge", "mask") if row else MARKS
+    for name, kind in meant(tuple(values), (*unknown, *marks)):
+        value = values[name]
         if name in read or is_empty(value):
             continue
-        kind = meaning(name)
-        unclear = kind in MARKS and _allows(name, kind, value) is None
-        if kind in unknown or (unclear and not (row and kind == "choice")):
+        if kind in unknown or _allows(name, kind, value) is None:
             yield name
 
 
@@ -144,6 +161,8 @@ def _check_direction(name: str, value: Any) -> None:
 
 def _yes(value: Any) -> bool | None:
     """A mark as yes or no; None for what is neither."""
+    if isinstance(value, bool):
+        return value
     if isinstance(value, bytes):
         value = value.decode("utf-8", "replace")
     if isinstance(value, str) and value.strip().lower() in YES | NO:

@@ -14,7 +14,7 @@ from itertools import pairwise
 from typing import Any
 
 from .chat_template import Message
-from .field_names import Meaning, meaning
+from .field_names import Meaning, meant
 from .fields import Rejected, check_row, is_empty
 from .turns import text_of, turn_of
 
@@ -157,7 +157,7 @@ def _begun(row: Row, messages: Messages) -> Messages:
 
 def columns_of(row: Row, kind: Meaning) -> list[Any]:
     """The values of the columns with this meaning that have one."""
-    return [value for name, value in row.items() if meaning(name) == kind and not is_empty(value)]
+    return [row[name] for name, _ in meant(tuple(row), (kind,)) if not is_empty(row[name])]
 
 
 def _history(value: Any) -> Messages:

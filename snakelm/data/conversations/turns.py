@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .chat_template import Message
-from .field_names import plain
+from .field_names import WITHIN, plain
 from .fields import Rejected, check_turn, is_learned
 
 __all__ = ["PLAIN", "ROLE_NAMES", "keys_read", "message", "text_of", "turn_of"]
@@ -25,13 +25,16 @@ TOOL_ROLES = {
     *("tool", "tools", "toolcall", "toolresponse", "toolresult", "function", "functioncall"),
     *("functionresponse", "functionresult", "observation", "ipython"),
 }
-TEXT = str | bytes | list | tuple
+TEXT = (str, bytes, list, tuple)
 PLAIN = ({"role", "content"}, {"from", "value"})  # the keys of most turns
 CONTENT_KEYS = ("content", "value", "parts", "text")  # Gemini's turns have parts
+SECOND = {"from", "value", "parts", "text"}  # may be there beside a role and a content
 
 
 def text_of(value: Any) -> str:
     """A content as text: a string, UTF-8 bytes, or a list of parts of which each is text."""
+    if isinstance(value, str) and value.isascii():
+        return value
     if value is None:
         raise Rejected("null field")
     if isinstance(value, list | tuple):
@@ -48,11 +51,10 @@ def text_of(value: Any) -> str:
 
     if not isinstance(value, str):
         raise Rejected("content is no text")
-    if not value.isascii():
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            raise Rejected("lone surrogate") from None
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise Rejected("lone surrogate") from None
     return value
 
 
@@ -64,6 +66,8 @@ def _part(part: Any) -> str:
     if part.get("type") not in ("text", None):
         raise Rejected("content is no text")
     check_turn(part)
+    if not is_learned(part):
+        raise Rejected(WITHIN)
     return text_of(part["text"])
 
 
@@ -107,6 +111,8 @@ def _role(turn: Mapping[str, Any]) -> str:
 
 def _content(turn: Mapping[str, Any]) -> Any:
     """What a turn says; `Rejected` where it says two things."""
+    if SECOND.isdisjoint(turn):
+        return turn.get("content")
     given = [turn[key] for key in CONTENT_KEYS if turn.get(key) is not None]
     if len(given) < 2:
         return given[0] if given else None
@@ -120,6 +126,8 @@ def _content(turn: Mapping[str, Any]) -> Any:
 
 def keys_read(turn: Mapping[str, Any]) -> set[str]:
     """The keys of a turn that `turn_of` reads."""
+    if SECOND.isdisjoint(turn):
+        return PLAIN[0]
     keys = {key for key in CONTENT_KEYS if isinstance(turn.get(key), TEXT)} | {"role"}
     names = [ROLE_NAMES.get(str(turn.get(key)).strip().lower()) for key in ("role", "from")]
     return keys | {"from"} if names[0] in (None, names[1]) else keys

@@ -93,6 +93,10 @@ NEITHER = {
         {"train_detail": [{"begin_offset": 0, "end_offset": 3, "train": False}]},
         "marks within an answer",
     ),
+    "of a part": (
+        {"content": [{"text": "Fo", "weight": 1}, {"text": "ur.", "weight": 0}]},
+        "marks within an answer",
+    ),
     "of tokens": ({"loss_mask": [0, 0, 1]}, "marks within an answer"),
     "a name nobody knows": ({"lossless_training": False}, "a mark that nobody knows, "),
     "another": ({"sftMask": 0}, "a mark that nobody knows, sftMask"),
@@ -120,7 +124,7 @@ def test_a_mark_that_a_mask_has_no_place_for_costs_the_row(name):
 def test_marks_of_the_user_change_nothing(name):
     """A user's turn is never learned, so no mark of it can go wrong."""
     marks = {**NOT, **{key: value for key, (value, _) in NEITHER.items()}}[name]
-    if "train_detail" in marks:
+    if "train_detail" in marks or "content" in marks:
         return  # a conversation of texts has none, whoever speaks
     row = {"messages": [{**QUESTION, **marks}, WRONG, AGAIN, RIGHT]}
     assert learned(row) == ["Four.", "Three."]
@@ -210,6 +214,8 @@ IN_A_TURN = {
     "calls": ({"toolCalls": [{"name": "add"}]}, "tool calls"),
     "an image": ({"images": ["a.png"]}, "images, sound or video"),
     "tools": ({"tools": "[{}]"}, "tools beside the turns"),
+    "a call by its type": ({"type": "tool_use"}, "tool calls"),
+    "reasoning by its type": ({"type": "reasoning"}, "reasoning beside the answer"),
     "two contents": ({"value": "Five."}, "two contents"),
     "other parts": ({"parts": [{"type": "text", "text": "Five."}]}, "two contents"),
     "a thought among its parts": (
