@@ -28,24 +28,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 
 from snakelm.config import from_mapping
-from snakelm.data.conversations.chat_template import render_batch
+from snakelm.data.conversations.chat_template import JINJA, render_batch
 from snakelm.data.conversations.prepare import prepare_sft
 from snakelm.data.corpora import questions
 from snakelm.data.packs import best_fit
 from snakelm.files import write_json
 from snakelm.log import Log
 from snakelm.tokenizer import Tokenizer
-from snakelm.tokenizer.special import END, EOT
+from snakelm.tokenizer.special import EOT
 from snakelm.workflow.exit_codes import exit_code, parser
 
 Messages = list[dict[str, str]]
-# TRL needs the assistant's parts marked; the tokens are those of snakelm.data.chat.
-TEMPLATE = (
-    f"{{{{ '{EOT}' }}}}{{% for m in messages %}}{{{{ '<|' + m['role'] + '|>' }}}}"
-    "{% if m['role'] == 'assistant' %}"
-    f"{{% generation %}}{{{{ m['content'] + '{END}' }}}}{{% endgeneration %}}"
-    f"{{% else %}}{{{{ m['content'] + '{END}' }}}}{{% endif %}}{{% endfor %}}"
-)
 
 
 def generated(megabytes: float, seed: int = 0) -> list[Messages]:
@@ -95,7 +88,7 @@ def fast_tokenizer(folder: Path) -> Any:
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_file=str(folder / "tokenizer.json"), eos_token=EOT
     )
-    tokenizer.chat_template = TEMPLATE
+    tokenizer.chat_template = JINJA
     return tokenizer
 
 

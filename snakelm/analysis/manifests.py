@@ -204,6 +204,7 @@ class ConversationReading(Tolerant):
     null: int = 0
     empty: int = 0
     invalid: dict[str, int] = {}  # reason → rows
+    unread: dict[str, int] = {}  # column or key of turns that nobody knows → rows
 
 
 class ConversationCounts(Tolerant):
@@ -214,6 +215,7 @@ class ConversationCounts(Tolerant):
     duplicates: int = 0
     too_long: int = 0
     kept: int = 0
+    answers_only_read: int = 0
     reading: ConversationReading = ConversationReading()
 
     @property

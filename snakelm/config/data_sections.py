@@ -263,6 +263,9 @@ class SftSource(Section):
     columns: dict[str, str] = key(
         {}, "the format's name of a column → its name in the file, where they differ"
     )
+    ignore: list[str] = key(
+        [], "columns and turns' keys that say nothing here, whatever they say elsewhere"
+    )
     limit: int | None = key(
         None, "most conversations to take, chosen by hash", unit="conversations", ge=1, le=MANY
     )

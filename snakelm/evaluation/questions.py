@@ -9,12 +9,13 @@ id in front with add_bos_token=True.
 
 `continuation`: the beginning of a held-out document, and four passages of the same length from the
 same place in four documents, of which one goes on; guessing gets a quarter. `answers`: the first
-question of each held-out conversation, and the answer given there. No such question was trained on
-(snakelm.data.conversations splits by it).
+question of each held-out conversation whose answer is to be learned, and that answer. No such
+question was trained on (snakelm.data.conversations splits by it).
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -24,7 +25,7 @@ from ..data.conversations.chat_template import chat_tokens
 from ..data.packs import Packs
 from ..data.split import mixed
 from ..tokenizer import Tokenizer
-from ..tokenizer.special import ASSISTANT, END, USER
+from ..tokenizer.special import END, USER
 from .items import Item, chosen_items, shot_order, solved_items
 from .likelihood import Pair
 
@@ -105,7 +106,7 @@ def _pair(question: str, answer: str, tokenizer: Tokenizer) -> Pair:
 
 def as_conversation(item: Item, solved: Sequence[Item], tokenizer: Tokenizer) -> list[int]:
     """The ids that an answer follows."""
-    turns = []
+    turns: list[chat_template.Message] = []
     for one in solved:
         turns.append({"role": "user", "content": one.question})
         turns.append({"role": "assistant", "content": one.choices[one.gold]})
@@ -138,14 +139,14 @@ def continuation(val: TokenBin, tokenizer: Tokenizer, context: int, seed: int) -
 
 
 def answers(packs: Packs, tokenizer: Tokenizer) -> list[Question]:
-    """A question for each held-out conversation in which the assistant answers."""
+    """A question for each held-out conversation: its first answer that is to be learned."""
     special, questions = chat_tokens(tokenizer), []
-    for number in range(packs.meta.documents):
-        ids = packs.bin.document(number).tolist()
-        if special[ASSISTANT] not in ids:
+    for number, (first, last) in enumerate(pairwise(packs.document_offsets.tolist())):
+        ids, learned = packs.bin.document(number).tolist(), packs.learned(first, last)
+        if not learned.any():
             continue
 
-        at = ids.index(special[ASSISTANT])
+        at = int(learned.argmax()) - 1  # the assistant's token
         user = max(i for i in range(at) if ids[i] == special[USER])
         question = tokenizer.decode(ids[user + 1 : at - 1])
         answer = tokenizer.decode(ids[at + 1 : ids.index(special[END], at)])

@@ -151,7 +151,9 @@ class Chat(Responder):
 
     def _make_room(self, turns: list[chat_template.Message]) -> list[int]:
         """The prompt for ``turns`` without the oldest that don't fit; the rest is the history."""
-        system = [{"role": "system", "content": self.system}] if self.system else []
+        system: list[chat_template.Message] = (
+            [{"role": "system", "content": self.system}] if self.system else []
+        )
         context, dropped = self.model.shape.context, 0
         longest_prompt = context - min(self.max_tokens, context // 4)
 

@@ -19,7 +19,8 @@ import numpy as np
 import torch
 
 from ..config import Model
-from ..data.conversations.chat_template import JINJA, chat_tokens
+from ..data.conversations.chat_template import chat_tokens
+from ..data.conversations.jinja_template import PLAIN_JINJA
 from ..errors import UserError
 from ..files import atomic_path
 from ..tokenizer import Tokenizer
@@ -165,7 +166,7 @@ def _add_tokenizer(writer: "GGUFWriter", tokenizer: Tokenizer, vocab_size: int, 
 
     if chat:
         writer.add_eot_token_id(chat_tokens(tokenizer)[END])
-        writer.add_chat_template(JINJA)
+        writer.add_chat_template(PLAIN_JINJA)
 
 
 def _paired_rows(weight: torch.Tensor, name: str, shape: Model) -> torch.Tensor:

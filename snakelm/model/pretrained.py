@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from pydantic import BaseModel, ConfigDict
 
-from ..data.conversations.chat_template import JINJA
+from ..data.conversations.jinja_template import JINJA, PLAIN_JINJA, UNMARKED_JINJA
 from ..errors import UserError
 from ..files import sha256_file
 from ..json_files import read_json
@@ -25,6 +25,7 @@ from .huggingface import from_huggingface, huggingface_weights
 __all__ = ["base_digest", "base_files", "load_base"]
 
 OURS, WEIGHTS, SHAPE, TOKENIZER = "model.pt", "model.safetensors", "config.json", "tokenizer.json"
+TEMPLATES = {JINJA, PLAIN_JINJA, UNMARKED_JINJA}  # of a tuned model, by whatever wrote it
 
 
 class TokenizerPart(BaseModel):
@@ -175,6 +176,6 @@ def _is_tuned(folder: Path) -> bool:
     config, template = folder / "tokenizer_config.json", folder / "chat_template.jinja"
     if config.is_file():
         settings: dict[str, object] = read_json(config, remedy="save the tokenizer again")
-        if settings.get("chat_template") == JINJA:
+        if settings.get("chat_template") in TEMPLATES:
             return True
-    return template.is_file() and template.read_text("utf-8", errors="replace") == JINJA
+    return template.is_file() and template.read_text("utf-8", errors="replace") in TEMPLATES

@@ -263,7 +263,11 @@ def _conversations(
 
     for name, path in files.items():
         reader = ConversationReader(
-            [path], shape=source.format, columns=source.columns, on_bad="skip"
+            [path],
+            shape=source.format,
+            columns=source.columns,
+            ignore=source.ignore,
+            on_bad="skip",
         )
         for messages in reader.conversations():
             yield name, reader.row, messages

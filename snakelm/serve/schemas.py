@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from ..data.conversations.chat_template import Message
 from ..json_files import JsonError, parse_json
 from ..model.chat import Sampling
 
@@ -193,7 +194,7 @@ class ChatRequest(GenerationRequest):
         return first.text if first.role in ("system", "developer") else None
 
     @property
-    def turns(self) -> list[dict[str, str]]:
+    def turns(self) -> list[Message]:
         """The messages after the system message, as chat_template takes them."""
         after = self.messages[self.system is not None :]
         return [{"role": message.role, "content": message.text} for message in after]

@@ -84,6 +84,7 @@ def write_conversations(
         path,
         "conversations.html",
         sources=list(_sources(packs)),
+        details=list(_details(packs)),
         packs=list(_packs(packs)),
         examples=[_beginning(spans) for spans in examples],
     )
@@ -104,6 +105,18 @@ def _sources(packs: PacksManifest) -> Iterator[list[str]]:
     for source in packs.sources:
         counts = (source.read, source.unfit, source.duplicates, source.too_long, source.kept)
         yield [source.name, *(f"{count:,}" for count in counts)]
+
+
+def _details(packs: PacksManifest) -> Iterator[list[str]]:
+    """Of each source: why rows are unfit, which answers aren't learned, what wasn't read; each with
+    a count.
+    """
+    for source in packs.sources:
+        reading = source.reading
+        counts = {f"unfit: {reason}": rows for reason, rows in reading.invalid.items()}
+        counts["answers that are read but not learned"] = source.answers_only_read
+        counts |= {f"not read: {name}": rows for name, rows in reading.unread.items()}
+        yield from ([source.name, what, f"{count:,}"] for what, count in counts.items() if count)
 
 
 def _packs(packs: PacksManifest) -> Iterator[list[str]]:

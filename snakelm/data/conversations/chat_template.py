@@ -9,35 +9,36 @@ token: a user who writes `<|end|>` writes seven ordinary characters. So what sta
 markers is what was said, and no text can pass for another role's.
 
 Learned are the assistant's contents and the end token after each, because that is what the model
-has to produce by itself; its role token isn't, because the prompt sets that (`prompt`).
+has to produce by itself; its role token isn't, because the prompt sets that (`prompt`). A turn
+whose ``learned`` says no is read only, its end token too.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NotRequired, TypedDict
 
 import numpy as np
 
 from ...errors import UserError
 from ...tokenizer.special import ASSISTANT, CHAT, END, EOT, SYSTEM, USER
+from .jinja_template import JINJA
 
 if TYPE_CHECKING:
     from ...tokenizer import Tokenizer
 
 __all__ = ["JINJA", "ROLES", "Message", "chat_tokens", "prompt", "render", "render_batch"]
 
-Message = Mapping[str, str]  # {"role": system, user or assistant, "content": what was said}
-ROLES = {"system": SYSTEM, "user": USER, "assistant": ASSISTANT}
 
-# For tokenizer_config.json. There, unlike here, a marker's name inside a content becomes the
-# marker.
-JINJA = (
-    f"{{{{ '{EOT}' }}}}"
-    "{% for message in messages %}{{ '<|' + message['role'] + '|>' + message['content'] + '"
-    + END
-    + "' }}{% endfor %}{% if add_generation_prompt %}{{ '"
-    + ASSISTANT
-    + "' }}{% endif %}"
-)
+class Message(TypedDict):
+    """A turn: role is system, user or assistant. ``learned``: whether an assistant's content is,
+    which it is unless that says no.
+    """
+
+    role: str
+    content: str
+    learned: NotRequired[bool]
+
+
+ROLES = {"system": SYSTEM, "user": USER, "assistant": ASSISTANT}
 
 
 def chat_tokens(tokenizer: "Tokenizer") -> dict[str, int]:
@@ -92,7 +93,9 @@ def render_batch(
     ids[content_at] = contents
 
     mask = np.zeros(ids.size, bool)
-    learned = roles == special[ASSISTANT]
+    learned = (roles == special[ASSISTANT]) & np.array(
+        [message.get("learned", True) for message in turns], bool
+    )
     mask[end_at[learned]] = True
     mask[content_at[np.repeat(learned, lengths)]] = True
 

@@ -3,50 +3,42 @@
 A row's format is recognised by its own columns, so a file may mix formats: of those whose columns
 it has, the first with a value in each of them. Text is kept as it is, white space included. What
 can't be a conversation is `Rejected` with its reason: nothing is repaired silently, because a
-merged turn or an invented role would be taught as if somebody had written it.
+merged turn or an invented role would be taught as if somebody had written it. What else a row says,
+beside its words, is in fields.py.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from itertools import pairwise
 from typing import Any
+
+from .chat_template import Message
+from .field_names import Meaning, meant
+from .fields import Rejected, check_row, is_empty
+from .turns import text_of, turn_of
 
 __all__ = [
     "COLUMNS",
     "EVERY",
     "FORMATS",
-    "ROLE_NAMES",
     "ConversationFormat",
     "Messages",
     "Rejected",
     "Row",
     "checked",
+    "format_of",
+    "is_answer",
     "messages_of",
+    "read_as",
     "text_of",
 ]
 
 Row = Mapping[str, Any]
-Messages = list[dict[str, str]]  # {"role": …, "content": …} each
+Messages = list[Message]
 
 TURNS = ("messages", "conversations", "conversation")  # a list of turns has one of these names
-ROLE_NAMES = {
-    "system": "system",
-    "developer": "system",  # OpenAI's later name for it
-    "user": "user",
-    "human": "user",
-    "prompter": "user",  # Open Assistant
-    "assistant": "assistant",
-    "gpt": "assistant",
-    "chatgpt": "assistant",
-    "bot": "assistant",
-    "model": "assistant",
-}
-TOOL_ROLES = {"tool", "function", "function_call", "function_response", "observation", "ipython"}
-TOOL_KEYS = ("tool_calls", "function_call")
-
-
-class Rejected(Exception):
-    """A row that is not a conversation; the message is the reason it is counted under."""
+SIDE = ("input", "context")  # columns that belong to a question, in a paragraph below it
 
 
 @dataclass(frozen=True)
@@ -57,20 +49,43 @@ class ConversationFormat:
     read: Callable[[Row], Messages]
     may: tuple[str, ...] = ()
 
+    @cached_property
+    def columns(self) -> frozenset[str]:
+        """All that it reads."""
+        return frozenset((*self.needs, *self.may))
+
 
 def messages_of(row: Row, format: str = "auto") -> Messages:
     """The sound messages of a row, in ``format`` or in the one that its columns tell; else
     `Rejected`.
     """
+    return read_as(format_of(row, format), row)
+
+
+def read_as(kind: ConversationFormat, row: Row) -> Messages:
+    """The sound messages of a row in the format ``kind``; else `Rejected`."""
+    check_row(row)
+    return checked(_begun(row, kind.read(row)))
+
+
+@lru_cache(1024)
+def _formats_with(columns: frozenset[str], format: str) -> list[ConversationFormat]:
+    """The formats that these columns suffice for."""
     kinds = EVERY if format == "auto" else FORMATS[format]
-    there = [kind for kind in kinds if all(column in row for column in kind.needs)]
+    return [kind for kind in kinds if columns.issuperset(kind.needs)]
+
+
+def format_of(row: Row, format: str = "auto") -> ConversationFormat:
+    """The format that a row is in; `Rejected` where it is in none."""
+    there = _formats_with(frozenset(row), format)
     if not there:
         raise Rejected("no known format" if format == "auto" else f"not of the format {format}")
 
     filled = [kind for kind in there if all(row[column] is not None for column in kind.needs)]
     if not filled:
         raise Rejected("null field")
-    return checked(filled[0].read(row))
+    said = (kind for kind in filled if all(row[column] not in ([], ()) for column in kind.needs))
+    return next(said, filled[0])
 
 
 def checked(messages: Messages) -> Messages:
@@ -97,133 +112,121 @@ def checked(messages: Messages) -> Messages:
         raise Rejected("begins with the assistant")
     if any(a == b for a, b in pairwise(turns)):
         raise Rejected("two turns of one role")
+    if not any(map(is_answer, messages)):
+        raise Rejected("no answer that is to be learned")
     return messages[:-1] if turns[-1] == "user" else messages
 
 
-def text_of(value: Any) -> str:
-    """A content as text: a string, UTF-8 bytes, or a list of parts of which each is text."""
-    if value is None:
-        raise Rejected("null field")
-    if isinstance(value, list | tuple):
-        try:
-            return "".join(map(_part, value))
-        except RecursionError:  # parts within parts: JSON may nest as deep as Python's stack
-            raise Rejected("nested too deeply") from None
-
-    if isinstance(value, bytes):
-        try:
-            return value.decode("utf-8")
-        except UnicodeDecodeError:
-            raise Rejected("not UTF-8") from None
-
-    if not isinstance(value, str):
-        raise Rejected("content is no text")
-    if not value.isascii():
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            raise Rejected("lone surrogate") from None
-    return value
-
-
-def _part(part: Any) -> str:
-    if isinstance(part, str):
-        return part
-    if not isinstance(part, Mapping) or part.get("type", "text") != "text" or "text" not in part:
-        raise Rejected("content is no text")
-    return text_of(part["text"])
-
-
-def _turn(turn: Any) -> dict[str, str]:
-    """One turn, {role, content} or {from, value}."""
-    if turn is None:
-        raise Rejected("null field")
-    if not isinstance(turn, Mapping):
-        raise Rejected("turns are no objects")
-
-    role_key, content_key = ("role", "content") if "role" in turn else ("from", "value")
-    name = turn.get(role_key)
-    if any(turn.get(key) for key in TOOL_KEYS) or name in TOOL_ROLES:
-        raise Rejected("tool calls")
-    if name is None:
-        raise Rejected("null field" if role_key in turn else "a turn without role")
-
-    role = ROLE_NAMES.get(name.strip().lower()) if isinstance(name, str) else None
-    if role is None:
-        raise Rejected("unknown role")
-    return {"role": role, "content": text_of(turn.get(content_key))}
+def is_answer(message: Message) -> bool:
+    """Whether a message is an answer that is to be learned."""
+    return message["role"] == "assistant" and message.get("learned", True)
 
 
 def _turns(row: Row) -> Messages:
-    """The first list of turns that has a value; a column `system` beside it goes in front."""
-    turns = next(row[name] for name in TURNS if row.get(name) is not None)
+    """The first list of turns that has one."""
+    lists = [row[name] for name in TURNS if row.get(name) is not None]
+    turns = next((turns for turns in lists if turns not in ([], ())), lists[0])
     if not isinstance(turns, list | tuple):
         raise Rejected("turns are no list")
-    return _system(row, "system") + list(map(_turn, turns))
+
+    messages = list(map(turn_of, turns))
+    if messages and messages[-1]["role"] == "user" and columns_of(row, "choice"):
+        raise Rejected("answers to choose from")
+    return messages
 
 
-def _system(row: Row, column: str) -> Messages:
-    """A column's system prompt; none where it is null or blank."""
-    text = text_of(row[column]) if row.get(column) is not None else ""
-    return [{"role": "system", "content": text}] if text.strip() else []
+def _begun(row: Row, messages: Messages) -> Messages:
+    """The messages with what the row's other columns put in front: a system prompt, and a history
+    of earlier turns.
+    """
+    systems = [text_of(value) for value in columns_of(row, "system")]
+    if messages and messages[0]["role"] == "system":
+        systems.append(messages[0]["content"])
+        messages = messages[1:]
+    system = {text for text in systems if text.strip()}
+    if len(system) > 1:
+        raise Rejected("two system prompts")
+
+    histories = columns_of(row, "history")
+    if len(histories) > 1 or (histories and any(row.get(name) for name in TURNS)):
+        raise Rejected("a history beside the turns")
+    history = _history(histories[0]) if histories else []
+    begin: Messages = [{"role": "system", "content": text} for text in system]
+    return [*begin, *history, *messages]
 
 
-def _pair(
-    question: str, answer: str, context: str = "", system: str = ""
-) -> Callable[[Row], Messages]:
-    """A reader of a question, perhaps with a context in a paragraph below it, and its answer."""
+def columns_of(row: Row, kind: Meaning) -> list[Any]:
+    """The values of the columns with this meaning that have one."""
+    return [row[name] for name, _ in meant(tuple(row), (kind,)) if not is_empty(row[name])]
+
+
+def _history(value: Any) -> Messages:
+    """Alpaca's earlier turns: pairs of a question and its answer, or turns with roles.
+
+    Their answers are learned as the last one is, as LLaMA-Factory does.
+    """
+    if not isinstance(value, list | tuple):
+        raise Rejected("a history that isn't pairs")
+
+    messages: Messages = []
+    for one in value:
+        if isinstance(one, Mapping):
+            messages.append(turn_of(one))
+        elif isinstance(one, list | tuple) and len(one) == 2:
+            messages.append({"role": "user", "content": text_of(one[0])})
+            messages.append({"role": "assistant", "content": text_of(one[1])})
+        else:
+            raise Rejected("a history that isn't pairs")
+    return messages
+
+
+def _pair(question: str, answer: str) -> Callable[[Row], Messages]:
+    """A reader of a question, perhaps with more in a paragraph below it, and its answer."""
 
     def read(row: Row) -> Messages:
-        below = text_of(row[context]) if row.get(context) is not None else ""
-        user = "\n\n".join(text for text in (text_of(row[question]), below) if text.strip())
-        assistant = text_of(row[answer])
+        below = [text_of(row[name]) for name in SIDE if row.get(name) is not None]
+        user = "\n\n".join(text for text in (text_of(row[question]), *below) if text.strip())
         return [
-            *_system(row, system),
             {"role": "user", "content": user},
-            {"role": "assistant", "content": assistant},
+            {"role": "assistant", "content": text_of(row[answer])},
         ]
 
     return read
 
 
 def _prompt(row: Row) -> Messages:
-    """TRL's pair: strings, or lists of messages that belong together."""
+    """TRL's pair: strings, or lists of messages that belong together. What the assistant says in
+    the prompt isn't learned there, so it isn't here.
+    """
     messages: Messages = []
     for column, role in (("prompt", "user"), ("completion", "assistant")):
         value = row[column]
         if isinstance(value, list | tuple):
-            messages += map(_turn, value)
+            messages += map(turn_of, value)
         else:
             messages.append({"role": role, "content": text_of(value)})
+        if column == "prompt":
+            for one in messages:
+                if one["role"] == "assistant":
+                    one["learned"] = False
     return messages
 
 
 # Turns tell by their own keys whose they are, so OpenAI's and ShareGPT's lists are read alike under
 # any of the names.
-TURN_LISTS = tuple(ConversationFormat((name,), _turns, ("system",)) for name in TURNS)
+TURN_LISTS = tuple(ConversationFormat((name,), _turns) for name in TURNS)
 FORMATS: dict[str, tuple[ConversationFormat, ...]] = {
     "messages": TURN_LISTS,
     "sharegpt": TURN_LISTS,
-    "alpaca": (
-        ConversationFormat(
-            ("instruction", "output"),
-            _pair("instruction", "output", "input", "system"),
-            ("input", "system"),
-        ),
-    ),
-    "dolly": (
-        ConversationFormat(
-            ("instruction", "response"), _pair("instruction", "response", "context"), ("context",)
-        ),
-    ),
-    "orca": (
-        ConversationFormat(
-            ("question", "response"),
-            _pair("question", "response", system="system_prompt"),
-            ("system_prompt",),
-        ),
-    ),
-    "qa": (ConversationFormat(("question", "answer"), _pair("question", "answer")),),
+    **{
+        name: (ConversationFormat((question, answer), _pair(question, answer), SIDE),)
+        for name, question, answer in (
+            ("alpaca", "instruction", "output"),
+            ("dolly", "instruction", "response"),
+            ("orca", "question", "response"),
+            ("qa", "question", "answer"),
+        )
+    },
     "prompt": (ConversationFormat(("prompt", "completion"), _prompt),),
 }
 EVERY = tuple(dict.fromkeys(kind for kinds in FORMATS.values() for kind in kinds))

@@ -26,7 +26,7 @@ from ..packs import PackWriter, best_fit
 from ..reading.readers import expand
 from ..split import is_validation, mixed, repeats, validation_threshold
 from .chat_template import render_batch
-from .formats import Messages
+from .formats import Messages, is_answer
 from .reader import ConversationReader
 from .token_store import ConversationTable, TokenStore
 
@@ -49,6 +49,7 @@ class SftCounts:
     duplicates: int = 0
     over_limit: int = 0
     kept: int = 0
+    answers_only_read: int = 0  # of all found and not too long, as their rows say
 
     def summary(self) -> str:
         """In one line: what came in, what is left, and where the rest went."""
@@ -59,11 +60,16 @@ class SftCounts:
             "over limit": self.over_limit,
         }
         reasons = ", ".join(f"{why} {count:,}" for why, count in left_out.items() if count)
-        cut = f"; {self.truncated:,} without their oldest turns" if self.truncated else ""
+
+        changed = {
+            "without their oldest turns": self.truncated,
+            "answers read but not learned": self.answers_only_read,
+        }
+        how = "".join(f"; {count:,} {what}" for what, count in changed.items() if count)
         read = self.reading.get("read", self.found)
         return (
             f"{self.name}: {read:,} rows → {self.kept:,} conversations "
-            f"({reasons or 'nothing'} left out{cut})"
+            f"({reasons or 'nothing'} left out{how})"
         )
 
 
@@ -111,7 +117,7 @@ def prepare_sft(
 
 def shortened(messages: Messages, context: int, tokenizer: Tokenizer) -> Messages | None:
     """The conversation without its oldest pairs of turns, so that it fits; None when even the last
-    pair doesn't.
+    pair doesn't, or when nothing that fits is to be learned.
 
     A system prompt stays.
     """
@@ -123,7 +129,7 @@ def shortened(messages: Messages, context: int, tokenizer: Tokenizer) -> Message
     while first - 2 >= head and room >= sum(lengths[first - 2 : first]):
         room -= sum(lengths[first - 2 : first])
         first -= 2
-    return messages[:head] + messages[first:] if first < len(messages) else None
+    return messages[:head] + messages[first:] if any(map(is_answer, messages[first:])) else None
 
 
 def _name(source: SftSource) -> str:
@@ -149,6 +155,7 @@ def _read(
             source_paths(source),
             shape=source.format,
             columns=source.columns,
+            ignore=source.ignore,
             on_bad=config.on_bad_file,
             warn=log.warn,
         )
@@ -173,10 +180,16 @@ def _read(
                 batch = [messages for messages in fitting if messages is not None]
                 ids, mask, starts = render_batch(batch, tokenizer, threads)
 
+            counts.answers_only_read += sum(
+                not message.get("learned", True) for messages in batch for message in messages
+            )
             store.append(batch, ids, mask, np.diff(starts), number)
             bar.update(counts.found, counts.name)
 
-    counts.reading = reader.counts.as_dict() if reader else {"packages": questions.packages()}
+    if reader:
+        counts.reading = {**reader.counts.as_dict(), "unread": reader.unread}
+    else:
+        counts.reading = {"packages": questions.packages()}
 
 
 def _batches(conversations: Iterator[Messages]) -> Iterator[list[Messages]]:
@@ -225,6 +238,8 @@ def _split(
         raise UserError(
             "sft_data.sources: no conversation left to learn from; "
             + "; ".join(count.summary() for count in counts)
+            + "; bring others, or name in sft_data.sources[].ignore the columns and keys of turns "
+            "that mean something else there"
         )
 
     questions = table.question[chosen]

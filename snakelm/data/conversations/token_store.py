@@ -7,7 +7,7 @@ conversation are in memory.
 
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -17,10 +17,11 @@ import numpy as np
 from ...files import disk_full, is_disk_full
 from ..documents.shingles import comparable
 from ..split import document_id, document_ids
+from .chat_template import Message
 
 __all__ = ["ConversationTable", "TokenStore", "conversation_id"]
 
-Conversation = Sequence[Mapping[str, str]]
+Conversation = Sequence[Message]
 
 _SEPARATOR = b"\0"
 
@@ -40,13 +41,19 @@ class ConversationTable:
 
 
 def conversation_id(messages: Conversation) -> np.uint64:
-    """The id of a conversation in token files: that of its roles and contents."""
+    """The id of a conversation in token files: that of its roles and contents, and of which aren't
+    learned.
+    """
     return document_id(_SEPARATOR.join(_parts(messages)))
 
 
 def _parts(messages: Conversation) -> list[bytes]:
-    """Role, content, role, content …"""
-    return [part.encode() for message in messages for part in (message["role"], message["content"])]
+    """Role, content, role, content …; the role of a turn that isn't learned says so."""
+    parts = []
+    for message in messages:
+        role = message["role"] if message.get("learned", True) else f"{message['role']} (read)"
+        parts += [role.encode(), message["content"].encode()]
+    return parts
 
 
 class TokenStore:

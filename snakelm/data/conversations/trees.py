@@ -13,7 +13,10 @@ memory at once.
 from collections.abc import Iterable, Iterator
 from math import inf
 
-from .formats import ROLE_NAMES, Messages, Rejected, Row, checked, text_of
+from .chat_template import Message
+from .fields import Rejected, check_turn
+from .formats import Messages, Row, checked
+from .turns import ROLE_NAMES, message
 
 __all__ = ["TREE_COLUMNS", "TREE_MAY", "Trees", "is_tree"]
 
@@ -27,7 +30,7 @@ class Trees:
     def __init__(self) -> None:
         self._roots: list[str] = []
         self._answers: dict[str, list[tuple[float, str]]] = {}  # id → (rank, id) of each answer
-        self._messages: dict[str, dict[str, str]] = {}
+        self._messages: dict[str, Message] = {}
 
     def add(self, row: Row) -> None:
         """One message; `Rejected` when it can't be part of a tree."""
@@ -43,7 +46,8 @@ class Trees:
         if role is None:
             raise Rejected("unknown role")
 
-        self._messages[name] = {"role": role, "content": text_of(row.get("text"))}
+        check_turn(row)
+        self._messages[name] = message(row, role, row.get("text"))
         if parent is None:
             self._roots.append(name)
         else:
@@ -69,7 +73,7 @@ class Trees:
             waiting += [name for _, name in self._answers.get(waiting.pop(), ())]
         return len(self._messages) - reached
 
-    def _path(self, name: str | None) -> Iterator[dict[str, str]]:
+    def _path(self, name: str | None) -> Iterator[Message]:
         while name is not None:
             yield self._messages[name]
             answers = self._answers.get(name)

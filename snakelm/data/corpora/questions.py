@@ -243,7 +243,7 @@ def _sums(chance: random.Random) -> Messages:
 
 
 def _conversation(pairs: list[tuple[str, str]], system: str) -> Messages:
-    messages = [{"role": "system", "content": system}] if system else []
+    messages: Messages = [{"role": "system", "content": system}] if system else []
     for question, answer in pairs:
         messages.append({"role": "user", "content": question})
         messages.append({"role": "assistant", "content": answer})

@@ -3,16 +3,24 @@
 Only the columns needed are read. A dotted name reaches into structs.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from ...parquet import BadFile, no_column, open_parquet
 from .rows import Glance, Record, TextBatch
 
-__all__ = ["column_of", "parquet_columns", "parquet_glance", "parquet_records", "parquet_texts"]
+__all__ = [
+    "column_of",
+    "parquet_columns",
+    "parquet_filled",
+    "parquet_glance",
+    "parquet_records",
+    "parquet_texts",
+]
 
 
 def parquet_texts(path: Path, column: str, also: tuple[str, ...] = ()) -> Iterator[TextBatch]:
@@ -53,6 +61,37 @@ def parquet_columns(path: Path) -> list[str]:
     if twice:
         raise _ambiguous(path, names, twice[0])
     return names
+
+
+def parquet_filled(path: Path, names: Collection[str]) -> dict[str, int]:
+    """Of those of the top-level columns ``names`` that have values: in how many rows at most, by
+    the footer alone. Lists and structs count in all rows of a row group where any leaf has a value.
+    """
+    rows: dict[str, int] = {}
+    with open_parquet(path) as file:
+        names = {f.name for f in file.schema if f.name in names and not pa.types.is_null(f.type)}
+        for group in range(file.num_row_groups):
+            metadata = file.metadata.row_group(group)
+            filled: dict[str, int] = {}
+            for chunk in map(metadata.column, range(metadata.num_columns)):
+                name = chunk.path_in_schema.split(".")[0]
+                if name in names:
+                    filled[name] = max(filled.get(name, 0), _filled(chunk, metadata.num_rows))
+            for name, count in filled.items():
+                rows[name] = rows.get(name, 0) + count
+    return {name: count for name, count in rows.items() if count}
+
+
+def _filled(chunk: pq.ColumnChunkMetaData, rows: int) -> int:
+    """In how many of ``rows`` a leaf has a value, at most; blank text is none."""
+    known = chunk.statistics
+    if known is None or not known.has_null_count:
+        return rows
+    if known.null_count == chunk.num_values:
+        return 0
+    if known.has_min_max and known.min == known.max and known.max in ("", b""):
+        return 0
+    return rows if "." in chunk.path_in_schema else rows - known.null_count
 
 
 def parquet_records(path: Path, columns: Mapping[str, str]) -> Iterator[Record]:

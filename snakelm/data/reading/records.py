@@ -10,7 +10,11 @@ from .rows import Record
 
 __all__ = ["columns_of", "records"]
 
-TURN_KEYS = ("role", "content", "from", "value")
+# Of turns: words, and what conversations.fields knows of them.
+TURN_KEYS = (
+    *("role", "content", "from", "value"),
+    *("weight", "train", "masked", "label", "reasoning", "tool_calls"),
+)
 
 
 def columns_of(path: Path, kind: str) -> list[str]:

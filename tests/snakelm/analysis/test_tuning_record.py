@@ -30,7 +30,8 @@ PACKS = {
             "kept": 9,
             "duplicates": 1,
             "too_long": 0,
-            "reading": {"read": 12, "invalid": {"x": 2}},
+            "answers_only_read": 7,
+            "reading": {"read": 12, "invalid": {"x": 2}, "unread": {"mood": 3, "gone": 0}},
         }
     ],
     "train": {
@@ -115,6 +116,14 @@ def test_shares_of_the_packs_are_counted_and_shown(tuned, tmp_path):
     page = (tmp_path / "conversations.html").read_text(encoding="utf-8")
     for number in ("40.0%", "50.0%", "20.00%", "80.00%", ">12<", ">2<"):
         assert number in page, number
+
+
+def test_reasons_marks_and_what_was_not_read_are_shown(tuned, tmp_path):
+    plot_tuning(tuned(COMPLETE, (), PACKS), [], tmp_path, tmp_path)
+    page = (tmp_path / "conversations.html").read_text(encoding="utf-8")
+    for words in ("unfit: x", "answers that are read but not learned", ">7<", "not read: mood"):
+        assert words in page, words
+    assert "gone" not in page
 
 
 def test_the_speed_of_no_step_is_not_drawn(tuned):

@@ -1,10 +1,11 @@
 """How items are put to a model, and the built-in questions."""
 
+import numpy as np
 import pytest
 
-from snakelm.data.bins import open_bin
+from snakelm.data.bins import Meta, open_bin
 from snakelm.data.conversations import chat_template
-from snakelm.data.packs import open_packs
+from snakelm.data.packs import PackWriter, open_packs
 from snakelm.evaluation.items import Item
 from snakelm.evaluation.questions import (
     CONTINUATIONS,
@@ -71,6 +72,19 @@ def test_answers_are_the_held_out_questions(results, tokenizer):
     assert said == {(f"What is {i}?", (f"It is {i}.",)) for i in range(30)}
     one = questions[0]
     assert one.own_prompt == as_conversation(one.item, [], tokenizer)
+
+
+def test_an_answer_that_is_not_to_be_learned_is_no_gold_answer(tmp_path, tokenizer):
+    turns = ["What is 1?", "Four.", "Is it?", "It is 1."]
+    talk = [{"role": ("user", "assistant")[i % 2], "content": t} for i, t in enumerate(turns)]
+    talk[1]["learned"] = False
+    ids, mask, starts = chat_template.render_batch([talk], tokenizer)
+    meta = Meta("uint16", tokenizer.vocab_size, tokenizer.eot, tokenizer.sha256)
+    with PackWriter(tmp_path / "a.bin", meta, 64, np.array([0, 1])) as writer:
+        writer.append_masked(ids, mask, np.diff(starts), np.zeros(1, np.uint64), 1)
+    (question,) = answers(open_packs(tmp_path / "a.bin"), tokenizer)
+    assert (question.item.question, question.item.choices) == ("Is it?", ("It is 1.",))
+    assert question.own_prompt == chat_template.prompt(talk[:3], tokenizer)
 
 
 def test_chosen_questions_keep_what_they_are_made_of_and_get_solved_ones(results, tokenizer):

@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from snakelm.config import Model
-from snakelm.data.conversations.chat_template import JINJA, prompt
+from snakelm.data.conversations.chat_template import prompt
+from snakelm.data.conversations.jinja_template import PLAIN_JINJA
 from snakelm.errors import UserError
 from snakelm.model import Decoder, generate, load_model, save_model
 from snakelm.model.gguf import gguf_name, write_gguf
@@ -133,7 +134,7 @@ def test_the_file_tells_of_the_tokenizer_and_how_a_chat_is_written(tmp_path, cha
     assert fields["tokenizer.ggml.eos_token_id"].contents() == end
     assert ("tokenizer.chat_template" in fields) is chat
     if chat:
-        assert fields["tokenizer.chat_template"].contents() == JINJA
+        assert fields["tokenizer.chat_template"].contents() == PLAIN_JINJA
     assert len(fields["tokenizer.ggml.tokens"].contents()) == tokenizer.vocab_size
 
 

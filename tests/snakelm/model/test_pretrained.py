@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from snakelm.config import Model
+from snakelm.data.conversations.jinja_template import JINJA, PLAIN_JINJA, UNMARKED_JINJA
 from snakelm.errors import UserError
 from snakelm.model import Decoder, save_model
 from snakelm.model.export import export
@@ -85,6 +86,19 @@ def test_what_transformers_saved_is_taken(tmp_path, tokenizer, chat):
     ids = torch.arange(32)[None]
     torch.testing.assert_close(back(ids), model(ids), atol=1e-5, rtol=0)
     assert record["chat"] is chat
+
+
+@pytest.mark.parametrize("template", [JINJA, PLAIN_JINJA, UNMARKED_JINJA, "{{ messages }}", None])
+@pytest.mark.parametrize("place", ["tokenizer_config.json", "chat_template.jinja"])
+def test_a_folder_is_tuned_by_any_template_that_exports_had(tmp_path, tokenizer, template, place):
+    make(tmp_path, tokenizer)
+    config = tmp_path / "final/tokenizer_config.json"
+    if place == config.name:
+        config.write_text(json.dumps({**json.loads(config.read_text()), "chat_template": template}))
+    elif template is not None:
+        (tmp_path / "final" / place).write_text(template)
+    _, record = load_base(tmp_path / "final", tokenizer)
+    assert record["chat"] is (template in (JINJA, PLAIN_JINJA, UNMARKED_JINJA))
 
 
 def test_our_file_counts_where_both_are_there_and_agree(tmp_path, tokenizer, folder):

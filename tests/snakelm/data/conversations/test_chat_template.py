@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jinja2.ext import Extension
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from snakelm.data.conversations.chat_template import (
     JINJA,
@@ -18,6 +20,8 @@ from snakelm.data.conversations.chat_template import (
     render,
     render_batch,
 )
+from snakelm.data.conversations.jinja_template import PLAIN_JINJA
+from snakelm.data.conversations.turns import text_of
 from snakelm.errors import UserError
 from snakelm.tokenizer import Tokenizer, train_bpe
 from snakelm.tokenizer.special import ASSISTANT, CHAT, END, EOT, SYSTEM, USER
@@ -66,6 +70,14 @@ def test_learned_are_the_assistants_contents_and_their_ends():
     assert spoken(*render(TALK, tokenizer())) == ["Four." + END, "Yes. Ünïcödé 🙂" + END]
 
 
+def test_an_answer_that_is_not_to_be_learned_is_read_to_its_end_token():
+    marked = [{**TALK[2], "learned": False}, {**TALK[4], "learned": True}]
+    messages = [*TALK[:2], marked[0], TALK[3], marked[1]]
+    ids, mask = render(messages, tokenizer())
+    assert ids.tolist() == render(TALK, tokenizer())[0].tolist()
+    assert spoken(ids, mask) == ["Yes. Ünïcödé 🙂" + END]
+
+
 def test_a_prompt_ends_where_the_assistant_begins():
     ids, _ = render(TALK, tokenizer())
     prompted = prompt(TALK[:4], tokenizer())
@@ -79,7 +91,8 @@ CONVERSATIONS = st.lists(
             {
                 "role": st.sampled_from(list(ROLES)),
                 "content": st.text(st.characters(exclude_categories=["Cs"])),
-            }
+            },
+            optional={"learned": st.booleans()},
         ),
         min_size=1,
         max_size=6,
@@ -105,7 +118,8 @@ def test_what_was_said_comes_back_turn_by_turn(conversations):
             assert names[row[begin]] == ROLES[message["role"]]
             assert tokenizer().decode(row[begin + 1 : end]) == message["content"]
             assert not learned[begin + 1]
-            assert set(learned[begin + 2 : end + 2]) == {message["role"] == "assistant"}
+            wanted = message["role"] == "assistant" and message.get("learned", True)
+            assert set(learned[begin + 2 : end + 2]) == {wanted}
         assert sum(token in names for token in row) == 2 * len(messages)
 
 
@@ -136,11 +150,109 @@ def test_no_conversations_are_no_tokens():
     assert (ids.size, mask.size, starts.tolist()) == (0, 0, [0])
 
 
-@pytest.mark.parametrize("generation", [False, True])
-def test_the_jinja_template_says_the_same(generation):
-    said = jinja2.Template(JINJA).render(messages=TALK, add_generation_prompt=generation)
-    ids = prompt(TALK, tokenizer()) if generation else render(TALK, tokenizer())[0]
-    assert said == tokenizer().decode(ids)
+class Marks(Extension):
+    """`{% generation %}` as transformers has it, with the marks put into the text."""
+
+    tags = frozenset({"generation"})
+
+    def parse(self, parser):
+        line = next(parser.stream).lineno
+        body = parser.parse_statements(["name:endgeneration"], drop_needle=True)
+        call = self.call_method("marked")
+        return jinja2.nodes.CallBlock(call, [], [], body).set_lineno(line)
+
+    def marked(self, caller):
+        return f"⟦{caller()}⟧"
+
+
+def refuse(message):
+    raise jinja2.TemplateError(message)
+
+
+@functools.cache
+def template(text=JINJA, marks=True):
+    """The template as transformers compiles it, or llama-cpp-python (without ``marks``)."""
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[Marks] if marks else []
+    )
+    environment.globals["raise_exception"] = refuse
+    return environment.from_string(text)
+
+
+def marked(messages) -> str:
+    """Our own ids as text, marks around what is learned."""
+    ids, mask = render(messages, tokenizer())
+    edges = np.flatnonzero(np.diff(np.r_[0, mask.astype(int), 0]))
+    pieces = [tokenizer().decode(some) for some in np.split(ids, edges)]
+    return "".join(f"⟦{text}⟧" if i % 2 else text for i, text in enumerate(pieces))
+
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="⟦⟧"))
+PART = st.one_of(TEXT, st.fixed_dictionaries({"text": TEXT}, optional={"type": st.just("text")}))
+PARTED = st.lists(
+    st.fixed_dictionaries(
+        {"role": st.sampled_from(list(ROLES)), "content": st.one_of(TEXT, st.lists(PART))}
+    ),
+    max_size=6,
+)
+
+
+@given(PARTED, st.booleans())
+def test_the_jinja_template_says_the_same(messages, generation):
+    """Whatever the roles and contents, as text or in parts, with marks where the mask is set."""
+    plain = [{**message, "content": text_of(message["content"])} for message in messages]
+    expected = marked(plain) + (ASSISTANT if generation else "")
+    given = {"messages": messages, "add_generation_prompt": generation}
+    assert template().render(given) == expected
+    unmarked = template(PLAIN_JINJA, marks=False).render(given)
+    assert unmarked == expected.replace("⟦", "").replace("⟧", "")
+
+
+def test_the_later_name_of_system_is_known_to_it():
+    messages = [{"role": "developer", "content": "Be brief."}, *TALK[1:]]
+    assert template().render(messages=messages) == template().render(messages=TALK)
+
+
+QUESTION = {"role": "user", "content": "Hm?"}
+NEVER_SEEN = {
+    "tool": {"messages": [QUESTION, {"role": "tool", "content": "4"}]},
+    "another case": {"messages": [{"role": "User", "content": "Hm?"}]},
+    "no role": {"messages": [{"content": "Hm?"}]},
+    "null role": {"messages": [{"role": None, "content": "Hm?"}]},
+    "null content": {"messages": [QUESTION, {"role": "assistant", "content": None}]},
+    "no content": {"messages": [{"role": "user"}]},
+    "an object for content": {"messages": [{"role": "user", "content": {"text": "Hm?"}}]},
+    "a number for content": {"messages": [{"role": "user", "content": 4}]},
+    "an image": {"messages": [{"role": "user", "content": [{"type": "image"}]}]},
+    "an image with a text": {
+        "messages": [{"role": "user", "content": [{"type": "image_url", "text": "Hm?"}]}]
+    },
+    "a number among parts": {"messages": [{"role": "user", "content": ["Hm?", 4]}]},
+    "null text": {"messages": [{"role": "user", "content": [{"type": "text", "text": None}]}]},
+    "tool calls": {
+        "messages": [QUESTION, {"role": "assistant", "content": "", "tool_calls": [{"id": "1"}]}]
+    },
+    "tools": {"messages": [QUESTION], "tools": [{"type": "function"}]},
+    "documents": {"messages": [QUESTION], "documents": [{"title": "a", "text": "b"}]},
+}
+
+
+@pytest.mark.parametrize("name", NEVER_SEEN)
+def test_the_jinja_template_refuses_what_the_model_has_never_seen(name):
+    with pytest.raises(jinja2.TemplateError):
+        template().render(NEVER_SEEN[name])
+
+
+def test_what_is_empty_is_as_what_is_not_there():
+    asked = [{**QUESTION, "tool_calls": []}]
+    said = template().render(messages=asked, tools=[], documents=None)
+    assert said == template().render(messages=[QUESTION]) == f"{EOT}{USER}Hm?{END}"
+
+
+def test_llama_cpp_takes_it_for_no_other_template():
+    """What its simple reader looks for, to write line breaks after the markers."""
+    assert ASSISTANT not in PLAIN_JINJA
+    assert USER not in PLAIN_JINJA
 
 
 def test_an_unknown_role_is_named():

@@ -39,6 +39,14 @@ FORMATS = {
         {"instruction": QUESTION, "context": "A sum.", "response": REPLY},
         [{"role": "user", "content": f"{QUESTION}\n\nA sum."}, TALK[1]],
     ),
+    "dolly with alpaca's input": (
+        {"instruction": "Add.", "input": QUESTION, "response": REPLY},
+        [{"role": "user", "content": f"Add.\n\n{QUESTION}"}, TALK[1]],
+    ),
+    "a question about a context": (
+        {"question": QUESTION, "answer": REPLY, "context": "A sum."},
+        [{"role": "user", "content": f"{QUESTION}\n\nA sum."}, TALK[1]],
+    ),
     "orca": ({"system_prompt": RULE, "question": QUESTION, "response": REPLY}, RULED),
     "orca with an empty system prompt": (
         {"system_prompt": "", "question": QUESTION, "response": REPLY},
@@ -63,6 +71,40 @@ FORMATS = {
     ),
     "columns of another format without values": (
         {"messages": None, "instruction": QUESTION, "input": None, "output": REPLY},
+        TALK,
+    ),
+    "an empty list of turns beside another": (
+        {"messages": [], "conversations": SHAREGPT, "prompt": None},
+        RULED,
+    ),
+    "keys of the other kind without values": (
+        {
+            "messages": [
+                {"role": None, "content": None, "from": "human", "value": QUESTION},
+                {"role": "assistant", "content": REPLY, "from": None, "value": None},
+            ]
+        },
+        TALK,
+    ),
+    "Gemini's parts": (
+        {
+            "messages": said(
+                ("user", [{"text": QUESTION}]), ("model", [{"text": REPLY}]), keys=("role", "parts")
+            )
+        },
+        TALK,
+    ),
+    "the same in two keys": (
+        {"messages": [{**turn, "parts": [{"text": turn["content"]}]} for turn in OPENAI]},
+        RULED,
+    ),
+    "parts without a type, as parquet has them": (
+        {
+            "messages": [
+                {**TALK[0], "content": [{"type": None, "text": QUESTION, "image": None}]},
+                TALK[1],
+            ]
+        },
         TALK,
     ),
     "capitals in roles": ({"messages": said(("User", QUESTION), ("ASSISTANT ", REPLY))}, TALK),
@@ -109,6 +151,10 @@ USER, ANSWER = ("user", QUESTION), ("assistant", REPLY)
 BAD = {
     "unknown role": ({"messages": said(("narrator", "Once."), USER, ANSWER)}, "unknown role"),
     "a role that is no text": ({"messages": said((3, "Once."), USER, ANSWER)}, "unknown role"),
+    "a role that is a list": (
+        {"messages": said((["user"], "Once."), USER, ANSWER)},
+        "unknown role",
+    ),
     "null role": ({"messages": said((None, "Once."), USER, ANSWER)}, "null field"),
     "no role": ({"messages": [{"content": "Once."}]}, "a turn without role"),
     "empty turn": ({"messages": said(("user", " \n"), ANSWER)}, "empty turn"),
@@ -126,6 +172,10 @@ BAD = {
     "two assistants": ({"messages": said(USER, ANSWER, ANSWER)}, "two turns of one role"),
     "assistant first": ({"messages": said(ANSWER, USER, ANSWER)}, "begins with the assistant"),
     "tool role": ({"messages": said(USER, ("tool", "4"), ANSWER)}, "tool calls"),
+    "a tool role by another name": (
+        {"messages": said(USER, ("Tool_Response", "4"), ANSWER)},
+        "tool calls",
+    ),
     "tool calls": (
         {
             "messages": [

@@ -132,6 +132,63 @@ def test_the_same_question_never_stands_on_both_sides(tmp_path):
     assert sum(counts[split]["conversations"] for split in packs) == 80
 
 
+def learned_in(packs) -> list[str]:
+    """What is learned of every conversation."""
+    places = pairwise(packs.document_offsets)
+    return [tokenizer().decode(packs.tokens[a:b][packs.mask[a:b]]) for a, b in places]
+
+
+def test_answers_that_are_marked_are_in_the_packs_but_not_learned(tmp_path):
+    talks = [
+        [*talk(f"What is {i}?", f"Wrong {i}."), *talk("Is it?", f"Right {i}.")] for i in range(60)
+    ]
+    for i, messages in enumerate(talks):
+        messages[1]["weight"] = 0.0 if i % 2 else None
+    packs, counts = prepare(tmp_path, [{"path": write(tmp_path / "a.jsonl", talks)}])
+    assert sorted(t for p in packs.values() for t in talks_in(p)) == sorted(map(text, talks))
+    assert sorted(t for p in packs.values() for t in learned_in(p)) == sorted(
+        f"Right {i}.<|end|>" if i % 2 else f"Wrong {i}.<|end|>Right {i}.<|end|>" for i in range(60)
+    )
+    assert counts["sources"][0]["answers_only_read"] == 30
+    assert "(nothing left out; 30 answers read but not learned)" in (tmp_path / "log").read_text()
+
+
+def test_one_conversation_with_two_marks_is_two(tmp_path):
+    """Each row says what is learned of it, wherever the other one stands."""
+    once = [*talk("What is 1?", "Wrong."), *talk("Is it?", "Right.")]
+    marked = [once[0], {**once[1], "weight": 0}, *once[2:]]
+    learned = []
+    for order in ([once, marked], [marked, once]):
+        path = write(tmp_path / "a.jsonl", [*order, *order, *TALKS[:9]])
+        packs, counts = prepare(tmp_path, [{"path": path}])
+        assert counts["sources"][0]["duplicates"] == 2
+        learned.append(sorted(t for p in packs.values() for t in learned_in(p)))
+    assert learned[0] == learned[1]
+    assert {"Right.<|end|>", "Wrong.<|end|>Right.<|end|>"} < set(learned[0])
+
+
+def test_what_is_left_of_a_long_conversation_has_something_to_learn(tmp_path):
+    marked = [*LONG[:-1], {**LONG[-1], "learned": False}]
+    sizes = [render(LONG[first:], tokenizer())[0].size for first in (0, 2, 4)]
+    assert shortened(marked, sizes[1], tokenizer()) == marked[2:]
+    assert shortened(LONG, sizes[2], tokenizer()) == LONG[4:]
+    assert shortened(marked, sizes[2], tokenizer()) is None
+
+
+def test_what_nobody_reads_is_in_the_log_and_in_the_manifest(tmp_path):
+    rows = [{"messages": messages, "mood": "dry"} for messages in TALKS]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    source = {"path": str(tmp_path / "a.jsonl")}
+    _, counts = prepare(tmp_path, [source])
+    assert counts["sources"][0]["reading"]["unread"] == {"mood": 120}
+    log = (tmp_path / "log").read_text()
+    assert log.count("not read, as no format has it: mood (120 rows)") == 1
+    (tmp_path / "again").mkdir()
+    _, counts = prepare(tmp_path / "again", [{**source, "ignore": ["mood"]}])
+    assert counts["sources"][0]["reading"]["unread"] == {}
+    assert "not read" not in (tmp_path / "again/log").read_text()
+
+
 def test_duplicates_are_dropped_and_counted_over_all_sources(tmp_path):
     a, b = (
         write(tmp_path / "a.jsonl", TALKS[:20] + TALKS[:5]),

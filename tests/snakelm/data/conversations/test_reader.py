@@ -8,7 +8,10 @@ import json
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from snakelm.data.conversations.field_names import NAMES as NAMED
 from snakelm.data.conversations.reader import ConversationReader
 from snakelm.errors import UserError
 
@@ -133,6 +136,151 @@ def test_keys_of_turns_are_named_too(tmp_path):
             rows[0]["dialog"][1]["text"] = "Hm."
             pq.write_table(pa.Table.from_pylist(rows), path)
         assert [m["content"] for m in read(path, columns=columns)[0][0]] == ["Hm?", "Hm."]
+
+
+def test_marks_by_other_names_are_named_too(tmp_path):
+    talk = [{**TALKS[0][0], "good": None}, {**TALKS[0][1], "good": 0}]
+    rows = [{"messages": [*talk, *TALKS[1]], "wish": "Be brief."}]
+    columns = {"train": "good", "system": "wish"}
+    for path in (jsonl(tmp_path / "a.jsonl", rows), tmp_path / "a.parquet"):
+        if path.suffix == ".parquet":
+            pq.write_table(pa.Table.from_pylist(rows), path)
+        (messages,), _ = read(path, columns=columns)
+        assert messages[0] == {"role": "system", "content": "Be brief."}
+        assert [m.get("learned", True) for m in messages] == [True, True, False, True, True]
+
+
+def files(folder, rows):
+    """The same rows as JSONL, as parquet, and as parquet with other types."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    table = pa.table({name: [row.get(name) for row in rows] for name in names})
+    pq.write_table(table, folder / "a.parquet")
+    other = [_other(field.type) for field in table.schema]
+    pq.write_table(table.cast(pa.schema(zip(table.column_names, other, strict=True))),
+                   folder / "b.parquet")  # fmt: skip
+    return [jsonl(folder / "a.jsonl", rows), folder / "a.parquet", folder / "b.parquet"]
+
+
+def _other(kind):
+    if pa.types.is_list(kind):
+        return pa.large_list(_other(kind.value_type))
+    if pa.types.is_struct(kind):
+        return pa.struct([(kind.field(i).name, _other(kind.field(i).type))
+                          for i in range(kind.num_fields)])  # fmt: skip
+    return pa.large_string() if pa.types.is_string(kind) else kind
+
+
+def test_marks_and_side_columns_are_read_in_every_file(tmp_path):
+    asked, said = TALKS[0]
+    rows = [
+        {"messages": [*TALKS[0], *TALKS[1]], "system": "Be brief."},
+        {"messages": [asked, {**said, "weight": 0.0}, *TALKS[1]]},
+        {"messages": [asked, {**said, "weight": 1.0}], "tools": "[]", "label": True},
+        {"messages": [asked, {**said, "weight": 0.5}]},
+        {"messages": TALKS[2], "label": False},
+        {"messages": TALKS[2], "tools": '[{"name": "add"}]'},
+        {"messages": TALKS[2], "images": ["a.png"]},
+        {"messages": [asked, {**said, "reasoning_content": "Well."}]},
+    ]
+    for path in files(tmp_path, rows):
+        talks, counts = read(path)
+        assert [[m.get("learned", True) for m in talk if m["role"] == "assistant"]
+                for talk in talks] == [[True, True], [False, True], [True]]  # fmt: skip
+        assert talks[0][0]["role"] == "system"
+        assert counts.invalid == {
+            "weight neither all nor nothing": 1,
+            "not to be learned by label": 1,
+            "tools beside the turns": 1,
+            "images, sound or video": 1,
+            "reasoning beside the answer": 1,
+        }
+
+
+def test_what_nobody_knows_is_said_once_with_a_count(tmp_path):
+    asked, answered = TALKS[0]
+    rows = [
+        {"messages": [{**asked, "name": "Ada"}, answered], "id": 1, "mood": "dry", "null": None},
+        {"messages": TALKS[1], "id": 2, "mood": "wet", "prompt": TALKS[1][0]["content"]},
+        {"messages": [{**asked, "name": "Ada"}, answered], "id": 3, "mood": None},
+    ]
+    for path in files(tmp_path, rows):
+        said = []
+        reader = ConversationReader([path], warn=said.append, on_bad="skip")
+        assert len(list(reader.conversations())) == 3
+        assert reader.unread == {"mood": 2, "name of turns": 2}
+        (line,) = said
+        assert "not read, as no format has it: mood (2 rows), name of turns (2 rows);" in line
+        assert "sft_data.sources[].columns" in line
+        assert len(list(reader.conversations())) == 3
+        assert reader.unread["mood"] == 2, "counted anew"
+
+
+def test_what_is_ignored_is_as_if_it_was_not_there(tmp_path):
+    asked, answered = TALKS[0]
+    rows = [
+        {"messages": [asked, {**answered, "weight": 0.5, "name": "Ada"}], "mood": "dry",
+         "tools": "[1]"},
+        {"messages": TALKS[1], "mood": "wet", "tools": None},
+    ]  # fmt: skip
+    for path in files(tmp_path, rows):
+        reader = ConversationReader([path], ignore=["mood", "tools", "weight", "name"])
+        assert list(reader.conversations()) == TALKS[:2]
+        assert reader.unread == {}
+
+
+def test_made_up_names_are_harmless_and_come_to_an_end(tmp_path):
+    asked, answered = TALKS[0]
+    rows = [
+        {**ROWS[1], "\x1b[31m\ud800": 1},
+        {**ROWS[1], "we\x1bight": 0.5},
+        {**ROWS[1], "y" * 999: 1},
+    ]
+    rows += [{"messages": [asked, {**answered, f"mask {i}": 1}]} for i in range(200)]
+    rows += [{**ROWS[1], f"name {i}": 1} for i in range(200)]
+    said = []
+    reader = ConversationReader([jsonl(tmp_path / "a.jsonl", rows)], warn=said.append)
+    assert len(list(reader.conversations())) == 202
+    for counts, total in ((reader.unread, 202), (reader.counts.invalid, 201)):
+        assert len(counts) <= 101
+        assert sum(counts.values()) == total
+        assert all(name.isprintable() and len(name) <= 120 for name in counts)
+        assert counts["others"] > 90
+    assert said[0].isprintable()
+
+
+NAMES = st.sampled_from(
+    [name for names in NAMED.values() for name in names.split()]
+    + ["role", "content", "from", "value", "parts", "text", "name", "mood", "trainedOn"]
+)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(NAMES, inner, max_size=2),
+    max_leaves=4,
+)
+EXTRA = st.dictionaries(NAMES, VALUES, max_size=3)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(EXTRA, EXTRA, EXTRA)
+def test_whatever_stands_beside_the_words_the_row_is_read_or_counted(tmp_path, row, user, said):
+    """And an answer with a mark that says no is never learned."""
+    said.pop("weight", None)
+    talk = [{**user, **TALKS[0][0]}, {**said, **TALKS[0][1], "weight": 0}, *TALKS[1]]
+    rows = [{**row, "messages": talk}, ROWS[2]]
+    found, counts = read(jsonl(tmp_path / "a.jsonl", rows))
+    assert counts.kept + sum(counts.invalid.values()) == 2
+    assert found[-1] == TALKS[2]
+    for messages in found[:-1]:
+        (answer,) = [m for m in messages if m["content"] == TALKS[0][1]["content"]]
+        assert answer.get("learned", True) is False
+
+
+def test_a_column_of_a_tree_that_nobody_knows_is_said(tmp_path):
+    rows = [{**row, "mood": "dry", "lang": "en", "system": "Be brief."} for row in TREE]
+    for path in files(tmp_path, rows):
+        reader = ConversationReader([path])
+        assert len(list(reader.conversations())) == 1
+        assert reader.unread == {"mood": 4, "system": 4}
 
 
 def test_a_column_no_format_has_is_an_error():

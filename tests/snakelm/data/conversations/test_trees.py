@@ -79,7 +79,22 @@ def test_orphans_and_rings_are_counted_and_end():
     assert unreached == 3
 
 
+def test_an_answer_that_is_marked_is_read_only():
+    trees = Trees()
+    for one in [*ROWS[:4], {**ROWS[4], "weight": 0}, {**ROWS[6], "weight": 1, "train": None}]:
+        trees.add({**one, "weight": 0} if one["message_id"] == "good" else one)
+    (messages,) = trees.conversations()
+    assert [(m["content"], m.get("learned", True)) for m in messages] == [
+        ("I am q.", True),
+        ("I am good.", False),
+        ("I am more.", True),
+        ("I am ranked.", True),
+    ]
+
+
 BAD = {
+    "a picture": (row("x", None, "prompter", image="a.png"), "images, sound or video"),
+    "half a weight": (row("x", "q", "assistant", weight=0.5), "weight neither all nor nothing"),
     "deleted": (row("x", None, "prompter", deleted=True), "deleted message"),
     "no id": (row(None, None, "prompter"), "null field"),
     "no text": ({**row("x", None, "prompter"), "text": None}, "null field"),
