@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
 
 from pytorch_ext import rms_norm
 
-from ..config import Model, read_section
+from ..config import Model, check_exportable, check_shape, read_section
 from ..errors import UserError
 from ..json_files import read_json
 from .decoder import Decoder
@@ -70,12 +70,7 @@ def huggingface_name(name: str) -> str:
 def huggingface_weights(model: Decoder) -> dict[str, torch.Tensor]:
     """Name → float32 tensor on the CPU, contiguous, none sharing memory with the model's."""
     shape = model.shape
-    if shape.embedding_norm and shape.tie_embeddings:
-        raise UserError(
-            "model.embedding_norm: with model.tie_embeddings it can't be exported; "
-            "switch one of them off"
-        )
-
+    check_exportable(shape)
     weights = {
         huggingface_name(n): p.detach().float().cpu().clone() for n, p in model.named_parameters()
     }
@@ -197,7 +192,10 @@ def _shape(folder: Path, config: ConfigJson) -> Model:
         "embedding_norm": False,
         "norm_eps": config.rms_norm_eps,
     }
-    return read_section(Model, shape, f"{folder}/config.json: model")
+    where = f"{folder}/config.json: model"
+    checked = read_section(Model, shape, where)
+    check_shape(checked, where)
+    return checked
 
 
 def _rope_base(folder: Path, config: ConfigJson) -> float:

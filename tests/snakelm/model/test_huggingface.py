@@ -38,22 +38,23 @@ SHAPES = {
 
 
 @pytest.fixture(params=SHAPES)
-def model(request):
-    generator = torch.Generator().manual_seed(3)
-    model = Decoder(SHAPES[request.param], VOCAB).initialize(generator).eval()
-    # What training would change: gains away from 1, residual outputs away from 0.
-    with torch.no_grad():
-        for weight in model.parameters():
-            weight += 0.1 * torch.randn(weight.shape, generator=generator)
-    return model
+def model(request, talkative):
+    return talkative(SHAPES[request.param], VOCAB)
+
+
+def write(model, folder):
+    """The model as `export` writes it, without what isn't the network."""
+    folder.mkdir(exist_ok=True)
+    save_file(huggingface_weights(model), folder / "model.safetensors", metadata={"format": "pt"})
+    last = model.vocab_size - 1
+    config = huggingface_config(model.shape, model.vocab_size, Ends(last, [max(0, last - 1), last]))
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
 
 
 @pytest.fixture
 def folder(model, tmp_path):
-    save_file(huggingface_weights(model), tmp_path / "model.safetensors", metadata={"format": "pt"})
-    config = huggingface_config(model.shape, VOCAB, Ends(76, [75, 76]))
-    (tmp_path / "config.json").write_text(json.dumps(config))
-    return tmp_path
+    return write(model, tmp_path)
 
 
 @torch.no_grad()
@@ -78,9 +79,35 @@ def test_it_comes_back_as_the_same_function_and_the_same_export(model, folder):
     assert all(torch.equal(again[name], before[name]) for name in before)
 
 
+@pytest.mark.parametrize("count", [24, pytest.param(1000, marks=pytest.mark.long)])
+@torch.no_grad()
+def test_every_shape_that_the_configuration_takes_loads_elsewhere(
+    drawn_shapes, talkative, tmp_path, count
+):
+    shapes, refused = drawn_shapes(count, count)
+    assert refused > count, "it refuses kv heads that don't divide heads, for one"
+    chance = torch.Generator().manual_seed(count)
+    for shape, vocab_size in shapes:
+        model = talkative(shape, vocab_size)
+        folder = write(model, tmp_path / "drawn")
+        tokens_BT = torch.randint(0, vocab_size, (2, shape.context), generator=chance)
+        ours = model(tokens_BT)
+        scale = max(1.0, float(ours.abs().max()))
+        theirs = transformers.AutoModelForCausalLM.from_pretrained(folder)
+        assert (ours - theirs(tokens_BT).logits).abs().max() < 1e-4 * scale, shape
+        back = from_huggingface(folder)
+        assert (ours - back(tokens_BT)).abs().max() < 1e-4 * scale, shape
+
+
+def test_a_llama_that_only_we_could_load_is_refused():
+    model = Decoder(SMALL.model_copy(update={"qk_norm": False, "width": 50}), VOCAB)
+    with pytest.raises(UserError, match=r"model\.width: 50 is no multiple of model\.heads 4"):
+        huggingface_weights(model)
+
+
 def test_a_norm_that_can_not_be_folded_is_refused():
     model = Decoder(SMALL.model_copy(update={"tie_embeddings": True}), VOCAB)
-    with pytest.raises(UserError, match="tie_embeddings it can't be exported"):
+    with pytest.raises(UserError, match=r"model\.tie_embeddings: true and model\.embedding_norm"):
         huggingface_weights(model)
 
 
@@ -93,6 +120,8 @@ def test_a_norm_that_can_not_be_folded_is_refused():
         ({"num_hidden_layers": 2}, "has no place for"),
         ({"vocab_size": 78}, "weights don't fit"),
         ({"hidden_size": "64"}, "hidden_size: input should be a valid integer"),
+        ({"num_key_value_heads": 3}, r"model\.kv_heads: 3 does not divide"),
+        ({"head_dim": 15}, r"model\.head_dim: 15 is odd"),
         ({"num_attention_heads": 0}, "num_attention_heads: input should be greater than 0"),
         ({"rope_parameters": {"rope_theta": "a"}}, "rope_theta: found 'a'; expected a number"),
     ],
@@ -103,6 +132,8 @@ def test_a_norm_that_can_not_be_folded_is_refused():
         "a layer too many",
         "another vocabulary",
         "a text for a number",
+        "keys that don't divide",
+        "an odd head",
         "no heads",
         "no rotary base",
     ],
