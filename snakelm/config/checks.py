@@ -20,6 +20,8 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")  # in file names, tables a
 NAME_ALLOWED = "letters, digits and _.- (at most 64)"
 FOLDER = re.compile(r"[^-{}\s\0][^{}\n\0]*")  # Snakemake takes braces for wildcards
 
+ROTARY = 2**27  # numbers in the tables of cosines and sines: a million positions of head_dim 128
+
 BUILTIN_TASKS = {"continuation": "choice", "answers": "greedy"}
 
 
@@ -64,6 +66,11 @@ def check_shape(model: Model, where: str = "model") -> None:
         )
     if model.head_dim % 2:
         raise UserError(f"{where}.head_dim: {model.head_dim} is odd; rotary embedding turns pairs")
+    if model.context * model.head_dim > ROTARY:
+        raise UserError(
+            f"{where}.context: found {model.context:,}, allowed with head_dim {model.head_dim} are "
+            f"{ROTARY // model.head_dim:,} positions (rotary tables of {4 * ROTARY:,} bytes)"
+        )
 
 
 def check_exportable(model: Model) -> None:
