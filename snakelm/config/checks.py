@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 
 from ..errors import UserError
+from ..publishing import public_url
 from .analysis_sections import Task
 from .data_sections import Source
 from .schema import Config
@@ -116,7 +117,9 @@ def _named_sources(sources: Sequence[Source]) -> list[Source]:
                 f"sources[{i}].sha256: found {hashes} for {urls} url; give one each, in order"
             )
 
-        name = source.name or source.builtin or _stem(_as_list(source.path or source.url)[0])
+        # Of an address its path, without what may be a key.
+        addresses = [public_url(url).partition("?")[0] for url in _as_list(source.url)]
+        name = source.name or source.builtin or _stem((_as_list(source.path) or addresses)[0])
         _check_name(f"sources[{i}].name", name)
         if any(name == other.name for other in named):
             if source.name:
