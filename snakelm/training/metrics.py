@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import UserError
-from ..files import write_text
+from ..files import open_own, write_text
 from ..json_files import JsonError, parse_json
 
 if TYPE_CHECKING:
@@ -328,7 +328,7 @@ def _drop_repeated(
 
 
 def _append(path: Path, text: str) -> None:
-    with open(path, "a", encoding="utf-8") as file:
+    with open_own(path, "a") as file:
         file.write(text)
 
 
