@@ -164,6 +164,7 @@ def test_roles_after_a_system_message_take_turns_too():
         b'"' + b"x" * 10,
         *(b'{"model": "m", "metadata": ' + b"[" * n + b"]" * n + b"}" for n in (50, 960, 980, 990)),
         b'{"a": ' * 100_000,
+        b'{"model": "m", "messages": [{"role": "user", "content": "q"}], "seed": 1, "seed": 2}',
         json.dumps({f"field {i}": 1 for i in range(101)}).encode(),
     ],
     ids=[
@@ -180,6 +181,7 @@ def test_roles_after_a_system_message_take_turns_too():
         "981",
         "991",
         "objects",
+        "twice",
         "fields",
     ],
 )
