@@ -278,7 +278,7 @@ class NinjaBuild(build_ext):
         # from nothing.
         folder = ROOT / "build" / f"native-{sys.implementation.cache_tag}"
         folder.mkdir(parents=True, exist_ok=True)
-        with (folder / "lock").open("w") as lock:  # two builds of one checkout wait for each other
+        with (folder / "lock").open("a") as lock:  # two builds of one checkout wait for each other
             fcntl.flock(lock, fcntl.LOCK_EX)
             built = {
                 e.name: folder / Path(self.get_ext_filename(e.name)).name for e in self.extensions

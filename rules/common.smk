@@ -17,10 +17,16 @@ from snakelm.data.reading import readers
 from snakelm.errors import EXIT_USER, UserError
 from snakelm.files import write_text
 from snakelm.filter.labels import label_files
+from snakelm.publishing import public_url
 from snakelm.workflow.artefacts import FILTER, PACKS, TOKEN_FILES, TOKENIZER
 from snakelm.workflow.code_digest import code_digest, remembered
 from snakelm.workflow.manifest import read_manifest
-from snakelm.workflow.settings import changed_since, settings_file, shown_file
+from snakelm.workflow.settings import (
+    changed_since,
+    public_copy,
+    settings_file,
+    shown_file,
+)
 from snakelm.workflow.step import load_steps
 from snakelm.workflow.user_files import stamp_file
 
@@ -55,6 +61,9 @@ for file in workflow.configfiles:
 CONFIG = or_stop(from_mapping, config)
 STEPS = or_stop(load_steps)
 RESULTS = Path(CONFIG.results).as_posix()
+
+# The report holds these files.
+workflow.configfiles[:] = [public_copy(RESULTS, file) for file in workflow.configfiles]
 
 SOURCES = {source.name: source for source in CONFIG.sources}
 COLLECTED = [name for name, source in SOURCES.items() if not source.path]

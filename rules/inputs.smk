@@ -76,8 +76,13 @@ def source_files(wildcards):
 
 def fetched_files(wildcards):
     """The files of a url source, as Snakemake's storage brings them; none for one that is built in."""
-    urls = SOURCES[wildcards.source].url or []
-    return [storage.http(url) for url in ([urls] if isinstance(urls, str) else urls)]
+    urls = SOURCES[wildcards.source].url
+    return [storage.http(public_url(url)) for url in as_list(urls)]
+
+
+def as_list(value):
+    """A key that may be one text or several."""
+    return [value] if isinstance(value, str) else list(value or [])
 
 
 def conversation_files(wildcards):

@@ -1,9 +1,13 @@
 # Raw documents to token files.
 if any(source.url for source in CONFIG.sources):
+    from snakelm.workflow.fetching import AddressSecrets
 
     storage http:
         provider="http",
         retries=5,
+        auth=AddressSecrets(
+            url for source in CONFIG.sources for url in as_list(source.url)
+        ),
 
 
 # Before the first job of a run, every file is looked at once (onstart, below). No rule takes what is found as an input:

@@ -3,8 +3,11 @@
 Everything the workflow produces goes through `atomic_path`, so a kill, a power cut or a full disk
 leaves the old file or none, never part of the new one. `reserve` asks the file system for space in
 advance: writing to a memory map on a full disk dies of SIGBUS, while posix_fallocate reports ENOSPC
-in time for an error message. `Scratch` is for data that only the running process needs: an unnamed
-file, gone with the process however it ends.
+in time for an error message. Nothing is written through a link: who can write to a folder (/tmp, a
+shared one) could lay one under a name that we are about to use, to any file of ours.
+
+`Scratch` is for data that only the running process needs: an unnamed file, gone with the process
+however it ends.
 """
 
 import errno
@@ -19,8 +22,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
-from .errors import DiskFullError
+from .errors import DiskFullError, UserError
 
 __all__ = [
     "Scratch",
@@ -30,6 +34,7 @@ __all__ = [
     "human_bytes",
     "is_disk_full",
     "json_text",
+    "open_own",
     "reserve",
     "sha256_file",
     "write_if_changed",
@@ -44,8 +49,8 @@ NO_FALLOCATE = (errno.EOPNOTSUPP, errno.EINVAL)
 
 @contextmanager
 def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
-    """Yields a temporary name beside ``path``; the file is renamed to ``path`` when the block
-    succeeds.
+    """Yields a temporary name beside ``path``, of an empty file; the file is renamed to ``path``
+    when the block succeeds.
 
     On an error the temporary file is removed and ``path`` is left as it was. ENOSPC becomes a
     DiskFullError.
@@ -56,12 +61,16 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
 
     try:
+        _create(temporary)
         yield temporary
 
         # The content must be on the disk before the name is: a crash between the two would
         # otherwise leave a finished name on an empty file.
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
+        descriptor = os.open(temporary, os.O_RDWR | os.O_NOFOLLOW)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
         os.replace(temporary, path)
         fsync_folder(path.parent)
     except OSError as error:
@@ -70,6 +79,33 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _create(path: Path) -> None:
+    """An empty file of our own; what is there under the name, a link for one, goes."""
+    with suppress(FileNotFoundError):
+        path.unlink()
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666))
+
+
+def open_own(path: str | os.PathLike, mode: str) -> IO[str]:
+    """Opens a text file that stays under its name while it is written, as a log; lines are written
+    as they end. UserError for a link. (/dev/stdout is one, and may be.)
+    """
+    path = Path(path)
+    more = 0 if path.parent == Path("/dev") else os.O_NOFOLLOW
+
+    def opener(name: str, flags: int) -> int:
+        return os.open(name, flags | more, 0o666)
+
+    try:
+        return open(path, mode, encoding="utf-8", buffering=1, opener=opener)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise UserError(
+            f"{path}: a link, which is not written through; remove it, or name what it leads to"
+        ) from None
 
 
 def _remove_abandoned(path: Path) -> None:
@@ -111,7 +147,7 @@ def reserve(path: str | os.PathLike, size: int) -> None:
     """Allocates ``size`` bytes of disk for the file ``path`` (created if absent); DiskFullError if
     there is not enough.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
     try:
         _allocate(descriptor, size, Path(path))
     finally:

@@ -23,6 +23,8 @@ from rich.progress import (
 )
 from rich.table import Column
 
+from .files import open_own
+
 __all__ = ["Bar", "Log"]
 
 PLAIN_EVERY_S = 10.0  # seconds between progress lines where there is no terminal
@@ -50,7 +52,7 @@ class Log:
         for file in [path] if isinstance(path, str | Path) else path or []:
             Path(file).parent.mkdir(parents=True, exist_ok=True)
             mode = "a" if append else "w"
-            self._files.append(open(file, mode, encoding="utf-8", buffering=1))  # noqa: SIM115 - closed in __exit__
+            self._files.append(open_own(file, mode))
 
     def __enter__(self) -> "Log":
         return self

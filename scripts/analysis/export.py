@@ -38,6 +38,7 @@ STEP = Step(
             ),
         )
     },
+    published=True,
 )
 
 

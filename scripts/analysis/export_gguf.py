@@ -15,6 +15,7 @@ STEP = Step(
     config=("export",),
     reads={"model": File("final_model.pt or sft_model.pt"), "tokenizer": TOKENIZER},
     writes={"output": File("GGUF file to write")},
+    published=True,
 )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..config import Config, Source, as_mapping, from_mapping
+from ..publishing import publishable
 
 __all__ = ["changed_keys", "describe_settings", "flat_settings"]
 
@@ -42,7 +43,7 @@ def describe_settings(config: Config) -> list[tuple[str, str]]:
 def changed_keys(config: Config) -> list[tuple[str, str, str]]:
     """(key, value, what the preset has) of every key that differs from the preset's."""
     preset = from_mapping({"preset": config.preset})
-    own, plain = (dict(flat_settings(as_mapping(c))) for c in (config, preset))
+    own, plain = (dict(flat_settings(publishable(as_mapping(c)))) for c in (config, preset))
     both = [
         (key, own.get(key, "–"), plain.get(key, "–")) for key in own | plain if key not in EXPECTED
     ]
@@ -63,7 +64,8 @@ def flat_settings(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple
 
 def _source(source: Source) -> str:
     given = source.path or source.url
-    files = given if isinstance(given, str) else ", ".join(given or [])
+    places = [given] if isinstance(given, str) else given or []
+    files = ", ".join(map(publishable, places))
     builtin = source.builtin or ""
 
     parts = [BUILTIN.get(builtin, builtin or files)]
@@ -92,7 +94,7 @@ def _left_out(config: Config) -> str:
 def _tokenizer(config: Config) -> str:
     tokenizer = config.tokenizer
     if tokenizer.kind != "bpe":
-        return f"{tokenizer.kind} ranks from {tokenizer.file}"
+        return f"{tokenizer.kind} ranks from {publishable(tokenizer.file)}"
     return (
         f"{tokenizer.vocab_size:,} tokens, words split as {tokenizer.pattern} does; trained on at "
         f"most {tokenizer.train_mb:g} MB of the documents"
@@ -103,7 +105,9 @@ def _tuning(config: Config) -> str:
     if config.export != "sft":
         return "none: export is base"
 
-    names = ", ".join(str(source.builtin or source.path) for source in config.sft_data.sources)
+    names = ", ".join(
+        str(source.builtin or publishable(source.path)) for source in config.sft_data.sources
+    )
     how = f"adapters of rank {config.sft.lora_rank}" if config.sft.lora_rank else "all weights"
     epochs = config.sft.epochs
     passes = "1 epoch" if epochs == 1 else f"{epochs:g} epochs"

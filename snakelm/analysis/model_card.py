@@ -10,8 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..config import Config, Model
+from ..config import Config, Model, Source
 from ..evaluation.records import EvaluationRecord, Interval, read_baseline
+from ..publishing import folders, public_path
 from ..workflow.manifest import manifest_path, read_manifest
 from .manifests import (
     CheckManifest,
@@ -146,15 +147,21 @@ def _sources(config: Config, manifests: Sequence[StepManifest]) -> Iterator[Data
     for manifest in made_by(manifests, "sample_data", SampleManifest):
         name, files = manifest.artefact.stem, len(manifest.inputs)
         source = sources.get(name)
+        shown = _public_name(source, list(sources).index(name)) if source else name
         builtin = source.builtin if source else None
         stated = source.licence if source else None
 
         kind = f"built in: {builtin}" if builtin else f"{files:,} file{'s' * (files != 1)}"
         yield DataRow(
-            f"source {name} ({kind})",
+            f"source {shown} ({kind})",
             f"{manifest.taken:,} documents",
             stated or LICENCES.get(builtin or "", UNKNOWN_LICENCE),
         )
+
+
+def _public_name(source: Source, index: int) -> str:
+    """A source's name, unless it was made from a folder on somebody's machine: then its number."""
+    return f"{index + 1}" if source.name in folders(source.path) else str(source.name)
 
 
 def _conversations(config: Config, manifests: Sequence[StepManifest]) -> Iterator[DataRow]:
@@ -167,7 +174,7 @@ def _conversations(config: Config, manifests: Sequence[StepManifest]) -> Iterato
     for manifest in made_by(manifests, "prepare_sft_data", PacksManifest)[:1]:
         for counts in manifest.sources:
             yield DataRow(
-                f"conversations of {counts.name}",
+                f"conversations of {', '.join(map(public_path, counts.name.split(', ')))}",
                 f"{counts.kept:,} conversations",
                 licences.get(counts.name, UNKNOWN_LICENCE),
             )

@@ -19,6 +19,7 @@ from ..evaluation.records import (
     read_baseline,
     read_evaluation,
 )
+from ..publishing import public_command
 from ..training.metrics import Metrics, Sample, read_metrics, read_samples
 from ..workflow.code_digest import ROOT
 from .manifests import (
@@ -117,7 +118,7 @@ def read_record(
         timings=_read_timings(timings),
         resumes=read_resumes(training_log) if _there(training_log) else (),
         commit=git_commit(),
-        rerun=rerun,
+        rerun=public_command(rerun) if rerun else None,
     )
 
 

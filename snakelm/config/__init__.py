@@ -3,6 +3,7 @@ user's own keys.
 """
 
 from .analysis_sections import Cost, Embeddings, Evaluate, Task, Tsne
+from .checks import check_exportable, check_shape
 from .data_sections import (
     Classifier,
     Decontaminate,
@@ -44,6 +45,8 @@ __all__ = [
     "Tsne",
     "UndeclaredKeyError",
     "as_mapping",
+    "check_exportable",
+    "check_shape",
     "every_key",
     "from_mapping",
     "load_config",

@@ -8,16 +8,20 @@ import re
 from collections.abc import Sequence
 
 from ..errors import UserError
+from ..publishing import public_url
 from .analysis_sections import Task
 from .data_sections import Source
 from .schema import Config
 from .section import Section
+from .training_sections import Model
 
-__all__ = ["checked"]
+__all__ = ["check_exportable", "check_shape", "checked"]
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")  # in file names, tables and figures
 NAME_ALLOWED = "letters, digits and _.- (at most 64)"
 FOLDER = re.compile(r"[^-{}\s\0][^{}\n\0]*")  # Snakemake takes braces for wildcards
+
+ROTARY = 2**27  # numbers in the tables of cosines and sines: a million positions of head_dim 128
 
 BUILTIN_TASKS = {"continuation": "choice", "answers": "greedy"}
 
@@ -45,24 +49,44 @@ def checked(config: Config) -> Config:
 
 def _check_model(config: Config) -> None:
     model, train = config.model, config.train
-    if model.heads % model.kv_heads:
+    check_shape(model)
+    check_exportable(model)
+
+    if train.batch_tokens % (model.context * train.processes):
         raise UserError(
-            f"model.kv_heads: {model.kv_heads} does not divide model.heads {model.heads}"
+            f"train.batch_tokens: {train.batch_tokens} is no multiple of model.context "
+            f"{model.context} × train.processes {train.processes}"
         )
 
-    if model.head_dim % 2:
-        raise UserError(f"model.head_dim: {model.head_dim} is odd; rotary embedding turns pairs")
 
+def check_shape(model: Model, where: str = "model") -> None:
+    """UserError for a network that can't be built. ``where``: what the keys stand below."""
+    if model.heads % model.kv_heads:
+        raise UserError(
+            f"{where}.kv_heads: {model.kv_heads} does not divide {where}.heads {model.heads}"
+        )
+    if model.head_dim % 2:
+        raise UserError(f"{where}.head_dim: {model.head_dim} is odd; rotary embedding turns pairs")
+    if model.context * model.head_dim > ROTARY:
+        raise UserError(
+            f"{where}.context: found {model.context:,}, allowed with head_dim {model.head_dim} are "
+            f"{ROTARY // model.head_dim:,} positions (rotary tables of {4 * ROTARY:,} bytes)"
+        )
+
+
+def check_exportable(model: Model) -> None:
+    """UserError for a network that no other tool loads."""
     if model.tie_embeddings and model.embedding_norm:
         raise UserError(
             "model.tie_embeddings: true and model.embedding_norm true make a model that no other "
             "tool loads; set embedding_norm: false"
         )
 
-    if train.batch_tokens % (model.context * train.processes):
+    if not model.qk_norm and model.width % model.heads:
         raise UserError(
-            f"train.batch_tokens: {train.batch_tokens} is no multiple of model.context "
-            f"{model.context} × train.processes {train.processes}"
+            f"model.width: {model.width} is no multiple of model.heads {model.heads}, as a Llama's "
+            "(qk_norm: false) must be for other tools to load it; change either, or set "
+            "qk_norm: true"
         )
 
 
@@ -93,7 +117,9 @@ def _named_sources(sources: Sequence[Source]) -> list[Source]:
                 f"sources[{i}].sha256: found {hashes} for {urls} url; give one each, in order"
             )
 
-        name = source.name or source.builtin or _stem(_as_list(source.path or source.url)[0])
+        # Of an address its path, without what may be a key.
+        addresses = [public_url(url).partition("?")[0] for url in _as_list(source.url)]
+        name = source.name or source.builtin or _stem((_as_list(source.path) or addresses)[0])
         _check_name(f"sources[{i}].name", name)
         if any(name == other.name for other in named):
             if source.name:

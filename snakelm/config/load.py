@@ -8,6 +8,7 @@ from .checks import checked
 from .messages import read_section
 from .presets import PRESETS
 from .schema import Config
+from .view import public
 from .yaml_files import read_yaml
 
 __all__ = ["SETTINGS_MARK", "from_mapping", "load_config", "load_settings"]
@@ -31,11 +32,12 @@ def load_settings(files: Iterable[str | Path]) -> Config:
     """What a step is given: the user's files as `load_config` reads them, or a settings file.
 
     A settings file holds the checked keys of one step and no others, so
-    checks across sections (does the batch fit the context?) are not made again.
+    checks across sections (does the batch fit the context?) are not made again. Neither has the
+    passwords and keys of addresses: what a step reads was fetched before.
     """
     paths = [Path(file) for file in files]
     if not paths or not _is_settings(paths[0]):
-        return load_config(paths)
+        return public(load_config(paths))
 
     merged: dict[str, Any] = {}
     for file in paths:

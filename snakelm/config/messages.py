@@ -19,6 +19,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from ..errors import UserError
+from ..publishing import without_secrets
 from .section import EXPONENT, MANY, Section
 
 __all__ = ["allowed", "bounds", "choices", "read_section", "type_name"]
@@ -71,7 +72,7 @@ def read_section(kind: type[S], values: object, where: str = "") -> S:
         more = [fault.path for fault in others[:MOST_KEYS]]
         more += ["…"] * (len(others) > MOST_KEYS)
         message += f" (also wrong: {', '.join(more)})"
-    raise UserError(message)
+    raise UserError(without_secrets(message))
 
 
 def _faults(kind: type[Section], where: str, details: list[ErrorDetails]) -> list[Fault]:

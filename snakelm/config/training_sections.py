@@ -26,13 +26,13 @@ class Model(Section):
     context: int = key(
         256, "positions a query may look back over", unit="tokens", ge=8, le=1_048_576
     )
-    rope_base: float = key(10_000.0, "base of the rotary frequencies", gt=1)
+    rope_base: float = key(10_000.0, "base of the rotary frequencies", gt=1, le=1e10)
     tie_embeddings: bool = key(False, "one matrix for embedding and output head")
     qk_norm: bool = key(True, "RMS-norm of each query and key head, before the rotation")
     embedding_norm: bool = key(
         True, "RMS-norm right after the embedding; folds into the table at export when untied"
     )
-    norm_eps: float = key(1e-6, "added under the root of every RMS-norm", gt=0, le=0.1)
+    norm_eps: float = key(1e-6, "added under the root of every RMS-norm", ge=1e-12, le=0.1)
 
 
 class Train(Section):

@@ -9,10 +9,11 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any, TypeVar, get_args
 
 from ..errors import UserError
+from ..publishing import without_secrets
 from .schema import Config
 from .section import Section, is_cosmetic
 
-__all__ = ["as_mapping", "every_key", "restrict"]
+__all__ = ["as_mapping", "every_key", "public", "restrict"]
 
 S = TypeVar("S", bound=Section)
 Tree = dict[str, "Tree | None"]  # keys to what is allowed below them; None: all of it
@@ -21,7 +22,8 @@ Tree = dict[str, "Tree | None"]  # keys to what is allowed below them; None: all
 def as_mapping(
     config: Config, sections: Iterable[str] = (), *, cosmetic: bool | Collection[str] = True
 ) -> dict[str, Any]:
-    """The config as plain YAML types: the keys in ``sections``, or all when none are named.
+    """The config as plain YAML types: the keys in ``sections``, or all when none are named. It is
+    written down and shown, so addresses in it have no passwords and keys.
 
     Without ``cosmetic``, keys that don't change a result are left out; what is left is what a
     fingerprint is made of. Names of sections instead of a flag: only theirs stay. Of a restricted
@@ -57,6 +59,17 @@ def restrict(
         if below is not None:  # else all of it is allowed already
             below[name] = None
     return _cut(config, allowed, chosen or {})
+
+
+def public(config: Config) -> Config:
+    """``config`` as everything but fetching may know it: no passwords and keys in addresses."""
+    sources = [
+        source.model_copy(update={"url": _plain(source.__dict__["url"], True)})
+        if source.__dict__.get("url")
+        else source
+        for source in config.__dict__.get("sources", [])
+    ]
+    return config.model_copy(update={"sources": sources}) if sources else config
 
 
 def every_key() -> list[str]:
@@ -127,4 +140,6 @@ def _plain(value: Any, cosmetic: bool) -> Any:
         return {name: _plain(item, cosmetic) for name, item in _kept(value, cosmetic)}
     if isinstance(value, list):
         return [_plain(item, cosmetic) for item in value]
+    if isinstance(value, str):
+        return without_secrets(value)
     return dict(value) if isinstance(value, dict) else value

@@ -33,9 +33,9 @@ import numpy as np
 import pyppmd
 
 from ..data.bins import TokenBin, open_bin
+from ..data.tokens.overlap import read_shares
 from ..errors import UserError
 from ..tokenizer import Tokenizer
-from .heldout_documents import overlap_shares
 from .records import (
     BaselineRecord,
     CompressorRates,
@@ -90,7 +90,7 @@ def baselines(
     processed, tokenizer = Path(processed), Tokenizer.load(tokenizer_folder)
     train = open_bin(processed / "train.bin", tokenizer.sha256)
     val = open_bin(processed / "val.bin", tokenizer.sha256)
-    shares = overlap_shares(processed / "val_overlap.npy", val)
+    shares = read_shares(processed / "val_overlap.npy", val)
     cap = int(compressor_mb * 1e6)
 
     chosen = spread(_document_bytes(val, tokenizer), cap)

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from ..data.bins import TokenBin, open_bin
 from ..data.documents.table import read_documents
+from ..data.tokens.overlap import read_shares
 from ..errors import UserError
 from ..files import atomic_path
 from ..tokenizer import Tokenizer
@@ -29,7 +30,6 @@ __all__ = [
     "Origins",
     "extremes",
     "open_held_out",
-    "overlap_shares",
     "write_documents",
 ]
 
@@ -71,7 +71,7 @@ def open_held_out(
 ) -> HeldOutCorpus:
     """Opens val.bin and looks its documents up; UserError when there is no text in it."""
     val = open_bin(processed / "val.bin", tokenizer.sha256)
-    shares = overlap_shares(processed / "val_overlap.npy", val)
+    shares = read_shares(processed / "val_overlap.npy", val)
 
     texts = [val.document(i)[1:] for i in range(val.meta.documents)]
     sizes = np.array([int(tokenizer.token_lengths[text].sum()) for text in texts], np.int64)
@@ -83,19 +83,6 @@ def open_held_out(
     lengths = np.array([text.size for text in texts], np.int64)
     origins = _origins(documents, val.document_ids)
     return HeldOutCorpus(val, sizes, lengths, shares < clean_share, origins)
-
-
-def overlap_shares(path: Path, val: TokenBin) -> np.ndarray:
-    """val_overlap.npy: of each held-out document the share of its tokens that training text holds
-    too, float32 [documents].
-    """
-    shares = np.load(path, allow_pickle=False)
-    if shares.shape != (val.meta.documents,):
-        raise UserError(
-            f"{path}: shape {shares.shape}, expected ({val.meta.documents},), one share for each "
-            "held-out document; run prepare_data again"
-        )
-    return shares
 
 
 def _origins(documents: Path, ids: np.ndarray) -> Origins:

@@ -18,6 +18,7 @@ from ..errors import UserError
 from ..files import sha256_file
 from ..json_files import read_json
 from .labels import read_labels
+from .sentence_config import check_config
 
 __all__ = [
     "FilterInputs",
@@ -154,3 +155,4 @@ def check_sentence_model(folder: Path) -> None:
         raise UserError(
             f"{path}: names {foreign[0]}; only modules of sentence_transformers are loaded"
         )
+    check_config(folder)

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from ..device import multiplies_bf16
+from ..errors import UserError
 from .base import check_sentence_model, offline
 
 if TYPE_CHECKING:
@@ -41,7 +42,11 @@ def load_body(folder: str | Path, max_tokens: int) -> "SentenceTransformer":
 
     quiet()
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    body = SentenceTransformer(str(folder), device=device, local_files_only=True)
+    try:
+        body = SentenceTransformer(str(folder), device=device, local_files_only=True)
+    except Exception as error:  # the libraries raise anything for a folder that is damaged
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{folder}: no sentence model ({reason}); save it again") from None
     body.max_seq_length = min(max_tokens, body.max_seq_length or max_tokens)
     return body
 

@@ -154,23 +154,27 @@ class Chat(Responder):
         system: list[chat_template.Message] = (
             [{"role": "system", "content": self.system}] if self.system else []
         )
-        context, dropped = self.model.shape.context, 0
+        context = self.model.shape.context
         longest_prompt = context - min(self.max_tokens, context // 4)
 
-        while True:
-            prompt = chat_template.prompt([*system, *turns], self.tokenizer)
-            if len(prompt) <= longest_prompt:
+        # From the newest turn back, so that nothing is encoded that can't be part of the prompt.
+        kept = len(turns) - 1
+        size = len(chat_template.prompt([*system, *turns[kept:]], self.tokenizer))
+        if size > longest_prompt:
+            raise UserError(
+                f"your message: {size} tokens with the system message; the model takes "
+                f"{longest_prompt} and keeps {context - longest_prompt} of its {context} for "
+                "the answer; say it in fewer words"
+            )
+        while kept >= 2:
+            pair = chat_template.prompt(turns[kept - 2 : kept], self.tokenizer)
+            size += len(pair) - 2  # less the first marker and the last, which a prompt has once
+            if size > longest_prompt:
                 break
-            if len(turns) == 1:
-                raise UserError(
-                    f"your message: {len(prompt)} tokens with the system message; the model takes "
-                    f"{longest_prompt} and keeps {context - longest_prompt} of its {context} for "
-                    "the answer; say it in fewer words"
-                )
-            turns, dropped = turns[2:], dropped + 2
+            kept -= 2
 
-        self.turns, self.dropped_turns = turns, dropped
-        return prompt
+        self.turns, self.dropped_turns = turns[kept:], kept
+        return chat_template.prompt([*system, *self.turns], self.tokenizer)
 
 
 class Continuation(Responder):

@@ -20,6 +20,7 @@ Shape suffixes, as in x_BTC:
 """
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -232,8 +233,10 @@ def rotary_table(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Cosines and sines of position · base^(-2i/head_dim), ``dtype`` [context, head_dim/2].
 
-    Computed in float64: in float32 the angles of late positions would lose their low bits.
+    Computed in float64: in float32 the angles of late positions would lose their low bits. On the
+    CPU, whatever the default device: the same bits everywhere.
     """
-    frequency_D = base ** -(torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim)
-    angle_TD = torch.arange(context, dtype=torch.float64)[:, None] * frequency_D
+    exact: dict[str, Any] = {"dtype": torch.float64, "device": "cpu"}
+    frequency_D = base ** -(torch.arange(0, head_dim, 2, **exact) / head_dim)
+    angle_TD = torch.arange(context, **exact)[:, None] * frequency_D
     return angle_TD.cos().to(dtype), angle_TD.sin().to(dtype)

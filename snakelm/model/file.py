@@ -10,28 +10,34 @@ import io
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, NotRequired
+from typing import Annotated, Any, Literal, NotRequired
 
 import torch
-from pydantic import ConfigDict, PositiveInt, TypeAdapter, ValidationError, with_config
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
 
-from ..config import Model, read_section
+from ..config import Model, check_shape, read_section
 from ..errors import UserError
 from ..files import atomic_path, reserve
+from .archive import check_archive
 from .decoder import Decoder
 
 __all__ = [
     "BaseRecord",
     "ModelRecord",
     "TokenizerIdentity",
+    "VocabularySize",
+    "first_misfit",
     "load_model",
     "read_plain",
     "save_model",
+    "weight_sizes",
     "write_plain",
 ]
 
 FORMAT, VERSION = "snakelm-model", 1
+Sizes = Mapping[str, tuple[int, ...]]
+VocabularySize = Annotated[int, Field(gt=0, lt=2**31)]
 STRICT = ConfigDict(strict=True, arbitrary_types_allowed=True)  # tensors are pydantic's strangers
 
 
@@ -40,7 +46,7 @@ class TokenizerIdentity(TypedDict):
     """The tokenizer that a model was trained with."""
 
     sha256: str
-    vocab_size: PositiveInt
+    vocab_size: VocabularySize
 
 
 @with_config(STRICT)
@@ -119,15 +125,35 @@ def load_model(
         ) from None
 
     shape = read_section(Model, file["model"], f"{path}: model")
-    try:
-        model = Decoder(shape, file["tokenizer"]["vocab_size"], compute_dtype)
-        model.load_state_dict(file["weights"])
-    except (RuntimeError, TypeError) as error:
-        raise UserError(
-            f"{path}: weights don't fit the shape it names: {' '.join(str(error).split())[:200]}"
-        ) from None
+    check_shape(shape, f"{path}: model")
+    vocab_size, weights = file["tokenizer"]["vocab_size"], file["weights"]
+    sizes = {name: tuple(weight.shape) for name, weight in weights.items()}
+    if misfit := first_misfit(sizes, weight_sizes(shape, vocab_size)):
+        raise UserError(f"{path}: weights don't fit the shape it names: {misfit}")
+
+    model = Decoder(shape, vocab_size, compute_dtype)
+    model.load_state_dict(weights)
     known: Any = {key: value for key, value in file.items() if key != "weights"}
     return model.to(device).eval(), known
+
+
+def weight_sizes(shape: Model, vocab_size: int) -> Sizes:
+    """The size of each weight of such a model, by its name. Nothing is allocated: what a file says
+    of its shape may be far larger than the file.
+    """
+    with torch.device("meta"):
+        model = Decoder(shape.model_copy(update={"context": 1}), vocab_size)
+    return {name: tuple(weight.shape) for name, weight in model.named_parameters()}
+
+
+def first_misfit(found: Sizes, expected: Sizes) -> str | None:
+    """The first weight that differs, in words."""
+    for name in [*expected, *(found.keys() - expected.keys())]:
+        there = f"size {found[name]}" if name in found else "none"
+        wanted = f"size {expected[name]}" if name in expected else "none"
+        if there != wanted:
+            return f"{name}: found {there}, expected {wanted}"
+    return None
 
 
 def write_plain(path: Path, record: Mapping[str, Any]) -> str:
@@ -151,7 +177,10 @@ def read_plain(path: str | Path) -> dict[str, Any]:
     plain types.
     """
     try:
+        check_archive(Path(path))
         record = torch.load(path, map_location="cpu", weights_only=True)
+    except UserError:
+        raise
     except FileNotFoundError:
         raise UserError(
             f"{path}: missing; train a model first (snakemake --cores 8 results/final_model.pt)"
@@ -160,7 +189,7 @@ def read_plain(path: str | Path) -> dict[str, Any]:
         raise UserError(
             f"{path}: refused: it holds more than plain tensors and types, and may run code"
         ) from None
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except Exception as error:  # a damaged pickle makes torch raise anything
         raise UserError(
             f"{path}: can't be read ({' '.join(str(error).split())[:120]}); damaged or no model"
         ) from None

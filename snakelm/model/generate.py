@@ -90,12 +90,16 @@ def _choose(
     if top_k is not None and top_k < logits_V.numel():
         lowest_kept = logits_V.topk(top_k).values[-1]
         logits_V = logits_V.masked_fill(logits_V < lowest_kept, float("-inf"))
-    probabilities_V = (logits_V / temperature).softmax(dim=-1)
+    scaled_V = logits_V / temperature
+    if scaled_V.max().isinf():  # so cold that only the likeliest is left
+        return int(logits_V.argmax())
+    probabilities_V = scaled_V.softmax(dim=-1)
 
     if top_p < 1:
         sorted_V, order_V = probabilities_V.sort(descending=True, stable=True)
         # An id is left out if the likelier ones add up to top_p without it; never the first.
         excluded_V = sorted_V.cumsum(dim=0) - sorted_V >= top_p
+        excluded_V[0] = False  # top_p may be smaller than any float32
         probabilities_V[order_V[excluded_V]] = 0.0
 
     return int(torch.multinomial(probabilities_V, 1, generator=generator))

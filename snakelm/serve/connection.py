@@ -31,6 +31,7 @@ class BoundedConnection(H11Protocol):
     """uvicorn's HTTP/1.1 connection with deadlines and a limit to how many there are."""
 
     deadline: asyncio.TimerHandle | None = None
+    began_reading = False  # a byte has come
     finished_reading = False  # one request per connection: what still comes is dropped
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -39,12 +40,13 @@ class BoundedConnection(H11Protocol):
         if len(self.connections) > MAX_CONNECTIONS:
             self._refuse(ApiError(503, "too many connections; try again in a moment"))
         else:
-            self._limit(READ_S, transport.abort)
+            self._limit(READ_S, self._too_slow)
 
     def data_received(self, data: bytes) -> None:
         """Stops the clock once the request is complete; a byte at a time doesn't restart it."""
         if self.finished_reading:
             return
+        self.began_reading = True
         super().data_received(data)
         if self.cycle is not None and not self.cycle.more_body:
             self.finished_reading = True
@@ -85,6 +87,13 @@ class BoundedConnection(H11Protocol):
         error = sys.exception()
         status = error.error_status_hint if isinstance(error, h11.RemoteProtocolError) else 400
         self._refuse(ApiError(status, f"not a valid HTTP request: {error}"))
+
+    def _too_slow(self) -> None:
+        """The time for a request is over. Who hasn't begun one waits for no answer."""
+        if self.began_reading:
+            self._refuse(ApiError(408, f"the request took longer than {READ_S:g} s to arrive"))
+        else:
+            self.transport.abort()
 
     def _refuse(self, error: ApiError) -> None:
         """Sends an error for want of a request that the application could answer."""

@@ -11,9 +11,11 @@ Each field's ``description`` completes the sentence "expected …" of its error 
 
 import difflib
 import json
+import re
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..data.conversations.chat_template import Message
@@ -30,6 +32,10 @@ __all__ = [
 MAX_MESSAGES = 200
 MAX_SEED = 2**63 - 1  # torch's generators take a signed 64-bit integer
 MAX_TOKENS = 1_000_000
+MAX_FIELDS = 100  # of a request
+MAX_DEPTH = 50  # of lists and objects in one another; the deepest that counts has 5
+STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+OPENING, CLOSING = (np.frombuffer(brackets, np.uint8) for brackets in (b"[{", b"]}"))
 SHOWN_CHARACTERS = 60  # of a wrong value, in an error message
 
 
@@ -238,11 +244,14 @@ def parse_request(body: bytes, schema: type[R], served: str) -> R:
     wrong with it.
     """
     try:
+        _check_depth(body)
         parsed: dict[str, object] = parse_json(body)
     except JsonError as error:
         raise ApiError(
             400, f"the body: {error}; expected a JSON object as in OpenAI's API"
         ) from None
+    if len(parsed) > MAX_FIELDS:
+        raise ApiError(400, f"the body: {len(parsed):,} fields; expected at most {MAX_FIELDS}")
     given = {name: value for name, value in parsed.items() if value is not None}
 
     try:
@@ -262,6 +271,16 @@ def parse_request(body: bytes, schema: type[R], served: str) -> R:
     return request
 
 
+def _check_depth(body: bytes) -> None:
+    """JsonError for JSON that whatever walks through it might not get out of: how deep Python may
+    go depends on where it stands.
+    """
+    bare = np.frombuffer(STRINGS.sub(b"", body), np.uint8)
+    steps = np.isin(bare, OPENING).astype(np.int8) - np.isin(bare, CLOSING).astype(np.int8)
+    if steps.size and steps.cumsum(dtype=np.int64).max() > MAX_DEPTH:
+        raise JsonError("not JSON: nested too deeply", "not JSON")
+
+
 def _refusal(error: ValidationError, schema: type[GenerationRequest]) -> ApiError:
     """The first of the errors, unless another one is a misspelt field: that explains more."""
     faults = error.errors(include_url=False, include_context=False)
@@ -277,7 +296,7 @@ def _refusal(error: ValidationError, schema: type[GenerationRequest]) -> ApiErro
 
 
 def _unknown_field(name: str, schema: type[GenerationRequest]) -> ApiError:
-    close = difflib.get_close_matches(name, sorted(schema.model_fields), 1)
+    close = difflib.get_close_matches(name[:80], sorted(schema.model_fields), 1)
     hint = f"; did you mean {close[0]}?" if close else ""
     return ApiError(
         400, f"{name[:80]}: no such field{hint}", param=name[:80], code="unknown_parameter"
@@ -310,8 +329,5 @@ def _shown(value: Any) -> str:
     """A value in a message: short, on one line, ASCII."""
     if value is None:
         return "nothing"
-    try:
-        text = json.dumps(value)
-    except RecursionError:  # the parser stood at a lower stack depth than we do
-        return "a deeply nested value"
+    text = json.dumps(value)
     return text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "…"

@@ -14,6 +14,7 @@ import csv
 import io
 import json
 import math
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import UserError
-from ..files import write_text
+from ..files import open_own, write_text
 from ..json_files import JsonError, parse_json
 
 if TYPE_CHECKING:
@@ -327,7 +328,7 @@ def _drop_repeated(
 
 
 def _append(path: Path, text: str) -> None:
-    with open(path, "a", encoding="utf-8") as file:
+    with open_own(path, "a") as file:
         file.write(text)
 
 
@@ -343,4 +344,11 @@ def _open_board(folder: Path, resumed: int) -> "SummaryWriter | None":
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         return None
-    return SummaryWriter(folder, purge_step=resumed + 1 if resumed > 0 else None)
+
+    # It names its files by the host. Results are shared, and the host is nobody's business.
+    name = socket.gethostname
+    socket.gethostname = lambda: "host"
+    try:
+        return SummaryWriter(folder, purge_step=resumed + 1 if resumed > 0 else None)
+    finally:
+        socket.gethostname = name

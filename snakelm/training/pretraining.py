@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from ..config import Config
-from ..data.bins import TokenBin, open_bin
+from ..data.bins import open_bin
+from ..data.tokens.overlap import read_shares
 from ..device import Device
 from ..errors import UserError
 from ..log import Log
@@ -72,7 +72,8 @@ class Pretraining:
         sha256 = self.tokenizer.sha256
         self.train_bin = open_bin(files.train_bin, sha256, verify=verify)
         self.val_bin = open_bin(files.val_bin, sha256, verify=verify)
-        self.clean = _clean_documents(files.val_overlap, self.val_bin, config.evaluate.clean_share)
+        # Less than clean_share of the text is in the training text too.
+        self.clean = read_shares(files.val_overlap, self.val_bin) < config.evaluate.clean_share
 
         self.batches = Batches(
             self.train_bin, config.model.context, config.train.batch_tokens, config.seed
@@ -155,20 +156,6 @@ class Pretraining:
         ids = [self.tokenizer.eot, *self.tokenizer.encode_ordinary(prompt)]
         written = generate(model, ids, length, stop=self.tokenizer.eot, seed=self.seed)
         yield Sample(step, prompt, self.tokenizer.decode(written))
-
-
-def _clean_documents(path: Path, val: TokenBin, clean_share: float) -> np.ndarray:
-    """Bool [documents]: less than ``clean_share`` of the text is in the training text too."""
-    try:
-        shares = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError):
-        raise UserError(f"{path}: not an array file; run prepare_data again") from None
-    if shares.shape != (val.meta.documents,):
-        raise UserError(
-            f"{path}: {shares.shape} shares for {val.meta.documents} held-out documents; run "
-            "prepare_data again"
-        )
-    return shares < clean_share
 
 
 def _figure(value: float | None) -> str:

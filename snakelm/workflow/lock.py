@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import UserError
+from ..files import open_own
 
 __all__ = ["locked"]
 
@@ -20,7 +21,7 @@ def locked(folder: Path) -> Iterator[None]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "lock"
-    with open(path, "a+", encoding="ascii") as file:  # a+ leaves the holder's number readable
+    with open_own(path, "a+") as file:  # a+ leaves the holder's number readable
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -24,6 +24,7 @@ from .. import __version__
 from ..errors import UserError
 from ..files import json_text, sha256_file, write_text
 from ..json_files import read_json
+from ..publishing import public_path, publishable
 from .code_digest import ROOT, code_digest
 
 __all__ = [
@@ -85,12 +86,14 @@ def write_manifest(
     files: Iterable[str | Path] = (),
     through: Iterable[str | Path] = (),
     counts: Mapping[str, Any] | None = None,
+    published_below: str | Path | None = None,
 ) -> dict[str, Any]:
     """Writes and gives the manifest of a finished artefact.
 
     ``files``: what else the step wrote with it. ``through``: inputs that won't stay, as shards;
     their own inputs stand in this manifest for them. ``counts``: the step's own. ``seed``: None for
-    a step without chance.
+    a step without chance. ``published_below``: the results folder of an artefact that is made to be
+    published; its manifest tells of no machine, and of paths only what is below that folder.
     """
     passing = [read_manifest(path) for path in through]
     used = [_input_record(Path(path)) for path in inputs]
@@ -107,19 +110,41 @@ def write_manifest(
         "script": Path(script).resolve().relative_to(ROOT).as_posix(),
         "code": code_digest(script),
         "versions": versions(),
-        "host": {
-            "machine": platform.machine(),
-            "system": platform.platform(),
-            "cpus": os.cpu_count(),
-        },
+        "host": host(),
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"),
         "counts": dict(counts or {}),
     }
 
+    if published_below is not None:
+        record = _public_record(record, published_below)
     record = json.loads(json_text(record))  # plain JSON types: a reader sees what was sealed
     record["seal"] = seal(record)
     write_text(manifest_path(artefact), json_text(record))
     return record
+
+
+def host() -> dict[str, str | int | None]:
+    """What of the machine may decide a result or its cost: neither its name nor its kernel."""
+    libc = "".join(platform.libc_ver())
+    return {
+        "machine": platform.machine(),
+        "system": f"{platform.system()} {libc}".strip(),
+        "cpus": os.cpu_count(),
+    }
+
+
+def _public_record(record: Mapping[str, Any], root: str | Path) -> dict[str, Any]:
+    def public(file: Mapping[str, Any]) -> dict[str, Any]:
+        return {**file, "path": public_path(file["path"], root)}
+
+    lists = {key: [public(one) for one in record[key]] for key in ("files", "inputs", "through")}
+    return {
+        **record,
+        **lists,
+        "artefact": public(record["artefact"]),
+        "config": publishable(record["config"]),
+        "host": {"machine": platform.machine(), "system": platform.system()},
+    }
 
 
 def read_manifest(artefact: str | Path) -> dict[str, Any]:

@@ -19,11 +19,12 @@ import yaml
 from ..config import SETTINGS_MARK, Config
 from ..errors import UserError
 from ..files import write_if_changed
+from ..publishing import public_path, without_secrets
 from .code_digest import code_digest
 from .manifest import manifest_path, read_manifest
 from .step import Step
 
-__all__ = ["changed_since", "settings_file", "shown_file"]
+__all__ = ["changed_since", "public_copy", "settings_file", "shown_file"]
 
 
 def settings_file(
@@ -54,6 +55,21 @@ def shown_file(results: str | Path, config: Config, step: Step) -> str:
         path, yaml.safe_dump(step.shown_of(config), sort_keys=True, allow_unicode=True)
     )
     return path.as_posix()
+
+
+def public_copy(results: str | Path, file: str | Path) -> str:
+    """The user's configuration file as the report may hold it: ``file`` itself, or a copy without
+    passwords, keys and home folder where it has any, or is not below the working directory.
+    """
+    text = Path(file).read_text(encoding="utf-8", errors="replace")
+    home = str(Path.home())
+    shown = without_secrets(text.replace(home, "~") if len(home) > 1 else text)
+    if shown == text and public_path(file) == Path(file).as_posix():
+        return str(file)
+
+    copy = Path(results, "config", f"shown-{Path(file).name}")
+    write_if_changed(copy, shown)
+    return copy.as_posix()
 
 
 def changed_since(artefact: str | Path, step: Step) -> list[str]:

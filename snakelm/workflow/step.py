@@ -98,6 +98,7 @@ class Run:
             script=self.step.script,
             seed=self.config.seed if "seed" in self.step.keys(self.config) else None,
             counts=counts,
+            published_below=_results_of(artefact) if self.step.published else None,
         )
 
     def inputs(self) -> list[Path]:
@@ -132,7 +133,8 @@ class Step:
     ``beside``: files that earlier steps left, read where they are there, and no reason to run
     again. ``manifest``: whether what it writes gets one; figures and pages do not.
     ``code_triggers``: whether other code is a reason to run again; training, which may have taken
-    weeks, only says so.
+    weeks, only says so. ``published``: what it writes is made to be given away, so its manifest
+    tells of no machine.
     """
 
     def __init__(
@@ -150,6 +152,7 @@ class Step:
         default_threads: int | None = 1,
         manifest: bool = True,
         code_triggers: bool = True,
+        published: bool = False,
     ) -> None:
         self.script = Path(script).resolve()
         self.name, self.stage = self.script.stem, self.script.parent.name
@@ -158,7 +161,7 @@ class Step:
         self.reads, self.beside = dict(reads or {}), dict(beside or {})
         self.writes, self.values = dict(writes or {}), dict(values or {})
         self.threads, self.default_threads = threads, default_threads
-        self.manifest, self.code_triggers = manifest, code_triggers
+        self.manifest, self.code_triggers, self.published = manifest, code_triggers, published
 
     def __call__(self, work: Callable[[Run], Counts | None]) -> Callable[..., int]:
         """``work`` as a script's `main(argv)`: parses, opens the log, works, writes the
@@ -300,6 +303,12 @@ class Step:
 
     def _file_flags(self) -> list[tuple[str, File]]:
         return [*self.reads.items(), *self.beside.items(), *self.writes.items()]
+
+
+def _results_of(artefact: Path) -> Path:
+    """The results folder of what is in its models/final; of anything else, the folder it is in."""
+    folder = artefact.absolute().parent
+    return folder.parents[1] if folder.parts[-2:] == ("models", "final") else folder
 
 
 def _in_rule(name: str) -> str:

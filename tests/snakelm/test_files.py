@@ -9,11 +9,12 @@ import time
 
 import pytest
 
-from snakelm.errors import DiskFullError
+from snakelm.errors import DiskFullError, UserError
 from snakelm.files import (
     Scratch,
     atomic_path,
     human_bytes,
+    open_own,
     reserve,
     sha256_file,
     write_if_changed,
@@ -28,6 +29,63 @@ def test_an_error_leaves_the_old_file_and_no_temporary(tmp_path):
         temporary.write_text(f"half {1 / 0}")
     assert target.read_text() == "old"
     assert os.listdir(tmp_path) == ["a.txt"]
+
+
+@pytest.mark.parametrize("there", [True, False], ids=["to a file", "to nothing"])
+def test_a_link_under_the_temporary_name_is_not_written_through(tmp_path, there):
+    treasure = tmp_path / "treasure"
+    if there:
+        treasure.write_text("gold")
+    target = tmp_path / "a.txt"
+    (tmp_path / f".a.txt.{os.getpid()}.tmp").symlink_to(treasure)
+    write_text(target, "new")
+    assert target.read_text() == "new"
+    assert not target.is_symlink()
+    assert treasure.read_text() == "gold" if there else not treasure.exists()
+    assert set(os.listdir(tmp_path)) == {"a.txt", *(["treasure"] if there else [])}
+
+
+def test_a_link_laid_while_we_write_is_not_renamed(tmp_path):
+    treasure, target = tmp_path / "treasure", tmp_path / "a.txt"
+    treasure.write_text("gold")
+
+    def lay(temporary):
+        temporary.unlink()
+        temporary.symlink_to(treasure)
+
+    with pytest.raises(OSError, match="symbolic links"), atomic_path(target) as temporary:
+        lay(temporary)
+    assert not target.is_symlink()
+    assert treasure.read_text() == "gold"
+
+
+def test_a_result_that_is_a_link_is_replaced(tmp_path):
+    treasure, target = tmp_path / "treasure", tmp_path / "a.txt"
+    treasure.write_text("gold")
+    target.symlink_to(treasure)
+    write_text(target, "new")
+    assert (treasure.read_text(), target.read_text()) == ("gold", "new")
+
+
+@pytest.mark.parametrize("mode", ["w", "a", "a+"])
+def test_a_log_is_not_written_through_a_link(tmp_path, mode):
+    treasure, log = tmp_path / "treasure", tmp_path / "a.log"
+    treasure.write_text("gold")
+    log.symlink_to(treasure)
+    with pytest.raises(UserError, match=r"a\.log: a link, which is not written through"):
+        open_own(log, mode)
+    with pytest.raises(OSError, match="symbolic links"):
+        reserve(log, 5)
+    assert treasure.read_text() == "gold"
+
+
+def test_a_file_of_ours_has_the_rights_that_the_user_gives_new_files(tmp_path):
+    before = os.umask(0o027)
+    try:
+        write_text(tmp_path / "a.txt", "x")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a.txt").stat().st_mode & 0o777 == 0o640
 
 
 def test_a_kill_leaves_the_old_file(tmp_path):

@@ -2,10 +2,12 @@
 promised.
 """
 
+import base64
 import functools
 import http.server
 import json
 import threading
+from urllib.parse import quote, urlsplit
 
 import pytest
 
@@ -14,10 +16,27 @@ from snakelm.files import sha256_file
 TARGET = "results/data/sampled/notes.parquet"
 
 
+USER, PASSWORD, KEY = "dear-alice", "pa:ss wörd", "deadbeefcafe"
+
+
+class Handler(http.server.SimpleHTTPRequestHandler):
+    """Keeps what is below /closed/ to those who have the password and the key."""
+
+    def send_head(self):
+        path, _, query = self.path.partition("?")
+        self.path = path.replace("/closed", "", 1)
+        login = base64.b64encode(f"{USER}:{PASSWORD}".encode("latin-1")).decode()
+        allowed = self.headers.get("Authorization") == f"Basic {login}" and f"sig={KEY}" in query
+        if path.startswith("/closed/") and not allowed:
+            self.send_error(401)
+            return None
+        return super().send_head()
+
+
 @pytest.fixture
 def address(own_parquet):
     """The folder of the parquet, served on loopback."""
-    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=own_parquet.parent)
+    handler = functools.partial(Handler, directory=own_parquet.parent)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}/{own_parquet.name}"
@@ -48,3 +67,23 @@ def test_a_right_hash_becomes_documents(checkout, own_parquet, address, sentence
         checkout.root / "results/data/raw/notes.parquet"
     )
     assert f"{len(sentences)} documents" in done.said
+
+
+def test_a_password_and_a_key_are_used_and_neither_printed_nor_written(
+    checkout, own_parquet, address
+):
+    """In every spelling that they have."""
+    parts = urlsplit(address)
+    closed = f"http://{quote(USER)}:{quote(PASSWORD)}@{parts.netloc}/closed{parts.path}?sig={KEY}"
+    done = fetch(checkout, closed, sha256_file(own_parquet))
+    assert done.code == 0, done.said
+    assert "/closed/" in done.said
+    wrong = fetch(checkout, closed, "0" * 64)
+    assert wrong.code != 0
+
+    secrets = [USER, PASSWORD, quote(PASSWORD), KEY]
+    for folder in ("results", ".snakemake"):
+        for file in (checkout.root / folder).rglob("*"):
+            written = file.as_posix().encode() + (file.read_bytes() if file.is_file() else b"")
+            assert not [one for one in secrets if one.encode() in written], file
+    assert not [one for one in secrets if one in done.said + wrong.said]

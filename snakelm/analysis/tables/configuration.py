@@ -3,10 +3,11 @@ all files.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ...config import as_mapping
+from ...publishing import public_path, publishable
 from ..changed_settings import flat_settings
 from ..manifests import StepManifest
 from ..pages import write_page
@@ -33,8 +34,8 @@ def write_configuration(record: RunRecord, path: str | Path) -> None:
         "configuration.html",
         rerun=record.rerun,
         versions=_versions(manifests, record.commit),
-        files=_files(manifests),
-        settings=list(flat_settings(as_mapping(record.config))),
+        files=_files(manifests, Path(path).parent.parent),
+        settings=list(flat_settings(publishable(as_mapping(record.config)))),
     )
 
 
@@ -46,8 +47,10 @@ def _versions(manifests: Iterable[StepManifest], commit: str | None) -> list[tup
     return sorted({**code, **newest.versions, **host}.items())
 
 
-def _files(manifests: Iterable[StepManifest]) -> list[HashedFile]:
-    """Every file that a step read or wrote, once, by path."""
+def _files(manifests: Iterable[StepManifest], results: Path) -> list[HashedFile]:
+    """Every file that a step read or wrote, once, by path; shown as far as it is below
+    ``results``.
+    """
     files: dict[str, HashedFile] = {}
     for manifest in manifests:
         for file in manifest.inputs:
@@ -56,4 +59,4 @@ def _files(manifests: Iterable[StepManifest]) -> list[HashedFile]:
         made = manifest.artefact  # counts before what a later step says of it as its input
         files[made.path] = HashedFile(made.path, manifest.step, made.bytes, made.sha256)
 
-    return [files[path] for path in sorted(files) if path]
+    return [replace(files[path], path=public_path(path, results)) for path in sorted(files) if path]

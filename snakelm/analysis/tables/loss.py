@@ -13,6 +13,7 @@ from ...evaluation.loss_record import (
     TuningChange,
 )
 from ...evaluation.records import STAGES, Interval
+from ...publishing import publishable
 from ..figures.loss import STAGE_NAMES
 from ..pages import write_page
 from ..units import human
@@ -154,5 +155,7 @@ def _document(excerpt: DocumentExcerpt) -> ShownDocument:
         rates += f", {excerpt.bpb_tuned:.3f} after tuning"
 
     row = None if excerpt.row is None else f"row {excerpt.row:,}"
-    places = [part[:LONGEST_PLACE] for part in (excerpt.source, excerpt.file, row) if part]
+    places = [
+        part[:LONGEST_PLACE] for part in (excerpt.source, publishable(excerpt.file), row) if part
+    ]
     return ShownDocument(rates, " · ".join(places), excerpt.clean, excerpt.text[:LONGEST])

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ...config import Source
 from ...files import human_bytes
+from ...publishing import publishable
 from ..funnel import FunnelStage, funnel
 from ..manifests import CollectManifest, FileRecord, Package, SampleManifest
 from ..pages import write_page
@@ -70,7 +71,10 @@ def _shown(source: Source, sampled: SampleManifest, packages: Sequence[Package])
     return ShownSource(
         name=str(source.name),
         facts=list(_facts(source, sampled, licensed_by_package=bool(packages))),
-        files=sampled.inputs[:MOST_FILES],
+        files=[
+            file.model_copy(update={"path": publishable(file.path)})
+            for file in sampled.inputs[:MOST_FILES]
+        ],
         more_files=max(0, len(sampled.inputs) - MOST_FILES),
         packages=packages,
     )
@@ -80,7 +84,8 @@ def _facts(
     source: Source, sampled: SampleManifest, licensed_by_package: bool
 ) -> Iterator[tuple[str, str]]:
     given = source.path or source.url or f"built in: {source.builtin}"
-    yield "from", given if isinstance(given, str) else ", ".join(given)
+    places = [given] if isinstance(given, str) else given
+    yield "from", ", ".join(map(publishable, places))
 
     if not licensed_by_package:
         default = "made by this project" if source.builtin else UNKNOWN_LICENCE
@@ -95,6 +100,6 @@ def _facts(
     if sampled.text_bytes is not None:
         yield "text", human_bytes(sampled.text_bytes)
     if counts.bad_files:
-        yield "unreadable files", ", ".join(counts.bad_files)[:LONGEST]
+        yield "unreadable files", ", ".join(map(publishable, counts.bad_files))[:LONGEST]
     if counts.duplicate_files:
-        yield "files given twice", ", ".join(counts.duplicate_files)[:LONGEST]
+        yield "files given twice", ", ".join(map(publishable, counts.duplicate_files))[:LONGEST]

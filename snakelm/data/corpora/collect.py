@@ -14,6 +14,7 @@ from ...config import Source
 from ...errors import UserError
 from ...files import sha256_file
 from ...log import Log
+from ...publishing import public_url
 from ..documents.table import RAW_SCHEMA, DocumentWriter
 from ..reading.readers import Reader
 from . import docstrings, everyday, synthetic
@@ -87,7 +88,8 @@ def _fetched(
     source: Source, files: list[Path], writer: DocumentWriter, on_bad: str, log: Log
 ) -> dict[str, Any]:
     expected = [source.sha256] if isinstance(source.sha256, str) else list(source.sha256 or [])
-    urls = [source.url] if isinstance(source.url, str) else list(source.url or [])
+    given = [source.url] if isinstance(source.url, str) else list(source.url or [])
+    urls = [public_url(url) for url in given]
     if len(files) != len(expected):
         raise UserError(
             f"source {source.name}: {len(files)} files given for {len(expected)} addresses"

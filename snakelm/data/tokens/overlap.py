@@ -12,12 +12,14 @@ log2(span) passes.
 """
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 
+from ...errors import UserError
 from ..bins import TokenBin
 
-__all__ = ["copied_share", "rolling_hashes"]
+__all__ = ["copied_share", "read_shares", "rolling_hashes"]
 
 BLOCK = 1 << 17  # training tokens hashed at a time: their 8-byte hashes stay in the cache
 BASE = np.uint64(0xD6E8FEB86659FD93)  # odd, so that powers of it lose no bits
@@ -45,6 +47,30 @@ def copied_share(
     )
     shares = per_document / np.maximum(lengths, 1)
     return shares.astype(np.float32), float(copied.sum() / max(1, lengths.sum()))
+
+
+def read_shares(path: Path, val: TokenBin) -> np.ndarray:
+    """val_overlap.npy: of each held-out document the share of its tokens that training text holds
+    too, floats [documents]; UserError for anything else.
+    """
+    again = "run prepare_data again"
+    try:
+        # Mapped: what a damaged head says of the size is compared with the file, not allocated.
+        shares = np.lib.format.open_memmap(path, mode="r")
+        sound = np.issubdtype(shares.dtype, np.floating)
+    except FileNotFoundError:
+        raise UserError(f"{path}: missing; {again}") from None
+    except Exception as error:  # numpy raises anything for a damaged head, a pickle or a zip
+        raise UserError(
+            f"{path}: no array ({' '.join(str(error).split())[:120]}); {again}"
+        ) from None
+
+    if not sound or shares.shape != (val.meta.documents,):
+        raise UserError(
+            f"{path}: found {shares.dtype} {shares.shape}, expected numbers "
+            f"({val.meta.documents},), one share for each held-out document; {again}"
+        )
+    return np.array(shares)
 
 
 def rolling_hashes(tokens: np.ndarray, span: int, table: np.ndarray) -> np.ndarray:

@@ -166,6 +166,33 @@ def test_a_folder_that_is_no_sentence_model(missing, tiny_base, tmp_path):
         check_sentence_model(folder)
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"num_hidden_layers": 10_000_000}, "num_hidden_layers: found 10000000, expected 2"),
+        ({"num_hidden_layers": 3}, "num_hidden_layers: found 3, expected 2"),
+        ({"num_hidden_layers": 1}, "num_hidden_layers: found 1, expected 2"),
+        ({"num_hidden_layers": True}, "num_hidden_layers: found True"),
+        ({"vocab_size": 10_000_000}, "vocab_size: found 10000000, expected a size that a weight"),
+        ({"intermediate_size": 10**6}, "intermediate_size: found 1000000"),
+        ({"hidden_size": "32"}, "hidden_size: found '32'"),
+        ({"max_position_embeddings": 10**9}, "max_position_embeddings: found 1000000000"),
+        ({"layer_norm_eps": "1e-12"}, "layer_norm_eps: found '1e-12', expected a number"),
+        ({"layer_norm_eps": float("nan")}, "NaN is not a JSON number"),
+        ({"layer_norm_eps": -1e-12}, "layer_norm_eps: found -1e-12"),
+        ({"hidden_size": [32]}, r"hidden_size: found \[32\]"),
+    ],
+    ids=lambda value: None if isinstance(value, str) else str(value)[1:40],
+)
+def test_settings_that_do_not_tell_of_the_weights(change, said, tiny_base, tmp_path):
+    folder = tmp_path / "base"
+    shutil.copytree(tiny_base, folder)
+    settings = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**settings, **change}))
+    with pytest.raises(UserError, match=said):
+        check_sentence_model(folder)
+
+
 def test_bad_rules_end_in_one_line_before_anything_is_trained(tiny_filter, tmp_path):
     one_class = tmp_path / "one.jsonl"
     one_class.write_text('{"text": "a", "label": "other"}\n{"text": "b", "label": "other"}\n')

@@ -142,6 +142,10 @@ WRONG = {
         ["taken"],
     ),
     "heads do not divide": ({"model": {"kv_heads": 3}}, ["model.kv_heads: 3 does not divide"]),
+    "no Llama": (
+        {"model": {"qk_norm": False, "width": 250}},
+        ["model.width: 250 is no multiple of model.heads 4", "qk_norm: true"],
+    ),
     "odd head": ({"model": {"head_dim": 33}}, ["model.head_dim: 33 is odd"]),
     "tied and normed": (
         {"model": {"tie_embeddings": True}},

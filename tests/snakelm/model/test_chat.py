@@ -2,6 +2,8 @@
 streams of ids.
 """
 
+import random
+
 import pytest
 import torch
 
@@ -80,6 +82,43 @@ def test_the_oldest_turns_go_first_and_the_system_message_never(model, said):
     assert len(prompt) + length <= CONTEXT
 
 
+def whole_prompt(turns, system, longest):
+    """The specification: all of it encoded, a question and its answer fewer each time."""
+    while len(prompt := template.prompt([*system, *turns], TOKENIZER)) > longest:
+        turns = turns[2:]
+    return prompt
+
+
+def test_what_is_kept_is_as_much_as_fits(model, said):
+    chance = random.Random(0)
+    for _ in range(200):
+        turns = [
+            {"role": ("user", "assistant")[i % 2], "content": "x" * chance.randrange(12)}
+            for i in range(2 * chance.randrange(6))
+        ]
+        calls, system = said("a"), chance.choice([None, "be"])
+        chat = Chat(model, TOKENIZER, system=system, max_tokens=chance.choice([1, 8, 40]))
+        chat.restore(turns)
+        list(chat.answer("q"))
+        messages = [{"role": "system", "content": system}] if system else []
+        longest = CONTEXT - min(chat.max_tokens, CONTEXT // 4)
+        asked = [*turns, {"role": "user", "content": "q"}]
+        assert calls[-1][0] == whole_prompt(asked, messages, longest)
+        assert chat.dropped_turns == len(asked) + 1 - len(chat.turns)
+
+
+def test_turns_that_do_not_fit_are_not_encoded(model, said, monkeypatch):
+    said("a")
+    chat, seen = Chat(model, TOKENIZER), []
+    chat.restore([{"role": ("user", "assistant")[i % 2], "content": "x" * 99} for i in range(198)])
+    encode = TOKENIZER.encode_batch
+    monkeypatch.setattr(
+        Tokenizer, "encode_batch", lambda _, texts, **more: seen.extend(texts) or encode(texts)
+    )
+    list(chat.answer("q"))
+    assert sum(map(len, seen)) < 300
+
+
 def test_a_message_without_room_is_refused_and_nothing_is_forgotten(model, said):
     said("a", "b")
     chat = Chat(model, TOKENIZER, max_tokens=8)
@@ -154,7 +193,24 @@ def test_top_p_keeps_the_fewest_that_have_so_much(model):
     }
     assert drawn <= kept
     assert len(drawn) > 1
-    assert list(stream(model, [1], 5, top_p=1e-9)) == list(stream(model, [1], 5, temperature=0))
+
+
+@pytest.mark.parametrize(
+    "sampling",
+    [
+        *({"top_p": tiny} for tiny in (1e-9, 1e-44, 1e-300, 5e-324)),
+        *({"temperature": cold} for cold in (5e-324, 1e-40, 1e-30, 1.1e-30, 1e-20)),
+        {"temperature": 1e-20, "top_p": 1e-300, "top_k": None},
+        {"top_k": 1, "temperature": 2.0},
+    ],
+    ids=lambda sampling: ",".join(f"{name}={value}" for name, value in sampling.items()),
+)
+@pytest.mark.parametrize("scale", [1.0, 1e12], ids=["plain", "loud"])
+def test_the_narrowest_choice_is_the_likeliest(model, sampling, scale):
+    with torch.no_grad():
+        model.head *= scale
+    likeliest = list(stream(model, [1], 5, temperature=0))
+    assert list(stream(model, [1], 5, **sampling)) == likeliest
 
 
 @pytest.mark.parametrize(

@@ -117,6 +117,27 @@ def test_every_weight_is_there_under_its_name(made):
             assert not np.array_equal(same, weight.numpy()), name
 
 
+def test_what_the_file_says_of_any_shape_fits_its_weights(drawn_shapes, tmp_path):
+    for shape, _ in drawn_shapes(5, 12)[0]:
+        made, _ = make(tmp_path, shape)
+        reader = gguf.GGUFReader(tmp_path / "m.gguf")
+        said = {name.partition(".")[2]: field.contents() for name, field in reader.fields.items()}
+        sizes = {tensor.name: tuple(tensor.shape.tolist()) for tensor in reader.tensors}
+        width, head = said["embedding_length"], said["attention.key_length"]
+        queries, keys = said["attention.head_count"], said["attention.head_count_kv"]
+        assert said["attention.value_length"] == said["rope.dimension_count"] == head
+        assert sizes["token_embd.weight"] == (width, said["vocab_size"])
+        assert sizes["blk.0.attn_q.weight"] == (width, queries * head)
+        assert sizes["blk.0.attn_k.weight"] == sizes["blk.0.attn_v.weight"] == (width, keys * head)
+        assert sizes["blk.0.ffn_gate.weight"] == (width, said["feed_forward_length"])
+        assert sum(".attn_q." in name for name in sizes) == said["block_count"]
+        assert ("output.weight" in sizes) is not shape.tie_embeddings
+        assert said["context_length"] == shape.context
+        assert said["rope.freq_base"] == pytest.approx(shape.rope_base, rel=1e-6)
+        assert said["attention.layer_norm_rms_epsilon"] == pytest.approx(shape.norm_eps, rel=1e-6)
+        assert said["vocab_size"] == made.vocab_size
+
+
 def test_the_same_model_gives_the_same_bytes(made, tmp_path):
     _, tokenizer, path = made
     write_gguf(tmp_path / "m.pt", tokenizer, tmp_path / "again.gguf", "a small model")

@@ -14,12 +14,21 @@ import pytest
 from snakelm.serve.schemas import ChatRequest
 
 FIELDS = [*ChatRequest.model_fields, "role", "unheard_of"]
+
+
+def nested(depth):
+    """Lists in one another."""
+    return [nested(depth - 1)] if depth else []
+
+
 VALUES = [
-    *(None, True, 0, -1, 1e308, 1e-320, 2**70, -0.0, float("inf")),
+    *(None, True, 0, -1, 1, 1e308, 1e-320, 1e-40, 1e-30, 2**63 - 1, 2**70, -0.0, float("inf")),
+    *(float("nan"), ["a"] * 9000, "\N{GRINNING FACE}" * 30, nested(40), nested(60), nested(400)),
     *("", "x" * 50, "\ud800", "\0"),
     *([], {}, [[]], {"a": 1}, {"\ud800": 1}, [None]),
 ]
-EXPECTED = {"200", "400", "403", "404", "405", "411", "413", "415", "431", "505", "left", "nothing"}
+# Always an answer: 408 to a request that isn't complete.
+EXPECTED = {"200", "400", "403", "404", "405", "408", "411", "413", "415", "431", "505", "left"}
 
 
 def flipped(data, chance):
@@ -41,6 +50,9 @@ def body(chance):
             {"role": chance.choice(roles), "content": chance.choice(contents)} for _ in range(count)
         ]
     sent = json.dumps(request).encode()
+    if chance.random() < 0.1:  # a key given twice, a number of many digits
+        more = chance.choice(['"seed": 1, "seed": 2', '"seed": ' + "9" * 5000, '"seed": 1e999'])
+        sent = sent[:-1] + f", {more}}}".encode()
     return flipped(sent, chance) if chance.random() < 0.3 else sent
 
 
@@ -56,9 +68,7 @@ def request(port, chance):
 
 
 def outcome(port, sent, chance):
-    """The status; `left` when we go without reading, `nothing` when the server hangs up on an
-    incomplete request.
-    """
+    """The status; `left` when we go without reading, `nothing` when the server hangs up."""
     reply = b""
     with socket.create_connection(("127.0.0.1", port), 30) as connection, suppress(ConnectionError):
         connection.sendall(sent)

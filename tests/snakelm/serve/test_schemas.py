@@ -162,10 +162,42 @@ def test_roles_after_a_system_message_take_turns_too():
         b'{"a": ' + b"9" * 5000 + b"}",
         b"[" * 100_000,
         b'"' + b"x" * 10,
+        *(b'{"model": "m", "metadata": ' + b"[" * n + b"]" * n + b"}" for n in (50, 960, 980, 990)),
+        b'{"a": ' * 100_000,
+        b'{"model": "m", "messages": [{"role": "user", "content": "q"}], "seed": 1, "seed": 2}',
+        json.dumps({f"field {i}": 1 for i in range(101)}).encode(),
     ],
-    ids=["empty", "cut", "list", "number", "bytes", "digits", "deep", "open"],
+    ids=[
+        "empty",
+        "cut",
+        "list",
+        "number",
+        "bytes",
+        "digits",
+        "deep",
+        "open",
+        "51",
+        "961",
+        "981",
+        "991",
+        "objects",
+        "twice",
+        "fields",
+    ],
 )
 def test_bodies_that_are_no_object(sent):
     with pytest.raises(ApiError) as refused:
         parse_request(sent, ChatRequest, "m")
     assert refused.value.status == 400
+
+
+def test_brackets_in_a_text_are_no_depth():
+    text = '[{"' * 1000 + "\\" * 3
+    request = chat(body(messages=[{"role": "user", "content": text}]))
+    assert request.turns[0]["content"] == text
+
+
+def test_a_long_unknown_field_is_no_work():
+    with pytest.raises(ApiError, match="no such field") as refused:
+        chat(body(**{"temperatur" + "e" * 900_000: 1}))
+    assert len(str(refused.value)) < 250

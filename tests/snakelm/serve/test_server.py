@@ -220,6 +220,34 @@ def test_a_request_that_drips_is_left(served, talk, monkeypatch, part):
         wait(lambda: not server.open_connections)
 
 
+@pytest.mark.parametrize(
+    "part",
+    [
+        b"GET / HT",
+        b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\n",
+        b"POST /v1/chat/completions HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
+        b"Content-Length: 99\r\n\r\n",
+        b"POST /v1/chat/completions HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
+        b'Content-Length: 99\r\n\r\n{"model": "tiny"}',
+    ],
+    ids=["line", "head", "no body", "less than it said"],
+)
+def test_a_request_that_never_ends_is_told_so(served, talk, monkeypatch, part):
+    monkeypatch.setattr(connection_module, "READ_S", 0.3)
+    with served(talk) as server:
+        part = part.replace(b"{host}", f"127.0.0.1:{server.port}".encode())
+        reply = exchange(server, part)
+        wait(lambda: not server.open_connections)
+    assert status(reply) == 408
+    assert b"took longer than 0.3 s" in reply
+
+
+def test_who_says_nothing_is_sent_away_in_silence(served, talk, monkeypatch):
+    monkeypatch.setattr(connection_module, "READ_S", 0.3)
+    with served(talk) as server:
+        assert exchange(server, b"") == b""
+
+
 def test_too_many_connections_are_sent_away(served, talk, monkeypatch):
     monkeypatch.setattr(connection_module, "MAX_CONNECTIONS", 3)
     with served(talk) as server:

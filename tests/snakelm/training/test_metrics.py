@@ -5,6 +5,7 @@
 import csv
 import json
 import math
+import socket
 
 import numpy as np
 import pytest
@@ -59,6 +60,18 @@ def test_tensorboard_files_are_written(tmp_path):
     metrics.close()
     events = EventAccumulator(str(tmp_path / "logs/runs/run")).Reload()
     assert [(e.step, e.value) for e in events.Scalars("bpb/val")] == [(3, 2.5)]
+
+
+def test_tensorboard_files_are_not_named_by_the_host(tmp_path, monkeypatch):
+    pytest.importorskip("tensorboard")
+    monkeypatch.setattr(socket, "gethostname", lambda: "dear-alices-laptop")
+    metrics = MetricsWriter(tmp_path / "run", tmp_path / "logs", 0)
+    metrics.row(MetricsRow(step=3, loss=1.5))
+    metrics.close()
+    assert socket.gethostname() == "dear-alices-laptop"
+    (written,) = (tmp_path / "logs/runs/run").glob("events.out.tfevents.*")
+    assert "alice" not in written.name
+    assert b"alice" not in written.read_bytes()
 
 
 def lines(tmp_path, *rows):

@@ -5,7 +5,8 @@ import pytest
 
 from snakelm.data.bins import BinWriter, Meta, open_bin
 from snakelm.data.tokens import overlap
-from snakelm.data.tokens.overlap import copied_share, rolling_hashes
+from snakelm.data.tokens.overlap import copied_share, read_shares, rolling_hashes
+from snakelm.errors import UserError
 
 EOT = 50
 
@@ -82,3 +83,47 @@ def test_rolling_hashes_are_equal_exactly_for_equal_spans(span):
 
 def test_fewer_tokens_than_a_span():
     assert rolling_hashes(np.arange(3), 4, np.arange(4, dtype=np.uint64)).size == 0
+
+
+def npy(head, body=b""):
+    """An array file by its head, which may say anything."""
+    text = f"{head}\n".encode()
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + body
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"hello",
+        npy("{'descr': '<f4', 'fortran_order': False, 'shape': (100000000000,)}"),
+        npy("{'descr': '<f4', 'fortran_order': False, 'shape': (2,)}", b"abc"),
+        npy("{'descr': '|O', 'fortran_order': False, 'shape': (2,)}", b"\x80\x04N."),
+        npy("{'descr': '<U4', 'fortran_order': False, 'shape': (2,)}", b"abcd" * 8),
+        npy("{'descr': '<f4', 'fortran_order': False, 'shape': (3,)}", b"abcd" * 3),
+        npy("{'descr': '<f4', 'fortran_order': False}"),
+        npy("__import__('os')"),
+        b"PK\x03\x04 cut",
+        b"\x80\x04N.",
+    ],
+    ids=[
+        "empty",
+        "text",
+        "huge",
+        "cut",
+        "objects",
+        "texts",
+        "other",
+        "no_shape",
+        "code",
+        "zip",
+        "pickle",
+    ],
+)
+def test_shares_that_are_none_are_refused(tmp_path, content):
+    val, path = bin_of(tmp_path / "val.bin", [[1, 2], [3]]), tmp_path / "val_overlap.npy"
+    np.save(path, np.array([0, 0.5], np.float32))
+    assert read_shares(path, val).tolist() == [0, 0.5]
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="run prepare_data again"):
+        read_shares(path, val)

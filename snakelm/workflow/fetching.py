@@ -1,0 +1,44 @@
+"""Addresses with passwords and keys, fetched by their public form.
+
+Snakemake prints the address of what it fetches and names a folder after it. So it is given the
+public form, and what is missing is put in when the request is sent.
+"""
+
+from collections.abc import Iterable
+from urllib.parse import unquote, urlsplit
+
+from requests import PreparedRequest, Request
+from requests.auth import AuthBase, HTTPBasicAuth
+
+from ..publishing import has_secrets, public_url
+
+__all__ = ["AddressSecrets"]
+
+
+class AddressSecrets(AuthBase):
+    """Puts the secrets of ``urls`` into requests for their public forms; others pass as they are.
+
+    What has none of its own may be in ~/.netrc, as for any program that fetches with requests.
+    """
+
+    def __init__(self, urls: Iterable[str]) -> None:
+        self.complete = {_normal(public_url(url)): url for url in urls if has_secrets(url)}
+
+    def __call__(self, request: PreparedRequest) -> PreparedRequest:
+        """``request``, ready to be sent."""
+        url = self.complete.get(str(request.url))
+        if url is None:
+            return request
+
+        parts = urlsplit(url)
+        login, _, host = parts.netloc.rpartition("@")
+        request.prepare_url(parts._replace(netloc=host).geturl(), None)
+        if login:
+            user, _, password = login.partition(":")
+            return HTTPBasicAuth(unquote(user), unquote(password))(request)
+        return request
+
+
+def _normal(url: str) -> str:
+    """As requests writes it."""
+    return str(Request("GET", url).prepare().url)
