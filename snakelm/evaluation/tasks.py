@@ -93,9 +93,10 @@ def read_tasks(config: Config, log: Log) -> list[TaskItems]:
     tasks = []
     for task in config.tasks:
         files, name = task_files(task), str(task.name)
-        items = read_items(files, task.kind) if files else []
+        how: list[str] = []
+        items = read_items(files, task.kind, task.gold, how.append) if files else []
         source = f"{len(items):,} items in {len(files)} files" if files else "built in"
-        log.say(f"{name}: {source}")
+        log.say("; the answer is ".join([f"{name}: {source}", *how]))
         tasks.append(TaskItems(name, task, files, items))
     return tasks
 
