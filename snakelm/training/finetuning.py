@@ -18,6 +18,7 @@ import torch
 
 from ..config import Config, Sft, Train
 from ..data.packs import open_packs
+from ..data.split import texts_digest
 from ..device import Device
 from ..errors import UserError
 from ..log import Log
@@ -75,7 +76,8 @@ class Finetuning:
     chat = True
 
     def __init__(self, config: Config, files: FinetuningFiles, log: Log, verify: bool) -> None:
-        self.files, self.log, self.seed, self.sft = files, log, config.seed, config.sft
+        assert config.sft.seed is not None, "the checks fill it in"
+        self.files, self.log, self.seed, self.sft = files, log, config.sft.seed, config.sft
         self.eval_tokens = config.train.eval_tokens
         self.tokenizer = Tokenizer.load(files.tokenizer)
         self.base, self.record = load_base(files.base, self.tokenizer)
@@ -87,12 +89,13 @@ class Finetuning:
         for packs in (self.train_packs, self.val_packs):
             _check_context(packs.path, packs.context, files.base, self.shape.context)
 
-        self.batches = PackedBatches(self.train_packs, sft.batch_rows, sft.epochs, config.seed)
+        self.batches = PackedBatches(self.train_packs, sft.batch_rows, sft.epochs, self.seed)
         batch_tokens = sft.batch_rows * self.shape.context
         self.training = _as_training(sft, config.train, self.batches.steps, batch_tokens)
         self.fingerprint = finetuning_fingerprint(
             config, self.training, files.base, files.train_packs, files.val_packs
         )
+        self.held_out = {"held_out_text": texts_digest(self.val_packs.bin.document_ids)}
 
     def plan(self, device: Device, peak: float, processes: int) -> Plan:
         """What the run will take, and a line on what it learns from."""

@@ -96,7 +96,7 @@ class Run:
             through=through,
             config=self.step.settings_of(self.config, cosmetic=True),
             script=self.step.script,
-            seed=self.config.seed if "seed" in self.step.keys(self.config) else None,
+            seed=self.step.seed_of(self.config),
             counts=counts,
         )
 
@@ -131,6 +131,7 @@ class Step:
     read. ``shows``: sections whose cosmetic keys stand in what the step writes, and so count too.
     ``beside``: files that earlier steps left, read where they are there, and no reason to run
     again. ``manifest``: whether what it writes gets one; figures and pages do not.
+    ``seed``: the key whose chance the step draws on, if it may read it; stands in its manifests.
     ``code_triggers``: whether other code is a reason to run again; training, which may have taken
     weeks, only says so.
     """
@@ -141,6 +142,7 @@ class Step:
         description: str | None,
         *,
         config: Keys = (),
+        seed: str = "seed",
         shows: tuple[str, ...] = (),
         reads: Mapping[str, File] | None = None,
         beside: Mapping[str, File] | None = None,
@@ -154,7 +156,7 @@ class Step:
         self.script = Path(script).resolve()
         self.name, self.stage = self.script.stem, self.script.parent.name
         self.description = description
-        self.config, self.shows = config, shows
+        self.config, self.seed, self.shows = config, seed, shows
         self.reads, self.beside = dict(reads or {}), dict(beside or {})
         self.writes, self.values = dict(writes or {}), dict(values or {})
         self.threads, self.default_threads = threads, default_threads
@@ -239,6 +241,14 @@ class Step:
     def keys(self, config: Config) -> tuple[str, ...]:
         """The keys that the step may read under ``config``."""
         return self.config(config) if callable(self.config) else self.config
+
+    def seed_of(self, config: Config) -> int | None:
+        """The seed under ``config``; None for a step without chance."""
+        section, _, name = self.seed.rpartition(".")
+        if not {self.seed, section} & set(self.keys(config)):
+            return None
+        value: int = getattr(getattr(config, section) if section else config, name)
+        return value
 
     def settings_of(
         self, config: Config, values: Mapping[str, Any] | None = None, *, cosmetic: bool = False

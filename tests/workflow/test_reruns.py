@@ -89,6 +89,7 @@ EXPECTED = {
     "model": {"train"},
     "model.context": {"train", "prepare_sft_data", "plot_metrics"},
     "train": {"train"},
+    "train.seed": MODELS,  # tuning follows where it has no seed of its own
     "train.steps": {"train", "plot_metrics"},
     "train.clip": {"train", "plot_metrics"},
     "train.precision": MODELS | {"generate_embeddings"},
@@ -234,6 +235,7 @@ def changed(run: Run, key: str) -> set[str]:
 
 SAMPLE = [
     "train.lr",
+    "train.seed",
     "train.device",
     "prepare.shards",
     "classifier.steps",

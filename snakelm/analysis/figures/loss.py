@@ -14,9 +14,9 @@ from ...evaluation.loss_record import (
     SourceRate,
 )
 from ...evaluation.records import STAGES, Stage
-from .style import AXIS, COLOURS, INK, figure, human, note, thousands
+from .style import AXIS, COLOURS, INK, figure, human, note, shortened, thousands
 
-__all__ = ["FIGURES", "STAGE_COLOURS", "STAGE_NAMES", "shortened"]
+__all__ = ["FIGURES", "STAGE_COLOURS", "STAGE_NAMES"]
 
 STAGE_NAMES: dict[Stage, str] = {"base": "after pretraining", "tuned": "after tuning"}
 STAGE_COLOURS: dict[Stage, str] = {"base": COLOURS["blue"], "tuned": COLOURS["orange"]}
@@ -139,11 +139,6 @@ def _spread(axes: Axes, y: float, rate: SourceRate, colour: str, name: str | Non
         solid_capstyle="butt",
     )
     axes.plot([rate.value], [y], color=colour, marker="o", ms=6, linestyle="", label=name)
-
-
-def shortened(text: str, most: int) -> str:
-    """``text``, or its beginning with an ellipsis: ``most`` characters together."""
-    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def scaling_law(loss: LossRecord, path: str | Path) -> None:
