@@ -11,6 +11,7 @@ as that of the end of a text, which is what it means (measured in docs/EXPERIMEN
 """
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,7 +35,7 @@ from .packed_batches import PackedBatches, answer_loss, spread_packs
 from .plan import Plan, make_plan
 from .progress import RunResult
 
-__all__ = ["Finetuning", "FinetuningFiles", "finetune"]
+__all__ = ["Finetuning", "FinetuningFiles", "as_tuning_begins", "finetune"]
 
 QUESTIONS = 3  # held-out conversations that are answered at each evaluation
 
@@ -167,6 +168,19 @@ class Finetuning:
         ids, mask = self.val_packs.tokens[first:last].tolist(), self.val_packs.mask[first:last]
         answer = int(mask.argmax())
         return ids[:answer], ids[answer : ids.index(end, answer)]
+
+
+@contextmanager
+def as_tuning_begins(model: Decoder, tokenizer: Tokenizer) -> Iterator[None]:
+    """A base ``model`` as it is before tuning's first step; afterwards it is as it was."""
+    end = tokenizer.special_tokens[END]
+    before = model.head_weight[end].detach().clone()
+    start_chat_rows(model, tokenizer)
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            model.head_weight[end] = before
 
 
 @torch.no_grad()

@@ -82,7 +82,7 @@ def _headline(scores: VerdictScores) -> Headline | None:
     if model is None:
         return None
 
-    better = compressor is not None and model < compressor
+    better = compressor is not None and model < compressor and not scores.undecided()
     return Headline(
         f"{model:.3f}", better, clean, None if compressor is None else f"{compressor:.3f}"
     )
@@ -140,11 +140,7 @@ def _share(scores: ModelScores | None) -> Interval | None:
 
 
 def _interval(score: Interval | None) -> str:
-    if score is None:
-        return "–"
-    if score.low is None or score.high is None:
-        return f"{score.value:.0%}"
-    return f"{score.value:.0%} ({score.low:.0%}–{score.high:.0%})"
+    return f"{score.value:.0%} ({score.bounds('.0%', '–')})" if score else "–"
 
 
 def _facts(record: RunRecord) -> Iterator[tuple[str, str | None]]:
