@@ -255,9 +255,13 @@ class Step:
     ) -> dict[str, Any]:
         """The keys that count, as plain YAML types; with ``cosmetic`` all that the step may
         read.
+
+        Items of a list are as they count: no second file can add a key to one of them, so what it
+        said there would be the default, whatever the user has given.
         """
         seen = restrict(config, self.keys(config), values)
-        return as_mapping(seen, cosmetic=cosmetic or self.shows)
+        counted = as_mapping(seen, cosmetic=self.shows)
+        return _with_lists_of(counted, as_mapping(seen)) if cosmetic else counted
 
     def shown_of(self, config: Config) -> dict[str, Any]:
         """The cosmetic keys that the step may read, beside those that count."""
@@ -310,6 +314,17 @@ class Step:
 
     def _file_flags(self) -> list[tuple[str, File]]:
         return [*self.reads.items(), *self.beside.items(), *self.writes.items()]
+
+
+def _with_lists_of(counted: dict[str, Any], every: dict[str, Any]) -> dict[str, Any]:
+    """``every`` key, the lists among them as ``counted`` has them."""
+    made = dict(every)
+    for name in every.keys() & counted.keys():
+        if isinstance(every[name], dict):
+            made[name] = _with_lists_of(counted[name], every[name])
+        elif isinstance(every[name], list):
+            made[name] = counted[name]
+    return made
 
 
 def _in_rule(name: str) -> str:
