@@ -149,7 +149,7 @@ def _outcome(scores: VerdictScores, model: float, compressor: float) -> str:
         return f"the model needs about as many, {needs}: no difference can be told."
 
     difference = abs(1 - model / compressor)
-    bounds = f" ({needs})" if interval else ""
+    bounds = f": {needs}" if interval else ""
     if model < compressor:
         return (
             f"the model needs {difference:.0%} less{bounds}. So it predicts this text better than "

@@ -147,10 +147,10 @@ def _origins(documents: Path, ids: np.ndarray) -> Origins:
 def extremes(
     held_out: HeldOutCorpus, nll: Mapping[Stage, np.ndarray], tokenizer: Tokenizer
 ) -> tuple[list[DocumentExcerpt], list[DocumentExcerpt]]:
-    """The hardest and the easiest documents by the base model's bits per byte, the most extreme
-    first. ``nll``: each stage's loss in nats, [documents].
+    """The hardest and the easiest documents by the base model's bits per character, which compare
+    across scripts, the most extreme first. ``nll``: each stage's loss in nats, [documents].
     """
-    rates = held_out.bits_per_byte(nll["base"])
+    rates = nll["base"] / np.maximum(held_out.characters, 1)
     long = np.flatnonzero(held_out.bytes >= ENOUGH_BYTES)
     candidates = long if long.size else np.flatnonzero(held_out.bytes)
     order = candidates[np.argsort(rates[candidates], kind="stable")]

@@ -181,3 +181,10 @@ def test_there_is_no_verdict_on_a_handful_of_documents(count, run_of):
     scores = verdict_scores(run_of(loss_of(0, count, 40)))
     assert scores.undecided()
     assert "this is no verdict" in sentences(scores)[0]
+
+
+def test_answers_before_tuning_are_one_number_in_summary_and_evaluation(run_of, tmp_path):
+    loss = loss_of(2, 40, 40)
+    write_summary(run_of(loss), tmp_path / "a.html")
+    before = loss.stages["base"].answers.value
+    assert f"{before:.3f} nats per token before the first step" in (tmp_path / "a.html").read_text()

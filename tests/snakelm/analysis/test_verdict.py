@@ -36,7 +36,7 @@ WIDE, NARROW = Interval(1.45, 1.3, 1.6), Interval(1.45, 1.44, 1.46)
     ("more", "said"),
     [
         ({"intervals": (None, WIDE)}, "about as many, 1.450 (1.300 to 1.600): no difference"),
-        ({"intervals": (None, NARROW)}, "needs 3% less (1.450 (1.440 to 1.460)). So it predicts"),
+        ({"intervals": (None, NARROW)}, "needs 3% less: 1.450 (1.440 to 1.460). So it predicts"),
         ({"documents": (90, 29), "intervals": (NARROW, WIDE)}, "on held-out text; the model needs"),
         ({"documents": (9, 2)}, "needs 1.450. Of 9 documents this is no verdict"),
         ({"documents": (1, 1)}, "Of one document this is no verdict"),
