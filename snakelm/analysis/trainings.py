@@ -28,7 +28,7 @@ __all__ = [
 
 LOSSES = ("loss", "val_loss")  # nats per token
 OTHER_TEXT, UNKNOWN_TEXT = "other held-out text", "held-out text unknown"
-OTHER_CLEAN = "other clean documents"
+OTHER_CLEAN = "clean documents not known to be the same"
 MEASURED = ("val_loss", "val_bpb", "val_bpb_clean")
 LONGEST_NAME = 28  # characters of a run's name that a legend has room for
 

@@ -139,6 +139,11 @@ def _named_tasks(tasks: Sequence[Task]) -> list[Task]:
             )
         if task.builtin and task.shots:
             raise UserError(f"tasks[{i}].shots: found {task.shots}, a built-in task takes none")
+        if task.gold != "auto" and (task.builtin or task.kind != "choice"):
+            raise UserError(
+                f"tasks[{i}].gold: found {task.gold!r}, which is for a task of kind choice with a "
+                "path; leave it out"
+            )
         named.append(task.model_copy(update={"name": name}))
     return named
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from ..files import sha256_file
 from .bins import open_bin
 from .split import texts_digest
 
@@ -62,4 +63,8 @@ def held_out_on_disk(folder: Path) -> HeldOut:
         val = open_bin(folder / "data/processed/val.bin", verify=False)
     except UserError:
         return HeldOut()
-    return HeldOut(text=texts_digest(val.document_ids))
+    tokenizer = folder / "tokenizer/meta.json"
+    return HeldOut(
+        text=texts_digest(val.document_ids),
+        tokenizer=sha256_file(tokenizer) if tokenizer.is_file() else None,
+    )

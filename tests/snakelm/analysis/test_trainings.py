@@ -6,11 +6,14 @@ import json
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from snakelm.analysis.figures.compare import compare
 from snakelm.analysis.tables.compare import write_comparison
 from snakelm.analysis.trainings import read_runs, run_names, tunings
+from snakelm.data.bins import BinWriter, Meta
+from snakelm.data.split import texts_digest
 from snakelm.errors import UserError
 
 COLUMNS = (
@@ -145,6 +148,20 @@ def test_only_what_was_measured_on_the_same_text_is_set_side_by_side(case, folde
     compare(alone, tmp_path / "both.svg")
     differs = (tmp_path / "c.svg").read_bytes() != (tmp_path / "both.svg").read_bytes()
     assert differs == bool(apart[case])
+
+
+def test_an_unfinished_run_is_known_by_the_documents_in_its_folder(folder):
+    ids = np.array([5, 9], np.uint64)
+    result = {"held_out_text": texts_digest(ids), "val_bpb": 1.25}
+    own = folder("own", rows(5), script="scripts/training/train.py", result=result, inputs=[])
+    runs = {name: folder(name, rows(5)) for name in ("same", "other", "unknown")}
+    for name, these in (("same", ids), ("other", ids + np.uint64(1))):
+        processed = runs[name] / "data/processed"
+        processed.mkdir(parents=True)
+        with BinWriter(processed / "val.bin", Meta("uint16", 10, 9, "00")) as writer:
+            writer.append(np.array([9, 1, 9, 2]), np.array([2, 2]), these, 2)
+    why = [run.training.apart.get("val_bpb") for run in read_runs(own, list(runs.values()))]
+    assert why == [None, None, "other held-out text", "held-out text unknown"]
 
 
 def test_tunings_compare_on_the_same_conversations(folder):

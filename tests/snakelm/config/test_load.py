@@ -176,6 +176,10 @@ WRONG = {
         {"tasks": [{"builtin": "continuation", "shots": 2}]},
         ["tasks[0].shots", "takes none"],
     ),
+    "what an answer is, of a greedy task": (
+        {"tasks": [{"path": "a.jsonl", "kind": "greedy", "gold": "text"}]},
+        ["tasks[0].gold: found 'text'", "kind choice"],
+    ),
     "braces in results": ({"results": "out/{x}"}, ["results"]),
 }
 
