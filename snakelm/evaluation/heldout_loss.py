@@ -27,7 +27,7 @@ from ..model import Decoder
 from ..model.file import ModelRecord
 from ..tokenizer import Tokenizer
 from ..training.batches import Batches
-from ..training.finetuning import as_tuning_begins
+from ..training.chat_rows import as_tuning_begins
 from ..training.packed_batches import answer_losses
 from ..training.validation import document_losses
 from .breakdown import Bins, Breakdown, breakdown

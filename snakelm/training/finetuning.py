@@ -4,14 +4,9 @@ held-out answers.
 The steps are pretraining's (loop.py) with other batches and rates: warm-up, then linearly down to
 zero. Only the assistant's tokens count, each the same: a step's summed loss is divided by the
 labelled tokens of all its rows.
-
-The chat tokens were never seen in pretraining. Their rows of the embedding are as good as any
-start, far from each other and of the right length; the head's row for the end of an answer starts
-as that of the end of a text, which is what it means (measured in docs/EXPERIMENTS.md).
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +23,7 @@ from ..model.pretrained import load_base
 from ..tokenizer import Tokenizer
 from ..tokenizer.special import END
 from . import loop, lora
+from .chat_rows import start_chat_rows
 from .distributed import World
 from .fingerprint import finetuning_fingerprint
 from .metrics import FINETUNING, Sample
@@ -35,7 +31,7 @@ from .packed_batches import PackedBatches, answer_loss, spread_packs
 from .plan import Plan, make_plan
 from .progress import RunResult
 
-__all__ = ["Finetuning", "FinetuningFiles", "as_tuning_begins", "finetune"]
+__all__ = ["Finetuning", "FinetuningFiles", "finetune"]
 
 QUESTIONS = 3  # held-out conversations that are answered at each evaluation
 
@@ -168,25 +164,6 @@ class Finetuning:
         ids, mask = self.val_packs.tokens[first:last].tolist(), self.val_packs.mask[first:last]
         answer = int(mask.argmax())
         return ids[:answer], ids[answer : ids.index(end, answer)]
-
-
-@contextmanager
-def as_tuning_begins(model: Decoder, tokenizer: Tokenizer) -> Iterator[None]:
-    """A base ``model`` as it is before tuning's first step; afterwards it is as it was."""
-    end = tokenizer.special_tokens[END]
-    before = model.head_weight[end].detach().clone()
-    start_chat_rows(model, tokenizer)
-    try:
-        yield
-    finally:
-        with torch.no_grad():
-            model.head_weight[end] = before
-
-
-@torch.no_grad()
-def start_chat_rows(model: Decoder, tokenizer: Tokenizer) -> None:
-    """The head's row of `<|end|>` from that of `<|endoftext|>`: both end what is being said."""
-    model.head_weight[tokenizer.special_tokens[END]] = model.head_weight[tokenizer.eot]
 
 
 def _as_training(sft: Sft, train: Train, steps: int, batch_tokens: int) -> Train:

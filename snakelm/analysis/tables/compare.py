@@ -75,5 +75,7 @@ def _settings(manifest: TrainManifest | None) -> dict[str, str]:
         return {}
 
     inputs = {Path(file.path).name: file.sha256[:12] for file in manifest.inputs}
-    everything = {**manifest.config, "seed": manifest.seed, "input": inputs}
+    everything = {**manifest.config, "input": inputs}
+    if "seed" not in manifest.config.get("train", {}):  # earlier versions had one seed for all
+        everything["seed"] = manifest.seed
     return dict(flat_settings(everything))

@@ -20,7 +20,7 @@ from snakelm.evaluation import heldout_loss as library
 from snakelm.evaluation.heldout_documents import characters_begun
 from snakelm.model import load_model, save_model
 from snakelm.tokenizer import CHAT, EOT, train_bpe
-from snakelm.training.finetuning import as_tuning_begins
+from snakelm.training.chat_rows import as_tuning_begins
 from snakelm.training.packed_batches import answer_loss
 from snakelm.training.validation import document_losses
 from snakelm.workflow.exit_codes import exit_code
