@@ -46,7 +46,8 @@ class VerdictScores:
         helps little there.
         """
         measured = self.model[1] is not None and self.ppmd[1] is not None
-        return measured and (self.documents[1] or ENOUGH_DOCUMENTS) >= ENOUGH_DOCUMENTS
+        count = self.documents[1]
+        return measured and (count is None or count >= ENOUGH_DOCUMENTS)
 
     def deciding(self) -> tuple[float | None, float | None, bool]:
         """The model's and the compressor's number that decide, and whether they are those of the
