@@ -39,6 +39,9 @@ def main(run: Run) -> None:
 
     written = plot_comparison(trainings, files.figures)
     write_comparison(runs, files.table)
+    for one in runs:
+        if why := one.training.apart.get("val_bpb"):
+            run.log.say(f"{one.training.name}: not compared in bits per byte, {why}")
     run.log.say(f"{len(runs)} runs → {', '.join(map(str, written))}, {files.table}")
 
 

@@ -12,7 +12,8 @@ from snakelm.workflow.step import File, Folder, Run, Step
 STEP = Step(
     __file__,
     __doc__,
-    config=("sft.clip",),
+    config=("sft.clip", "sft_data"),
+    shows=("sft_data",),  # their licences
     reads={
         "metrics": File("sft_metrics.csv"),
         "packs": File("train_sft_packed.bin; some of it is shown"),

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 STEP = Step(
     __file__,
     __doc__,
-    config=("model", "train", "evaluate.clean_share", "evaluate.span", "seed"),
+    config=("model", "train", "evaluate.clean_share", "evaluate.span"),
+    seed="train.seed",
     reads={
         "train_bin": File("training tokens", at="data/processed/train.bin"),
         "val_bin": File("held-out tokens", at="data/processed/val.bin"),

@@ -35,7 +35,8 @@ OF_TRAIN = (
 STEP = Step(
     __file__,
     __doc__,
-    config=("sft", *(f"train.{key}" for key in OF_TRAIN), "seed"),
+    config=("sft", *(f"train.{key}" for key in OF_TRAIN)),
+    seed="sft.seed",
     reads={
         "train_packs": File("training packs", at="data/processed/train_sft_packed.bin"),
         "val_packs": File("held-out packs", at="data/processed/val_sft_packed.bin"),

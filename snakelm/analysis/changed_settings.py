@@ -36,7 +36,7 @@ def describe_settings(config: Config) -> list[tuple[str, str]]:
             f"{100 * config.prepare.val_fraction:.3g}% of the documents held out for evaluation",
         ),
         ("instruction tuning", _tuning(config)),
-        ("randomness", f"seed {config.seed}: the same settings make the same choices again"),
+        ("randomness", _randomness(config)),
     ]
 
 
@@ -60,6 +60,13 @@ def flat_settings(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple
                 yield from flat_settings(item, f"{prefix}{key}[{i}].")
         else:
             yield prefix + key, "–" if value is None else str(value)
+
+
+def _randomness(config: Config) -> str:
+    seeds = [f"seed {config.seed}"]
+    seeds += [f"train.seed {config.train.seed}"] if config.train.seed != config.seed else []
+    seeds += [f"sft.seed {config.sft.seed}"] if config.sft.seed != config.train.seed else []
+    return f"{', '.join(seeds)}: the same settings make the same choices again"
 
 
 def _source(source: Source) -> str:

@@ -112,7 +112,7 @@ def plot_tuning(
     it is learned.
     """
     conversations_path = Path(tables, "conversations.html")
-    write_conversations(tuned.packs, examples, conversations_path)
+    write_conversations(tuned.packs, tuned.sources, examples, conversations_path)
 
     return [
         *_draw(TUNING_FIGURES, tuned, figures, "svg"),

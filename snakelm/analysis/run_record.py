@@ -82,10 +82,13 @@ class RunRecord:
         sample: the two don't compare, so no line joins them.
         """
         train = self.config.train
+        eval_tokens = train.eval_tokens
+        for model in self.made_by("train", TrainManifest):  # the key may have changed since
+            eval_tokens = model.config.get("train", {}).get("eval_tokens", eval_tokens)
         parts = (m.val for m in self.made_by("prepare_data", SplitManifest))
         held_out = next((part.tokens for part in parts if part), 0)
 
-        sampled = train.eval_tokens is not None and held_out > train.eval_tokens
+        sampled = eval_tokens is not None and held_out > eval_tokens
         return sampled and self.metrics.last("step") == train.steps
 
 

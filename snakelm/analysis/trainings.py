@@ -1,20 +1,35 @@
 """Trainings as figures draw them: this run's, and those of the runs that it is compared with.
 
 Pretraining and instruction tuning leave the same columns; what tells them apart (the unit of their
-loss, what the held-out loss is of) is said here and nowhere in the figures.
+loss, what the held-out loss is of) is said here and nowhere in the figures. So is which numbers of
+another run compare with this one's: bits per byte on the same held-out text alone.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePath
 
+from ..data.held_out import HeldOut, held_out_of, held_out_on_disk
 from ..errors import UserError
 from ..training.metrics import FINETUNING, PRETRAINING, Metrics, read_metrics
 from .manifests import TrainManifest, as_kind, read_manifests
 from .run_record import RunRecord, read_resumes
 
-__all__ = ["ComparedRun", "Training", "pretraining", "read_runs", "run_names", "tuning", "tunings"]
+__all__ = [
+    "OTHER_CLEAN",
+    "ComparedRun",
+    "Training",
+    "pretraining",
+    "read_runs",
+    "run_names",
+    "tuning",
+    "tunings",
+]
 
+LOSSES = ("loss", "val_loss")  # nats per token
+OTHER_TEXT, UNKNOWN_TEXT = "other held-out text", "held-out text unknown"
+OTHER_CLEAN = "clean documents not known to be the same"
+MEASURED = ("val_loss", "val_bpb", "val_bpb_clean")
 LONGEST_NAME = 28  # characters of a run's name that a legend has room for
 
 
@@ -29,6 +44,7 @@ class Training:
     clip: float | None = None
     resumes: tuple[int, ...] = ()  # steps after which it was resumed
     last_takes_more: bool = False  # the last evaluation took more documents than those before it
+    apart: Mapping[str, str] = field(default_factory=dict)  # column → why it compares with no other
 
 
 @dataclass(frozen=True)
@@ -37,6 +53,7 @@ class ComparedRun:
 
     training: Training
     manifest: TrainManifest | None = None
+    held_out: HeldOut = HeldOut()
 
 
 def pretraining(record: RunRecord) -> Training:
@@ -62,7 +79,7 @@ def tuning(
 
 def read_runs(own: str | Path, others: Sequence[str | Path]) -> list[ComparedRun]:
     """This run, then the others; UserError for a folder in which nothing was trained."""
-    runs = []
+    runs: list[ComparedRun] = []
     for folder, name in _named(own, others):
         file = Path(folder, "logs", PRETRAINING.csv)
         if not file.is_file():
@@ -71,16 +88,47 @@ def read_runs(own: str | Path, others: Sequence[str | Path]) -> list[ComparedRun
                 "run; name another or take it out"
             )
 
-        manifests = read_manifests([Path(folder, "final_model.pt")]).values()
-        finished = next((as_kind(manifest, TrainManifest) for manifest in manifests), None)
-        runs.append(ComparedRun(Training(read_metrics(file), name), finished))
+        finished, held_out = _measured_on(Path(folder), "final_model.pt")
+        apart = _apart(held_out, runs[0].held_out) if runs else {}
+        runs.append(
+            ComparedRun(Training(read_metrics(file), name, apart=apart), finished, held_out)
+        )
     return runs
 
 
 def tunings(own: str | Path, others: Sequence[str | Path]) -> list[Training]:
     """The instruction tunings of those runs that have one."""
-    files = [(Path(folder, "logs", FINETUNING.csv), name) for folder, name in _named(own, others)]
-    return [tuning(read_metrics(file), name=name) for file, name in files if file.is_file()]
+    _, ours = _measured_on(Path(own), "sft_model.pt")
+    made = []
+    for folder, name in _named(own, others):
+        file = Path(folder, "logs", FINETUNING.csv)
+        if file.is_file():
+            _, held_out = _measured_on(Path(folder), "sft_model.pt")
+            apart = {} if folder is own else _apart(held_out, ours)
+            made.append(replace(tuning(read_metrics(file), name=name), apart=apart))
+    return made
+
+
+def _measured_on(folder: Path, model: str) -> tuple[TrainManifest | None, HeldOut]:
+    """The manifest of a finished model, and what it was measured on."""
+    manifests = read_manifests([folder / model]).values()
+    finished = next((as_kind(manifest, TrainManifest) for manifest in manifests), None)
+    if finished is None:
+        return None, held_out_on_disk(folder) if model == "final_model.pt" else HeldOut()
+
+    inputs = {PurePath(file.path).name: file.sha256 for file in finished.inputs}
+    return finished, held_out_of(finished.result.model_dump(), inputs)
+
+
+def _apart(held_out: HeldOut, ours: HeldOut) -> dict[str, str]:
+    """The columns of another run that don't compare with ours, and why."""
+    apart = {} if held_out.same_tokens(ours) else dict.fromkeys(LOSSES, "another tokenizer")
+    if not held_out.same_clean(ours):
+        apart["val_bpb_clean"] = OTHER_CLEAN
+    if not held_out.same_text(ours):
+        known = (held_out.text or held_out.file) and (ours.text or ours.file)
+        apart |= dict.fromkeys(MEASURED, OTHER_TEXT if known else UNKNOWN_TEXT)
+    return apart
 
 
 def _named(own: str | Path, others: Sequence[str | Path]) -> list[tuple[str | Path, str]]:

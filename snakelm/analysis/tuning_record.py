@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..config import Config
+from ..config import Config, SftSource
 from ..data.packs import Packs
 from ..tokenizer import Tokenizer
 from ..training.metrics import Sample, read_metrics, read_samples
@@ -27,11 +27,14 @@ Span = tuple[str, bool]  # a piece of a conversation, and whether it is learned
 
 @dataclass(frozen=True)
 class TuningRecord:
-    """Metrics, answers to held-out questions, and the manifest of train_sft_packed.bin."""
+    """Metrics, answers to held-out questions, the manifest of train_sft_packed.bin, and the sources
+    of the conversations.
+    """
 
     training: Training
     samples: list[Sample] = field(default_factory=list)
     packs: PacksManifest = field(default_factory=PacksManifest)
+    sources: Sequence[SftSource] = ()  # as configured, with their licences
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,7 @@ def read_tuning(
         tuning(read_metrics(metrics), config.sft.clip, log),
         read_samples(samples) if samples and Path(samples).is_file() else [],
         packs[0] if packs else PacksManifest(),
+        config.sft_data.sources,
     )
 
 

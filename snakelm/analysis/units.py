@@ -2,7 +2,7 @@
 
 import math
 
-__all__ = ["duration", "energy", "human", "money"]
+__all__ = ["duration", "energy", "human", "money", "per_character"]
 
 
 def human(value: float, _position: int | None = None) -> str:
@@ -31,6 +31,11 @@ def energy(kwh: float) -> str:
     if kwh >= 1:
         return f"{kwh:.3g} kWh"
     return f"{kwh * 1000:.2g} Wh" if kwh * 1000 < 10 else f"{kwh * 1000:.0f} Wh"
+
+
+def per_character(bits_per_byte: float, size: int, characters: int | None) -> float | None:
+    """Bits per character of ``size`` bytes; None where nobody counted the characters."""
+    return bits_per_byte * size / characters if characters else None
 
 
 def money(amount: float | None, currency: str) -> str:

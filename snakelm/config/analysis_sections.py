@@ -52,6 +52,11 @@ class Task(Section):
         "choice: the likeliest of an item's choices; greedy: the model's answer at temperature 0, "
         "compared with the item's",
     )
+    gold: Literal["auto", "text", "label", "from_0", "from_1"] = key(
+        "auto",
+        "what an answer of kind choice is: a choice's text, its label or letter, its number from 0 "
+        "or from 1; auto goes by the columns and by all rows, and refuses what can be read twice",
+    )
     limit: int | None = key(None, "most items to take, chosen by hash", unit="items", ge=1, le=MANY)
     shots: int = key(0, "solved items in front of each question", unit="items", ge=0, le=64)
 

@@ -1,7 +1,7 @@
 """What no single key can say: combinations that can't work, and what follows from other keys.
 
 `checked` takes a config whose keys are valid one by one. It gives the same config with the names of
-sources and tasks and the length of a pack filled in.
+sources and tasks, the length of a pack and the seeds of both trainings filled in.
 """
 
 import re
@@ -44,7 +44,18 @@ def checked(config: Config) -> Config:
     context = config.sft_data.context or config.model.context
     sft_data = config.sft_data.model_copy(update={"context": context})
 
-    return config.model_copy(update={"sources": sources, "sft_data": sft_data, "tasks": tasks})
+    # Likewise the seeds of both trainings: theirs alone may change, and the data stays.
+    train_seed = config.seed if config.train.seed is None else config.train.seed
+    sft_seed = train_seed if config.sft.seed is None else config.sft.seed
+    return config.model_copy(
+        update={
+            "sources": sources,
+            "sft_data": sft_data,
+            "tasks": tasks,
+            "train": config.train.model_copy(update={"seed": train_seed}),
+            "sft": config.sft.model_copy(update={"seed": sft_seed}),
+        }
+    )
 
 
 def _check_model(config: Config) -> None:
@@ -154,6 +165,11 @@ def _named_tasks(tasks: Sequence[Task]) -> list[Task]:
             )
         if task.builtin and task.shots:
             raise UserError(f"tasks[{i}].shots: found {task.shots}, a built-in task takes none")
+        if task.gold != "auto" and (task.builtin or task.kind != "choice"):
+            raise UserError(
+                f"tasks[{i}].gold: found {task.gold!r}, which is for a task of kind choice with a "
+                "path; leave it out"
+            )
         named.append(task.model_copy(update={"name": name}))
     return named
 

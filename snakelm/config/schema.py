@@ -36,7 +36,9 @@ class Config(Section):
 
     preset: PresetName = key("default", "sizes of model, training and data together")
     results: str = key("results", "folder for everything that is produced", cosmetic=True)
-    seed: int = key(1337, "the one seed: split, weights, batches, samples", ge=0, le=2**32 - 1)
+    seed: int = key(
+        1337, "the one seed: split, tokenizer, weights, batches, samples", ge=0, le=2**32 - 1
+    )
     sources: list[Source] = Field(
         default_factory=lambda: [Source(builtin="docs")],
         description="where the documents come from",

@@ -91,6 +91,13 @@ class Train(Section):
         "error", "a loss of NaN or infinity: stop, or skip the step (at most 3 in a row)"
     )
     processes: int = key(1, "data-parallel processes on this machine (torchrun)", ge=1, le=1024)
+    seed: int | None = key(
+        None,
+        "chance in training alone: first weights, order of the text, samples; null for the "
+        "top-level seed. Runs that differ in it have the same held-out text and tokenizer",
+        ge=0,
+        le=2**32 - 1,
+    )
     eval_every: int = key(
         200, "steps between evaluations", unit="steps", ge=1, le=MANY, cosmetic=True
     )
@@ -163,6 +170,12 @@ class Sft(Section):
     )
     lora_alpha: float = key(16.0, "scale of the low-rank updates: alpha / rank", gt=0)
     lora_lr: float = key(0.02, "peak learning rate of the low-rank updates (AdamW)", gt=0, le=1)
+    seed: int | None = key(
+        None,
+        "chance in tuning: order of the packs, first low-rank factors; null for train.seed",
+        ge=0,
+        le=2**32 - 1,
+    )
     eval_every: int = key(
         50, "steps between evaluations", unit="steps", ge=1, le=MANY, cosmetic=True
     )

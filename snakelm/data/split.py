@@ -21,6 +21,7 @@ __all__ = [
     "limit_threshold",
     "mixed",
     "repeats",
+    "texts_digest",
     "validation_threshold",
 ]
 
@@ -35,6 +36,15 @@ def document_ids(texts: Iterable[bytes | memoryview]) -> np.ndarray:
     blake = hashlib.blake2b
     joined = b"".join(blake(text, digest_size=8).digest() for text in texts)
     return np.frombuffer(joined, "<u8").astype(np.uint64)
+
+
+def texts_digest(ids: np.ndarray) -> str | None:
+    """16 hex digits for a set of texts, by their ids (uint64 [n]): the same in any order and with
+    any tokenizer; None for no texts.
+    """
+    if not ids.size:
+        return None
+    return hashlib.sha256(np.sort(ids).astype("<u8").tobytes()).hexdigest()[:16]
 
 
 def mixed(ids: np.ndarray, seed: int, purpose: str) -> np.ndarray:

@@ -28,6 +28,7 @@ __all__ = [
     "UNKNOWN",
     "HeldOutCorpus",
     "Origins",
+    "characters_begun",
     "extremes",
     "open_held_out",
     "write_documents",
@@ -57,6 +58,7 @@ class HeldOutCorpus:
 
     val: TokenBin
     bytes: np.ndarray  # int64, of text
+    characters: np.ndarray  # int64, of text
     tokens: np.ndarray  # int64, of text: without the end-of-text token that a document begins with
     clean: np.ndarray  # bool
     origins: Origins
@@ -75,6 +77,8 @@ def open_held_out(
 
     texts = [val.document(i)[1:] for i in range(val.meta.documents)]
     sizes = np.array([int(tokenizer.token_lengths[text].sum()) for text in texts], np.int64)
+    begun = characters_begun(tokenizer)
+    characters = np.array([int(begun[text].sum()) for text in texts], np.int64)
     if not sizes.sum():
         raise UserError(
             f"{val.path}: no held-out text; raise prepare.val_fraction or bring more documents"
@@ -82,7 +86,23 @@ def open_held_out(
 
     lengths = np.array([text.size for text in texts], np.int64)
     origins = _origins(documents, val.document_ids)
-    return HeldOutCorpus(val, sizes, lengths, shares < clean_share, origins)
+    return HeldOutCorpus(val, sizes, characters, lengths, shares < clean_share, origins)
+
+
+def characters_begun(tokenizer: Tokenizer) -> np.ndarray:
+    """How many characters begin in each token, int64 [V]: the bytes that don't continue one (in
+    UTF-8 those are 10xxxxxx). A character that is split over tokens counts once.
+    """
+    special = set(tokenizer.special_tokens.values())
+    return np.array(
+        [
+            0
+            if token in special
+            else sum(byte & 0xC0 != 0x80 for byte in tokenizer.decode_bytes([token]))
+            for token in range(tokenizer.vocab_size)
+        ],
+        np.int64,
+    )
 
 
 def _origins(documents: Path, ids: np.ndarray) -> Origins:
@@ -114,10 +134,10 @@ def _origins(documents: Path, ids: np.ndarray) -> Origins:
 def extremes(
     held_out: HeldOutCorpus, nll: Mapping[Stage, np.ndarray], tokenizer: Tokenizer
 ) -> tuple[list[DocumentExcerpt], list[DocumentExcerpt]]:
-    """The hardest and the easiest documents by the base model's bits per byte, the most extreme
-    first. ``nll``: each stage's loss in nats, [documents].
+    """The hardest and the easiest documents by the base model's bits per character, which compare
+    across scripts, the most extreme first. ``nll``: each stage's loss in nats, [documents].
     """
-    rates = held_out.bits_per_byte(nll["base"])
+    rates = nll["base"] / np.maximum(held_out.characters, 1)
     long = np.flatnonzero(held_out.bytes >= ENOUGH_BYTES)
     candidates = long if long.size else np.flatnonzero(held_out.bytes)
     order = candidates[np.argsort(rates[candidates], kind="stable")]
@@ -145,6 +165,7 @@ def _excerpt(
         file=held_out.origins.file[i],
         row=held_out.origins.row[i],
         bytes=int(held_out.bytes[i]),
+        characters=int(held_out.characters[i]),
         clean=bool(held_out.clean[i]),
         bpb_base=bits["base"],
         text=text if complete else text[: EXCERPT - 1] + "…",
@@ -164,6 +185,7 @@ def write_documents(
         "origin_file": pa.array(held_out.origins.file, pa.string()),
         "origin_row": pa.array(held_out.origins.row, pa.int64()),
         "bytes": pa.array(held_out.bytes),
+        "characters": pa.array(held_out.characters),
         "tokens": pa.array(held_out.tokens),
         "clean": pa.array(held_out.clean),
     }

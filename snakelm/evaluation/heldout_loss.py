@@ -2,13 +2,17 @@
 
 Two stages: `base`, the pretrained model, and `tuned`, the same after instruction tuning, where
 there was one. Tuning on answers costs some knowledge of plain text; both stages on both kinds of
-text show how much. The gap to training text says how much was learned by heart: only documents that
-training has read to their end count there, of which a run of less than an epoch has few.
+text show how much. A base model has never seen the token that ends a turn; on answers it is
+measured as tuning begins with it, so that its number is the one that tuning started from.
+
+The gap to training text is between different documents: those held out, and those that training has
+read to their end, of which a run of less than an epoch has few.
 
 Everything is computed in float32, as the exported model computes, whatever it was trained in.
 """
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,8 +24,10 @@ from ..data.packs import open_packs
 from ..errors import UserError
 from ..log import Log
 from ..model import Decoder
+from ..model.file import ModelRecord
 from ..tokenizer import Tokenizer
 from ..training.batches import Batches
+from ..training.chat_rows import as_tuning_begins
 from ..training.packed_batches import answer_losses
 from ..training.validation import document_losses
 from .breakdown import Bins, Breakdown, breakdown
@@ -30,7 +36,6 @@ from .intervals import Interval, difference, rate, rounded
 from .loss_record import (
     BinLosses,
     FrequencyLosses,
-    HeldOutText,
     LossRecord,
     SourceLoss,
     SourceRate,
@@ -38,7 +43,7 @@ from .loss_record import (
     TrainLoss,
     TuningChange,
 )
-from .records import Stage
+from .records import FEW_BYTES_MORE, HeldOutText, Stage
 from .scaling_law import run_laws
 from .tokenizer_statistics import token_counts
 from .trained_model import PretrainingSettings, device_for, open_model, pretraining_of
@@ -117,7 +122,7 @@ def measure_loss(
     model, record = open_model(files.base, tokenizer, device)
     pretraining = pretraining_of(files.base, record, train_bin)
     stages: dict[Stage, _Measured] = {
-        "base": _measure_stage("base", files.base, model, record["step"], data, log)
+        "base": _measure_stage("base", files.base, model, record, data, log)
     }
     train_loss = _train_loss(
         model, record["step"], pretraining, train_bin, data, stages["base"].loss.all
@@ -126,7 +131,7 @@ def measure_loss(
     if files.tuned is not None:
         del model  # so that memory holds one model at a time
         model, record = open_model(files.tuned, tokenizer, device)
-        stages["tuned"] = _measure_stage("tuned", files.tuned, model, record["step"], data, log)
+        stages["tuned"] = _measure_stage("tuned", files.tuned, model, record, data, log)
 
     # The last evaluation of a training takes all held-out documents. Where those before it took
     # only some, it is no point of their curve.
@@ -136,12 +141,7 @@ def measure_loss(
     hardest, easiest = extremes(held_out, nll, tokenizer)
 
     loss = LossRecord(
-        held_out=HeldOutText(
-            documents=int(held_out.bytes.size),
-            clean_documents=int(held_out.clean.sum()),
-            tokens=int(held_out.tokens.sum()),
-            bytes=int(held_out.bytes.sum()),
-        ),
+        held_out=_text(held_out),
         stages={stage: one.loss for stage, one in stages.items()},
         change=_change(stages, data),
         sources=_by_source(nll, data),
@@ -158,8 +158,21 @@ def measure_loss(
     return MeasuredLoss(loss, held_out, nll)
 
 
+def _text(held_out: HeldOutCorpus) -> HeldOutText:
+    clean = held_out.clean
+    return HeldOutText(
+        documents=int(held_out.bytes.size),
+        clean_documents=int(clean.sum()),
+        tokens=int(held_out.tokens.sum()),
+        bytes=int(held_out.bytes.sum()),
+        characters=int(held_out.characters.sum()),
+        clean_bytes=int(held_out.bytes[clean].sum()),
+        clean_characters=int(held_out.characters[clean].sum()),
+    )
+
+
 def _measure_stage(
-    stage: Stage, file: Path, model: Decoder, step: int, data: _Data, log: Log
+    stage: Stage, file: Path, model: Decoder, record: ModelRecord, data: _Data, log: Log
 ) -> _Measured:
     """The loss of the model that ``file`` holds."""
     held_out = data.held_out
@@ -172,13 +185,13 @@ def _measure_stage(
             data.tokenizer.token_lengths,
             lambda done: bar.update(done, stage),
         )
-    answers = _on_answers(model, data.packs, data.tokenizer) if data.packs else None
+    answers = _on_answers(model, data, bool(record.get("chat"))) if data.packs else None
 
     clean = held_out.clean
     loss = StageLoss(
         model=file.name,
         parameters=sum(p.numel() for p in model.parameters()),
-        step=step,
+        step=record["step"],
         context=model.shape.context,
         all=_known(_rate(text.nll, held_out.bytes, data.seed, BITS)),
         clean=_rate(text.nll[clean], held_out.bytes[clean], data.seed, BITS),
@@ -187,15 +200,20 @@ def _measure_stage(
     return _Measured(text, answers, loss)
 
 
-def _on_answers(model: Decoder, path: Path, tokenizer: Tokenizer) -> _Answers:
-    """UserError for packs that are longer than the model's context."""
-    packs = open_packs(path, tokenizer.sha256)
+def _on_answers(model: Decoder, data: _Data, chat: bool) -> _Answers:
+    """A base model is measured as tuning begins with it. UserError for packs that are longer than
+    the model's context.
+    """
+    path = data.packs
+    assert path is not None, "asked for where there are some"
+    packs = open_packs(path, data.tokenizer.sha256)
     if packs.context > model.shape.context:
         raise UserError(
             f"{path}: packs of {packs.context} tokens, the model looks back over "
             f"{model.shape.context}; run prepare_sft_data again"
         )
-    return _Answers(*answer_losses(model, packs))
+    with nullcontext() if chat else as_tuning_begins(model, data.tokenizer):
+        return _Answers(*answer_losses(model, packs))
 
 
 def _train_loss(
@@ -256,13 +274,19 @@ def _by_source(nll: Mapping[Stage, np.ndarray], data: _Data) -> dict[str, Source
     """Bits per byte of each source's documents."""
     held_out, sources = data.held_out, np.array(data.held_out.origins.source, object)
     by_source = {}
+
     for name in sorted(set(held_out.origins.source)):
         own = sources == name
         sizes = held_out.bytes[own]
         rates = {
             stage: _source_rate(losses[own], sizes, data.seed) for stage, losses in nll.items()
         }
-        by_source[name] = SourceLoss(documents=int(own.sum()), bytes=int(sizes.sum()), **rates)
+        by_source[name] = SourceLoss(
+            documents=int(own.sum()),
+            bytes=int(sizes.sum()),
+            characters=int(held_out.characters[own].sum()),
+            **rates,
+        )
     return by_source
 
 
@@ -318,21 +342,19 @@ def _known(interval: Interval | None) -> Interval:
 def summary(loss: LossRecord) -> str:
     """`held-out text 1.518 bits per byte (1.49 to 1.55), after tuning 1.6 …`."""
     base, tuned = loss.stages["base"], loss.stages.get("tuned")
-    line = f"held-out text {_range(base.all)} bits per byte"
-    if gap := loss.train_loss.gap:
-        line += f", {gap.value:+.3f} against text that training has read"
+    line = f"held-out text {base.all.in_words()} bits per byte"
+    if (each := loss.held_out.bytes_per_character()) and each > 1 + FEW_BYTES_MORE:
+        line += f", {base.all.value * each:.3f} per character"
+    if train := loss.train_loss.bpb:
+        line += (
+            f"; {loss.train_loss.documents:,} documents that training has read {train.in_words()}"
+        )
     if tuned is None:
         return f"{line}; nothing was tuned, so there is no second stage"
 
-    line += f"; after tuning {_range(tuned.all)}"
+    line += f"; after tuning {tuned.all.in_words()}"
     if base.answers and tuned.answers:
         line += (
             f"; held-out answers {base.answers.value:.3f} → {tuned.answers.value:.3f} nats a token"
         )
     return line
-
-
-def _range(interval: Interval) -> str:
-    if interval.low is None:
-        return f"{interval.value:.3f}"
-    return f"{interval.value:.3f} ({interval.low:.3f} to {interval.high:.3f})"

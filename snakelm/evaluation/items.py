@@ -1,19 +1,17 @@
-"""A task's items from the user's own parquet or JSONL, by the column names that such files have.
+"""A task's items from the user's own parquet or JSONL.
 
-    question    question, query, ctx, context, prompt, text, input or goal: the first of these that is there
-    choices     choices, endings or options: texts, or an object of `text` and `label` lists as ARC has it
-    answer      answer, gold, label, answerKey or target. choice: a choice's text, its label or letter, or its number
-                from 0. greedy: the text, or several of which any will do
-
-A test set must be complete: a damaged row or one without an answer is an error with its place,
-never left out silently.
-"""  # noqa: E501 - a table
+benchmarks.py says which columns are the question, the choices and the answer; gold.py, which choice
+the answers of the whole test set mean. An answer of a greedy item is a text, or several of which
+any will do. A test set must be complete: a damaged row or one without an answer is an error with
+its place, never left out silently.
+"""
 
 import itertools
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -24,13 +22,12 @@ from ..data.reading.records import columns_of, records
 from ..data.split import document_ids, mixed
 from ..errors import UserError
 from ..parquet import BadFile
+from .benchmarks import answer_of, parsed_row, question_of
+from .gold import Answered, gold_choices
 
 __all__ = ["Item", "chosen_items", "read_items", "shot_order", "solved_items", "task_files"]
 
-QUESTION = ("question", "query", "ctx", "context", "prompt", "text", "input", "goal")
-CHOICES = ("choices", "endings", "options")
-ANSWER = ("answer", "gold", "label", "answerKey", "target")
-LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -54,35 +51,62 @@ def task_files(task: Task) -> list[Path]:
     return expand(task.path, f"tasks[].path of {task.name}") if task.path else []
 
 
-def read_items(files: Iterable[Path], kind: str) -> list[Item]:
+def read_items(
+    files: Iterable[Path],
+    kind: str,
+    gold: str = "auto",
+    on_reading: Callable[[str], None] = lambda words: None,
+) -> list[Item]:
     """All items of the files, in order, of the ``kind`` choice or greedy; UserError with file and
-    row for what is none.
-    """
-    files, items = list(files), []
-    for file in files:
-        try:
-            items += _items_of(file, kind)
-        except BadFile as fault:
-            raise UserError(f"{file}: {fault}") from None
+    row for what is none, and for answers that may mean several choices.
 
-    if not items:
+    ``gold``: what an answer is, as `tasks[].gold` has it. ``on_reading`` is told how the answers of
+    items with choices were read.
+    """
+    files = list(files)
+    rows = [(f"{file}: row {number}", row) for file in files for number, row in _rows_of(file)]
+    if not rows:
         names = ", ".join(map(str, files)) or "no file"
         raise UserError(f"{names}: no items; a task needs at least one")
-    return items
+
+    if kind == "greedy":
+        return [_in_place(place, _greedy_item, row) for place, row in rows]
+
+    parsed = [_in_place(place, parsed_row, row) for place, row in rows]
+    answered = [
+        Answered(place, one.choices, one.labels, one.answer, one.convention)
+        for (place, _), one in zip(rows, parsed, strict=True)
+    ]
+    numbers, words = gold_choices(answered, gold)
+    on_reading(words)
+    return [
+        Item(one.question, one.choices, number) for one, number in zip(parsed, numbers, strict=True)
+    ]
 
 
-def _items_of(file: Path, kind: str) -> list[Item]:
-    form = file_format(file)
-    if form == "text":
-        raise BadFile("a text file, expected items as JSONL or parquet")
+def _rows_of(file: Path) -> Iterator[tuple[int, Mapping[str, object]]]:
+    """Number and columns of every row."""
+    try:
+        form = file_format(file)
+        if form == "text":
+            raise BadFile("a text file, expected items as JSONL or parquet")
 
-    columns = {name: name for name in columns_of(file, form)}
-    items = []
-    for number, (row, problem) in enumerate(records(file, form, columns)):
-        if row is None:
-            raise BadFile(f"row {number}: {problem}; a test set must be complete")
-        items.append(_item(row, kind, number))
-    return items
+        columns = {name: name for name in columns_of(file, form)}
+        for number, (row, problem) in enumerate(records(file, form, columns)):
+            if row is None:
+                raise BadFile(f"row {number}: {problem}; a test set must be complete")
+            yield number, row
+    except BadFile as fault:
+        raise UserError(f"{file}: {fault}") from None
+
+
+def _in_place(
+    place: str, parse: Callable[[Mapping[str, object]], T], row: Mapping[str, object]
+) -> T:
+    try:
+        return parse(row)
+    except BadFile as fault:
+        raise UserError(f"{place}: {fault}") from None
 
 
 def chosen_items(items: list[Item], limit: int | None, seed: int) -> list[int]:
@@ -116,69 +140,17 @@ def _by_hash(items: list[Item], seed: int, purpose: str) -> list[int]:
     return np.argsort(hashes, kind="stable").tolist()
 
 
-def _item(row: Mapping[str, object], kind: str, number: int) -> Item:
-    question = _first(row, QUESTION, number)
-    if not isinstance(question, str):
-        raise BadFile(f"row {number}: the question is a {type(question).__name__}, expected text")
-    if kind == "greedy":
-        return Item(question, _accepted(_first(row, ANSWER, number), number), 0)
-
-    texts, labels = _choices(_first(row, CHOICES, number), number)
-    return Item(question, texts, _gold(_first(row, ANSWER, number), texts, labels, number))
+def _greedy_item(row: Mapping[str, object]) -> Item:
+    _, answer = answer_of(row)
+    return Item(question_of(row), _accepted(answer), 0)
 
 
-def _first(row: Mapping[str, object], names: tuple[str, ...], number: int) -> object:
-    value = next((row[name] for name in names if row.get(name) is not None), None)
-    if value is None:
-        raise BadFile(
-            f"row {number}: none of {', '.join(names)} says anything; columns are "
-            f"{', '.join(map(str, row)) or 'none'}"
-        )
-    return value
-
-
-def _accepted(value: object, number: int) -> tuple[str, ...]:
+def _accepted(value: object) -> tuple[str, ...]:
     """The answers of a greedy item that count as right."""
     values = value if isinstance(value, list) else [value]
     texts = tuple(
         str(v) for v in values if isinstance(v, str | int | float) and not isinstance(v, bool)
     )
     if not texts or not all(text.strip() for text in texts):
-        raise BadFile(f"row {number}: the answer is empty, or no text")
+        raise BadFile("the answer is empty, or no text")
     return texts
-
-
-def _choices(value: object, number: int) -> tuple[tuple[str, ...], list[str]]:
-    """(texts, labels)"""
-    labels = list(LETTERS)
-    if isinstance(value, Mapping):
-        labels = [str(label) for label in value.get("label") or labels]
-        value = value.get("text")
-
-    texts = value if isinstance(value, list) else []
-    if len(texts) < 2 or not all(isinstance(text, str) and text for text in texts):
-        raise BadFile(
-            f"row {number}: the choices are {str(value)[:60]!r}; expected a list of at least two "
-            "texts"
-        )
-    return tuple(texts), labels
-
-
-def _gold(value: object, texts: tuple[str, ...], labels: list[str], number: int) -> int:
-    """The number of the right choice. A text counts before a label: of the choices "2", "1", "0"
-    the answer "0" is the third.
-    """
-    gold = value
-    if isinstance(value, str):
-        if value in texts:
-            gold = texts.index(value)
-        elif value in labels:
-            gold = labels.index(value)
-        else:
-            gold = int(value) if value.isascii() and value.isdigit() else None
-
-    if not isinstance(gold, int) or isinstance(gold, bool) or not 0 <= gold < len(texts):
-        raise BadFile(
-            f"row {number}: the answer {str(value)[:60]!r} is none of the {len(texts)} choices"
-        )
-    return gold

@@ -10,14 +10,13 @@ from pydantic import Field
 
 from ..json_files import read_json
 from ..json_record import JsonRecord
-from .records import ByStage, HeldOutLoss, Interval, Stage
+from .records import FEW_BYTES_MORE, ByStage, HeldOutLoss, HeldOutText, Interval, Stage
 
 __all__ = [
     "BinLosses",
     "DocumentExcerpt",
     "FittedLaw",
     "FrequencyLosses",
-    "HeldOutText",
     "LawCurve",
     "LawPoint",
     "LawPoints",
@@ -30,15 +29,6 @@ __all__ = [
     "TuningChange",
     "read_loss",
 ]
-
-
-class HeldOutText(JsonRecord):
-    """How much held-out text there is."""
-
-    documents: int
-    clean_documents: int  # without copies in the training text
-    tokens: int
-    bytes: int
 
 
 class StageLoss(HeldOutLoss):
@@ -71,6 +61,7 @@ class SourceLoss(ByStage[SourceRate | None]):
 
     documents: int
     bytes: int
+    characters: int | None = None
 
 
 class BinLosses(ByStage[list[float | None]]):
@@ -149,6 +140,7 @@ class DocumentExcerpt(JsonRecord):
     file: str | None
     row: int | None
     bytes: int
+    characters: int | None = None
     clean: bool
     bpb_base: float
     bpb_tuned: float | None = None
@@ -168,6 +160,15 @@ class LossRecord(JsonRecord):
     law: dict[Literal["held_out", "training"], FittedLaw | MissingLaw]
     hardest: list[DocumentExcerpt]
     easiest: list[DocumentExcerpt]
+
+    def other_scripts(self) -> bool:
+        """Whether some source has clearly more bytes than characters, so that bits per byte alone
+        would set different things side by side.
+        """
+        return any(
+            source.characters and source.bytes > source.characters * (1 + FEW_BYTES_MORE)
+            for source in self.sources.values()
+        )
 
 
 def read_loss(path: str | Path) -> LossRecord:

@@ -16,6 +16,8 @@ from ..json_files import read_json
 from ..json_record import JsonRecord
 
 __all__ = [
+    "FEW_BYTES_MORE",
+    "NO_INTERVAL",
     "STAGES",
     "BaselineRecord",
     "ByStage",
@@ -24,6 +26,7 @@ __all__ = [
     "EvaluationRecord",
     "GreedyAnswer",
     "HeldOutLoss",
+    "HeldOutText",
     "Interval",
     "MeasuredDocuments",
     "MeasuredText",
@@ -48,6 +51,7 @@ __all__ = [
 
 T = TypeVar("T")
 Stage = Literal["base", "tuned"]  # the pretrained model, and the same after instruction tuning
+NO_INTERVAL = "one document: no interval"  # of two and more there is one
 STAGES: tuple[Stage, ...] = ("base", "tuned")
 
 
@@ -59,6 +63,16 @@ class Interval:
     low: float | None
     high: float | None
 
+    def bounds(self, style: str = ".3f", between: str = " to ") -> str:
+        """`1.492 to 1.542`, or why there are none."""
+        if self.low is None or self.high is None:
+            return NO_INTERVAL
+        return f"{self.low:{style}}{between}{self.high:{style}}"
+
+    def in_words(self, style: str = ".3f") -> str:
+        """`1.518 (1.492 to 1.542)`."""
+        return f"{self.value:{style}} ({self.bounds(style)})"
+
 
 class ByStage(JsonRecord, Generic[T]):
     """Something of each model of a run; `tuned` is missing where nothing was tuned."""
@@ -69,6 +83,30 @@ class ByStage(JsonRecord, Generic[T]):
     def of(self, stage: Stage) -> T | None:
         """That of ``stage``."""
         return self.base if stage == "base" else self.tuned
+
+
+FEW_BYTES_MORE = 0.02  # than characters: bits per byte and per character say the same
+
+
+class HeldOutText(JsonRecord):
+    """How much held-out text there is. A byte is a letter of English, and half of one or less of
+    other scripts: what of two scripts is set side by side is given by character, too.
+    """
+
+    documents: int
+    clean_documents: int  # without copies in the training text
+    tokens: int
+    bytes: int
+    characters: int | None = None
+    clean_bytes: int | None = None
+    clean_characters: int | None = None
+
+    def bytes_per_character(self, clean: bool = False) -> float | None:
+        """Of all documents, or of the clean ones; None where nobody counted them."""
+        size, count = self.bytes, self.characters
+        if clean:
+            size, count = self.clean_bytes or 0, self.clean_characters
+        return size / count if count else None
 
 
 class HeldOutLoss(JsonRecord):
@@ -143,6 +181,7 @@ class SkippedTask(JsonRecord):
 class EvaluationRecord(JsonRecord):
     """evaluation.json"""
 
+    text: HeldOutText | None = None
     held_out: dict[Stage, HeldOutLoss]
     tasks: dict[str, TaskResult | SkippedTask]
 

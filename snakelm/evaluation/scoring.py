@@ -1,7 +1,8 @@
 """Answers to a task's questions, and what share of them is right, with 95% intervals.
 
 choice    acc: the likeliest of the choices is the right one; acc_norm: the likeliest for each of
-          its characters, so that a long choice isn't at a disadvantage
+          its characters, so that a long choice isn't at a disadvantage; a choice with the text of
+          the right one is right
 greedy    exact: what the model says at temperature 0 is the answer, white space around it aside;
           loose: the same with case, punctuation and runs of white space aside
 """
@@ -91,6 +92,7 @@ def _choose(
         item = question.item
         lengths = np.array([max(1, len(choice)) for choice in item.choices])
         best, best_by_length = int(values.argmax()), int((values / lengths).argmax())
+        right = item.choices[item.gold]
         answers.append(
             ChoiceAnswer(
                 question=item.question,
@@ -98,8 +100,8 @@ def _choose(
                 gold=item.gold,
                 loglikelihood=[round(value, 6) for value in values.tolist()],
                 predicted=best,
-                acc=best == item.gold,
-                acc_norm=best_by_length == item.gold,
+                acc=item.choices[best] == right,
+                acc_norm=item.choices[best_by_length] == right,
                 cut=any(len(before) + len(scored) > context + 1 for before, scored in pairs),
             )
         )

@@ -1,12 +1,14 @@
 """seeds.json: runs that differ in nothing but their seed, and what their numbers scatter by.
 
 One run's interval says how far its number may be from what endless test text would give. It does
-not say how far another run of the same settings would end from this one; only other seeds do. A
-seed decides everything that chance has a hand in: which documents are held out, the weights, the
-order of batches.
+not say how far another training of the same settings would end from this one; only other seeds do.
+`train.seed` is theirs: first weights, the order of the text. The top-level `seed` also decides
+which documents are held out and what the tokenizer learns from; numbers on other text are never
+averaged with ours.
 
-Whether two runs differ in their seed alone is read from their manifests: settings (but for those
-that change no result), code, and the hashes of the user's own files.
+Whether two runs differ in the seeds of training alone is read from their manifests: settings (but
+for those that change no result), code, the hashes of the user's own files, and the digest of the
+held-out documents.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from ..config import as_mapping, from_mapping
+from ..data.held_out import HeldOut, held_out_of
 from ..errors import UserError
 from ..workflow.manifest import manifest_path, read_manifest
 from .records import (
@@ -39,15 +42,17 @@ ARTEFACTS = (
     "sft_model.pt",
 )
 TABLE = "tables/evaluation.json"
+ADVICE = "to measure what chance does to training, vary train.seed and leave seed as it is"
 
 
 def scatter(own_folder: str | Path, others: Iterable[str | Path]) -> SeedsRecord:
     """Mean and standard deviation of every number over the run in ``own_folder`` and those of
-    ``others`` that differ from it in their seed alone; why each of the rest doesn't count.
+    ``others`` that differ from it in the seeds of training alone; why each of the rest doesn't
+    count.
     """
     folders, left_out = [Path(own_folder)], []
     for folder in map(Path, others):
-        why = difference_but_seed(folders[0], folder)
+        why = difference_but_seed(folders[0], folder) or _taken(folder, folders)
         if why is None:
             folders.append(folder)
         else:
@@ -56,6 +61,12 @@ def scatter(own_folder: str | Path, others: Iterable[str | Path]) -> SeedsRecord
     runs = [SeedRun(results=folder.as_posix(), seed=_seed(folder)) for folder in folders]
     measures = _measures(folders) if len(folders) > 1 else {}
     return SeedsRecord(runs=runs, left_out=left_out, measures=measures)
+
+
+def _taken(folder: Path, others: list[Path]) -> str | None:
+    """Why a run can't count beside the ``others``: one of them has its seed."""
+    same = next((other for other in others if _seed(other) == _seed(folder)), None)
+    return None if same is None else f"it has the same train.seed as {same.as_posix()}"
 
 
 def _measures(folders: list[Path]) -> dict[str, OverSeeds]:
@@ -76,7 +87,9 @@ def mean_and_deviation(values: Sequence[float]) -> tuple[float, float | None]:
 
 
 def difference_but_seed(ours: Path, theirs: Path) -> str | None:
-    """What makes ``theirs`` another run than ``ours`` with another seed; None when nothing does."""
+    """What makes ``theirs`` another run than ``ours`` with another seed of training; None when
+    nothing does.
+    """
     if not (theirs / TABLE).is_file():
         return f"it has no {TABLE}; evaluate that run first, with its own configuration"
     try:
@@ -96,7 +109,24 @@ def difference_but_seed(ours: Path, theirs: Path) -> str | None:
     key = _first_difference(_settings(own_made), _settings(their_made))
     if key is not None:
         return f"{key} differs"
-    return "it has the same seed" if _seed(ours) == _seed(theirs) else None
+    return _other_text(own_made["final_model.pt"], their_made["final_model.pt"])
+
+
+def _other_text(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str | None:
+    """What of the held-out text or the tokenizer differs between two models, by their manifests."""
+    own, other = _held_out(ours), _held_out(theirs)
+    if not own.same_text(other):
+        known = (own.text or own.file) and (other.text or other.file)
+        what = "it was measured on other held-out text" if known else "nobody knows on what text"
+        return f"{what}; {ADVICE}"
+    if not own.same_tokens(other):
+        return f"it has another tokenizer; {ADVICE}"
+    return None
+
+
+def _held_out(manifest: Mapping[str, Any]) -> HeldOut:
+    inputs = {Path(file["path"]).name: file["sha256"] for file in manifest.get("inputs", [])}
+    return held_out_of(manifest["counts"].get("result", {}), inputs)
 
 
 def _manifests(folder: Path) -> dict[str, dict[str, Any]]:
@@ -122,8 +152,16 @@ def _settings(manifests: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """All settings that the manifests hold, without those that change no result."""
     settings: dict[str, Any] = {}
     for manifest in manifests.values():
-        settings |= manifest["config"]
-    settings.pop("seed", None)
+        for name, value in manifest["config"].items():
+            known = settings.get(name)  # tuning, too, writes down some keys of train
+            if isinstance(known, dict) and isinstance(value, dict):
+                settings[name] = {**known, **value}
+            else:
+                settings[name] = value
+
+    settings.pop("seed", None)  # the digest of the held-out text says whether it matters
+    for section in {"train", "sft"} & settings.keys():
+        settings[section].pop("seed", None)
     try:
         return as_mapping(from_mapping(settings), settings, cosmetic=False)
     except UserError:  # of another version, which had other keys

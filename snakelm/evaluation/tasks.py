@@ -93,9 +93,10 @@ def read_tasks(config: Config, log: Log) -> list[TaskItems]:
     tasks = []
     for task in config.tasks:
         files, name = task_files(task), str(task.name)
-        items = read_items(files, task.kind) if files else []
+        how: list[str] = []
+        items = read_items(files, task.kind, task.gold, how.append) if files else []
         source = f"{len(items):,} items in {len(files)} files" if files else "built in"
-        log.say(f"{name}: {source}")
+        log.say("; the answer is ".join([f"{name}: {source}", *how]))
         tasks.append(TaskItems(name, task, files, items))
     return tasks
 
@@ -108,9 +109,10 @@ def evaluate_tasks(
     """
     tokenizer = Tokenizer.load(files.tokenizer)
     device = device_for(config.train.device, threads, log)
+    measured = read_loss(files.loss)
     held_out = {
         stage: HeldOutLoss(all=loss.all, clean=loss.clean, answers=loss.answers)
-        for stage, loss in read_loss(files.loss).stages.items()
+        for stage, loss in measured.stages.items()
     }
 
     questions: dict[str, list[Question] | SkippedTask] = {}
@@ -145,7 +147,9 @@ def evaluate_tasks(
         del model  # so that memory holds one model at a time
 
     results = {one.name: _result(one.task, questions[one.name], scores[one.name]) for one in tasks}
-    return EvaluatedTasks(EvaluationRecord(held_out=held_out, tasks=results), items)
+    return EvaluatedTasks(
+        EvaluationRecord(text=measured.held_out, held_out=held_out, tasks=results), items
+    )
 
 
 def _questions(
@@ -216,7 +220,7 @@ def summary(evaluation: EvaluationRecord) -> Iterator[str]:
         for stage in STAGES:
             scores = task.of(stage)
             for key, one in scores.scores().items() if scores else ():
-                yield f"{name}, {stage}: {key} {one.value:.1%} ({one.low:.1%} to {one.high:.1%})"
+                yield f"{name}, {stage}: {key} {one.in_words('.1%')}"
 
 
 def write_items(path: str | Path, items: Iterable[AnsweredItem]) -> None:

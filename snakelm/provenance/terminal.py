@@ -94,6 +94,8 @@ def _from_outside(manifest: Mapping[str, Any]) -> Iterator[str]:
     if manifest.get("through"):
         yield f"through {len(manifest['through'])} shards, which were not kept"
 
+    yield from _licences(manifest.get("config", {}))
+
     counts = manifest.get("counts", {})
     collected = counts.get("collected", {})
     sources = [one for one in counts.get("sources", []) if isinstance(one, dict)]
@@ -104,6 +106,14 @@ def _from_outside(manifest: Mapping[str, Any]) -> Iterator[str]:
     yield from (f"fetched from {url}" for url in collected.get("urls", []))
     if "generator_seed" in collected:
         yield f"generated, seed {collected['generator_seed']}"
+
+
+def _licences(config: Mapping[str, Any]) -> Iterator[str]:
+    """Those that the configuration of a step states, which export's does."""
+    for source in [*config.get("sources", []), *config.get("sft_data", {}).get("sources", [])]:
+        if source.get("licence"):
+            name = source.get("name") or source.get("builtin") or source.get("path")
+            yield f"licence of {name}: {source['licence']}"
 
 
 def _package_names(packages: list[Mapping[str, Any]]) -> str:

@@ -4,10 +4,6 @@ held-out answers.
 The steps are pretraining's (loop.py) with other batches and rates: warm-up, then linearly down to
 zero. Only the assistant's tokens count, each the same: a step's summed loss is divided by the
 labelled tokens of all its rows.
-
-The chat tokens were never seen in pretraining. Their rows of the embedding are as good as any
-start, far from each other and of the right length; the head's row for the end of an answer starts
-as that of the end of a text, which is what it means (measured in docs/EXPERIMENTS.md).
 """
 
 from collections.abc import Iterator, Mapping
@@ -18,6 +14,7 @@ import torch
 
 from ..config import Config, Sft, Train
 from ..data.packs import open_packs
+from ..data.split import texts_digest
 from ..device import Device
 from ..errors import UserError
 from ..log import Log
@@ -26,6 +23,7 @@ from ..model.pretrained import load_base
 from ..tokenizer import Tokenizer
 from ..tokenizer.special import END
 from . import loop, lora
+from .chat_rows import start_chat_rows
 from .distributed import World
 from .fingerprint import finetuning_fingerprint
 from .metrics import FINETUNING, Sample
@@ -75,7 +73,8 @@ class Finetuning:
     chat = True
 
     def __init__(self, config: Config, files: FinetuningFiles, log: Log, verify: bool) -> None:
-        self.files, self.log, self.seed, self.sft = files, log, config.seed, config.sft
+        assert config.sft.seed is not None, "the checks fill it in"
+        self.files, self.log, self.seed, self.sft = files, log, config.sft.seed, config.sft
         self.eval_tokens = config.train.eval_tokens
         self.tokenizer = Tokenizer.load(files.tokenizer)
         self.base, self.record = load_base(files.base, self.tokenizer)
@@ -87,12 +86,13 @@ class Finetuning:
         for packs in (self.train_packs, self.val_packs):
             _check_context(packs.path, packs.context, files.base, self.shape.context)
 
-        self.batches = PackedBatches(self.train_packs, sft.batch_rows, sft.epochs, config.seed)
+        self.batches = PackedBatches(self.train_packs, sft.batch_rows, sft.epochs, self.seed)
         batch_tokens = sft.batch_rows * self.shape.context
         self.training = _as_training(sft, config.train, self.batches.steps, batch_tokens)
         self.fingerprint = finetuning_fingerprint(
             config, self.training, files.base, files.train_packs, files.val_packs
         )
+        self.held_out = {"held_out_text": texts_digest(self.val_packs.bin.document_ids)}
 
     def plan(self, device: Device, peak: float, processes: int) -> Plan:
         """What the run will take, and a line on what it learns from."""
@@ -164,12 +164,6 @@ class Finetuning:
         ids, mask = self.val_packs.tokens[first:last].tolist(), self.val_packs.mask[first:last]
         answer = int(mask.argmax())
         return ids[:answer], ids[answer : ids.index(end, answer)]
-
-
-@torch.no_grad()
-def start_chat_rows(model: Decoder, tokenizer: Tokenizer) -> None:
-    """The head's row of `<|end|>` from that of `<|endoftext|>`: both end what is being said."""
-    model.head_weight[tokenizer.special_tokens[END]] = model.head_weight[tokenizer.eot]
 
 
 def _as_training(sft: Sft, train: Train, steps: int, batch_tokens: int) -> Train:

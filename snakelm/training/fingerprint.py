@@ -28,9 +28,10 @@ def pretraining_fingerprint(config: Config, train: TokenBin, val: TokenBin) -> s
     # default, so that earlier runs keep their folders.
     evaluate = config.evaluate.model_copy(update={"compressor_mb": Evaluate().compressor_mb})
     counted = config.model_copy(update={"evaluate": evaluate})
+    settings = as_mapping(counted, ["model", "train", "evaluate"], cosmetic=False)
     parts = {
         "version": PRETRAINING_VERSION,
-        "config": as_mapping(counted, ["model", "train", "evaluate", "seed"], cosmetic=False),
+        "config": _with_seed(settings, "train"),
         "train": sha256_file(idx_path(train.path)),
         "val": sha256_file(idx_path(val.path)),
         "tokenizer": train.meta.tokenizer_sha256,
@@ -49,14 +50,23 @@ def finetuning_fingerprint(
     """
     sft = config.sft.model_copy(update={"base": None})
     counted = config.model_copy(update={"train": training, "sft": sft})
+    settings = as_mapping(counted, ["train", "sft"], cosmetic=False)
     parts = {
         "version": FINETUNING_VERSION,
-        "config": as_mapping(counted, ["train", "sft", "seed"], cosmetic=False),
+        "config": _with_seed(settings, "sft"),
         "base": base_digest(base),
         "train": sha256_file(idx_path(train)),
         "val": sha256_file(idx_path(val)),
     }
     return _digits(parts)
+
+
+def _with_seed(settings: dict[str, Any], section: str) -> dict[str, Any]:
+    """The seed of ``section`` at the top, where earlier runs had theirs, which so keep their
+    folders.
+    """
+    own = {name: value for name, value in settings[section].items() if name != "seed"}
+    return {**settings, section: own, "seed": settings[section]["seed"]}
 
 
 def _digits(parts: dict[str, Any]) -> str:

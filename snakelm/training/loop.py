@@ -65,6 +65,7 @@ class Recipe(Protocol):
     training: Train  # steps, rates and how often to evaluate, save and log
     seed: int
     fingerprint: str
+    held_out: dict[str, str | None]  # what it is measured on, as the run's figures have it
     evaluates_first: bool  # whether held-out text is measured before the first step too
     chat: bool  # whether the model's chat tokens are trained
 
@@ -315,6 +316,7 @@ def _finish(recipe: Recipe, model: Decoder, progress: Progress, world: World) ->
         "fingerprint": recipe.fingerprint,
         "parameters": model_size(recipe.shape, recipe.tokenizer.vocab_size).total,
         **(progress.final or {}),
+        **recipe.held_out,
     }
     if recipe.evaluates_first:
         result["val_loss_before"] = progress.loss_before

@@ -10,6 +10,7 @@ import torch
 
 from ..config import Config
 from ..data.bins import open_bin
+from ..data.split import texts_digest
 from ..data.tokens.overlap import read_shares
 from ..device import Device
 from ..errors import UserError
@@ -65,7 +66,8 @@ class Pretraining:
     chat = False
 
     def __init__(self, config: Config, files: PretrainingFiles, log: Log, verify: bool) -> None:
-        self.files, self.log, self.seed = files, log, config.seed
+        assert config.train.seed is not None, "the checks fill it in"
+        self.files, self.log, self.seed = files, log, config.train.seed
         self.shape, self.training = config.model, config.train
         self.tokenizer = Tokenizer.load(files.tokenizer)
 
@@ -76,9 +78,13 @@ class Pretraining:
         self.clean = read_shares(files.val_overlap, self.val_bin) < config.evaluate.clean_share
 
         self.batches = Batches(
-            self.train_bin, config.model.context, config.train.batch_tokens, config.seed
+            self.train_bin, config.model.context, config.train.batch_tokens, self.seed
         )
         self.fingerprint = pretraining_fingerprint(config, self.train_bin, self.val_bin)
+        self.held_out = {
+            "held_out_text": texts_digest(self.val_bin.document_ids),
+            "held_out_clean": texts_digest(self.val_bin.document_ids[self.clean]),
+        }
 
     def plan(self, device: Device, peak: float, processes: int) -> Plan:
         """What the run will take; UserError for sizes that can't work."""

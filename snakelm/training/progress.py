@@ -30,6 +30,8 @@ class RunResult(TypedDict, total=False):
     val_loss_before: float | None  # before the first step; fine-tuning only
     val_bpb: float | None
     val_bpb_clean: float | None
+    held_out_text: str | None  # digest of the documents it was measured on (`texts_digest`)
+    held_out_clean: str | None  # and of the clean ones; of pretraining alone
     seconds: float
     cpu_seconds: float
     device: str

@@ -96,7 +96,7 @@ class Run:
             through=through,
             config=self.step.settings_of(self.config, cosmetic=True),
             script=self.step.script,
-            seed=self.config.seed if "seed" in self.step.keys(self.config) else None,
+            seed=self.step.seed_of(self.config),
             counts=counts,
             published_below=_results_of(artefact) if self.step.published else None,
         )
@@ -132,6 +132,7 @@ class Step:
     read. ``shows``: sections whose cosmetic keys stand in what the step writes, and so count too.
     ``beside``: files that earlier steps left, read where they are there, and no reason to run
     again. ``manifest``: whether what it writes gets one; figures and pages do not.
+    ``seed``: the key whose chance the step draws on, if it may read it; stands in its manifests.
     ``code_triggers``: whether other code is a reason to run again; training, which may have taken
     weeks, only says so. ``published``: what it writes is made to be given away, so its manifest
     tells of no machine.
@@ -143,6 +144,7 @@ class Step:
         description: str | None,
         *,
         config: Keys = (),
+        seed: str = "seed",
         shows: tuple[str, ...] = (),
         reads: Mapping[str, File] | None = None,
         beside: Mapping[str, File] | None = None,
@@ -157,7 +159,7 @@ class Step:
         self.script = Path(script).resolve()
         self.name, self.stage = self.script.stem, self.script.parent.name
         self.description = description
-        self.config, self.shows = config, shows
+        self.config, self.seed, self.shows = config, seed, shows
         self.reads, self.beside = dict(reads or {}), dict(beside or {})
         self.writes, self.values = dict(writes or {}), dict(values or {})
         self.threads, self.default_threads = threads, default_threads
@@ -243,14 +245,26 @@ class Step:
         """The keys that the step may read under ``config``."""
         return self.config(config) if callable(self.config) else self.config
 
+    def seed_of(self, config: Config) -> int | None:
+        """The seed under ``config``; None for a step without chance."""
+        section, _, name = self.seed.rpartition(".")
+        if not {self.seed, section} & set(self.keys(config)):
+            return None
+        value: int = getattr(getattr(config, section) if section else config, name)
+        return value
+
     def settings_of(
         self, config: Config, values: Mapping[str, Any] | None = None, *, cosmetic: bool = False
     ) -> dict[str, Any]:
         """The keys that count, as plain YAML types; with ``cosmetic`` all that the step may
         read.
+
+        Items of a list are as they count: no second file can add a key to one of them, so what it
+        said there would be the default, whatever the user has given.
         """
         seen = restrict(config, self.keys(config), values)
-        return as_mapping(seen, cosmetic=cosmetic or self.shows)
+        counted = as_mapping(seen, cosmetic=self.shows)
+        return _with_lists_of(counted, as_mapping(seen)) if cosmetic else counted
 
     def shown_of(self, config: Config) -> dict[str, Any]:
         """The cosmetic keys that the step may read, beside those that count."""
@@ -309,6 +323,17 @@ def _results_of(artefact: Path) -> Path:
     """The results folder of what is in its models/final; of anything else, the folder it is in."""
     folder = artefact.absolute().parent
     return folder.parents[1] if folder.parts[-2:] == ("models", "final") else folder
+
+
+def _with_lists_of(counted: dict[str, Any], every: dict[str, Any]) -> dict[str, Any]:
+    """``every`` key, the lists among them as ``counted`` has them."""
+    made = dict(every)
+    for name in every.keys() & counted.keys():
+        if isinstance(every[name], dict):
+            made[name] = _with_lists_of(counted[name], every[name])
+        elif isinstance(every[name], list):
+            made[name] = counted[name]
+    return made
 
 
 def _in_rule(name: str) -> str:

@@ -89,6 +89,7 @@ EXPECTED = {
     "model": {"train"},
     "model.context": {"train", "prepare_sft_data", "plot_metrics"},
     "train": {"train"},
+    "train.seed": MODELS,  # tuning follows where it has no seed of its own
     "train.steps": {"train", "plot_metrics"},
     "train.clip": {"train", "plot_metrics"},
     "train.precision": MODELS | {"generate_embeddings"},
@@ -234,6 +235,7 @@ def changed(run: Run, key: str) -> set[str]:
 
 SAMPLE = [
     "train.lr",
+    "train.seed",
     "train.device",
     "prepare.shards",
     "classifier.steps",
@@ -268,7 +270,7 @@ SHOW_SOURCES = {"plot_metrics", "export"}  # counts, files and licences of each
 SOURCES = {
     "a fraction of one": ({"fraction": 0.5}, {"sample_data"} | SHOW_SOURCES),
     "a weight of one": ({"weight": 2.0}, {"prepare_data"} | SHOW_SOURCES),
-    "a licence": ({"licence": "CC0-1.0"}, SHOW_SOURCES),
+    "a licence": ({"licence": "CC0-1.0"}, SHOW_SOURCES | SHOW_SETTINGS),
 }
 
 
@@ -280,6 +282,12 @@ def test_a_change_of_one_source(run, change):
     shown_alone = change == "a licence"  # cosmetic: nothing but what shows it
     expected_steps = steps | (set() if shown_alone else SHOW_SETTINGS)
     assert run.jobs("more.yaml") == with_what_follows(expected_steps)
+
+
+def test_a_licence_of_conversations_reruns_what_shows_it(run):
+    sources = [{"path": "my/talks.jsonl", "licence": "CC0-1.0"}]
+    run.checkout.write("more.yaml", json.dumps({"sft_data": {"sources": sources}}))
+    assert run.jobs("more.yaml") == with_what_follows({"plot_sft", "export", "summarise"})
 
 
 def test_a_change_of_one_source_leaves_the_other_alone(run):

@@ -2,10 +2,11 @@
 axis of tokens.
 
 This run is blue and thick. Training loss and gradient norm are averaged; a panel for which no run
-has numbers is left out.
+has numbers is left out. What was measured on other held-out text, or counts other tokens, is not
+drawn beside ours; a line below says so.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.typing import LineStyleType
 
 from ..trainings import Training
-from .style import COLOURS, figure, literal, note, percent, thousands
+from .style import COLOURS, figure, literal, note, percent, shortened, thousands
 from .training import smooth, visible_point
 
 __all__ = ["compare"]
@@ -39,7 +40,11 @@ OTHER_STYLES: tuple[LineStyleType, ...] = ("-", (0, (5, 2)), (0, (1, 1.5)))
 
 def compare(trainings: Sequence[Training], path: str | Path) -> None:
     """Draws ``trainings``, the first of which is this run's."""
-    columns = [name for name in PANELS if any(t.metrics.points(name)[0].size for t in trainings)]
+    columns = [
+        name
+        for name in PANELS
+        if any(t.metrics.points(name)[0].size for t in trainings if name not in t.apart)
+    ]
     with figure(path, (5.4, 0.9 + PANEL_HEIGHT * max(1, len(columns)))) as drawing:
         panels = drawing.subplots(max(1, len(columns)), 1, sharex=True, squeeze=False)[:, 0]
         if not columns:
@@ -48,18 +53,42 @@ def compare(trainings: Sequence[Training], path: str | Path) -> None:
 
         for axes, column in zip(panels, columns, strict=True):
             _panel(axes, column, trainings)
-        panels[-1].set_xlabel("training tokens")
+        label = panels[-1].set_xlabel(
+            "\n".join(["training tokens", *_left_out(trainings, columns)])
+        )
+        label.set_parse_math(False)  # a run may be called $x$
         thousands(panels[-1].xaxis)
 
-        lines, names = panels[0].get_legend_handles_labels()
+        named = {
+            name: line
+            for axes in panels
+            for line, name in zip(*axes.get_legend_handles_labels(), strict=True)
+        }
+        names = [training.name for training in trainings if training.name in named]
         across = 1 if max(map(len, names)) > 20 else 2
-        literal(drawing.legend(lines[::-1], names[::-1], loc="outside upper left", ncols=across))
+        lines = [named[name] for name in names]
+        literal(drawing.legend(lines, names, loc="outside upper left", ncols=across))
+
+
+def _left_out(trainings: Sequence[Training], columns: Sequence[str]) -> Iterator[str]:
+    """A line for each reason: the runs that some panels leave out."""
+    apart = [
+        (why, training.name)
+        for training in trainings
+        for column, why in training.apart.items()
+        if column in columns
+    ]
+    for why in sorted({why for why, _ in apart}):
+        names = dict.fromkeys(name for reason, name in apart if reason == why)
+        yield f"not drawn where it doesn't compare ({why}): {shortened(', '.join(names), 40)}"
 
 
 def _panel(axes: Axes, column: str, trainings: Sequence[Training]) -> None:
     values = []
     for i, training in reversed(list(enumerate(trainings))):  # this run is drawn last: on top
         x, y = training.metrics.points(column)
+        if column in training.apart:
+            continue
         y = smooth(y) if column in AVERAGED else y
         values.append(y)
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from matplotlib.axes import Axes
 
 from ...evaluation.records import STAGES, EvaluationRecord, TaskResult
-from .loss import STAGE_COLOURS, STAGE_NAMES, shortened
-from .style import AXIS, figure, note
+from .loss import STAGE_COLOURS, STAGE_NAMES
+from .style import AXIS, figure, note, shortened
 
 __all__ = ["MEASURE_NAMES", "evaluation"]
 

@@ -14,9 +14,10 @@ from ...evaluation.loss_record import (
     SourceRate,
 )
 from ...evaluation.records import STAGES, Stage
-from .style import AXIS, COLOURS, INK, figure, human, note, thousands
+from ..units import per_character
+from .style import AXIS, COLOURS, INK, figure, human, note, shortened, thousands
 
-__all__ = ["FIGURES", "STAGE_COLOURS", "STAGE_NAMES", "shortened"]
+__all__ = ["FIGURES", "STAGE_COLOURS", "STAGE_NAMES"]
 
 STAGE_NAMES: dict[Stage, str] = {"base": "after pretraining", "tuned": "after tuning"}
 STAGE_COLOURS: dict[Stage, str] = {"base": COLOURS["blue"], "tuned": COLOURS["orange"]}
@@ -90,7 +91,7 @@ def _range(first: int, end: int) -> str:
 
 def loss_by_source(loss: LossRecord, path: str | Path) -> None:
     """Bits per byte of each source's held-out documents: the middle half, nine tenths, and the rate
-    of all its text.
+    of all its text; and its bits per character, where some script has several bytes for one.
     """
     largest = sorted(loss.sources.items(), key=lambda pair: -pair[1].bytes)[:MOST_SOURCES]
     sources = [(name, source) for name, source in largest if source.base]
@@ -102,7 +103,7 @@ def loss_by_source(loss: LossRecord, path: str | Path) -> None:
             return
 
         for row, (_, source) in enumerate(sources):
-            _spreads(axes, row, source)
+            _spreads(axes, row, source, loss)
 
         left_out = len(loss.sources) - len(sources)
         some = f" ({left_out} smaller sources left out)" if left_out else ""
@@ -113,18 +114,27 @@ def loss_by_source(loss: LossRecord, path: str | Path) -> None:
             label.set_parse_math(False)  # a source may be called $x$
         axes.set_ylim(len(sources) - 0.5, -0.5)
         axes.set_xlim(left=0)
-        axes.set_xlabel("bits per byte")
+        axes.set_xlabel("bits per byte" + (", ◇ per character" if loss.other_scripts() else ""))
         below = -0.28 if len(sources) < 3 else -0.14
         axes.legend(loc="upper center", bbox_to_anchor=(0.45, below), ncols=2)
 
 
-def _spreads(axes: Axes, row: int, source: SourceLoss) -> None:
-    """The stages of a source, one above the other; the first row names them."""
+def _spreads(axes: Axes, row: int, source: SourceLoss, loss: LossRecord) -> None:
+    """The stages of a source, one above the other; the first row names them, with the rates of all
+    sources together.
+    """
     for stage in STAGES:
         if rate := source.of(stage):
             y = row + (0.15 if stage == "tuned" else -0.15)
-            name = f"{STAGE_NAMES[stage]}: {rate.value:.3f}" if row == 0 else None
+            name = None
+            if row == 0 and stage in loss.stages:
+                name = f"{STAGE_NAMES[stage]}: {loss.stages[stage].all.value:.3f} of all text"
             _spread(axes, y, rate, STAGE_COLOURS[stage], name)
+
+            bits = per_character(rate.value, source.bytes, source.characters)
+            if bits is not None and loss.other_scripts():
+                colour = STAGE_COLOURS[stage]
+                axes.plot([bits], [y], color=colour, marker="D", ms=6, mfc="none", linestyle="")
 
 
 def _spread(axes: Axes, y: float, rate: SourceRate, colour: str, name: str | None) -> None:
@@ -139,11 +149,6 @@ def _spread(axes: Axes, y: float, rate: SourceRate, colour: str, name: str | Non
         solid_capstyle="butt",
     )
     axes.plot([rate.value], [y], color=colour, marker="o", ms=6, linestyle="", label=name)
-
-
-def shortened(text: str, most: int) -> str:
-    """``text``, or its beginning with an ellipsis: ``most`` characters together."""
-    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def scaling_law(loss: LossRecord, path: str | Path) -> None:

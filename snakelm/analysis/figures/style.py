@@ -45,6 +45,7 @@ __all__ = [
     "note",
     "percent",
     "save",
+    "shortened",
     "thousands",
 ]
 
@@ -178,6 +179,11 @@ def mark(axes: Axes, positions: Sequence[float], text: str) -> None:
     for i, position in enumerate(positions):
         label = text if i == 0 else None
         axes.axvline(position, color=AXIS, linewidth=1, linestyle=":", label=label)
+
+
+def shortened(text: str, most: int) -> str:
+    """``text``, or its beginning with an ellipsis: ``most`` characters together."""
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def note(axes: Axes, text: str) -> None:

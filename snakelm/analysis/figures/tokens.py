@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ...evaluation.records import SourceTokens, TextTokens, TokenizerRecord
-from .loss import shortened
-from .style import AXIS, COLOURS, INK, figure, human, note, thousands
+from .style import AXIS, COLOURS, INK, figure, human, note, shortened, thousands
 
 __all__ = ["fertility", "token_frequencies"]
 

@@ -1,5 +1,5 @@
 """compare.html: several runs side by side: the outcome of each, and the settings in which they
-differ.
+differ. Runs that were measured on other held-out text stand in a table of their own.
 """
 
 from collections.abc import Iterator, Sequence
@@ -8,7 +8,7 @@ from pathlib import Path
 from ..changed_settings import flat_settings
 from ..manifests import TrainingResult, TrainManifest
 from ..pages import write_page
-from ..trainings import ComparedRun
+from ..trainings import OTHER_CLEAN, ComparedRun
 from ..units import duration, human
 
 __all__ = ["write_comparison"]
@@ -20,13 +20,24 @@ def write_comparison(runs: Sequence[ComparedRun], path: str | Path) -> None:
         path,
         "compare.html",
         names=[run.training.name for run in runs],
-        outcomes=[_outcome(run) for run in runs],
+        outcomes=[_outcome(run) for run in runs if "val_bpb" not in run.training.apart],
+        apart=[
+            (why, [_outcome(run) for run in runs if run.training.apart.get("val_bpb") == why])
+            for why in sorted({run.training.apart.get("val_bpb", "") for run in runs} - {""})
+        ],
+        other_clean=any(
+            run.training.apart.get("val_bpb_clean") == OTHER_CLEAN
+            for run in runs
+            if "val_bpb" not in run.training.apart
+        ),
         differences=list(_differences(runs)),
     )
 
 
 def _outcome(run: ComparedRun) -> list[str]:
-    """Name, bits per byte of all and of clean documents, tokens, steps, time, parameters."""
+    """Name, bits per byte of all and of clean documents, tokens, steps, time, parameters; clean
+    ones only where they are those of this run.
+    """
     result = run.manifest.result if run.manifest else TrainingResult()
     metrics = run.training.metrics
 
@@ -34,6 +45,8 @@ def _outcome(run: ComparedRun) -> list[str]:
         metrics.last("val_bpb") if result.val_bpb is None else result.val_bpb,
         metrics.last("val_bpb_clean") if result.val_bpb_clean is None else result.val_bpb_clean,
     ]
+    if run.training.apart.get("val_bpb_clean") == OTHER_CLEAN:
+        bits[1] = None
     tokens, steps = metrics.last("tokens"), metrics.last("step")
     return [
         run.training.name + ("" if run.manifest else " (unfinished)"),
@@ -62,5 +75,7 @@ def _settings(manifest: TrainManifest | None) -> dict[str, str]:
         return {}
 
     inputs = {Path(file.path).name: file.sha256[:12] for file in manifest.inputs}
-    everything = {**manifest.config, "seed": manifest.seed, "input": inputs}
+    everything = {**manifest.config, "input": inputs}
+    if "seed" not in manifest.config.get("train", {}):  # earlier versions had one seed for all
+        everything["seed"] = manifest.seed
     return dict(flat_settings(everything))

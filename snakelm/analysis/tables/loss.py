@@ -3,22 +3,22 @@ and easiest documents.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ...evaluation.loss_record import (
     DocumentExcerpt,
     FittedLaw,
     LossRecord,
-    TuningChange,
 )
-from ...evaluation.records import STAGES, Interval
+from ...evaluation.records import FEW_BYTES_MORE, STAGES, Interval
 from ...publishing import publishable
 from ..figures.loss import STAGE_NAMES
 from ..pages import write_page
-from ..units import human
+from ..units import human, per_character
+from ..verdict import ENOUGH_DOCUMENTS
 
-__all__ = ["TwoLines", "interval", "two_lines", "write_loss"]
+__all__ = ["TwoLines", "two_lines", "write_loss"]
 
 LONGEST = 600  # characters of a document
 LONGEST_NAME = 60  # of a source
@@ -29,10 +29,13 @@ CURVES = {"held_out": "held-out text", "training": "training text"}
 
 @dataclass(frozen=True)
 class TwoLines:
-    """A value and, small below it, its interval: narrow enough for several in a row on a phone."""
+    """A value and, small below it, its interval, and what else is to be said: narrow enough for
+    several in a row on a phone.
+    """
 
     value: str
     below: str | None
+    more: str | None = None
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ def write_loss(loss: LossRecord, path: str | Path) -> None:
         "loss_documents.html",
         held_out=loss.held_out,
         held_out_bytes=human(loss.held_out.bytes),
+        other_scripts=loss.other_scripts(),
         stage_names=list(STAGE_NAMES.values()),
         stages=list(_stages(loss)),
         sentences=list(_sentences(loss)),
@@ -72,28 +76,36 @@ def write_loss(loss: LossRecord, path: str | Path) -> None:
     )
 
 
-def interval(values: Interval | None, style: str = ".3f") -> str:
-    """`1.518 (1.492 to 1.542)`; – for nothing."""
-    if values is None:
-        return "–"
-    if values.low is None:
-        return f"{values.value:{style}}"
-    return f"{values.value:{style}} ({values.low:{style}} to {values.high:{style}})"
-
-
 def two_lines(values: Interval | None, style: str = ".3f") -> TwoLines | None:
     """`1.518` and `1.492–1.542`."""
-    if values is None:
+    return TwoLines(f"{values.value:{style}}", values.bounds(style, "–")) if values else None
+
+
+def _by_character(values: Interval | None, size: int, characters: int | None) -> TwoLines | None:
+    """Bits per byte, and per character below."""
+    lines = two_lines(values)
+    if lines is None or values is None:
         return None
-    bounds = None if values.low is None else f"{values.low:{style}}–{values.high:{style}}"
-    return TwoLines(f"{values.value:{style}}", bounds)
+    bits = per_character(values.value, size, characters)
+    return lines if bits is None else replace(lines, more=f"{bits:.3f} a character")
 
 
 def _stages(loss: LossRecord) -> Iterator[LossRow]:
     """What there is of all documents, the clean ones and the answers."""
-    for name in ("all", "clean", "answers"):
+    text = loss.held_out
+    sizes = {
+        "all": (text.bytes, text.characters),
+        "clean": (text.clean_bytes or 0, text.clean_characters),
+        "answers": (0, None),
+    }
+    for name, (size, characters) in sizes.items():
         of_stages = [loss.stages.get(stage) for stage in STAGES]
-        values = [two_lines(getattr(one, name)) if one else None for one in of_stages]
+        values = [
+            _by_character(getattr(one, name), size, characters if loss.other_scripts() else None)
+            if one
+            else None
+            for one in of_stages
+        ]
         if any(values):
             yield LossRow("answers" if name == "answers" else f"{name} documents", None, values)
 
@@ -102,7 +114,8 @@ def _sources(loss: LossRecord) -> Iterator[LossRow]:
     largest = sorted(loss.sources.items(), key=lambda pair: (-pair[1].bytes, pair[0]))
     for name, source in largest[:MOST_SOURCES]:
         size = f"{source.documents:,} documents, {human(source.bytes)} bytes"
-        rates = [two_lines(source.of(stage)) for stage in STAGES]
+        characters = source.characters if loss.other_scripts() else None
+        rates = [_by_character(source.of(stage), source.bytes, characters) for stage in STAGES]
         yield LossRow(name[:LONGEST_NAME], size, rates)
     if len(largest) > MOST_SOURCES:
         yield LossRow(f"{len(largest) - MOST_SOURCES:,} smaller ones", None, [None, None])
@@ -111,48 +124,75 @@ def _sources(loss: LossRecord) -> Iterator[LossRow]:
 def _sentences(loss: LossRecord) -> Iterator[str]:
     """What the numbers mean."""
     if loss.change:
-        yield _tuning_in_words(loss.change)
+        yield _tuning_in_words(loss.change.all)
     else:
         yield (
             "Nothing was tuned in this run (export: base), so there is no second stage to compare."
         )
 
-    train = loss.train_loss
-    if train.gap:
-        yield (
-            f"Held-out text needs {interval(train.gap, '+.3f')} bits per byte against training "
-            f"text that was read to its end ({train.read_documents:,} of "
-            f"{train.train_documents:,} documents, {train.epochs:.2f} epochs): the difference is "
-            "what was learned by heart."
-        )
-    else:
-        yield "No training document was read to its end yet, so there is no gap to tell."
+    yield _gap_in_words(loss)
 
     for name, law in loss.law.items():
         if not isinstance(law, FittedLaw):
             yield f"No law of the curve on {CURVES[name]}: {law.reason}."
             continue
         yield (
-            f"The curve on {CURVES[name]} follows E + A·D⁻ᵃ with a = {interval(law.power, '.2f')}, "
-            f"E = {interval(law.floor, '.2f')}; for ten times the tokens it predicts "
-            f"{interval(law.ahead[-1], '.2f')}. It is the law of this run's schedule: a falling "
+            f"The curve on {CURVES[name]} follows E + A·D⁻ᵃ with a = {law.power.in_words('.2f')}, "
+            f"E = {law.floor.in_words('.2f')}; for ten times the tokens it predicts "
+            f"{law.ahead[-1].in_words('.2f')}. It is the law of this run's schedule: a falling "
             "learning rate bends the curve by itself."
         )
 
 
-def _tuning_in_words(change: TuningChange) -> str:
-    verb = "costs" if change.all.value > 0 else "gains"
-    bounds = ""
-    if change.all.low is not None and change.all.high is not None:
-        low, high = sorted(map(abs, (change.all.low, change.all.high)))
-        bounds = f" ({low:.3f} to {high:.3f})"
-    return f"Tuning {verb} {abs(change.all.value):.3f} bits per byte on plain text{bounds}."
+def _gap_in_words(loss: LossRecord) -> str:
+    """Two groups of different documents were measured; why they differ was not."""
+    train, held_out = loss.train_loss, loss.stages["base"].all
+    if train.bpb is None or train.gap is None:
+        return "No training document was read to its end yet, so there is no gap to tell."
+
+    measured = (
+        f"Held-out text takes {held_out.value:.3f} bits per byte, training text that was read to "
+        f"its end {train.bpb.in_words()}: {train.documents:,} of {train.train_documents:,} "
+        f"documents, {train.epochs:.2f} epochs."
+    )
+    fewest = min(train.documents, loss.held_out.documents)
+    if fewest < ENOUGH_DOCUMENTS:
+        few = "One document" if fewest == 1 else f"{fewest} documents"
+        return f"{measured} {few} can't say whether the two differ."
+    if _could_be_nothing(train.gap):
+        return f"{measured} The difference, {train.gap.in_words('+.3f')}, may be chance."
+    return (
+        f"{measured} The difference is {train.gap.in_words('+.3f')}; these are different "
+        "documents, so how much of it was learned by heart was not measured."
+    )
+
+
+def _tuning_in_words(change: Interval) -> str:
+    if change.low is None:
+        return f"After tuning plain text takes {change.in_words('+.3f')} bits per byte."
+    if _could_be_nothing(change):
+        return (
+            f"After tuning plain text takes {change.in_words('+.3f')} bits per byte: maybe chance."
+        )
+
+    verb = "costs" if change.value > 0 else "gains"
+    low, high = sorted(abs(bound) for bound in (change.low, change.high) if bound is not None)
+    size = f"{abs(change.value):.3f} bits per byte on plain text ({low:.3f} to {high:.3f})"
+    return f"Tuning {verb} {size}."
+
+
+def _could_be_nothing(difference: Interval) -> bool:
+    low, high = difference.low, difference.high
+    return low is None or high is None or low <= 0 <= high
 
 
 def _document(excerpt: DocumentExcerpt) -> ShownDocument:
     rates = f"{excerpt.bpb_base:.3f}"
     if excerpt.bpb_tuned is not None:
         rates += f", {excerpt.bpb_tuned:.3f} after tuning"
+    bits = per_character(excerpt.bpb_base, excerpt.bytes, excerpt.characters)
+    if bits is not None and bits > excerpt.bpb_base * (1 + FEW_BYTES_MORE):
+        rates += f" ({bits:.3f} a character)"
 
     row = None if excerpt.row is None else f"row {excerpt.row:,}"
     places = [

@@ -10,13 +10,13 @@ from ...config import Source
 from ...files import human_bytes
 from ...publishing import publishable
 from ..funnel import FunnelStage, funnel
+from ..licences import source_licence
 from ..manifests import CollectManifest, FileRecord, Package, SampleManifest
 from ..pages import write_page
 from ..run_record import RunRecord
 
-__all__ = ["UNKNOWN_LICENCE", "write_sources"]
+__all__ = ["write_sources"]
 
-UNKNOWN_LICENCE = "not stated; ask whoever provided the text"
 MOST_FILES = 200  # of a source that are listed; the manifest has all
 LONGEST = 2000  # characters of a list of file names
 
@@ -87,9 +87,8 @@ def _facts(
     places = [given] if isinstance(given, str) else given
     yield "from", ", ".join(map(publishable, places))
 
-    if not licensed_by_package:
-        default = "made by this project" if source.builtin else UNKNOWN_LICENCE
-        yield "licence", source.licence or default
+    if source.licence or not licensed_by_package:  # else the packages say it, below
+        yield "licence", source_licence(source)
 
     counts = sampled
     if counts.read is not None:

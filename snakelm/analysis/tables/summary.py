@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...evaluation.records import Interval, ModelScores
+from ...evaluation.records import STAGES, Interval, ModelScores
 from ..changed_settings import changed_keys, describe_settings
 from ..cost import step_costs, total_cost
 from ..manifests import StepManifest
 from ..pages import write_page
 from ..run_record import RunRecord
 from ..units import duration, energy, human, money
-from ..verdict import Pair, VerdictScores, resume_count, sentences, verdict_scores, warnings
+from ..verdict import VerdictScores, resume_count, sentences, verdict_scores, warnings
 
 __all__ = ["write_summary"]
 
@@ -82,16 +82,28 @@ def _headline(scores: VerdictScores) -> Headline | None:
     if model is None:
         return None
 
-    better = compressor is not None and model < compressor
+    better = compressor is not None and model < compressor and not scores.undecided()
     return Headline(
         f"{model:.3f}", better, clean, None if compressor is None else f"{compressor:.3f}"
     )
 
 
 def _tuned(record: RunRecord) -> tuple[float, float] | None:
-    """What instruction tuning did to held-out answers; nothing for a run without it."""
+    """What instruction tuning did to held-out answers; nothing for a run without it.
+
+    As the evaluation measured it, in float32; where tuning began with another model than this run's
+    base, or before the evaluation, as tuning itself did.
+    """
+    if record.config.export != "sft":
+        return None
+
+    held_out = record.evaluation.held_out if record.evaluation else {}
+    base, tuned = (held_out[stage].answers if stage in held_out else None for stage in STAGES)
+    if base and tuned and record.config.sft.base is None:
+        return base.value, tuned.value
+
     result = record.training_result("train_sft")
-    if record.config.export != "sft" or result.val_loss_before is None or result.val_loss is None:
+    if result.val_loss_before is None or result.val_loss is None:
         return None
     return result.val_loss_before, result.val_loss
 
@@ -106,21 +118,18 @@ def _comparison(scores: VerdictScores) -> list[ComparedScore]:
     )
     known = [(name, pair) for name, pair in named if pair != (None, None)]
     longest = max((bits for _, pair in known for bits in pair if bits is not None), default=1.0)
+    clean = scores.clean_decides()
 
     return [
         ComparedScore(
             name,
             is_model=pair is scores.model,
-            percent=f"{100 * _deciding(pair) / longest:.1f}%",
+            percent=f"{100 * (pair[clean] or 0.0) / longest:.1f}%",
             all_documents=_bits(pair[0]),
             clean_documents=_bits(pair[1]),
         )
         for name, pair in known
     ]
-
-
-def _deciding(pair: Pair) -> float:
-    return next((bits for bits in reversed(pair) if bits is not None), 0.0)
 
 
 def _bits(value: float | None) -> str:
@@ -140,11 +149,7 @@ def _share(scores: ModelScores | None) -> Interval | None:
 
 
 def _interval(score: Interval | None) -> str:
-    if score is None:
-        return "–"
-    if score.low is None or score.high is None:
-        return f"{score.value:.0%}"
-    return f"{score.value:.0%} ({score.low:.0%}–{score.high:.0%})"
+    return f"{score.value:.0%} ({score.bounds('.0%', '–')})" if score else "–"
 
 
 def _facts(record: RunRecord) -> Iterator[tuple[str, str | None]]:

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...config import SftSource
+from ..licences import conversations_licence
 from ..manifests import PackedPart, PacksManifest
 from ..pages import write_page
 from ..tuning_record import Answers, Span, TuningRecord, answers, turns
@@ -77,14 +79,23 @@ class ShownConversation:
 
 
 def write_conversations(
-    packs: PacksManifest, examples: Iterable[Sequence[Span]], path: str | Path
+    packs: PacksManifest,
+    configured: Sequence[SftSource],
+    examples: Iterable[Sequence[Span]],
+    path: str | Path,
 ) -> None:
-    """The page of the data: counts from the packs' manifest, and some conversations."""
+    """The page of the data: counts from the packs' manifest, licences of the ``configured``
+    sources, and some conversations.
+    """
     write_page(
         path,
         "conversations.html",
         sources=list(_sources(packs)),
         details=list(_details(packs)),
+        licences=[
+            (source.name, conversations_licence(source.name, configured))
+            for source in packs.sources
+        ],
         packs=list(_packs(packs)),
         examples=[_beginning(spans) for spans in examples],
     )

@@ -15,9 +15,13 @@ from scripts.analysis.evaluate import main as evaluate
 from scripts.analysis.loss import main as loss
 from scripts.analysis.plot_loss import main as plot_loss
 from snakelm.data.bins import open_bin
+from snakelm.data.packs import open_packs
 from snakelm.evaluation import heldout_loss as library
+from snakelm.evaluation.heldout_documents import characters_begun
 from snakelm.model import load_model, save_model
 from snakelm.tokenizer import CHAT, EOT, train_bpe
+from snakelm.training.chat_rows import as_tuning_begins
+from snakelm.training.packed_batches import answer_loss
 from snakelm.training.validation import document_losses
 from snakelm.workflow.exit_codes import exit_code
 from snakelm.workflow.manifest import read_manifest
@@ -121,6 +125,36 @@ def test_loss_tells_documents_sources_and_both_stages(results):
     assert {"sha256", "bytes", "path"} <= read_manifest(results / "tables/loss.json")[
         "artefact"
     ].keys()
+
+
+def test_answers_before_tuning_are_those_that_tuning_begins_with(results):
+    measure(results)
+    table = json.loads((results / "tables/loss.json").read_text())
+    tokenizer = made.make_tokenizer()
+    model, _ = load_model(results / "final_model.pt")
+    packs = open_packs(results / "data/processed/val_sft_packed.bin", tokenizer.sha256)
+    untouched = model.head_weight.detach().clone()
+
+    with as_tuning_begins(model, tokenizer):
+        nll, tokens = answer_loss(model, packs, np.arange(len(packs)))
+    assert table["stages"]["base"]["answers"]["value"] == pytest.approx(nll / tokens, abs=1e-5)
+    assert bool((model.head_weight == untouched).all()), "it is put back"
+
+
+def test_characters_are_counted_with_the_bytes(results):
+    measure(results)
+    table = json.loads((results / "tables/loss.json").read_text())
+    texts = [made.sentence(i, 6 + 5 * (i % 17)) for i in range(40)]
+    assert table["held_out"]["characters"] == sum(map(len, texts))
+    assert table["held_out"]["bytes"] == sum(len(text.encode()) for text in texts)
+    assert sum(one["characters"] for one in table["sources"].values()) == sum(map(len, texts))
+
+
+def test_characters_begin_in_tokens_wherever_these_are_cut():
+    text = "день и ночь, 日本, 🙂 and day"
+    tokenizer = train_bpe([text] * 3, 270)
+    ids = tokenizer.encode_ordinary(text)
+    assert characters_begun(tokenizer)[ids].sum() == len(text)
 
 
 def test_tasks_from_files_and_built_in(results):

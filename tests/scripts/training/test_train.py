@@ -16,6 +16,7 @@ from snakelm.errors import Interrupted, UserError
 from snakelm.files import sha256_file
 from snakelm.model import load_model
 from snakelm.training import loop, pretraining
+from snakelm.workflow.manifest import read_manifest
 
 SCRIPT = Path(__file__).resolve().parents[3] / "scripts/training/train.py"
 
@@ -88,7 +89,11 @@ def test_cosmetic_keys_do_not_make_another_run(results, monkeypatch):
 def test_another_seed_or_rate_is_another_run(results):
     train(results, results.config())
     train(results, results.config(lr=0.01))
-    assert len(list(results.folder.glob("checkpoints/*/"))) == 2
+    train(results, results.config(seed=7, steps=5))
+    assert len(list(results.folder.glob("checkpoints/*/"))) == 3
+    made = read_manifest(results.folder / "final_model.pt")
+    assert (made["seed"], made["config"]["train"]["seed"]) == (7, 7)
+    assert made["counts"]["result"]["held_out_text"]
 
 
 @pytest.mark.parametrize(

@@ -97,15 +97,18 @@ def manifest(tmp_path):
 @pytest.fixture
 def make_record(tmp_path):
     """Gives a RunRecord for rows of metrics; keywords go to `read_record`, ``config`` to the
-    configuration.
+    configuration, ``compressed`` into baseline.json.
     """
 
     def make(
-        rows: list[dict[str, object]], config: dict | None = None, **more: object
+        rows: list[dict[str, object]],
+        config: dict | None = None,
+        compressed: dict | None = None,
+        **more: object,
     ) -> RunRecord:
         metrics = _write_csv(tmp_path / "training_metrics.csv", rows)
         baseline = tmp_path / "baseline.json"
-        baseline.write_text(json.dumps(BASELINE), encoding="utf-8")
+        baseline.write_text(json.dumps({**BASELINE, **(compressed or {})}), encoding="utf-8")
         settings = from_mapping({"train": {"steps": 100}, **(config or {})})
         return read_record(settings, metrics=metrics, **{"baseline": baseline, **more})
 

@@ -12,7 +12,7 @@ from snakelm.analysis.figures.evaluation import evaluation
 from snakelm.analysis.figures.loss import FIGURES
 from snakelm.analysis.figures.style import DARK
 from snakelm.analysis.tables.evaluation import write_evaluation
-from snakelm.analysis.tables.loss import interval, write_loss
+from snakelm.analysis.tables.loss import write_loss
 from snakelm.errors import UserError
 from snakelm.evaluation.loss_record import LossRecord, read_loss
 from snakelm.evaluation.records import (
@@ -232,6 +232,76 @@ def test_tuning_that_gains_says_so(tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"value": 0.2, "low": 0.1, "high": 0.3}, "Tuning costs 0.200 bits per byte"),
+        (
+            {"value": 0.01, "low": -0.02, "high": 0.04},
+            "takes +0.010 (-0.020 to +0.040) bits per byte: maybe chance",
+        ),
+        ({"value": 0.2, "low": None, "high": None}, "+0.200 (one document: no interval)"),
+    ],
+    ids=["costs", "may be nothing", "one document"],
+)
+def test_tuning_claims_no_more_than_its_interval(change, said, tmp_path):
+    table = complete()
+    table["change"]["all"] = change
+    write_loss(LossRecord(**table), tmp_path / "a.html")
+    assert said in (tmp_path / "a.html").read_text()
+
+
+def with_scripts():
+    """loss.json of a run with text in two scripts."""
+    table = complete()
+    sizes = {
+        "latin": {"bytes": 100, "characters": 100},
+        "cyrillic": {"bytes": 90, "characters": 50},
+    }
+    table["sources"] = {
+        name: {"documents": 3, **size, "base": SPREAD, "tuned": SPREAD}
+        for name, size in sizes.items()
+    }
+    table["held_out"] |= {"bytes": 190, "characters": 150, "clean_bytes": 9, "clean_characters": 6}
+    table["hardest"] = [document("a", bytes=90, characters=50)]
+    return table
+
+
+def test_scripts_are_set_side_by_side_by_character(tmp_path):
+    write_loss(LossRecord(**with_scripts()), tmp_path / "a.html")
+    page = (tmp_path / "a.html").read_text(encoding="utf-8")
+    for said in ("1.500 a character", "2.700 a character", "1.900 a character", "(2.160 a char"):
+        assert said in page, said
+    assert "compare the bits a character" in page
+
+
+def test_text_of_one_byte_a_letter_speaks_of_bytes_alone(tmp_path):
+    table = complete()
+    for source in table["sources"].values():
+        source["characters"] = source["bytes"]
+    write_loss(LossRecord(**table), tmp_path / "a.html")
+    assert "a character" not in (tmp_path / "a.html").read_text(encoding="utf-8")
+
+
+def test_the_legend_of_the_sources_names_the_rates_of_all_text(tmp_path, monkeypatch):
+    table = with_scripts()
+    table["stages"]["base"]["all"] = {**RATE, "value": 1.111}
+    table["sources"]["latin"]["base"] = {**SPREAD, "value": 1.777}
+    seen = []
+    monkeypatch.setattr(
+        "snakelm.analysis.figures.style.save",
+        lambda drawing, path: seen.append(drawing.axes[0]),
+    )
+    FIGURES["loss_by_source"](LossRecord(**table), tmp_path / "a.svg")
+    axes = seen[0]
+    names = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert names[0] == "after pretraining: 1.111 of all text"
+    assert not any("1.777" in name for name in names)
+    diamonds = [line for line in axes.get_lines() if line.get_marker() == "D"]
+    assert len(diamonds) == 4
+    assert "per character" in axes.get_xlabel()
+
+
 def test_the_table_of_tasks_is_harmless_and_says_what_was_left_out(tmp_path):
     write_evaluation(EvaluationRecord(**tasks()), SEEDS, tmp_path / "a.html")
     page = harmless((tmp_path / "a.html").read_text(encoding="utf-8"))
@@ -257,9 +327,8 @@ def test_one_run_alone_speaks_of_no_seeds(tmp_path):
 
 
 def test_an_interval_in_words():
-    assert interval(Interval(**RATE)) == "1.500 (1.400 to 1.600)"
-    assert interval(Interval(**ALONE), ".1f") == "1.5"
-    assert interval(None) == "–"
+    assert Interval(**RATE).in_words() == "1.500 (1.400 to 1.600)"
+    assert Interval(**ALONE).in_words(".1f") == "1.5 (one document: no interval)"
 
 
 def test_a_record_is_read_as_it_was_written(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 
 from snakelm.analysis.model_card import About, model_card
 from snakelm.config import Model, from_mapping
-from snakelm.evaluation.records import EvaluationRecord
+from snakelm.evaluation.records import EvaluationRecord, HeldOutText
 from snakelm.files import write_json
 from tests.snakelm.analysis.conftest import BASELINE
 
@@ -106,6 +106,13 @@ def test_figures_stand_with_their_intervals(artefacts, tmp_path, manifest):
         f"| final_model.pt | {'ab' * 32} | 1337 |",
     ]:
         assert row in card, row
+
+
+def test_text_of_another_script_is_given_by_character_too():
+    text = {"documents": 9, "clean_documents": 0, "tokens": 9, "bytes": 180, "characters": 100}
+    card = model_card(about(), [], EVALUATION.model_copy(update={"text": HeldOutText(**text)}))
+    assert "| base | bits per character of held-out text | 2.7317 |" in card
+    assert "per character" not in model_card(about(), [], EVALUATION)
 
 
 def test_without_an_evaluation_training_speaks_for_itself(artefacts):

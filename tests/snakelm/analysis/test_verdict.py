@@ -3,6 +3,7 @@
 import pytest
 
 from snakelm.analysis.verdict import VerdictScores, sentences, verdict_scores, warnings
+from snakelm.evaluation.records import Interval
 
 NONE = (None, None)
 
@@ -26,6 +27,37 @@ NONE = (None, None)
 )
 def test_verdict(model, ppmd, said):
     assert said in sentences(VerdictScores(model, ppmd, NONE, NONE))[0]
+
+
+WIDE, NARROW = Interval(1.45, 1.3, 1.6), Interval(1.45, 1.44, 1.46)
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"intervals": (None, WIDE)}, "about as many, 1.450 (1.300 to 1.600): no difference"),
+        ({"intervals": (None, NARROW)}, "needs 3% less: 1.450 (1.440 to 1.460). So it predicts"),
+        ({"documents": (90, 29), "intervals": (NARROW, WIDE)}, "on held-out text; the model needs"),
+        ({"documents": (9, 2)}, "needs 1.450. Of 9 documents this is no verdict"),
+        ({"documents": (1, 1)}, "Of one document this is no verdict"),
+    ],
+    ids=["within the interval", "outside it", "few clean ones", "few", "one"],
+)
+def test_a_claim_needs_documents_and_an_interval(more, said):
+    assert said in sentences(VerdictScores((1.45, 1.45), (1.6, 1.5), **more))[0]
+
+
+@pytest.mark.parametrize(
+    ("each", "said"),
+    [
+        (None, "less than one of many other scripts"),
+        (1.0, "one letter."),
+        (1.8, "takes 1.80 bytes, so 2.160 bits"),
+    ],
+)
+def test_a_byte_is_a_letter_only_where_it_is(each, said):
+    scores = VerdictScores((1.2, None), bytes_per_character=(each, None))
+    assert said in sentences(scores)[0]
 
 
 def test_the_finished_models_own_numbers_count_before_the_metrics(make_record, manifest, whole_run):

@@ -180,6 +180,10 @@ WRONG = {
         {"tasks": [{"builtin": "continuation", "shots": 2}]},
         ["tasks[0].shots", "takes none"],
     ),
+    "what an answer is, of a greedy task": (
+        {"tasks": [{"path": "a.jsonl", "kind": "greedy", "gold": "text"}]},
+        ["tasks[0].gold: found 'text'", "kind choice"],
+    ),
     "braces in results": ({"results": "out/{x}"}, ["results"]),
 }
 
@@ -325,3 +329,18 @@ def test_the_configuration_is_read_without_the_large_libraries():
         [sys.executable, "-c", code], cwd=docs.ROOT, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize(
+    ("values", "seeds"),
+    [
+        ({}, (1337, 1337)),
+        ({"seed": 3}, (3, 3)),
+        ({"seed": 3, "train": {"seed": 4}}, (4, 4)),
+        ({"train": {"seed": 4}, "sft": {"seed": 5}}, (4, 5)),
+    ],
+    ids=["defaults", "one for all", "training's own", "tuning's own"],
+)
+def test_the_seeds_of_training_follow_the_one_above_them(values, seeds):
+    config = from_mapping(values)
+    assert (config.train.seed, config.sft.seed) == seeds

@@ -13,10 +13,18 @@ from snakelm.data.split import (
     limit_threshold,
     mixed,
     repeats,
+    texts_digest,
     validation_threshold,
 )
 
 IDS = np.random.default_rng(0).integers(0, 2**64, 50_000, np.uint64)
+
+
+def test_a_digest_is_of_the_set_of_texts():
+    ids = document_ids([b"one", b"two"])
+    assert texts_digest(ids) == texts_digest(ids[::-1])
+    assert texts_digest(ids) != texts_digest(document_ids([b"one", b"three"]))
+    assert texts_digest(ids[:0]) is None
 
 
 def test_an_id_is_blake2b_of_the_bytes_and_never_changes():

@@ -49,13 +49,6 @@ def test_choices_of_many_shapes(row, form, tmp_path):
     assert read_items([path], "choice") == [CHOICE]
 
 
-def test_texts_that_look_like_labels_are_texts(tmp_path):
-    path = jsonl(
-        tmp_path / "a.jsonl", {"question": "Which?", "choices": ["2", "1", "0"], "answer": "0"}
-    )
-    assert read_items([path], "choice")[0].gold == 2
-
-
 @pytest.mark.parametrize(
     ("answer", "accepted"),
     [("four", ("four",)), (["four", "4"], ("four", "4")), (4, ("4",)), ("A", ("A",))],
@@ -78,6 +71,32 @@ def test_greedy_answers(answer, accepted, tmp_path):
         ([{"question": "a", "choices": ["b"], "answer": 0}], "choice", "at least two"),
         ([{"question": "a", "choices": "bc", "answer": 0}], "choice", "expected a list"),
         ([{"question": "a", "choices": ["b", ""], "answer": 0}], "choice", "expected a list"),
+        (
+            [
+                {
+                    "question": "a",
+                    "choices": {"text": ["b", "c"], "label": ["A", "A"]},
+                    "answer": "A",
+                }
+            ],
+            "choice",
+            "2 different ones",
+        ),
+        (
+            [{"sentence": "No gap.", "option1": "b", "option2": "c", "answer": "1"}],
+            "choice",
+            "no _ that",
+        ),
+        (
+            [{"premise": "a", "question": "why", "choice1": "b", "choice2": "c", "label": 0}],
+            "choice",
+            "expected cause or effect",
+        ),
+        (
+            [{"question": "a", "mc1_targets": {"choices": ["b", "c"], "labels": [1, 1]}}],
+            "choice",
+            "expected one right choice",
+        ),
         (
             [{"question": "a", "choices": ["b", "c"], "answer": 2}],
             "choice",

@@ -33,6 +33,12 @@ def test_choices_are_judged_by_likelihood_and_by_length(model, tokenizer, log):
     assert table["acc"].value == pytest.approx(np.mean([r.acc for r in records]))
 
 
+def test_a_choice_with_the_text_of_the_right_one_is_right(model, tokenizer, log):
+    questions = [Question(Item(ITEM.question, ("a list", "a list"), gold)) for gold in (0, 1)]
+    table, _ = score(model, tokenizer, questions, "choice", False, log, "t")
+    assert table["acc"].value == table["acc_norm"].value == 1
+
+
 def test_answers_are_right_word_for_word_or_but_for_case_and_points(model, tokenizer, log):
     _, (first,) = score(model, tokenizer, [Question(ITEM)], "greedy", True, log, "t")
     said = first.answer

@@ -3,6 +3,7 @@ differs.
 """
 
 import json
+import re
 
 import pytest
 
@@ -12,13 +13,17 @@ from snakelm.workflow.manifest import manifest_path
 
 @pytest.fixture
 def make_run(tmp_path):
-    """`make_run(name, seed, bpb, train=…, code=…)`: a results folder with manifests and an
-    evaluation.
+    """`make_run(name, seed, bpb, train=…, code=…, text=…)`: a results folder with manifests and an
+    evaluation; ``seed`` is that of training, ``text`` the digest of the held-out documents.
     """
 
-    def make(name, seed, bpb=1.5, *, train=None, code="c", file="f" * 64, acc=0.5):
+    def make(
+        name, seed, bpb=1.5, *, train=None, code="c", file="f" * 64, acc=0.5, text="t", tokens="k"
+    ):
         folder = tmp_path / name
-        settings = {"train": {"lr": 0.045, **(train or {})}}
+        settings = {"train": {"lr": 0.045, "seed": seed, **(train or {})}}
+        measured = {"held_out_text": text} if text else {}
+        tokenizer = {"path": f"{name}/tokenizer/meta.json", "sha256": tokens}
         raw = {
             "path": f"{name}/data/raw/synthetic.parquet",
             "sha256": str(seed) * 8,
@@ -27,7 +32,8 @@ def make_run(tmp_path):
         for artefact, config, inputs in (
             ("data/sampled/notes.parquet", {"sources": [{"path": "my/notes.parquet"}]}, [own, raw]),
             ("tokenizer/meta.json", {"tokenizer": {"vocab_size": 8192}}, []),
-            ("final_model.pt", settings, []),
+            ("final_model.pt", settings, [tokenizer]),
+            ("sft_model.pt", {"train": {"device": "cpu"}, "sft": {"seed": seed}}, []),
         ):
             path = manifest_path(folder / artefact)
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -37,6 +43,7 @@ def make_run(tmp_path):
                 "config": config,
                 "inputs": inputs,
                 "code": {"meaning": code},
+                "result": measured,
             }
             path.write_text(json.dumps(record))
         interval = {"value": bpb, "low": bpb - 0.1, "high": bpb + 0.1}
@@ -77,12 +84,15 @@ def test_deviation_needs_two():
         ({"train": {"lr": 0.02}}, "train.lr differs"),
         ({"code": "d"}, "another version of the code"),
         ({"file": "e" * 64}, "other files"),
+        ({"text": "u"}, "other held-out text; .*vary train.seed"),
+        ({"text": None}, "nobody knows on what text"),
+        ({"tokens": "l"}, "another tokenizer; .*vary train.seed"),
     ],
-    ids=["setting", "code", "data"],
+    ids=["setting", "code", "data", "held-out text", "unknown text", "tokenizer"],
 )
 def test_what_else_differs_is_named(make_run, change, why):
     ours, theirs = make_run("ours", 1), make_run("theirs", 2, **change)
-    assert why in difference_but_seed(ours, theirs)
+    assert re.search(why, difference_but_seed(ours, theirs))
     assert scatter(ours, [theirs]).left_out[0].why == difference_but_seed(ours, theirs)
     assert scatter(ours, [theirs]).measures == {}
 
@@ -95,14 +105,33 @@ def test_settings_that_change_no_result_may_differ(make_run):
 
 
 def test_the_same_seed_is_no_second_sample(make_run):
-    assert "same seed" in difference_but_seed(make_run("ours", 1), make_run("theirs", 1))
+    ours, theirs, again = make_run("ours", 1), make_run("theirs", 2), make_run("again", 2)
+    found = scatter(ours, [theirs, again, make_run("too", 1)])
+    assert [run.seed for run in found.runs] == [1, 2]
+    assert [one.why for one in found.left_out] == [
+        f"it has the same train.seed as {theirs.as_posix()}",
+        f"it has the same train.seed as {ours.as_posix()}",
+    ]
+
+
+def test_earlier_runs_compare_by_the_bytes_of_val_bin(make_run):
+    def earlier(name, seed, sha256):
+        folder = make_run(name, seed, text=None)
+        path = manifest_path(folder / "final_model.pt")
+        record = json.loads(path.read_text())
+        record["inputs"].append({"path": "x/val.bin", "sha256": sha256})
+        path.write_text(json.dumps(record))
+        return folder
+
+    ours, same, other = earlier("a", 1, "aa"), earlier("b", 2, "aa"), earlier("c", 3, "bb")
+    assert [run.seed for run in scatter(ours, [same, other]).runs] == [1, 2]
 
 
 def test_a_run_without_evaluation_or_with_other_parts_is_named(make_run):
     ours, theirs, tuned = make_run("ours", 1), make_run("theirs", 2), make_run("tuned", 3)
     (theirs / "tables/evaluation.json").unlink()
     assert "evaluate that run first" in difference_but_seed(ours, theirs)
-    manifest_path(tuned / "sft_model.pt").write_text("{}")
+    manifest_path(tuned / "sft_model.pt").unlink()
     assert "sft_model.pt" in difference_but_seed(ours, tuned)
 
 
