@@ -21,6 +21,7 @@ from ..config import Task
 from ..data.reading.formats import file_format
 from ..data.reading.readers import expand
 from ..data.reading.records import columns_of, records
+from ..data.reading.rows import Place
 from ..data.split import document_ids, mixed
 from ..errors import UserError
 from ..parquet import BadFile
@@ -78,10 +79,10 @@ def _items_of(file: Path, kind: str) -> list[Item]:
 
     columns = {name: name for name in columns_of(file, form)}
     items = []
-    for number, (row, problem) in enumerate(records(file, form, columns)):
+    for place, row, problem in records(file, form, columns):
         if row is None:
-            raise BadFile(f"row {number}: {problem}; a test set must be complete")
-        items.append(_item(row, kind, number))
+            raise BadFile(f"{place}: {problem}; a test set must be complete")
+        items.append(_item(row, kind, place))
     return items
 
 
@@ -116,39 +117,39 @@ def _by_hash(items: list[Item], seed: int, purpose: str) -> list[int]:
     return np.argsort(hashes, kind="stable").tolist()
 
 
-def _item(row: Mapping[str, object], kind: str, number: int) -> Item:
-    question = _first(row, QUESTION, number)
+def _item(row: Mapping[str, object], kind: str, place: Place) -> Item:
+    question = _first(row, QUESTION, place)
     if not isinstance(question, str):
-        raise BadFile(f"row {number}: the question is a {type(question).__name__}, expected text")
+        raise BadFile(f"{place}: the question is a {type(question).__name__}, expected text")
     if kind == "greedy":
-        return Item(question, _accepted(_first(row, ANSWER, number), number), 0)
+        return Item(question, _accepted(_first(row, ANSWER, place), place), 0)
 
-    texts, labels = _choices(_first(row, CHOICES, number), number)
-    return Item(question, texts, _gold(_first(row, ANSWER, number), texts, labels, number))
+    texts, labels = _choices(_first(row, CHOICES, place), place)
+    return Item(question, texts, _gold(_first(row, ANSWER, place), texts, labels, place))
 
 
-def _first(row: Mapping[str, object], names: tuple[str, ...], number: int) -> object:
+def _first(row: Mapping[str, object], names: tuple[str, ...], place: Place) -> object:
     value = next((row[name] for name in names if row.get(name) is not None), None)
     if value is None:
         raise BadFile(
-            f"row {number}: none of {', '.join(names)} says anything; columns are "
+            f"{place}: none of {', '.join(names)} says anything; columns are "
             f"{', '.join(map(str, row)) or 'none'}"
         )
     return value
 
 
-def _accepted(value: object, number: int) -> tuple[str, ...]:
+def _accepted(value: object, place: Place) -> tuple[str, ...]:
     """The answers of a greedy item that count as right."""
     values = value if isinstance(value, list) else [value]
     texts = tuple(
         str(v) for v in values if isinstance(v, str | int | float) and not isinstance(v, bool)
     )
     if not texts or not all(text.strip() for text in texts):
-        raise BadFile(f"row {number}: the answer is empty, or no text")
+        raise BadFile(f"{place}: the answer is empty, or no text")
     return texts
 
 
-def _choices(value: object, number: int) -> tuple[tuple[str, ...], list[str]]:
+def _choices(value: object, place: Place) -> tuple[tuple[str, ...], list[str]]:
     """(texts, labels)"""
     labels = list(LETTERS)
     if isinstance(value, Mapping):
@@ -158,13 +159,12 @@ def _choices(value: object, number: int) -> tuple[tuple[str, ...], list[str]]:
     texts = value if isinstance(value, list) else []
     if len(texts) < 2 or not all(isinstance(text, str) and text for text in texts):
         raise BadFile(
-            f"row {number}: the choices are {str(value)[:60]!r}; expected a list of at least two "
-            "texts"
+            f"{place}: the choices are {str(value)[:60]!r}; expected a list of at least two texts"
         )
     return tuple(texts), labels
 
 
-def _gold(value: object, texts: tuple[str, ...], labels: list[str], number: int) -> int:
+def _gold(value: object, texts: tuple[str, ...], labels: list[str], place: Place) -> int:
     """The number of the right choice. A text counts before a label: of the choices "2", "1", "0"
     the answer "0" is the third.
     """
@@ -179,6 +179,6 @@ def _gold(value: object, texts: tuple[str, ...], labels: list[str], number: int)
 
     if not isinstance(gold, int) or isinstance(gold, bool) or not 0 <= gold < len(texts):
         raise BadFile(
-            f"row {number}: the answer {str(value)[:60]!r} is none of the {len(texts)} choices"
+            f"{place}: the answer {str(value)[:60]!r} is none of the {len(texts)} choices"
         )
     return gold

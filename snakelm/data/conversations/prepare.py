@@ -149,6 +149,7 @@ def _read(
             source_paths(source),
             shape=source.format,
             columns=source.columns,
+            largest=config.max_document_bytes,
             on_bad=config.on_bad_file,
             warn=log.warn,
         )

@@ -16,6 +16,7 @@ from ..reading.formats import FORMATS as FILE_FORMATS
 from ..reading.formats import file_format
 from ..reading.readers import FileReader
 from ..reading.records import columns_of, records
+from ..reading.rows import LARGEST, Place
 from .formats import (
     COLUMNS,
     EVERY,
@@ -37,15 +38,15 @@ COLUMNS_SHOWN = 20
 DAMAGED = {"not JSON", "not UTF-8", "not a JSON object", "lone surrogate"}
 UNKNOWN = ("no known format", "not of the format")
 
-NumberedRows = Iterator[tuple[int, Row]]
+PlacedRows = Iterator[tuple[Place, Row]]
 
 
 class ConversationReader(FileReader[Messages]):
     """Reads ``files``: `conversations` returns the sound ones, ``counts`` has the rest.
 
     ``shape``: a format of `formats.FORMATS`, oasst, or auto. ``columns``: a format's name of a
-    column → the file's. ``on_bad`` and ``warn``: as for `FileReader`. The rows of oasst are
-    messages, several to a conversation.
+    column → the file's. ``largest``: bytes from which a row is bad. ``on_bad`` and ``warn``: as for
+    `FileReader`. The rows of oasst are messages, several to a conversation.
     """
 
     duplicate_fate = "its conversations count once"
@@ -56,11 +57,12 @@ class ConversationReader(FileReader[Messages]):
         *,
         shape: str = "auto",
         columns: Mapping[str, str] | None = None,
+        largest: int = LARGEST,
         on_bad: str = "error",
         warn: Callable[[str], None] | None = None,
     ) -> None:
         super().__init__(files, on_bad=on_bad, warn=warn)
-        self.shape = shape
+        self.shape, self.largest = shape, largest
         self.ours = {theirs: ours for ours, theirs in (columns or {}).items()}
         # The row of the file that the latest conversation came from; None for a tree's.
         self.row: int | None = None
@@ -109,36 +111,36 @@ class ConversationReader(FileReader[Messages]):
     def _kinds(self) -> tuple[ConversationFormat, ...]:
         return EVERY if self.shape == "auto" else FORMATS.get(self.shape, ())
 
-    def _rows(self, file: Path, kind: str, wanted: Mapping[str, str]) -> NumberedRows:
-        """The file's sound rows with their numbers; the others counted."""
-        for number, (row, problem) in enumerate(records(file, kind, wanted)):
+    def _rows(self, file: Path, kind: str, wanted: Mapping[str, str]) -> PlacedRows:
+        """The file's sound rows with their places; the others counted."""
+        for place, row, problem in records(file, kind, wanted, self.largest):
             self.counts.read += 1
             if row is None:
-                self._bad_row(file, number, problem or "")
+                self._bad_row(file, place, problem or "")
             else:
-                yield number, row
+                yield place, row
 
-    def _plain(self, file: Path, rows: NumberedRows) -> Iterator[Messages]:
+    def _plain(self, file: Path, rows: PlacedRows) -> Iterator[Messages]:
         """A conversation a row."""
-        for number, row in rows:
+        for place, row in rows:
             try:
                 messages = messages_of(row, self.shape)
             except Rejected as reason:
-                self._reject(file, number, str(reason))
+                self._reject(file, place, str(reason))
                 continue
 
             self.counts.kept += 1
-            self.row = number
+            self.row = place.row
             yield messages
 
-    def _trees(self, file: Path, rows: NumberedRows) -> Iterator[Messages]:
+    def _trees(self, file: Path, rows: PlacedRows) -> Iterator[Messages]:
         """A message a row."""
         trees = Trees()
-        for number, row in rows:
+        for place, row in rows:
             try:
                 trees.add(row)
             except Rejected as reason:
-                self._reject(file, number, str(reason))
+                self._reject(file, place, str(reason))
 
         for conversation in trees.conversations():
             if isinstance(conversation, str):
@@ -149,9 +151,9 @@ class ConversationReader(FileReader[Messages]):
                 yield conversation
         self._count("no way to it from a root", trees.unreached())
 
-    def _reject(self, file: Path, number: int, reason: str) -> None:
+    def _reject(self, file: Path, place: Place, reason: str) -> None:
         if reason in DAMAGED:
-            self._bad_row(file, number, reason)
+            self._bad_row(file, place, reason)
         else:
             self._count(reason)
 

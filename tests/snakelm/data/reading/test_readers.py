@@ -16,6 +16,7 @@ from snakelm.config import Source
 from snakelm.data.documents.table import read_documents
 from snakelm.data.reading.formats import FORMATS
 from snakelm.data.reading.readers import Reader, expand, file_format
+from snakelm.data.reading.rows import LARGEST, Reading
 from snakelm.errors import UserError
 from snakelm.parquet import BadFile
 
@@ -41,10 +42,12 @@ def zstd(data: bytes) -> bytes:
     return sink.getvalue().to_pybytes()
 
 
-def read(files, **options):
+def read(files, column="text", largest=LARGEST, **options):
     """(texts, counts, warnings)"""
     warnings = []
-    reader = Reader(files if isinstance(files, list) else [files], warn=warnings.append, **options)
+    files = files if isinstance(files, list) else [files]
+    reading = Reading(column, largest)
+    reader = Reader(files, reading=reading, warn=warnings.append, **options)
     texts = [text for batch in reader.batches() for text in batch.column("text").to_pylist()]
     c = reader.counts
     assert c.read == c.kept + c.null + c.empty + sum(c.invalid.values()), (
@@ -222,7 +225,7 @@ def test_a_bad_line_stops_or_is_left_out_by_policy(tmp_path, why):
     path.write_bytes(
         b'{"text": "before"}\n\n' + line + b'\n{"text": "after"}\n{"other": 1}\n{"text": null}'
     )
-    with pytest.raises(UserError, match=rf"a\.jsonl: row 1: {why}; .*on_bad_file: warn"):
+    with pytest.raises(UserError, match=rf"a\.jsonl:3: {why}.*; .*on_bad_file: warn"):
         read(path)
     texts, counts, warnings = read(path, on_bad="warn")
     assert (texts, counts.invalid, counts.null) == (["before", "after"], {why: 1}, 2)
@@ -244,7 +247,7 @@ def test_a_pair_of_surrogate_escapes_is_one_sound_character(tmp_path):
 
 def test_strings_that_are_not_utf8_in_parquet_are_found(tmp_path):
     path = invalid_utf8(tmp_path / "a.parquet")
-    with pytest.raises(UserError, match="row 1: not UTF-8"):
+    with pytest.raises(UserError, match=r"row 1 \(the first is 0\): not UTF-8"):
         read(path)
     texts, counts, _ = read(path, on_bad="skip")
     assert (texts, counts.invalid) == (["good", "also good"], {"not UTF-8": 2})
@@ -258,7 +261,7 @@ def test_surrogates_written_as_utf8_bytes_are_not_utf8(tmp_path):
 BAD_STREAMS = {
     "cut gzip": ("a.jsonl.gz", lambda d: gzip.compress(d)[:-20]),
     "cut zstd": ("a.jsonl.zst", lambda d: zstd(d)[:-20]),
-    "not gzip": ("a.jsonl.gz", lambda d: d),
+    "neither text nor gzip": ("a.jsonl.gz", lambda d: b"\x93" + gzip.compress(d)[1:]),
     "no such field": ("a.jsonl", lambda d: d.replace(b"text", b"texts")),
     "JSON array": ("a.json", lambda d: b"[" + d.replace(b"\n", b",\n")),
     "unknown name": ("a.docx", lambda d: d),
@@ -275,6 +278,7 @@ def test_a_bad_stream_stops_or_is_left_out_by_policy(tmp_path, name):
         "no such field": r"no line has the field 'text'; fields are texts; did you mean texts\?",
         "JSON array": "a JSON array, expected one JSON object a line",
         "unknown name": "set the source's format",
+        "neither text nor gzip": "neither text nor compressed as its name .gz says",
     }.get(name, "broken off or damaged")
     with pytest.raises(UserError, match=message):
         read(tmp_path / file)
