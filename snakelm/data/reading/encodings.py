@@ -96,7 +96,7 @@ def not_utf8(text: bytes | memoryview) -> Problem | None:
     detail = f"byte {data[first]:#04x} in {str(around)[1:]}; {_likely(data[:WINDOW])}"
     if wide := wide_encoding(data) or _wide_letters(data[:WINDOW]):
         detail = f"likely {wide}: iconv -f {wide} -t UTF-8"
-    elif reason == "unexpected end of data":
+    elif reason == "unexpected end of data" and not data[:first].isascii():
         detail = "cut off in the middle of a character"
     return Problem("not UTF-8", detail, data.count(b"\n", 0, first))
 

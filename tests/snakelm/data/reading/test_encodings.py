@@ -66,7 +66,7 @@ LIKELY = {
     "Latin-1": ("Le café crème à la mode\n".encode("latin-1"), "likely WINDOWS-1252"),
     "Cyrillic": ("Привет, мир".encode("cp1251"), "WINDOWS-1251"),
     "Shift-JIS": ("日本語の文章".encode("shift-jis"), "SHIFT-JIS"),
-    "cut off": ("river – ".encode()[:-2], "cut off in the middle of a character"),
+    "cut off": ("cinq à – ".encode()[:-2], "cut off in the middle of a character"),
     "no text": (bytes(range(256)) * 4, "no text"),
 }
 
