@@ -126,7 +126,7 @@ def _records(
     """The records in the first ``most`` bytes and in the line that these end in."""
     objects, row, done = False, 0, 0
     for number, line in lines(opened.stream, largest):
-        done += len(line or b"")
+        done += largest if line is None else len(line)
         if line is not None and not line.strip():
             continue
 

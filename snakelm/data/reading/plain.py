@@ -200,7 +200,8 @@ def _cut(text: bytearray, least: int, most: int) -> int:
     the last one in the half before.
     """
     half = least - (most - least) // 2
-    for place in (BLANK_LINES, LINE_END, WHITE_SPACE):
+    has_lines = any(text.find(end, half, most) >= 0 for end in (b"\n", b"\r"))
+    for place in (BLANK_LINES, LINE_END, WHITE_SPACE) if has_lines else (WHITE_SPACE,):
         if match := place.search(text, least, most):
             return match.end()
         before = [match.end() for match in place.finditer(text, half, least)]
