@@ -81,7 +81,7 @@ def foreign_file(path: str | Path) -> str | None:
         head = file.read(HEAD)
 
     if packed := compression(head):
-        return f"compressed by {packed}; unpack it"
+        return f"a file compressed by {packed}; unpack it"
     if head.startswith(b"PAR1"):
         return None  # a damaged one
     if what := foreign(head):

@@ -5,6 +5,7 @@ count.
 import gzip
 import json
 import random
+import tracemalloc
 from collections import defaultdict
 from typing import get_args
 
@@ -175,7 +176,7 @@ def test_a_bad_parquet_file_stops_or_is_left_out_by_policy(tmp_path, bad):
         path.write_bytes(data[:60] + bytes([data[60] ^ 1]) + data[61:])
     else:
         path.write_bytes(
-            {"truncated": data[:-100], "not parquet": b"PK\3\4" * 40, "0 bytes": b""}[bad]
+            {"truncated": data[:-100], "not parquet": b"a,b\n" * 40, "0 bytes": b""}[bad]
         )
     with pytest.raises(UserError, match=rf"b\.parquet: {message}"):
         read([good, path])
@@ -251,6 +252,76 @@ def test_strings_that_are_not_utf8_in_parquet_are_found(tmp_path):
         read(path)
     texts, counts, _ = read(path, on_bad="skip")
     assert (texts, counts.invalid) == (["good", "also good"], {"not UTF-8": 2})
+
+
+WIDE = [f"Page {i} of the river" for i in range(20)]
+UTF16 = "UTF-16 or UTF-32, not UTF-8"
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le"])
+def test_utf16_in_a_column_is_no_text(tmp_path, encoding):
+    values = [text.encode(encoding) for text in WIDE] + [b"good", b"one\0two"]
+    for kind in (pa.binary(), pa.large_binary()):
+        path = parquet(tmp_path / "a.parquet", values, kind=kind)
+        with pytest.raises(UserError, match=r"row 0 .*: UTF-16 or UTF-32, not UTF-8"):
+            read(path)
+        texts, counts, warnings = read(path, on_bad="warn")
+        assert (texts, counts.invalid) == (["good", "one\0two"], {UTF16: 20})
+        assert len(warnings) == 1
+
+
+def test_utf16_in_the_escapes_of_json_is_no_text(tmp_path):
+    rows = [{"text": text.encode("utf-16-le").decode()} for text in WIDE] + [{"text": "a\0b"}]
+    path = jsonl(tmp_path / "a.jsonl", rows)
+    with pytest.raises(UserError, match=r"a\.jsonl:1: UTF-16 or UTF-32, not UTF-8"):
+        read(path)
+    assert read(path, on_bad="skip")[0] == ["a\0b"]
+
+
+def test_utf16_with_its_mark_in_a_binary_column_is_decoded(tmp_path):
+    values = [text.encode("utf-16") for text in WIDE] + ["naïve".encode(), None]
+    texts, *_ = read(parquet(tmp_path / "a.parquet", values, kind=pa.binary()))
+    assert texts == [*WIDE, "naïve"]
+
+
+def test_text_of_another_encoding_names_its_line(tmp_path):
+    (tmp_path / "a.txt").write_bytes("one\ntwo\ncafé au lait\n".encode("latin-1"))
+    with pytest.raises(UserError, match=r"a\.txt:3: not UTF-8 .*likely WINDOWS-1252"):
+        read(tmp_path / "a.txt")
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.parquet", "a.txt"])
+def test_what_is_too_large_stops_or_is_left_out_by_policy(tmp_path, name):
+    rows = ["small", "x" * 3000, "small too"]
+    if name == "a.txt":
+        rows = rows[1:2]
+        (tmp_path / name).write_text(rows[0])
+    elif name == "a.jsonl":
+        jsonl(tmp_path / name, [{"text": text} for text in rows])
+    else:
+        parquet(tmp_path / name, rows)
+    with pytest.raises(UserError, match=r"too large \(more than 0\.002 MB; max_document_mb"):
+        read(tmp_path / name, largest=2000)
+    texts, counts, _ = read(tmp_path / name, largest=2000, on_bad="warn")
+    assert texts == [text for text in rows if len(text) < 2000]
+    assert counts.invalid == {"too large": 1}
+    assert read(tmp_path / name, largest=3500)[0] == rows
+
+
+def test_a_line_that_is_too_large_is_not_kept_in_memory(tmp_path):
+    """0.3 GB in a few hundred kB."""
+    with gzip.open(tmp_path / "a.jsonl.gz", "wb", 1) as file:
+        file.write(b'{"text": "before"}\n{"text": "')
+        for _ in range(300):
+            file.write(b"x" * 1_000_000)
+        file.write(b'"}\n{"text": "after"}\n')
+
+    tracemalloc.start()
+    texts, *_ = read(tmp_path / "a.jsonl.gz", largest=1_000_000, on_bad="skip")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert texts == ["before", "after"]
+    assert peak < 20_000_000
 
 
 def test_surrogates_written_as_utf8_bytes_are_not_utf8(tmp_path):
