@@ -25,9 +25,23 @@ def wide_encoding(text: bytes | memoryview) -> str | None:
     byte order mark; None otherwise.
 
     In UTF-16 of any script with letters the upper byte of nearly every character is below 32, and
-    that of spaces and line ends is 0. UTF-32 has at least one NUL more in each.
+    that of spaces and line ends is 0. UTF-32 has at least one NUL more in each. Somebody may have
+    taken the bytes for Latin-1 since, so that a character stands for each.
     """
     data = np.frombuffer(text, np.uint8)
+    found = _wide_window(data) if (data == 0).any() else None
+    if found or data.all() or not (data >= 0x80).any():
+        return found
+
+    try:
+        characters = np.frombuffer(str(text, "utf-8").encode("utf-32-le"), np.uint32)
+    except UnicodeError:
+        return None
+    return _wide_window(np.minimum(characters, 0xFF).astype(np.uint8))
+
+
+def _wide_window(data: np.ndarray) -> str | None:
+    """The `_wide` of the first window that has one."""
     windows = (data[first : first + WINDOW] for first in range(0, data.size, WINDOW))
     return next((name for name in map(_wide, windows) if name), None)
 
