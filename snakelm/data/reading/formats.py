@@ -13,7 +13,7 @@ from .plain import plain_glance, plain_texts
 from .rows import Glance, Reading, Record, TextBatch
 from .streams import SUFFIXES as COMPRESSION
 
-__all__ = ["FORMATS", "SourceFormat", "file_format"]
+__all__ = ["FORMATS", "SourceFormat", "file_format", "source_format"]
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,14 @@ FORMATS = {
 }
 TABLES = (".csv", ".tsv", ".xls", ".xlsx", ".ods", ".arrow", ".feather", ".orc", ".avro")
 SUFFIXES = {suffix: name for name, kind in FORMATS.items() for suffix in kind.suffixes}
+
+
+def source_format(path: Path, given: str, reading: Reading) -> str:
+    """The `file_format` of a source's file; BadFile for one that can't be split as asked."""
+    kind = file_format(path, given)
+    if kind != "text" and reading.split not in ("auto", "file"):
+        raise BadFile(f"{kind}, and sources[].split is for text files; take it out", path)
+    return kind
 
 
 def file_format(path: Path, given: str = "auto") -> str:

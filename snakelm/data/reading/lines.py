@@ -149,7 +149,9 @@ def _refuse(line: bytes, path: Path) -> None:
     """
     start = line.strip()
     if start.startswith(b"["):
-        raise BadFile("a JSON array, expected one JSON object a line; write it as JSONL", path)
+        raise BadFile(
+            "a JSON array, expected one JSON object a line; jq -c '.[]' writes it so", path
+        )
     if start == b"{":
         raise BadFile(
             "JSON over several lines, expected one object a line; jq -c . writes it so", path

@@ -21,7 +21,7 @@ from ...files import human_bytes
 from ...log import Log
 from ...parquet import REMEDY_USERS, BadFile
 from ...terminal import harmless
-from .formats import FORMATS, file_format
+from .formats import FORMATS, source_format
 from .readers import expand, reading_of
 from .rows import Glance, Reading
 from .warnings import Warnings
@@ -140,7 +140,7 @@ def _look(source: Source, config: Config, process: _GlanceProcess) -> SourcePref
     for file in files:
         looked.files += 1
         try:
-            kind = file_format(file, source.format)
+            kind = source_format(file, source.format, reading)
             if file.stat().st_size == 0:
                 raise BadFile(f"empty, 0 bytes; {REMEDY_USERS}", file)
             glance = process.glance(file, reading, FORMATS[kind].glance)

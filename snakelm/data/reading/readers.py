@@ -32,7 +32,7 @@ from ...files import sha256_file
 from ...parquet import BadFile
 from ..documents.table import RAW_SCHEMA, byte_views
 from .encodings import not_utf8, nul_problem
-from .formats import FORMATS, file_format
+from .formats import FORMATS, file_format, source_format
 from .parquet_text import parquet_texts
 from .rows import LARGEST, Place, Problem, Reading, TextBatch, too_large
 from .warnings import Warnings
@@ -213,7 +213,7 @@ class Reader(FileReader[pa.RecordBatch]):
         return self.items(on_file)
 
     def _file(self, file: Path) -> Iterator[pa.RecordBatch]:
-        kind = file_format(file, self.format)
+        kind = source_format(file, self.format, self.reading)
         if self.origin:
             texts = parquet_texts(file, self.reading, ORIGIN)
         else:

@@ -188,6 +188,12 @@ def test_what_is_read_but_not_as_it_is_named_is_said(tmp_path):
         look(tmp_path, [{"path": f"{tmp_path}/*.json*"}])
 
 
+def test_a_split_of_what_is_no_text_file_is_refused(tmp_path):
+    (tmp_path / "a.jsonl").write_bytes(PLAIN)
+    with pytest.raises(UserError, match=r"a\.jsonl: jsonl, and sources\[\]\.split is for text"):
+        look(tmp_path, [{"path": f"{tmp_path}/*.jsonl", "split": "lines"}])
+
+
 def test_many_bad_files_are_one_warning(tmp_path):
     for i in range(60):
         (tmp_path / f"{i:02}.jsonl").write_text("oops\n")
