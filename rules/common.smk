@@ -18,6 +18,7 @@ from snakelm.errors import EXIT_USER, UserError
 from snakelm.files import write_text
 from snakelm.filter.labels import label_files
 from snakelm.publishing import public_url
+from snakelm.terminal import harmless_lines
 from snakelm.workflow.artefacts import FILTER, PACKS, TOKEN_FILES, TOKENIZER
 from snakelm.workflow.code_digest import code_digest, remembered
 from snakelm.workflow.manifest import read_manifest
@@ -41,7 +42,7 @@ os.environ.update(
 
 def stop(error):
     """Ends Snakemake with a user's mistake in one line; a WorkflowError would show lines of this file instead."""
-    print(f"error: {error}", file=sys.stderr)
+    print(harmless_lines(f"error: {error}"), file=sys.stderr)
     sys.exit(EXIT_USER)
 
 

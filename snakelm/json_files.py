@@ -39,12 +39,13 @@ NAMES = {
 class JsonError(UserError):
     """Text that is not JSON, or not of the expected shape; the message says what was found.
 
-    ``fault``: the kind of damage, for callers that count it.
+    ``fault``: the kind of damage, for callers that count it. ``column``: where in its line JSON
+    ends, from 1; 0 when that isn't known.
     """
 
-    def __init__(self, message: str, fault: Fault) -> None:
+    def __init__(self, message: str, fault: Fault, column: int = 0) -> None:
         super().__init__(message)
-        self.fault = fault
+        self.fault, self.column = fault, column
 
 
 @overload
@@ -101,7 +102,9 @@ def parse_json(text: str | bytes, shape: Any = dict, *, allow_nan: bool = False)
     except JsonError:
         raise
     except json.JSONDecodeError as error:
-        raise JsonError(f"not JSON: {error.msg} at line {error.lineno}", "not JSON") from None
+        raise JsonError(
+            f"not JSON: {error.msg} at line {error.lineno}", "not JSON", error.colno
+        ) from None
     except ValueError as error:  # an integer of more digits than Python converts, or NaN
         raise JsonError(f"not JSON: {str(error).split(';')[0]}", "not JSON") from None
 

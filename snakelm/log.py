@@ -24,6 +24,7 @@ from rich.progress import (
 from rich.table import Column
 
 from .files import open_own
+from .terminal import harmless, harmless_lines
 
 __all__ = ["Bar", "Log"]
 
@@ -70,18 +71,20 @@ class Log:
 
     def say(self, message: str) -> None:
         """One line to the files and the terminal."""
+        message = harmless(message)
         self.file_only(message)
         self.console.print(f"[{self.name}] {message}", markup=False)
 
     def warn(self, message: str) -> None:
         """One line that begins with `warning:`."""
+        message = harmless(message)
         self.file_only(f"warning: {message}")
         self.console.print(f"[{self.name}] warning: {message}", markup=False, style="yellow")
 
     def file_only(self, message: str) -> None:
         """One line to the files, with the time of day."""
         for file in self._files:
-            print(time.strftime("%H:%M:%S"), message, file=file)
+            print(time.strftime("%H:%M:%S"), harmless_lines(message), file=file)
 
     @contextmanager
     def progress(self, total: float | None, unit: str = "") -> Iterator["Bar"]:
@@ -108,7 +111,7 @@ def _columns(total: float | None) -> list[ProgressColumn]:
         TextColumn(counter),
         TextColumn("ETA"),
         TimeRemainingColumn(compact=True),
-        TextColumn("{task.fields[note]}", table_column=note),
+        TextColumn("{task.fields[note]}", markup=False, table_column=note),
     ]
 
 
@@ -125,7 +128,7 @@ class Bar:
     def update(self, done: float, note: str = "") -> None:
         """``done`` is absolute, not an increment; ``note`` is printed after the count."""
         if self.live is not None:
-            self.live.update(self.task, completed=done, note=note)
+            self.live.update(self.task, completed=done, note=harmless(note))
         elif time.monotonic() - self.last_line >= PLAIN_EVERY_S:
             self.last_line = time.monotonic()
             total = f"/{self.total:,.0f}" if self.total else ""

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from .errors import UserError
+from .signatures import foreign_file
 
 __all__ = ["REMEDY_OURS", "REMEDY_USERS", "BadFile", "ParquetReader", "no_column", "open_parquet"]
 
@@ -66,6 +67,8 @@ def open_parquet(
     except PermissionError:
         raise BadFile("permission denied; make it readable", path) from None
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        if what := foreign_file(path):
+            raise BadFile(f"not a parquet file but {what}", path) from None
         why = f"damaged, or not a parquet file ({_one_line(error)}); {remedy}"
         raise BadFile(why, path) from None
 

@@ -14,7 +14,7 @@ from snakelm.workflow.step import File, Run, Step
 
 def _keys(config: Config) -> tuple[str, ...]:
     filtered = ("classifier",) if config.filter != "none" else ()
-    return ("sources", "on_bad_file", "filter", *filtered)
+    return ("sources", "on_bad_file", "max_document_mb", "filter", *filtered)
 
 
 STEP = Step(

@@ -14,7 +14,7 @@ from snakelm.workflow.step import Folder, Run, Step
 STEP = Step(
     __file__,
     __doc__,
-    config=("sft_data", "on_bad_file", "seed"),
+    config=("sft_data", "on_bad_file", "max_document_mb", "seed"),
     reads={"tokenizer": TOKENIZER},
     writes={"output_dir": Folder("folder for the packed files", files=PACKS.files)},
     threads="threads that tokenize",

@@ -11,12 +11,18 @@ from snakelm.errors import UserError
 from snakelm.workflow.exit_codes import exit_code
 from snakelm.workflow.step import Counts, File, Run, Step, Value
 
-OF_A_SOURCE = ("name", "path", "builtin", "text", "format", "fraction", "limit")
+OF_A_SOURCE = ("name", "path", "builtin", "fraction", "limit")
+OF_ITS_FILES = ("text", "format", "split", "split_kb")
 
 STEP = Step(
     __file__,
     __doc__,
-    config=(*(f"sources[source].{key}" for key in OF_A_SOURCE), "on_bad_file", "seed"),
+    config=(
+        *(f"sources[source].{key}" for key in (*OF_A_SOURCE, *OF_ITS_FILES)),
+        "on_bad_file",
+        "max_document_mb",
+        "seed",
+    ),
     values={"source": Value("name of the source")},
     reads={"files": File("its files; sources[].path when left out", many=True, optional=True)},
     writes={"output": File("parquet file to write")},
@@ -42,6 +48,7 @@ def main(run: Run) -> Counts:
         run.files.output,
         seed=config.seed,
         on_bad=config.on_bad_file,
+        largest=config.max_document_bytes,
         log=run.log,
     )
     return {**sampled["counts"], "text_bytes": sampled["text_bytes"]}

@@ -135,7 +135,7 @@ def read_resumes(training_log: str | Path) -> tuple[int, ...]:
     run: str | None = None
     before: list[int] = []
     steps: list[int] = []
-    for line in Path(training_log).read_text(encoding="utf-8", errors="replace").splitlines():
+    for line in Path(training_log).read_text(encoding="utf-8", errors="replace").split("\n"):
         if started := RUN_LINE.search(line):
             before, steps = (steps if run == started[1] else []), []
             run = started[1]

@@ -41,6 +41,20 @@ class Source(Section):
     format: Literal["auto", "parquet", "jsonl", "text"] = key(
         "auto", "auto goes by the file's name"
     )
+    split: Literal["auto", "file", "size", "blank_lines", "lines", "endoftext"] = key(
+        "auto",
+        "what of a text file is a document: all of it, pieces of about split_kb, what stands "
+        "between blank lines, each line, what stands between <|endoftext|>; auto: endoftext where "
+        "that has lines of its own, else size for a source of one file, file for several",
+    )
+    split_kb: float | None = key(
+        None,
+        "size of the pieces for split: size, cut at blank lines where there are any; null for a "
+        "thousandth of the file, at least 2 and at most 16 kB",
+        unit="kB",
+        ge=0.1,
+        le=10_000,
+    )
     fraction: float = key(
         1.0, "share of the documents to take, chosen by document hash", gt=0, le=1
     )
@@ -215,7 +229,8 @@ class TokenizerConfig(Section):
     kind: Literal["bpe", "tiktoken"] = key("bpe", "bpe trains one; tiktoken reads `file`")
     vocab_size: int = key(
         8192,
-        "tokens, end-of-text and chat tokens included (bpe)",
+        "tokens, end-of-text and chat tokens included (bpe); fewer where the text has too few "
+        "different words for them",
         unit="tokens",
         ge=262,
         le=1_000_000,

@@ -47,6 +47,14 @@ class Config(Section):
         "error",
         "a file that can't be read: stop, warn and go on, or skip it silently (all are counted)",
     )
+    max_document_mb: float = key(
+        64.0,
+        "a line, value or text file with more is left out as on_bad_file says, and not kept in "
+        "memory",
+        unit="MB",
+        gt=0,
+        le=100_000,
+    )
     filter: Literal["none", "setfit", "static", "cascade"] = key(
         "none",
         "keep academic text only: setfit reads every document with the trained sentence model, "
@@ -78,3 +86,8 @@ class Config(Section):
     tsne: Tsne = Field(default_factory=Tsne)
     compare: list[str] = key([], "results folders of other runs, drawn beside this one")
     cost: Cost = Field(default_factory=Cost)
+
+    @property
+    def max_document_bytes(self) -> int:
+        """`max_document_mb` in bytes."""
+        return int(self.max_document_mb * 1e6)

@@ -64,7 +64,7 @@ def read_items(
     items with choices were read.
     """
     files = list(files)
-    rows = [(f"{file}: row {number}", row) for file in files for number, row in _rows_of(file)]
+    rows = [placed for file in files for placed in _rows_of(file)]
     if not rows:
         names = ", ".join(map(str, files)) or "no file"
         raise UserError(f"{names}: no items; a task needs at least one")
@@ -84,18 +84,18 @@ def read_items(
     ]
 
 
-def _rows_of(file: Path) -> Iterator[tuple[int, Mapping[str, object]]]:
-    """Number and columns of every row."""
+def _rows_of(file: Path) -> Iterator[tuple[str, Mapping[str, object]]]:
+    """Place and columns of every row."""
     try:
         form = file_format(file)
         if form == "text":
             raise BadFile("a text file, expected items as JSONL or parquet")
 
         columns = {name: name for name in columns_of(file, form)}
-        for number, (row, problem) in enumerate(records(file, form, columns)):
+        for place, row, problem in records(file, form, columns):
             if row is None:
-                raise BadFile(f"row {number}: {problem}; a test set must be complete")
-            yield number, row
+                raise BadFile(f"{place}: {problem}; a test set must be complete")
+            yield place.of(file), row
     except BadFile as fault:
         raise UserError(f"{file}: {fault}") from None
 

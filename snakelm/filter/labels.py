@@ -13,15 +13,17 @@ from typing import Any
 
 import numpy as np
 
+from ..data.reading.formats import FORMATS
+from ..data.reading.records import records
 from ..data.split import document_ids, mixed
 from ..errors import UserError
-from ..json_files import JsonError, parse_json
 from ..parquet import open_parquet
 from ..workflow.code_digest import ROOT
 
 __all__ = ["CLASSES", "Labels", "label_files", "read_labels"]
 
 CLASSES = ("other", "academic")  # the index is the class: 1 is kept
+COLUMNS = ("text", "label", "group")
 FIX = "; fix the file, or name another in classifier.labels"
 
 Row = tuple[str, dict[str, Any]]  # where it is from, and its columns
@@ -76,7 +78,7 @@ def read_labels(named: str | Sequence[str]) -> Labels:
     texts: dict[str, tuple[str, str]] = {}
     rows: list[dict[str, Any]] = []
     for file in files:
-        for where, row in _parquet_rows(file) if file.endswith(".parquet") else _jsonl_rows(file):
+        for where, row in _rows(file):
             text, label = _checked(where, row)
             first, other = texts.setdefault(text, (where, label))
             if other != label:
@@ -113,32 +115,18 @@ def _checked(where: str, row: dict[str, Any]) -> tuple[str, str]:
     return text, label
 
 
-def _jsonl_rows(path: str) -> Iterator[Row]:
-    try:
-        lines = Path(path).read_text(encoding="utf-8-sig").split("\n")
-    except FileNotFoundError:
-        raise _missing(path) from None
-    except UnicodeDecodeError:
-        raise UserError(f"{path}: not UTF-8 text; expected JSONL or .parquet{FIX}") from None
+def _rows(path: str) -> Iterator[Row]:
+    if not Path(path).is_file():
+        raise _missing(path)
+    kind = "parquet" if path.lower().endswith(FORMATS["parquet"].suffixes) else "jsonl"
+    if kind == "parquet":  # of which all rows have the columns, or none has
+        open_parquet(path, columns=COLUMNS[:2], remedy=FIX.removeprefix("; ")).close()
 
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        where = f"{path} line {number}"
-        try:
-            row: dict[str, Any] = parse_json(line)
-        except JsonError as error:
-            raise UserError(f'{where}: {error}; expected {{"text": …, "label": …}}{FIX}') from None
+    for place, row, problem in records(Path(path), kind, {name: name for name in COLUMNS}):
+        where = f"{path} {place}"
+        if row is None:
+            raise UserError(f'{where}: {problem}; expected {{"text": …, "label": …}}{FIX}')
         yield where, row
-
-
-def _parquet_rows(path: str | Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    with open_parquet(path, columns=["text", "label"], remedy=FIX.removeprefix("; ")) as file:
-        names = [name for name in ("text", "label", "group") if name in file.schema.names]
-        rows = [row for batch in file.batches(names) for row in batch.to_pylist()]
-
-    for number, row in enumerate(rows):
-        yield f"{path} row {number}", row
 
 
 def _missing(path: str) -> UserError:

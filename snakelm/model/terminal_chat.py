@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from rich.console import Console
 
 from ..errors import UserError
+from ..terminal import harmless_lines
 from .chat import Chat, Continuation
 
 __all__ = ["converse"]
@@ -56,8 +57,10 @@ def _answer_lines(responder: Chat | Continuation, interactive: bool) -> None:
 
 
 def _piped_lines() -> Iterator[str]:
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(newline="\n")  # a carriage return within a line ends none
     for line in sys.stdin:
-        yield line.rstrip("\n")
+        yield line.rstrip("\r\n")
 
 
 def _typed_lines(prompt: str) -> Iterator[str]:
@@ -105,4 +108,4 @@ def _printable(text: str) -> str:
 
 def _note(text: str) -> None:
     console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
-    console.print(f"[{text}]", style="dim")
+    console.print(harmless_lines(f"[{text}]"), style="dim")

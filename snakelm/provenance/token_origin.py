@@ -7,6 +7,7 @@ sources are read again until one has it. Rows count from 0, blank lines left out
 and message of snakelm.
 """
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from ..data.corpora import questions
 from ..data.documents.table import read_documents
 from ..data.packs import open_packs
 from ..data.reading.readers import Reader
+from ..data.reading.rows import Reading
 from ..data.split import document_id as hash_of
 from ..errors import UserError
 from ..tokenizer import Tokenizer
@@ -194,7 +196,15 @@ def _compared(sampled: Node, used: Node, source: str, row: int, document_id: np.
 
     sources = (sampled.manifest or {})["config"]["sources"]
     settings = next(one for one in sources if one["name"] == source)
-    text = _row_of(used.path, settings["text"], settings["format"], row)
+    piece = settings.get("split_kb")
+    reading = Reading(
+        settings["text"],
+        largest=sys.maxsize - 1,  # whatever the run took
+        split=settings.get("split", "file"),  # as manifests before it have it
+        piece_bytes=int(piece * 1000) if piece else None,
+        alone=len(sampled.inputs) == 1,
+    )
+    text = _row_of(used.path, reading, settings["format"], row)
     if text is None:
         return "the file has no such row any more"
     if hash_of(text.encode()) == document_id:
@@ -205,8 +215,8 @@ def _compared(sampled: Node, used: Node, source: str, row: int, document_id: np.
     )
 
 
-def _row_of(file: Path, column: str, format: str, row: int) -> str | None:
-    for batch in Reader([file], column=column, format=format, on_bad="skip").batches():
+def _row_of(file: Path, reading: Reading, format: str, row: int) -> str | None:
+    for batch in Reader([file], reading=reading, format=format, on_bad="skip").batches():
         rows = batch.column("origin_row")
         if rows[-1].as_py() >= row:
             place = pc.index(rows, row).as_py()
@@ -267,6 +277,7 @@ def _conversations(
             shape=source.format,
             columns=source.columns,
             ignore=source.ignore,
+            largest=sys.maxsize - 1,
             on_bad="skip",
         )
         for messages in reader.conversations():

@@ -34,13 +34,15 @@ def train_bpe(
     pattern: str = "gpt2",
     threads: int = 1,
     special_tokens: Sequence[str] = (EOT,),
+    *,
+    or_fewer: bool = False,
 ) -> Tokenizer:
     """A tokenizer of ``vocab_size`` ids: 256 bytes, then the merges, then the special tokens.
 
     Takes texts (str), Arrow string arrays, parquet files (their column `text`), or an iterable of
     these. A Path, a single str, or a str ending in `.parquet` that names a file is a file; any
     other str is a text. Missing values are skipped. UserError where the texts have too few
-    different pairs for the size.
+    different pairs for the size; ``or_fewer``: the vocabulary is as large as they allow then.
     """
     merges = vocab_size - BYTES - len(special_tokens)
     if merges < 1:
@@ -55,7 +57,7 @@ def train_bpe(
     for batch in _batches(texts_or_parquet_paths):
         _feed(trainer, batch)
     pairs = trainer.train(merges)
-    if len(pairs) < merges:
+    if len(pairs) < (1 if or_fewer else merges):
         raise UserError(
             f"vocab_size: {vocab_size} needs {merges} merges; {trainer.bytes} bytes of text with "
             f"{trainer.distinct_pieces} different words gave {len(pairs)}; give more text, or "

@@ -243,7 +243,7 @@ def read_samples(path: str | Path) -> list[Sample]:
     Damaged lines are left out.
     """
     samples: dict[tuple[int, str], Sample] = {}
-    for line in Path(path).read_text(encoding="utf-8", errors="replace").splitlines():
+    for line in Path(path).read_text(encoding="utf-8", errors="replace").split("\n"):
         try:
             sample = parse_json(line, Sample)
         except JsonError:

@@ -7,8 +7,10 @@ import errno
 import signal
 import sys
 from collections.abc import Callable
+from typing import NoReturn
 
 from ..errors import EXIT_INTERRUPTED, EXIT_USER, Interrupted, UserError
+from ..terminal import harmless, harmless_lines
 
 __all__ = ["exit_code", "parser"]
 
@@ -17,11 +19,16 @@ EXIT_SIGINT = 128 + signal.SIGINT  # as shells have it
 
 def parser(description: str | None) -> argparse.ArgumentParser:
     """An argument parser as all scripts use it: no abbreviations, the description as written."""
-    return argparse.ArgumentParser(
+    return _Parser(
         description=description,
         allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        super().error(harmless(message))
 
 
 def exit_code(main: Callable[[], int | None]) -> int:
@@ -55,6 +62,6 @@ def _end(message: str, code: int) -> int:
     from rich.console import Console  # a tenth of a second, and few scripts end so
 
     Console(file=sys.stderr, soft_wrap=True, highlight=False).print(
-        message, style="red", markup=False
+        harmless_lines(message), style="red", markup=False
     )
     return code

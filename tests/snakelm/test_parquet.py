@@ -1,5 +1,6 @@
 """A parquet file opens or is refused in one wording: with its name, the fault and the remedy."""
 
+import gzip
 import os
 import pickle
 import random
@@ -54,6 +55,22 @@ def test_a_file_that_does_not_open_says_why_and_what_to_do(tmp_path, kind, remed
     assert why in error.value.why
     assert remedy in error.value.why
     assert "\n" not in str(error.value)
+
+
+FOREIGN = {
+    "compressed by gzip; unpack it": gzip.compress(b"x"),
+    "an HTML page, of an error": b"\n<!DOCTYPE html><html>",
+    "JSON; name it .jsonl": b'{"text": "x"}\n',
+    "a Git LFS pointer": b"version https://git-lfs.github.com/spec/v1\n",
+    "a zip archive": b"PK\x03\x04xx",
+}
+
+
+@pytest.mark.parametrize("said", FOREIGN)
+def test_another_kind_of_file_is_called_by_its_name(tmp_path, said):
+    (tmp_path / "a.parquet").write_bytes(FOREIGN[said] * 9)
+    with pytest.raises(BadFile, match=f"not a parquet file but .*{said}"):
+        open_parquet(tmp_path / "a.parquet")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")

@@ -81,6 +81,7 @@ EXPECTED = {
     | {"train_tokenizer", "prepare_data", "prepare_sft_data", "measure_tokenizer"}
     | {"visualize_embeddings"},
     "on_bad_file": SAMPLED | {"prepare_sft_data"},
+    "max_document_mb": SAMPLED | {"prepare_sft_data"},
     "classifier": set(),  # without a filter, nobody reads it
     "deduplicate": {"deduplicate"},
     "tokenizer": {"train_tokenizer"},

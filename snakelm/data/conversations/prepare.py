@@ -156,6 +156,7 @@ def _read(
             shape=source.format,
             columns=source.columns,
             ignore=source.ignore,
+            largest=config.max_document_bytes,
             on_bad=config.on_bad_file,
             warn=log.warn,
         )

@@ -19,6 +19,7 @@ from ..reading.formats import file_format
 from ..reading.parquet_text import parquet_filled
 from ..reading.readers import FileReader
 from ..reading.records import columns_of, records
+from ..reading.rows import LARGEST, Place
 from .field_names import is_known, is_read
 from .fields import Rejected, unread
 from .formats import (
@@ -50,7 +51,7 @@ TURN_LISTS = {*TURNS, "prompt", "completion"}
 DAMAGED = {"not JSON", "not UTF-8", "not a JSON object", "lone surrogate"}
 UNKNOWN = ("no known format", "not of the format")
 
-NumberedRows = Iterator[tuple[int, Row]]
+PlacedRows = Iterator[tuple[Place, Row]]
 
 
 class ConversationReader(FileReader[Messages]):
@@ -58,8 +59,8 @@ class ConversationReader(FileReader[Messages]):
 
     ``shape``: a format of `formats.FORMATS`, oasst, or auto. ``columns``: a format's name of a
     column → the file's. ``ignore``: columns, and keys of turns, that are as if they weren't there.
-    ``on_bad`` and ``warn``: as for `FileReader`. The rows of oasst are messages, several to a
-    conversation.
+    ``largest``: bytes from which a row is bad. ``on_bad`` and ``warn``: as for `FileReader`. The
+    rows of oasst are messages, several to a conversation.
 
     ``unread``: columns, and keys of turns, that had a value and that nobody knows → in how many
     rows. They are warned of once.
@@ -74,11 +75,12 @@ class ConversationReader(FileReader[Messages]):
         shape: str = "auto",
         columns: Mapping[str, str] | None = None,
         ignore: Collection[str] = (),
+        largest: int = LARGEST,
         on_bad: str = "error",
         warn: Callable[[str], None] | None = None,
     ) -> None:
         super().__init__(files, on_bad=on_bad, warn=warn)
-        self.shape = shape
+        self.shape, self.largest = shape, largest
         self.ours = {theirs: ours for ours, theirs in (columns or {}).items()}
         self.ignore = frozenset(ignore)
         self.unread: dict[str, int] = {}
@@ -146,39 +148,39 @@ class ConversationReader(FileReader[Messages]):
     def _kinds(self) -> tuple[ConversationFormat, ...]:
         return EVERY if self.shape == "auto" else FORMATS.get(self.shape, ())
 
-    def _rows(self, file: Path, kind: str, wanted: Mapping[str, str]) -> NumberedRows:
-        """The file's sound rows with their numbers; the others counted."""
-        for number, (row, problem) in enumerate(records(file, kind, wanted)):
+    def _rows(self, file: Path, kind: str, wanted: Mapping[str, str]) -> PlacedRows:
+        """The file's sound rows with their places; the others counted."""
+        for place, row, problem in records(file, kind, wanted, self.largest):
             self.counts.read += 1
             if row is None:
-                self._bad_row(file, number, problem or "")
+                self._bad_row(file, place, problem or "")
             else:
-                yield number, self._without_ignored(row) if self.ignore else row
+                yield place, self._without_ignored(row) if self.ignore else row
 
-    def _plain(self, file: Path, rows: NumberedRows) -> Iterator[Messages]:
+    def _plain(self, file: Path, rows: PlacedRows) -> Iterator[Messages]:
         """A conversation a row."""
-        for number, row in rows:
+        for place, row in rows:
             try:
                 kind = format_of(row, self.shape)
                 messages = read_as(kind, row)
             except Rejected as reason:
-                self._reject(file, number, str(reason))
+                self._reject(file, place, str(reason))
                 continue
 
             self.counts.kept += 1
-            self.row = number
+            self.row = place.row
             for name in sorted(set(_unread(row, kind, messages))):
                 _add(self.unread, name)
             yield messages
 
-    def _trees(self, file: Path, rows: NumberedRows) -> Iterator[Messages]:
+    def _trees(self, file: Path, rows: PlacedRows) -> Iterator[Messages]:
         """A message a row."""
         trees, read = Trees(), {*TREE_COLUMNS, *TREE_MAY}
-        for number, row in rows:
+        for place, row in rows:
             try:
                 trees.add(row)
             except Rejected as reason:
-                self._reject(file, number, str(reason))
+                self._reject(file, place, str(reason))
             else:
                 for name in unread(row, read, row=False):
                     _add(self.unread, name)
@@ -205,9 +207,9 @@ class ConversationReader(FileReader[Messages]):
                 ]
         return kept
 
-    def _reject(self, file: Path, number: int, reason: str) -> None:
+    def _reject(self, file: Path, place: Place, reason: str) -> None:
         if reason in DAMAGED:
-            self._bad_row(file, number, reason)
+            self._bad_row(file, place, reason)
         else:
             self._count(reason)
 

@@ -16,7 +16,8 @@ from ...files import sha256_file
 from ...log import Log
 from ...publishing import public_url
 from ..documents.table import RAW_SCHEMA, DocumentWriter
-from ..reading.readers import Reader
+from ..reading.readers import Reader, reading_of
+from ..reading.rows import LARGEST
 from . import docstrings, everyday, synthetic
 
 __all__ = ["SYNTHETIC_DOCUMENTS", "collect"]
@@ -26,19 +27,27 @@ BATCH = 1024
 
 
 def collect(
-    source: Source, files: Iterable[str | Path], output: Path, *, seed: int, on_bad: str, log: Log
+    source: Source,
+    files: Iterable[str | Path],
+    output: Path,
+    *,
+    seed: int,
+    on_bad: str,
+    largest: int = LARGEST,
+    log: Log,
 ) -> dict[str, Any]:
     """Writes the documents of a builtin or url ``source`` to ``output`` (RAW_SCHEMA); returns what
     its manifest records.
 
-    ``files`` are the fetched files of a url source, in the order of its addresses.
+    ``files`` are the fetched files of a url source, in the order of its addresses; documents of
+    more than ``largest`` bytes in them are left out.
     """
     if source.path:
         raise UserError(f"source {source.name}: its files are local; there is nothing to collect")
 
     with DocumentWriter(output, RAW_SCHEMA) as writer:
         if source.url:
-            about = _fetched(source, [Path(f) for f in files], writer, on_bad, log)
+            about = _fetched(source, [Path(f) for f in files], writer, on_bad, largest, log)
         elif source.builtin == "docs":
             about = _docs(writer, log)
         else:
@@ -85,7 +94,12 @@ def _generated(writer: DocumentWriter, name: str, count: int, seed: int) -> dict
 
 
 def _fetched(
-    source: Source, files: list[Path], writer: DocumentWriter, on_bad: str, log: Log
+    source: Source,
+    files: list[Path],
+    writer: DocumentWriter,
+    on_bad: str,
+    largest: int,
+    log: Log,
 ) -> dict[str, Any]:
     expected = [source.sha256] if isinstance(source.sha256, str) else list(source.sha256 or [])
     given = [source.url] if isinstance(source.url, str) else list(source.url or [])
@@ -104,7 +118,8 @@ def _fetched(
                 "fetch again"
             )
 
-    reader = Reader(files, column=source.text, format=source.format, on_bad=on_bad, warn=log.warn)
+    reading = reading_of(source, files, largest)
+    reader = Reader(files, reading=reading, format=source.format, on_bad=on_bad, warn=log.warn)
     for batch in reader.batches():
         writer.append(batch)
     return {"urls": urls, "counts": reader.counts.as_dict()}

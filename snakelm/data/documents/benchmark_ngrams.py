@@ -17,8 +17,10 @@ import pyarrow as pa
 from ...config import Decontaminate
 from ...errors import UserError
 from ...parquet import BadFile
+from ..reading.encodings import not_utf8, nul_problem
 from ..reading.formats import FORMATS, file_format
 from ..reading.records import columns_of, records
+from ..reading.rows import Reading
 from .shingles import shingle_hashes, words
 
 __all__ = ["BenchmarkSet", "NgramIndex", "benchmark_sets", "ngram_indexes"]
@@ -144,20 +146,16 @@ def _texts(file: Path, names: list[str]) -> Iterator[str]:
     """The texts in the columns ``names`` of a file, row by row; of a text file, all of it."""
     kind = file_format(file)
     if FORMATS[kind].records is None:
-        for batch in FORMATS[kind].texts(file, ""):
-            for data in batch.texts.to_pylist():
-                text = data.decode("utf-8", "replace")
-                if text.strip():
-                    yield text
+        yield from _whole_texts(file, kind)
         return
 
     # Only the columns named, or whose first part is, are read.
     heads = {*names, *(name.split(".")[0] for name in names)}
     columns = set(columns_of(file, kind))  # and more as they are met: JSON rows may differ
     there = False
-    for number, (row, problem) in enumerate(records(file, kind, {head: head for head in heads})):
+    for place, row, problem in records(file, kind, {head: head for head in heads}):
         if row is None:
-            raise BadFile(f"row {number}: {problem}; an evaluation set must be complete", file)
+            raise BadFile(f"{place}: {problem}; an evaluation set must be complete", file)
 
         columns.update(row)
         for name in names:
@@ -166,7 +164,7 @@ def _texts(file: Path, names: list[str]) -> Iterator[str]:
             try:
                 reached = list(leaves)
             except RecursionError:
-                raise BadFile(f"row {number}: {name} is nested too deeply", file) from None
+                raise BadFile(f"{place}: {name} is nested too deeply", file) from None
 
             for text in reached:
                 there = True
@@ -185,6 +183,17 @@ def _texts(file: Path, names: list[str]) -> Iterator[str]:
             f"{', '.join(sorted(columns))}; say which hold the text: decontaminate.text",
             file,
         )
+
+
+def _whole_texts(file: Path, kind: str) -> Iterator[str]:
+    for batch in FORMATS[kind].texts(file, Reading()):
+        for i, data in enumerate(batch.texts.to_pylist()):
+            problem = batch.problems.get(i) or not_utf8(data) or nul_problem(data)
+            if problem:
+                raise BadFile(f"{problem}; an evaluation set must be complete", file)
+            text = data.decode("utf-8")
+            if text.strip():
+                yield text
 
 
 def _leaves(value: Any, parts: list[str]) -> Iterator[Any]:

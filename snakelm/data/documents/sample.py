@@ -15,7 +15,8 @@ import pyarrow as pa
 from ...config import Source
 from ...errors import UserError
 from ...log import Log
-from ..reading.readers import Reader
+from ..reading.readers import Reader, reading_of
+from ..reading.rows import LARGEST, Reading
 from ..split import chosen, document_ids, limit_threshold, mixed
 from .table import SCHEMA, DocumentWriter, byte_views
 
@@ -25,17 +26,25 @@ NO_LIMIT = (2**64, 0)  # a threshold above every number, and no ties
 
 
 def sample(
-    source: Source, files: Iterable[str | Path], output: Path, *, seed: int, on_bad: str, log: Log
+    source: Source,
+    files: Iterable[str | Path],
+    output: Path,
+    *,
+    seed: int,
+    on_bad: str,
+    largest: int = LARGEST,
+    log: Log,
 ) -> dict[str, Any]:
     """Writes the documents taken from ``files`` to ``output`` (SCHEMA); returns the counts for its
-    manifest.
+    manifest. Those of more than ``largest`` bytes are left out.
 
     UserError when none is left.
     """
     collected = not source.path  # by our own step: parquet that carries the rows' origins
+    paths = [Path(file) for file in files]
     reader = Reader(
-        [Path(file) for file in files],
-        column="text" if collected else source.text,
+        paths,
+        reading=Reading(largest=largest) if collected else reading_of(source, paths, largest),
         format="parquet" if collected else source.format,
         on_bad=on_bad,
         warn=log.warn,
@@ -82,7 +91,7 @@ def _limit(reader: Reader, source: Source, seed: int, log: Log) -> tuple[int, in
     # A second reader, which warns of nothing: the pass that writes will.
     first_pass = Reader(
         reader.files,
-        column=reader.column,
+        reading=reader.reading,
         format=reader.format,
         on_bad=reader.on_bad,
         origin=reader.origin,

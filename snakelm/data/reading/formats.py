@@ -7,35 +7,29 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...parquet import BadFile
-from .lines import (
-    COMPRESSION,
-    jsonl_columns,
-    jsonl_glance,
-    jsonl_records,
-    jsonl_texts,
-    plain_glance,
-    plain_texts,
-)
+from .lines import jsonl_columns, jsonl_glance, jsonl_records, jsonl_texts
 from .parquet_text import parquet_columns, parquet_glance, parquet_records, parquet_texts
-from .rows import Glance, Record, TextBatch
+from .plain import plain_glance, plain_texts
+from .rows import Glance, Reading, Record, TextBatch
+from .streams import SUFFIXES as COMPRESSION
 
-__all__ = ["FORMATS", "SourceFormat", "file_format"]
+__all__ = ["FORMATS", "SourceFormat", "file_format", "source_format"]
 
 
 @dataclass(frozen=True)
 class SourceFormat:
     """How files with these ``suffixes`` are read; every function raises BadFile.
 
-    ``texts``: (file, column) → the texts of one column. ``glance``: (file, column) → what can be
-    known beforehand. ``columns`` and ``records``: (file) → names of the columns, and (file, columns
-    needed) → rows of them; None for a format without rows of several columns.
+    ``texts``: the texts of one column. ``glance``: what can be known beforehand. ``columns`` and
+    ``records``: (file) → names of the columns, and (file, columns needed, largest) → rows of them;
+    None for a format without rows of several columns.
     """
 
     suffixes: tuple[str, ...]
-    texts: Callable[[Path, str], Iterator[TextBatch]]
-    glance: Callable[[Path, str], Glance]
+    texts: Callable[[Path, Reading], Iterator[TextBatch]]
+    glance: Callable[[Path, Reading], Glance]
     columns: Callable[[Path], list[str]] | None = None
-    records: Callable[[Path, Mapping[str, str]], Iterator[Record]] | None = None
+    records: Callable[[Path, Mapping[str, str], int], Iterator[Record]] | None = None
 
 
 FORMATS = {
@@ -47,7 +41,16 @@ FORMATS = {
     ),
     "text": SourceFormat((".txt", ".text", ".md", ".rst"), plain_texts, plain_glance),
 }
+TABLES = (".csv", ".tsv", ".xls", ".xlsx", ".ods", ".arrow", ".feather", ".orc", ".avro")
 SUFFIXES = {suffix: name for name, kind in FORMATS.items() for suffix in kind.suffixes}
+
+
+def source_format(path: Path, given: str, reading: Reading) -> str:
+    """The `file_format` of a source's file; BadFile for one that can't be split as asked."""
+    kind = file_format(path, given)
+    if kind != "text" and reading.split not in ("auto", "file"):
+        raise BadFile(f"{kind}, and sources[].split is for text files; take it out", path)
+    return kind
 
 
 def file_format(path: Path, given: str = "auto") -> str:
@@ -61,10 +64,12 @@ def file_format(path: Path, given: str = "auto") -> str:
     if suffixes and suffixes[-1] in COMPRESSION:
         suffixes.pop()
 
-    name = SUFFIXES.get(suffixes[-1] if suffixes else "")
-    if name is None:
+    suffix = suffixes[-1] if suffixes else ""
+    if suffix in TABLES:
+        raise BadFile(f"a table that isn't read ({suffix}); write it as parquet or JSONL", path)
+    if suffix not in SUFFIXES:
         known = ", ".join(SUFFIXES)
         raise BadFile(
             f"can't tell its format by its name; set the source's format (known are {known})", path
         )
-    return name
+    return SUFFIXES[suffix]

@@ -3,15 +3,20 @@
 Only the columns needed are read. A dotted name reaches into structs.
 """
 
+import codecs
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ...parquet import BadFile, no_column, open_parquet
-from .rows import Glance, Record, TextBatch
+from .encodings import not_utf8, nul_problem_in
+from .rows import LARGEST, Glance, Place, Problem, Reading, Record, TextBatch, too_large
+
+UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 __all__ = [
     "column_of",
@@ -23,10 +28,10 @@ __all__ = [
 ]
 
 
-def parquet_texts(path: Path, column: str, also: tuple[str, ...] = ()) -> Iterator[TextBatch]:
-    """The texts of ``column``, with the columns ``also`` as the batches' origin."""
+def parquet_texts(path: Path, reading: Reading, also: tuple[str, ...] = ()) -> Iterator[TextBatch]:
+    """The texts of ``reading.column``, with the columns ``also`` as the batches' origin."""
     with open_parquet(path) as file:
-        parts = column_of(path, file.schema, column)
+        parts = column_of(path, file.schema, reading.column)
         for batch in file.batches([".".join(parts), *also]):
             texts = batch.column(parts[0])
             if len(parts) > 1:
@@ -34,10 +39,10 @@ def parquet_texts(path: Path, column: str, also: tuple[str, ...] = ()) -> Iterat
             yield TextBatch(_as_bytes(texts), origin=batch.select(also) if also else None)
 
 
-def parquet_glance(path: Path, column: str) -> Glance:
+def parquet_glance(path: Path, reading: Reading) -> Glance:
     """Rows, nulls and bytes of text by the footer alone."""
     with open_parquet(path) as file:
-        column_path = ".".join(column_of(path, file.schema, column))
+        column_path = ".".join(column_of(path, file.schema, reading.column))
         groups = range(file.num_row_groups)
         size = sum(file.column_bytes(group, column_path) for group in groups)
 
@@ -94,7 +99,9 @@ def _filled(chunk: pq.ColumnChunkMetaData, rows: int) -> int:
     return rows if "." in chunk.path_in_schema else rows - known.null_count
 
 
-def parquet_records(path: Path, columns: Mapping[str, str]) -> Iterator[Record]:
+def parquet_records(
+    path: Path, columns: Mapping[str, str], largest: int = LARGEST
+) -> Iterator[Record]:
     """Rows with those of ``columns`` that the file has.
 
     Nested columns come as lists and dictionaries: struct fields by name, in whatever order the file
@@ -105,8 +112,12 @@ def parquet_records(path: Path, columns: Mapping[str, str]) -> Iterator[Record]:
         names = [name for name in file.schema.names if name in columns and "." not in name]
         for name in names:
             _check_fields(path, name, file.schema.field(name).type)
+
+        number = 0
         for batch in file.batches(names):
-            yield from _rows(batch)
+            for row, problem in _rows(batch, names, largest):
+                yield Record(Place(number), None if problem else row, problem)
+                number += 1
 
 
 def _check_fields(path: Path, name: str, kind: pa.DataType) -> None:
@@ -123,15 +134,39 @@ def _check_fields(path: Path, name: str, kind: pa.DataType) -> None:
         _check_fields(path, name, field.type)
 
 
-def _rows(batch: pa.RecordBatch) -> Iterator[Record]:
+def _rows(
+    batch: pa.RecordBatch, names: list[str], largest: int
+) -> Iterator[tuple[dict[str, Any] | None, Problem | None]]:
+    """The rows, with what is wrong with each."""
+    large, nul = batch.nbytes > largest, any(map(_has_nul, batch.columns))
     try:
-        yield from ((row, None) for row in batch.to_pylist())
+        rows = batch.to_pylist()
     except UnicodeDecodeError:  # Arrow then gives no row at all; one by one the sound ones come
-        for i in range(batch.num_rows):
-            try:
-                yield batch.slice(i, 1).to_pylist()[0], None
-            except UnicodeDecodeError:
-                yield None, "not UTF-8"
+        rows = [None] * batch.num_rows
+
+    for i, row in enumerate(rows):
+        if large and batch.slice(i, 1).nbytes > largest:
+            yield None, too_large(largest)
+            continue
+        try:
+            row = row or batch.slice(i, 1).to_pylist()[0]
+        except UnicodeDecodeError as error:
+            yield None, not_utf8(error.object)
+        else:
+            yield row, nul_problem_in(row, names) if nul else None
+
+
+def _has_nul(array: pa.Array) -> bool:
+    """Whether any text of a column, however nested, has a NUL in it."""
+    if pa.types.is_dictionary(array.type):
+        return _has_nul(array.dictionary)
+    if pa.types.is_struct(array.type):
+        return any(map(_has_nul, array.flatten()))
+    if pa.types.is_nested(array.type):
+        return _has_nul(array.flatten()) if hasattr(array, "flatten") else True
+    if not _is_text(array.type) or pa.types.is_null(array.type):
+        return False
+    return bool(pc.any(pc.match_substring(_as_bytes(array), "\0")).as_py())
 
 
 def column_of(path: Path, schema: pa.Schema, name: str) -> list[str]:
@@ -163,7 +198,28 @@ def _as_bytes(texts: pa.Array) -> pa.Array:
         texts = texts.dictionary_decode()
     if pa.types.is_string(texts.type) or pa.types.is_string_view(texts.type):
         texts = texts.cast(pa.large_string())
+    elif pa.types.is_binary(texts.type) or texts.type in (pa.large_binary(), pa.binary_view()):
+        texts = _unmarked(texts.cast(pa.large_binary()))
     return texts.cast(pa.large_binary())
+
+
+def _unmarked(texts: pa.Array) -> pa.Array:
+    """Values that begin with the byte order mark of UTF-16, as UTF-8; those of a text column are
+    UTF-8 by their type.
+    """
+    marked = [pc.starts_with(texts, mark) for mark in UTF16_MARKS]
+    if not pc.any(pc.or_(*marked)).as_py():
+        return texts
+    return pa.array([_decoded(value) for value in texts.to_pylist()], pa.large_binary())
+
+
+def _decoded(value: bytes | None) -> bytes | None:
+    if value is None or not value.startswith(UTF16_MARKS):
+        return value
+    try:
+        return value.decode("utf-16").encode()
+    except UnicodeDecodeError:
+        return value
 
 
 def _is_text(kind: pa.DataType) -> bool:

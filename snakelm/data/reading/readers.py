@@ -3,8 +3,8 @@
 Files are read in sorted order, rows in their file's order. What becomes of a document or file:
 
     null, or empty (white space only)     dropped and counted, always
-    not UTF-8, lone surrogate, not JSON   on_bad_file: error stops and names file and row;
-                                          warn and skip drop the row
+    not UTF-8, UTF-16, lone surrogate,    on_bad_file: error stops and names file and line;
+      not JSON, too large                 warn and skip drop the row
     a file that can't be read, or whose   on_bad_file: error stops; warn and skip leave it out from
       column is missing or not text       where it broke, its rows counted if its footer tells
     a file without rows                   left out with a warning
@@ -16,7 +16,8 @@ Nothing is dropped without a count, and each count reaches the manifest.
 import difflib
 import glob
 import os
-from collections.abc import Callable, Iterable, Iterator
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -30,15 +31,23 @@ from ...errors import UserError
 from ...files import sha256_file
 from ...parquet import BadFile
 from ..documents.table import RAW_SCHEMA, byte_views
-from .formats import FORMATS, file_format
+from .encodings import not_utf8, nul_problem
+from .formats import FORMATS, file_format, source_format
 from .parquet_text import parquet_texts
-from .rows import TextBatch
+from .rows import LARGEST, Place, Problem, Reading, TextBatch, too_large
+from .warnings import Warnings
 
-__all__ = ["FileReader", "ReadCounts", "Reader", "expand", "file_format", "source_named"]
+__all__ = [
+    "FileReader",
+    "ReadCounts",
+    "Reader",
+    "expand",
+    "file_format",
+    "reading_of",
+    "source_named",
+]
 
 ORIGIN = ("origin_file", "origin_row")
-WARNINGS_EACH = 3  # bad rows of one kind that are warned of one by one
-
 Item = TypeVar("Item")
 
 
@@ -60,6 +69,9 @@ def expand(patterns: str | Iterable[str], where: str = "sources[].path") -> list
         matches = [Path(name) for name in names if os.path.isfile(name)]
         if not matches:
             raise UserError(f"{pattern}: no such file, seen from {os.getcwd()}; fix {where}")
+        for name in map(str, matches):  # which Snakemake prints as they are
+            if any(unicodedata.category(character) == "Cc" for character in name):
+                raise UserError(f"{name!r}: a name with control characters; rename the file")
         files.update((file.as_posix(), file) for file in matches)
 
     return [files[name] for name in sorted(files)]
@@ -73,6 +85,12 @@ def source_named(config: Config, name: str) -> Source:
         hint = f"; did you mean {close[0]}?" if close else ""
         raise UserError(f"--source: no source {name!r}; sources are {', '.join(sources)}{hint}")
     return sources[name]
+
+
+def reading_of(source: Source, files: Sequence[Path], largest: int = LARGEST) -> Reading:
+    """How a source's ``files`` are read."""
+    piece = None if source.split_kb is None else int(source.split_kb * 1000)
+    return Reading(source.text, largest, source.split, piece, alone=len(files) == 1)
 
 
 @dataclass
@@ -118,7 +136,7 @@ class FileReader(Generic[Item]):
         self.files = list(files)
         self.on_bad = on_bad
         self.counts = ReadCounts()
-        self._warn = warn if warn and on_bad != "skip" else lambda message: None
+        self._warnings = Warnings(warn if warn and on_bad != "skip" else None)
 
     def items(self, on_file: Callable[[int], None] | None = None) -> Iterator[Item]:
         """What the files hold, in order; ``on_file`` is called with the number of files done.
@@ -127,9 +145,8 @@ class FileReader(Generic[Item]):
         """
         self.counts = ReadCounts(files=len(self.files), duplicate_files=_same_content(self.files))
         for twin in self.counts.duplicate_files:
-            self._warn(
-                f"{twin['file']}: the same bytes as {twin['same_as']}; {self.duplicate_fate}"
-            )
+            found = f"the same bytes as {twin['same_as']}; {self.duplicate_fate}"
+            self._warnings.add("duplicate", twin["file"], found)
 
         for number, file in enumerate(self.files, 1):
             before = self.counts.read
@@ -140,24 +157,25 @@ class FileReader(Generic[Item]):
             else:
                 if self.counts.read == before:
                     self.counts.files_without_rows.append(file.as_posix())
-                    self._warn(f"{file}: no rows")
+                    self._warnings.add("no rows", file.as_posix(), "no rows")
 
             if on_file:
                 on_file(number)
+        self._warnings.say()
 
     def _file(self, file: Path) -> Iterator[Item]:
         raise NotImplementedError
 
-    def _bad_row(self, file: Path, row: int, why: str) -> None:
+    def _bad_row(self, file: Path, place: Place, problem: Problem | str) -> None:
         if self.on_bad == "error":
             raise UserError(
-                f"{file}: row {row}: {why}; fix it, or set on_bad_file: warn to leave such rows out"
+                f"{place.of(file)}: {problem}; fix it, or set on_bad_file: warn to leave such rows "
+                "out"
             )
 
-        count = self.counts.invalid[why] = self.counts.invalid.get(why, 0) + 1
-        if count <= WARNINGS_EACH:
-            more = " (and so on)" if count == WARNINGS_EACH else ""
-            self._warn(f"{file}: row {row}: {why}; left out{more}")
+        why = problem.why if isinstance(problem, Problem) else problem
+        self.counts.invalid[why] = self.counts.invalid.get(why, 0) + 1
+        self._warnings.add(why, place.of(file), f"{problem}; left out")
 
     def _bad_file(self, file: Path, bad: BadFile) -> None:
         if self.on_bad == "error":
@@ -165,14 +183,14 @@ class FileReader(Generic[Item]):
 
         self.counts.rows_unread += bad.rows_unread
         self.counts.bad_files.append({"file": file.as_posix(), "why": bad.why})
-        self._warn(f"{file}: {bad.why}; left out")
+        self._warnings.add_file(file.as_posix(), f"{bad.why}; left out")
 
 
 class Reader(FileReader[pa.RecordBatch]):
     """Reads documents from ``files``.
 
-    ``column``: the one with the text. ``origin``: the files are this project's raw parquet and
-    carry the origin of each row themselves.
+    ``reading``: how; ``format``: of what kind they are. ``origin``: the files are this project's
+    raw parquet and carry the origin of each row themselves.
     """
 
     duplicate_fate = "deduplicate.exact drops its documents"
@@ -181,25 +199,25 @@ class Reader(FileReader[pa.RecordBatch]):
         self,
         files: Iterable[Path],
         *,
-        column: str = "text",
+        reading: Reading = Reading(),
         format: str = "auto",
         on_bad: str = "error",
         warn: Callable[[str], None] | None = None,
         origin: bool = False,
     ) -> None:
         super().__init__(files, on_bad=on_bad, warn=warn)
-        self.column, self.format, self.origin = column, format, origin
+        self.reading, self.format, self.origin = reading, format, origin
 
     def batches(self, on_file: Callable[[int], None] | None = None) -> Iterator[pa.RecordBatch]:
         """Record batches of `RAW_SCHEMA`, sound documents only (see `items`)."""
         return self.items(on_file)
 
     def _file(self, file: Path) -> Iterator[pa.RecordBatch]:
-        kind = file_format(file, self.format)
+        kind = source_format(file, self.format, self.reading)
         if self.origin:
-            texts = parquet_texts(file, self.column, ORIGIN)
+            texts = parquet_texts(file, self.reading, ORIGIN)
         else:
-            texts = FORMATS[kind].texts(file, self.column)
+            texts = FORMATS[kind].texts(file, self.reading)
 
         first_row = 0
         for batch in texts:
@@ -211,9 +229,9 @@ class Reader(FileReader[pa.RecordBatch]):
         texts = batch.texts
         self.counts.read += len(texts)
 
-        problems = {**batch.problems, **_not_utf8(texts)}
-        for i, why in problems.items():
-            self._bad_row(file, first_row + i, why)
+        problems = {**_strange(texts, self.reading.largest), **batch.problems}
+        for i, problem in sorted(problems.items()):
+            self._bad_row(file, batch.place(i, problem, first_row), problem)
 
         null = texts.is_null().to_numpy(zero_copy_only=False)
         filled = texts.fill_null(b"") if null.any() else texts
@@ -240,23 +258,32 @@ class Reader(FileReader[pa.RecordBatch]):
         yield pa.RecordBatch.from_arrays([text, *origin], schema=RAW_SCHEMA)
 
 
-def _not_utf8(texts: pa.Array) -> dict[int, str]:
-    """Indices of the values that aren't UTF-8. Arrow validates all at once; only when that fails is
-    each tried.
-    """
+def _strange(texts: pa.Array, largest: int) -> dict[int, Problem]:
+    """Index of each value that is too large or isn't UTF-8 → what is wrong with it."""
+    if not len(texts):
+        return {}
+
+    # Arrow validates all at once, and most batches have no NUL; only else is each value tried.
+    data = texts.buffers()[2]
+    sound = data is None or b"\0" not in memoryview(data).tobytes()
     try:
         texts.view(pa.large_string()).validate(full=True)
-        return {}
     except pa.ArrowInvalid:
-        pass
+        sound = False
+    if sound and texts.nbytes <= largest:
+        return {}
 
-    bad = {}
-    for i, value in enumerate(byte_views(texts.fill_null(b""))):
-        try:
-            str(value, "utf-8")
-        except UnicodeDecodeError:
-            bad[i] = "not UTF-8"
-    return bad
+    found = (
+        (i, _problem(text, largest)) for i, text in enumerate(byte_views(texts.fill_null(b"")))
+    )
+    return {i: problem for i, problem in found if problem}
+
+
+def _problem(text: memoryview, largest: int) -> Problem | None:
+    if len(text) > largest:
+        return too_large(largest)
+    problem = nul_problem(text) if b"\0" in bytes(text) else None
+    return problem or not_utf8(text)
 
 
 def _decoded(texts: pa.Array, wrong: np.ndarray) -> pa.Array:

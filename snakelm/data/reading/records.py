@@ -6,7 +6,7 @@ from typing import Any
 
 from ...parquet import BadFile
 from .formats import FORMATS
-from .rows import Record
+from .rows import LARGEST, Record
 
 __all__ = ["columns_of", "records"]
 
@@ -27,19 +27,23 @@ def columns_of(path: Path, kind: str) -> list[str]:
     return columns(path)
 
 
-def records(path: Path, kind: str, wanted: Mapping[str, str]) -> Iterator[Record]:
-    """(row, None) for each sound row, (None, what is wrong) for each bad one.
+def records(
+    path: Path, kind: str, wanted: Mapping[str, str], largest: int = LARGEST
+) -> Iterator[Record]:
+    """Each row, with its place and with what is wrong with a bad one.
 
     ``wanted``: the file's name of a column → its name in the row; of the turns inside it too (JSONL
-    gives all fields). BadFile where the file breaks.
+    gives all fields). ``largest``: bytes from which a row is bad. BadFile where the file breaks.
     """
     read = FORMATS[kind].records
     if read is None:
         raise BadFile(f"its format, {kind}, has no columns", path)
 
     renamed = {theirs: ours for theirs, ours in wanted.items() if theirs != ours}
-    for row, problem in read(path, wanted):
-        yield (_renamed(row, renamed) if renamed and row is not None else row), problem
+    for record in read(path, wanted, largest):
+        if renamed and record.row is not None:
+            record = record._replace(row=_renamed(record.row, renamed))
+        yield record
 
 
 def _renamed(row: dict[str, Any], names: Mapping[str, str]) -> dict[str, Any]:

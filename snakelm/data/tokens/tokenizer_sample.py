@@ -113,17 +113,23 @@ def train_on_documents(
 ) -> Tokenizer:
     """Learns the merges from at most `tokenizer.train_mb` of the documents that are not held out.
 
-    ``documents``: parquet with columns text and id. The number of threads changes no result.
+    ``documents``: parquet with columns text and id. The number of threads changes no result. Where
+    the text has too few different words for `tokenizer.vocab_size`, the vocabulary is smaller.
     """
     started = time.process_time()
     texts = training_documents(
         documents, int(settings.train_mb * 1e6), val_fraction=val_fraction, seed=seed
     )
     tokenizer = train_bpe(
-        texts, settings.vocab_size, settings.pattern, max(1, threads), (EOT, *CHAT)
+        texts, settings.vocab_size, settings.pattern, max(1, threads), (EOT, *CHAT), or_fewer=True
     )
 
     facts = tokenizer.facts
+    if tokenizer.vocab_size < settings.vocab_size:
+        log.warn(
+            f"tokenizer.vocab_size: {settings.vocab_size:,} asked for, {tokenizer.vocab_size:,} "
+            f"taken: {facts['distinct_words']:,} different words give no more; bring more text"
+        )
     log.say(
         f"{facts['bytes'] / 1e6:.1f} MB of text, {facts['words']:,} words, "
         f"{facts['distinct_words']:,} different, "

@@ -2,6 +2,7 @@
 named.
 """
 
+import gzip
 import json
 
 import numpy as np
@@ -10,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from snakelm.errors import UserError
-from snakelm.filter.labels import label_files, read_labels
+from snakelm.filter.labels import CLASSES, label_files, read_labels
 
 GOOD = [
     {"text": f"{kind} {i}", "label": kind, "group": "g"}
@@ -91,7 +92,7 @@ BAD = {
     "null label": ([*GOOD, {"text": "x", "label": None}], "found label None"),
     "both labels": ([*GOOD, {"text": "academic 0", "label": "other"}], "under both labels"),
     "not JSON": ([*GOOD, "{oops"], "line 17: not JSON"),
-    "not an object": ([*GOOD, "[1]"], "line 17: found a list"),
+    "not an object": ([*GOOD, "[1]"], "line 17: not a JSON object (found a list)"),
     "nothing": ([], "0 other and 0 academic"),
 }
 
@@ -103,6 +104,31 @@ def test_what_cant_be_trained_on_is_named(case, tmp_path):
         read_labels(write(tmp_path / "labels.jsonl", rows))
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_texts_with_line_separators_of_their_own_are_one_row_each(tmp_path):
+    texts = [f"{i}: a\u2028b\u2029c\u0085d\x1ce" for i in range(16)]
+    rows = [{"text": t, "label": CLASSES[i % 2]} for i, t in enumerate(texts)]
+    lines = "".join(json.dumps(row, ensure_ascii=False) + "\r\n" for row in rows)
+    for name, data in {
+        "plain": lines.encode(),
+        "UTF-16": lines.encode("utf-16"),
+        "gzip": gzip.compress(lines.encode()),
+    }.items():
+        (tmp_path / name).write_bytes(data)
+        assert read_labels(str(tmp_path / name)).texts == texts
+
+
+def test_a_file_in_another_encoding_is_named(tmp_path):
+    line = json.dumps({"text": "café", "label": "other"}, ensure_ascii=False) + "\n"
+    (tmp_path / "a.jsonl").write_bytes(line.encode("latin-1"))
+    with pytest.raises(UserError, match=r"a\.jsonl line 1: not UTF-8 .*likely WINDOWS-1252"):
+        read_labels(str(tmp_path / "a.jsonl"))
+
+    texts = pa.array([b"caf\xe9", b"x"], pa.binary()).view(pa.string())
+    pq.write_table(pa.table({"text": texts, "label": ["other"] * 2}), tmp_path / "a.parquet")
+    with pytest.raises(UserError, match=r"row 0 .*: not UTF-8 .*likely WINDOWS-1252"):
+        read_labels(str(tmp_path / "a.parquet"))
 
 
 def test_a_file_that_isnt_there_or_isnt_parquet(tmp_path):

@@ -166,6 +166,13 @@ def test_what_cannot_be_trained_says_why(texts, size, message):
         train_bpe(texts, size)
 
 
+def test_a_vocabulary_may_be_as_large_as_the_text_allows():
+    assert train_bpe(["abab"], 300, or_fewer=True).vocab_size == 259
+    assert train_bpe(["abab"], 258, or_fewer=True).vocab_size == 258
+    with pytest.raises(UserError, match="gave 0"):
+        train_bpe(["a b c"[:1]], 300, or_fewer=True)
+
+
 def test_a_file_that_is_no_parquet_or_lacks_text_says_so(tmp_path):
     broken, other = tmp_path / "broken.parquet", tmp_path / "other.parquet"
     broken.write_bytes(b"PAR1 not really")

@@ -96,6 +96,13 @@ def test_what_is_written_is_read(tmp_path):
         assert metrics.last(name) == value, name
 
 
+def test_a_sample_with_line_separators_of_its_own_is_one_line(tmp_path):
+    writer = MetricsWriter(tmp_path / "run", tmp_path / "logs", 0, board=False)
+    sample = Sample(2, "a\u2028b", "c\u2029d\u0085e\x0bf\x0cg\x1ch\ri")
+    writer.sample(sample)
+    assert read_samples(tmp_path / "logs/samples.jsonl") == [sample]
+
+
 @pytest.mark.parametrize("expected", ["yes", ""], ids=["answer", "empty answer"])
 def test_answers_are_written_with_the_expected_one(tmp_path, expected):
     writer = MetricsWriter(tmp_path / "run", tmp_path / "logs", 0, FINETUNING, board=False)

@@ -17,6 +17,7 @@ from snakelm.data.documents import decontaminate as module
 from snakelm.data.documents.benchmark_ngrams import benchmark_sets, ngram_indexes
 from snakelm.data.documents.decontaminate import decontaminate
 from snakelm.data.documents.table import SCHEMA, DocumentWriter, read_documents
+from snakelm.data.reading.rows import Place, Record
 from snakelm.data.split import document_id
 from snakelm.errors import UserError
 from snakelm.log import Log
@@ -251,7 +252,7 @@ def test_evaluation_files_of_many_kinds(tmp_path, name, make, columns):
         (
             "a.jsonl",
             lambda p: p.write_text('{"text": "x"}\n{"te'),
-            "row 1: not JSON; an evaluation set must be complete",
+            "line 2: not JSON.*; an evaluation set must be complete",
         ),
         (
             "a.jsonl",
@@ -259,7 +260,7 @@ def test_evaluation_files_of_many_kinds(tmp_path, name, make, columns):
             "a JSON array, expected one JSON object a line",
         ),
         ("a.jsonl", lambda p: p.write_text(""), "no text in"),
-        ("a.csv", lambda p: p.write_text("text\nx\n"), "can't tell its format"),
+        ("a.csv", lambda p: p.write_text("text\nx\n"), "a table that isn't read"),
         (
             "a.txt.gz",
             lambda p: p.write_bytes(gzip.compress(b"x" * 99)[:20]),
@@ -292,9 +293,9 @@ def test_a_value_nested_without_end_is_a_user_error(tmp_path, monkeypatch):
     value = QUESTION
     for _ in range(5000):
         value = [value]
-    monkeypatch.setattr(ngrams, "records", lambda *_: [({"text": value}, None)])
+    monkeypatch.setattr(ngrams, "records", lambda *_: [Record(Place(0, 1), {"text": value})])
     (tmp_path / "a.jsonl").write_text('{"text": "x"}\n')
-    with pytest.raises(UserError, match=r"a\.jsonl: row 0: text is nested too deeply"):
+    with pytest.raises(UserError, match=r"a\.jsonl: line 1: text is nested too deeply"):
         benchmark_sets([tmp_path / "a.jsonl"], Decontaminate())
 
 

@@ -5,6 +5,7 @@ count.
 import gzip
 import json
 import random
+import tracemalloc
 from collections import defaultdict
 from typing import get_args
 
@@ -16,6 +17,7 @@ from snakelm.config import Source
 from snakelm.data.documents.table import read_documents
 from snakelm.data.reading.formats import FORMATS
 from snakelm.data.reading.readers import Reader, expand, file_format
+from snakelm.data.reading.rows import LARGEST, Reading
 from snakelm.errors import UserError
 from snakelm.parquet import BadFile
 
@@ -41,10 +43,12 @@ def zstd(data: bytes) -> bytes:
     return sink.getvalue().to_pybytes()
 
 
-def read(files, **options):
+def read(files, column="text", largest=LARGEST, **options):
     """(texts, counts, warnings)"""
     warnings = []
-    reader = Reader(files if isinstance(files, list) else [files], warn=warnings.append, **options)
+    files = files if isinstance(files, list) else [files]
+    reading = Reading(column, largest)
+    reader = Reader(files, reading=reading, warn=warnings.append, **options)
     texts = [text for batch in reader.batches() for text in batch.column("text").to_pylist()]
     c = reader.counts
     assert c.read == c.kept + c.null + c.empty + sum(c.invalid.values()), (
@@ -172,7 +176,7 @@ def test_a_bad_parquet_file_stops_or_is_left_out_by_policy(tmp_path, bad):
         path.write_bytes(data[:60] + bytes([data[60] ^ 1]) + data[61:])
     else:
         path.write_bytes(
-            {"truncated": data[:-100], "not parquet": b"PK\3\4" * 40, "0 bytes": b""}[bad]
+            {"truncated": data[:-100], "not parquet": b"a,b\n" * 40, "0 bytes": b""}[bad]
         )
     with pytest.raises(UserError, match=rf"b\.parquet: {message}"):
         read([good, path])
@@ -222,7 +226,7 @@ def test_a_bad_line_stops_or_is_left_out_by_policy(tmp_path, why):
     path.write_bytes(
         b'{"text": "before"}\n\n' + line + b'\n{"text": "after"}\n{"other": 1}\n{"text": null}'
     )
-    with pytest.raises(UserError, match=rf"a\.jsonl: row 1: {why}; .*on_bad_file: warn"):
+    with pytest.raises(UserError, match=rf"a\.jsonl:3: {why}.*; .*on_bad_file: warn"):
         read(path)
     texts, counts, warnings = read(path, on_bad="warn")
     assert (texts, counts.invalid, counts.null) == (["before", "after"], {why: 1}, 2)
@@ -244,10 +248,80 @@ def test_a_pair_of_surrogate_escapes_is_one_sound_character(tmp_path):
 
 def test_strings_that_are_not_utf8_in_parquet_are_found(tmp_path):
     path = invalid_utf8(tmp_path / "a.parquet")
-    with pytest.raises(UserError, match="row 1: not UTF-8"):
+    with pytest.raises(UserError, match=r"row 1 \(the first is 0\): not UTF-8"):
         read(path)
     texts, counts, _ = read(path, on_bad="skip")
     assert (texts, counts.invalid) == (["good", "also good"], {"not UTF-8": 2})
+
+
+WIDE = [f"Page {i} of the river" for i in range(20)]
+UTF16 = "UTF-16 or UTF-32, not UTF-8"
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le"])
+def test_utf16_in_a_column_is_no_text(tmp_path, encoding):
+    values = [text.encode(encoding) for text in WIDE] + [b"good", b"one\0two"]
+    for kind in (pa.binary(), pa.large_binary()):
+        path = parquet(tmp_path / "a.parquet", values, kind=kind)
+        with pytest.raises(UserError, match=r"row 0 .*: UTF-16 or UTF-32, not UTF-8"):
+            read(path)
+        texts, counts, warnings = read(path, on_bad="warn")
+        assert (texts, counts.invalid) == (["good", "one\0two"], {UTF16: 20})
+        assert len(warnings) == 1
+
+
+def test_utf16_in_the_escapes_of_json_is_no_text(tmp_path):
+    rows = [{"text": text.encode("utf-16-le").decode()} for text in WIDE] + [{"text": "a\0b"}]
+    path = jsonl(tmp_path / "a.jsonl", rows)
+    with pytest.raises(UserError, match=r"a\.jsonl:1: UTF-16 or UTF-32, not UTF-8"):
+        read(path)
+    assert read(path, on_bad="skip")[0] == ["a\0b"]
+
+
+def test_utf16_with_its_mark_in_a_binary_column_is_decoded(tmp_path):
+    values = [text.encode("utf-16") for text in WIDE] + ["naïve".encode(), None]
+    texts, *_ = read(parquet(tmp_path / "a.parquet", values, kind=pa.binary()))
+    assert texts == [*WIDE, "naïve"]
+
+
+def test_text_of_another_encoding_names_its_line(tmp_path):
+    (tmp_path / "a.txt").write_bytes("one\ntwo\ncafé au lait\n".encode("latin-1"))
+    with pytest.raises(UserError, match=r"a\.txt:3: not UTF-8 .*likely WINDOWS-1252"):
+        read(tmp_path / "a.txt")
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.parquet", "a.txt"])
+def test_what_is_too_large_stops_or_is_left_out_by_policy(tmp_path, name):
+    rows = ["small", "x" * 3000, "small too"]
+    if name == "a.txt":
+        rows = rows[1:2]
+        (tmp_path / name).write_text(rows[0])
+    elif name == "a.jsonl":
+        jsonl(tmp_path / name, [{"text": text} for text in rows])
+    else:
+        parquet(tmp_path / name, rows)
+    with pytest.raises(UserError, match=r"too large \(more than 0\.002 MB; max_document_mb"):
+        read(tmp_path / name, largest=2000)
+    texts, counts, _ = read(tmp_path / name, largest=2000, on_bad="warn")
+    assert texts == [text for text in rows if len(text) < 2000]
+    assert counts.invalid == {"too large": 1}
+    assert read(tmp_path / name, largest=3500)[0] == rows
+
+
+def test_a_line_that_is_too_large_is_not_kept_in_memory(tmp_path):
+    """0.3 GB in a few hundred kB."""
+    with gzip.open(tmp_path / "a.jsonl.gz", "wb", 1) as file:
+        file.write(b'{"text": "before"}\n{"text": "')
+        for _ in range(300):
+            file.write(b"x" * 1_000_000)
+        file.write(b'"}\n{"text": "after"}\n')
+
+    tracemalloc.start()
+    texts, *_ = read(tmp_path / "a.jsonl.gz", largest=1_000_000, on_bad="skip")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert texts == ["before", "after"]
+    assert peak < 20_000_000
 
 
 def test_surrogates_written_as_utf8_bytes_are_not_utf8(tmp_path):
@@ -258,7 +332,7 @@ def test_surrogates_written_as_utf8_bytes_are_not_utf8(tmp_path):
 BAD_STREAMS = {
     "cut gzip": ("a.jsonl.gz", lambda d: gzip.compress(d)[:-20]),
     "cut zstd": ("a.jsonl.zst", lambda d: zstd(d)[:-20]),
-    "not gzip": ("a.jsonl.gz", lambda d: d),
+    "neither text nor gzip": ("a.jsonl.gz", lambda d: b"\x93" + gzip.compress(d)[1:]),
     "no such field": ("a.jsonl", lambda d: d.replace(b"text", b"texts")),
     "JSON array": ("a.json", lambda d: b"[" + d.replace(b"\n", b",\n")),
     "unknown name": ("a.docx", lambda d: d),
@@ -275,6 +349,7 @@ def test_a_bad_stream_stops_or_is_left_out_by_policy(tmp_path, name):
         "no such field": r"no line has the field 'text'; fields are texts; did you mean texts\?",
         "JSON array": "a JSON array, expected one JSON object a line",
         "unknown name": "set the source's format",
+        "neither text nor gzip": "neither text nor compressed as its name .gz says",
     }.get(name, "broken off or damaged")
     with pytest.raises(UserError, match=message):
         read(tmp_path / file)
@@ -343,6 +418,13 @@ def test_a_name_with_brackets_is_first_a_name(tmp_path):
 def test_patterns_without_files_are_errors(tmp_path, pattern, message):
     with pytest.raises(UserError, match=message):
         expand(str(tmp_path / pattern))
+
+
+def test_a_name_that_would_steer_a_terminal_is_refused(tmp_path):
+    (tmp_path / "a\x1b[2J.txt").write_text("x")
+    with pytest.raises(UserError, match=r"\\x1b.*control characters; rename the file") as caught:
+        expand(f"{tmp_path}/*.txt")
+    assert "\x1b" not in str(caught.value)
 
 
 def test_formats_are_recognised_by_names():
