@@ -184,7 +184,7 @@ def _pair(question: str, answer: str) -> Callable[[Row], Messages]:
     """A reader of a question, perhaps with more in a paragraph below it, and its answer."""
 
     def read(row: Row) -> Messages:
-        below = [text_of(row[name]) for name in SIDE if row.get(name) is not None]
+        below = [_side(row.get(name)) for name in SIDE]
         user = "\n\n".join(text for text in (text_of(row[question]), *below) if text.strip())
         return [
             {"role": "user", "content": user},
@@ -192,6 +192,15 @@ def _pair(question: str, answer: str) -> Callable[[Row], Messages]:
         ]
 
     return read
+
+
+def _side(value: Any) -> str:
+    """What stands below a question; several passages have no order or border that is known here."""
+    if isinstance(value, str | bytes):
+        return text_of(value)
+    if not is_empty(value):
+        raise Rejected("content is no text")
+    return ""
 
 
 def _prompt(row: Row) -> Messages:

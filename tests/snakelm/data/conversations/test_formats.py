@@ -47,6 +47,10 @@ FORMATS = {
         {"question": QUESTION, "answer": REPLY, "context": "A sum."},
         [{"role": "user", "content": f"{QUESTION}\n\nA sum."}, TALK[1]],
     ),
+    "a question without passages": (
+        {"question": QUESTION, "answer": REPLY, "context": [], "input": float("nan")},
+        TALK,
+    ),
     "orca": ({"system_prompt": RULE, "question": QUESTION, "response": REPLY}, RULED),
     "orca with an empty system prompt": (
         {"system_prompt": "", "question": QUESTION, "response": REPLY},
@@ -207,6 +211,10 @@ BAD = {
         "content is no text",
     ),
     "a number for content": ({"question": 4, "answer": REPLY}, "content is no text"),
+    "passages in a list": (
+        {"question": QUESTION, "answer": REPLY, "context": ["One.", "Two."]},
+        "content is no text",
+    ),
     "an object for content": (
         {"messages": said(("user", {"text": QUESTION}), ANSWER)},
         "content is no text",
