@@ -2,12 +2,15 @@
 if any(source.url for source in CONFIG.sources):
     from snakelm.workflow.fetching import AddressSecrets
 
+    secrets = AddressSecrets(
+        url for source in CONFIG.sources for url in as_list(source.url)
+    )
+    logger.addFilter(secrets.hide)
+
     storage http:
         provider="http",
         retries=5,
-        auth=AddressSecrets(
-            url for source in CONFIG.sources for url in as_list(source.url)
-        ),
+        auth=secrets,
 
 
 # Before the first job of a run, every file is looked at once (onstart, below). No rule takes what is found as an input:

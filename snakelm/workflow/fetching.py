@@ -4,6 +4,7 @@ Snakemake prints the address of what it fetches and names a folder after it. So 
 public form, and what is missing is put in when the request is sent.
 """
 
+import logging
 from collections.abc import Iterable
 from urllib.parse import unquote, urlsplit
 
@@ -23,6 +24,13 @@ class AddressSecrets(AuthBase):
 
     def __init__(self, urls: Iterable[str]) -> None:
         self.complete = {_normal(public_url(url)): url for url in urls if has_secrets(url)}
+        self.keys = {
+            pair
+            for public, url in self.complete.items()
+            for spelt in (url, _normal(url))
+            for pair in set(urlsplit(spelt).query.split("&"))
+            - set(urlsplit(public).query.split("&"))
+        }
 
     def __call__(self, request: PreparedRequest) -> PreparedRequest:
         """``request``, ready to be sent."""
@@ -37,6 +45,14 @@ class AddressSecrets(AuthBase):
             user, _, password = login.partition(":")
             return HTTPBasicAuth(unquote(user), unquote(password))(request)
         return request
+
+    def hide(self, record: logging.LogRecord) -> bool:
+        """A filter of a logger: a request that fails is told of with all of its address."""
+        text = record.getMessage()
+        for pair in self.keys:
+            text = text.replace(pair, f"{pair.partition('=')[0]}=…")
+        record.msg, record.args = text, ()
+        return True
 
 
 def _normal(url: str) -> str:

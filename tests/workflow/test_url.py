@@ -80,10 +80,12 @@ def test_a_password_and_a_key_are_used_and_neither_printed_nor_written(
     assert "/closed/" in done.said
     wrong = fetch(checkout, closed, "0" * 64)
     assert wrong.code != 0
+    nobody = fetch(checkout, closed.replace(parts.netloc, "127.0.0.1:9"), "0" * 64)
+    assert nobody.code != 0
 
     secrets = [USER, PASSWORD, quote(PASSWORD), KEY]
     for folder in ("results", ".snakemake"):
         for file in (checkout.root / folder).rglob("*"):
             written = file.as_posix().encode() + (file.read_bytes() if file.is_file() else b"")
             assert not [one for one in secrets if one.encode() in written], file
-    assert not [one for one in secrets if one in done.said + wrong.said]
+    assert not [one for one in secrets if one in done.said + wrong.said + nobody.said]
