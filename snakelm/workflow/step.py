@@ -65,6 +65,7 @@ class Run:
     log_file: Path | None
     argv: list[str]
     results: Path = Path("results")  # where files with a place are, when their flags are left out
+    users: list[Path] = field(default_factory=list)  # read, and the user's own: nothing vouches
     log: Log = field(init=False)
     _vouched: bool = False
 
@@ -83,7 +84,7 @@ class Run:
         counts: Counts | None = None,
     ) -> None:
         """Writes the manifest of a finished ``artefact``; the step's declared inputs when none are
-        given.
+        given, and `users` with them.
 
         A step that calls this says itself what made what; one that does not gets a manifest of its
         first output, with its other outputs as ``files``.
@@ -92,6 +93,7 @@ class Run:
         write_manifest(
             artefact,
             inputs=self.inputs() if inputs is None else inputs,
+            users=self.users,
             files=files,
             through=through,
             config=self.step.settings_of(self.config, cosmetic=True),
@@ -104,7 +106,7 @@ class Run:
         """Every declared input that was given."""
         paths: list[Path] = []
         for name, kind in self.step.reads.items():
-            paths += kind.inputs(getattr(self.files, name))
+            paths += [] if kind.users else kind.inputs(getattr(self.files, name))
         return paths
 
     def finish(self, counts: Counts | None) -> None:
@@ -271,7 +273,7 @@ class Step:
 
         parts += ["--results {params.results:q}"] if self._has_places() else []
         for origin, kinds in (("input", self.reads), ("params", self.beside)):
-            passed = [name for name, kind in kinds.items() if not kind.at]
+            passed = [name for name, kind in kinds.items() if not (kind.at or kind.users)]
             parts += [f"{_flag(name)} {{{origin}.{_in_rule(name)}:q}}" for name in passed]
         for name, kind in self.writes.items():
             parts += [] if kind.at else [f"{_flag(name)} {self._written(name, kind)}"]

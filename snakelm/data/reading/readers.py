@@ -14,8 +14,6 @@ Nothing is dropped without a count, and each count reaches the manifest.
 """
 
 import difflib
-import glob
-import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -29,6 +27,7 @@ from ...config import Config, Source
 from ...errors import UserError
 from ...files import sha256_file
 from ...parquet import BadFile
+from ...user_paths import expand
 from ..documents.table import RAW_SCHEMA, byte_views
 from .formats import FORMATS, file_format
 from .parquet_text import parquet_texts
@@ -40,29 +39,6 @@ ORIGIN = ("origin_file", "origin_row")
 WARNINGS_EACH = 3  # bad rows of one kind that are warned of one by one
 
 Item = TypeVar("Item")
-
-
-def expand(patterns: str | Iterable[str], where: str = "sources[].path") -> list[Path]:
-    """The files that paths and globs (`**` too) stand for, sorted, each once; UserError when one
-    matches nothing.
-
-    ``where``: the config key that holds them.
-    """
-    files: dict[str, Path] = {}
-    for pattern in [patterns] if isinstance(patterns, str) else patterns:
-        expanded = os.path.expanduser(pattern)
-        if os.path.isdir(expanded):
-            raise UserError(
-                f"{pattern}: a folder, expected files; say {pattern.rstrip('/')}/**/*.parquet"
-            )
-
-        names = [expanded] if os.path.exists(expanded) else glob.glob(expanded, recursive=True)
-        matches = [Path(name) for name in names if os.path.isfile(name)]
-        if not matches:
-            raise UserError(f"{pattern}: no such file, seen from {os.getcwd()}; fix {where}")
-        files.update((file.as_posix(), file) for file in matches)
-
-    return [files[name] for name in sorted(files)]
 
 
 def source_named(config: Config, name: str) -> Source:
