@@ -4,12 +4,14 @@
 sources and tasks and the length of a pack filled in.
 """
 
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from ..errors import UserError
+from ..user_paths import CONTROL, home
 from .analysis_sections import Task
-from .data_sections import Source
+from .data_sections import SftSource, Source
 from .schema import Config
 from .section import Section
 
@@ -17,7 +19,8 @@ __all__ = ["checked"]
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")  # in file names, tables and figures
 NAME_ALLOWED = "letters, digits and _.- (at most 64)"
-FOLDER = re.compile(r"[^-{}\s\0][^{}\n\0]*")  # Snakemake takes braces for wildcards
+FOLDER = re.compile(r"[^-{}<>\s][^{}<>]*")  # Snakemake takes braces for wildcards, and <x> too
+VARIABLE = re.compile(r"(^|/)\$(\w+|\{\w+\})(/|$)")
 
 BUILTIN_TASKS = {"continuation": "choice", "answers": "greedy"}
 
@@ -26,11 +29,9 @@ def checked(config: Config) -> Config:
     """The config completed; raises a UserError that names the first key that can't be."""
     _check_model(config)
     _check_tokens(config)
-    if not FOLDER.fullmatch(config.results):
-        raise UserError(
-            f"results: found {config.results!r}, allowed is a folder; no braces or line breaks, "
-            "no - in front"
-        )
+    for where, path in _paths(config):
+        _check_path(where, path)
+    results = _results_folder(config.results)
 
     sources = _named_sources(config.sources)
     tasks = _named_tasks(config.tasks)
@@ -40,7 +41,57 @@ def checked(config: Config) -> Config:
     context = config.sft_data.context or config.model.context
     sft_data = config.sft_data.model_copy(update={"context": context})
 
-    return config.model_copy(update={"sources": sources, "sft_data": sft_data, "tasks": tasks})
+    update = {
+        "results": results,
+        "compare": [home(folder).as_posix() for folder in config.compare],
+        "sources": sources,
+        "sft_data": sft_data,
+        "tasks": tasks,
+    }
+    return config.model_copy(update=update)
+
+
+def _paths(config: Config) -> Iterator[tuple[str, str]]:
+    """Every path of the configuration, with its key."""
+    one_or_many: dict[str, str | list[str] | None] = {
+        "results": config.results,
+        "decontaminate.files": config.decontaminate.files,
+        "classifier.labels": config.classifier.labels,
+        "classifier.base": config.classifier.base,
+        "tokenizer.file": config.tokenizer.file,
+        "sft.base": config.sft.base,
+        "compare": config.compare,
+    }
+    lists: dict[str, Sequence[Source | SftSource | Task]] = {
+        "sources": config.sources,
+        "sft_data.sources": config.sft_data.sources,
+        "tasks": config.tasks,
+    }
+
+    for name, items in lists.items():
+        one_or_many |= {f"{name}[{i}].path": item.path for i, item in enumerate(items)}
+    return ((where, path) for where, paths in one_or_many.items() for path in _as_list(paths))
+
+
+def _check_path(where: str, path: str) -> None:
+    if CONTROL.search(path):
+        raise UserError(f"{where}: found {path!r}, allowed is no control character; rename it")
+    if VARIABLE.search(path):
+        raise UserError(
+            f"{where}: found {path!r}, and variables are not replaced here; write the path itself, "
+            "or ~ for your home folder"
+        )
+
+
+def _results_folder(results: str) -> str:
+    """The results folder, with `~` for what it stands for."""
+    folder = os.path.expanduser(results)
+    if folder.startswith("~") or not FOLDER.fullmatch(folder):
+        raise UserError(
+            f"results: found {results!r}, allowed is a folder; no braces or angle brackets, "
+            "no - or ~ in front (but for ~/, your home folder)"
+        )
+    return folder
 
 
 def _check_model(config: Config) -> None:
