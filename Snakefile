@@ -36,3 +36,6 @@ rule all:
         rules.export.output,
         rules.export_gguf.output,
         DRAWN,
+
+
+check_targets()

@@ -1,6 +1,7 @@
 # What the rules share: the checked configuration, the steps, names of files, the files that stand for settings. No
 # rules here. A rule's inputs, outputs and params carry the names of its step's flags (scripts/<stage>/<rule>.py), so
 # its shell line is `command(<rule>)`.
+import difflib
 import functools
 import os
 import re
@@ -9,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from snakemake.cli import get_argument_parser
 from snakemake.logging import logger
 from snakemake.settings.types import DeploymentMethod
 
@@ -29,6 +31,7 @@ from snakelm.data.reading import readers
 from snakelm.errors import EXIT_USER, UserError
 from snakelm.files import write_text
 from snakelm.filter.labels import label_files
+from snakelm.workflow import hints
 from snakelm.workflow.artefacts import FILTER, PACKS, TOKEN_FILES, TOKENIZER
 from snakelm.workflow.code_digest import ROOT, code_digest, remembered
 from snakelm.workflow.manifest import read_manifest
@@ -63,6 +66,9 @@ for file in workflow.configfiles:
     or_stop(
         read_yaml, Path(file)
     )  # Snakemake itself takes the last of two equal keys silently
+
+if workflow.is_main_process:
+    os.environ[hints.RUN] = shlex.join(hints.options_of(sys.argv[1:]))
 
 CONFIG = or_stop(from_mapping, config)
 STEPS = or_stop(load_steps)
@@ -115,7 +121,7 @@ CHAPTERS = {
 
 
 wildcard_constraints:
-    source="[A-Za-z0-9][A-Za-z0-9_.-]*",
+    source="|".join(map(re.escape, SOURCES)),
     shard=r"\d+",
     shards=r"\d+",
 
@@ -277,5 +283,8 @@ def reported(name, chapter, what):
 
 def same_again(config):
     """The command that makes this run anew: all of its settings are in the file `config`."""
-    elsewhere = [] if RESULTS == "results" else ["--config", f"results={RESULTS}"]
-    return shlex.join(["snakemake", "--cores", "8", "--configfile", config, *elsewhere])
+    here = Path("Snakefile").resolve() == ROOT / "Snakefile"
+    elsewhere = [] if here else ["-s", os.path.relpath(ROOT / "Snakefile")]
+    elsewhere += ["--configfile", config]
+    elsewhere += [] if PLACE == "results" else ["--config", f"results={PLACE}"]
+    return shlex.join(["snakemake", "--cores", "8", *elsewhere])

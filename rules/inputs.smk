@@ -242,6 +242,30 @@ def shards_of(kinds):
 # Before the first job
 
 
+def unmade(target):
+    """Whether no rule makes a target, nor is there anything of its name."""
+    known = workflow.is_rule(target) or Path(target).exists()
+    return not known and not any(rule.is_producer(target) for rule in workflow.rules)
+
+
+def check_targets():
+    """Ends the run where a file is asked for that no rule makes, as with a results folder of another name."""
+    if not (MAIN and workflow.is_main_process):
+        return
+    mine = f"{RESULTS}/", "results/"
+    if not any(word.startswith(mine) and unmade(word) for word in sys.argv[1:]):
+        return
+
+    # Now it is worth half a second to know which words are targets.
+    asked = get_argument_parser().parse_known_args(sys.argv[1:])[0].targets
+    for target in filter(unmade, asked or ()):
+        made = [str(file) for rule in workflow.rules for file in rule.output]
+        same = [file for file in made if Path(file).name == Path(target).name]
+        near = same or difflib.get_close_matches(target, made, 1)
+        hint = f"did you mean {near[0]}?" if near else f"ask for a file of {RESULTS}/"
+        stop(f"{target}: nothing makes it, with results: {RESULTS}; {hint}")
+
+
 def look_first():
     """Runs preflight, unless it has looked at these very files with these settings; its errors end the run here."""
     if any(

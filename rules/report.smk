@@ -335,5 +335,5 @@ if REPORTING and UNMADE and workflow.is_main_process:
     logger.warning(
         f"{'none' if len(UNMADE) == len(DRAWN) else len(DRAWN) - len(UNMADE)} of the report's {len(DRAWN)} figures and "
         f"tables are made; {UNMADE[0]} is among the missing. "
-        "To make them: snakemake --cores 8, with the same --configfile; then snakemake --report again"
+        f"To make them: {hints.snakemake()}; then {hints.snakemake('--report')} again"
     )

@@ -78,7 +78,7 @@ def _tune(run: Run, writes: bool) -> None:
     inputs = [*base_files(base), f.train_packs, f.val_packs, f.tokenizer / "meta.json"]
     beside = [f.logs / FINETUNING.csv, f.logs / FINETUNING.samples]
     run.vouch(f.output, inputs=inputs, files=beside, counts={"result": result})
-    run.log.say(tuned_line(result, str(f.output)))
+    run.log.say(tuned_line(result, f.output))
 
 
 if __name__ == "__main__":
