@@ -53,16 +53,17 @@ def expand(
     ``where``: the config key that holds them. ``results``: this run's own folder, whose files are
     refused however they are named. ``say`` hears what a glob leaves out.
     """
+    own = None if results is None else os.path.realpath(results)
     files: dict[str, Path] = {}
     for pattern in [patterns] if isinstance(patterns, str) else patterns:
-        matches = _matches(pattern, where, say)
+        matches = _matches(pattern, where, own, say)
         files.update((file.as_posix(), file) for file in matches)
 
     found = [files[name] for name in sorted(files)]
     for file in found:
         _check_name(file, where)
-    if results is not None:
-        _check_not_made_here(found, Path(results), where)
+    if own:
+        _check_not_made_here(found, own, where)
     return found
 
 
@@ -80,8 +81,10 @@ def base_files(path: Path) -> list[Path]:
     return [path / name for name in (WEIGHTS, SHAPE, TOKENIZER)]
 
 
-def _matches(pattern: str, where: str, say: Callable[[str], None] | None) -> list[Path]:
-    """The files of one path or glob."""
+def _matches(
+    pattern: str, where: str, own: str | None, say: Callable[[str], None] | None
+) -> list[Path]:
+    """The files of one path or glob; ``own``: where this run's results really are."""
     expanded = os.path.expanduser(pattern)
     if os.path.isdir(expanded):
         raise UserError(
@@ -92,7 +95,7 @@ def _matches(pattern: str, where: str, say: Callable[[str], None] | None) -> lis
 
     as_glob, fixed = _as_glob(expanded)
     names = [name for name in glob.glob(as_glob, recursive=True) if os.path.isfile(name)]
-    folders = _Folders(fixed)
+    folders = _Folders(fixed, own)
     kept = [name for name in names if not folders.not_the_users(name)]
     left_out = f"{len(names) - len(kept):,} files of {' and '.join(sorted(folders.left_out))}"
     if not kept:
@@ -121,9 +124,9 @@ def _as_glob(path: str) -> tuple[str, str]:
 class _Folders:
     """The folders that a glob went through, below the one in front of its first wildcard."""
 
-    def __init__(self, fixed: str) -> None:
-        self.left_out: set[str] = set()  # what was left out, in words
-        self._fixed = fixed
+    def __init__(self, fixed: str, own: str | None) -> None:
+        self.left_out: set[str] = set()  # folders
+        self._fixed, self._own = fixed, own
         self._kinds: dict[str, str] = {}
 
     def not_the_users(self, name: str) -> bool:
@@ -141,17 +144,18 @@ class _Folders:
 
     def _kind(self, folder: str) -> str:
         if folder not in self._kinds:
-            self._kinds[folder] = _kind(folder)
+            self._kinds[folder] = _kind(folder, self._own)
         return self._kinds[folder]
 
 
-def _kind(folder: str) -> str:
+def _kind(folder: str, own: str | None) -> str:
     """What a folder is, if it is none of the user's."""
     if os.path.basename(folder.rstrip("/")) == ".snakemake":
         return "snakemake"
     if any(os.path.exists(folder + mark) for mark in ENVIRONMENT_MARKS):
         return "environment"
-    return "results" if os.path.isfile(folder + RESULTS_MARK) else ""
+    marked = os.path.isfile(folder + RESULTS_MARK)
+    return "results" if marked or (own and os.path.realpath(folder) == own) else ""
 
 
 def _check_name(file: Path, where: str) -> None:
@@ -166,9 +170,9 @@ def _check_name(file: Path, where: str) -> None:
             raise UserError(f"{where}: {name!r}: a name that is not UTF-8; rename it") from None
 
 
-def _check_not_made_here(files: Iterable[Path], results: Path, where: str) -> None:
+def _check_not_made_here(files: Iterable[Path], results: str, where: str) -> None:
     """What a run makes can't be what it is made from, by whatever link it is reached."""
-    own = os.path.realpath(results) + "/"
+    own = results.rstrip("/") + "/"
     real: dict[str, str] = {}
     for file in files:
         folder, name = os.path.split(file)

@@ -46,7 +46,7 @@ def options_of(argv: Sequence[str]) -> list[str]:
 
 
 def snakemake(*words: str) -> str:
-    """`snakemake … words`, for this run. The words come first: some options take all that follow."""
+    """`snakemake … words` for this run. The words come first: some options take all that follow."""
     options = os.environ.get(RUN, "")
     cores = [] if "--profile" in options or "--report" in words else ["--cores", "8"]
     return " ".join(filter(None, [shlex.join(["snakemake", *cores, *words]), options]))

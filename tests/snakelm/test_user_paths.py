@@ -93,6 +93,11 @@ def test_a_glob_leaves_out_what_runs_have_made_and_says_so(here):
     assert said == ["sources[].path: **/*.*: 12 files of elsewhere/b and results left out"]
 
 
+def test_this_runs_own_folder_needs_no_mark(here):
+    here("a.txt", "b/tables/c.txt", "b/d.txt")
+    assert found("**/*.txt", results="b") == ["a.txt", "b/d.txt"]
+
+
 def test_a_link_to_a_results_folder_is_one(here):
     run_in(here, "away/run")
     here("my/a.txt")
@@ -132,7 +137,7 @@ def test_a_run_is_not_made_from_what_it_makes(here, pattern):
     Path("my").mkdir()
     Path("my/s.txt").symlink_to(Path("results/data/sampled/s.txt").resolve())
     Path("my/l").symlink_to(Path("results/data/sampled").resolve())
-    with pytest.raises(UserError, match="made by this run, in its results folder results"):
+    with pytest.raises(UserError, match=r"made by this run, in its results folder .*/results;"):
         found(pattern, results="results")
 
 

@@ -16,7 +16,8 @@ def test_lines_that_are_shown():
     best.update(1.75, 20)
     assert "val bpb 1.750 (best 1.500 @10)" in status_line(row, best)
     ppmd = SimpleNamespace(bpb=1.1, bpb_clean=1.5)
-    line = done_line({"val_bpb": 1.25, "val_bpb_clean": 1.5, "seconds": 221.0}, ppmd, Path("out.pt"))
+    result = {"val_bpb": 1.25, "val_bpb_clean": 1.5, "seconds": 221.0}
+    line = done_line(result, ppmd, Path("out.pt"))
     said, _, following = line.partition(" · next: ")
     assert (
         said
