@@ -97,7 +97,9 @@ def _matches(
     names = [name for name in glob.glob(as_glob, recursive=True) if os.path.isfile(name)]
     folders = _Folders(fixed, own)
     kept = [name for name in names if not folders.not_the_users(name)]
-    left_out = f"{len(names) - len(kept):,} files of {' and '.join(sorted(folders.left_out))}"
+    count = len(names) - len(kept)
+    files = "file" if count == 1 else "files"
+    left_out = f"{count:,} {files} of {' and '.join(sorted(folders.left_out))}"
     if not kept:
         only = f"nothing but {left_out}" if names else "no such file"
         raise UserError(f"{pattern}: {only}, seen from {os.getcwd()}; fix {where}")

@@ -17,7 +17,6 @@ from ..config import Classifier
 from ..errors import UserError
 from ..files import sha256_file
 from ..json_files import read_json
-from ..launched import forget_stray_ranks
 from ..user_paths import home
 from .labels import read_labels
 
@@ -58,10 +57,9 @@ class SentenceModule:
 
 
 def offline() -> None:
-    """Tells the libraries to fetch nothing, and that this process is alone; call it before they are
-    imported, for they look once.
+    """Tells the libraries to fetch nothing; call it before they are imported, for they look
+    once.
     """
-    forget_stray_ranks()
     os.environ.update(
         HF_HUB_OFFLINE="1",
         TRANSFORMERS_OFFLINE="1",

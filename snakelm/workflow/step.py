@@ -37,6 +37,7 @@ from typing import Any
 
 from ..config import Config, as_mapping, load_settings, restrict
 from ..errors import UserError
+from ..launched import forget_stray_ranks
 from ..log import Log
 from .code_digest import ROOT
 from .exit_codes import parser as plain_parser
@@ -169,7 +170,10 @@ class Step:
 
         def main(argv: list[str] | None = None) -> int:
             run = self.parse(argv)
+            stray = forget_stray_ranks()
             with Log(self.name, run.log_file) as run.log:
+                if stray:
+                    run.log.file_only(f"warning: {stray}")
                 run.finish(work(run))
             return 0
 

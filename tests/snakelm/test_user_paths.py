@@ -115,7 +115,7 @@ def test_a_glob_leaves_out_environments_and_what_snakemake_keeps(here):
     here("a.txt", ".snakemake/b.txt", "env/pyvenv.cfg", "env/c.txt", "conda/conda-meta/history")
     here("conda/d.txt", "my/.snakemake/e.txt")
     assert found("**/*.txt") == ["a.txt"]
-    with pytest.raises(UserError, match=r"nothing but 1 files of \.snakemake, seen from"):
+    with pytest.raises(UserError, match=r"nothing but 1 file of \.snakemake, seen from"):
         found(".*/*.txt")
     assert found("env/*.txt") == ["env/c.txt"], "named by the user"
 
