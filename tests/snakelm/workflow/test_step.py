@@ -252,9 +252,7 @@ def test_a_stray_rank_is_taken_from_the_environment_and_noted_in_the_log(folder,
 def test_files_of_the_users_are_passed_by_no_rule_and_vouched_for_by_nobody(folder):
     step = make(reads={"sets": File("sets", many=True, optional=True, users=True)})
     assert "--sets" not in step.shell_command()
-    given = step.parse(
-        ["--config", "c.yaml", "--source", "b", "--sets", "a.txt", "--output", "o"]
-        + ["--examples", "e"]
-    )
+    words = "--config c.yaml --source b --sets a.txt --output o --examples e"
+    given = step.parse(words.split())
     assert given.files.sets == [Path("a.txt")]
     assert given.inputs() == []
