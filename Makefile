@@ -3,12 +3,16 @@
 # make check   the quick part of `make test`: formatting, lint, types
 # make test    everything that CI runs
 # make clean   remove .venv and built files, keep results
+#
+# PYTHON=python3.12 takes another Python, CORES=2 fewer cores, TORCH_INDEX=URL torch from that index: without an NVIDIA
+# GPU the CPU one, whose URL is on PyTorch's install page.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
 CORES ?= 8
+TORCH_INDEX ?=
 VENV := .venv
 BIN := $(VENV)/bin
 NATIVE := $(shell find csrc pytorch_ext -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh')
@@ -46,9 +50,14 @@ $(VENV)/.created:
 	touch $@
 
 # torch is installed first and by itself: pinned like this it takes a CPU build where one is offered,
-# and nothing after it pulls in another.
+# and nothing after it pulls in another. Where none is, a machine that has no use for CUDA hears of it in time.
 $(VENV)/.installed: requirements.txt $(VENV)/.created
-	$(PIP) '$(TORCH)'
+	@if [ -z '$(TORCH_INDEX)' ] && ! nvidia-smi -L >/dev/null 2>&1 \
+	  && $(PIP) --dry-run --report - '$(TORCH)' 2>/dev/null | grep -qE '"name": "(nvidia|cuda)-'; then \
+	  echo "warning: no NVIDIA GPU here (nvidia-smi finds none), but torch comes with some 6 GB of CUDA from pip's index;" \
+	    "for the CPU build, a tenth of that, stop now (Ctrl-C) and give the CPU index of PyTorch's install page:" \
+	    "make TORCH_INDEX=URL model" >&2; fi
+	$(PIP) $(if $(TORCH_INDEX),--index-url '$(TORCH_INDEX)') '$(TORCH)'
 	$(PIP) -r requirements.txt
 	touch $@
 

@@ -5,12 +5,17 @@
 #   snakemake --report                              one HTML with all of it (report.html)
 #   snakemake --profile slurm                       on a cluster (slurm/config.yaml)
 #   … --configfile my.yaml                          your own data and settings on top
+import os
+
 from snakemake.utils import min_version
 
 min_version("9.27")
 
+# The default run of the folder one is in; in a folder without one, that of this checkout.
+DEFAULT = "config/config.yaml"
 
-configfile: "config/config.yaml"
+
+configfile: DEFAULT if os.path.exists(DEFAULT) else workflow.source_path(DEFAULT)
 
 
 report: "report/workflow.rst"
@@ -24,14 +29,13 @@ include: "rules/analysis.smk"
 include: "rules/report.smk"
 
 
-localrules:
-    all,
-
-
 rule all:
-    default_target: True
+    default_target: FIRST
     input:
         results("final_model.pt"),
         rules.export.output,
         rules.export_gguf.output,
         DRAWN,
+
+
+check_targets()

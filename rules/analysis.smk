@@ -148,7 +148,7 @@ rule evaluate:
         ),
         tokenizer=results("tokenizer/meta.json"),
         loss=results("tables/loss.json"),
-        files=task_files,
+        awaited=awaited(*(task.path for task in CONFIG.tasks)),
         stamp=task_stamp,
         config=settings("evaluate"),
     output:

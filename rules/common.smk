@@ -1,6 +1,8 @@
 # What the rules share: the checked configuration, the steps, names of files, the files that stand for settings. No
 # rules here. A rule's inputs, outputs and params carry the names of its step's flags (scripts/<stage>/<rule>.py), so
 # its shell line is `command(<rule>)`.
+import difflib
+import functools
 import os
 import re
 import shlex
@@ -8,9 +10,21 @@ import subprocess
 import sys
 from pathlib import Path
 
+from snakemake.cli import get_argument_parser
 from snakemake.logging import logger
 from snakemake.settings.types import DeploymentMethod
 
+try:
+    import snakelm
+except ModuleNotFoundError:
+    print(
+        "error: snakelm: the library isn't beside the Snakefile, where a module of github(…) has nothing but the rules; "
+        'clone the project, run `make build` there, and write snakefile: "path/to/it/Snakefile"',
+        file=sys.stderr,
+    )
+    sys.exit(2)
+
+from snakelm import user_paths
 from snakelm.config import from_mapping
 from snakelm.config.yaml_files import read_yaml
 from snakelm.data.reading import readers
@@ -19,8 +33,9 @@ from snakelm.files import write_text
 from snakelm.filter.labels import label_files
 from snakelm.publishing import public_url
 from snakelm.terminal import harmless_lines
+from snakelm.workflow import hints
 from snakelm.workflow.artefacts import FILTER, PACKS, TOKEN_FILES, TOKENIZER
-from snakelm.workflow.code_digest import code_digest, remembered
+from snakelm.workflow.code_digest import ROOT, code_digest, remembered
 from snakelm.workflow.manifest import read_manifest
 from snakelm.workflow.settings import (
     changed_since,
@@ -33,7 +48,7 @@ from snakelm.workflow.user_files import stamp_file
 
 # Steps are run as `python "$SNAKELM"/scripts/…`: by this interpreter, or by the rule's conda env, from any folder.
 os.environ.update(
-    SNAKELM=str(workflow.basedir),
+    SNAKELM=str(ROOT),
     PATH=os.pathsep.join(
         [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
     ),
@@ -59,16 +74,21 @@ for file in workflow.configfiles:
         read_yaml, Path(file)
     )  # Snakemake itself takes the last of two equal keys silently
 
+if workflow.is_main_process:
+    os.environ[hints.RUN] = shlex.join(hints.options_of(sys.argv[1:]))
+
 CONFIG = or_stop(from_mapping, config)
 STEPS = or_stop(load_steps)
 RESULTS = Path(CONFIG.results).as_posix()
 
-# The report holds these files.
-workflow.configfiles[:] = [public_copy(RESULTS, file) for file in workflow.configfiles]
+# Whether this is a module of another workflow, which may have other names for our rules and a prefix for our files, and
+# rules of its own before ours. Known while the rules are read, not afterwards.
+MAIN = workflow.modifier.is_main_snakefile()
+PREFIXED = workflow.modifier.path_modifier.replace_prefix
+FIRST = workflow.default_target is None
 
 SOURCES = {source.name: source for source in CONFIG.sources}
 COLLECTED = [name for name, source in SOURCES.items() if not source.path]
-LABELS = label_files(CONFIG.classifier.labels)
 TUNED = CONFIG.export == "sft"  # whether the run goes on to instruction tuning
 REPORTING = any(word.split("=")[0] == "--report" for word in sys.argv)
 
@@ -108,7 +128,7 @@ CHAPTERS = {
 
 
 wildcard_constraints:
-    source="[A-Za-z0-9][A-Za-z0-9_.-]*",
+    source="|".join(map(re.escape, SOURCES)),
     shard=r"\d+",
     shards=r"\d+",
 
@@ -117,8 +137,29 @@ wildcard_constraints:
 
 
 def results(name):
-    """A file or folder of the run."""
-    return f"{RESULTS}/{name}"
+    """A file or folder of the run, as its rule calls it."""
+    return name if RESULTS == "." else f"{RESULTS}/{name}"
+
+
+def on_disk(path):
+    """Where a rule's file is: Snakemake puts a module's prefix in front of inputs and outputs, but not of params."""
+    return PREFIXED(path)
+
+
+def at(name):
+    """A file or folder of the run, as a step or this file finds it."""
+    return on_disk(results(name))
+
+
+PLACE = str(Path(at("config")).parent)  # of the results folder
+
+# The report holds these files.
+workflow.configfiles[:] = [public_copy(PLACE, file) for file in workflow.configfiles]
+
+
+def in_rule(path):
+    """A file that was written to the run's folder, as its rule calls it."""
+    return results(Path(path).relative_to(PLACE))
 
 
 def files_of(folder, artefact):
@@ -160,14 +201,25 @@ def settings(name):
     It is named by its content, so a step runs again when, and only when, its own settings differ from those it ran with.
     """
     step = STEPS[name]
-    if step.depends_on_values:
-        return lambda wildcards: settings_file(RESULTS, CONFIG, step, dict(wildcards))
-    return settings_file(RESULTS, CONFIG, step)
+    if not step.depends_on_values:
+        return in_rule(settings_file(PLACE, CONFIG, step))
+
+    # Written now: Snakemake passes over files that come into a folder while it plans.
+    of_sources = {
+        source: in_rule(settings_file(PLACE, CONFIG, step, {"source": source}))
+        for source in sources_of(name)
+    }
+    return lambda wildcards: of_sources[wildcards.source]
+
+
+def sources_of(name):
+    """The sources that a step is run for one by one."""
+    return COLLECTED if name == "collect" else list(SOURCES)
 
 
 def shown(name):
     """The file with the keys that change only what the step shows or keeps; no reason to run it again."""
-    return lambda wildcards: shown_file(RESULTS, CONFIG, STEPS[name])
+    return lambda wildcards: shown_file(PLACE, CONFIG, STEPS[name])
 
 
 def command(name):
@@ -177,15 +229,21 @@ def command(name):
 
 def in_this_run(stages):
     """The rules of some stages (folders of scripts/) that this run has a use for, each with its step."""
+    named = {
+        getattr(rules, name).rule.name: step
+        for name, step in STEPS.items()
+        if rules.has(name) and name not in UNUSED
+    }
     for declared in workflow.rules:
-        step = STEPS.get(declared.name)
-        if step and step.stage in stages and declared.name not in UNUSED:
+        step = named.get(declared.name)
+        if step and step.stage in stages:
             yield declared, step
 
 
 def each(pattern):
     """A file's name for every source or shard that it stands for; for `collect` those that are collected."""
-    sources = COLLECTED if "raw/" in pattern or "collect." in pattern else SOURCES
+    collects = "raw/" in pattern or "collect." in pattern
+    sources = sources_of("collect" if collects else "sample_data")
     pattern = re.sub(r"\{(\w+),[^{}]*\}", r"{\1}", pattern)  # without constraints
     return expand(pattern, source=sources, shard=range(SHARDS), shards=SHARDS)
 
@@ -225,7 +283,7 @@ def reported(name, chapter, what):
     A file that wasn't made (yet) is left out of the report, so a report of half a run stands.
     """
     path = results(name)
-    if REPORTING and not Path(path).exists():
+    if REPORTING and not Path(on_disk(path)).exists():
         return path
     caption = workflow.source_path(f"../report/{Path(name).stem}.rst")
     return report(
@@ -235,5 +293,8 @@ def reported(name, chapter, what):
 
 def same_again(config):
     """The command that makes this run anew: all of its settings are in the file `config`."""
-    elsewhere = [] if RESULTS == "results" else ["--config", f"results={RESULTS}"]
-    return shlex.join(["snakemake", "--cores", "8", "--configfile", config, *elsewhere])
+    here = Path("Snakefile").resolve() == ROOT / "Snakefile"
+    elsewhere = [] if here else ["-s", os.path.relpath(ROOT / "Snakefile")]
+    elsewhere += ["--configfile", config]
+    elsewhere += [] if PLACE == "results" else ["--config", f"results={PLACE}"]
+    return shlex.join(["snakemake", "--cores", "8", *elsewhere])

@@ -1,20 +1,154 @@
 # What a run starts from: the user's own files, other runs to compare with, and how many shards there are. No rules
 # here. What is missing ends the run before anything is written.
+#
+# No rule names a file of the user's, only its step does (snakelm/user_paths.py). A rule has a stamp instead, a file
+# named by what theirs hold, so it runs again when they have changed (snakelm/workflow/user_files.py).
 
 
-def local_files(source):
-    """A source's own files, globs expanded; none for one that is collected first."""
-    return (
-        [str(path) for path in or_stop(readers.expand, source.path)]
-        if source.path
-        else []
+@functools.cache
+def expanded(paths, where):
+    """The files that the user's paths and globs stand for; what a glob leaves out is said once."""
+    say = logger.warning if workflow.is_main_process else None
+    return or_stop(lambda: user_paths.expand(paths, where, results=PLACE, say=say))
+
+
+def as_list(paths):
+    """`path` and `[path, …]` alike."""
+    return [paths] if isinstance(paths, str) else list(paths or [])
+
+
+def own_files(paths, where):
+    """The user's own files. Those that another rule has yet to make are among them, though they aren't there."""
+    coming = [path for path in made_elsewhere(paths) if not Path(path).exists()]
+    there = tuple(path for path in as_list(paths) if path not in coming)
+    return [*(expanded(there, where) if there else ()), *map(Path, coming)]
+
+
+def named_files(paths, where):
+    """The user's own files where no glob may stand."""
+    files = [user_paths.home(path) for path in as_list(paths)]
+    coming = made_elsewhere(paths)
+    for file in files:
+        if not file.exists() and str(file) not in coming:
+            stop(f"{where}: {file}: no such file, seen from {os.getcwd()}")
+    return files
+
+
+# In a module, what a rule of the workflow around it makes may be brought, under its name.
+
+
+def made_elsewhere(paths):
+    """Those of the user's paths that a rule of the workflow around this module makes."""
+    if MAIN:
+        return []
+    own = {getattr(rules, name).rule.name for name in STEPS if rules.has(name)}
+    others = [rule for rule in workflow.rules if rule.name not in own]
+    return [
+        path
+        for path in as_list(paths)
+        if any(rule.is_producer(path) for rule in others)
+    ]
+
+
+def awaited(*paths):
+    """The input of a rule that says which of the user's paths are made by rules of the workflow around this module."""
+    return lambda wildcards: [
+        local(path) for one in paths for path in made_elsewhere(one)
+    ]
+
+
+def awaited_source(wildcards):
+    """The same, of one source."""
+    return awaited(SOURCES[wildcards.source].path)(wildcards)
+
+
+# Stamps
+
+
+@functools.cache
+def stamp_of(name, files, made):
+    look = workflow.is_main_process
+    written = or_stop(lambda: stamp_file(PLACE, name, files, at(made), look=look))
+    return in_rule(written)
+
+
+def stamp(name, files, made):
+    """The file that stands for the contents of the user's `files`, of which the run makes `made`."""
+    return stamp_of(name, tuple(files), made)
+
+
+def stamps_of(source):
+    """What a source's own files hold; none for one that is collected first."""
+    files = own_files(source.path, "sources[].path")
+    made = f"data/sampled/{source.name}.parquet"
+    return [stamp(f"files.{source.name}", files, made)] if files else []
+
+
+def own_stamps(wildcards=None):
+    """What all sources' own files hold."""
+    return [file for source in CONFIG.sources for file in stamps_of(source)]
+
+
+def source_stamp(wildcards):
+    """What the files of one source hold."""
+    return stamps_of(SOURCES[wildcards.source])
+
+
+def conversation_stamp(wildcards):
+    """What the user's own conversations hold."""
+    paths = [source.path for source in CONFIG.sft_data.sources]
+    files = [
+        file for path in paths for file in own_files(path, "sft_data.sources[].path")
+    ]
+    return stamp("conversations", files, "data/processed/train_sft_packed.bin")
+
+
+def task_stamp(wildcards):
+    """What the user's own test items hold."""
+    files = [
+        file for task in CONFIG.tasks for file in own_files(task.path, "tasks[].path")
+    ]
+    return stamp("tasks", files, "tables/evaluation.json")
+
+
+def evaluation_stamp(wildcards):
+    """What the evaluation sets hold that no training document may have text of."""
+    files = own_files(CONFIG.decontaminate.files, "decontaminate.files")
+    return stamp("evaluation", files, "data/decontaminated/documents.parquet")
+
+
+def tokenizer_stamp(wildcards):
+    """What the brought tokenizer holds."""
+    return stamp(
+        "tokenizer", named_files(BROUGHT, "tokenizer.file"), "tokenizer/meta.json"
     )
 
 
-def evaluation_files():
-    """The evaluation sets that no training document may hold text of, globs expanded."""
-    files = or_stop(readers.expand, CONFIG.decontaminate.files, "decontaminate.files")
-    return [str(path) for path in files]
+def label_stamp(wildcards):
+    """What the filter is trained from, beside documents: labelled texts, and the model if one was brought."""
+    files = named_files(LABELS, "classifier.labels")
+    base = CONFIG.classifier.base
+    files += [user_paths.home(base) / "model.safetensors"] if base else []
+    return stamp("labels", files, "models/academic_filter/filter.json")
+
+
+def base_stamp(wildcards):
+    """What the brought model holds that tuning starts from."""
+    named = named_files(BASE, "sft.base")
+    files = [file for path in named for file in or_stop(user_paths.base_files, path)]
+    return stamp("base", files, "sft_model.pt")
+
+
+def compared_stamp(wildcards):
+    """What the curves hold of the runs that this one is drawn beside."""
+    return stamp("compare", COMPARED, "tables/compare.html")
+
+
+def evaluated_stamp(wildcards):
+    """What other runs' evaluations hold, those that are there: a run without one is named in the report."""
+    files = [Path(folder, "tables/evaluation.json") for folder in CONFIG.compare]
+    there = [file for file in files if file.is_file()]
+    return stamp("evaluated", there, "tables/seeds.json")
 
 
 def compared_files():
@@ -26,97 +160,37 @@ def compared_files():
                 f"compare: {folder}: no logs/training_metrics.csv there; expected the results folder of a run: "
                 "name another or take it out"
             )
-    return [file.as_posix() for file in files]
+    return files
 
 
-OWN_FILES = [file for source in CONFIG.sources for file in local_files(source)]
-BROUGHT = [CONFIG.tokenizer.file] if CONFIG.tokenizer.kind == "tiktoken" else []
-EVALUATION_SETS = evaluation_files()
+LABELS = label_files(CONFIG.classifier.labels)
+BROUGHT = CONFIG.tokenizer.file if CONFIG.tokenizer.kind == "tiktoken" else None
+OWN_BASE = CONFIG.sft.base and Path(CONFIG.sft.base).as_posix() == at("final_model.pt")
+BASE = None if OWN_BASE else CONFIG.sft.base
 COMPARED = compared_files()
+if MAIN:
+    for source in CONFIG.sources:
+        own_files(source.path, "sources[].path")
+    own_files(CONFIG.decontaminate.files, "decontaminate.files")
 
-with remembered(Path(RESULTS, "config/code.json")):
+with remembered(Path(PLACE, "config/code.json")):
     for step in STEPS.values():
         code_digest(step.script)
 
 
-# Whether they changed: a file that stands for their contents (snakelm/workflow/user_files.py)
+# Files to sample
 
 
-def stamp(name, files, made):
-    """The file that stands for the contents of the user's `files`, of which the run makes `made`."""
-    look = workflow.is_main_process
-    return or_stop(lambda: stamp_file(RESULTS, name, files, results(made), look=look))
-
-
-def stamps_of(source):
-    """What a source's own files hold; none for one that is collected first."""
-    files = local_files(source)
-    made = f"data/sampled/{source.name}.parquet"
-    return [stamp(f"files.{source.name}", files, made)] if files else []
-
-
-def own_stamps():
-    """What all sources' own files hold."""
-    return [file for source in CONFIG.sources for file in stamps_of(source)]
-
-
-def source_stamp(wildcards):
-    """What the files of one source hold."""
-    return stamps_of(SOURCES[wildcards.source])
-
-
-def source_files(wildcards):
-    """The files a source is sampled from: the user's own files, or the collected parquet."""
-    source = SOURCES[wildcards.source]
-    own = [
-        ancient(file) for file in local_files(source)
-    ]  # source_stamp says whether they changed
-    return own or results(f"data/raw/{wildcards.source}.parquet")
+def collected_file(wildcards):
+    """The parquet that a source was collected into; none for one of the user's own files."""
+    own = SOURCES[wildcards.source].path
+    return [] if own else results(f"data/raw/{wildcards.source}.parquet")
 
 
 def fetched_files(wildcards):
     """The files of a url source, as Snakemake's storage brings them; none for one that is built in."""
     urls = SOURCES[wildcards.source].url
     return [storage.http(public_url(url)) for url in as_list(urls)]
-
-
-def as_list(value):
-    """A key that may be one text or several."""
-    return [value] if isinstance(value, str) else list(value or [])
-
-
-def conversation_files(wildcards):
-    """The user's own conversations; looked for only when they are packed: the base model needs none."""
-    paths = [source.path for source in CONFIG.sft_data.sources if source.path]
-    return [
-        ancient(str(file))
-        for path in paths
-        for file in or_stop(readers.expand, path, "sft_data.sources[].path")
-    ]
-
-
-def conversation_stamp(wildcards):
-    """What the user's own conversations hold."""
-    return stamp(
-        "conversations",
-        conversation_files(wildcards),
-        "data/processed/train_sft_packed.bin",
-    )
-
-
-def task_files(wildcards):
-    """The user's own test items; looked for only when they are needed."""
-    paths = [task.path for task in CONFIG.tasks if task.path]
-    return [
-        ancient(str(file))
-        for path in paths
-        for file in or_stop(readers.expand, path, "tasks[].path")
-    ]
-
-
-def task_stamp(wildcards):
-    """What the user's own test items hold."""
-    return stamp("tasks", task_files(wildcards), "tables/evaluation.json")
 
 
 # Shards
@@ -127,7 +201,7 @@ def shard_count():
 
     Their number changes no byte, so another one alone must not make the token files again.
     """
-    made = Path(results("data/processed/train.bin"))
+    made = Path(at("data/processed/train.bin"))
     try:
         recorded = len(read_manifest(made)["through"])
         finished = made.stat().st_mtime
@@ -145,13 +219,15 @@ def shard_count():
     ]
     before = own_stamps()
     for step in steps:
-        names = COLLECTED if step.name == "collect" else SOURCES
+        names = sources_of(step.name)
         choices = (
             [{"source": name} for name in names] if step.depends_on_values else [{}]
         )
-        before += [settings_file(RESULTS, CONFIG, step, choice) for choice in choices]
+        before += [
+            in_rule(settings_file(PLACE, CONFIG, step, choice)) for choice in choices
+        ]
 
-    newer = any(Path(file).stat().st_mtime > finished for file in before)
+    newer = any(Path(on_disk(file)).stat().st_mtime > finished for file in before)
     return CONFIG.prepare.shards if newer or not recorded else recorded
 
 
@@ -164,31 +240,58 @@ def shards_of(kinds):
     return expand(pattern, split=["train", "val"], shard=range(SHARDS), kind=kinds)
 
 
-# Other runs
-
-
-def evaluated_files():
-    """Other runs' evaluations, those that are there: a run without one is named in the report."""
-    files = [Path(folder, "tables/evaluation.json") for folder in CONFIG.compare]
-    return [file.as_posix() for file in files if file.is_file()]
-
-
 # Before the first job
+
+
+def unmade(target):
+    """Whether no rule makes a target, nor is there anything of its name."""
+    known = workflow.is_rule(target) or Path(target).exists()
+    return not known and not any(rule.is_producer(target) for rule in workflow.rules)
+
+
+def check_targets():
+    """Ends the run where a file is asked for that no rule makes, as with a results folder of another name."""
+    if not (MAIN and workflow.is_main_process):
+        return
+    mine = f"{RESULTS}/", "results/"
+    if not any(word.startswith(mine) and unmade(word) for word in sys.argv[1:]):
+        return
+
+    # Now it is worth half a second to know which words are targets.
+    asked = get_argument_parser().parse_known_args(sys.argv[1:])[0].targets
+    for target in filter(unmade, asked or ()):
+        made = [str(file) for rule in workflow.rules for file in rule.output]
+        same = [file for file in made if Path(file).name == Path(target).name]
+        near = same or difflib.get_close_matches(target, made, 1)
+        hint = f"did you mean {near[0]}?" if near else f"ask for a file of {RESULTS}/"
+        stop(f"{target}: nothing makes it, with results: {RESULTS}; {hint}")
 
 
 def look_first():
     """Runs preflight, unless it has looked at these very files with these settings; its errors end the run here."""
-    looked = settings("preflight"), *own_stamps()
-    record = Path(results("config/preflight.passed"))
+    if any(
+        not Path(path).exists()
+        for source in CONFIG.sources
+        for path in made_elsewhere(source.path)
+    ):
+        return
+    config = on_disk(settings("preflight"))
+    looked = config, *own_stamps()
+    record = Path(at("config/preflight.passed"))
     if record.is_file() and record.read_text() == "\n".join(looked):
         return
 
-    given = ["--config", settings("preflight")]
+    given = ["--config", config]
     if DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method:
         given.append(
             without_filter()
         )  # its packages are in an environment of their own
-    written = ["--output", results("tables/preflight.json"), "--log", log("preflight")]
+    written = [
+        "--output",
+        at("tables/preflight.json"),
+        "--log",
+        on_disk(log("preflight")),
+    ]
     script = STEPS["preflight"].script
     done = subprocess.run([sys.executable, script, *given, *written])
     if done.returncode:
@@ -197,6 +300,6 @@ def look_first():
 
 
 def without_filter():
-    path = results("config/preflight-without-filter.yaml")
+    path = at("config/preflight-without-filter.yaml")
     write_text(path, "filter: none\n")
     return path

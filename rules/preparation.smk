@@ -17,9 +17,9 @@ if any(source.url for source in CONFIG.sources):
 # a check of the whole must not be a reason to sample one source again.
 rule preflight:
     input:
-        files=ancient(OWN_FILES),
-        labels=ancient(LABELS if CHECKS["filtered"] else []),
-        stamp=own_stamps(),
+        awaited=awaited(*(source.path for source in CONFIG.sources)),
+        stamp=own_stamps,
+        labels=label_stamp if CHECKS["filtered"] else [],
         config=settings("preflight"),
     output:
         results("tables/preflight.json"),
@@ -64,7 +64,8 @@ rule collect:
 
 rule sample_data:
     input:
-        files=source_files,
+        files=collected_file,
+        awaited=awaited_source,
         stamp=source_stamp,
         config=settings("sample_data"),
     output:
@@ -150,10 +151,8 @@ rule filter_dataset:
 rule decontaminate:
     input:
         documents=documents("decontaminated"),
-        evaluation=ancient(EVALUATION_SETS),
-        stamp=stamp(
-            "evaluation", EVALUATION_SETS, "data/decontaminated/documents.parquet"
-        ),
+        awaited=awaited(CONFIG.decontaminate.files),
+        stamp=evaluation_stamp,
         config=settings("decontaminate"),
     output:
         output=results("data/decontaminated/documents.parquet"),
@@ -175,8 +174,8 @@ rule decontaminate:
 rule train_tokenizer:
     input:
         documents=documents(),
-        brought=ancient(BROUGHT),
-        stamp=stamp("tokenizer", BROUGHT, "tokenizer/meta.json") if BROUGHT else [],
+        awaited=awaited(BROUGHT),
+        stamp=tokenizer_stamp if BROUGHT else [],
         config=settings("train_tokenizer"),
     output:
         files_of("tokenizer", TOKENIZER),
@@ -245,7 +244,7 @@ rule prepare_data:
 
 rule prepare_sft_data:
     input:
-        files=conversation_files,
+        awaited=awaited(*(source.path for source in CONFIG.sft_data.sources)),
         stamp=conversation_stamp,
         tokenizer=results("tokenizer/meta.json"),
         config=settings("prepare_sft_data"),

@@ -38,8 +38,8 @@ rule plot_metrics:
         runtime=30,
     params:
         # Written by earlier steps beside their outputs; read where they are there.
-        samples=results("logs/samples.jsonl"),
-        training_log=results("logs/training.log"),
+        samples=at("logs/samples.jsonl"),
+        training_log=at("logs/training.log"),
         artefacts=artefacts("preparation", "training"),
         shown=shown("plot_metrics"),
     shell:
@@ -110,9 +110,9 @@ rule plot_sft:
         runtime=30,
     params:
         # Written by training beside its outputs; read where they are there.
-        samples=results("logs/sft_samples.jsonl"),
-        training_log=results("logs/sft_training.log"),
-        artefacts=[results("sft_model.pt")],
+        samples=at("logs/sft_samples.jsonl"),
+        training_log=at("logs/sft_training.log"),
+        artefacts=[at("sft_model.pt")],
     shell:
         command("plot_sft")
 
@@ -121,7 +121,7 @@ rule plot_compare:
     input:
         model=results("final_model.pt"),
         tuned=results("sft_model.pt") if TUNED else [],
-        others=COMPARED,
+        stamp=compared_stamp,
         config=settings("plot_compare"),
     output:
         compare_pretraining=reported(
@@ -144,7 +144,7 @@ rule plot_compare:
         mem_mb=1000,
         runtime=30,
     params:
-        results=lambda wildcards: RESULTS,
+        results=lambda wildcards: PLACE,
     shell:
         command("plot_compare")
 
@@ -180,7 +180,7 @@ rule summarise:
         runtime=30,
     params:
         # Written by earlier steps beside their outputs; read where they are there.
-        training_log=results("logs/training.log"),
+        training_log=at("logs/training.log"),
         artefacts=artefacts("preparation", "training", "analysis"),
         timings=timings,
         rerun=lambda wildcards, input: same_again(input.config),
@@ -193,7 +193,7 @@ rule plot_loss:
     input:
         loss=results("tables/loss.json"),
         evaluation=results("tables/evaluation.json"),
-        others=evaluated_files(),
+        stamp=evaluated_stamp,
         config=settings("plot_loss"),
     output:
         tasks=reported("figures/tasks.svg", "evaluation", "1. Tasks"),
@@ -227,7 +227,7 @@ rule plot_loss:
         mem_mb=1000,
         runtime=30,
     params:
-        results=lambda wildcards: RESULTS,
+        results=lambda wildcards: PLACE,
     shell:
         command("plot_loss")
 
@@ -335,5 +335,5 @@ if REPORTING and UNMADE and workflow.is_main_process:
     logger.warning(
         f"{'none' if len(UNMADE) == len(DRAWN) else len(DRAWN) - len(UNMADE)} of the report's {len(DRAWN)} figures and "
         f"tables are made; {UNMADE[0]} is among the missing. "
-        "To make them: snakemake --cores 8, with the same --configfile; then snakemake --report again"
+        f"To make them: {hints.snakemake()}; then {hints.snakemake('--report')} again"
     )

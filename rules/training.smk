@@ -4,8 +4,8 @@
 rule setfit_train:
     input:
         documents=documents("filtered"),
-        labels=ancient(LABELS),
-        stamp=stamp("labels", LABELS, "models/academic_filter/filter.json"),
+        awaited=awaited(LABELS),
+        stamp=label_stamp,
         config=settings("setfit_train"),
     output:
         **by_stem(files_of("models/academic_filter", FILTER)),
@@ -45,7 +45,7 @@ rule train:
         mem_mb=6000,
         runtime=1440,
     params:
-        results=lambda wildcards: RESULTS,
+        results=lambda wildcards: PLACE,
         shown=shown("train"),
     shell:
         command("train")
@@ -53,7 +53,9 @@ rule train:
 
 rule train_sft:
     input:
-        base=CONFIG.sft.base or results("final_model.pt"),
+        base=[] if BASE else results("final_model.pt"),
+        awaited=awaited(BASE),
+        stamp=base_stamp if BASE else [],
         processed=files_of("data/processed", PACKS),
         tokenizer=results("tokenizer/meta.json"),
         config=settings("train_sft"),
@@ -71,7 +73,7 @@ rule train_sft:
         mem_mb=6000,
         runtime=1440,
     params:
-        results=lambda wildcards: RESULTS,
+        results=lambda wildcards: PLACE,
         shown=shown("train_sft"),
     shell:
         command("train_sft")

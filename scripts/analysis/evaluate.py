@@ -51,9 +51,9 @@ def main(run: Run) -> None:
     write_json(f.output, evaluation.record.as_json())
 
     packs = [f.processed / "val_sft_packed.bin"] if f.tuned else []
-    items = [file for task in tasks for file in task.files]
+    run.users = [file for task in tasks for file in task.files]
     for artefact in (f.items, f.output):
-        run.vouch(artefact, inputs=[*run.inputs(), *packs, *items])
+        run.vouch(artefact, inputs=[*run.inputs(), *packs])
     for line in summary(evaluation.record):
         run.log.say(line)
 

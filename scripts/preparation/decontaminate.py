@@ -14,7 +14,12 @@ STEP = Step(
     config=("decontaminate", "seed"),
     reads={
         "documents": File("documents to clean"),
-        "evaluation": File("files of the evaluation sets", many=True),
+        "evaluation": File(
+            "files of the evaluation sets; decontaminate.files when left out",
+            many=True,
+            optional=True,
+            users=True,
+        ),
     },
     writes={
         "output": File("parquet file to write"),
@@ -27,10 +32,12 @@ STEP = Step(
 def main(run: Run) -> Counts:
     from snakelm.data.documents.decontaminate import decontaminate
     from snakelm.files import write_json
+    from snakelm.user_paths import expand
 
     config, files = run.config, run.files
+    run.users = files.evaluation or expand(config.decontaminate.files, "decontaminate.files")
     counts, examples = decontaminate(
-        files.documents, files.output, files.evaluation, config.decontaminate, config.seed, run.log
+        files.documents, files.output, run.users, config.decontaminate, config.seed, run.log
     )
     write_json(files.examples, examples)
     return counts

@@ -33,10 +33,9 @@ def main(run: Run) -> None:
         config, tokenizer, files.output_dir, threads=run.threads, log=run.log
     )
 
-    conversations = [path for source in config.sft_data.sources for path in source_paths(source)]
+    run.users = [path for source in config.sft_data.sources for path in source_paths(source)]
     for path in paths.values():
-        inputs = [*conversations, *run.inputs()]
-        run.vouch(path, inputs=inputs, files=[idx_path(path)], counts=counts)
+        run.vouch(path, files=[idx_path(path)], counts=counts)
 
 
 if __name__ == "__main__":

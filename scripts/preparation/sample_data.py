@@ -34,18 +34,18 @@ def main(run: Run) -> Counts:
     from snakelm.data.documents.sample import sample
     from snakelm.data.reading.readers import expand, source_named
 
-    config, source = run.config, source_named(run.config, run.values.source)
-    if not run.files.files:
-        if not source.path:
-            raise UserError(
-                f"--files: missing; source {source.name} is not local: give what collect wrote"
-            )
-        run.files.files = expand(source.path)
+    config, source, files = run.config, source_named(run.config, run.values.source), run.files
+    if source.path:
+        run.users, files.files = files.files or expand(source.path), []
+    elif not files.files:
+        raise UserError(
+            f"--files: missing; source {source.name} is not local: give what collect wrote"
+        )
 
     sampled = sample(
         source,
-        run.files.files,
-        run.files.output,
+        run.users or files.files,
+        files.output,
         seed=config.seed,
         on_bad=config.on_bad_file,
         largest=config.max_document_bytes,

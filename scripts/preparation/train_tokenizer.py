@@ -38,15 +38,17 @@ STEP = Step(
 def main(run: Run) -> None:
     from snakelm.data.tokens.tokenizer_sample import train_on_documents
     from snakelm.tokenizer.published import published
+    from snakelm.user_paths import home
 
     config, output = run.config, run.files.output
     if config.tokenizer.kind == "tiktoken":
-        source = Path(str(config.tokenizer.file))  # checked when the configuration was read
-        tokenizer = published(source, config.tokenizer.pattern)
+        file = home(str(config.tokenizer.file))  # checked when the configuration was read
+        tokenizer = published(file, config.tokenizer.pattern)
+        run.users, inputs = [file], []
     else:
-        source = run.files.documents
+        inputs = run.inputs()
         tokenizer = train_on_documents(
-            source,
+            run.files.documents,
             config.tokenizer,
             val_fraction=config.prepare.val_fraction,
             seed=config.seed,
@@ -58,7 +60,7 @@ def main(run: Run) -> None:
     meta, *others = TOKENIZER.files
     run.vouch(
         output / meta,
-        inputs=[source],
+        inputs=inputs,
         files=[output / name for name in others],
         counts={"tokenizer_sha256": tokenizer.sha256, "training": tokenizer.facts},
     )

@@ -45,9 +45,9 @@ def main(run: Run) -> None:
     write_json(files.table, table)
 
     base = base_folder(config.classifier) / "model.safetensors"
+    run.users = [*map(Path, label_files(config.classifier.labels)), base]
     run.vouch(
         files.output / "filter.json",
-        inputs=[files.documents, *label_files(config.classifier.labels), base],
         files=[*vouched_files(files.output), files.table],
         counts={name: table[name] for name in ("labels", "band", "held_out", "agreement", "asked")},
     )

@@ -65,7 +65,7 @@ def _train(run: Run, writes: bool) -> None:
 
     beside = [f.logs / PRETRAINING.csv, f.logs / PRETRAINING.samples]
     run.vouch(f.output, files=beside, counts={"result": result})
-    run.log.say(done_line(result, _compressor(run), str(f.output)))
+    run.log.say(done_line(result, _compressor(run), f.output))
 
 
 def _compressor(run: Run) -> "CompressorRates | None":

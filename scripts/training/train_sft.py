@@ -61,13 +61,14 @@ def main(argv: list[str] | None = None) -> int:
 
 def _tune(run: Run, writes: bool) -> None:
     run.log.say("loading torch")
-    from snakelm.model.pretrained import base_files
     from snakelm.training.finetuning import FinetuningFiles, finetune
     from snakelm.training.metrics import FINETUNING
     from snakelm.training.progress import tuned_line
+    from snakelm.user_paths import base_files, home
 
     f = run.files
-    base = f.base or Path(run.config.sft.base or run.results / "final_model.pt")
+    given = run.config.sft.base
+    base = f.base or (home(given) if given else run.results / "final_model.pt")
     files = FinetuningFiles(
         f.train_packs, f.val_packs, f.tokenizer, base, f.run_root, f.output, f.logs
     )
@@ -78,7 +79,7 @@ def _tune(run: Run, writes: bool) -> None:
     inputs = [*base_files(base), f.train_packs, f.val_packs, f.tokenizer / "meta.json"]
     beside = [f.logs / FINETUNING.csv, f.logs / FINETUNING.samples]
     run.vouch(f.output, inputs=inputs, files=beside, counts={"result": result})
-    run.log.say(tuned_line(result, str(f.output)))
+    run.log.say(tuned_line(result, f.output))
 
 
 if __name__ == "__main__":

@@ -4,13 +4,15 @@
 sources and tasks, the length of a pack and the seeds of both trainings filled in.
 """
 
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from ..errors import UserError
 from ..publishing import public_url
+from ..user_paths import CONTROL, home
 from .analysis_sections import Task
-from .data_sections import Source
+from .data_sections import SftSource, Source
 from .schema import Config
 from .section import Section
 from .training_sections import Model
@@ -19,7 +21,8 @@ __all__ = ["check_exportable", "check_shape", "checked"]
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")  # in file names, tables and figures
 NAME_ALLOWED = "letters, digits and _.- (at most 64)"
-FOLDER = re.compile(r"[^-{}\s\0][^{}\n\0]*")  # Snakemake takes braces for wildcards
+FOLDER = re.compile(r"[^-{}<>\s][^{}<>]*")  # Snakemake takes braces for wildcards, and <x> too
+VARIABLE = re.compile(r"(^|/)\$(\w+|\{\w+\})(/|$)")
 
 ROTARY = 2**27  # numbers in the tables of cosines and sines: a million positions of head_dim 128
 
@@ -30,11 +33,9 @@ def checked(config: Config) -> Config:
     """The config completed; raises a UserError that names the first key that can't be."""
     _check_model(config)
     _check_tokens(config)
-    if not FOLDER.fullmatch(config.results):
-        raise UserError(
-            f"results: found {config.results!r}, allowed is a folder; no braces or line breaks, "
-            "no - in front"
-        )
+    for where, path in _paths(config):
+        _check_path(where, path)
+    results = _results_folder(config.results)
 
     sources = _named_sources(config.sources)
     tasks = _named_tasks(config.tasks)
@@ -49,6 +50,8 @@ def checked(config: Config) -> Config:
     sft_seed = train_seed if config.sft.seed is None else config.sft.seed
     return config.model_copy(
         update={
+            "results": results,
+            "compare": [home(folder).as_posix() for folder in config.compare],
             "sources": sources,
             "sft_data": sft_data,
             "tasks": tasks,
@@ -56,6 +59,49 @@ def checked(config: Config) -> Config:
             "sft": config.sft.model_copy(update={"seed": sft_seed}),
         }
     )
+
+
+def _paths(config: Config) -> Iterator[tuple[str, str]]:
+    """Every path of the configuration, with its key."""
+    one_or_many: dict[str, str | list[str] | None] = {
+        "results": config.results,
+        "decontaminate.files": config.decontaminate.files,
+        "classifier.labels": config.classifier.labels,
+        "classifier.base": config.classifier.base,
+        "tokenizer.file": config.tokenizer.file,
+        "sft.base": config.sft.base,
+        "compare": config.compare,
+    }
+    lists: dict[str, Sequence[Source | SftSource | Task]] = {
+        "sources": config.sources,
+        "sft_data.sources": config.sft_data.sources,
+        "tasks": config.tasks,
+    }
+
+    for name, items in lists.items():
+        one_or_many |= {f"{name}[{i}].path": item.path for i, item in enumerate(items)}
+    return ((where, path) for where, paths in one_or_many.items() for path in _as_list(paths))
+
+
+def _check_path(where: str, path: str) -> None:
+    if CONTROL.search(path):
+        raise UserError(f"{where}: found {path!r}, allowed is no control character; rename it")
+    if VARIABLE.search(path):
+        raise UserError(
+            f"{where}: found {path!r}, and variables are not replaced here; write the path itself, "
+            "or ~ for your home folder"
+        )
+
+
+def _results_folder(results: str) -> str:
+    """The results folder, with `~` for what it stands for."""
+    folder = os.path.expanduser(results)
+    if folder.startswith("~") or not FOLDER.fullmatch(folder):
+        raise UserError(
+            f"results: found {results!r}, allowed is a folder; no braces or angle brackets, "
+            "no - or ~ in front (but for ~/, your home folder)"
+        )
+    return folder
 
 
 def _check_model(config: Config) -> None:

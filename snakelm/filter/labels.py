@@ -18,6 +18,7 @@ from ..data.reading.records import records
 from ..data.split import document_ids, mixed
 from ..errors import UserError
 from ..parquet import open_parquet
+from ..user_paths import home
 from ..workflow.code_digest import ROOT
 
 __all__ = ["CLASSES", "Labels", "label_files", "read_labels"]
@@ -64,6 +65,7 @@ def label_files(named: str | Sequence[str]) -> list[str]:
     with the project.
     """
     paths = [named] if isinstance(named, str) else named
+    paths = [home(path).as_posix() for path in paths]
     return [
         path if Path(path).exists() or not (ROOT / path).is_file() else (ROOT / path).as_posix()
         for path in paths

@@ -18,13 +18,13 @@ from ..files import sha256_file
 from ..json_files import read_json
 from ..tokenizer import Tokenizer
 from ..tokenizer.huggingface import tokenizer_json
+from ..user_paths import OURS, SHAPE, TOKENIZER, WEIGHTS, base_files
 from .decoder import Decoder
 from .file import BaseRecord, TokenizerIdentity, load_model
 from .huggingface import from_huggingface, huggingface_weights
 
 __all__ = ["base_digest", "base_files", "load_base"]
 
-OURS, WEIGHTS, SHAPE, TOKENIZER = "model.pt", "model.safetensors", "config.json", "tokenizer.json"
 TEMPLATES = {JINJA, PLAIN_JINJA, UNMARKED_JINJA}  # of a tuned model, by whatever wrote it
 
 
@@ -88,20 +88,6 @@ class TokenizerJson(TokenizerPart):
             "ignore_merges": bool(self.model.ignore_merges),
             "special tokens": {token.content: token.id for token in self.added_tokens},
         }
-
-
-def base_files(path: Path) -> list[Path]:
-    """The files that define the model, its weights first."""
-    if not path.is_dir():
-        return [path]
-    if (path / OURS).is_file():
-        return [path / OURS]
-
-    if not (path / WEIGHTS).is_file():
-        raise UserError(
-            f"{path}: neither {OURS} nor {WEIGHTS} in it; name a model's file or an exported folder"
-        )
-    return [path / name for name in (WEIGHTS, SHAPE, TOKENIZER)]
 
 
 def base_digest(path: Path) -> str:

@@ -244,6 +244,11 @@ def _follow(chain: Chain, path: Path) -> Node:
     return node
 
 
+def _leaf(chain: Chain, path: Path) -> Node:
+    """The node of a file that no step made."""
+    return chain.nodes.setdefault(path, Node(path))
+
+
 def _add_claims(chain: Chain, node: Node, manifest: Mapping[str, Any]) -> None:
     """What the manifest of ``node`` says of itself, of the files beside it and of its inputs."""
     own = manifest["artefact"]
@@ -263,7 +268,9 @@ def _add_claims(chain: Chain, node: Node, manifest: Mapping[str, Any]) -> None:
     for used in manifest["inputs"]:
         path = paths.find(used["path"])
         chain.claims.append(Claim(path, used["sha256"], used["bytes"], node.path, "input"))
-        node.inputs[used["path"]] = _follow(chain, path)
+        # Beside a file of the user's may lie something that is called a manifest, too.
+        made = "manifest" in used or "seal" not in manifest
+        node.inputs[used["path"]] = _follow(chain, path) if made else _leaf(chain, path)
         _check_seal(chain, node, node.inputs[used["path"]], used.get("manifest"))
 
 

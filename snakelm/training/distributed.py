@@ -20,30 +20,30 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from .launch import under_torchrun
+from ..launched import is_launched
 
 __all__ = ["World", "process_group"]
 
 
 @contextmanager
 def process_group(device: str) -> Iterator["World"]:
-    """The world that torchrun's environment describes; one process alone when there is none.
+    """The world that torchrun's environment or our launcher's describes; one process alone when
+    there is none.
 
     ``device``: train.device.
     """
-    if not under_torchrun():
+    if not is_launched():
         yield World()
         return
 
-    local_rank = int(os.environ.get("LOCAL_RANK", 0))
+    local_rank = int(os.environ["LOCAL_RANK"])
     cuda = device in ("auto", "cuda") and torch.cuda.is_available()
     if cuda:
         torch.cuda.set_device(local_rank)
     dist.init_process_group("nccl" if cuda else "gloo")
     try:
-        size = dist.get_world_size()
-        local_size = int(os.environ.get("LOCAL_WORLD_SIZE", size))
-        yield World(dist.get_rank(), size, local_rank, local_size)
+        local_size = int(os.environ["LOCAL_WORLD_SIZE"])
+        yield World(dist.get_rank(), dist.get_world_size(), local_rank, local_size)
     finally:
         dist.destroy_process_group()
 

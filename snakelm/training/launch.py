@@ -18,11 +18,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ..errors import EXIT_INTERRUPTED, EXIT_USER, Interrupted, UserError
+from ..launched import LAUNCHER, forget_stray_ranks, is_launched
 from ..log import Log
 from ..workflow.signals import StopRequest
 from ..workflow.step import Run
 
-__all__ = ["ENVIRONMENT", "launch", "restart_with_environment", "run_trainer", "under_torchrun"]
+__all__ = ["ENVIRONMENT", "launch", "restart_with_environment", "run_trainer"]
 
 ENVIRONMENT = {
     "MALLOC_MMAP_THRESHOLD_": str(4 << 30),
@@ -46,24 +47,22 @@ def restart_with_environment(argv: Sequence[str]) -> None:
     os.execv(sys.executable, [sys.executable, *argv])
 
 
-def under_torchrun() -> bool:
-    """Whether this process was started as one of several."""
-    return "RANK" in os.environ and "WORLD_SIZE" in os.environ
-
-
 def run_trainer(run: Run, own_log: Path, train: Callable[[Run, bool], None]) -> int:
     """Calls ``train`` in as many processes as train.processes says; gives the exit code.
 
     ``own_log`` keeps what earlier starts wrote. ``train`` hears whether its process is the one that
     writes; the others say nothing and leave it to that one to say what went wrong.
     """
+    stray = forget_stray_ranks()
     processes = run.config.train.processes
-    if processes > 1 and not under_torchrun():
+    if processes > 1 and not is_launched():
         return launch([str(run.step.script), *run.argv], processes)
 
-    writes = int(os.environ.get("RANK", 0)) == 0
+    writes = not is_launched() or int(os.environ["RANK"]) == 0
     logs = [path for path in (own_log, run.log_file) if path] if writes else []
     with Log(run.step.name, logs, append=True, quiet=not writes) as run.log:
+        if stray:
+            run.log.warn(stray)
         try:
             train(run, writes)
         except (UserError, Interrupted) as error:
@@ -81,6 +80,7 @@ def launch(command: Sequence[str], processes: int) -> int:
     when one fails the others are ended, and when this process dies they end too.
     """
     shared = {
+        LAUNCHER: os.getpid(),
         "WORLD_SIZE": processes,
         "LOCAL_WORLD_SIZE": processes,
         "MASTER_ADDR": "127.0.0.1",

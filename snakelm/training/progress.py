@@ -6,18 +6,17 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol, TypedDict
 
 import torch
 
 from ..files import human_bytes
+from ..workflow import hints
 from .metrics import MetricsRow
 from .step import StepResult
 
 __all__ = ["Best", "Clock", "Progress", "RunResult", "done_line", "status_line", "tuned_line"]
-
-NEXT = "snakemake --cores 8 && snakemake --report"
-NEXT_TUNED = "python scripts/analysis/chat.py"
 
 
 class RunResult(TypedDict, total=False):
@@ -192,7 +191,7 @@ class BitsPerByte(Protocol):
         """Of those without copies in the training text."""
 
 
-def done_line(result: RunResult, compressor: BitsPerByte | None, output: str) -> str:
+def done_line(result: RunResult, compressor: BitsPerByte | None, output: Path) -> str:
     """The last line of pretraining: `DONE val bpb 1.08 (clean 1.44; primed compressor 1.11, clean
     1.51) · 3m41s · … · next: …`. ``compressor``: PPMd's rates of tables/baseline.json, where there
     are some.
@@ -206,15 +205,17 @@ def done_line(result: RunResult, compressor: BitsPerByte | None, output: str) ->
 
     bpb = _figure("", result["val_bpb"]) or "none (no held-out text)"
     comparison = f" ({inside})" if inside else ""
-    return f"DONE val bpb {bpb}{comparison} · {_duration(result)} · {output} · next: {NEXT}"
+    following = f"{hints.snakemake()} && {hints.snakemake('--report')}"
+    return f"DONE val bpb {bpb}{comparison} · {_duration(result)} · {output} · next: {following}"
 
 
-def tuned_line(result: RunResult, output: str) -> str:
+def tuned_line(result: RunResult, output: Path) -> str:
     """The last line of fine-tuning: `DONE held-out answers 5.21 → 1.08 nats a token · 0m41s · … ·
     next: …`.
     """
     answers = f"{result['val_loss_before']:.3f} → {result['val_loss']:.3f} nats a token"
-    return f"DONE held-out answers {answers} · {_duration(result)} · {output} · next: {NEXT_TUNED}"
+    following = hints.chat(output.parent)
+    return f"DONE held-out answers {answers} · {_duration(result)} · {output} · next: {following}"
 
 
 def _duration(result: RunResult) -> str:

@@ -17,7 +17,9 @@ class File:
 
     ``at``: where in the results folder it is when its flag is left out. A step with such files has
     a flag `--results`, which is all that its rule gives for them. ``leaves``: names of what the
-    step writes beside an output, without flags of their own.
+    step writes beside an output, without flags of their own. ``users``: the user's own files, for
+    which the step looks where the configuration says; the flag is for runs by hand, and no rule
+    passes it.
     """
 
     help: str
@@ -25,6 +27,7 @@ class File:
     optional: bool = False
     at: str = ""
     leaves: tuple[str, ...] = ()
+    users: bool = False
 
     def add_to(self, parser: argparse.ArgumentParser, flag: str) -> None:
         """Declares the flag, called ``flag``, to ``parser``."""

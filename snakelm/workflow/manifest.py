@@ -83,6 +83,7 @@ def write_manifest(
     config: Mapping[str, Any],
     script: str | Path,
     seed: int | None,
+    users: Iterable[str | Path] = (),
     files: Iterable[str | Path] = (),
     through: Iterable[str | Path] = (),
     counts: Mapping[str, Any] | None = None,
@@ -90,20 +91,23 @@ def write_manifest(
 ) -> dict[str, Any]:
     """Writes and gives the manifest of a finished artefact.
 
-    ``files``: what else the step wrote with it. ``through``: inputs that won't stay, as shards;
-    their own inputs stand in this manifest for them. ``counts``: the step's own. ``seed``: None for
-    a step without chance. ``published_below``: the results folder of an artefact that is made to be
-    published; its manifest tells of no machine, and of paths only what is below that folder.
+    ``users``: inputs that are the user's own files; what is called a manifest and lies beside them
+    is theirs too, and not believed. ``files``: what else the step wrote with it. ``through``:
+    inputs that won't stay, as shards; their own inputs stand in this manifest for them.
+    ``counts``: the step's own. ``seed``: None for a step without chance. ``published_below``: the
+    results folder of an artefact that is made to be published; its manifest tells of no machine,
+    and of paths only what is below that folder.
     """
     passing = [read_manifest(path) for path in through]
     used = [_input_record(Path(path)) for path in inputs]
-    used += [one for manifest in passing for one in manifest["inputs"] if one not in used]
+    used += [_file_record(Path(path)) for path in users]
+    used += [one for manifest in passing for one in manifest["inputs"]]
 
     record = {
         "manifest": VERSION,
         "artefact": _file_record(Path(artefact)),
         "files": [_file_record(Path(path)) for path in files],
-        "inputs": [one for i, one in enumerate(used) if one not in used[:i]],
+        "inputs": list({json.dumps(one, sort_keys=True): one for one in used}.values()),
         "through": [manifest["artefact"] for manifest in passing],
         "config": dict(config),
         "seed": seed,
@@ -218,7 +222,9 @@ def versions() -> dict[str, str]:
 
 
 def _file_record(path: Path) -> dict[str, Any]:
-    """A file that was just written: what is there counts, not what an older manifest says."""
+    """A file that was just written, or is the user's: what is there counts, not what a manifest
+    beside it says.
+    """
     return {"path": path.as_posix(), "sha256": sha256_file(path), "bytes": path.stat().st_size}
 
 

@@ -21,6 +21,7 @@ from ..errors import UserError
 from ..files import write_if_changed
 from ..publishing import public_path, without_secrets
 from .code_digest import code_digest
+from .hints import snakemake
 from .manifest import manifest_path, read_manifest
 from .step import Step
 
@@ -92,6 +93,6 @@ def changed_since(artefact: str | Path, step: Step) -> list[str]:
     what = "only comments or docstrings differ" if same else "what it does may differ"
     return [
         f"{artefact} was made by another version of {step.relative_path} or of what it imports "
-        f"({what}); it is kept. To make it anew: snakemake --cores 8 --forcerun {step.name} "
-        f"{artefact}"
+        f"({what}); it is kept. To make it anew: "
+        f"{snakemake(str(artefact), '--forcerun', str(artefact))}"
     ]

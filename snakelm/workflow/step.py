@@ -37,6 +37,7 @@ from typing import Any
 
 from ..config import Config, as_mapping, load_settings, restrict
 from ..errors import UserError
+from ..launched import forget_stray_ranks
 from ..log import Log
 from .code_digest import ROOT
 from .exit_codes import parser as plain_parser
@@ -65,6 +66,7 @@ class Run:
     log_file: Path | None
     argv: list[str]
     results: Path = Path("results")  # where files with a place are, when their flags are left out
+    users: list[Path] = field(default_factory=list)  # read, and the user's own: nothing vouches
     log: Log = field(init=False)
     _vouched: bool = False
 
@@ -83,7 +85,7 @@ class Run:
         counts: Counts | None = None,
     ) -> None:
         """Writes the manifest of a finished ``artefact``; the step's declared inputs when none are
-        given.
+        given, and `users` with them.
 
         A step that calls this says itself what made what; one that does not gets a manifest of its
         first output, with its other outputs as ``files``.
@@ -92,6 +94,7 @@ class Run:
         write_manifest(
             artefact,
             inputs=self.inputs() if inputs is None else inputs,
+            users=self.users,
             files=files,
             through=through,
             config=self.step.settings_of(self.config, cosmetic=True),
@@ -105,7 +108,7 @@ class Run:
         """Every declared input that was given."""
         paths: list[Path] = []
         for name, kind in self.step.reads.items():
-            paths += kind.inputs(getattr(self.files, name))
+            paths += [] if kind.users else kind.inputs(getattr(self.files, name))
         return paths
 
     def finish(self, counts: Counts | None) -> None:
@@ -172,7 +175,10 @@ class Step:
 
         def main(argv: list[str] | None = None) -> int:
             run = self.parse(argv)
+            stray = forget_stray_ranks()
             with Log(self.name, run.log_file) as run.log:
+                if stray:
+                    run.log.file_only(f"warning: {stray}")
                 run.finish(work(run))
             return 0
 
@@ -288,7 +294,7 @@ class Step:
 
         parts += ["--results {params.results:q}"] if self._has_places() else []
         for origin, kinds in (("input", self.reads), ("params", self.beside)):
-            passed = [name for name, kind in kinds.items() if not kind.at]
+            passed = [name for name, kind in kinds.items() if not (kind.at or kind.users)]
             parts += [f"{_flag(name)} {{{origin}.{_in_rule(name)}:q}}" for name in passed]
         for name, kind in self.writes.items():
             parts += [] if kind.at else [f"{_flag(name)} {self._written(name, kind)}"]

@@ -3,8 +3,10 @@ them each time.
 
 Snakemake compares times, and a file that was replaced by an older one (mv, cp -p, rsync -t, a
 switched link) would go unseen, while one that was merely touched would be sampled again. So a rule
-takes its user's files as `ancient` and a stamp beside them: `results/config/<name>-<hash>.files`,
-named by what it holds, one identity for the content of each file.
+takes a stamp in place of its user's files: `results/config/<name>/<hash>.files`, named by what it
+holds, one identity for the content of each file. It has a folder of its own because it may be
+written while Snakemake plans, and of a folder that Snakemake has looked into, it doesn't see what
+comes later.
 
 An identity is kept in results/config/files.json for as long as the file's inode, size and times
 stay. When one of them differs the file is read: does it have the SHA-256 that stands in the
@@ -68,7 +70,7 @@ def stamp_file(
     record = {path: [list(one.state), one.identity, one.used] for path, one in seen.items()}
     write_if_changed(folder / "files.json", json_text(record))
     text = json_text(identities)
-    stamp = folder / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}.files"
+    stamp = folder / name / f"{hashlib.sha256(text.encode()).hexdigest()[:12]}.files"
     write_if_changed(stamp, text)
     return stamp.as_posix()
 

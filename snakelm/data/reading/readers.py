@@ -14,9 +14,6 @@ Nothing is dropped without a count, and each count reaches the manifest.
 """
 
 import difflib
-import glob
-import os
-import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -30,6 +27,7 @@ from ...config import Config, Source
 from ...errors import UserError
 from ...files import sha256_file
 from ...parquet import BadFile
+from ...user_paths import expand
 from ..documents.table import RAW_SCHEMA, byte_views
 from .encodings import not_utf8, nul_problem
 from .formats import FORMATS, file_format, source_format
@@ -49,32 +47,6 @@ __all__ = [
 
 ORIGIN = ("origin_file", "origin_row")
 Item = TypeVar("Item")
-
-
-def expand(patterns: str | Iterable[str], where: str = "sources[].path") -> list[Path]:
-    """The files that paths and globs (`**` too) stand for, sorted, each once; UserError when one
-    matches nothing.
-
-    ``where``: the config key that holds them.
-    """
-    files: dict[str, Path] = {}
-    for pattern in [patterns] if isinstance(patterns, str) else patterns:
-        expanded = os.path.expanduser(pattern)
-        if os.path.isdir(expanded):
-            raise UserError(
-                f"{pattern}: a folder, expected files; say {pattern.rstrip('/')}/**/*.parquet"
-            )
-
-        names = [expanded] if os.path.exists(expanded) else glob.glob(expanded, recursive=True)
-        matches = [Path(name) for name in names if os.path.isfile(name)]
-        if not matches:
-            raise UserError(f"{pattern}: no such file, seen from {os.getcwd()}; fix {where}")
-        for name in map(str, matches):  # which Snakemake prints as they are
-            if any(unicodedata.category(character) == "Cc" for character in name):
-                raise UserError(f"{name!r}: a name with control characters; rename the file")
-        files.update((file.as_posix(), file) for file in matches)
-
-    return [files[name] for name in sorted(files)]
 
 
 def source_named(config: Config, name: str) -> Source:

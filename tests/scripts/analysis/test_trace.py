@@ -138,6 +138,8 @@ def run(tmp_path_factory):
     Path("my/lines.jsonl").write_text("\n".join(lines) + "\n")
     talks = [json.dumps({"question": f"{i} and 1?", "answer": f"{i + 1}."}) for i in range(30)]
     Path("my/talks.jsonl").write_text("\n".join(talks) + "\n")
+    for file in ("my/notes.parquet", "my/talks.jsonl"):  # which is nobody's but the user's
+        manifest_path(file).write_text('{"manifest": "of the ferry"}')
     Path("c.yaml").write_text(yaml.safe_dump(CONFIG))
     make_run()
     yield folder

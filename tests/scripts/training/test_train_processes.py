@@ -143,3 +143,12 @@ def test_one_of_two_killed_ends_both_soon(results):
     process.communicate(timeout=60)
     assert process.returncode == 1
     assert time.monotonic() - begun < 30
+
+
+def test_ranks_that_nobody_set_for_it_are_ignored_in_one_line(results, monkeypatch):
+    for name, value in {"RANK": "1", "WORLD_SIZE": "4", "LOCAL_RANK": "1"}.items():
+        monkeypatch.setenv(name, value)
+    _, said = finish(results, results.config(steps=4, eval_every=4, save_every=4))
+    assert said.count("RANK=1, WORLD_SIZE=4, LOCAL_RANK=1 in the environment, but neither") == 1
+    assert (results.folder / "final_model.pt.manifest.json").is_file()
+    assert (results.folder / "logs/training.log").is_file()

@@ -92,3 +92,12 @@ def test_aliases_of_aliases_take_no_memory(tmp_path, form):
     file.write_text("\n".join(lines))
     with pytest.raises(UserError, match="unknown key"):
         load_config([file, file])
+
+
+def test_json_may_be_indented_by_tabs_and_names_a_key_that_is_there_twice(tmp_path):
+    file = tmp_path / "my.json"
+    file.write_text('{\n\t"seed": 7\n}\n')
+    assert read_yaml(file) == {"seed": 7}
+    file.write_text('{\n\t"seed": 7,\n\t"seed": 8\n}\n')
+    with pytest.raises(UserError, match=r"my\.json: .*seed"):
+        read_yaml(file)

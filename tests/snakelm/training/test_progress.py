@@ -1,5 +1,6 @@
 """The lines that say how training goes."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 from snakelm.training.metrics import COLUMNS, MetricsRow
@@ -15,7 +16,8 @@ def test_lines_that_are_shown():
     best.update(1.75, 20)
     assert "val bpb 1.750 (best 1.500 @10)" in status_line(row, best)
     ppmd = SimpleNamespace(bpb=1.1, bpb_clean=1.5)
-    line = done_line({"val_bpb": 1.25, "val_bpb_clean": 1.5, "seconds": 221.0}, ppmd, "out.pt")
+    result = {"val_bpb": 1.25, "val_bpb_clean": 1.5, "seconds": 221.0}
+    line = done_line(result, ppmd, Path("out.pt"))
     said, _, following = line.partition(" · next: ")
     assert (
         said
@@ -23,4 +25,4 @@ def test_lines_that_are_shown():
     )
     assert following.startswith("snakemake")
     blank = {"val_bpb": 1.25, "val_bpb_clean": None, "seconds": 1.0}
-    assert done_line(blank, None, "o").startswith("DONE val bpb 1.250 · 0m01s · o · next: ")
+    assert done_line(blank, None, Path("o")).startswith("DONE val bpb 1.250 · 0m01s · o · next: ")

@@ -1,6 +1,8 @@
 """The record beside an artefact: what it holds, and that no byte of it can change unseen."""
 
+import hashlib
 import json
+import os
 
 import pytest
 
@@ -50,6 +52,26 @@ def test_an_input_is_named_with_the_seal_of_its_own_manifest(tmp_path):
     first = write(tmp_path / "a.bin")
     second = write(tmp_path / "b.bin", inputs=[tmp_path / "a.bin"])
     assert second["inputs"][0]["manifest"] == first["seal"]
+
+
+@pytest.mark.parametrize("forged", [True, False], ids=["one that fits", "nonsense"])
+def test_what_is_called_a_manifest_beside_a_users_file_is_not_believed(tmp_path, forged):
+    theirs = tmp_path / "theirs.parquet"
+    write(theirs, b"made")
+    theirs.write_bytes(b"text")
+    os.utime(theirs, (0, 0))
+    if not forged:
+        manifest_path(theirs).write_text('{"manifest": "of goods"}')
+    record = write(tmp_path / "b.bin", users=[theirs])
+    assert record["inputs"] == [
+        {"path": theirs.as_posix(), "sha256": hashlib.sha256(b"text").hexdigest(), "bytes": 4}
+    ]
+
+
+def test_an_input_that_is_given_twice_is_named_once(tmp_path):
+    (tmp_path / "a").write_bytes(b"a")
+    record = write(tmp_path / "b.bin", inputs=[tmp_path / "a"] * 2, users=[tmp_path / "a"])
+    assert len(record["inputs"]) == 1
 
 
 def test_the_inputs_of_what_will_not_stay_stand_for_it(tmp_path):

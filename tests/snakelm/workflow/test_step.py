@@ -3,6 +3,7 @@ and shell line follow from it.
 """
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -233,3 +234,25 @@ def test_counts_are_plain_json(folder):
     assert json.loads((folder / "o.bin.manifest.json").read_text())["counts"] == {
         "nested": {"1": [1, 2.5, None]}
     }
+
+
+def test_a_stray_rank_is_taken_from_the_environment_and_noted_in_the_log(folder, monkeypatch):
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    seen = []
+
+    def work(run):
+        write_outputs(run)
+        seen.append(os.environ.get("LOCAL_RANK"))
+
+    run_step(make(), work, "--log", "step.log")
+    assert seen == [None]
+    assert "warning: LOCAL_RANK=0 in the environment" in (folder / "step.log").read_text()
+
+
+def test_files_of_the_users_are_passed_by_no_rule_and_vouched_for_by_nobody(folder):
+    step = make(reads={"sets": File("sets", many=True, optional=True, users=True)})
+    assert "--sets" not in step.shell_command()
+    words = "--config c.yaml --source b --sets a.txt --output o --examples e"
+    given = step.parse(words.split())
+    assert given.files.sets == [Path("a.txt")]
+    assert given.inputs() == []
