@@ -22,7 +22,7 @@ from .rows import LARGEST, Glance, Place, Problem, Reading, Record, TextBatch, t
 from .streams import SUFFIXES, OpenText, lines, open_text
 
 __all__ = [
-    "TextRows",
+    "in_batches",
     "jsonl_columns",
     "jsonl_glance",
     "jsonl_records",
@@ -45,6 +45,28 @@ PROBLEMS: dict[Fault, str] = {
 }
 
 
+# The line that a row begins in, its text, and what is wrong with it.
+Part = tuple[int, bytes | None, Problem | None]
+
+
+def in_batches(parts: Iterator[Part]) -> Iterator[TextBatch]:
+    """The rows in batches; where a BadFile ends them, after all that came before it."""
+    rows, fault = TextRows(), None
+    try:
+        for part in parts:
+            rows.add(*part)
+            if rows.full:
+                yield rows.batch()
+                rows = TextRows()
+    except BadFile as bad:
+        fault = bad
+
+    if rows.texts:
+        yield rows.batch()
+    if fault:
+        raise fault
+
+
 class TextRows:
     """Rows collected for a batch: texts as bytes, or None, and what is wrong with which."""
 
@@ -54,7 +76,7 @@ class TextRows:
         self.problems: dict[int, Problem] = {}
         self.size = 0
 
-    def add(self, line: int, text: bytes | None, problem: Problem | None = None) -> None:
+    def add(self, line: int, text: bytes | None, problem: Problem | None) -> None:
         """Adds the row that begins in a line."""
         if problem:
             self.problems[len(self.texts)] = problem
@@ -78,24 +100,23 @@ def jsonl_texts(path: Path, reading: Reading) -> Iterator[TextBatch]:
 
     BadFile when the stream is broken, when it is no JSON lines, or when no row has the field.
     """
-    rows, seen, first_keys = TextRows(), False, None
-    for place, record, problem in jsonl_records(path, largest=reading.largest):
-        if record is None:
-            rows.add(place.line or 0, None, problem)
-        else:
-            first_keys = list(record) if first_keys is None else first_keys
-            there, text, problem = _reach(record, reading.column)
-            seen = seen or there
-            rows.add(place.line or 0, text, problem)
+    seen = False
+    first_keys: list[str] | None = None
 
-        if rows.full:
-            yield rows.batch()
-            rows = TextRows()
+    def parts() -> Iterator[Part]:
+        nonlocal seen, first_keys
+        for place, record, problem in jsonl_records(path, largest=reading.largest):
+            text = None
+            if record is not None:
+                first_keys = list(record) if first_keys is None else first_keys
+                there, text, problem = _reach(record, reading.column)
+                seen = seen or there
+            yield place.line or 0, text, problem
 
-    if first_keys is not None and not seen:
-        raise BadFile(_no_field(reading.column, first_keys), path)
-    if rows.texts:
-        yield rows.batch()
+        if first_keys is not None and not seen:
+            raise BadFile(_no_field(reading.column, first_keys), path)
+
+    yield from in_batches(parts())
 
 
 def _no_field(field: str, keys: list[str]) -> str:
@@ -156,6 +177,7 @@ def _refuse(line: bytes, path: Path) -> None:
         raise BadFile(
             "JSON over several lines, expected one object a line; jq -c . writes it so", path
         )
+
     if CARRIAGE_RETURNS.search(line):
         raise BadFile(
             "its lines end with carriage returns alone, expected line feeds; convert it: "

@@ -23,8 +23,8 @@ from pathlib import Path
 
 from ...parquet import BadFile
 from .encodings import not_utf8, nul_problem
-from .lines import TextRows, unpacked_bytes
-from .rows import Glance, Reading, TextBatch, too_large
+from .lines import in_batches, unpacked_bytes
+from .rows import Glance, Problem, Reading, TextBatch, too_large
 from .streams import open_text
 
 __all__ = ["plain_glance", "plain_texts"]
@@ -58,16 +58,14 @@ def plain_texts(path: Path, reading: Reading) -> Iterator[TextBatch]:
 
     ``reading.column`` has no meaning here.
     """
-    rows = TextRows()
-    with open_text(path) as opened:
-        split = _split(opened.stream, reading)
-        for line, text in _documents(opened.stream, split, path, reading):
-            rows.add(line, text, None if text is not None else too_large(reading.largest))
-            if rows.full:
-                yield rows.batch()
-                rows = TextRows()
-    if rows.texts:
-        yield rows.batch()
+
+    def parts() -> Iterator[tuple[int, bytes | None, Problem | None]]:
+        with open_text(path) as opened:
+            split = _split(opened.stream, reading)
+            for line, text in _documents(opened.stream, split, path, reading):
+                yield line, text, None if text is not None else too_large(reading.largest)
+
+    yield from in_batches(parts())
 
 
 def plain_glance(path: Path, reading: Reading) -> Glance:
@@ -126,7 +124,7 @@ def _documents(
 def _whole(stream: io.BufferedReader, largest: int) -> bytes | None:
     text = bytearray()
     while len(text) <= largest:
-        block = stream.read(BLOCK)
+        block = stream.read1(BLOCK)
         if not block:
             return bytes(text)
         text += block
@@ -156,11 +154,11 @@ def _line_ends(text: bytes | bytearray) -> int:
 
 def _between(stream: io.BufferedReader, separator: re.Pattern, largest: int) -> Iterator[Part]:
     """What stands between separators, ``largest`` bytes of it at most in memory."""
-    waiting, line, searched, too_long = bytearray(), 1, 0, False
-    while block := stream.read(BLOCK):
+    waiting, line, searched, too_long, last = bytearray(), 1, 0, False, False
+    while not last:
+        block = stream.read1(BLOCK)
         waiting += block
-        last = not stream.peek(1)
-        first = 0
+        last, first = not block, 0
         for match in separator.finditer(waiting, searched):
             if match.end() == len(waiting) and not last:
                 break  # it may go on in the next block
@@ -171,7 +169,7 @@ def _between(stream: io.BufferedReader, separator: re.Pattern, largest: int) -> 
 
         if len(waiting) - first > largest:
             too_long = True
-            end = len(waiting) - SEPARATOR_BYTES
+            end = max(first, len(waiting) - SEPARATOR_BYTES)
             line += _line_ends(waiting[first:end])
             first = end
         del waiting[:first]
@@ -182,7 +180,7 @@ def _between(stream: io.BufferedReader, separator: re.Pattern, largest: int) -> 
 def _pieces(stream: io.BufferedReader, size: int) -> Iterator[Part]:
     """Pieces of ``size`` to twice that, the last one of less."""
     waiting, line = bytearray(), 1
-    while block := stream.read(max(BLOCK, 4 * size)):
+    while block := stream.read1(BLOCK):
         waiting += block
         first = 0
         while len(waiting) - first > 2 * size:

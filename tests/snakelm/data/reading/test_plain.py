@@ -144,6 +144,12 @@ def test_a_document_too_large_is_left_out_and_the_next_ones_are_not(tmp_path, sp
     assert texts == ([None] if split == "file" else [b"a", None, b"c"])
 
 
+def test_a_bound_of_a_few_bytes_holds_too(tmp_path):
+    data = b"a\n" + b"b" * 100 + b"\nc\n"
+    found = documents(tmp_path / "a.txt", data, split="lines", largest=50)
+    assert found == [(1, b"a"), (2, None), (3, b"c")]
+
+
 @pytest.mark.parametrize("data", [b"", b"\n\n \r\n\f"], ids=["empty", "white space"])
 def test_nothing_is_no_document(tmp_path, data):
     assert documents(tmp_path / "a.txt", data) == []

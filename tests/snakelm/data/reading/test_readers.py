@@ -43,11 +43,11 @@ def zstd(data: bytes) -> bytes:
     return sink.getvalue().to_pybytes()
 
 
-def read(files, column="text", largest=LARGEST, **options):
+def read(files, column="text", largest=LARGEST, split="file", **options):
     """(texts, counts, warnings)"""
     warnings = []
     files = files if isinstance(files, list) else [files]
-    reading = Reading(column, largest)
+    reading = Reading(column, largest, split)
     reader = Reader(files, reading=reading, warn=warnings.append, **options)
     texts = [text for batch in reader.batches() for text in batch.column("text").to_pylist()]
     c = reader.counts
@@ -354,6 +354,18 @@ def test_a_bad_stream_stops_or_is_left_out_by_policy(tmp_path, name):
     with pytest.raises(UserError, match=message):
         read(tmp_path / file)
     assert len(read(tmp_path / file, on_bad="warn")[1].bad_files) == 1
+
+
+@pytest.mark.parametrize("name", ["a.jsonl.gz", "a.txt.gz"])
+def test_all_before_the_damage_of_a_stream_is_kept(tmp_path, name):
+    """As of parquet."""
+    line = '{"text": "the river"}\n' if name.startswith("a.jsonl") else "the river\n"
+    (tmp_path / name).write_bytes(gzip.compress(line.encode() * 100) + b"and other bytes")
+    options = {"split": "lines"} if name.startswith("a.txt") else {}
+    texts, counts, _ = read(tmp_path / name, on_bad="warn", **options)
+    assert set(texts) == {"the river"}
+    assert len(texts) >= 99  # of text, the last line might have gone on
+    assert "other bytes after its gzip data" in counts.bad_files[0]["why"]
 
 
 @pytest.mark.parametrize("name", ["rows.parquet", "rows.jsonl"])
