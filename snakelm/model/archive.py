@@ -31,13 +31,13 @@ def check_archive(path: Path) -> None:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
             _check_sizes(path, entries)
-            names = [entry.filename for entry in entries if entry.filename.endswith(PICKLE)]
-            if len(names) != 1:
-                raise UserError(_unreadable(path, "no torch file"))
-            data = archive.read(names[0])
-        foreign = _foreign_name(data)
+            (name,) = [one.filename for one in entries if one.filename.endswith(PICKLE)]
+            foreign = _foreign_name(archive.read(name))
+    except UserError:
+        raise
     except (zipfile.BadZipFile, zlib.error, ValueError, NotImplementedError, RuntimeError) as error:
-        raise UserError(_unreadable(path, str(error))) from None
+        reason = " ".join(str(error).split())[:120]
+        raise UserError(f"{path}: can't be read ({reason}); damaged or no model") from None
 
     if foreign:
         raise UserError(
@@ -62,7 +62,3 @@ def _foreign_name(data: bytes) -> str | None:
         if operation.name in BY_NAME and not TENSORS.fullmatch(str(argument)):
             return str(argument or operation.name)[:80]
     return None
-
-
-def _unreadable(path: Path, reason: str) -> str:
-    return f"{path}: can't be read ({' '.join(reason.split())[:120]}); damaged or no model"

@@ -77,7 +77,9 @@ def test_a_compressed_file_is_refused_unopened(tmp_path, model, monkeypatch, com
     load_model(path)
     repack(path, compression)
     monkeypatch.setattr(torch, "load", None)
-    with pytest.raises(UserError, match=r"compressed, [\d,]+ bytes unpack to [\d,]+"):
+    with pytest.raises(
+        UserError, match=r"m\.pt: refused: compressed, [\d,]+ bytes unpack to [\d,]+"
+    ):
         load_model(path)
 
 
@@ -101,7 +103,7 @@ def test_what_a_pickle_builds_beside_tensors_is_refused_unopened(tmp_path, model
     path = write(tmp_path / "m.pt", model)
     repack(path, pickle=lambda data: pickle.dumps({"format": Bytes()}, protocol=2))
     monkeypatch.setattr(torch, "load", None)
-    with pytest.raises(UserError, match=r"refused: .* bytearray\)"):
+    with pytest.raises(UserError, match=r"m\.pt: refused: .* bytearray\)"):
         load_model(path)
 
 
