@@ -149,7 +149,7 @@ PLACE = str(Path(at("config")).parent)  # of the results folder
 
 def in_rule(path):
     """A file that was written to the run's folder, as its rule calls it."""
-    return results(Path(path).relative_to(PLACE))
+    return results(Path(path).relative_to(PLACE).as_posix())
 
 
 def files_of(folder, artefact):
