@@ -159,7 +159,7 @@ workflow.configfiles[:] = [public_copy(PLACE, file) for file in workflow.configf
 
 def in_rule(path):
     """A file that was written to the run's folder, as its rule calls it."""
-    return results(Path(path).relative_to(PLACE))
+    return results(Path(path).relative_to(PLACE).as_posix())
 
 
 def files_of(folder, artefact):

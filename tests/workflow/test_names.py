@@ -4,6 +4,7 @@ folders in places that people choose.
 
 import base64
 import json
+from dataclasses import replace
 
 import pyarrow.parquet as pq
 import pytest
@@ -84,6 +85,17 @@ def test_a_glob_over_the_results_sees_new_files_and_says_once_what_it_leaves_out
     named.write("other/tables/y.jsonl", "{}")
     done = named.snakemake("-n", target, "--configfile", "deep.yaml")
     assert done.said.count("2 files of deep/out and other left out") == 1
+
+
+def test_the_folder_one_is_in_may_be_the_results_folder(named):
+    home = replace(named, root=named.root / "own folder")
+    home.write("a.jsonl", '{"text": "A text."}\n')
+    home.write("my.yaml", 'preset: smoke\nresults: .\nsources: [{path: "**/*.jsonl", name: own}]\n')
+    words = ["data/sampled/own.parquet", "-s", "../Snakefile", "--configfile", "my.yaml"]
+    done = home.snakemake(*words)
+    assert done.code == 0, done.said
+    assert pq.read_table(home.root / words[0])["origin_file"].to_pylist() == ["a.jsonl"]
+    assert "Nothing to be done" in home.snakemake("-n", *words).said
 
 
 def test_a_results_folder_in_the_home_folder(named, monkeypatch):
