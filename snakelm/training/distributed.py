@@ -15,12 +15,13 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 import torch.distributed as dist
 
-from .launch import under_torchrun
+from .launch import STORE, under_torchrun
 
 __all__ = ["World", "process_group"]
 
@@ -39,13 +40,21 @@ def process_group(device: str) -> Iterator["World"]:
     cuda = device in ("auto", "cuda") and torch.cuda.is_available()
     if cuda:
         torch.cuda.set_device(local_rank)
-    dist.init_process_group("nccl" if cuda else "gloo")
+    dist.init_process_group("nccl" if cuda else "gloo", **_meeting_place())
     try:
         size = dist.get_world_size()
         local_size = int(os.environ.get("LOCAL_WORLD_SIZE", size))
         yield World(dist.get_rank(), size, local_rank, local_size)
     finally:
         dist.destroy_process_group()
+
+
+def _meeting_place() -> dict[str, Any]:
+    """How the processes find each other: the file of our launcher, else what torchrun set up."""
+    if STORE not in os.environ:
+        return {}
+    rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    return {"store": dist.FileStore(os.environ[STORE], size), "rank": rank, "world_size": size}
 
 
 @dataclass(frozen=True)
