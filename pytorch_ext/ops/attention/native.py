@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from pytorch_ext import library
+from pytorch_ext.arguments import check_tensors
 from pytorch_ext.ops.attention.reference import attention_reference
 from pytorch_ext.transforms import compiling, second_order, takes_reference
 
@@ -116,13 +117,20 @@ def _on_longer_batch(
     return outputs, (0,) * len(outputs)
 
 
+def _check_devices(row_start: torch.Tensor | None, **tensors: torch.Tensor) -> None:
+    more = {} if row_start is None else {"row_start": row_start}
+    check_tensors("attention", **tensors, **more)
+
+
 def _fake_forward(q, k, v, row_start, scale, level):
+    _check_devices(row_start, q=q, k=k, v=v)
     batch, length, heads, _ = q.shape
     out = torch.empty_like(q, memory_format=torch.contiguous_format)
-    return out, q.new_empty((batch, heads, length), dtype=torch.float32)
+    return out, q.new_empty((batch, heads, 2, length), dtype=torch.float32)
 
 
 def _fake_backward(grad_out, q, k, v, out, log_sum, row_start, scale, level):
+    _check_devices(row_start, q=q, k=k, v=v, grad_out=grad_out, out=out, log_sum=log_sum)
     return tuple(torch.empty_like(x, memory_format=torch.contiguous_format) for x in (q, k, v))
 
 

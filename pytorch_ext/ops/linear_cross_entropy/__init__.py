@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from pytorch_ext.arguments import check_floating, check_tensors
 from pytorch_ext.dispatch import choose
 from pytorch_ext.ops.linear_cross_entropy.reference import linear_cross_entropy_reference
 from pytorch_ext.transforms import (
@@ -49,10 +50,14 @@ def linear_cross_entropy(
         0, with zero gradients (torch's own mean is NaN there): a batch of nothing teaches nothing.
     backend: "chunked" (also None) or "reference", which holds all N x V logits.
 
-    Raises ValueError for shapes, dtypes and, on the CPU, targets out of range (a device assertion
-    on CUDA).
+    Raises TypeError for what is no tensor, ValueError for shapes, dtypes, devices and, on the CPU,
+    targets out of range (a device assertion on CUDA).
     """
     _check(x, weight, target, reduction)
+    if not isinstance(ignore_index, int):
+        raise TypeError(
+            f"linear_cross_entropy: ignore_index is a {type(ignore_index).__name__}; int expected"
+        )
     weight = weight.to(x.dtype)
     if choose("linear_cross_entropy", backend, "x", x)[0] == "reference" or takes_reference():
         return linear_cross_entropy_reference(x, weight, target, ignore_index, reduction)
@@ -65,6 +70,7 @@ def linear_cross_entropy(
 
 
 def _check(x: torch.Tensor, weight: torch.Tensor, target: torch.Tensor, reduction: str) -> None:
+    check_tensors("linear_cross_entropy", x=x, weight=weight, target=target)
     if x.dim() != 2 or weight.dim() != 2 or x.shape[1] != weight.shape[1]:
         raise ValueError(
             f"linear_cross_entropy: x {list(x.shape)}, weight {list(weight.shape)}; "
@@ -77,11 +83,7 @@ def _check(x: torch.Tensor, weight: torch.Tensor, target: torch.Tensor, reductio
             f"int64 {[x.shape[0]]} expected"
         )
 
-    if not x.dtype.is_floating_point or not weight.dtype.is_floating_point:
-        raise ValueError(
-            f"linear_cross_entropy: x is {x.dtype}, weight {weight.dtype}; floating point expected"
-        )
-
+    check_floating("linear_cross_entropy", x=x, weight=weight)
     if reduction not in REDUCTIONS:
         raise ValueError(
             f"linear_cross_entropy: reduction {reduction!r} is not one of {', '.join(REDUCTIONS)}"
