@@ -35,7 +35,7 @@ from snakelm.data.documents.minhash import NearDuplicates
 from snakelm.data.documents.shingles import shingle_hashes, signatures, words
 from snakelm.data.documents.table import DocumentWriter, read_documents
 from snakelm.files import write_json
-from snakelm.workflow.exit_codes import parser, run
+from snakelm.workflow.exit_codes import exit_code, parser
 
 RULES = Deduplicate()
 
@@ -325,4 +325,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(run(main))
+    raise SystemExit(exit_code(main))

@@ -28,7 +28,7 @@ from snakelm.files import write_json
 from snakelm.model import Cache, Decoder, load_model, model_size
 from snakelm.model.generate import stream
 from snakelm.model.huggingface import Ends, huggingface_config, huggingface_weights
-from snakelm.workflow.exit_codes import parser, run
+from snakelm.workflow.exit_codes import exit_code, parser
 
 Ids = list[int]
 
@@ -209,4 +209,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(run(main))
+    raise SystemExit(exit_code(main))

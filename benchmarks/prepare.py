@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from snakelm.files import write_json, write_text
-from snakelm.workflow.exit_codes import parser, run
+from snakelm.workflow.exit_codes import exit_code, parser
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts" / "preparation"
 # A step's peak counts from the process that started it, so that is a small one.
@@ -147,4 +147,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(run(main))
+    raise SystemExit(exit_code(main))

@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 from snakelm.config import Quality
 from snakelm.data.documents.quality_rules import bounds_of, drop_lines, judge
 from snakelm.files import write_json
-from snakelm.workflow.exit_codes import parser, run
+from snakelm.workflow.exit_codes import exit_code, parser
 
 GOPHER = "gopher_quality_filter.GopherQualityFilter"
 REPETITION = "gopher_repetition_filter.GopherRepetitionFilter"
@@ -208,4 +208,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(run(main))
+    raise SystemExit(exit_code(main))

@@ -36,7 +36,7 @@ from snakelm.files import write_json
 from snakelm.log import Log
 from snakelm.tokenizer import Tokenizer
 from snakelm.tokenizer.special import END, EOT
-from snakelm.workflow.exit_codes import parser, run
+from snakelm.workflow.exit_codes import exit_code, parser
 
 Messages = list[dict[str, str]]
 # TRL needs the assistant's parts marked; the tokens are those of snakelm.data.chat.
@@ -225,4 +225,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(run(main))
+    raise SystemExit(exit_code(main))
