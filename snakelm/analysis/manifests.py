@@ -256,6 +256,7 @@ class TrainingResult(Tolerant):
     val_loss: FiniteFloat | None = None
     val_bpb: FiniteFloat | None = None
     val_bpb_clean: FiniteFloat | None = None
+    peak_bytes: int | None = None
     gpu_peak_bytes: int | None = None
     gpu_watts: FiniteFloat | None = None
 

@@ -3,8 +3,10 @@
 import contextlib
 import csv
 import ipaddress
+import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -184,3 +186,14 @@ def test_one_of_two_killed_ends_both_soon(results):
     process.communicate(timeout=60)
     assert process.returncode == 1
     assert time.monotonic() - begun < 30
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="measured on Linux")
+def test_the_memory_said_is_what_a_run_takes(results):
+    process = results.start(results.config(steps=6, eval_every=3, save_every=3, sample_tokens=4))
+    _, said = process.communicate(timeout=300)
+    assert process.returncode == 0, said
+    manifest = json.loads((results.folder / "final_model.pt.manifest.json").read_text())
+    peak = manifest["counts"]["result"]["peak_bytes"]
+    estimate = float(re.search(r"memory about ([\d.]+) MB", said)[1]) * 1e6
+    assert 0.7 < estimate / peak < 1.4, "other builds of torch are of other sizes"
