@@ -10,8 +10,11 @@
 
 namespace {
 
-// As snakelm::isa_level.
-int64_t isa_level(int64_t wanted) { return snakelm::isa_level(static_cast<int>(wanted)); }
+// As snakelm::isa_level, for any number: one too large for an int is no instruction set either.
+int64_t isa_level(int64_t wanted) {
+  const bool known = wanted >= -1 && wanted < snakelm::ISA_COUNT;
+  return snakelm::isa_level(known ? static_cast<int>(wanted) : snakelm::ISA_COUNT);
+}
 
 bool has_cuda() {
 #if defined(SNAKELM_WITH_CUDA)

@@ -11,7 +11,7 @@ torchrun's run id, or the process number of our launcher, which is then this pro
 import os
 from collections.abc import Mapping
 
-__all__ = ["LAUNCHER", "forget_stray_ranks", "is_launched"]
+__all__ = ["LAUNCHER", "forget_stray_ranks", "is_launched", "started_by_launcher"]
 
 LAUNCHER = "SNAKELM_LAUNCHER"
 TORCHRUN = "TORCHELASTIC_RUN_ID"
@@ -20,8 +20,7 @@ RANKS = {"RANK": "WORLD_SIZE", "LOCAL_RANK": "LOCAL_WORLD_SIZE"}  # each is belo
 
 def is_launched(environment: Mapping[str, str] = os.environ) -> bool:
     """Whether torchrun or our launcher started this process as one of several."""
-    ours = environment.get(LAUNCHER) == str(os.getppid())
-    if not ours and not environment.get(TORCHRUN):
+    if not started_by_launcher(environment) and not environment.get(TORCHRUN):
         return False
     return all(
         environment.get(name, "").isdecimal()
@@ -29,6 +28,11 @@ def is_launched(environment: Mapping[str, str] = os.environ) -> bool:
         and int(environment[name]) < int(environment[size])
         for name, size in RANKS.items()
     )
+
+
+def started_by_launcher(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether our launcher, which is then this process's parent, started it."""
+    return environment.get(LAUNCHER) == str(os.getppid())
 
 
 def forget_stray_ranks() -> str:

@@ -92,8 +92,10 @@ def _one(
     kwh = (cpu * cost.watts_per_core + gpu * watts) / JOULES_PER_KWH
     rented = cost.price_per_hour
     money = kwh * cost.price_per_kwh if rented is None else seconds / 3600 * rented
+    # Snakemake looks now and then, the training's own figure misses no moment.
+    peak_mb = max(timing.peak_mb, (result.peak_bytes or 0) / 2**20)
     gpu_peak_mb = (result.gpu_peak_bytes or 0) / 2**20
-    return StepCost(step, seconds, cpu, gpu, kwh, money, timing.peak_mb, gpu_peak_mb, written)
+    return StepCost(step, seconds, cpu, gpu, kwh, money, peak_mb, gpu_peak_mb, written)
 
 
 def _written(record: RunRecord) -> Counter[str]:

@@ -260,6 +260,7 @@ class TrainingResult(Tolerant):
     val_bpb_clean: FiniteFloat | None = None
     held_out_text: str | None = None  # digests of what it was measured on
     held_out_clean: str | None = None
+    peak_bytes: int | None = None
     gpu_peak_bytes: int | None = None
     gpu_watts: FiniteFloat | None = None
 

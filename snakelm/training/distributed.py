@@ -15,12 +15,14 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 import torch.distributed as dist
 
-from ..launched import is_launched
+from ..launched import is_launched, started_by_launcher
+from .launch import STORE
 
 __all__ = ["World", "process_group"]
 
@@ -40,12 +42,20 @@ def process_group(device: str) -> Iterator["World"]:
     cuda = device in ("auto", "cuda") and torch.cuda.is_available()
     if cuda:
         torch.cuda.set_device(local_rank)
-    dist.init_process_group("nccl" if cuda else "gloo")
+    dist.init_process_group("nccl" if cuda else "gloo", **_meeting_place())
     try:
         local_size = int(os.environ["LOCAL_WORLD_SIZE"])
         yield World(dist.get_rank(), dist.get_world_size(), local_rank, local_size)
     finally:
         dist.destroy_process_group()
+
+
+def _meeting_place() -> dict[str, Any]:
+    """How the processes find each other: the file of our launcher, else what torchrun set up."""
+    if not started_by_launcher():
+        return {}
+    rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    return {"store": dist.FileStore(os.environ[STORE], size), "rank": rank, "world_size": size}
 
 
 @dataclass(frozen=True)

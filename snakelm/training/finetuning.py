@@ -108,7 +108,10 @@ class Finetuning:
 
         tokens, epochs = batches.tokens(batches.steps), self.sft.epochs
         rows = min(self.training.micro_batch, self.sft.batch_rows)
-        return make_plan(self.shape, vocab_size, tokens, epochs, rows, device, peak, processes)
+        heldout = len(self.val_packs.tokens)
+        return make_plan(
+            self.shape, vocab_size, tokens, epochs, rows, device, peak, processes, heldout
+        )
 
     def build_model(self, weights: Mapping[str, torch.Tensor] | None) -> Decoder:
         """The base model with rows for chat tokens and LoRA's factors, or with ``weights``."""

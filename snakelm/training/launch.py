@@ -10,9 +10,9 @@ once more with them set.
 import ctypes
 import os
 import signal
-import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,7 +23,7 @@ from ..log import Log
 from ..workflow.signals import StopRequest
 from ..workflow.step import Run
 
-__all__ = ["ENVIRONMENT", "launch", "restart_with_environment", "run_trainer"]
+__all__ = ["ENVIRONMENT", "STORE", "launch", "restart_with_environment", "run_trainer"]
 
 ENVIRONMENT = {
     "MALLOC_MMAP_THRESHOLD_": str(4 << 30),
@@ -32,6 +32,10 @@ ENVIRONMENT = {
     "OMP_WAIT_POLICY": "passive",
 }
 MARK = "SNAKELM_ENVIRONMENT"
+STORE = "SNAKELM_STORE"  # the file where processes of our launcher find each other
+_LOOPBACK = dict.fromkeys(
+    ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"), "lo0" if sys.platform == "darwin" else "lo"
+)
 GRACE_S = 10.0  # for the other processes to end after one failed
 PR_SET_PDEATHSIG = 1
 
@@ -77,18 +81,19 @@ def launch(command: Sequence[str], processes: int) -> int:
     host; gives the exit code. Several hosts are torchrun's business.
 
     What torchrun does, without its retries and with our exit codes. A signal is passed on to all;
-    when one fails the others are ended, and when this process dies they end too.
+    when one fails the others are ended, and when this process dies they end too. They meet in a
+    file and talk over loopback: torch's own store listens on every interface, and believes whoever
+    connects.
     """
-    shared = {
-        LAUNCHER: os.getpid(),
-        "WORLD_SIZE": processes,
-        "LOCAL_WORLD_SIZE": processes,
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": _free_port(),
-    }
-
     workers = []
-    with StopRequest() as stop:
+    with tempfile.TemporaryDirectory(prefix="snakelm-") as folder, StopRequest() as stop:
+        shared = {
+            LAUNCHER: os.getpid(),
+            "WORLD_SIZE": processes,
+            "LOCAL_WORLD_SIZE": processes,
+            STORE: Path(folder) / "store",
+            **_LOOPBACK,
+        }
         for rank in range(processes):
             variables = {**shared, "RANK": rank, "LOCAL_RANK": rank}
             workers.append(
@@ -101,12 +106,6 @@ def launch(command: Sequence[str], processes: int) -> int:
             )
         _wait_for(workers, stop)
     return _exit_code([worker.returncode for worker in workers])
-
-
-def _free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 def _exit_code(codes: list[int]) -> int:

@@ -32,7 +32,7 @@ from .distributed import World, process_group
 from .metrics import NO_STEP, MetricsRow, MetricsWriter, RunFiles, Sample
 from .optimizer import Optimizer
 from .plan import Plan, check_attention
-from .progress import Progress, RunResult, status_line
+from .progress import Progress, RunResult, resident_peak, status_line
 from .step import check_skips, training_step
 
 __all__ = ["Recipe", "RunFolders", "Stopped", "start"]
@@ -191,7 +191,8 @@ def run(recipe: Recipe, log: Log, world: World, stopped: Stopped, threads: int |
                     progress.clock.mark(step)
                     if done:
                         elapsed = progress.clock.elapsed()
-                        progress.final = {**figures, **elapsed, **device.record(world.size)}
+                        used = {"peak_bytes": resident_peak(), **device.record(world.size)}
+                        progress.final = {**figures, **elapsed, **used}
             elif not due and step != saved_step and step % training.log_every == 0:
                 if metrics:
                     metrics.row(_metrics_row(progress, recipe.batches, peak_tokens_per_second))

@@ -1,5 +1,6 @@
 """Before anything is allocated: whether sizes fit together, and a line on what a run will take."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -12,12 +13,17 @@ from ..device import Device
 from ..errors import UserError
 from ..files import human_bytes
 from ..model import ModelSize, model_size
+from .validation import LOGIT_BYTES
 
 __all__ = ["Plan", "check_attention", "check_sizes", "make_plan"]
 
 # Share of the measured product rate that a training step reaches as a rule (docs/EXPERIMENTS.md);
 # for the estimate only.
 USUAL_SHARE = {"cpu": 0.45, "cuda": 0.35, "mps": 0.2}
+
+# Resident bytes of a trainer before it has a model: Python, torch and its libraries, the code that
+# oneDNN makes in the first steps. Measured (docs/EXPERIMENTS.md).
+PROCESS = 450_000_000
 
 
 @dataclass(frozen=True)
@@ -28,8 +34,10 @@ class Plan:
     tokens: int
     epochs: float
     flops: float
-    memory: float  # bytes
+    memory: float  # bytes, of one process
     seconds: float
+    device: str = "cpu"  # kind
+    processes: int = 1
 
     def summary(self) -> str:
         """The line that is shown before the first step."""
@@ -40,10 +48,16 @@ class Plan:
             f"{_short(size.embedding)} embedding{head})",
             f"{_short(self.tokens)} tokens ({self.epochs:.2f} epochs)",
             f"{self.flops:.1e} FLOP",
-            f"memory about {human_bytes(self.memory)}",
+            self._memory_said(),
             f"about {_duration(self.seconds)} (an estimate)",
         ]
         return " · ".join(parts)
+
+    def _memory_said(self) -> str:
+        said = f"memory about {human_bytes(self.memory)}"
+        if self.device != "cpu":
+            said = f"GPU {said} of tensors, what the driver takes not counted"
+        return f"{said} in each of {self.processes} processes" if self.processes > 1 else said
 
 
 def make_plan(
@@ -55,14 +69,18 @@ def make_plan(
     device: Device,
     peak: float,
     world: int,
+    heldout: float = math.inf,
 ) -> Plan:
     """The plan of a run over ``tokens`` tokens that takes ``rows`` rows of the context in one
-    forward pass; ``peak``: FLOP/s of one process, of which there are ``world``.
+    forward pass; ``peak``: FLOP/s of one process, of which there are ``world``; ``heldout``: tokens
+    that an evaluation takes.
     """
     size = model_size(model, vocab_size)
     flops = tokens * size.flops_per_token
     rate = peak * USUAL_SHARE[device.kind] * world
-    return Plan(size, tokens, epochs, flops, _memory(model, rows, size, device), flops / rate)
+    read = tokens / max(1.0, epochs)
+    memory = _memory(model, size, device, rows, read, heldout, world)
+    return Plan(size, tokens, epochs, flops, memory, flops / rate, device.kind, world)
 
 
 def check_sizes(
@@ -94,20 +112,48 @@ def check_attention(device: Device, backend: str | None) -> None:
         raise UserError(f"train.attention: {error}") from None
 
 
-def _memory(model: Model, rows: int, size: ModelSize, device: Device) -> float:
-    """Bytes of weights, gradients, optimizer state and what a micro-batch leaves for its backward
-    pass.
-    """
-    # float32 weight, gradient and Muon's momentum; AdamW has two moments; and a copy to compute in.
-    width = 2 if device.dtype == torch.bfloat16 else 4
-    states = 4 * (3 * size.matrices + 4 * (size.total - size.matrices)) + width * size.total
+def _memory(
+    model: Model,
+    size: ModelSize,
+    device: Device,
+    rows: int,
+    read: float,
+    heldout: float,
+    world: int,
+) -> float:
+    """Bytes that one process takes at its peak: of a CPU resident memory, as the system and
+    Snakemake's benchmark count it, of a GPU the tensors on it.
 
-    # Activations that a layer keeps for each token, in values, when it isn't compiled.
+    ``read``: training tokens read at least once; ``heldout``: held-out tokens. The parts are added
+    up although they aren't all alive at once: what a heap frees in one phase seldom fits the next,
+    and the sum is what was measured (docs/EXPERIMENTS.md).
+    """
+    width = 2 if device.dtype == torch.bfloat16 else 4
+    others = size.total - size.matrices
+
+    # float32 weight, gradient and Muon's momentum; AdamW has two moments; and a copy to compute in.
+    states = 4 * (3 * size.matrices + 4 * others) + (width * size.total if width == 2 else 0)
+    states += 4 * size.total if world > 1 else 0  # gradients travel as one flat tensor
+
+    # Activations that a layer keeps for each token, in values, when it isn't compiled; the head's
+    # gradients, in float32 and rounded.
     heads = model.heads * model.head_dim + 2 * model.kv_heads * model.head_dim
     layer = 12 * model.width + 6 * heads + 8 * model.hidden
     activations = rows * model.context * model.layers * layer * width
+    head = 8 * size.embedding
 
-    return states + activations + (64 << 20)  # torch itself
+    # An evaluation's logits, their float32 copy and its log-softmax, and one layer at a time.
+    vocabulary = size.embedding // model.width
+    at_once = min(heldout, max(1, LOGIT_BYTES // (4 * vocabulary * model.context)) * model.context)
+    logits = vocabulary * (8 if width == 4 else 10)  # float32 needs no copy
+    evaluation = at_once * (logits + layer * width)
+    if device.kind != "cpu":
+        return states + max(activations + head, evaluation)
+
+    # Checkpoints are written through memory.
+    checkpoint = 4 * (2 * size.matrices + 3 * others)
+    tokens = read * (2 if vocabulary <= 1 << 16 else 4)
+    return PROCESS + states + activations + head + evaluation + checkpoint + tokens
 
 
 def _short(n: float) -> str:

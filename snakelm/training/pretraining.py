@@ -97,7 +97,10 @@ class Pretraining:
 
         rows = min(training.micro_batch, training.batch_tokens // context // processes)
         tokens, epochs = self.batches.tokens(training.steps), self.batches.epoch(training.steps)
-        return make_plan(self.shape, vocab_size, tokens, epochs, rows, device, peak, processes)
+        heldout = int(self.val_bin.meta.tokens)
+        return make_plan(
+            self.shape, vocab_size, tokens, epochs, rows, device, peak, processes, heldout
+        )
 
     def build_model(self, weights: Mapping[str, torch.Tensor] | None) -> Decoder:
         """The model with ``weights``, or with random ones, or with those counted from bigrams."""

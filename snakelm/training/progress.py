@@ -16,7 +16,17 @@ from ..workflow import hints
 from .metrics import MetricsRow
 from .step import StepResult
 
-__all__ = ["Best", "Clock", "Progress", "RunResult", "done_line", "status_line", "tuned_line"]
+__all__ = [
+    "Best",
+    "Clock",
+    "Progress",
+    "RunResult",
+    "done_line",
+    "peak_memory",
+    "resident_peak",
+    "status_line",
+    "tuned_line",
+]
 
 
 class RunResult(TypedDict, total=False):
@@ -35,6 +45,7 @@ class RunResult(TypedDict, total=False):
     cpu_seconds: float
     device: str
     processes: int
+    peak_bytes: int  # resident memory of the process that writes
     gpu_peak_bytes: int
     gpu_watts: float
 
@@ -165,16 +176,23 @@ def status_line(row: MetricsRow, best: Best, metric: str = "val_bpb") -> str:
         f"gnorm {row.grad_norm:.2f}",
         f"{(row.tokens_per_second or 0) / 1e3:.1f}k tok/s",
         f"MFU {row.mfu:.0%}",
-        f"mem {human_bytes(_peak_memory())}",
+        f"mem {human_bytes(peak_memory())}",
         f"epoch {row.epoch:.2f}",
     ]
     return " | ".join(parts)
 
 
-def _peak_memory() -> int:
-    """Most memory used so far, in bytes: the GPU's where there is one, else the process's."""
+def peak_memory() -> int:
+    """Most memory used so far, in bytes, as the plan counts it: of tensors on the GPU where there
+    is one, else resident.
+    """
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         return torch.cuda.max_memory_allocated()
+    return resident_peak()
+
+
+def resident_peak() -> int:
+    """Most memory that the process has held, in bytes."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024  # Linux counts in KiB
 

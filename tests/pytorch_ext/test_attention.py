@@ -10,6 +10,7 @@ import functools
 import math
 from typing import NamedTuple
 
+import numpy as np
 import pytest
 import torch
 
@@ -398,12 +399,33 @@ def _call(**changes):
         ),
         ({"scale": 0.0}, "scale is 0.0; a positive number"),
         ({"scale": math.nan}, "scale is nan; a positive number"),
+        ({"q": torch.zeros(2, 10, 4, 16, dtype=torch.int64)}, "q is torch.int64; floating point"),
         ({"backend": "magic"}, "backend 'magic' is not one of cpu"),
+        ({"backend": 3}, "backend 3 is not one of cpu"),
     ],
     ids=lambda value: value[:24] if isinstance(value, str) else "-".join(value),
 )
 def test_wrong_arguments_are_named(changes, message):
     with pytest.raises(ValueError, match=message):
+        _call(**changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"row_start": [[0] * 10] * 2}, "row_start is a list; a torch.Tensor expected"),
+        ({"row_start": np.zeros((2, 10), np.int32)}, "row_start is a ndarray"),
+        ({"row_start": 0}, "row_start is a int"),
+        ({"q": None}, "q is a NoneType"),
+        ({"k": np.zeros((2, 10, 2, 16), np.float32)}, "k is a ndarray"),
+        ({"v": [0.0]}, "v is a list"),
+        ({"scale": "0.5"}, "scale is a str; a number expected"),
+        ({"scale": torch.tensor(0.5)}, "scale is a Tensor"),
+    ],
+    ids=lambda value: value[:24] if isinstance(value, str) else "-".join(value),
+)
+def test_what_is_no_tensor_or_number_is_named(changes, message):
+    with pytest.raises(TypeError, match=f"attention: {message}"):
         _call(**changes)
 
 

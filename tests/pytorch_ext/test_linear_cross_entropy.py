@@ -179,10 +179,20 @@ def test_compiles_whole_and_passes_opcheck():
         ),
         ({"target": torch.zeros(19, dtype=torch.int64)}, r"int64 \[20\] expected"),
         ({"x": torch.zeros(20, 8, dtype=torch.int64)}, "floating point expected"),
+        ({"weight": torch.zeros(30, 8, device="meta")}, "weight is on meta, x on cpu"),
         ({"reduction": "none"}, "reduction 'none' is not one of mean, sum"),
         ({"backend": "cuda"}, "backend 'cuda' is not one of chunked, reference"),
     ],
-    ids=["rank", "width", "target-dtype", "target-length", "integers", "reduction", "backend"],
+    ids=[
+        "rank",
+        "width",
+        "target-dtype",
+        "target-length",
+        "integers",
+        "device",
+        "reduction",
+        "backend",
+    ],
 )
 def test_wrong_arguments_are_named(changes, message):
     arguments = {
@@ -192,3 +202,17 @@ def test_wrong_arguments_are_named(changes, message):
     }
     with pytest.raises(ValueError, match=message):
         linear_cross_entropy(**(arguments | changes))
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [("x", [[0.0] * 8] * 20), ("weight", None), ("target", [0] * 20), ("ignore_index", 0.5)],
+)
+def test_what_is_no_tensor_or_number_is_named(argument, value):
+    arguments = {
+        "x": torch.zeros(20, 8),
+        "weight": torch.zeros(30, 8),
+        "target": torch.zeros(20, dtype=torch.int64),
+    }
+    with pytest.raises(TypeError, match=f"{argument} is a {type(value).__name__}"):
+        linear_cross_entropy(**(arguments | {argument: value}))

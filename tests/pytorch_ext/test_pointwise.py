@@ -127,3 +127,22 @@ def test_compiles_whole():
 def test_wrong_arguments_are_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: rms_norm([1.0]), TypeError, "rms_norm: x is a list; a torch.Tensor expected"),
+        (lambda: rms_norm(torch.ones(4), [1.0] * 4), TypeError, "weight is a list"),
+        (lambda: rms_norm(torch.ones(4), None, "1e-6"), TypeError, "eps is a str; a number"),
+        (lambda: rms_norm(torch.ones(4).long()), ValueError, "x is torch.int64; floating point"),
+        (lambda: rms_norm(torch.tensor(1.0)), ValueError, r"x is \[\]"),
+        (lambda: rope(torch.ones(1, 4, 2, 4), None, None), TypeError, "cos is a NoneType"),
+        (lambda: rope(torch.ones(1, 4, 2, 4).int(), *angles(4, 2)), ValueError, "x is torch.int32"),
+        (lambda: swiglu(torch.ones(4), 2.0), TypeError, "up is a float; a torch.Tensor expected"),
+        (lambda: swiglu(torch.ones(4).int(), torch.ones(4).int()), ValueError, "gate is torch.int"),
+    ],
+)
+def test_what_is_no_tensor_number_or_float_is_named(call, error, message):
+    with pytest.raises(error, match=message):
+        call()

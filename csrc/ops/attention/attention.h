@@ -7,7 +7,8 @@
 // row_start is clamped to [0, t] (a query sees at least itself) and must not decrease along t.
 // Non-finite inputs: a query that sees a key or value with NaN or infinity in it (or is one) gives
 // a row of NaN; every other row is bit for bit what it would be had that position held zeros. So a
-// poisoned document stays alone.
+// poisoned document stays alone. Of finite inputs, a score that overflows float32 gives a row of
+// NaN upwards and a weight of zero downwards.
 #pragma once
 
 #include <cstdint>
@@ -25,6 +26,8 @@ struct AttentionView {
 
 enum class AttentionType : int { float32 = 0, bfloat16 = 1, float16 = 2 };
 
+// log_sum holds for each query the maximum of <q, k>, and the natural log of the sum of exp(scale
+// (<q, k> - maximum)). Apart, since their sum would round: at scores of 1e9 by 32, in an exponent.
 struct AttentionProblem {
   int64_t batch = 0, time = 0, heads = 0, kv_heads = 0, head_dim = 0;
   float scale = 0;
@@ -32,11 +35,11 @@ struct AttentionProblem {
   AttentionView q, k, v;               // [B, T, H, D], [B, T, Hkv, D], [B, T, Hkv, D]
   const int32_t* row_start = nullptr;  // [B, T] dense, or null: every query sees from 0
   void* out = nullptr;                 // [B, T, H, D] dense; backward reads it
-  float* log_sum = nullptr;  // [B, H, T] natural log of the sum of exponentials; backward reads it
-  AttentionView grad_out;    // backward only, as are the rest
-  void* grad_q = nullptr;    // [B, T, H, D] dense
-  void* grad_k = nullptr;    // [B, T, Hkv, D] dense
-  void* grad_v = nullptr;    // [B, T, Hkv, D] dense
+  float* log_sum = nullptr;            // [B, H, 2, T]; backward reads it
+  AttentionView grad_out;              // backward only, as are the rest
+  void* grad_q = nullptr;              // [B, T, H, D] dense
+  void* grad_k = nullptr;              // [B, T, Hkv, D] dense
+  void* grad_v = nullptr;              // [B, T, Hkv, D] dense
 };
 
 // level: as isa_level takes it. Null on success, else a message. `threads` is only a hint for how

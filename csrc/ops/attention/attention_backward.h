@@ -1,7 +1,7 @@
 // Backward: p comes back from the saved log-sum, chunk by chunk, and every score is computed once
 // more.
 //
-//   p_ij  = exp(s_ij - log_sum_i)                 delta_i = <grad_out_i, out_i>
+//   p_ij  = exp(s_ij - m_i - log l_i)             delta_i = <grad_out_i, out_i>
 //   ds_ij = p_ij (<grad_out_i, v_j> - delta_i)
 //   grad_v_j += p_ij grad_out_i      grad_k_j += scale ds_ij q_i      grad_q_i += scale ds_ij k_j
 //
@@ -41,7 +41,8 @@ struct Backward : Tiles<In, PAIRS> {
     Word *q, *grad_out;                // by rows
     Word *q_across, *grad_out_across;  // the same where words don't pair rows
     float* grad_q;                     // [query_rows][padded_dim]
-    float* log_sum;                    // [query_rows] in powers of two
+    float* maximum;                    // [query_rows] of the scores before they are scaled
+    float* log_sum;                    // [query_rows] less the maximum, in powers of two
     float* delta;                      // [query_rows]
   };
 
@@ -53,7 +54,7 @@ struct Backward : Tiles<In, PAIRS> {
 
   void run() {
     const int64_t most = larger(query_rows, key_rows);
-    Workspace space((10 * padded_dim + 4) * most * sizeof(float) + 8192);
+    Workspace space((10 * padded_dim + 5) * most * sizeof(float) + 8192);
     const auto take = [&] { return space.take<Word>(most * words); };
     Keys keys;
     Queries queries;
@@ -65,6 +66,7 @@ struct Backward : Tiles<In, PAIRS> {
     queries.q_across = PAIRS ? take() : queries.q;
     queries.grad_out_across = PAIRS ? take() : queries.grad_out;
     queries.grad_q = space.take<float>(query_rows * padded_dim);
+    queries.maximum = space.take<float>(query_rows);
     queries.log_sum = space.take<float>(query_rows);
     queries.delta = space.take<float>(query_rows);
     keys.grad_k = space.take<float>(key_rows * padded_dim);
@@ -109,23 +111,27 @@ struct Backward : Tiles<In, PAIRS> {
       this->pack_across(queries.grad_out, query_rows, queries.grad_out_across);
     }
 
-    const float* const log_sum = problem.log_sum + (item.batch * problem.heads + head) * time;
+    const float *const maximum = this->log_sums(head), *const log_sum = maximum + time;
     for (int64_t t = 0; t < query_rows; ++t) {
+      queries.maximum[t] = 0;
       queries.log_sum[t] = INFINITE;  // p = 0: beyond T, or a row that is NaN anyway
       queries.delta[t] = 0;
       if (t >= time || bad[t]) continue;
 
       const float delta =
           inner(this->at(problem.grad_out, t, head), this->query_row(problem.out, t, head));
-      if (!(delta - delta == 0) || !(log_sum[t] - log_sum[t] == 0)) {  // NaN or infinite
+      if (!finite(delta) || !finite(maximum[t]) || !finite(log_sum[t])) {
         bad[t] = 1, any_bad = true;
         continue;
       }
+      queries.maximum[t] = maximum[t];
       queries.log_sum[t] = log_sum[t] * LOG2_E;
       queries.delta[t] = delta;
     }
     return any_bad;
   }
+
+  SNAKELM_INLINE static bool finite(float x) { return x - x == 0; }
 
   // <a, b> of one row of D.
   SNAKELM_INLINE float inner(const In* a, const In* b) const {
@@ -209,12 +215,16 @@ struct Backward : Tiles<In, PAIRS> {
     }
   }
 
-  // p = 2^(s factor - log_sum), ds = p (dp - delta), of one row's vector.
+  // p = 2^((s - maximum) factor - log_sum), ds = p (dp - delta), of one row's vector.
   SNAKELM_INLINE void differentiate(const Tile& tile, const Queries& queries, int64_t t, int64_t at,
                                     int64_t key, bool masked, Vec& p, Vec& ds) const {
-    p = exp2<DEGREE>(multiply_add(load(tile.s + at), splat(factor), splat(-queries.log_sum[t])));
-    if (masked) p = this->seen(t, key) ? p : Vec{};
+    const Vec below = load(tile.s + at) - splat(queries.maximum[t]);
+    p = exp2<DEGREE>(multiply_add(below, splat(factor), splat(-queries.log_sum[t])));
     ds = p * (load(tile.dp + at) - splat(queries.delta[t]));
+    if (masked) {  // both: what isn't seen may have overflowed
+      const IntVec seen = this->seen(t, key);
+      p = seen ? p : Vec{}, ds = seen ? ds : Vec{};
+    }
   }
 
   // Both key gradients of one tile and chunk. seen_keys: the interval of each block of rows, to

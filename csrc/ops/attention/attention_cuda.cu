@@ -58,6 +58,17 @@ __device__ __forceinline__ int64_t start_of(const AttentionProblem& p, int64_t b
   return start < 0 ? 0 : start > t ? t : start;
 }
 
+// [2, T] of a head.
+__device__ __forceinline__ float* log_sums(const AttentionProblem& p, int64_t batch, int64_t head) {
+  return p.log_sum + (batch * p.heads + head) * 2 * p.time;
+}
+
+// What a key of score s weighs for the query of this log_sum.
+__device__ __forceinline__ float weight_of(const AttentionProblem& p, float s,
+                                           const float* log_sum) {
+  return expf((s - log_sum[0]) * p.scale - log_sum[p.time]);
+}
+
 // Rows [first, first + count) of one head to to[count][D + 1] floats, zeros beyond T and D. The odd
 // row length lets lanes read a column each (row = lane) without bank conflicts.
 template <class In, int D>
@@ -149,12 +160,13 @@ __global__ void __launch_bounds__(WARPS* WARP) forward_kernel(AttentionProblem p
       const int row = warp * ROWS + r;
       const int64_t t = at.first + row;
       const bool seen = t < p.time && key >= start[r] && key <= t;
-      const float s = seen ? dot<D>(q + row * (D + 1), k + lane * (D + 1)) * p.scale : -INFINITY;
+      const float s = seen ? dot<D>(q + row * (D + 1), k + lane * (D + 1)) : -INFINITY;
       const float grown = fmaxf(maximum[r], warp_maximum(s));
       if (grown == -INFINITY) continue;  // the whole warp: nothing of this tile is seen
 
-      const float weight = seen ? expf(s - grown) : 0.0f;
-      const float keep = expf(maximum[r] - grown);
+      // Subtracted before they are scaled: rounded apart, equal large numbers would differ.
+      const float weight = seen ? expf((s - grown) * p.scale) : 0.0f;
+      const float keep = expf((maximum[r] - grown) * p.scale);
 
       maximum[r] = grown;
       sum[r] = sum[r] * keep + warp_sum(weight);
@@ -170,8 +182,11 @@ __global__ void __launch_bounds__(WARPS* WARP) forward_kernel(AttentionProblem p
     In* const out =
         static_cast<In*>(p.out) + ((at.batch * p.time + t) * p.heads + at.head) * p.head_dim;
     write_row<In, D>(o[r], 1.0f / sum[r], p.head_dim, out);
-    if (lane == 0)
-      p.log_sum[(at.batch * p.heads + at.head) * p.time + t] = maximum[r] + logf(sum[r]);
+    if (lane == 0) {
+      float* const log_sum = log_sums(p, at.batch, at.head) + t;
+      log_sum[0] = maximum[r];
+      log_sum[p.time] = logf(sum[r]);
+    }
   }
 }
 
@@ -207,6 +222,7 @@ __global__ void __launch_bounds__(WARPS* WARP)
   const Place at = place_of(true);
   const int64_t kv_head = at.head / (p.heads / p.kv_heads),
                 plane = (at.batch * p.heads + at.head) * p.time;
+  const float* const log_sum = log_sums(p, at.batch, at.head);
   const int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
 
   load_tile<In, D>(p, p.q, at.batch, at.head, at.first, BLOCK_ROWS, q);
@@ -228,9 +244,9 @@ __global__ void __launch_bounds__(WARPS* WARP)
       const int64_t t = at.first + row;
       float ds = 0;
       if (t < p.time && key <= t && key >= start_of(p, at.batch, t)) {
-        const float s = dot<D>(q + row * (D + 1), k + lane * (D + 1)) * p.scale;
+        const float s = dot<D>(q + row * (D + 1), k + lane * (D + 1));
         const float dp = dot<D>(grad_out + row * (D + 1), v + lane * (D + 1));
-        ds = expf(s - p.log_sum[plane + t]) * (dp - delta[plane + t]);
+        ds = weight_of(p, s, log_sum + t) * (dp - delta[plane + t]);
       }
       spread<D>(ds, k, grad[r]);
     }
@@ -264,6 +280,7 @@ __global__ void __launch_bounds__(WARPS* WARP)
   float grad_k[ROWS][(D + WARP - 1) / WARP] = {}, grad_v[ROWS][(D + WARP - 1) / WARP] = {};
   for (int64_t head = at.head * group; head < (at.head + 1) * group; ++head) {
     const int64_t plane = (at.batch * p.heads + head) * p.time;
+    const float* const log_sum = log_sums(p, at.batch, head);
     // at.first is a multiple of COLUMNS: the first query that can see these keys starts a tile.
     for (int64_t tile = at.first; tile < p.time; tile += COLUMNS) {
       if (start_of(p, at.batch, tile) >= at.first + BLOCK_ROWS)
@@ -280,9 +297,9 @@ __global__ void __launch_bounds__(WARPS* WARP)
         const int64_t key = at.first + row;
         float weight = 0, ds = 0;
         if (t < p.time && key <= t && key >= start) {
-          const float s = dot<D>(k + row * (D + 1), q + lane * (D + 1)) * p.scale;
+          const float s = dot<D>(k + row * (D + 1), q + lane * (D + 1));
           const float dp = dot<D>(v + row * (D + 1), grad_out + lane * (D + 1));
-          weight = expf(s - p.log_sum[plane + t]);
+          weight = weight_of(p, s, log_sum + t);
           ds = weight * (dp - delta[plane + t]);
         }
         spread<D>(weight, grad_out, grad_v[r]);

@@ -2,7 +2,10 @@
 // m); when a chunk brings a larger maximum, l and o shrink by exp(m_old - m_new) first.
 //
 //   m' = max(m, max_j s_j)    keep = exp(m - m')    l' = l keep + sum_j exp(s_j - m')
-//   o' = o keep + sum_j exp(s_j - m') v_j           at the end: out = o / l,  log_sum = m + log l
+//   o' = o keep + sum_j exp(s_j - m') v_j           at the end: out = o / l,  log_sum = m, log l
+//
+// s and m are subtracted before they are scaled: two large numbers, equal where s is the maximum,
+// that rounded apart would differ by more than an exponent holds.
 #pragma once
 
 #include "ops/attention/attention_tiles.h"
@@ -90,8 +93,9 @@ struct Forward : Tiles<In, PAIRS> {
       const float sum = reduce_sum(load(tile.sum + (t - first) * LANES));
       const float scale = bad ? __builtin_nanf("") : 1.0f / sum;
       this->write_row(o + (t - first) * padded_dim, scale, this->query_row(problem.out, t, head));
-      problem.log_sum[(item.batch * problem.heads + head) * time + t] =
-          bad ? __builtin_nanf("") : tile.maximum[t - first] * problem.scale + __builtin_logf(sum);
+      float* const log_sum = this->log_sums(head) + t;
+      log_sum[0] = tile.maximum[t - first];
+      log_sum[time] = bad ? __builtin_nanf("") : __builtin_logf(sum);
     }
   }
 
@@ -115,7 +119,6 @@ struct Forward : Tiles<In, PAIRS> {
       }
     }
 
-    Vec shift[ROWS];
     for (int r = 0; r < ROWS; ++r) {
       float& m = tile.maximum[block + r];
       // A negative scale would turn the maximum into the minimum; the public function forbids it.
@@ -124,12 +127,11 @@ struct Forward : Tiles<In, PAIRS> {
           grown == -INFINITE ? 0.0f : grown;  // nothing seen yet: keep exp(-inf) = 0
       keep[r] = m == -INFINITE ? 0.0f : exp2<5>(splat((m - finite) * factor))[0];
       m = grown;
-      shift[r] = splat(-finite * factor);
 
       Vec sum = load(tile.sum + (block + r) * LANES) * splat(keep[r]);
       for (int64_t j = low; j < high; j += LANES) {
-        const Vec s = load(tile.s + r * CHUNK + j);
-        const Vec p = exp2<DEGREE>(multiply_add(s, splat(factor), shift[r]));
+        const Vec below = load(tile.s + r * CHUNK + j) - splat(finite);
+        const Vec p = exp2<DEGREE>(below * splat(factor));
         sum += p;
         if constexpr (PAIRS) {
 #if defined(__AVX512BF16__)

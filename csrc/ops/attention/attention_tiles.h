@@ -79,6 +79,11 @@ struct Tiles {
            head * view.head;
   }
 
+  // [2, T] of a head.
+  float* log_sums(int64_t head) const {
+    return problem.log_sum + (item.batch * problem.heads + head) * 2 * time;
+  }
+
   // Row t of a head of a dense [B, T, H, D] array: out and grad_q.
   In* query_row(void* data, int64_t t, int64_t head) const {
     return static_cast<In*>(data) + ((item.batch * time + t) * problem.heads + head) * dim;

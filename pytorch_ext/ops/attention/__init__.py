@@ -15,6 +15,7 @@ import math
 
 import torch
 
+from pytorch_ext.arguments import check_floating, check_number, check_tensors
 from pytorch_ext.dispatch import choose
 from pytorch_ext.ops.attention.native import attention_native
 from pytorch_ext.ops.attention.reference import attention_reference
@@ -44,16 +45,19 @@ def attention(
         causal.
     scale: of the scores, positive; 1 / sqrt(D) if None.
 
-    Raises ValueError for shapes, dtypes or a scale that do not fit, RuntimeError for a backend that
-    is missing here and for a row_start that decreases (cpu backend; the others do not look).
+    Raises TypeError for what is no tensor or number, ValueError for shapes, dtypes, devices or a
+    scale that do not fit, RuntimeError for a backend that is missing here, for a row_start that
+    decreases (cpu backend; the others do not look) and for a scale beyond a kernel's float32.
     """
     _check(q, k, v)
     if row_start is not None:
         _check_row_start(q, row_start)
     if scale is None:
         scale = 1.0 / math.sqrt(q.shape[-1])
-    elif not 0.0 < scale < math.inf:
-        raise ValueError(f"attention: scale is {scale}; a positive number expected")
+    else:
+        check_number("attention", "scale", scale)
+        if not 0.0 < scale < math.inf:
+            raise ValueError(f"attention: scale is {scale}; a positive number expected")
 
     name, level = choose("attention", backend, "q", q)
     if name == "reference":
@@ -68,16 +72,16 @@ def attention(
 
 
 def _check(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> None:
+    check_tensors("attention", q=q, k=k, v=v)
+    check_floating("attention", q=q, k=k, v=v)
     for name, x in (("q", q), ("k", k), ("v", v)):
         if x.dim() != 4:
             raise ValueError(f"attention: {name} is {list(x.shape)}; [B, T, heads, D] expected")
-        if x.dtype != q.dtype or x.device != q.device:
+        if x.dtype != q.dtype:
             raise ValueError(
                 f"attention: {name} is {x.dtype} on {x.device}, q is {q.dtype} on {q.device}; "
                 "the same expected"
             )
-    if not q.dtype.is_floating_point:
-        raise ValueError(f"attention: q, k and v are {q.dtype}; a floating-point dtype expected")
 
     heads, dim = q.shape[2:]
     if v.shape != k.shape or k.shape[:2] != q.shape[:2] or k.shape[3] != dim:
@@ -93,13 +97,10 @@ def _check(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> None:
 
 
 def _check_row_start(q: torch.Tensor, row_start: torch.Tensor) -> None:
+    check_tensors("attention", q=q, row_start=row_start)
     batch, length = q.shape[:2]
     if row_start.dtype != torch.int32 or row_start.dim() != 2 or row_start.shape != (batch, length):
         raise ValueError(
             f"attention: row_start is {row_start.dtype} {list(row_start.shape)}; "
             f"int32 {[batch, length]} expected"
-        )
-    if row_start.device != q.device:
-        raise ValueError(
-            f"attention: row_start is on {row_start.device}, q on {q.device}; the same expected"
         )

@@ -1,14 +1,19 @@
-"""Autograd and fake of the compiled kernels (csrc/ops/attention), CPU and CUDA alike.
+"""Derivatives and fakes of the compiled kernels (csrc/ops/attention), CPU and CUDA alike.
 
 torch.ops.pytorch_ext.attention_forward and attention_backward are defined in binding.cpp; the
-tensor's device picks the kernel. They are registered here where the library is built.
+tensor's device picks the kernel. torch.compile traces these operators; everything else goes through
+the autograd functions here, since torch.func takes no other kind.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 
 from pytorch_ext import library
+from pytorch_ext.arguments import check_tensors
+from pytorch_ext.ops.attention.reference import attention_reference
+from pytorch_ext.transforms import compiling, second_order, takes_reference
 
 
 def attention_native(
@@ -22,36 +27,118 @@ def attention_native(
     """Attention by a compiled kernel -> [B, T, H, D]; level: an index into dispatch.LEVELS or BEST
     (the CPU's; CUDA ignores it).
     """
-    forward = torch.ops.pytorch_ext.attention_forward
+    if takes_reference():
+        return attention_reference(q_BTHD, k_BTKD, v_BTKD, row_start_BT, scale)
+    forward = torch.ops.pytorch_ext.attention_forward if compiling() else AttentionForward.apply
     return forward(q_BTHD, k_BTKD, v_BTKD, row_start_BT, scale, level)[0]
 
 
+class AttentionForward(torch.autograd.Function):
+    """The forward kernel: (q, k, v, row_start, scale, level) -> (out, log_sum)."""
+
+    @staticmethod
+    def forward(*inputs: Any) -> tuple[torch.Tensor, ...]:
+        """See binding.cpp."""
+        return torch.ops.pytorch_ext.attention_forward(*inputs)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, ...]) -> None:
+        """log_sum is for backward alone: a derivative of it is an error, not zero."""
+        q, k, v, row_start, ctx.scale, ctx.level = inputs
+        ctx.save_for_backward(q, k, v, row_start, *output)
+        ctx.mark_non_differentiable(output[1])
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        """By the backward kernel, which is differentiable in its turn."""
+        backward = (
+            torch.ops.pytorch_ext.attention_backward if compiling() else AttentionBackward.apply
+        )
+        q, k, v, row_start, out, log_sum = ctx.saved_tensors
+        made = backward(grads[0], q, k, v, out, log_sum, row_start, ctx.scale, ctx.level)
+        return (*made, None, None, None)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> tuple[Any, ...]:
+        """One call on a longer batch."""
+        return _on_longer_batch(AttentionForward, info.batch_size, in_dims, inputs)
+
+
+class AttentionBackward(torch.autograd.Function):
+    """The backward kernel: (grad_out, q, k, v, out, log_sum, row_start, scale, level) ->
+    (grad_q, grad_k, grad_v).
+    """
+
+    @staticmethod
+    def forward(*inputs: Any) -> tuple[torch.Tensor, ...]:
+        """See binding.cpp."""
+        return torch.ops.pytorch_ext.attention_backward(*inputs)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, ...]) -> None:
+        """out and log_sum are functions of q, k and v, whose derivatives count them in."""
+        grad_out, q, k, v, _, _, row_start, ctx.scale, _ = inputs
+        ctx.save_for_backward(grad_out, q, k, v, row_start)
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        """By the reference, whose memory is quadratic in T."""
+        grad_out, q, k, v, row_start = ctx.saved_tensors
+
+        def forward(q, k, v):
+            return attention_reference(q, k, v, row_start, ctx.scale)
+
+        return (*second_order(forward, (q, k, v), grad_out, cotangents), *(None,) * 5)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> tuple[Any, ...]:
+        """One call on a longer batch."""
+        return _on_longer_batch(AttentionBackward, info.batch_size, in_dims, inputs)
+
+
+def _on_longer_batch(
+    function: type[torch.autograd.Function],
+    count: int,
+    in_dims: tuple[int | None, ...],
+    inputs: tuple[Any, ...],
+) -> tuple[Any, ...]:
+    """vmap over `count` of a function whose tensors all begin with the batch: (outputs, their
+    mapped dimensions).
+    """
+
+    def merged(x: Any, dim: int | None) -> Any:
+        if not isinstance(x, torch.Tensor):
+            return x
+        mapped = x.expand(count, *x.shape) if dim is None else x.movedim(dim, 0)
+        return mapped.flatten(0, 1)
+
+    made = function.apply(*(merged(x, dim) for x, dim in zip(inputs, in_dims, strict=True)))
+    outputs = tuple(x.unflatten(0, (count, x.shape[0] // max(count, 1))) for x in made)
+    return outputs, (0,) * len(outputs)
+
+
+def _check_devices(row_start: torch.Tensor | None, **tensors: torch.Tensor) -> None:
+    more = {} if row_start is None else {"row_start": row_start}
+    check_tensors("attention", **tensors, **more)
+
+
 def _fake_forward(q, k, v, row_start, scale, level):
+    _check_devices(row_start, q=q, k=k, v=v)
     batch, length, heads, _ = q.shape
     out = torch.empty_like(q, memory_format=torch.contiguous_format)
-    return out, q.new_empty((batch, heads, length), dtype=torch.float32)
+    return out, q.new_empty((batch, heads, 2, length), dtype=torch.float32)
 
 
 def _fake_backward(grad_out, q, k, v, out, log_sum, row_start, scale, level):
+    _check_devices(row_start, q=q, k=k, v=v, grad_out=grad_out, out=out, log_sum=log_sum)
     return tuple(torch.empty_like(x, memory_format=torch.contiguous_format) for x in (q, k, v))
 
 
-def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, ...]) -> None:
-    q, k, v, row_start, ctx.scale, ctx.level = inputs
-    ctx.save_for_backward(q, k, v, row_start, *output)
-
-
-def _backward(ctx, grad_out, _grad_log_sum):
-    q, k, v, row_start, out, log_sum = ctx.saved_tensors
-    grads = torch.ops.pytorch_ext.attention_backward(
-        grad_out, q, k, v, out, log_sum, row_start, ctx.scale, ctx.level
-    )
-    return (*grads, None, None, None)
+def _register(name: str, function: type[Any], fake: Callable[..., Any]) -> None:
+    torch.library.register_fake(name, fake)
+    torch.library.register_autograd(name, function.backward, setup_context=function.setup_context)
 
 
 if library.LOADED:
-    torch.library.register_fake("pytorch_ext::attention_forward", _fake_forward)
-    torch.library.register_fake("pytorch_ext::attention_backward", _fake_backward)
-    torch.library.register_autograd(
-        "pytorch_ext::attention_forward", _backward, setup_context=_save
-    )
+    _register("pytorch_ext::attention_forward", AttentionForward, _fake_forward)
+    _register("pytorch_ext::attention_backward", AttentionBackward, _fake_backward)

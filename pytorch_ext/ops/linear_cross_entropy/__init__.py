@@ -16,8 +16,16 @@ from typing import Any
 
 import torch
 
+from pytorch_ext.arguments import check_floating, check_tensors
 from pytorch_ext.dispatch import choose
 from pytorch_ext.ops.linear_cross_entropy.reference import linear_cross_entropy_reference
+from pytorch_ext.transforms import (
+    compiling,
+    one_by_one,
+    second_order,
+    takes_reference,
+    under_torch_func,
+)
 
 # Of float32 logits: in a cache, or nearly, and large enough for products at full speed.
 CHUNK_BYTES = 8 << 20
@@ -42,18 +50,27 @@ def linear_cross_entropy(
         0, with zero gradients (torch's own mean is NaN there): a batch of nothing teaches nothing.
     backend: "chunked" (also None) or "reference", which holds all N x V logits.
 
-    Raises ValueError for shapes, dtypes and, on the CPU, targets out of range (a device assertion
-    on CUDA).
+    Raises TypeError for what is no tensor, ValueError for shapes, dtypes, devices and, on the CPU,
+    targets out of range (a device assertion on CUDA).
     """
     _check(x, weight, target, reduction)
+    if not isinstance(ignore_index, int):
+        raise TypeError(
+            f"linear_cross_entropy: ignore_index is a {type(ignore_index).__name__}; int expected"
+        )
     weight = weight.to(x.dtype)
-    if choose("linear_cross_entropy", backend, "x", x)[0] == "reference":
+    if choose("linear_cross_entropy", backend, "x", x)[0] == "reference" or takes_reference():
         return linear_cross_entropy_reference(x, weight, target, ignore_index, reduction)
-    wants_grad = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
-    return _chunked(x, weight, target, ignore_index, reduction == "mean", wants_grad)[0]
+
+    # A tensor under torch.func may be differentiated by a level that its flag doesn't know of.
+    needed = x.requires_grad or weight.requires_grad or under_torch_func()
+    loss = _chunked if compiling() else LinearCrossEntropy.apply
+    wants_grad = torch.is_grad_enabled() and needed
+    return loss(x, weight, target, ignore_index, reduction == "mean", wants_grad)[0]
 
 
 def _check(x: torch.Tensor, weight: torch.Tensor, target: torch.Tensor, reduction: str) -> None:
+    check_tensors("linear_cross_entropy", x=x, weight=weight, target=target)
     if x.dim() != 2 or weight.dim() != 2 or x.shape[1] != weight.shape[1]:
         raise ValueError(
             f"linear_cross_entropy: x {list(x.shape)}, weight {list(weight.shape)}; "
@@ -66,11 +83,7 @@ def _check(x: torch.Tensor, weight: torch.Tensor, target: torch.Tensor, reductio
             f"int64 {[x.shape[0]]} expected"
         )
 
-    if not x.dtype.is_floating_point or not weight.dtype.is_floating_point:
-        raise ValueError(
-            f"linear_cross_entropy: x is {x.dtype}, weight {weight.dtype}; floating point expected"
-        )
-
+    check_floating("linear_cross_entropy", x=x, weight=weight)
     if reduction not in REDUCTIONS:
         raise ValueError(
             f"linear_cross_entropy: reduction {reduction!r} is not one of {', '.join(REDUCTIONS)}"
@@ -156,17 +169,74 @@ def _(x, weight, target, ignore_index, mean, wants_grad):
     return x.new_empty((), dtype=wide), x.new_empty(x.shape), weight.new_empty(weight.shape)
 
 
-def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, ...]) -> None:
-    ctx.wants_grad = inputs[5]
-    ctx.save_for_backward(output[1], output[2])
+class LinearCrossEntropy(torch.autograd.Function):
+    """_chunked, whose arguments and results these are; its gradients are for backward alone."""
+
+    @staticmethod
+    def forward(*inputs: Any) -> tuple[torch.Tensor, ...]:
+        """The loss, and what backward scales."""
+        return _chunked(*inputs)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, ...]) -> None:
+        """x and weight are kept for the second derivative: references, where nothing was cast."""
+        x, weight, target, ctx.ignore_index, ctx.mean, ctx.wants_grad = inputs
+        ctx.save_for_backward(x, weight, target, *output[1:])
+        ctx.mark_non_differentiable(*output[1:])
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        """What forward left, times the gradient of the loss."""
+        if not ctx.wants_grad:
+            raise RuntimeError(
+                "linear_cross_entropy: backward of a forward that ran without gradients"
+            )
+        inputs = (grads[0], *ctx.saved_tensors, ctx.ignore_index, ctx.mean)
+        if torch.is_grad_enabled():
+            return (*LinearCrossEntropyGradients.apply(*inputs), *(None,) * 4)
+        return (*LinearCrossEntropyGradients.forward(*inputs), *(None,) * 4)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> tuple[Any, ...]:
+        """One call after the other: every one has a weight of its own."""
+        return one_by_one(LinearCrossEntropy, info.batch_size, in_dims, inputs)
 
 
-def _backward(ctx, grad_loss, _grad_x, _grad_weight):
-    grad_x, grad_weight = ctx.saved_tensors
-    if not ctx.wants_grad:
-        raise RuntimeError("linear_cross_entropy: backward of a forward that ran without gradients")
-    share = grad_loss.to(grad_x.dtype)
-    return grad_x * share, grad_weight * share, None, None, None, None
+class LinearCrossEntropyGradients(torch.autograd.Function):
+    """(grad_loss, x, weight, target, grad_x, grad_weight, ignore_index, mean) -> what forward left
+    as gradients of x and weight, times grad_loss.
+    """
+
+    @staticmethod
+    def forward(*inputs: Any) -> tuple[torch.Tensor, ...]:
+        """No product but by a scalar."""
+        grad_loss, _, _, _, grad_x, grad_weight, _, _ = inputs
+        share = grad_loss.to(grad_x.dtype)
+        return grad_x * share, grad_weight * share
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, ...]) -> None:
+        """grad_x and grad_weight are functions of x and weight, whose derivatives count them in."""
+        grad_loss, x, weight, target, _, _, ctx.ignore_index, ctx.mean = inputs
+        ctx.save_for_backward(grad_loss, x, weight, target)
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        """By the reference, which holds all N x V logits."""
+        grad_loss, x, weight, target = ctx.saved_tensors
+        reduction = "mean" if ctx.mean else "sum"
+
+        def forward(x, weight):
+            return linear_cross_entropy_reference(x, weight, target, ctx.ignore_index, reduction)
+
+        return (*second_order(forward, (x, weight), grad_loss, cotangents), *(None,) * 5)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> tuple[Any, ...]:
+        """As LinearCrossEntropy's."""
+        return one_by_one(LinearCrossEntropyGradients, info.batch_size, in_dims, inputs)
 
 
-_chunked.register_autograd(_backward, setup_context=_save)
+_chunked.register_autograd(
+    LinearCrossEntropy.backward, setup_context=LinearCrossEntropy.setup_context
+)

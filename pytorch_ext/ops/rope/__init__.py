@@ -5,6 +5,7 @@ Plain torch for now: under torch.compile it is one fused loop.
 
 import torch
 
+from pytorch_ext.arguments import check_floating, check_tensors
 from pytorch_ext.ops.rope.reference import rope_reference
 
 
@@ -14,8 +15,10 @@ def rope(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
 
     cos, sin: [T, D/2], or [B, T, D/2] where positions differ by row (packed documents). Keep them
     in float32: an angle in bfloat16 is off by a radian at position 500. Returns x's shape and
-    dtype. Raises ValueError on other shapes.
+    dtype. Raises ValueError on other shapes and integers, TypeError for what is no tensor.
     """
+    check_tensors("rope", x=x, cos=cos, sin=sin)
+    check_floating("rope", x=x, cos=cos, sin=sin)
     if x.dim() != 4 or x.shape[-1] % 2:
         raise ValueError(f"rope: x is {list(x.shape)}; [B, T, H, D] with an even D expected")
     batch, length, _, dim = x.shape

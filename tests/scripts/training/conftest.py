@@ -88,11 +88,14 @@ class Results:
         """The command line."""
         return ["--config", str(config), "--results", str(self.folder), "--threads", "1", *more]
 
-    def start(self, config: Path) -> subprocess.Popen:
+    def start(self, config: Path, **environment: str) -> subprocess.Popen:
         """The trainer as a process of its own."""
         command = [sys.executable, str(self.script), *self.arguments(config)]
         return subprocess.Popen(
-            command, stderr=subprocess.PIPE, text=True, env={**os.environ, "COLUMNS": "200"}
+            command,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "COLUMNS": "200", **environment},
         )
 
     def checkpoints(self) -> list[Path]:

@@ -1,12 +1,17 @@
 """The trainer as processes: killed at any moment, signalled, two at once, two as one."""
 
+import contextlib
 import csv
+import ipaddress
+import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -131,13 +136,51 @@ def test_a_signal_ends_two_processes_alike_and_they_resume(make_results):
     assert finish(stopped, config)[0] == expected
 
 
-def test_one_of_two_killed_ends_both_soon(results):
-    process = results.start(results.config(processes=2, **{**LONGER, "steps": 5000}))
-    results.wait_for_step(process, 5)
+def children_of(process):
     children = subprocess.run(
         ["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True
     ).stdout.split()
     assert len(children) == 2
+    return children
+
+
+def listening(pid):
+    """The addresses on which a process listens, from Linux's /proc."""
+    own, addresses = set(), set()
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            own.add(os.readlink(link))
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
+            _, local, _, state, *rest = line.split()
+            if state == "0A" and f"socket:[{rest[5]}]" in own:
+                raw = bytes.fromhex(local.partition(":")[0])  # words of four bytes, turned around
+                turned = b"".join(raw[i : i + 4][::-1] for i in range(0, len(raw), 4))
+                addresses.add(ipaddress.ip_address(turned))
+    return addresses
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_two_processes_listen_on_loopback_alone(results):
+    """Nor do they leave the file behind in which they met."""
+    environment = {"TMPDIR": str(results.folder / "tmp"), "GLOO_SOCKET_IFNAME": "elsewhere0"}
+    Path(environment["TMPDIR"]).mkdir()
+    config = results.config(processes=2, **{**LONGER, "steps": 5000})
+    process = results.start(config, **environment)
+    results.wait_for_step(process, 5)
+    addresses = set().union(*(listening(pid) for pid in [process.pid, *children_of(process)]))
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == 3
+    assert addresses, "gloo's connections begin with one"
+    assert all(address.is_loopback for address in addresses), addresses
+    assert not list(Path(environment["TMPDIR"]).glob("snakelm-*"))
+
+
+def test_one_of_two_killed_ends_both_soon(results):
+    process = results.start(results.config(processes=2, **{**LONGER, "steps": 5000}))
+    results.wait_for_step(process, 5)
+    children = children_of(process)
     os.kill(int(children[1]), signal.SIGKILL)
     begun = time.monotonic()
     process.communicate(timeout=60)
@@ -152,3 +195,14 @@ def test_ranks_that_nobody_set_for_it_are_ignored_in_one_line(results, monkeypat
     assert said.count("RANK=1, WORLD_SIZE=4, LOCAL_RANK=1 in the environment, but neither") == 1
     assert (results.folder / "final_model.pt.manifest.json").is_file()
     assert (results.folder / "logs/training.log").is_file()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="measured on Linux")
+def test_the_memory_said_is_what_a_run_takes(results):
+    process = results.start(results.config(steps=6, eval_every=3, save_every=3, sample_tokens=4))
+    _, said = process.communicate(timeout=300)
+    assert process.returncode == 0, said
+    manifest = json.loads((results.folder / "final_model.pt.manifest.json").read_text())
+    peak = manifest["counts"]["result"]["peak_bytes"]
+    estimate = float(re.search(r"memory about ([\d.]+) MB", said)[1]) * 1e6
+    assert 0.7 < estimate / peak < 1.4, "other builds of torch are of other sizes"

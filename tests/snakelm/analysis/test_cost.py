@@ -52,6 +52,13 @@ def test_energy_and_money_are_the_products(timings, make_record, manifest):
     assert train.money == pytest.approx(train.kwh * 0.5)
 
 
+def test_a_trainings_own_peak_counts_where_snakemake_saw_less(timings, make_record, manifest):
+    model = manifest("model.pt", "train", result={"peak_bytes": 3 << 30})
+    assert step_costs(make_record([], timings=timings, artefacts=[model]))[1].peak_mb == 3072
+    low = manifest("model.pt", "train", result={"peak_bytes": 1})
+    assert step_costs(make_record([], timings=timings, artefacts=[low]))[1].peak_mb == 900
+
+
 def test_a_rented_machine_costs_its_hours(timings, make_record):
     steps = step_costs(make_record([], {"cost": {"price_per_hour": 36.0}}, timings=timings))
     assert [s.money for s in steps] == pytest.approx([0.10, 0.03, 0.01])

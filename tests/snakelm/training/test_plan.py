@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from snakelm.config import load_config
+from snakelm.config import from_mapping, load_config
 from snakelm.device import Device
 from snakelm.errors import UserError
 from snakelm.training.plan import check_attention, check_sizes, make_plan
@@ -30,3 +30,28 @@ def test_the_plan_is_a_line_of_what_the_run_takes():
     assert plan.summary().startswith("PREFLIGHT ")
     assert "1.5M tokens (1.50 epochs)" in plan.summary()
     assert "an estimate" in plan.summary()
+
+
+def _memory(config=None, device=CPU, rows=8, world=1, heldout=10**6):
+    loaded = from_mapping(config or {})
+    plan = make_plan(loaded.model, 8192, 10**6, 0.5, rows, device, 1e9, world, heldout)
+    return plan.memory
+
+
+def test_the_memory_said_counts_what_a_process_holds():
+    """Torch without a model is most of a small run; benchmarks/memory.py measures the rest."""
+    smoke = {"preset": "smoke", "model": {"layers": 1}}
+    assert 450e6 < _memory(smoke, heldout=0) < 600e6
+    tiny_evaluation = _memory(heldout=100)
+    assert _memory() - tiny_evaluation > 100e6, "logits of an evaluation"
+    assert _memory(rows=64) > 1.3 * _memory(), "activations"
+    assert _memory(world=2) > _memory(), "gradients as one tensor"
+    assert _memory({"model": {"layers": 24}}) > 2 * _memory()
+
+
+def test_the_memory_said_of_a_gpu_is_its_own_and_of_processes_is_each_ones():
+    gpu = Device(torch.device("cuda"), torch.bfloat16, 1)
+    plan = make_plan(load_config().model, 8192, 10**6, 0.5, 8, gpu, 1e12, 4, 10**6)
+    assert "GPU memory about" in plan.summary()
+    assert "what the driver takes not counted in each of 4 processes" in plan.summary()
+    assert plan.memory < _memory(device=Device(torch.device("cpu"), torch.bfloat16, 1)) - 450e6

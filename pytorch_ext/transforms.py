@@ -1,0 +1,70 @@
+"""What torch's function transforms need of an operator with a kernel: forward mode, torch.func,
+derivatives of the second order and above.
+
+A kernel computes values and first derivatives. Everything beyond that is the reference's: it is
+plain torch, so every transform takes it apart, and it has every derivative. A custom operator left
+to torch's own handling gives zeros there, without a word.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch.autograd import forward_ad
+
+__all__ = ["compiling", "one_by_one", "second_order", "takes_reference", "under_torch_func"]
+
+
+def compiling() -> bool:
+    """Whether torch.compile or torch.export traces this call: the operator itself is wanted then,
+    not the autograd.Function around it.
+    """
+    return torch.compiler.is_compiling()
+
+
+def under_torch_func() -> bool:
+    """Whether torch.func.grad, vmap or the like is on."""
+    return torch._C._are_functorch_transforms_active()
+
+
+def takes_reference() -> bool:
+    """Whether only the reference serves this call: forward mode is on (torch.func.jvp and jacfwd
+    too), or torch.func is traced by torch.compile.
+    """
+    return forward_ad._current_level >= 0 or (compiling() and under_torch_func())
+
+
+def second_order(
+    forward: Callable[..., torch.Tensor],
+    inputs: Sequence[torch.Tensor],
+    grad_output: torch.Tensor,
+    cotangents: Sequence[torch.Tensor],
+) -> tuple[torch.Tensor, ...]:
+    """Backward of a backward: what `cotangents` of the gradients of `inputs` mean for (grad_output,
+    *inputs), by differentiating `forward` twice. Differentiable again.
+    """
+
+    def gradients(grad: torch.Tensor, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return torch.func.vjp(forward, *inputs)[1](grad)
+
+    return torch.func.vjp(gradients, grad_output, *inputs)[1](tuple(cotangents))
+
+
+def one_by_one(
+    function: type[torch.autograd.Function],
+    count: int,
+    in_dims: Sequence[int | None],
+    inputs: Sequence[Any],
+) -> tuple[tuple[torch.Tensor, ...], tuple[int, ...]]:
+    """vmap over `count` of a function that takes no batch: (outputs, their mapped dimensions)."""
+    made = [
+        function.apply(
+            *(
+                x if dim is None else x.select(dim, i)
+                for x, dim in zip(inputs, in_dims, strict=True)
+            )
+        )
+        for i in range(count)
+    ]
+    outputs = tuple(torch.stack(parts) for parts in zip(*made, strict=True))
+    return outputs, (0,) * len(outputs)
