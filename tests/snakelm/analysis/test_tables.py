@@ -78,7 +78,8 @@ def poisoned(make_record, manifest, whole_run, tmp_path):
         timings.write_text(
             f"s\tcpu_time\tmax_rss\n1.5\t{attack.splitlines()[0]}\t10\n", encoding="utf-8"
         )
-        config = {"sources": [{"path": attack.replace("\x00", ""), "name": "x"}]}
+        path = re.sub(r"[\x00-\x1f]", "", attack)  # which no path of a configuration may hold
+        config = {"sources": [{"path": path, "name": "x"}]}
         return make_record(
             whole_run,
             config,

@@ -64,10 +64,10 @@ def test_greedy_answers(answer, accepted, tmp_path):
         (
             [{"question": "a", "choices": ["b", "c"]}],
             "choice",
-            r"line 1: none of answer, gold.*columns are question",
+            r"jsonl:1: none of answer, gold.*columns are question",
         ),
-        ([{"choices": ["b", "c"], "answer": 0}], "choice", "line 1: none of question"),
-        ([{"question": "a", "answer": 0}], "choice", "line 1: none of choices"),
+        ([{"choices": ["b", "c"], "answer": 0}], "choice", "jsonl:1: none of question"),
+        ([{"question": "a", "answer": 0}], "choice", "jsonl:1: none of choices"),
         ([{"question": "a", "choices": ["b"], "answer": 0}], "choice", "at least two"),
         ([{"question": "a", "choices": "bc", "answer": 0}], "choice", "expected a list"),
         ([{"question": "a", "choices": ["b", ""], "answer": 0}], "choice", "expected a list"),
@@ -109,7 +109,7 @@ def test_greedy_answers(answer, accepted, tmp_path):
         (
             [{"question": "a", "answer": "x"}, {"question": "a", "answer": " "}],
             "greedy",
-            "line 2: the answer is empty",
+            "jsonl:2: the answer is empty",
         ),
         ([{"question": "a", "answer": {"b": 1}}], "greedy", "no text"),
         ([{"question": 3, "answer": "x"}], "greedy", "the question is a int"),
