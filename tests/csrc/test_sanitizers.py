@@ -1,4 +1,4 @@
-"""The tokenizer, deduplication and the operators' CPU kernels under the address, undefined-behaviour
+"""The tokenizer, deduplication and the operators' kernels under the address, undefined-behaviour
 and thread sanitizers, fed random and damaged input.
 """
 
