@@ -55,7 +55,10 @@ ISA_FLAGS = {
 # Which instruction sets a kernel is compiled for. The CPU's best among them runs.
 KERNELS = {
     "csrc/dedup/minhash_kernel.cpp": ("portable", "avx2"),
-    "csrc/ops/attention/attention_kernel.cpp": ("portable", "avx2", "avx512", "avx512bf16"),
+    "csrc/ops/attention/attention_kernel.cpp": tuple(ISA_FLAGS),
+    "csrc/ops/qk_norm_rope/qk_norm_rope_kernel.cpp": tuple(ISA_FLAGS),
+    "csrc/ops/rms_norm/rms_norm_kernel.cpp": tuple(ISA_FLAGS),
+    "csrc/ops/swiglu/swiglu_kernel.cpp": tuple(ISA_FLAGS),
 }
 
 # sm_80 (A100 and later), sm_90a (Hopper's own instructions), and PTX for what comes after.
@@ -328,7 +331,7 @@ def add_operators(ninja: Ninja, target: Path, cuda: tuple[str, Path] | None) -> 
     # Python.h is optional here: torch.ops.load_library needs no module, it only makes `import
     # pytorch_ext._C` work.
     binding = (
-        f"{common} -DTORCH_TARGET_VERSION={TORCH_TARGET}ULL -isystem {torch}/include "
+        f"{common} -I{ROOT} -DTORCH_TARGET_VERSION={TORCH_TARGET}ULL -isystem {torch}/include "
         f"-isystem {sysconfig.get_path('include')}{' -DSNAKELM_WITH_CUDA' if cuda else ''}"
     )
     objects = ninja.compile_folder("pytorch_ext", binding)

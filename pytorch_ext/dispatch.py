@@ -53,6 +53,18 @@ class Backend:
 
 
 REFERENCE = Backend("reference", default_on=(ANY,))
+# Forward and backward in one pass each, compiled.
+PASSES = (
+    Backend(
+        "cpu",
+        devices=("cpu",),
+        dtypes=("float32", "bfloat16"),
+        levels=LEVELS,
+        default_on=("cpu",),
+        missing=_compiled,
+    ),
+    Backend("reference", default_on=("cpu", ANY)),
+)
 
 # Where several rows are a default on one device, the first whose dtypes fit is taken.
 TABLE: dict[str, tuple[Backend, ...]] = {
@@ -76,9 +88,10 @@ TABLE: dict[str, tuple[Backend, ...]] = {
         Backend("reference", default_on=("cpu",)),
     ),
     "linear_cross_entropy": (Backend("chunked", default_on=(ANY,)), Backend("reference")),
-    "rms_norm": (REFERENCE,),
+    "qk_norm_rope": PASSES,
+    "rms_norm": PASSES,
     "rope": (REFERENCE,),
-    "swiglu": (REFERENCE,),
+    "swiglu": PASSES,
 }
 
 

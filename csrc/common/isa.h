@@ -35,6 +35,7 @@ Isa best_isa();
 // Index of the instruction set to run, for a caller's `wanted`: itself, or the best one here for
 // -1; -2 where this CPU lacks it or there is no such set.
 int isa_level(int wanted);
+constexpr const char* NO_SUCH_ISA = "this CPU or build lacks the requested instruction set";
 
 #define SNAKELM_DECLARE_KERNEL(RESULT, NAME, ARGUMENTS) \
   namespace portable {                                  \

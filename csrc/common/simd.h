@@ -71,6 +71,17 @@ SNAKELM_INLINE Vec multiply_add(Vec a, Vec b, Vec c) {
 #endif
 }
 
+// 1 / x for a finite x of ordinary size, within two units in the last place: a division takes as
+// long as all the rest of a pointwise kernel.
+SNAKELM_INLINE Vec reciprocal(Vec x) {
+#if defined(__AVX512F__)
+  const Vec near = (Vec)_mm512_rcp14_ps((__m512)x);
+  return multiply_add(near, multiply_add(splat(0.0f) - x, near, splat(1.0f)), near);
+#else
+  return splat(1.0f) / x;
+#endif
+}
+
 // Two-source permutation with a constant index: GCC before 12 lacks __builtin_shufflevector, clang
 // __builtin_shuffle.
 template <class V, size_t... I>
@@ -193,14 +204,29 @@ SNAKELM_INLINE Vec load_wide(const float* from) { return load(from); }
 SNAKELM_INLINE Vec load_wide(const BFloat16* from) {
   HalfVec half;
   std::memcpy(&half, from, sizeof half);
+#if defined(__AVX512F__)  // GCC's own conversion takes the vector apart and together again
+  return (Vec)_mm512_slli_epi32(_mm512_cvtepu16_epi32((__m256i)half), 16);
+#elif defined(__AVX2__)
+  return (Vec)_mm256_slli_epi32(_mm256_cvtepu16_epi32((__m128i)half), 16);
+#else
   return (Vec)(__builtin_convertvector(half, WordVec) << 16);
+#endif
 }
 SNAKELM_INLINE void store_narrow(Vec v, float* to) { store(to, v); }
 SNAKELM_INLINE void store_narrow(Vec v, BFloat16* to) {
+#if defined(__AVX512BF16__)
+  const __m256i half = (__m256i)_mm512_cvtneps_pbh((__m512)v);
+#else
   const WordVec word = (WordVec)v;
-  const WordVec rounded = (word + 0x7FFF + ((word >> 16) & 1)) >> 16;
-  const HalfVec half =
-      __builtin_convertvector((WordVec)(v == v ? (IntVec)rounded : splat_int(0x7FC0)), HalfVec);
+  const WordVec nearest = (word + 0x7FFF + ((word >> 16) & 1)) >> 16;
+  const WordVec rounded = (WordVec)(v == v ? (IntVec)nearest : splat_int(0x7FC0));
+#if defined(__AVX512F__) || !defined(__AVX2__)
+  const HalfVec half = __builtin_convertvector(rounded, HalfVec);
+#else  // GCC converts by a dozen shuffles here
+  const __m256i packed = _mm256_packus_epi32((__m256i)rounded, (__m256i)rounded);
+  const __m128i half = _mm256_castsi256_si128(_mm256_permute4x64_epi64(packed, 0x08));
+#endif
+#endif
   std::memcpy(to, &half, sizeof half);
 }
 // The first `count` < LANES of them; the rest are zeros.

@@ -26,7 +26,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from pytorch_ext import attention, linear_cross_entropy, rms_norm, rope, swiglu
+from pytorch_ext import attention, linear_cross_entropy, qk_norm_rope, rms_norm, rope, swiglu
 
 from ..config import Model
 
@@ -126,11 +126,13 @@ class Decoder(nn.Module):
         length = tokens_BT.shape[1]
         cos_TD, sin_TD = self.cos[:length], self.sin[:length]
 
-        x_BTC = self.embed(tokens_BT)
+        x_BTC, added_BTC = self.embed(tokens_BT), None
         for layer in self.layers:
-            x_BTC = layer(x_BTC, row_start_BT, cos_TD, sin_TD, self.attention_backend)
+            x_BTC, added_BTC = layer(
+                x_BTC, added_BTC, row_start_BT, cos_TD, sin_TD, self.attention_backend
+            )
 
-        return rms_norm(x_BTC, self.norm, self.shape.norm_eps)
+        return add_and_norm(x_BTC, added_BTC, self.norm, self.shape.norm_eps)[0]
 
     def embed(self, tokens_BT: torch.Tensor) -> torch.Tensor:
         """The residual stream's start [B, T, C]."""
@@ -141,7 +143,9 @@ class Decoder(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention, then SwiGLU, each added to the residual stream."""
+    """Attention, then SwiGLU, each added to the residual stream. The next norm adds it, in its own
+    pass over the stream: until then it travels beside it.
+    """
 
     def __init__(self, model: Model) -> None:
         super().__init__()
@@ -155,15 +159,17 @@ class Block(nn.Module):
     def forward(
         self,
         x_BTC: torch.Tensor,
+        added_BTC: torch.Tensor | None,
         row_start_BT: torch.Tensor | None,
         cos_TD: torch.Tensor,
         sin_TD: torch.Tensor,
         backend: str | None,
-    ) -> torch.Tensor:
-        """[B, T, C] → [B, T, C]."""
-        y_BTC = rms_norm(x_BTC, self.attention_norm, self.eps)
-        x_BTC = x_BTC + self.attention(y_BTC, row_start_BT, cos_TD, sin_TD, backend)
-        return x_BTC + self.mlp(rms_norm(x_BTC, self.mlp_norm, self.eps))
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The stream [B, T, C] and what is to be added to it (None: nothing yet) → the same."""
+        y_BTC, x_BTC = add_and_norm(x_BTC, added_BTC, self.attention_norm, self.eps)
+        added_BTC = self.attention(y_BTC, row_start_BT, cos_TD, sin_TD, backend)
+        y_BTC, x_BTC = rms_norm(added_BTC, self.mlp_norm, self.eps, residual=x_BTC)
+        return x_BTC, self.mlp(y_BTC)
 
 
 class Attention(nn.Module):
@@ -192,11 +198,12 @@ class Attention(nn.Module):
         k_BTKD = F.linear(x_BTC, self.k.to(dtype)).unflatten(-1, (-1, self.head_dim))
         v_BTKD = F.linear(x_BTC, self.v.to(dtype)).unflatten(-1, (-1, self.head_dim))
 
-        if self.qk_norm:
-            q_BTHD = rms_norm(q_BTHD, self.q_norm, self.eps)
-            k_BTKD = rms_norm(k_BTKD, self.k_norm, self.eps)
-
-        return rope(q_BTHD, cos_TD, sin_TD), rope(k_BTKD, cos_TD, sin_TD), v_BTKD
+        if not self.qk_norm:
+            return rope(q_BTHD, cos_TD, sin_TD), rope(k_BTKD, cos_TD, sin_TD), v_BTKD
+        q_BTHD, k_BTKD = qk_norm_rope(
+            q_BTHD, k_BTKD, self.q_norm, self.k_norm, cos_TD, sin_TD, self.eps
+        )
+        return q_BTHD, k_BTKD, v_BTKD
 
     def forward(
         self,
@@ -226,6 +233,15 @@ class Mlp(nn.Module):
         dtype = x_BTC.dtype
         h_BTF = swiglu(F.linear(x_BTC, self.gate.to(dtype)), F.linear(x_BTC, self.up.to(dtype)))
         return F.linear(h_BTF, self.down.to(dtype))
+
+
+def add_and_norm(
+    x_BTC: torch.Tensor, added_BTC: torch.Tensor | None, gain_C: torch.Tensor, eps: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(norm of x + added, x + added), both [B, T, C]; nothing is added for None."""
+    if added_BTC is None:
+        return rms_norm(x_BTC, gain_C, eps), x_BTC
+    return rms_norm(added_BTC, gain_C, eps, residual=x_BTC)
 
 
 def rotary_table(

@@ -73,8 +73,9 @@ class Cache:
         k_1SKD[:, -new:], v_1SKD[:, -new:] = k_1TKD, v_1TKD
 
         y_1THD = self._attend(q_1THD, k_1SKD, v_1SKD)
-        x_1TC = x_1TC + F.linear(y_1THD.flatten(2), own.o.to(x_1TC.dtype))
-        return x_1TC + layer.mlp(rms_norm(x_1TC, layer.mlp_norm, layer.eps))
+        added_1TC = F.linear(y_1THD.flatten(2), own.o.to(x_1TC.dtype))
+        y_1TC, x_1TC = rms_norm(added_1TC, layer.mlp_norm, layer.eps, residual=x_1TC)
+        return x_1TC + layer.mlp(y_1TC)
 
     def _attend(
         self, q_1THD: torch.Tensor, k_1SKD: torch.Tensor, v_1SKD: torch.Tensor

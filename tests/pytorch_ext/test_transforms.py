@@ -12,7 +12,15 @@ from torch.autograd import forward_ad
 from torch.utils._pytree import tree_leaves
 
 import pytorch_ext
-from pytorch_ext import attention, library, linear_cross_entropy, rms_norm, rope, swiglu
+from pytorch_ext import (
+    attention,
+    library,
+    linear_cross_entropy,
+    qk_norm_rope,
+    rms_norm,
+    rope,
+    swiglu,
+)
 from pytorch_ext.dispatch import TABLE
 from pytorch_ext.ops import linear_cross_entropy as lce_module
 
@@ -48,6 +56,12 @@ def plain(call: Function) -> Callable[..., torch.Tensor]:
     return lambda *inputs, backend: call(*inputs)
 
 
+def add_and_norm(x, residual, weight, backend):
+    """rms_norm in all its ways: with a residual, and alone with and without a weight."""
+    normed, total = rms_norm(x, weight, residual=residual, backend=backend)
+    return normed + rms_norm(total, backend=backend) * rms_norm(x, weight, backend=backend)
+
+
 ROW_START = torch.tensor([[0, 0, 1, 3], [0, 1, 1, 2]], dtype=torch.int32)
 TARGET = torch.tensor([0, 4, -100, 6, 1, 4])
 ANGLE = torch.arange(5)[:, None] * 0.9 ** torch.arange(2)
@@ -60,9 +74,15 @@ OPERATORS = {
         lambda x, weight, backend: linear_cross_entropy(x, weight, TARGET, backend=backend),
         draw((6, 4), (7, 4)),
     ),
-    "rms_norm": Operator(plain(rms_norm), draw((2, 3, 4), (4,))),
+    "qk_norm_rope": Operator(
+        lambda q, k, q_weight, k_weight, cos, sin, backend: torch.cat(
+            qk_norm_rope(q, k, q_weight, k_weight, cos, sin, backend=backend), dim=2
+        ),
+        (*draw((2, 5, 2, 4), (2, 5, 1, 4), (4,), (4,)), ANGLE.cos().double(), ANGLE.sin().double()),
+    ),
+    "rms_norm": Operator(add_and_norm, draw((2, 3, 4), (2, 3, 4), (4,))),
     "rope": Operator(plain(lambda x: rope(x, ANGLE.cos(), ANGLE.sin())), draw((2, 5, 2, 4))),
-    "swiglu": Operator(plain(swiglu), draw((3, 4), (3, 4))),
+    "swiglu": Operator(swiglu, draw((3, 4), (3, 4))),
 }
 
 

@@ -66,7 +66,7 @@ struct Cut {
 const char* run(const AttentionProblem& problem, int level, int threads, ParallelFor parallel_for,
                 bool forward) {
   const int isa = isa_level(level);
-  if (isa < 0) return "this CPU or build lacks the requested instruction set";
+  if (isa < 0) return NO_SUCH_ISA;
   if (const char* message = check_row_start(problem)) return message;
   if (problem.batch == 0 || problem.time == 0) return nullptr;
 

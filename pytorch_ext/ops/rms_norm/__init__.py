@@ -1,24 +1,63 @@
-"""Root-mean-square norm (Zhang & Sennrich 2019, arXiv:1910.07467): `rms_norm(x, weight, eps)`.
+"""Root-mean-square norm (Zhang & Sennrich 2019, arXiv:1910.07467), alone or with the residual added
+first: `rms_norm(x, weight, eps, residual=...)`.
 
-Plain torch for now: under torch.compile it is one fused loop.
+Backends (pytorch_ext/dispatch.py says which is the default where):
+    cpu        csrc/ops/rms_norm: one pass forward, one backward, the addition in both.
+    reference  plain torch, any device and dtype; under torch.compile one fused loop.
 """
+
+from typing import overload
 
 import torch
 
 from pytorch_ext.arguments import check_floating, check_number, check_tensors
-from pytorch_ext.ops.rms_norm.reference import rms_norm_reference
+from pytorch_ext.dispatch import choose
+from pytorch_ext.ops.rms_norm.native import add_rms_norm_native, rms_norm_native
+from pytorch_ext.ops.rms_norm.reference import add_rms_norm_reference, rms_norm_reference
+
+
+@overload
+def rms_norm(
+    x: torch.Tensor,
+    weight: torch.Tensor | None = ...,
+    eps: float = ...,
+    *,
+    residual: None = ...,
+    backend: str | None = ...,
+) -> torch.Tensor: ...
+
+
+@overload
+def rms_norm(
+    x: torch.Tensor,
+    weight: torch.Tensor | None = ...,
+    eps: float = ...,
+    *,
+    residual: torch.Tensor,
+    backend: str | None = ...,
+) -> tuple[torch.Tensor, torch.Tensor]: ...
 
 
 def rms_norm(
-    x: torch.Tensor, weight: torch.Tensor | None = None, eps: float = 1e-6
-) -> torch.Tensor:
+    x: torch.Tensor,
+    weight: torch.Tensor | None = None,
+    eps: float = 1e-6,
+    *,
+    residual: torch.Tensor | None = None,
+    backend: str | None = None,
+) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
     """Normalise the last dimension of x [..., C] by its root mean square, then scale by weight [C]
     (None: by one).
 
-    Computed in at least float32, returned in x's dtype. Raises ValueError when weight does not fit
-    or x holds no floating-point numbers, TypeError for what is no tensor or number.
+    residual: of x's shape and dtype. Given, x + residual is normalised, and (norm, x + residual)
+        are returned: the residual stream goes on from the sum.
+
+    Computed in at least float32, returned in x's dtype; any strides. Raises ValueError when weight
+    or residual doesn't fit or x holds no floating-point numbers, TypeError for what is no tensor or
+    number, RuntimeError for a backend that is missing here or doesn't take such tensors.
     """
-    given = {"x": x} if weight is None else {"x": x, "weight": weight}
+    optional = {"weight": weight, "residual": residual}
+    given = {"x": x} | {name: tensor for name, tensor in optional.items() if tensor is not None}
     check_tensors("rms_norm", **given)
     check_floating("rms_norm", **given)
     check_number("rms_norm", "eps", eps)
@@ -28,4 +67,19 @@ def rms_norm(
         raise ValueError(
             f"rms_norm: weight is {list(weight.shape)}, x {list(x.shape)}; weight [C] expected"
         )
-    return rms_norm_reference(x, weight, eps)
+    if residual is not None and (residual.shape != x.shape or residual.dtype != x.dtype):
+        raise ValueError(
+            f"rms_norm: residual is {residual.dtype} {list(residual.shape)}, x {x.dtype} "
+            f"{list(x.shape)}; the same expected"
+        )
+
+    name, level = choose("rms_norm", backend, "x", x)
+    if residual is None:
+        if name == "reference":
+            return rms_norm_reference(x, weight, eps)
+        return rms_norm_native(x, weight, eps, level)
+
+    if name == "reference":
+        return add_rms_norm_reference(x, residual, weight, eps)
+    normed, total = add_rms_norm_native(x, residual, weight, eps, level)
+    return normed, total

@@ -12,3 +12,11 @@ def rms_norm_reference(x: torch.Tensor, weight: torch.Tensor | None, eps: float)
     wide = x.to(torch.promote_types(x.dtype, torch.float32))
     normed = wide * torch.rsqrt(wide.square().mean(dim=-1, keepdim=True) + eps)
     return (normed if weight is None else normed * weight.to(normed.dtype)).to(x.dtype)
+
+
+def add_rms_norm_reference(
+    x: torch.Tensor, residual: torch.Tensor, weight: torch.Tensor | None, eps: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(norm of x + residual, x + residual): of the sum as it is handed on, rounded to x's dtype."""
+    total = x + residual
+    return rms_norm_reference(total, weight, eps), total

@@ -1,6 +1,7 @@
 """Rotary position embedding (Su et al. 2021, arXiv:2104.09864): `rope(x, cos, sin)`.
 
-Plain torch for now: under torch.compile it is one fused loop.
+Plain torch: under torch.compile it is one fused loop. qk_norm_rope has it in one pass with the norm
+before it.
 """
 
 import torch
@@ -19,12 +20,17 @@ def rope(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
     """
     check_tensors("rope", x=x, cos=cos, sin=sin)
     check_floating("rope", x=x, cos=cos, sin=sin)
+    check_angles("rope", x, cos, sin)
+    return rope_reference(x, cos, sin)
+
+
+def check_angles(operator: str, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> None:
+    """ValueError unless cos and sin fit to x [B, T, H, D]."""
     if x.dim() != 4 or x.shape[-1] % 2:
-        raise ValueError(f"rope: x is {list(x.shape)}; [B, T, H, D] with an even D expected")
+        raise ValueError(f"{operator}: x is {list(x.shape)}; [B, T, H, D] with an even D expected")
     batch, length, _, dim = x.shape
     if cos.shape != sin.shape or cos.shape not in ((length, dim // 2), (batch, length, dim // 2)):
         raise ValueError(
-            f"rope: cos {list(cos.shape)}, sin {list(sin.shape)}; {[length, dim // 2]} or "
+            f"{operator}: cos {list(cos.shape)}, sin {list(sin.shape)}; {[length, dim // 2]} or "
             f"{[batch, length, dim // 2]} expected"
         )
-    return rope_reference(x, cos, sin)

@@ -1,0 +1,183 @@
+"""Pointwise operators against plain torch: `python benchmarks/ops.py [--threads N] [--json FILE]`.
+
+Both sides run in this process, in turn, on the same tensors, with the allocator's settings that
+training has (this script starts itself once more for them); results are compared before anything is
+timed. Each figure is the median of CPU time, of one call forward and backward, and of one forward.
+Plain torch is each operator's reference, eager: what a model written in torch does. A ratio above 1
+means that ours took less time.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import torch
+from attn import DTYPES, cpu_name, medians
+
+from pytorch_ext import library, qk_norm_rope, rms_norm, swiglu
+from pytorch_ext.dispatch import LEVELS
+from snakelm.training.launch import restart_with_environment
+
+WIDTHS = {"default": (256, 512, 4, 256), "4x256": (256, 768, 4, 512), "30m": (512, 1536, 8, 512)}
+COLUMNS = ("op", "dtype", "shape", "pass", "ours ms", "plain ms", "ratio", "GB/s")
+CELLS = (14, 5, 8, 8, 9, 9, 6, 6)
+Call = Callable[[str], tuple[torch.Tensor, ...]]
+
+
+class Case(NamedTuple):
+    """`call(backend)` -> outputs; their gradients are taken by `leaves`."""
+
+    op: str
+    call: Call
+    leaves: list[torch.Tensor]
+    moved: int  # numbers read and written, forward and backward, each once
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], allow_abbrev=False)
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
+    parser.add_argument("--shapes", nargs="+", choices=WIDTHS, default=list(WIDTHS))
+    parser.add_argument("--tokens", type=int, default=2048, help="rows (default 2048)")
+    parser.add_argument(
+        "--repeats", type=int, default=15, help="measurements a median is taken of (default 15)"
+    )
+    return parser.parse_args(argv)
+
+
+def cases(shape: str, tokens: int, dtype: torch.dtype) -> list[Case]:
+    """Every operator at the sizes that a model of this shape gives it."""
+    width, hidden, heads, length = WIDTHS[shape]
+    rows, dim = max(1, tokens // length), width // heads
+    generator = torch.Generator().manual_seed(1)
+
+    def draw(*size: int, kind: torch.dtype = dtype) -> torch.Tensor:
+        return torch.randn(size, generator=generator).to(kind).requires_grad_()
+
+    x, residual = draw(rows, length, width), draw(rows, length, width)
+    gain, q_gain, k_gain = (draw(n, kind=torch.float32) for n in (width, dim, dim))
+    q, k = draw(rows, length, heads, dim), draw(rows, length, heads, dim)
+    gate, up = draw(rows, length, hidden), draw(rows, length, hidden)
+    angle = torch.arange(length)[:, None] * 1e4 ** -(torch.arange(dim // 2) / (dim // 2))
+    cos, sin = angle.cos(), angle.sin()
+    n, m = x.numel(), gate.numel()
+    return [
+        Case("rms_norm", lambda b: (rms_norm(x, gain, backend=b),), [x, gain], 5 * n),
+        Case(
+            "add + rms_norm",
+            lambda b: rms_norm(x, gain, residual=residual, backend=b),
+            [x, residual, gain],
+            8 * n,
+        ),
+        Case(
+            "qk_norm_rope",
+            lambda b: qk_norm_rope(q, k, q_gain, k_gain, cos, sin, backend=b),
+            [q, k, q_gain, k_gain],
+            10 * n,
+        ),
+        Case("swiglu", lambda b: (swiglu(gate, up, backend=b),), [gate, up], 8 * m),
+    ]
+
+
+def both(case: Case, backend: str, grads: list[torch.Tensor]) -> list[torch.Tensor]:
+    """Outputs and gradients."""
+    outputs = case.call(backend)
+    return [*outputs, *torch.autograd.grad(outputs, case.leaves, grads)]
+
+
+def forward(case: Case, backend: str) -> None:
+    with torch.no_grad():
+        case.call(backend)
+
+
+def check_agreement(case: Case, dtype: str, grads: list[torch.Tensor]) -> None:
+    """A benchmark of different results would be worthless."""
+    ours, plain = (both(case, backend, grads) for backend in ("cpu", "reference"))
+    for a, b in zip(ours, plain, strict=True):
+        worst = (a.float() - b.float()).abs().max().item() / b.float().abs().max().item()
+        if worst > (1e-5 if dtype == "fp32" else 1e-2):
+            raise SystemExit(
+                f"ops.py: {case.op} and plain torch differ by {worst:.1e} of the "
+                "largest; nothing measured"
+            )
+
+
+def measure(options: argparse.Namespace, shape: str, dtype: str) -> list[dict]:
+    rows = []
+    for case in cases(shape, options.tokens, DTYPES[dtype]):
+        with torch.no_grad():
+            grads = [torch.randn_like(x) for x in case.call("cpu")]
+        check_agreement(case, dtype, grads)
+        sides = {"ours": "cpu", "plain": "reference"}
+        for name, run in (
+            ("forward", lambda b, case=case: forward(case, b)),
+            ("f+b", lambda b, case=case, grads=grads: both(case, b, grads)),
+        ):
+            calls = {side: lambda b=b, run=run: run(b) for side, b in sides.items()}
+            seconds = medians(calls, "cpu", options.repeats)
+            moved = case.moved * DTYPES[dtype].itemsize if name == "f+b" else None
+            rows.append(
+                {
+                    "op": case.op,
+                    "dtype": dtype,
+                    "shape": shape,
+                    "pass": name,
+                    "ours_ms": seconds["ours"] * 1e3,
+                    "plain_ms": seconds["plain"] * 1e3,
+                    "ratio": seconds["plain"] / seconds["ours"],
+                    "gbytes_per_s": moved and moved / seconds["ours"] / 1e9,
+                }
+            )
+    return rows
+
+
+def show(row: dict) -> str:
+    rate = row["gbytes_per_s"]
+    cells = (
+        row["op"],
+        row["dtype"],
+        row["shape"],
+        row["pass"],
+        f"{row['ours_ms']:.2f}",
+        f"{row['plain_ms']:.2f}",
+        f"{row['ratio']:.2f}",
+        f"{rate:.1f}" if rate else "",
+    )
+    return "  ".join(cell.rjust(width) for cell, width in zip(cells, CELLS, strict=True))
+
+
+def main(argv: list[str] | None = None) -> int:
+    if argv is None:
+        restart_with_environment(sys.argv)
+    options = parse(argv)
+    torch.set_num_threads(options.threads)
+    about = {
+        "device": cpu_name(),
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "ours": f"cpu:{LEVELS[library.LEVELS_HERE[-1]]}",
+        "tokens": options.tokens,
+        "repeats": options.repeats,
+    }
+    for key, value in about.items():
+        print(f"{key:>20}: {value}")
+    print("  ".join(name.rjust(width) for name, width in zip(COLUMNS, CELLS, strict=True)))
+
+    rows = []
+    for shape in options.shapes:
+        for dtype in ("bf16", "fp32"):
+            for row in measure(options, shape, dtype):
+                rows.append(row)
+                print(show(row), flush=True)
+    if options.json:
+        options.json.write_text(json.dumps({"about": about, "rows": rows}, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,89 @@
+"""Derivatives and fakes of the compiled passes, csrc/ops/qk_norm_rope."""
+
+from typing import Any
+
+import torch
+
+from pytorch_ext.native import backward_pass, contiguous_like, forward_pass
+from pytorch_ext.ops.qk_norm_rope.reference import qk_norm_rope_reference
+from pytorch_ext.ops.rms_norm.reference import rms_norm_reference
+from pytorch_ext.transforms import takes_reference
+
+
+def qk_norm_rope_native(
+    q_BTHD: torch.Tensor,
+    k_BTKD: torch.Tensor,
+    q_weight_D: torch.Tensor,
+    k_weight_D: torch.Tensor,
+    cos: torch.Tensor,
+    sin: torch.Tensor,
+    eps: float,
+    level: int,
+) -> tuple[torch.Tensor, ...]:
+    """Queries and keys, normed and rotated by a compiled kernel; level: an index into
+    dispatch.LEVELS or BEST.
+    """
+    if takes_reference():
+        return qk_norm_rope_reference(q_BTHD, k_BTKD, q_weight_D, k_weight_D, cos, sin, eps)
+    wide = (x.float() for x in (q_weight_D, k_weight_D, cos, sin))
+    return _forward(q_BTHD, k_BTKD, *wide, eps, level)
+
+
+def _of_forward(
+    ctx: Any, grad_q: torch.Tensor | None, grad_k: torch.Tensor | None
+) -> tuple[torch.Tensor | None, ...]:
+    kept = ctx.saved_tensors  # read once: a checkpoint gives them once
+    q, k, q_weight, k_weight, cos, _ = kept
+    grad_q = torch.zeros_like(q) if grad_q is None else grad_q
+    grad_k = torch.zeros_like(k) if grad_k is None else grad_k
+    made = _backward(grad_q, grad_k, *kept, *ctx.settings)
+    if not any(ctx.needs_input_grad[4:6]):
+        return made
+
+    # Learned angles: rare enough for plain torch.
+    eps, _ = ctx.settings
+    by_part = [_of_angles(*part, eps) for part in ((grad_q, q, q_weight), (grad_k, k, k_weight))]
+    by_row = (of_q + of_k for of_q, of_k in zip(*by_part, strict=True))
+    return *made, *(x if cos.dim() == 3 else x.sum(dim=0) for x in by_row)
+
+
+def _of_angles(
+    grad_BTHD: torch.Tensor, x_BTHD: torch.Tensor, weight_D: torch.Tensor, eps: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Gradients of cos and sin, [B, T, D/2], by (a cos - b sin, b cos + a sin)."""
+    a, b = rms_norm_reference(x_BTHD.float(), weight_D, eps).chunk(2, dim=-1)
+    grad_a, grad_b = grad_BTHD.float().chunk(2, dim=-1)
+    return (grad_a * a + grad_b * b).sum(dim=2), (grad_b * a - grad_a * b).sum(dim=2)
+
+
+def _gradients(
+    grad_q: torch.Tensor,
+    grad_k: torch.Tensor,
+    q: torch.Tensor,
+    k: torch.Tensor,
+    q_weight: torch.Tensor,
+    k_weight: torch.Tensor,
+    cos: torch.Tensor,
+    sin: torch.Tensor,
+    eps: float,
+    level: int,
+) -> Any:
+    def forward(q, k, q_weight, k_weight):
+        return qk_norm_rope_reference(q, k, q_weight, k_weight, cos, sin, eps)
+
+    return torch.func.vjp(forward, q, k, q_weight, k_weight)[1]((grad_q, grad_k))
+
+
+def _fake_backward(grad_q, grad_k, q, k, q_weight, k_weight, cos, sin, eps, level):
+    return tuple(contiguous_like(x) for x in (q, k, q_weight, k_weight))
+
+
+_backward = backward_pass(
+    "qk_norm_rope_backward", fake=_fake_backward, tensors=8, gradients=_gradients
+)
+_forward = forward_pass(
+    "qk_norm_rope_forward",
+    fake=lambda q, k, *rest: (contiguous_like(q), contiguous_like(k)),
+    keep=lambda inputs, output: inputs[:6],
+    backward=_of_forward,
+)

@@ -1,0 +1,96 @@
+// What the bindings of the pointwise operators share: checks, tensors as rows, torch's threads.
+//
+// Shapes, dtypes and devices are checked in Python, where the error can say what to do; here what
+// would read or write out of bounds is checked again.
+#pragma once
+
+#include <torch/csrc/stable/library.h>
+#include <torch/csrc/stable/ops.h>
+#include <torch/csrc/stable/tensor.h>
+
+#include <optional>
+#include <stdexcept>
+#include <string>
+
+#include "common/element.h"
+
+namespace pytorch_ext {
+
+using snakelm::Element;
+using torch::headeronly::ScalarType;
+using torch::stable::Tensor;
+
+inline void check(bool holds, const char* message) {
+  if (!holds) throw std::runtime_error(std::string("pytorch_ext: ") + message);
+}
+
+// For what a kernel returns: null, or a message.
+inline void raise_if(const char* message) { check(!message, message ? message : ""); }
+
+inline Element element_of(const Tensor& tensor) {
+  const ScalarType type = tensor.scalar_type();
+  check(type == ScalarType::Float || type == ScalarType::BFloat16,
+        "the CPU kernels take float32 and bfloat16");
+  return type == ScalarType::Float ? Element::float32 : Element::bfloat16;
+}
+
+inline bool same_shape(const Tensor& a, const Tensor& b) {
+  if (a.dim() != b.dim()) return false;
+  for (int64_t i = 0; i < a.dim(); ++i)
+    if (a.size(i) != b.size(i)) return false;
+  return true;
+}
+
+inline Tensor contiguous_like(const Tensor& like) {  // contiguous, unlike torch's own of a view
+  return torch::stable::new_empty(like, like.sizes());
+}
+
+// Numbers in a row: of the last dimension.
+inline int64_t width_of(const Tensor& tensor) {
+  return tensor.dim() ? tensor.size(tensor.dim() - 1) : 1;
+}
+inline int64_t row_count(const Tensor& tensor) {
+  const int64_t width = width_of(tensor);
+  return width ? tensor.numel() / width : 0;
+}
+
+// Do all dimensions but the last follow each other in memory like those of one matrix?
+inline bool is_matrix(const Tensor& tensor) {
+  if (tensor.dim() == 0) return true;
+  if (tensor.stride(tensor.dim() - 1) != 1) return false;
+  int64_t expected = -1;
+  for (int64_t i = tensor.dim() - 2; i >= 0; --i) {
+    if (tensor.size(i) == 1) continue;
+    if (expected >= 0 && tensor.stride(i) != expected) return false;
+    expected = tensor.stride(i) * tensor.size(i);
+  }
+  return true;
+}
+
+// The tensor [..., width] as rows of one distance. Where it doesn't lie so it becomes a copy, which
+// the caller's variable keeps alive.
+inline snakelm::Rows rows_of(Tensor& tensor) {
+  if (!is_matrix(tensor)) tensor = torch::stable::contiguous(tensor);
+  int64_t row = 0;  // of a single row, or of one expanded to many
+  for (int64_t i = tensor.dim() - 2; i >= 0 && row == 0; --i)
+    if (tensor.size(i) != 1) row = tensor.stride(i);
+  return {tensor.const_data_ptr(), row};
+}
+
+// [width] float32; another layout becomes a copy, which the caller's variable keeps alive.
+inline const float* floats_of(Tensor& tensor, int64_t width) {
+  check(tensor.dim() == 1 && tensor.size(0) == width && tensor.scalar_type() == ScalarType::Float,
+        "a weight float32 of the last dimension's size expected");
+  if (!tensor.is_contiguous()) tensor = torch::stable::contiguous(tensor);
+  return static_cast<const float*>(tensor.const_data_ptr());
+}
+
+inline void parallel(int64_t n, void (*body)(int64_t, void*), void* context) {
+  torch::stable::parallel_for(0, n, 1, [=](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) body(i, context);
+  });
+}
+
+inline int threads() { return static_cast<int>(torch::stable::get_num_threads()); }
+
+}  // namespace pytorch_ext
