@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 from ..errors import UserError
 from ..files import sha256_file
+from ..json_files import read_json
 from ..workflow.manifest import manifest_path, read_manifest
 
 __all__ = ["Chain", "Claim", "FileState", "MovedPaths", "Node", "read_chain"]
@@ -191,7 +192,7 @@ def read_chain(target: str | Path) -> Chain:
 def _artefacts(target: Path) -> list[Path]:
     """The artefacts whose manifests name ``target``."""
     if target.is_dir():
-        manifests = sorted(target.rglob(f"*{MARK}"))
+        manifests = [path for path in sorted(target.rglob(f"*{MARK}")) if not _is_foreign(path)]
     elif target.name.endswith(MARK):
         manifests = [target]
     elif manifest_path(target).is_file():
@@ -206,6 +207,16 @@ def _artefacts(target: Path) -> list[Path]:
             f"{target}: no manifest speaks of it, so nobody can say what it was made from"
         )
     return [path.with_name(path.name.removesuffix(MARK)) for path in manifests]
+
+
+def _is_foreign(path: Path) -> bool:
+    """Whether a file is called like a manifest and isn't one: JSON without a version number. What
+    is damaged counts as ours, so that it is told of.
+    """
+    try:
+        return not isinstance(read_json(path, remedy="").get("manifest"), int)
+    except UserError:
+        return False
 
 
 def _manifests_naming(target: Path) -> Iterator[Path]:

@@ -263,7 +263,10 @@ def test_a_model_of_another_run_is_one_line(results, capfd):
 def test_tasks_that_cannot_be_asked_are_one_line(results, capfd):
     measure(results)
     (results / "bad.jsonl").write_text('{"question": "a", "choices": ["b", "c"], "answer": 5}\n')
-    for path, said in (("nowhere.jsonl", "no such file"), (str(results / "bad.jsonl"), "row 0")):
+    for path, said in (
+        ("nowhere.jsonl", "no such file"),
+        (str(results / "bad.jsonl"), "bad.jsonl:1: "),
+    ):
         assert said in fails(
             capfd, lambda folder, path=path: evaluate_run(folder, tasks=[{"path": path}]), results
         )
