@@ -14,8 +14,8 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 __all__ = [
-    "folders",
     "has_secrets",
+    "is_after_folder",
     "public_command",
     "public_path",
     "public_url",
@@ -67,12 +67,21 @@ def public_path(path: str | Path, root: str | Path | None = None) -> str:
     return Path(path).as_posix()
 
 
-def folders(paths: object) -> set[str]:
-    """The folders that absolute ``paths``, a text or a list of them, go through. What is named
-    after one of these is named after a machine or its owner.
+def is_after_folder(name: str | None, paths: object) -> bool:
+    """Whether ``name`` was made from a folder that absolute ``paths``, a text or a list of them, go
+    through, and so tells of a machine or its owner. Names are made of the letters and digits before
+    the first dot, with a number behind the second of one name.
     """
     some = [paths] if isinstance(paths, str) else paths if isinstance(paths, list) else []
-    return {part for path in some if ABSOLUTE.match(path) for part in Path(path).parts[:-1]}
+    parts = {part for path in some if ABSOLUTE.match(path) for part in Path(path).parts[:-1]}
+    stems = {_letters(part.split(".")[0]) for part in parts} - {""}
+    return bool(name) and not stems.isdisjoint(
+        {_letters(str(name)), _letters(re.sub(r"-\d+$", "", str(name)))}
+    )
+
+
+def _letters(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9]+", "", text)
 
 
 def public_command(command: str) -> str:
@@ -92,7 +101,7 @@ def publishable(value: Any) -> Any:
     """
     if isinstance(value, Mapping):
         shown = {key: publishable(one) for key, one in value.items()}
-        if value.get("name") in folders(value.get("path")):
+        if is_after_folder(value.get("name"), value.get("path")):
             shown["name"] = None
         return shown
     if isinstance(value, list | tuple):

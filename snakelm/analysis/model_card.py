@@ -18,7 +18,7 @@ from ..evaluation.records import (
     Interval,
     read_baseline,
 )
-from ..publishing import folders, public_path
+from ..publishing import is_after_folder, public_path
 from ..workflow.manifest import manifest_path, read_manifest
 from .licences import conversations_licence, source_licence
 from .manifests import (
@@ -159,7 +159,7 @@ def _sources(config: Config, manifests: Sequence[StepManifest]) -> Iterator[Data
 
 def _public_name(source: Source, index: int) -> str:
     """A source's name, unless it was made from a folder on somebody's machine: then its number."""
-    return f"{index + 1}" if source.name in folders(source.path) else str(source.name)
+    return f"{index + 1}" if is_after_folder(source.name, source.path) else str(source.name)
 
 
 def _conversations(config: Config, manifests: Sequence[StepManifest]) -> Iterator[DataRow]:

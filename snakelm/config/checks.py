@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from ..errors import UserError
-from ..publishing import public_url
+from ..publishing import is_after_folder, public_url
 from ..user_paths import CONTROL, home
 from .analysis_sections import Task
 from .data_sections import SftSource, Source
@@ -200,6 +200,8 @@ def _named_tasks(tasks: Sequence[Task]) -> list[Task]:
     for i, task in enumerate(tasks):
         _check_exactly_one(f"tasks[{i}]", task, ("path", "builtin"))
         name = task.name or task.builtin or _stem(_as_list(task.path)[0])
+        if not task.name and is_after_folder(name, task.path):  # scores are published with it
+            name = f"task-{i + 1}"
         _check_name(f"tasks[{i}].name", name)
         if any(name == other.name for other in named):
             raise UserError(f"tasks[{i}].name: {name!r} is taken by another task; give it a name")

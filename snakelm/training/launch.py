@@ -60,6 +60,9 @@ def run_trainer(run: Run, own_log: Path, train: Callable[[Run, bool], None]) -> 
     stray = forget_stray_ranks()
     processes = run.config.train.processes
     if processes > 1 and not is_launched():
+        if stray:
+            with Log(run.step.name) as log:
+                log.warn(stray)
         return launch([str(run.step.script), *run.argv], processes)
 
     writes = not is_launched() or int(os.environ["RANK"]) == 0

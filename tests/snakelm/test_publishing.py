@@ -4,6 +4,7 @@ import pytest
 
 from snakelm.publishing import (
     has_secrets,
+    is_after_folder,
     public_command,
     public_path,
     public_url,
@@ -81,3 +82,19 @@ def test_values_of_any_shape():
     given = {"a": ["/home/alice/x", "b c", 3, None], "u": "https://u:p@h/x", "t": "see /a for it"}
     shown = {"a": ["x", "b c", 3, None], "u": "https://h/x", "t": "see /a for it"}
     assert publishable(given) == shown
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "after"),
+    [
+        ("alice", "/home/alice/*.jsonl", True),
+        ("alice", ["~/x.jsonl", "/home/alice.smith/*.jsonl"], True),
+        ("alice-1", "/home/alice/*.jsonl", True),
+        ("a-b", "/home/a_b/**/*.jsonl", True),
+        ("notes", "/home/alice/notes.jsonl", False),
+        ("my", "my/*.jsonl", False),
+        (None, "/home/alice/*.jsonl", False),
+    ],
+)
+def test_what_is_named_after_a_folder_of_a_machine(name, path, after):
+    assert is_after_folder(name, path) == after

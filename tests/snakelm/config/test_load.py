@@ -344,3 +344,8 @@ def test_the_configuration_is_read_without_the_large_libraries():
 def test_the_seeds_of_training_follow_the_one_above_them(values, seeds):
     config = from_mapping(values)
     assert (config.train.seed, config.sft.seed) == seeds
+
+
+def test_a_task_is_not_named_after_a_home_folder():
+    tasks = [{"path": "/home/alice/*.jsonl"}, {"path": "my/sums.jsonl"}]
+    assert [task.name for task in from_mapping({"tasks": tasks}).tasks] == ["task-1", "sums"]
