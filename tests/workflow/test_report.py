@@ -79,7 +79,7 @@ def complete(untuned):
 def test_a_report_of_half_a_run_stands_and_says_what_makes_the_rest(half):
     said, text = report(half, "half.html")
     assert "none of the report's" in said
-    assert "snakemake --cores 8, with the same --configfile" in said
+    assert "To make them: snakemake --cores 8 --configfile my.yaml; then" in said
     assert "This is the record of one run" in text
 
 
