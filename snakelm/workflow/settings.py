@@ -11,6 +11,7 @@ says so.
 """
 
 import hashlib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -65,8 +66,9 @@ def public_copy(results: str | Path, file: str | Path) -> str:
     text = Path(file).read_text(encoding="utf-8", errors="replace")
     home = str(Path.home())
     shown = without_secrets(text.replace(home, "~") if len(home) > 1 else text)
-    if shown == text and public_path(file) == Path(file).as_posix():
-        return str(file)
+    here = Path(os.path.relpath(file))
+    if shown == text and public_path(here) == here.as_posix():
+        return here.as_posix()
 
     copy = Path(results, "config", f"shown-{Path(file).name}")
     write_if_changed(copy, shown)

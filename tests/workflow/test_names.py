@@ -89,12 +89,12 @@ def test_a_glob_over_the_results_sees_new_files_and_says_once_what_it_leaves_out
 
 def test_the_folder_one_is_in_may_be_the_results_folder(named):
     home = replace(named, root=named.root / "own folder")
-    home.write("a.jsonl", '{"text": "A text."}\n')
+    home.write("a.jsonl", '{"text": "A text."}\n{"text": "Another."}\n')
     home.write("my.yaml", 'preset: smoke\nresults: .\nsources: [{path: "**/*.jsonl", name: own}]\n')
     words = ["data/sampled/own.parquet", "-s", "../Snakefile", "--configfile", "my.yaml"]
     done = home.snakemake(*words)
     assert done.code == 0, done.said
-    assert pq.read_table(home.root / words[0])["origin_file"].to_pylist() == ["a.jsonl"]
+    assert pq.read_table(home.root / words[0])["origin_file"].to_pylist() == ["a.jsonl"] * 2
     assert "Nothing to be done" in home.snakemake("-n", *words).said
 
 
