@@ -14,7 +14,7 @@ until nothing changes, with default-ignorable characters left out. Decisions bey
 Mappings are Python's (unicodedata): Unicode never changes those of an assigned character. General
 categories are tiktoken's, as in csrc/text. Run once, commit the result:
 
-    python csrc/dedup/generate_normal_form.py
+    python -m csrc.dedup.generate_normal_form
 
 tests/csrc/dedup/test_normal_form.py compares the committed table with this script.
 """
@@ -23,7 +23,7 @@ import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
-import tiktoken
+from csrc.text.generate_unicode import members
 
 OUTPUT = Path(__file__).with_name("normal_form_table.h")
 CODE_POINTS, TABLED = 0x110000, 0x40000  # beyond it, normal_form.h has rules instead of a table
@@ -40,23 +40,11 @@ APOSTROPHES = {*range(0x02B9, 0x02C0), 0x02EE, 0xA78B, 0xA78C}
 DOTLESS_I, IOTA_BELOW = "\u0131", "\u0345"
 
 
-def matching(pattern: str) -> set[int]:
-    """Code points (surrogates excepted) that tiktoken's regex engine matches with ``pattern``."""
-    every = "".join(chr(c) for c in range(CODE_POINTS) if not 0xD800 <= c < 0xE000)
-    encoding = tiktoken.Encoding(
-        "probe",
-        pat_str=pattern,
-        mergeable_ranks={bytes([b]): b for b in range(256)},
-        special_tokens={},
-    )
-    return {ord(c) for c in encoding.decode(encoding.encode_ordinary(every))}
-
-
 def kinds() -> list[int]:
     """Of each code point: kind | combining class << 3, [CODE_POINTS]."""
-    ignored = matching(r"\p{Default_Ignorable_Code_Point}")
-    marks = matching(r"\p{M}")
-    letters = matching(r"[\p{L}\p{N}\p{Cn}]") - APOSTROPHES - {*PRIVATE_PLANES}
+    ignored = members(r"\p{Default_Ignorable_Code_Point}")
+    marks = members(r"\p{M}")
+    letters = {*members(r"[\p{L}\p{N}\p{Cn}]")} - APOSTROPHES - {*PRIVATE_PLANES}
     own = {*OWN_WORDS, *LEADING_JAMO}
 
     table = [SEPARATOR] * CODE_POINTS

@@ -1,23 +1,9 @@
 """The committed normal form is what generate_normal_form.py makes of Python's tables."""
 
-import importlib.util
 import re
 import unicodedata
-from pathlib import Path
 
-import pytest
-
-ROOT = Path(__file__).resolve().parents[3]
-
-
-@pytest.fixture(scope="module")
-def generator():
-    spec = importlib.util.spec_from_file_location(
-        "generate_normal_form", ROOT / "csrc/dedup/generate_normal_form.py"
-    )
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+from csrc.dedup import generate_normal_form as generator
 
 
 def mappings(table: str) -> dict[int, list[int]]:
@@ -31,7 +17,7 @@ def mappings(table: str) -> dict[int, list[int]]:
     return made
 
 
-def test_the_committed_table_is_what_the_script_says(generator):
+def test_the_committed_table_is_what_the_script_says():
     """With another Unicode than the table's, of the characters that both know."""
     committed, made = generator.OUTPUT.read_text(), generator.render()
     if f"Unicode {unicodedata.unidata_version};" in committed:
