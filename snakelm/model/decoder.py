@@ -11,8 +11,8 @@ after the embedding (a function of the token alone, so it folds into the table),
 that start at zero, an untied head. Left out because no other tool loads it: ReLU², value
 embeddings, logit softcap.
 
-Weights are kept in float32 and cast to the compute dtype where they are used; the residual stream
-is in the compute dtype.
+Weights are kept in float32; products take copies of them in the compute dtype (working_copies.py),
+which the residual stream is in, too.
 
 Shape suffixes, as in x_BTC:
     B batch rows      C width of the residual stream      H query heads        D size of a head
@@ -29,6 +29,7 @@ from torch import nn
 from pytorch_ext import attention, linear_cross_entropy, qk_norm_rope, rms_norm, rope, swiglu
 
 from ..config import Model
+from .working_copies import working_copy
 
 __all__ = ["Decoder", "rotary_table"]
 
@@ -108,7 +109,7 @@ class Decoder(nn.Module):
         the row before it.
         """
         x_BTC = self.hidden(tokens_BT, row_start_BT)
-        head_VC = self.head_weight.to(x_BTC.dtype)
+        head_VC = working_copy(self.head_weight, x_BTC.dtype)
         if targets_BT is None:
             return F.linear(x_BTC, head_VC)
 
@@ -194,9 +195,9 @@ class Attention(nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Rotated queries [B, T, H, D], rotated keys and plain values [B, T, K, D]."""
         dtype = x_BTC.dtype
-        q_BTHD = F.linear(x_BTC, self.q.to(dtype)).unflatten(-1, (-1, self.head_dim))
-        k_BTKD = F.linear(x_BTC, self.k.to(dtype)).unflatten(-1, (-1, self.head_dim))
-        v_BTKD = F.linear(x_BTC, self.v.to(dtype)).unflatten(-1, (-1, self.head_dim))
+        q_BTHD = F.linear(x_BTC, working_copy(self.q, dtype)).unflatten(-1, (-1, self.head_dim))
+        k_BTKD = F.linear(x_BTC, working_copy(self.k, dtype)).unflatten(-1, (-1, self.head_dim))
+        v_BTKD = F.linear(x_BTC, working_copy(self.v, dtype)).unflatten(-1, (-1, self.head_dim))
 
         if not self.qk_norm:
             return rope(q_BTHD, cos_TD, sin_TD), rope(k_BTKD, cos_TD, sin_TD), v_BTKD
@@ -216,7 +217,7 @@ class Attention(nn.Module):
         """[B, T, C] → [B, T, C], without the residual."""
         q_BTHD, k_BTKD, v_BTKD = self.project(x_BTC, cos_TD, sin_TD)
         y_BTHD = attention(q_BTHD, k_BTKD, v_BTKD, row_start=row_start_BT, backend=backend)
-        return F.linear(y_BTHD.flatten(2), self.o.to(x_BTC.dtype))
+        return F.linear(y_BTHD.flatten(2), working_copy(self.o, x_BTC.dtype))
 
 
 class Mlp(nn.Module):
@@ -231,8 +232,11 @@ class Mlp(nn.Module):
     def forward(self, x_BTC: torch.Tensor) -> torch.Tensor:
         """[B, T, C] → [B, T, C], without the residual."""
         dtype = x_BTC.dtype
-        h_BTF = swiglu(F.linear(x_BTC, self.gate.to(dtype)), F.linear(x_BTC, self.up.to(dtype)))
-        return F.linear(h_BTF, self.down.to(dtype))
+        h_BTF = swiglu(
+            F.linear(x_BTC, working_copy(self.gate, dtype)),
+            F.linear(x_BTC, working_copy(self.up, dtype)),
+        )
+        return F.linear(h_BTF, working_copy(self.down, dtype))
 
 
 def add_and_norm(

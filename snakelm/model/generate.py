@@ -12,6 +12,7 @@ import torch
 
 from .decoder import Decoder
 from .kv_cache import Cache
+from .working_copies import working_copy
 
 __all__ = ["generate", "stream"]
 
@@ -67,7 +68,8 @@ def stream(
         else:
             x_C = cache.last_hidden(window)
 
-        logits_V = torch.nn.functional.linear(x_C, model.head_weight.to(model.compute_dtype))
+        head_VC = working_copy(model.head_weight, model.compute_dtype)
+        logits_V = torch.nn.functional.linear(x_C, head_VC)
         chosen = _choose(logits_V.float().cpu(), temperature, top_k, top_p, generator)
         if chosen in stop:
             return

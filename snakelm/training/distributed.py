@@ -113,9 +113,10 @@ class World:
         if self.size == 1:
             return
         for p in parameters:
-            weights = _for_backend(p.data)
+            weights = _for_backend(p.detach())
             dist.broadcast(weights, 0)
-            p.data.copy_(weights)
+            with torch.no_grad():
+                p.copy_(weights)  # counted by torch, which what is written by the network isn't
 
     def wait(self) -> None:
         """Until all processes are here."""

@@ -131,8 +131,10 @@ def _memory(
     width = 2 if device.dtype == torch.bfloat16 else 4
     others = size.total - size.matrices
 
-    # float32 weight, gradient and Muon's momentum; AdamW has two moments; and a copy to compute in.
-    states = 4 * (3 * size.matrices + 4 * others) + (width * size.total if width == 2 else 0)
+    # float32 weight, gradient and Muon's momentum; AdamW has two moments; and the working copies of
+    # what is multiplied: matrices and head.
+    states = 4 * (3 * size.matrices + 4 * others)
+    states += width * (size.matrices + (size.head or size.embedding)) if width == 2 else 0
     states += 4 * size.total if world > 1 else 0  # gradients travel as one flat tensor
 
     # Activations that a layer keeps for each token, in values, when it isn't compiled; the head's

@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F
 
 from ...model import Decoder
+from ...model.working_copies import working_copy
 from ...tokenizer import Tokenizer
 from .table import DocumentEncoder, Encodings, Progress
 
@@ -122,7 +123,7 @@ class LanguageModelEncoder:
 
     def _nll(self, x_NC: torch.Tensor, target_N: torch.Tensor) -> torch.Tensor:
         """Negative log-likelihood of each target in nats: float64 [N]."""
-        head_VC = self.model.head_weight.to(x_NC.dtype)
+        head_VC = working_copy(self.model.head_weight, x_NC.dtype)
         step = max(16, LOGIT_BYTES // (4 * self.model.vocab_size))
 
         losses = [torch.zeros(0, dtype=torch.float64, device=x_NC.device)]
