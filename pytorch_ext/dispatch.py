@@ -9,6 +9,8 @@ A new backend is one row here and one file in ops/<operator>/ (docs/OPERATORS.md
 
 from __future__ import annotations
 
+import importlib.util
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,11 +18,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["BEST", "LEVELS", "TABLE", "Backend", "backends", "choose", "spellings"]
+__all__ = ["BEST", "LEVELS", "TABLE", "TRITON", "Backend", "backends", "choose", "spellings"]
 
 LEVELS = ("portable", "avx2", "avx512", "avx512bf16")  # the order of snakelm::Isa in csrc
 BEST = -1  # the level that stands for "the best this CPU has"
+TRITON = -2  # in a level's place: no compiled kernel but Triton's
 ANY = "any other"  # in default_on: every device that no row of the operator names
+
+# Found out once, at import: torch.compile must not meet these calls. Nothing is loaded.
+HAS_TRITON = importlib.util.find_spec("triton") is not None
+# Triton's interpreter, for tests, takes tensors where there is no GPU.
+TRITON_DEVICES = ("cuda", "cpu") if os.environ.get("TRITON_INTERPRET") == "1" else ("cuda",)
 
 
 def _compiled() -> str | None:
@@ -37,6 +45,15 @@ def _compiled_with_cuda() -> str | None:
     return (
         "is not in this build, there was no nvcc; put nvcc on PATH and run "
         "`python setup.py build_ext --inplace`"
+    )
+
+
+def _triton() -> str | None:
+    if HAS_TRITON:
+        return None
+    return (
+        "needs the package triton, which is not installed; `pip install 'triton>=3.6,<3.8'` "
+        "(Linux), or pass backend='reference'"
     )
 
 
@@ -65,6 +82,15 @@ PASSES = (
     ),
     Backend("reference", default_on=("cpu", ANY)),
 )
+# The same by Triton's kernels on a GPU, which are compiled when they are first launched.
+TRITON_PASS = Backend(
+    "triton",
+    devices=TRITON_DEVICES,
+    dtypes=("float32", "bfloat16", "float16"),
+    default_on=("cuda",),
+    missing=_triton,
+)
+PASSES_ON_BOTH = (PASSES[0], TRITON_PASS, PASSES[1])
 
 # Where several rows are a default on one device, the first whose dtypes fit is taken.
 TABLE: dict[str, tuple[Backend, ...]] = {
@@ -88,10 +114,10 @@ TABLE: dict[str, tuple[Backend, ...]] = {
         Backend("reference", default_on=("cpu",)),
     ),
     "linear_cross_entropy": (Backend("chunked", default_on=(ANY,)), Backend("reference")),
-    "qk_norm_rope": PASSES,
-    "rms_norm": PASSES,
+    "qk_norm_rope": PASSES_ON_BOTH,
+    "rms_norm": PASSES_ON_BOTH,
     "rope": (REFERENCE,),
-    "swiglu": PASSES,
+    "swiglu": PASSES_ON_BOTH,
 }
 
 
@@ -114,7 +140,8 @@ def spellings(operator: str) -> tuple[str, ...]:
 def choose(
     operator: str, requested: str | None, tensor_name: str, tensor: torch.Tensor
 ) -> tuple[str, int]:
-    """(name of the backend to run, its instruction set as an index into LEVELS, or BEST).
+    """(name of the backend to run, its instruction set as an index into LEVELS, or BEST, or
+    TRITON).
 
     requested: one of `spellings`, or None for the default of the tensor's device and dtype. The
     tensor stands for all inputs: one device and dtype. Raises ValueError for an unknown name,
@@ -140,7 +167,9 @@ def choose(
         raise RuntimeError(f"{label} takes {wanted}; {tensor_name} is {tensor.dtype}")
 
     level = (requested or "").partition(":")[2]
-    return backend.name, _level_index(label, level) if level else BEST
+    if level:
+        return backend.name, _level_index(label, level)
+    return backend.name, TRITON if backend.name == "triton" else BEST
 
 
 def _default(operator: str, device: str, dtype: str) -> Backend:

@@ -1,17 +1,19 @@
-"""How the compiled passes of an operator become functions that torch differentiates, transforms and
-traces.
+"""How the passes of an operator, compiled or Triton's, become functions that torch differentiates,
+transforms and traces.
 
 torch.compile traces the operators torch.ops.pytorch_ext.*; everything else goes through an
 autograd.Function, since torch.func takes no other kind. Derivatives of a backward pass are those of
 the same thing in plain torch.
 """
 
+import importlib
 from collections.abc import Callable
 from typing import Any
 
 import torch
 
 from pytorch_ext import library
+from pytorch_ext.dispatch import TRITON
 from pytorch_ext.transforms import compiling, one_by_one
 
 Tensors = tuple[torch.Tensor, ...]
@@ -28,13 +30,15 @@ def forward_pass(
     fake: Callable[..., Any],
     keep: Callable[..., tuple[torch.Tensor | None, ...]],
     backward: Callable[..., tuple[torch.Tensor | None, ...]],
+    triton: tuple[str, str] | None = None,
 ) -> Callable[..., Tensors]:
     """torch.ops.pytorch_ext.<name>(*tensors, eps or the like, level) as a differentiable function
-    with a tuple of outputs.
+    with a tuple of outputs; where level is TRITON, torch.ops.pytorch_ext.<name>_triton.
 
     ``keep(inputs, outputs)``: the tensors that backward reads, ctx.saved_tensors.
     ``backward(ctx, *gradients)``: gradients of the first inputs, None for an output that nobody
     used; ctx.settings has all inputs that are no tensors.
+    ``triton``: the schema of <name>_triton, and the module whose function <name> it is.
     """
 
     class ForwardPass(torch.autograd.Function):
@@ -58,14 +62,20 @@ def forward_pass(
         def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> tuple[Any, ...]:
             return one_by_one(ForwardPass, info.batch_size, in_dims, inputs)
 
-    return _registered(name, ForwardPass, fake)
+    return _registered(name, ForwardPass, fake, triton)
 
 
 def backward_pass(
-    name: str, *, fake: Callable[..., Any], tensors: int, gradients: Callable[..., Tensors]
+    name: str,
+    *,
+    fake: Callable[..., Any],
+    tensors: int,
+    gradients: Callable[..., Tensors],
+    triton: tuple[str, str] | None = None,
 ) -> Callable[..., Tensors]:
     """torch.ops.pytorch_ext.<name>, its first inputs ``tensors`` tensors or None, as a
-    differentiable function. ``gradients`` computes the same in plain torch.
+    differentiable function. ``gradients`` computes the same in plain torch. ``triton``: as
+    forward_pass takes it.
     """
 
     class BackwardPass(torch.autograd.Function):
@@ -96,22 +106,43 @@ def backward_pass(
         def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> tuple[Any, ...]:
             return one_by_one(BackwardPass, info.batch_size, in_dims, inputs)
 
-    return _registered(name, BackwardPass, fake)
+    return _registered(name, BackwardPass, fake, triton)
 
 
 def _call(name: str, inputs: tuple[Any, ...]) -> Tensors:
-    made = getattr(torch.ops.pytorch_ext, name)(*inputs)
+    operator = f"{name}_triton" if inputs[-1] == TRITON else name
+    made = getattr(torch.ops.pytorch_ext, operator)(*inputs)
     return made if isinstance(made, tuple) else (made,)
 
 
-def _registered(name: str, function: type[Any], fake: Callable[..., Any]) -> Callable[..., Tensors]:
-    if library.LOADED:
-        torch.library.register_fake(f"pytorch_ext::{name}", fake)
+def _registered(
+    name: str,
+    function: type[Any],
+    fake: Callable[..., Any],
+    triton: tuple[str, str] | None,
+) -> Callable[..., Tensors]:
+    operators = [f"pytorch_ext::{name}"] if library.LOADED else []
+    if triton is not None:
+        operators.append(f"pytorch_ext::{name}_triton")
+        _define_triton(operators[-1], name, *triton)
+    for operator in operators:
+        torch.library.register_fake(operator, fake)
         torch.library.register_autograd(
-            f"pytorch_ext::{name}", function.backward, setup_context=function.setup_context
+            operator, function.backward, setup_context=function.setup_context
         )
 
     def call(*inputs: Any) -> Tensors:
         return _call(name, inputs) if compiling() else function.apply(*inputs)
 
     return call
+
+
+def _define_triton(operator: str, name: str, schema: str, module: str) -> None:
+    """The module, and with it triton, is imported when the operator first runs."""
+    torch.library.define(operator, schema)
+
+    @torch.library.impl(operator, ("cuda", "cpu"))  # cpu: for Triton's interpreter
+    def run(*inputs: Any) -> Any:
+        launch = getattr(importlib.import_module(module), name)
+        with torch.cuda.device_of(inputs[0]):
+            return launch(*inputs)

@@ -5,13 +5,14 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 import pytorch_ext
 from pytorch_ext import dispatch, library
-from pytorch_ext.dispatch import BEST, LEVELS, TABLE, Backend, backends, choose, spellings
+from pytorch_ext.dispatch import BEST, LEVELS, TABLE, TRITON, Backend, backends, choose, spellings
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -34,6 +35,14 @@ def test_the_table_is_read_without_torch():
     code = (
         "import sys; from pytorch_ext.dispatch import backends; backends('attention'); "
         "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+def test_triton_is_not_loaded_before_a_kernel_runs():
+    code = (
+        "import sys; from pytorch_ext import attention, linear_cross_entropy, qk_norm_rope, "
+        "rms_norm, rope, swiglu; sys.exit('triton' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
@@ -75,6 +84,21 @@ def test_attention_names_its_backends_and_spellings():
 def test_the_default_on_a_cpu_follows_the_dtype(dtype, expected, monkeypatch):
     monkeypatch.setattr(library, "LOADED", True)
     assert choose("attention", None, "q", torch.zeros(1, dtype=dtype)) == (expected, BEST)
+
+
+@pytest.mark.parametrize("operator", ["qk_norm_rope", "rms_norm", "swiglu"])
+def test_the_default_on_a_gpu_is_triton(operator, monkeypatch):
+    def on_a_gpu(dtype):
+        return SimpleNamespace(device=torch.device("cuda"), dtype=dtype)
+
+    monkeypatch.setattr(dispatch, "HAS_TRITON", True)
+    for dtype in (torch.float32, torch.bfloat16, torch.float16):
+        assert choose(operator, None, "x", on_a_gpu(dtype)) == ("triton", TRITON)
+    assert choose(operator, None, "x", on_a_gpu(torch.float64)) == ("reference", BEST)
+
+    monkeypatch.setattr(dispatch, "HAS_TRITON", False)
+    with pytest.raises(RuntimeError, match=r"'triton' needs the package triton.*pip install"):
+        choose(operator, None, "x", on_a_gpu(torch.float32))
 
 
 def test_the_default_elsewhere_is_torchs_own():

@@ -3,6 +3,7 @@
 
 Backends (pytorch_ext/dispatch.py says which is the default where):
     cpu        csrc/ops/qk_norm_rope: one pass over the projected heads forward, one backward.
+    triton     qk_norm_rope_triton.py: the same on a GPU, q and k in one launch.
     reference  plain torch, any device and dtype; under torch.compile a fused loop each.
 """
 

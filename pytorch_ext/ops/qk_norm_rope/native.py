@@ -1,4 +1,6 @@
-"""Derivatives and fakes of the compiled passes, csrc/ops/qk_norm_rope."""
+"""Derivatives and fakes of the passes, those of csrc/ops/qk_norm_rope and
+qk_norm_rope_triton.py.
+"""
 
 from typing import Any
 
@@ -8,6 +10,8 @@ from pytorch_ext.native import backward_pass, contiguous_like, forward_pass
 from pytorch_ext.ops.qk_norm_rope.reference import qk_norm_rope_reference
 from pytorch_ext.ops.rms_norm.reference import rms_norm_reference
 from pytorch_ext.transforms import takes_reference
+
+KERNELS = "pytorch_ext.ops.qk_norm_rope.qk_norm_rope_triton"
 
 
 def qk_norm_rope_native(
@@ -20,8 +24,8 @@ def qk_norm_rope_native(
     eps: float,
     level: int,
 ) -> tuple[torch.Tensor, ...]:
-    """Queries and keys, normed and rotated by a compiled kernel; level: an index into
-    dispatch.LEVELS or BEST.
+    """Queries and keys, normed and rotated by a kernel; level: an index into
+    dispatch.LEVELS, BEST or TRITON.
     """
     if takes_reference():
         return qk_norm_rope_reference(q_BTHD, k_BTKD, q_weight_D, k_weight_D, cos, sin, eps)
@@ -78,12 +82,24 @@ def _fake_backward(grad_q, grad_k, q, k, q_weight, k_weight, cos, sin, eps, leve
     return tuple(contiguous_like(x) for x in (q, k, q_weight, k_weight))
 
 
+ARGUMENTS = (
+    "Tensor q, Tensor k, Tensor q_weight, Tensor k_weight, Tensor cos, Tensor sin, float eps, "
+    "int level"
+)
 _backward = backward_pass(
-    "qk_norm_rope_backward", fake=_fake_backward, tensors=8, gradients=_gradients
+    "qk_norm_rope_backward",
+    fake=_fake_backward,
+    tensors=8,
+    gradients=_gradients,
+    triton=(
+        f"(Tensor grad_q, Tensor grad_k, {ARGUMENTS}) -> (Tensor, Tensor, Tensor, Tensor)",
+        KERNELS,
+    ),
 )
 _forward = forward_pass(
     "qk_norm_rope_forward",
     fake=lambda q, k, *rest: (contiguous_like(q), contiguous_like(k)),
     keep=lambda inputs, output: inputs[:6],
     backward=_of_forward,
+    triton=(f"({ARGUMENTS}) -> (Tensor, Tensor)", KERNELS),
 )

@@ -3,6 +3,7 @@ first: `rms_norm(x, weight, eps, residual=...)`.
 
 Backends (pytorch_ext/dispatch.py says which is the default where):
     cpu        csrc/ops/rms_norm: one pass forward, one backward, the addition in both.
+    triton     rms_norm_triton.py: one launch forward, one backward and a small sum, on a GPU.
     reference  plain torch, any device and dtype; under torch.compile one fused loop.
 """
 

@@ -1,4 +1,4 @@
-"""Derivatives and fakes of the compiled passes, csrc/ops/rms_norm."""
+"""Derivatives and fakes of the passes, those of csrc/ops/rms_norm and rms_norm_triton.py."""
 
 from typing import Any
 
@@ -8,11 +8,13 @@ from pytorch_ext.native import backward_pass, contiguous_like, forward_pass
 from pytorch_ext.ops.rms_norm.reference import add_rms_norm_reference, rms_norm_reference
 from pytorch_ext.transforms import takes_reference
 
+KERNELS = "pytorch_ext.ops.rms_norm.rms_norm_triton"
+
 
 def rms_norm_native(
     x: torch.Tensor, weight: torch.Tensor | None, eps: float, level: int
 ) -> torch.Tensor:
-    """The norm of x [..., C] by a compiled kernel; level: an index into dispatch.LEVELS or BEST."""
+    """The norm of x [..., C] by a kernel; level: an index into dispatch.LEVELS, BEST or TRITON."""
     if takes_reference():
         return rms_norm_reference(x, weight, eps)
     return _forward(x, None if weight is None else weight.float(), eps, level)[0]
@@ -65,16 +67,31 @@ def _fake_backward(grad, grad_sum, x, weight, eps, level):
     return contiguous_like(x), x.new_empty(width, dtype=torch.float32)
 
 
-_backward = backward_pass("rms_norm_backward", fake=_fake_backward, tensors=4, gradients=_gradients)
+_backward = backward_pass(
+    "rms_norm_backward",
+    fake=_fake_backward,
+    tensors=4,
+    gradients=_gradients,
+    triton=(
+        "(Tensor grad, Tensor? grad_sum, Tensor x, Tensor? weight, float eps, int level) -> "
+        "(Tensor, Tensor)",
+        KERNELS,
+    ),
+)
 _forward = forward_pass(
     "rms_norm_forward",
     fake=lambda x, weight, eps, level: contiguous_like(x),
     keep=lambda inputs, output: inputs[:2],
     backward=_of_forward,
+    triton=("(Tensor x, Tensor? weight, float eps, int level) -> Tensor", KERNELS),
 )
 _add_forward = forward_pass(
     "add_rms_norm_forward",
     fake=lambda x, residual, weight, eps, level: (contiguous_like(x), contiguous_like(x)),
     keep=lambda inputs, output: (output[1], inputs[2]),
     backward=_of_add_forward,
+    triton=(
+        "(Tensor x, Tensor residual, Tensor? weight, float eps, int level) -> (Tensor, Tensor)",
+        KERNELS,
+    ),
 )

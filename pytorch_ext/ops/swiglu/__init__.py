@@ -2,6 +2,7 @@
 
 Backends (pytorch_ext/dispatch.py says which is the default where):
     cpu        csrc/ops/swiglu: one pass forward, one backward, which computes the sigmoid again.
+    triton     swiglu_triton.py: one launch forward, one backward, on a GPU.
     reference  plain torch, any device and dtype; under torch.compile one fused loop.
 """
 

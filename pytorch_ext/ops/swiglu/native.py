@@ -1,4 +1,4 @@
-"""Derivatives and fakes of the compiled passes, csrc/ops/swiglu."""
+"""Derivatives and fakes of the passes, those of csrc/ops/swiglu and swiglu_triton.py."""
 
 from typing import Any
 
@@ -8,9 +8,11 @@ from pytorch_ext.native import backward_pass, contiguous_like, forward_pass
 from pytorch_ext.ops.swiglu.reference import swiglu_reference
 from pytorch_ext.transforms import takes_reference
 
+KERNELS = "pytorch_ext.ops.swiglu.swiglu_triton"
+
 
 def swiglu_native(gate: torch.Tensor, up: torch.Tensor, level: int) -> torch.Tensor:
-    """silu(gate) * up by a compiled kernel; level: an index into dispatch.LEVELS or BEST."""
+    """silu(gate) * up by a kernel; level: an index into dispatch.LEVELS, BEST or TRITON."""
     if takes_reference():
         return swiglu_reference(gate, up)
     return _forward(gate, up, level)[0]
@@ -29,10 +31,12 @@ _backward = backward_pass(
     fake=lambda grad, gate, up, level: (contiguous_like(gate), contiguous_like(up)),
     tensors=3,
     gradients=_gradients,
+    triton=("(Tensor grad, Tensor gate, Tensor up, int level) -> (Tensor, Tensor)", KERNELS),
 )
 _forward = forward_pass(
     "swiglu_forward",
     fake=lambda gate, up, level: contiguous_like(gate),
     keep=lambda inputs, output: inputs[:2],
     backward=_of_forward,
+    triton=("(Tensor gate, Tensor up, int level) -> Tensor", KERNELS),
 )
