@@ -1,14 +1,21 @@
 """Whole training steps, tokens for each CPU-second: `python benchmarks/train.py [--json FILE]`.
 
-    ours    forward, backward, clipping and both optimizers, as training runs them
-    plain   the same with the pointwise operators (PASSES of pytorch_ext/dispatch.py) in plain torch
-    gpt     GPT-2's shape by nanoGPT's recipe, the baseline of benchmarks/learning.py
+    ours      forward, backward, clipping and both optimizers, as training runs them
+    plain     our reference model: the same without compiled operators, but for attention
+    compiled  the same through torch.compile, and with all logits, which it fuses with the loss
+    gpt       GPT-2's shape by nanoGPT's recipe, the baseline of benchmarks/learning.py
+    hf        transformers' Qwen3 of our shape, trained by the same recipe
 
 All run in this process, in turn, one step each a round, on the same rows of synthetic documents and
-with the allocator's settings of training; ours and plain begin with the same weights, and their
-losses are compared before anything is timed. Figures are medians of CPU time. share_of_peak is the
-model's operations (multiply-adds count two, causal half of attention) over those of a bf16 product
-of 1024 x 1024 matrices in the same time.
+with the allocator's settings of training; ours, plain and compiled begin with the same weights, and
+their losses are compared before anything is timed. Documents are ours alone: gpt and hf attend to
+the whole row. plain and compiled have our attention, since torch's own takes documents as a mask
+only, with which they would be slower.
+
+Figures are medians of CPU time, and the best of wall-clock time, which says how threads scale where
+other work disturbs: `--threads 1 2` takes the rounds of both in turn. share_of_peak is the model's
+operations (multiply-adds count two, causal half of attention) over those of a bf16 product of
+1024 x 1024 matrices on one thread in the same time.
 """
 
 import argparse
@@ -19,6 +26,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -29,7 +37,7 @@ from attn import cpu_name
 from learning import gpt
 
 from pytorch_ext import dispatch
-from snakelm.config import load_config
+from snakelm.config import Model, load_config
 from snakelm.model import Decoder, model_size
 from snakelm.training.batches import Rows
 from snakelm.training.distributed import World
@@ -44,27 +52,36 @@ SHAPES = {
     "30m": (6, 512, 8, 1536, 8192, 512, 4),
     "124m": (12, 768, 12, 2048, 32768, 512, 1),
 }
-COLUMNS = f"{'shape':>8}{'who':>8}{'ms':>9}{'tok/CPU-s':>11}{'of peak':>9}{'loss':>8}"
+WHO = ("ours", "plain", "compiled", "gpt", "hf")
+SAME_MODEL = ("ours", "plain", "compiled")  # their losses are to agree
+COLUMNS = (
+    f"{'shape':>8}{'who':>10}{'threads':>8}{'ms':>9}{'tok/CPU-s':>11}{'of peak':>9}"
+    f"{'tok/s':>9}{'loss':>8}"
+)
 Step = Callable[[int], float]
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], allow_abbrev=False)
     parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=["default", "4x256"])
-    parser.add_argument("--who", nargs="+", choices=("ours", "plain", "gpt"), default=None)
+    parser.add_argument("--who", nargs="+", choices=WHO, default=["ours", "plain", "gpt"])
     parser.add_argument("--rounds", type=int, default=9, help="steps a median is taken of")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
+    parser.add_argument("--threads", nargs="+", type=int, default=[1], help="CPU threads")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
     return parser.parse_args(argv)
 
 
 @contextlib.contextmanager
-def plain_passes(active: bool) -> Iterator[None]:
-    """The pointwise operators run their references."""
-    passes = {
-        op: (dispatch.REFERENCE,) for op, row in dispatch.TABLE.items() if row is dispatch.PASSES
+def plain_operators(*, logits: bool = False) -> Iterator[None]:
+    """Every operator but attention runs in plain torch; ``logits``: the loss from all of them."""
+    rows = {
+        op: tuple(row for row in table if row.missing is None)
+        for op, table in dispatch.TABLE.items()
+        if op != "attention"
     }
-    with mock.patch.dict(dispatch.TABLE, passes if active else {}):
+    if logits:
+        rows["linear_cross_entropy"] = (dispatch.REFERENCE,)
+    with mock.patch.dict(dispatch.TABLE, rows):
         yield
 
 
@@ -77,123 +94,200 @@ def rows_of(step: int, vocabulary: int, length: int, rows: int) -> Rows:
     return Rows(stream[:, :-1].copy(), stream[:, 1:].copy(), start.astype(np.int32))
 
 
-def ours(shape: str, plain: bool) -> tuple[Step, float]:
-    """(a step, operations of one)."""
+def shape_of(shape: str) -> tuple[Model, int, int]:
+    """(the model's shape, vocabulary, rows of a batch)."""
     layers, width, heads, hidden, vocabulary, length, rows = SHAPES[shape]
-    config = load_config([])
-    model = config.model.model_copy(
-        update={
-            "layers": layers,
-            "width": width,
-            "heads": heads,
-            "kv_heads": heads,
-            "head_dim": width // heads,
-            "hidden": hidden,
-            "context": length,
-        }
-    )
-    train = config.train.model_copy(update={"batch_tokens": rows * length, "micro_batch": rows})
+    update = {
+        "layers": layers,
+        "width": width,
+        "heads": heads,
+        "kv_heads": heads,
+        "head_dim": width // heads,
+        "hidden": hidden,
+        "context": length,
+    }
+    return load_config([]).model.model_copy(update=update), vocabulary, rows
+
+
+def ours(shape: str, who: str = "ours") -> tuple[Step, float]:
+    """(a step, operations of one); ``who``: ours, plain or compiled."""
+    model, vocabulary, rows = shape_of(shape)
+    tokens = rows * model.context
+    train = load_config([]).train.model_copy(update={"batch_tokens": tokens, "micro_batch": rows})
     network = Decoder(model, vocabulary, torch.bfloat16)
     network.initialize(torch.Generator().manual_seed(1))
     optimizer, world = Optimizer(network, train), World()
+    forward = torch.compile(network) if who == "compiled" else network
 
     def step(number: int) -> float:
-        batch = rows_of(number, vocabulary, length, rows)
-        with plain_passes(plain):
+        batch = rows_of(number, vocabulary, model.context, rows)
+        plain = plain_operators(logits=who == "compiled")
+        with contextlib.nullcontext() if who == "ours" else plain:
             done = training_step(
-                number, network, optimizer, batch, rows * length, train, world, lambda: False
+                number, forward, optimizer, batch, tokens, train, world, lambda: False
             )
         return done.loss
 
-    return step, model_size(model, vocabulary).flops_per_token * rows * length
+    return step, model_size(model, vocabulary).flops_per_token * tokens
 
 
-def gpt_side(shape: str) -> tuple[Step, float]:
-    """The same for the baseline."""
-    layers, width, heads, _, vocabulary, length, rows = SHAPES[shape]
-    torch.manual_seed(1)
-    network = gpt(vocabulary, length, layers, width, heads)
+def stock_step(
+    network: torch.nn.Module,
+    loss_of: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+    vocabulary: int,
+    length: int,
+    rows: int,
+) -> Step:
+    """A step by nanoGPT's recipe: autocast, clipping, torch's fused AdamW."""
     optimizer = torch.optim.AdamW(network.parameters(), 1e-3, (0.9, 0.95), fused=True)
 
     def step(number: int) -> float:
         x, _, y = rows_of(number, vocabulary, length, rows).to(torch.device("cpu"))
         with torch.autocast("cpu", torch.bfloat16):
-            loss = network(x, y)[1]
+            loss = loss_of(x, y)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         return loss.item()
 
+    return step
+
+
+def gpt_side(shape: str) -> tuple[Step, float]:
+    """The same for GPT-2's shape."""
+    layers, width, heads, _, vocabulary, length, rows = SHAPES[shape]
+    torch.manual_seed(1)
+    network = gpt(vocabulary, length, layers, width, heads)
+    step = stock_step(network, lambda x, y: network(x, y)[1], vocabulary, length, rows)
+
     matrices = layers * 12 * width**2 + vocabulary * width
     attention = 3 * layers * 2 * 2 * width * (length + 1) / 2
     return step, (6 * matrices + attention) * rows * length
 
 
+def hf_side(shape: str) -> tuple[Step, float]:
+    """The same for transformers' Qwen3 of our shape."""
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    model, vocabulary, rows = shape_of(shape)
+    torch.manual_seed(1)
+    network = Qwen3ForCausalLM(
+        Qwen3Config(
+            vocab_size=vocabulary,
+            hidden_size=model.width,
+            intermediate_size=model.hidden,
+            num_hidden_layers=model.layers,
+            num_attention_heads=model.heads,
+            num_key_value_heads=model.kv_heads,
+            head_dim=model.head_dim,
+            max_position_embeddings=model.context,
+            tie_word_embeddings=False,
+            use_cache=False,
+        )
+    )
+
+    def loss_of(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return network(input_ids=x, labels=y, shift_labels=y).loss
+
+    step = stock_step(network, loss_of, vocabulary, model.context, rows)
+    return step, model_size(model, vocabulary).flops_per_token * rows * model.context
+
+
 PEAK = torch.randn(2, 1024, 1024).bfloat16().unbind()
+MAKE = {"gpt": gpt_side, "hf": hf_side}
 
 
-def measure(shape: str, who: list[str], rounds: int) -> list[dict]:
-    _, _, _, _, _, length, batch = SHAPES[shape]
-    make = {
-        "ours": lambda: ours(shape, plain=False),
-        "plain": lambda: ours(shape, plain=True),
-        "gpt": lambda: gpt_side(shape),
-    }
-    sides = {name: make[name]() for name in who}
+class Times:
+    """Seconds of a side's steps, or of the product, on some number of threads."""
+
+    def __init__(self) -> None:
+        self.cpu: list[float] = []
+        self.wall: list[float] = []
+
+    def take(self, work: Callable[..., Any], *arguments: Any) -> Any:
+        wall, cpu = time.perf_counter(), time.process_time()
+        made = work(*arguments)
+        self.cpu.append(time.process_time() - cpu)
+        self.wall.append(time.perf_counter() - wall)
+        return made
+
+
+def measure(shape: str, who: list[str], rounds: int, threads: list[int]) -> list[dict]:
+    sides = {name: MAKE[name](shape) if name in MAKE else ours(shape, name) for name in who}
 
     losses = {name: [step(0), step(1)] for name, (step, _) in sides.items()}
-    if {"ours", "plain"} <= losses.keys():
-        worst = max(abs(a / b - 1) for a, b in zip(losses["ours"], losses["plain"], strict=True))
+    same = {name: losses[name] for name in SAME_MODEL if name in losses}
+    for side in same.values():
+        worst = max(abs(a / b - 1) for a, b in zip(side, *list(same.values())[:1], strict=True))
         if worst > 1e-3:
-            raise SystemExit(f"train.py: losses {losses} differ; nothing measured")
+            raise SystemExit(f"train.py: losses {same} differ; nothing measured")
 
-    seconds: dict[str, list[float]] = {name: [] for name in [*sides, "product"]}
-    for number in range(2, 2 + rounds):
-        for name, (step, _) in sides.items():
-            began = time.process_time()
-            losses[name].append(step(number))
-            seconds[name].append(time.process_time() - began)
-        began = time.process_time()
-        torch.mm(*PEAK)
-        seconds["product"].append(time.process_time() - began)
+    times = {(name, count): Times() for name in sides for count in threads}
+    product = Times()
+    number = 2
+    for _ in range(rounds):
+        torch.set_num_threads(1)
+        product.take(torch.mm, *PEAK)
+        for count in threads:
+            torch.set_num_threads(count)
+            for name, (step, _) in sides.items():
+                losses[name].append(times[name, count].take(step, number))
+            number += 1
 
-    peak = 2 * 1024**3 / statistics.median(seconds["product"])
+    peak = 2 * 1024**3 / statistics.median(product.cpu)
+    _, _, _, _, _, length, batch = SHAPES[shape]
     rows = []
-    for name, (_, operations) in sides.items():
-        median = statistics.median(seconds[name])
+    for (name, count), taken in times.items():
+        median = statistics.median(taken.cpu)
         rows.append(
             {
                 "shape": shape,
                 "who": name,
+                "threads": count,
                 "ms": median * 1e3,
                 "tokens_per_cpu_second": batch * length / median,
-                "share_of_peak": operations / median / peak,
+                "share_of_peak": sides[name][1] / median / peak,
+                "tokens_per_second": batch * length / min(taken.wall),
                 "loss": losses[name][-1],
             }
         )
     return rows
 
 
+def ratios(rows: list[dict]) -> Iterator[str]:
+    """Ours against each other side in CPU time, and each side's threads in wall-clock time."""
+    first = rows[0]["threads"]
+    mine = {row["threads"]: row for row in rows if row["who"] == "ours"}
+    for row in rows:
+        if row["who"] != "ours" and mine:
+            ratio = mine[row["threads"]]["tokens_per_cpu_second"] / row["tokens_per_cpu_second"]
+            yield f"ours / {row['who']} on {row['threads']}: {ratio:.2f}"
+        if row["threads"] != first:
+            one = next(r for r in rows if r["who"] == row["who"])
+            ratio = row["tokens_per_second"] / one["tokens_per_second"]
+            yield f"{row['who']} {first} -> {row['threads']} threads: {ratio:.2f}"
+
+
 def main(argv: list[str] | None = None) -> int:
     if argv is None:
         restart_with_environment(sys.argv)
     options = parse(argv)
-    torch.set_num_threads(options.threads)
-    about = {"device": cpu_name(), "torch": torch.__version__, "threads": options.threads}
+    about = {"device": cpu_name(), "torch": torch.__version__}
     print(" · ".join(str(x) for x in about.values()))
     print(COLUMNS)
 
     rows = []
     for shape in options.shapes:
-        for row in measure(shape, options.who or ["ours", "plain", "gpt"], options.rounds):
-            rows.append(row)
+        measured = measure(shape, options.who, options.rounds, options.threads)
+        for row in measured:
             print(
-                f"{row['shape']:>8}{row['who']:>8}{row['ms']:>9.1f}"
+                f"{row['shape']:>8}{row['who']:>10}{row['threads']:>8}{row['ms']:>9.1f}"
                 f"{row['tokens_per_cpu_second']:>11,.0f}{row['share_of_peak']:>9.0%}"
-                f"{row['loss']:>8.4f}",
-                flush=True,
+                f"{row['tokens_per_second']:>9,.0f}{row['loss']:>8.4f}"
             )
+        print("; ".join(ratios(measured)), flush=True)
+        rows += measured
     if options.json:
         options.json.write_text(json.dumps({"about": about, "rows": rows}, indent=1) + "\n")
     return 0
