@@ -58,6 +58,7 @@ KERNELS = {
     "csrc/ops/attention/attention_kernel.cpp": tuple(ISA_FLAGS),
     "csrc/ops/qk_norm_rope/qk_norm_rope_kernel.cpp": tuple(ISA_FLAGS),
     "csrc/ops/rms_norm/rms_norm_kernel.cpp": tuple(ISA_FLAGS),
+    "csrc/ops/rope/rope_kernel.cpp": tuple(ISA_FLAGS),
     "csrc/ops/swiglu/swiglu_kernel.cpp": tuple(ISA_FLAGS),
 }
 

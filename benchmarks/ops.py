@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch
 from attn import DTYPES, cpu_name, medians
 
-from pytorch_ext import library, qk_norm_rope, rms_norm, swiglu
+from pytorch_ext import library, qk_norm_rope, rms_norm, rope, swiglu
 from pytorch_ext.dispatch import LEVELS
 from snakelm.training.launch import restart_with_environment
 
@@ -80,6 +80,7 @@ def cases(shape: str, tokens: int, dtype: torch.dtype) -> list[Case]:
             [q, k, q_gain, k_gain],
             10 * n,
         ),
+        Case("rope", lambda b: (rope(q, cos, sin, backend=b),), [q], 4 * n),
         Case("swiglu", lambda b: (swiglu(gate, up, backend=b),), [gate, up], 8 * m),
     ]
 

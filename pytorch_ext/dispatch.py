@@ -13,12 +13,22 @@ import importlib.util
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["BEST", "LEVELS", "TABLE", "TRITON", "Backend", "backends", "choose", "spellings"]
+__all__ = [
+    "BEST",
+    "LEVELS",
+    "TABLE",
+    "TRITON",
+    "Backend",
+    "backends",
+    "choose",
+    "spellings",
+    "taken",
+]
 
 LEVELS = ("portable", "avx2", "avx512", "avx512bf16")  # the order of snakelm::Isa in csrc
 BEST = -1  # the level that stands for "the best this CPU has"
@@ -69,7 +79,6 @@ class Backend:
     missing: Callable[[], str | None] | None = None  # why it cannot run here, and the remedy
 
 
-REFERENCE = Backend("reference", default_on=(ANY,))
 # Forward and backward in one pass each, compiled.
 PASSES = (
     Backend(
@@ -116,7 +125,7 @@ TABLE: dict[str, tuple[Backend, ...]] = {
     "linear_cross_entropy": (Backend("chunked", default_on=(ANY,)), Backend("reference")),
     "qk_norm_rope": PASSES_ON_BOTH,
     "rms_norm": PASSES_ON_BOTH,
-    "rope": (REFERENCE,),
+    "rope": PASSES,
     "swiglu": PASSES_ON_BOTH,
 }
 
@@ -137,8 +146,25 @@ def spellings(operator: str) -> tuple[str, ...]:
     )
 
 
+class Placed(Protocol):
+    """What the choice depends on; every tensor is one."""
+
+    @property
+    def device(self) -> torch.device: ...
+
+    @property
+    def dtype(self) -> torch.dtype: ...
+
+
+class Placeholder(NamedTuple):
+    """In the place of a tensor that isn't there yet."""
+
+    device: torch.device
+    dtype: torch.dtype
+
+
 def choose(
-    operator: str, requested: str | None, tensor_name: str, tensor: torch.Tensor
+    operator: str, requested: str | None, tensor_name: str, tensor: Placed
 ) -> tuple[str, int]:
     """(name of the backend to run, its instruction set as an index into LEVELS, or BEST, or
     TRITON).
@@ -170,6 +196,22 @@ def choose(
     if level:
         return backend.name, _level_index(label, level)
     return backend.name, TRITON if backend.name == "triton" else BEST
+
+
+def taken(operator: str, requested: str | None, device: torch.device, dtype: torch.dtype) -> str:
+    """What `choose` takes for tensors on ``device`` of ``dtype``, in full: where it says BEST, the
+    best instruction set that this CPU has and the backend is compiled for (`cpu:avx512bf16`). Runs
+    nothing; raises what `choose` does.
+    """
+    from pytorch_ext import library
+
+    name, level = choose(operator, requested, "a tensor", Placeholder(device, dtype))
+    compiled = next(row.levels for row in TABLE[operator] if row.name == name)
+    if not compiled:
+        return name
+    if level == BEST:
+        level = max(i for i in library.LEVELS_HERE if LEVELS[i] in compiled)
+    return f"{name}:{LEVELS[level]}"
 
 
 def _default(operator: str, device: str, dtype: str) -> Backend:

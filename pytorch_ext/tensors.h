@@ -1,4 +1,5 @@
-// What the bindings of the pointwise operators share: checks, tensors as rows, torch's threads.
+// What the bindings of the pointwise operators share: checks, tensors as rows and as
+// heads, torch's threads.
 //
 // Shapes, dtypes and devices are checked in Python, where the error can say what to do; here what
 // would read or write out of bounds is checked again.
@@ -13,6 +14,7 @@
 #include <string>
 
 #include "common/element.h"
+#include "common/heads.h"
 
 namespace pytorch_ext {
 
@@ -83,6 +85,27 @@ inline const float* floats_of(Tensor& tensor, int64_t width) {
         "a weight float32 of the last dimension's size expected");
   if (!tensor.is_contiguous()) tensor = torch::stable::contiguous(tensor);
   return static_cast<const float*>(tensor.const_data_ptr());
+}
+
+// [B, T, H, D] of any strides, as long as the last dimension is dense; else a copy, as above.
+inline snakelm::HeadsView heads_of(Tensor& tensor) {
+  if (tensor.stride(3) != 1) tensor = torch::stable::contiguous(tensor);
+  return {tensor.const_data_ptr(), tensor.stride(0), tensor.stride(1), tensor.stride(2)};
+}
+
+// The cosines and sines that turn x [B, T, H, D], [T, D/2] or [B, T, D/2] both; copies as above.
+inline snakelm::Angles angles_of(const Tensor& x, Tensor& cos, Tensor& sin) {
+  const bool by_row = cos.dim() == 3;
+  for (Tensor* angles : {&cos, &sin}) {
+    const int64_t dims = angles->dim();
+    check(dims == (by_row ? 3 : 2) && angles->scalar_type() == ScalarType::Float &&
+              angles->size(dims - 1) == x.size(3) / 2 && angles->size(dims - 2) == x.size(1) &&
+              (!by_row || angles->size(0) == x.size(0)),
+          "cos and sin float32 [T, D/2] or [B, T, D/2] expected");
+    if (!angles->is_contiguous()) *angles = torch::stable::contiguous(*angles);
+  }
+  return {static_cast<const float*>(cos.const_data_ptr()),
+          static_cast<const float*>(sin.const_data_ptr()), by_row};
 }
 
 inline void parallel(int64_t n, void (*body)(int64_t, void*), void* context) {

@@ -30,8 +30,9 @@ from . import checkpoint, lora
 from .batches import BatchStream
 from .distributed import World, process_group
 from .metrics import NO_STEP, MetricsRow, MetricsWriter, RunFiles, Sample
+from .operators import check_attention, operators_taken
 from .optimizer import Optimizer
-from .plan import Plan, check_attention
+from .plan import Plan
 from .progress import Progress, RunResult, resident_peak, status_line
 from .step import check_skips, training_step
 
@@ -134,6 +135,7 @@ def run(recipe: Recipe, log: Log, world: World, stopped: Stopped, threads: int |
     device = choose_device(training.device, training.precision, count, world.local_rank)
     attention_backend = None if training.attention == "auto" else training.attention
     check_attention(device, attention_backend)
+    operators = operators_taken(recipe.shape, device, attention_backend)
     peak, peak_source = peak_flops(device)
     plan = recipe.plan(device, peak, world.size)
     peak_tokens_per_second = peak * world.size / plan.size.flops_per_token
@@ -143,6 +145,7 @@ def run(recipe: Recipe, log: Log, world: World, stopped: Stopped, threads: int |
         f"{f', {world.size} processes' if world.size > 1 else ''}; "
         f"MFU is of {peak / 1e9:,.0f} GFLOP/s ({peak_source})"
     )
+    log.say(f"operators: {', '.join(map(' '.join, operators.items()))}")
 
     # Model and optimizer, from the checkpoint or from the beginning.
     torch.manual_seed(recipe.seed)
@@ -192,6 +195,7 @@ def run(recipe: Recipe, log: Log, world: World, stopped: Stopped, threads: int |
                     if done:
                         elapsed = progress.clock.elapsed()
                         used = {"peak_bytes": resident_peak(), **device.record(world.size)}
+                        used["operators"] = operators
                         progress.final = {**figures, **elapsed, **used}
             elif not due and step != saved_step and step % training.log_every == 0:
                 if metrics:

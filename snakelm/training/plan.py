@@ -5,8 +5,6 @@ from dataclasses import dataclass
 
 import torch
 
-from pytorch_ext import attention
-
 from ..config import Model
 from ..data.bins import TokenBin
 from ..device import Device
@@ -15,7 +13,7 @@ from ..files import human_bytes
 from ..model import ModelSize, model_size
 from .validation import LOGIT_BYTES
 
-__all__ = ["Plan", "check_attention", "check_sizes", "make_plan"]
+__all__ = ["Plan", "check_sizes", "make_plan"]
 
 # Share of the measured product rate that a training step reaches as a rule (docs/EXPERIMENTS.md);
 # for the estimate only.
@@ -99,17 +97,6 @@ def check_sizes(
             f"train.batch_tokens: {batch_tokens} is not a multiple of model.context {context} × "
             f"{world} processes; make it one"
         )
-
-
-def check_attention(device: Device, backend: str | None) -> None:
-    """Runs attention once on the device; UserError when the backend that train.attention names is
-    missing there.
-    """
-    q_BTHD = torch.zeros(1, 8, 1, 32, dtype=device.dtype, device=device.device)
-    try:
-        attention(q_BTHD, q_BTHD, q_BTHD, backend=backend)
-    except (RuntimeError, ValueError) as error:
-        raise UserError(f"train.attention: {error}") from None
 
 
 def _memory(

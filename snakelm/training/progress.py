@@ -46,6 +46,7 @@ class RunResult(TypedDict, total=False):
     cpu_seconds: float
     device: str
     processes: int
+    operators: dict[str, str]  # operator → backend
     peak_bytes: int  # resident memory of the process that writes
     gpu_peak_bytes: int
     gpu_watts: float

@@ -12,7 +12,17 @@ import torch
 
 import pytorch_ext
 from pytorch_ext import dispatch, library
-from pytorch_ext.dispatch import BEST, LEVELS, TABLE, TRITON, Backend, backends, choose, spellings
+from pytorch_ext.dispatch import (
+    BEST,
+    LEVELS,
+    TABLE,
+    TRITON,
+    Backend,
+    backends,
+    choose,
+    spellings,
+    taken,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -148,11 +158,62 @@ def test_the_page_on_operators_lists_every_backend():
     assert listed == {operator: set(spellings(operator)) for operator in TABLE}
 
 
-def test_setup_compiles_for_the_instruction_sets_of_the_table():
+def of_setup(name: str) -> ast.Dict:
+    """A dictionary that setup.py is written with."""
     tree = ast.parse((ROOT / "setup.py").read_text(encoding="utf-8"))
-    flags = next(
+    return next(
         node.value
         for node in tree.body
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "ISA_FLAGS"
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name
     )
-    assert tuple(ast.literal_eval(key) for key in flags.keys) == LEVELS
+
+
+def test_setup_compiles_for_the_instruction_sets_of_the_table():
+    assert tuple(ast.literal_eval(key) for key in of_setup("ISA_FLAGS").keys) == LEVELS
+
+
+@pytest.mark.parametrize("operator", TABLE)
+def test_a_backend_offers_the_levels_that_its_kernels_are_compiled_for(operator):
+    """Or `taken` would name another one than runs."""
+    kernels, compiled = of_setup("KERNELS"), set()
+    for key, levels in zip(kernels.keys, kernels.values, strict=True):
+        if ast.literal_eval(key).startswith(f"csrc/ops/{operator}/"):
+            every = ast.unparse(levels) == "tuple(ISA_FLAGS)"
+            compiled |= set(LEVELS if every else ast.literal_eval(levels))
+    assert {level for row in TABLE[operator] for level in row.levels} == compiled
+
+
+@pytest.mark.skipif(not library.LOADED, reason="the operators are not compiled")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64], ids=str)
+@pytest.mark.parametrize("operator", TABLE)
+def test_what_is_taken_is_spelt_in_full_and_can_be_asked_for(operator, dtype):
+    cpu, stand_in = torch.device("cpu"), torch.zeros(1, dtype=dtype)
+    full = taken(operator, None, cpu, dtype)
+    assert taken(operator, full, cpu, dtype) == full
+    assert choose(operator, full, "x", stand_in)[0] == choose(operator, None, "x", stand_in)[0]
+
+
+@pytest.mark.parametrize(
+    ("here", "compiled", "asked", "full"),
+    [
+        ((0,), LEVELS, None, "magic:portable"),
+        ((0, 1, 2), LEVELS, None, "magic:avx512"),
+        ((0, 1, 2), LEVELS, "magic:avx2", "magic:avx2"),
+        ((0, 1, 2, 3), ("portable", "avx2"), "magic", "magic:avx2"),
+        ((0, 1), (), None, "magic"),
+    ],
+)
+def test_the_level_taken_is_the_best_that_cpu_and_build_have(
+    here, compiled, asked, full, monkeypatch
+):
+    row = Backend("magic", levels=compiled, default_on=("cpu",))
+    monkeypatch.setitem(TABLE, "swiglu", (row, *TABLE["swiglu"]))
+    monkeypatch.setattr(library, "LEVELS_HERE", here)
+    assert taken("swiglu", asked, torch.device("cpu"), torch.float32) == full
+
+
+def test_what_cannot_be_taken_is_an_error_that_says_why(monkeypatch):
+    monkeypatch.setattr(library, "LOADED", True)
+    monkeypatch.setattr(library, "HAS_CUDA", True)
+    with pytest.raises(RuntimeError, match="takes cuda tensors; a tensor is on cpu"):
+        taken("attention", "cuda", torch.device("cpu"), torch.float32)

@@ -51,11 +51,6 @@ def draw(*shapes: tuple[int, ...]) -> Inputs:
     )
 
 
-def plain(call: Function) -> Callable[..., torch.Tensor]:
-    """An operator that takes no backend: there is one."""
-    return lambda *inputs, backend: call(*inputs)
-
-
 def add_and_norm(x, residual, weight, backend):
     """rms_norm in all its ways: with a residual, and alone with and without a weight."""
     normed, total = rms_norm(x, weight, residual=residual, backend=backend)
@@ -81,7 +76,7 @@ OPERATORS = {
         (*draw((2, 5, 2, 4), (2, 5, 1, 4), (4,), (4,)), ANGLE.cos().double(), ANGLE.sin().double()),
     ),
     "rms_norm": Operator(add_and_norm, draw((2, 3, 4), (2, 3, 4), (4,))),
-    "rope": Operator(plain(lambda x: rope(x, ANGLE.cos(), ANGLE.sin())), draw((2, 5, 2, 4))),
+    "rope": Operator(rope, (*draw((2, 5, 2, 4)), ANGLE.cos().double(), ANGLE.sin().double())),
     "swiglu": Operator(swiglu, draw((3, 4), (3, 4))),
 }
 

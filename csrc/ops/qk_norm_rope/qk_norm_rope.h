@@ -1,24 +1,20 @@
 // RMS-norm and rotary embedding of each query and key head (Qwen3; Su et al. 2021,
 // arXiv:2104.09864) in one pass over the projected heads, forward and backward: pointers and sizes.
 //
-//   n = x r w                    r = 1 / sqrt(mean(x^2) + eps), over the D numbers of a head
-//   out_i = n_i cos_i - n_j sin_i        out_j = n_j cos_i + n_i sin_i        j = i + D/2
+//   n = x r w        r = 1 / sqrt(mean(x^2) + eps), over the D numbers of a head
+//
+// and n is turned as common/heads.h has it.
 //
 // Backward turns the gradient the other way and goes on as a norm's, r computed again; nothing is
 // kept between the two but x. One rounding, where norm and rotation after each other have two.
 #pragma once
 
 #include "common/element.h"
+#include "common/heads.h"
 #include "common/isa.h"
 #include "common/parallel.h"
 
 namespace snakelm {
-
-// A [B, T, H, D] array, its last dimension dense; strides in elements.
-struct HeadsView {
-  const void* data = nullptr;
-  int64_t batch = 0, time = 0, head = 0;
-};
 
 // The queries, or the keys.
 struct ProjectedHeads {
@@ -35,8 +31,7 @@ struct QkNormRopeProblem {
   Element type = Element::float32;
   int64_t batch = 0, time = 0, dim = 0;  // dim is even
   float eps = 0;
-  const float *cos = nullptr, *sin = nullptr;  // [T, D/2] dense, or [B, T, D/2]
-  bool angles_by_row = false;                  // the latter
+  Angles angles;
   ProjectedHeads parts[2];
 };
 

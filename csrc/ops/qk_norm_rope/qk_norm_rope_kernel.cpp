@@ -1,9 +1,8 @@
 // RMS-norm and rotation of heads on one CPU core, for any vector width; compiled once for each
 // instruction set (common/isa.h).
 //
-// Each head is walked twice, first for its sums, then for its results. HALF is D/2 where it is one
-// of the usual ones: the compiler then unrolls both walks and keeps a head in registers.
-#include "common/rows.h"
+// Each head is walked twice, first for its sums, then for its results. HALF: see with_half.
+#include "common/rotate.h"
 #include "ops/qk_norm_rope/qk_norm_rope.h"
 
 namespace snakelm::SNAKELM_ISA {
@@ -18,33 +17,26 @@ struct Head {
 template <class T, int HALF>
 SNAKELM_INLINE void forward_head(const Head& head, const T* x, T* out) {
   const int64_t half = HALF ? HALF : head.half;
-  const float *const weight = head.weight, *const cos = head.cos, *const sin = head.sin;
   const Vec squares = sum_along<Vec>(half, [&](int64_t j, auto lanes, Vec& sum) {
-    const Vec a = read(x + j, lanes), b = read(x + half + j, lanes);
-    sum = multiply_add(a, a, multiply_add(b, b, sum));
+    const Pair v = read_pair(x, half, j, lanes);
+    sum = multiply_add(v.a, v.a, multiply_add(v.b, v.b, sum));
   });
 
   const Vec r = splat(inverse_root(reduce_sum(squares), 2 * half, head.eps));
   along(half, [&](int64_t j, auto lanes) {
-    const Vec a = read(x + j, lanes) * r * read(weight + j, lanes);
-    const Vec b = read(x + half + j, lanes) * r * read(weight + half + j, lanes);
-    const Vec c = read(cos + j, lanes), s = read(sin + j, lanes);
-    write(multiply_add(a, c, -(b * s)), out + j, lanes);
-    write(multiply_add(b, c, a * s), out + half + j, lanes);
+    const Pair v = read_pair(x, half, j, lanes), w = read_pair(head.weight, half, j, lanes);
+    const Pair normed = {v.a * r * w.a, v.b * r * w.b};
+    const Vec c = read(head.cos + j, lanes), s = read(head.sin + j, lanes);
+    write_pair(turned(normed, c, s), out, half, j, lanes);
   });
 }
 
-// Gradients of the two halves at one place, before the rotation.
-struct Pair {
-  Vec a, b;
-};
-
+// Gradients of what was turned.
 template <class T, class Lanes>
-SNAKELM_INLINE Pair turned_back(const Head& head, const T* grad, int64_t half, int64_t j,
-                                Lanes lanes) {
-  const Vec a = read(grad + j, lanes), b = read(grad + half + j, lanes);
+SNAKELM_INLINE Pair before_turning(const Head& head, const T* grad, int64_t half, int64_t j,
+                                   Lanes lanes) {
   const Vec c = read(head.cos + j, lanes), s = read(head.sin + j, lanes);
-  return {multiply_add(a, c, b * s), multiply_add(b, c, -(a * s))};
+  return turned_back(read_pair(grad, half, j, lanes), c, s);
 }
 
 struct TwoSums {
@@ -61,11 +53,11 @@ SNAKELM_INLINE void backward_head(const Head& head, const T* grad, const T* x, T
   const int64_t half = HALF ? HALF : head.half;
   const float* const weight = head.weight;
   const auto sums = sum_along<TwoSums>(half, [&](int64_t j, auto lanes, TwoSums& sum) {
-    const Pair g = turned_back(head, grad, half, j, lanes);
-    const Vec a = read(x + j, lanes), b = read(x + half + j, lanes);
-    sum.squares = multiply_add(a, a, multiply_add(b, b, sum.squares));
-    sum.products = multiply_add(a * g.a, read(weight + j, lanes), sum.products);
-    sum.products = multiply_add(b * g.b, read(weight + half + j, lanes), sum.products);
+    const Pair g = before_turning(head, grad, half, j, lanes);
+    const Pair v = read_pair(x, half, j, lanes), w = read_pair(weight, half, j, lanes);
+    sum.squares = multiply_add(v.a, v.a, multiply_add(v.b, v.b, sum.squares));
+    sum.products = multiply_add(v.a * g.a, w.a, sum.products);
+    sum.products = multiply_add(v.b * g.b, w.b, sum.products);
   });
   const float inverse = inverse_root(reduce_sum(sums.squares), 2 * half, head.eps);
   const float mean = reduce_sum(sums.products) / static_cast<float>(2 * half);
@@ -77,20 +69,16 @@ SNAKELM_INLINE void backward_head(const Head& head, const T* grad, const T* x, T
     write(multiply_add(v, back, turned * read(weight + at, lanes)) * r, grad_x + at, lanes);
   };
   along(half, [&](int64_t j, auto lanes) {
-    const Pair g = turned_back(head, grad, half, j, lanes);
+    const Pair g = before_turning(head, grad, half, j, lanes);
     finish(j, g.a, lanes);
     finish(half + j, g.b, lanes);
   });
 }
 
-// Position i of the B T: its first head, and what all its heads share.
-template <class T>
-SNAKELM_INLINE const T* heads_at(const QkNormRopeProblem& p, const HeadsView& view, int64_t i) {
-  return static_cast<const T*>(view.data) + i / p.time * view.batch + i % p.time * view.time;
-}
+// What the heads of position i of the B T share.
 SNAKELM_INLINE Head head_at(const QkNormRopeProblem& p, const ProjectedHeads& part, int64_t i) {
-  const int64_t half = p.dim / 2, angle = (p.angles_by_row ? i : i % p.time) * half;
-  return {part.weight, p.cos + angle, p.sin + angle, half, p.eps};
+  const int64_t half = p.dim / 2, angle = angle_at(p.angles, p.time, half, i);
+  return {part.weight, p.angles.cos + angle, p.angles.sin + angle, half, p.eps};
 }
 
 template <class T, int HALF>
@@ -99,7 +87,7 @@ void forward_positions(const QkNormRopeProblem& p, int64_t first, int64_t last) 
     for (const ProjectedHeads& part : p.parts) {
       const Head head = head_at(p, part, i);
       T* const out = row<T>(part.out, i, part.heads * p.dim);
-      const T* const x = heads_at<T>(p, part.x, i);
+      const T* const x = heads_at<T>(part.x, p.time, i);
       for (int64_t h = 0; h < part.heads; ++h)
         forward_head<T, HALF>(head, x + h * part.x.head, out + h * p.dim);
     }
@@ -114,22 +102,13 @@ void backward_positions(const QkNormRopeProblem& p, int64_t first, int64_t last,
       const ProjectedHeads& part = p.parts[k];
       const Head head = head_at(p, part, i);
       T* const grad_x = row<T>(part.grad_x, i, part.heads * p.dim);
-      const T *const grad = heads_at<T>(p, part.grad_out, i), *const x = heads_at<T>(p, part.x, i);
+      const T *const grad = heads_at<T>(part.grad_out, p.time, i), *const x = heads_at<T>(
+                                                                       part.x, p.time, i);
       for (int64_t h = 0; h < part.heads; ++h) {
         backward_head<T, HALF>(head, grad + h * part.grad_out.head, x + h * part.x.head,
                                grad_x + h * p.dim, grad_weights + k * p.dim);
       }
     }
-  }
-}
-
-// Calls run with D/2 as a constant, 0 for an unusual one.
-template <class Run>
-SNAKELM_INLINE void with_half(int64_t dim, const Run& run) {
-  switch (dim) {
-    case 64: return run(std::integral_constant<int, 32>{});
-    case 128: return run(std::integral_constant<int, 64>{});
-    default: return run(std::integral_constant<int, 0>{});
   }
 }
 

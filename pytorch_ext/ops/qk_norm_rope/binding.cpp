@@ -11,24 +11,6 @@ namespace {
 
 using snakelm::QkNormRopeProblem;
 
-// Strides of any kind, as long as the head dimension is dense; a copy is kept alive by the caller's
-// variable.
-snakelm::HeadsView view_of(Tensor& tensor) {
-  if (tensor.stride(3) != 1) tensor = torch::stable::contiguous(tensor);
-  return {tensor.const_data_ptr(), tensor.stride(0), tensor.stride(1), tensor.stride(2)};
-}
-
-// cos or sin, [T, D/2] or [B, T, D/2].
-const float* angles_of(const QkNormRopeProblem& problem, Tensor& angles) {
-  const int64_t dims = angles.dim();
-  check((dims == 2 || dims == 3) && angles.scalar_type() == ScalarType::Float &&
-            angles.size(dims - 1) == problem.dim / 2 && angles.size(dims - 2) == problem.time &&
-            (dims == 2 || angles.size(0) == problem.batch),
-        "qk_norm_rope: cos and sin float32 [T, D/2] or [B, T, D/2] expected");
-  if (!angles.is_contiguous()) angles = torch::stable::contiguous(angles);
-  return static_cast<const float*>(angles.const_data_ptr());
-}
-
 QkNormRopeProblem problem_of(Tensor& q, Tensor& k, Tensor& q_weight, Tensor& k_weight, Tensor& cos,
                              Tensor& sin, double eps) {
   check(q.dim() == 4 && k.dim() == 4 && q.scalar_type() == k.scalar_type() &&
@@ -39,11 +21,9 @@ QkNormRopeProblem problem_of(Tensor& q, Tensor& k, Tensor& q_weight, Tensor& k_w
   problem.type = element_of(q);
   problem.batch = q.size(0), problem.time = q.size(1), problem.dim = q.size(3);
   problem.eps = static_cast<float>(eps);
-  check(cos.dim() == sin.dim(), "qk_norm_rope: cos and sin of one shape expected");
-  problem.cos = angles_of(problem, cos), problem.sin = angles_of(problem, sin);
-  problem.angles_by_row = cos.dim() == 3;
+  problem.angles = angles_of(q, cos, sin);
   problem.parts[0].heads = q.size(2), problem.parts[1].heads = k.size(2);
-  problem.parts[0].x = view_of(q), problem.parts[1].x = view_of(k);
+  problem.parts[0].x = heads_of(q), problem.parts[1].x = heads_of(k);
   problem.parts[0].weight = floats_of(q_weight, problem.dim);
   problem.parts[1].weight = floats_of(k_weight, problem.dim);
   return problem;
@@ -67,7 +47,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> backward(Tensor grad_q, Tensor grad_k
   check(same_shape(grad_q, q) && same_shape(grad_k, k) && element_of(grad_q) == problem.type &&
             element_of(grad_k) == problem.type,
         "qk_norm_rope: gradients like q and k expected");
-  problem.parts[0].grad_out = view_of(grad_q), problem.parts[1].grad_out = view_of(grad_k);
+  problem.parts[0].grad_out = heads_of(grad_q), problem.parts[1].grad_out = heads_of(grad_k);
 
   Tensor made[] = {contiguous_like(q), contiguous_like(k), contiguous_like(q_weight),
                    contiguous_like(k_weight)};

@@ -9,6 +9,7 @@ import torch
 from pytorch_ext.native import backward_pass, contiguous_like, forward_pass
 from pytorch_ext.ops.qk_norm_rope.reference import qk_norm_rope_reference
 from pytorch_ext.ops.rms_norm.reference import rms_norm_reference
+from pytorch_ext.ops.rope.native import gradients_of_angles
 from pytorch_ext.transforms import takes_reference
 
 KERNELS = "pytorch_ext.ops.qk_norm_rope.qk_norm_rope_triton"
@@ -44,20 +45,13 @@ def _of_forward(
     if not any(ctx.needs_input_grad[4:6]):
         return made
 
-    # Learned angles: rare enough for plain torch.
     eps, _ = ctx.settings
-    by_part = [_of_angles(*part, eps) for part in ((grad_q, q, q_weight), (grad_k, k, k_weight))]
+    by_part = [
+        gradients_of_angles(grad, rms_norm_reference(x.float(), weight, eps))
+        for grad, x, weight in ((grad_q, q, q_weight), (grad_k, k, k_weight))
+    ]
     by_row = (of_q + of_k for of_q, of_k in zip(*by_part, strict=True))
     return *made, *(x if cos.dim() == 3 else x.sum(dim=0) for x in by_row)
-
-
-def _of_angles(
-    grad_BTHD: torch.Tensor, x_BTHD: torch.Tensor, weight_D: torch.Tensor, eps: float
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Gradients of cos and sin, [B, T, D/2], by (a cos - b sin, b cos + a sin)."""
-    a, b = rms_norm_reference(x_BTHD.float(), weight_D, eps).chunk(2, dim=-1)
-    grad_a, grad_b = grad_BTHD.float().chunk(2, dim=-1)
-    return (grad_a * a + grad_b * b).sum(dim=2), (grad_b * a - grad_a * b).sum(dim=2)
 
 
 def _gradients(

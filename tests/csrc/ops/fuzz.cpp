@@ -9,6 +9,7 @@
 
 #include "ops/qk_norm_rope/qk_norm_rope.h"
 #include "ops/rms_norm/rms_norm.h"
+#include "ops/rope/rope.h"
 #include "ops/swiglu/swiglu.h"
 
 namespace {
@@ -114,7 +115,9 @@ void rms_norm(Memory& memory) {
   });
 }
 
-HeadsView some_heads(Memory& memory, const QkNormRopeProblem& p, int64_t heads) {
+// Of a RopeProblem or a QkNormRopeProblem.
+template <class Problem>
+HeadsView some_heads(Memory& memory, const Problem& p, int64_t heads) {
   const int64_t head = p.dim + static_cast<int64_t>(below(3));
   const int64_t time = heads * head + static_cast<int64_t>(below(3)), batch = p.time * time;
   const bool any = p.batch && p.time && heads;
@@ -122,14 +125,30 @@ HeadsView some_heads(Memory& memory, const QkNormRopeProblem& p, int64_t heads) 
   return {memory.input(any ? last : 0), batch, time, head};
 }
 
-void qk_norm_rope(Memory& memory) {
-  QkNormRopeProblem p;
+template <class Problem>
+void fill_in_sizes_and_angles(Memory& memory, Problem& p) {
   const int64_t usual[] = {64, 128};
   p.dim = below(2) ? usual[below(2)] : 2 * static_cast<int64_t>(below(40));
-  p.type = memory.type, p.eps = 1e-6f, p.batch = static_cast<int64_t>(below(3));
-  p.time = some_rows(4 * p.dim), p.angles_by_row = below(2);
-  const int64_t angles = (p.angles_by_row ? p.batch : 1) * p.time * p.dim / 2;
-  p.cos = memory.floats(angles), p.sin = memory.floats(angles);
+  p.type = memory.type, p.batch = static_cast<int64_t>(below(3)), p.time = some_rows(4 * p.dim);
+  p.angles.by_row = below(2);
+  const int64_t count = (p.angles.by_row ? p.batch : 1) * p.time * p.dim / 2;
+  p.angles.cos = memory.floats(count), p.angles.sin = memory.floats(count);
+}
+
+void rope(Memory& memory) {
+  RopeProblem p;
+  fill_in_sizes_and_angles(memory, p);
+  p.heads = static_cast<int64_t>(below(4)), p.back = below(2);
+  p.x = some_heads(memory, p, p.heads);
+  p.out = memory.output(p.batch * p.time * p.heads * p.dim);
+  twice("rope", memory,
+        [&](int level, int threads) { return rope_cpu(p, level, threads, on_threads); });
+}
+
+void qk_norm_rope(Memory& memory) {
+  QkNormRopeProblem p;
+  fill_in_sizes_and_angles(memory, p);
+  p.eps = 1e-6f;
   for (ProjectedHeads& part : p.parts) {
     part.heads = static_cast<int64_t>(below(4));
     part.x = some_heads(memory, p, part.heads), part.grad_out = some_heads(memory, p, part.heads);
@@ -145,9 +164,10 @@ void qk_norm_rope(Memory& memory) {
 
 void some_problem() {
   Memory memory(below(2) ? Element::float32 : Element::bfloat16);
-  switch (below(3)) {
+  switch (below(4)) {
     case 0: return swiglu(memory);
     case 1: return rms_norm(memory);
+    case 2: return rope(memory);
     default: return qk_norm_rope(memory);
   }
 }

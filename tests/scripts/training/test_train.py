@@ -51,6 +51,7 @@ def test_leaves_model_manifest_metrics_samples_and_log(results, capfd):
         manifest["counts"]["result"]["val_bpb"] < 3.5
     )  # eight bits a byte for a model that knows nothing
     assert manifest["counts"]["result"]["fingerprint"] == record["fingerprint"]
+    operators = manifest["counts"]["result"]["operators"]
     steps = [int(r["step"]) for r in rows(results)]
     assert steps == sorted(set(steps))
     assert [int(r["step"]) for r in rows(results) if r["val_bpb"]] == [20, 40, 60]
@@ -60,6 +61,9 @@ def test_leaves_model_manifest_metrics_samples_and_log(results, capfd):
     assert [s["step"] for s in samples] == [20, 40, 60]
     log = (results.folder / "logs/training.log").read_text()
     assert "PREFLIGHT" in log
+    said = ", ".join(f"{name} {backend}" for name, backend in operators.items())
+    assert log.count(f"operators: {said}\n") == 1
+    assert "attention " in said
     assert "DONE val bpb" in log
     assert "DONE val bpb" in capfd.readouterr().err
 

@@ -6,14 +6,9 @@ import torch
 from snakelm.config import from_mapping, load_config
 from snakelm.device import Device
 from snakelm.errors import UserError
-from snakelm.training.plan import check_attention, check_sizes, make_plan
+from snakelm.training.plan import check_sizes, make_plan
 
 CPU = Device(torch.device("cpu"), torch.float32, 1)
-
-
-def test_a_missing_attention_kernel_is_named():
-    with pytest.raises(UserError, match=r"train\.attention"):
-        check_attention(CPU, "cuda")
 
 
 def test_sizes_that_cannot_work_are_refused(make_bin):
