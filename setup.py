@@ -62,9 +62,10 @@ KERNELS = {
     "csrc/ops/swiglu/swiglu_kernel.cpp": tuple(ISA_FLAGS),
 }
 
-# sm_80 (A100 and later), sm_90a (Hopper's own instructions), and PTX for what comes after.
+# sm_80 (A100 and later), sm_90a (Hopper's own instructions), and PTX for what comes after. What
+# ptxas says of registers and spills stays beside the object, for tests/csrc/test_cuda.py.
 NVCC_FLAGS = (
-    "-std=c++17 -O3 -cudart static -Xcompiler -fPIC,-fvisibility=hidden "
+    "-std=c++17 -O3 -cudart static -Xcompiler -fPIC,-fvisibility=hidden -Xptxas -v "
     "-gencode arch=compute_80,code=sm_80 -gencode arch=compute_90a,code=sm_90a "
     "-gencode arch=compute_80,code=compute_80"
 )
@@ -203,7 +204,8 @@ rule cxx
   deps = gcc
   description = C++ $in $isa
 rule cuda
-  command = $nvcc -MD -MF $out.d $flags -c $in -o $out
+  command = $nvcc -MD -MF $out.d $flags -c $in -o $out >$out.log 2>&1; status=$$?; $
+      grep -vE '^ptxas info|^ +[0-9]+ bytes' $out.log; exit $$status
   depfile = $out.d
   deps = gcc
   description = CUDA $in

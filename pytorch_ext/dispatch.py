@@ -112,7 +112,7 @@ TABLE: dict[str, tuple[Backend, ...]] = {
             default_on=("cpu",),
             missing=_compiled,
         ),
-        # Not a default: a first version, correct but slower than sdpa.
+        # Not a default: checked by emulation, never timed on a GPU.
         Backend(
             "cuda",
             devices=("cuda",),
