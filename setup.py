@@ -56,6 +56,7 @@ ISA_FLAGS = {
 KERNELS = {
     "csrc/dedup/minhash_kernel.cpp": ("portable", "avx2"),
     "csrc/ops/attention/attention_kernel.cpp": tuple(ISA_FLAGS),
+    "csrc/ops/orthogonalize/orthogonalize_kernel.cpp": tuple(ISA_FLAGS),
     "csrc/ops/qk_norm_rope/qk_norm_rope_kernel.cpp": tuple(ISA_FLAGS),
     "csrc/ops/rms_norm/rms_norm_kernel.cpp": tuple(ISA_FLAGS),
     "csrc/ops/rope/rope_kernel.cpp": tuple(ISA_FLAGS),

@@ -15,12 +15,21 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pytorch_ext.ops.attention import attention
     from pytorch_ext.ops.linear_cross_entropy import linear_cross_entropy
+    from pytorch_ext.ops.orthogonalize import orthogonalize
     from pytorch_ext.ops.qk_norm_rope import qk_norm_rope
     from pytorch_ext.ops.rms_norm import rms_norm
     from pytorch_ext.ops.rope import rope
     from pytorch_ext.ops.swiglu import swiglu
 
-__all__ = ["attention", "linear_cross_entropy", "qk_norm_rope", "rms_norm", "rope", "swiglu"]
+__all__ = [
+    "attention",
+    "linear_cross_entropy",
+    "orthogonalize",
+    "qk_norm_rope",
+    "rms_norm",
+    "rope",
+    "swiglu",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -123,6 +123,17 @@ TABLE: dict[str, tuple[Backend, ...]] = {
         Backend("reference", default_on=("cpu",)),
     ),
     "linear_cross_entropy": (Backend("chunked", default_on=(ANY,)), Backend("reference")),
+    "orthogonalize": (
+        Backend(
+            "cpu",
+            devices=("cpu",),
+            dtypes=("bfloat16",),
+            levels=LEVELS,
+            default_on=("cpu",),
+            missing=_compiled,
+        ),
+        Backend("reference", default_on=("cpu", ANY)),
+    ),
     "qk_norm_rope": PASSES_ON_BOTH,
     "rms_norm": PASSES_ON_BOTH,
     "rope": PASSES,

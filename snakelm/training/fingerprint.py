@@ -15,7 +15,7 @@ from ..model.pretrained import base_digest
 __all__ = ["finetuning_fingerprint", "pretraining_fingerprint"]
 
 # Raised when training itself changes what the same configuration leads to.
-PRETRAINING_VERSION, FINETUNING_VERSION = 1, 1
+PRETRAINING_VERSION, FINETUNING_VERSION = 2, 2
 
 
 def pretraining_fingerprint(config: Config, train: TokenBin, val: TokenBin) -> str:

@@ -2,9 +2,8 @@
 run.
 
 Muon (Jordan et al., 2024, https://kellerjordan.github.io/posts/muon/): momentum, then the nearest
-semi-orthogonal matrix in place of the gradient, by a Newton–Schulz iteration in bfloat16. Matrices
-of one shape go through it as one batch: a batched product of twelve 256 × 256 matrices runs at the
-machine's rate where twelve single ones don't.
+semi-orthogonal matrix in place of the gradient, by a Newton–Schulz iteration in bfloat16
+(pytorch_ext.orthogonalize). Matrices of one shape go through it as one batch.
 
 AdamW (Loshchilov & Hutter, 2019) is torch's fused one, for the embedding, the head, the norms'
 gains and LoRA's factors, without weight decay.
@@ -13,7 +12,7 @@ The learning rate is warm-up–stable–decay (Hu et al., 2024, MiniCPM): linear
 zero. The flat middle means that the length of a run is decided by when the decay starts, and that
 decay can start from any checkpoint of the flat part.
 
-Legend: G matrices of one shape, M × N; K = min(M, N).
+Legend: G matrices of one shape, M × N.
 """
 
 from collections.abc import Iterable
@@ -22,16 +21,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from pytorch_ext import orthogonalize
+
 from ..config import Train
 from .lora import is_factor
 
-__all__ = ["Muon", "Optimizer", "lr_factor", "momentum", "orthogonalize"]
-
-# Jordan's quintic a·x + b·x³ + c·x⁵, applied to every singular value at once. Its slope at zero is
-# as steep as it can be made, so small ones grow in few steps; it doesn't converge to 1 but lands in
-# about [0.7, 1.2], which trains as well.
-NEWTON_SCHULZ_COEFFICIENTS = (3.4445, -4.7750, 2.0315)
-NEWTON_SCHULZ_STEPS = 5
+__all__ = ["Muon", "Optimizer", "lr_factor", "momentum"]
 
 # Early gradients turn quickly: a shorter memory follows them.
 MOMENTUM_START, MOMENTUM_STEPS = 0.85, 300
@@ -52,27 +47,6 @@ def momentum(step: int, train: Train) -> float:
     """Muon's momentum at ``step``, from 0.85 to train.momentum over the first 300 steps."""
     start = min(MOMENTUM_START, train.momentum)
     return start + (train.momentum - start) * min(1.0, step / MOMENTUM_STEPS)
-
-
-def orthogonalize(g_GMN: torch.Tensor, steps: int = NEWTON_SCHULZ_STEPS) -> torch.Tensor:
-    """About U Vᵀ of each matrix [M, N] = U S Vᵀ in the batch; in bfloat16, which is returned."""
-    a, b, c = NEWTON_SCHULZ_COEFFICIENTS
-
-    # The Gram matrix is the product on the shorter side, [K, K]: tall matrices are transposed.
-    tall = g_GMN.shape[1] > g_GMN.shape[2]
-    x = g_GMN.bfloat16()
-    x = x.mT.contiguous() if tall else x
-
-    # The iteration needs singular values of at most 1. The Frobenius norm bounds the largest one;
-    # 1.02 makes up for its rounding in bfloat16, 1e-7 for a gradient of zero.
-    x = x / (x.norm(dim=(1, 2), keepdim=True) * 1.02 + 1e-7)
-
-    for _ in range(steps):  # x ← a x + (b A + c A²) x, A = x xᵀ
-        gram_GKK = torch.bmm(x, x.mT)
-        polynomial_GKK = torch.baddbmm(gram_GKK, gram_GKK, gram_GKK, beta=b, alpha=c)
-        x = torch.baddbmm(x, polynomial_GKK, x, beta=a)
-
-    return x.mT if tall else x
 
 
 class Muon:
@@ -99,7 +73,7 @@ class Muon:
             # Nesterov: the gradient is mixed with the momentum that already holds it.
             buffer_GMN = self.momentum_GMN[rows, columns]
             buffer_GMN.lerp_(g_GMN, 1 - momentum)
-            update_GMN = orthogonalize(g_GMN.lerp_(buffer_GMN, momentum))
+            update_GMN = orthogonalize(g_GMN.lerp_(buffer_GMN, momentum).bfloat16())
 
             scale = max(1.0, rows / columns) ** 0.5  # a tall matrix's output keeps its size
             for p, update in zip(group, update_GMN.unbind(), strict=True):

@@ -17,7 +17,7 @@ SOURCES = {
     "ops/attention": ["attention_cpu.cpp", "attention_kernel.cpp"],
     "ops": [
         f"{name}/{name}_{part}.cpp"
-        for name in ("rms_norm", "qk_norm_rope", "rope", "swiglu")
+        for name in ("rms_norm", "qk_norm_rope", "rope", "swiglu", "orthogonalize")
         for part in ("cpu", "kernel")
     ],
 }

@@ -7,6 +7,7 @@
 #include <thread>
 #include <vector>
 
+#include "ops/orthogonalize/orthogonalize.h"
 #include "ops/qk_norm_rope/qk_norm_rope.h"
 #include "ops/rms_norm/rms_norm.h"
 #include "ops/rope/rope.h"
@@ -162,12 +163,26 @@ void qk_norm_rope(Memory& memory) {
   });
 }
 
+void orthogonalize(Memory& memory) {
+  if (memory.type != Element::bfloat16) return;
+  const Quintic steps[] = {{7.9f, -22.3f, 15.8f}, {3.6f, -2.6f, 0.5f}};
+  OrthogonalizeProblem p;
+  p.rows = some_width() / 4, p.columns = some_width() / 4;
+  p.matrices = static_cast<int64_t>(below(4));
+  p.steps = steps, p.step_count = 1 + static_cast<int64_t>(below(2));
+  p.x = memory.input(p.matrices * p.rows * p.columns);
+  p.out = memory.output(p.matrices * p.rows * p.columns);
+  twice("orthogonalize", memory,
+        [&](int level, int threads) { return orthogonalize_cpu(p, level, threads, on_threads); });
+}
+
 void some_problem() {
   Memory memory(below(2) ? Element::float32 : Element::bfloat16);
-  switch (below(4)) {
+  switch (below(5)) {
     case 0: return swiglu(memory);
     case 1: return rms_norm(memory);
     case 2: return rope(memory);
+    case 3: return orthogonalize(memory);
     default: return qk_norm_rope(memory);
   }
 }

@@ -5,9 +5,10 @@ import copy
 import pytest
 import torch
 
+from pytorch_ext import orthogonalize
 from snakelm.config import Model, Train
 from snakelm.model import Decoder
-from snakelm.training.optimizer import Muon, Optimizer, lr_factor, momentum, orthogonalize
+from snakelm.training.optimizer import Muon, Optimizer, lr_factor, momentum
 
 TINY = Model(layers=2, width=32, heads=2, kv_heads=1, head_dim=16, hidden=48, context=16)
 

@@ -1,0 +1,194 @@
+// Blocks of 32 x 32 numbers in bfloat16 tiles, as products read them, and the one product. For
+// kernels only (common/isa.h).
+//
+// A word is two neighbouring bfloat16, a tile 16 x 16 words, a block two tiles. A block of M is
+// kept in up to three layouts:
+//
+//   rows      tile h has rows 16 h ...;    word (r, w) = M[r, 2w], M[r, 2w + 1]     left operand
+//   turned    each tile of `rows` transposed word by word                           right, of M^T
+//   pairs     tile h has columns 16 h ...; word (p, q) = M[2p, q], M[2p + 1, q]     right, of M
+//
+// The layouts of M^T are those of M: its pairs are M's turned, its turned M's pairs.
+#pragma once
+
+#include "common/rows.h"
+
+namespace snakelm::SNAKELM_ISA {
+
+using Word = uint32_t;
+constexpr int64_t SIDE = 32, TILE = 16;
+constexpr int64_t TILE_WORDS = TILE * TILE, BLOCK_WORDS = 2 * TILE_WORDS;
+
+// Sums in float: [SIDE, SIDE].
+struct alignas(64) Sums {
+  float at[SIDE][SIDE];
+};
+
+// ---- one layout from another --------------------------------------------------------------------
+
+SNAKELM_INLINE WordVec load_words(const Word* from) {
+  WordVec v;
+  std::memcpy(&v, from, sizeof v);
+  return v;
+}
+SNAKELM_INLINE void store_words(Word* to, WordVec v) { std::memcpy(to, &v, sizeof v); }
+
+// Lane i: low[i] and high[i] as bfloat16, low in the low half.
+SNAKELM_INLINE WordVec words_of(Vec low, Vec high) {
+#if defined(__AVX512BF16__)
+  return pair_of(low, high);
+#else
+  const auto rounded = [](Vec v) {
+    const WordVec word = (WordVec)v;
+    return (WordVec)(v == v ? (IntVec)((word + 0x7FFF + ((word >> 16) & 1)) >> 16)
+                            : splat_int(0x7FC0));
+  };
+  return rounded(low) | (rounded(high) << 16);
+#endif
+}
+
+SNAKELM_INLINE void to_rows(const Sums& sums, Word* block) {
+  BFloat16* const to = reinterpret_cast<BFloat16*>(block);
+  for (int64_t r = 0; r < SIDE; ++r) {
+    for (int64_t q = 0; q < SIDE; q += LANES) store_narrow(load(sums.at[r] + q), to + r * SIDE + q);
+  }
+}
+
+SNAKELM_INLINE void to_pairs(const Sums& sums, Word* block) {
+  for (int64_t h = 0; h < 2; ++h) {
+    for (int64_t p = 0; p < TILE; ++p) {
+      for (int64_t q = 0; q < TILE; q += LANES) {
+        const int64_t column = h * TILE + q;
+        store_words(block + h * TILE_WORDS + p * TILE + q,
+                    words_of(load(sums.at[2 * p] + column), load(sums.at[2 * p + 1] + column)));
+      }
+    }
+  }
+}
+
+// Both tiles transposed word by word.
+SNAKELM_INLINE void turn(const Word* block, Word* to) {
+  for (int64_t tile = 0; tile < BLOCK_WORDS; tile += TILE_WORDS) {
+    for (int64_t r = 0; r < TILE; r += LANES) {
+      for (int64_t w = 0; w < TILE; w += LANES) {
+        WordVec words[LANES];
+        for (int i = 0; i < LANES; ++i) words[i] = load_words(block + tile + (r + i) * TILE + w);
+        transpose(words);
+        for (int i = 0; i < LANES; ++i) store_words(to + tile + (w + i) * TILE + r, words[i]);
+      }
+    }
+  }
+}
+
+// ---- the product --------------------------------------------------------------------------------
+
+#if defined(__AMX_BF16__)
+
+// The shape of all tiles, while it lives. Released at the end: oneDNN, which runs on the same
+// threads, sets its own. Assembly, since GCC's intrinsics don't say that they read memory.
+class TileShapes {
+ public:
+  TileShapes() {
+    struct alignas(64) {
+      uint8_t palette = 1, start_row = 0, reserved[14] = {};
+      uint16_t row_bytes[16] = {};
+      uint8_t rows[16] = {};
+    } shapes;
+    for (int i = 0; i < 8; ++i) shapes.row_bytes[i] = 4 * TILE, shapes.rows[i] = TILE;
+    asm volatile("ldtilecfg %0" : : "m"(shapes));
+  }
+  ~TileShapes() { asm volatile("tilerelease"); }
+};
+
+template <int NUMBER>
+SNAKELM_INLINE void tile_load(const Word* from) {
+  asm volatile("tileloadd (%0,%1,1), %%tmm%c2"
+               :
+               : "r"(from), "r"(4 * TILE), "i"(NUMBER)
+               : "memory");
+}
+template <int NUMBER>
+SNAKELM_INLINE void tile_store(float* to) {
+  asm volatile("tilestored %%tmm%c2, (%0,%1,1)" : : "r"(to), "r"(4 * SIDE), "i"(NUMBER) : "memory");
+}
+template <int C, int A, int B>
+SNAKELM_INLINE void tile_product() {
+  asm volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(C), "i"(A), "i"(B));
+}
+
+// sums = left right, `blocks` blocks after each other of both. Four sums are held, so that each
+// loaded tile is used twice.
+SNAKELM_INLINE void multiply_blocks(const Word* left, const Word* right, int64_t blocks,
+                                    Sums& sums) {
+  asm volatile("tilezero %tmm0\n\ttilezero %tmm1\n\ttilezero %tmm2\n\ttilezero %tmm3");
+  for (int64_t i = 0; i < blocks; ++i, left += BLOCK_WORDS, right += BLOCK_WORDS) {
+    tile_load<4>(left), tile_load<6>(right);
+    tile_product<0, 4, 6>();
+    tile_load<7>(right + TILE_WORDS);
+    tile_product<1, 4, 7>();
+    tile_load<5>(left + TILE_WORDS);
+    tile_product<2, 5, 6>();
+    tile_product<3, 5, 7>();
+  }
+  tile_store<0>(sums.at[0]), tile_store<1>(sums.at[0] + TILE);
+  tile_store<2>(sums.at[TILE]), tile_store<3>(sums.at[TILE] + TILE);
+}
+
+#else
+
+struct TileShapes {
+  TileShapes() {}
+};
+
+// sum + the products of both halves of the words.
+SNAKELM_INLINE Vec add_products(Word left, WordVec right, Vec sum) {
+#if defined(__AVX512BF16__)
+  return (Vec)_mm512_dpbf16_ps((__m512)sum, (__m512bh)_mm512_set1_epi32(static_cast<int>(left)),
+                               (__m512bh)right);
+#else
+  const WordVec words = left - WordVec{};
+  sum = multiply_add((Vec)(words << 16), (Vec)(right << 16), sum);
+  return multiply_add((Vec)(words & 0xFFFF0000u), (Vec)(right & 0xFFFF0000u), sum);
+#endif
+}
+
+// R rows by the 16 columns of a right tile.
+template <int R>
+SNAKELM_INLINE void multiply_rows(const Word* left, const Word* right, int64_t blocks, float* to) {
+  constexpr int VECTORS = TILE / LANES;
+  Vec sum[R][VECTORS];
+#pragma GCC unroll 16
+  for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 4
+    for (int v = 0; v < VECTORS; ++v) sum[r][v] = Vec{};
+  }
+  for (int64_t i = 0; i < blocks; ++i, left += BLOCK_WORDS, right += BLOCK_WORDS) {
+    for (int64_t p = 0; p < TILE; ++p) {
+#pragma GCC unroll 4
+      for (int v = 0; v < VECTORS; ++v) {
+        const WordVec words = load_words(right + p * TILE + v * LANES);
+#pragma GCC unroll 16
+        for (int r = 0; r < R; ++r) sum[r][v] = add_products(left[r * TILE + p], words, sum[r][v]);
+      }
+    }
+  }
+#pragma GCC unroll 16
+  for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 4
+    for (int v = 0; v < VECTORS; ++v) store(to + r * SIDE + v * LANES, sum[r][v]);
+  }
+}
+
+SNAKELM_INLINE void multiply_blocks(const Word* left, const Word* right, int64_t blocks,
+                                    Sums& sums) {
+  constexpr int R = LANES == 16 ? 16 : LANES == 8 ? 4 : 2;
+  for (int64_t r = 0; r < SIDE; r += R) {
+    for (int64_t h = 0; h < 2; ++h) {
+      multiply_rows<R>(left + r * TILE, right + h * TILE_WORDS, blocks, sums.at[r] + h * TILE);
+    }
+  }
+}
+
+#endif
+
+}  // namespace snakelm::SNAKELM_ISA
