@@ -15,6 +15,7 @@ SOURCES = {
     "text": ["hash.cpp", "unicode.cpp", "vocabulary.cpp", "bpe.cpp", "trainer.cpp"],
     "dedup": ["normal_form.cpp", "shingles.cpp", "minhash.cpp", "minhash_kernel.cpp"],
     "ops/attention": ["attention_cpu.cpp", "attention_kernel.cpp"],
+    "ops/linear_cross_entropy": ["linear_cross_entropy_cpu.cpp", "linear_cross_entropy_kernel.cpp"],
     "ops": [
         f"{name}/{name}_{part}.cpp"
         for name in ("rms_norm", "qk_norm_rope", "rope", "swiglu", "orthogonalize")
@@ -45,7 +46,8 @@ def build(folder: Path, part: str, sanitizers: str, wide: bool = False) -> Path:
 
     inputs = [ROOT / "csrc/common/isa.cpp", Path(__file__).parent / part / "fuzz.cpp"]
     for source in (ROOT / "csrc" / part / name for name in SOURCES[part]):
-        levels = (WIDE_FLAGS if wide else NARROW_FLAGS) if part == "ops" else KERNEL_FLAGS
+        slow = part in ("ops", "ops/linear_cross_entropy")
+        levels = (WIDE_FLAGS if wide else NARROW_FLAGS) if slow else KERNEL_FLAGS
         inputs += kernel_objects(folder, source, levels, flags) if is_kernel(source) else [source]
     subprocess.run([COMPILER, *flags, *inputs, "-o", folder / "fuzz"], check=True)
     return folder / "fuzz"
@@ -78,10 +80,14 @@ def fuzz(program: Path, seed: int, seconds: float) -> None:
 
 @pytest.mark.parametrize("part", SOURCES)
 def test_every_source_is_fuzzed(part):
-    """One fuzzer has all pointwise operators; attention has its own."""
+    """One fuzzer has all pointwise operators; those with products have their own."""
     folder = ROOT / "csrc" / part
-    found = {file.relative_to(folder).as_posix() for file in folder.rglob("*.cpp")}
-    found = {name for name in found if not name.startswith("attention/")}
+    others = [f"{ROOT}/csrc/{other}/" for other in SOURCES if other.startswith(f"{part}/")]
+    found = {
+        file.relative_to(folder).as_posix()
+        for file in folder.rglob("*.cpp")
+        if not str(file).startswith(tuple(others))
+    }
     assert found - {"binding.cpp"} == {*SOURCES[part]}
 
 

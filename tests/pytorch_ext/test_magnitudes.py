@@ -12,7 +12,7 @@ import torch
 
 from pytorch_ext import attention, library, linear_cross_entropy
 from pytorch_ext.dispatch import LEVELS
-from pytorch_ext.ops import linear_cross_entropy as lce_module
+from pytorch_ext.ops.linear_cross_entropy import chunked as lce_module
 
 # Not sdpa: torch's own kernel adds maximum and log-sum, and its gradients are wrong from 1e5 on.
 BACKENDS = [f"cpu:{LEVELS[i]}" for i in library.LEVELS_HERE] + ["reference"]
@@ -108,7 +108,7 @@ def test_a_score_that_overflows_stays_where_it_is_seen(backend, dtype, sign):
 @pytest.mark.parametrize("ignored", [False, True], ids=["all", "some-ignored"])
 @pytest.mark.parametrize("exponent", EXPONENTS)
 @pytest.mark.parametrize("dtype", DTYPES.values(), ids=DTYPES)
-@pytest.mark.parametrize("backend", ["chunked", "reference"])
+@pytest.mark.parametrize("backend", ["chunked", *BACKENDS])
 def test_large_logits_give_the_loss(backend, dtype, exponent, ignored, monkeypatch):
     monkeypatch.setattr(lce_module, "CHUNK_BYTES", 1)
     x, weight = (whole(n, DIM, seed=n) * 2.0**exponent for n in (40, 33))

@@ -22,7 +22,7 @@ from pytorch_ext import (
     swiglu,
 )
 from pytorch_ext.dispatch import TABLE
-from pytorch_ext.ops import linear_cross_entropy as lce_module
+from pytorch_ext.ops.linear_cross_entropy import chunked as lce_module
 
 # torch's own, about its own decompositions and about the batching of its own attention.
 pytestmark = [

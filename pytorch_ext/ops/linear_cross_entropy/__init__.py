@@ -1,13 +1,12 @@
 """Cross-entropy of a linear head without its logits: `linear_cross_entropy(x, weight, target)`.
 
-The logits of a language model, N x V floats, are by far its largest tensor. Here a chunk of rows at
-a time is multiplied, turned into its loss and, at once, into the gradients of x and weight; the
-next chunk uses the same memory. So backward only scales what forward left. The gradient
-of weight is summed over chunks in at least float32, whatever the dtype: thousands of bfloat16
-additions would lose its last bits.
+The logits of a language model, N x V floats, are by far its largest tensor; no backend but the
+reference ever holds them.
 
-Rejected: saving the log-sum-exp and multiplying the logits again in backward. It costs a third
-product of the size of the head, and the two gradients have to be written anyway.
+Backends (pytorch_ext/dispatch.py says which is the default where):
+    cpu        csrc/ops/linear_cross_entropy: tiles of logits that stay in the cache.
+    chunked    torch's operators on a chunk of rows at a time, any device and dtype.
+    reference  plain torch: the specification.
 
 Legend: N rows, C width, V vocabulary.
 """
@@ -16,19 +15,13 @@ from typing import Any
 
 import torch
 
-from pytorch_ext.arguments import check_floating, check_tensors
+from pytorch_ext.arguments import check_floating, check_number, check_tensors
 from pytorch_ext.dispatch import choose
+from pytorch_ext.ops.linear_cross_entropy.chunked import linear_cross_entropy_chunked
+from pytorch_ext.ops.linear_cross_entropy.native import linear_cross_entropy_native
 from pytorch_ext.ops.linear_cross_entropy.reference import linear_cross_entropy_reference
-from pytorch_ext.transforms import (
-    compiling,
-    one_by_one,
-    second_order,
-    takes_reference,
-    under_torch_func,
-)
+from pytorch_ext.transforms import takes_reference
 
-# Of float32 logits: in a cache, or nearly, and large enough for products at full speed.
-CHUNK_BYTES = 8 << 20
 REDUCTIONS = ("mean", "sum")
 
 
@@ -39,34 +32,36 @@ def linear_cross_entropy(
     ignore_index: int = -100,
     *,
     reduction: str = "mean",
+    z_loss: float = 0.0,
+    softcap: float | None = None,
     backend: str | None = None,
 ) -> torch.Tensor:
     """Cross-entropy of softmax(x weight^T) against target: a scalar, float32 (float64 for float64
     inputs).
 
-    x: [N, C]; weight: [V, C], cast to x's dtype where it differs; target: int64 [N], each in [0, V)
-        or ignore_index.
+    x: [N, C]; weight: [V, C], taken as x's dtype where it differs, its gradient in its own; target:
+        int64 [N], each in [0, V) or ignore_index.
     reduction: "mean" over the targets that are not ignored, or "sum". When all are ignored both are
         0, with zero gradients (torch's own mean is NaN there): a batch of nothing teaches nothing.
-    backend: "chunked" (also None) or "reference", which holds all N x V logits.
+    z_loss: z adds z (log-sum-exp of the logits)^2 to the loss of each row (PaLM, Chowdhery et al.
+        2022, arXiv:2204.02311, section 5: 1e-4).
+    softcap: c bounds the logits l first, c tanh(l / c) (Gemma 2, arXiv:2408.00118: 30).
+    backend: None, "cpu", "chunked" or "reference", which holds all N x V logits.
 
-    Raises TypeError for what is no tensor, ValueError for shapes, dtypes, devices and, on the CPU,
-    targets out of range (a device assertion on CUDA).
+    Raises TypeError for what is no tensor or number, ValueError for shapes, dtypes, devices,
+    numbers that mean nothing and, on the CPU, targets out of range (a device assertion on CUDA, a
+    RuntimeError of the cpu backend under torch.compile), RuntimeError for a backend that is missing
+    here or doesn't take such tensors.
     """
     _check(x, weight, target, reduction)
-    if not isinstance(ignore_index, int):
-        raise TypeError(
-            f"linear_cross_entropy: ignore_index is a {type(ignore_index).__name__}; int expected"
-        )
-    weight = weight.to(x.dtype)
-    if choose("linear_cross_entropy", backend, "x", x)[0] == "reference" or takes_reference():
-        return linear_cross_entropy_reference(x, weight, target, ignore_index, reduction)
-
-    # A tensor under torch.func may be differentiated by a level that its flag doesn't know of.
-    needed = x.requires_grad or weight.requires_grad or under_torch_func()
-    loss = _chunked if compiling() else LinearCrossEntropy.apply
-    wants_grad = torch.is_grad_enabled() and needed
-    return loss(x, weight, target, ignore_index, reduction == "mean", wants_grad)[0]
+    _check_numbers(ignore_index, z_loss, softcap)
+    name, level = choose("linear_cross_entropy", backend, "x", x)
+    options = (ignore_index, reduction == "mean", float(z_loss), float(softcap or 0.0))
+    if name == "reference" or takes_reference():
+        return linear_cross_entropy_reference(x, weight, target, *options)
+    if name == "chunked":
+        return linear_cross_entropy_chunked(x, weight.to(x.dtype), target, *options)
+    return linear_cross_entropy_native(x, weight, target, *options, level)
 
 
 def _check(x: torch.Tensor, weight: torch.Tensor, target: torch.Tensor, reduction: str) -> None:
@@ -90,153 +85,19 @@ def _check(x: torch.Tensor, weight: torch.Tensor, target: torch.Tensor, reductio
         )
 
 
-def chunk_rows(vocabulary: int) -> int:
-    """Rows whose logits fit in CHUNK_BYTES, a multiple of 16 and at least that: thinner products
-    waste the machine.
-    """
-    return max(16, CHUNK_BYTES // (4 * vocabulary) // 16 * 16)
-
-
-def _check_range(target: torch.Tensor, kept: torch.Tensor, vocabulary: int) -> None:
-    fits = ((target >= 0) & (target < vocabulary)) | ~kept
-    if target.device.type != "cpu":  # reading the answer would stall the queue
-        torch._assert_async(fits.all(), "linear_cross_entropy: a target is out of range")
-    elif not bool(fits.all()):
-        wrong = target[~fits][0].item()
-        raise ValueError(
-            f"linear_cross_entropy: target {wrong} is out of range; [0, {vocabulary}) expected"
+def _check_numbers(ignore_index: Any, z_loss: Any, softcap: Any) -> None:
+    if not isinstance(ignore_index, int):
+        raise TypeError(
+            f"linear_cross_entropy: ignore_index is a {type(ignore_index).__name__}; int expected"
         )
+    check_number("linear_cross_entropy", "z_loss", z_loss)
+    if not 0 <= z_loss < float("inf"):
+        raise ValueError(f"linear_cross_entropy: z_loss is {z_loss}; a number from 0 on expected")
+    if softcap is None:
+        return
 
-
-@torch.library.custom_op("pytorch_ext::linear_cross_entropy", mutates_args=())
-def _chunked(
-    x: torch.Tensor,
-    weight: torch.Tensor,
-    target: torch.Tensor,
-    ignore_index: int,
-    mean: bool,
-    wants_grad: bool,
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """(loss, its gradient by x, by weight); the gradients are empty unless wanted."""
-    rows, vocabulary = x.shape[0], weight.shape[0]
-    wide = torch.promote_types(x.dtype, torch.float32)
-    kept = target != ignore_index
-    _check_range(target, kept, vocabulary)
-    target = target.where(kept, 0)
-
-    # One over the divisor, as a tensor: reading it would stall the queue on CUDA.
-    share = torch.ones((), dtype=wide, device=x.device)
-    if mean:
-        share = 1.0 / kept.sum().clamp(min=1).to(wide)
-    row_share = kept * share  # [N]: what each row's loss counts for
-
-    total = torch.zeros((), dtype=wide, device=x.device)
-    grad_x = (
-        torch.empty_like(x, memory_format=torch.contiguous_format) if wants_grad else x.new_empty(0)
-    )
-    grad_weight = torch.zeros_like(weight, dtype=wide) if wants_grad else x.new_empty(0)
-
-    step = chunk_rows(vocabulary)
-    for first in range(0, rows, step):
-        chunk = slice(first, min(first + step, rows))
-        logits = (x[chunk] @ weight.t()).to(wide)  # [rows of the chunk, V]
-        # Less the maximum, not less the log-sum: that would round a probability to the last bit of
-        # a large logit.
-        logits.sub_(logits.amax(dim=1, keepdim=True))
-        picked = logits.gather(1, target[chunk, None])
-        grad = logits.exp_()  # in place: the same memory becomes the gradient of the logits
-        sums = grad.sum(dim=1, keepdim=True)
-        # where, not a product: the row of an ignored target may be infinite
-        total += torch.where(kept[chunk], (sums.log() - picked)[:, 0], 0.0).sum()
-        if not wants_grad:
-            continue
-
-        # d loss / d logits = softmax - one-hot, times what the row counts for.
-        grad.mul_(row_share[chunk, None] / sums)
-        grad.scatter_add_(1, target[chunk, None], -row_share[chunk, None])
-        grad = grad.to(x.dtype)
-        torch.mm(grad, weight, out=grad_x[chunk])
-        grad_weight += grad.t() @ x[chunk]
-
-    return total * share, grad_x, grad_weight.to(x.dtype)
-
-
-@_chunked.register_fake
-def _(x, weight, target, ignore_index, mean, wants_grad):
-    wide = torch.promote_types(x.dtype, torch.float32)
-    if not wants_grad:
-        return x.new_empty((), dtype=wide), x.new_empty(0), x.new_empty(0)
-    return x.new_empty((), dtype=wide), x.new_empty(x.shape), weight.new_empty(weight.shape)
-
-
-class LinearCrossEntropy(torch.autograd.Function):
-    """_chunked, whose arguments and results these are; its gradients are for backward alone."""
-
-    @staticmethod
-    def forward(*inputs: Any) -> tuple[torch.Tensor, ...]:
-        """The loss, and what backward scales."""
-        return _chunked(*inputs)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, ...]) -> None:
-        """x and weight are kept for the second derivative: references, where nothing was cast."""
-        x, weight, target, ctx.ignore_index, ctx.mean, ctx.wants_grad = inputs
-        ctx.save_for_backward(x, weight, target, *output[1:])
-        ctx.mark_non_differentiable(*output[1:])
-
-    @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        """What forward left, times the gradient of the loss."""
-        if not ctx.wants_grad:
-            raise RuntimeError(
-                "linear_cross_entropy: backward of a forward that ran without gradients"
-            )
-        inputs = (grads[0], *ctx.saved_tensors, ctx.ignore_index, ctx.mean)
-        if torch.is_grad_enabled():
-            return (*LinearCrossEntropyGradients.apply(*inputs), *(None,) * 4)
-        return (*LinearCrossEntropyGradients.forward(*inputs), *(None,) * 4)
-
-    @staticmethod
-    def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> tuple[Any, ...]:
-        """One call after the other: every one has a weight of its own."""
-        return one_by_one(LinearCrossEntropy, info.batch_size, in_dims, inputs)
-
-
-class LinearCrossEntropyGradients(torch.autograd.Function):
-    """(grad_loss, x, weight, target, grad_x, grad_weight, ignore_index, mean) -> what forward left
-    as gradients of x and weight, times grad_loss.
-    """
-
-    @staticmethod
-    def forward(*inputs: Any) -> tuple[torch.Tensor, ...]:
-        """No product but by a scalar."""
-        grad_loss, _, _, _, grad_x, grad_weight, _, _ = inputs
-        share = grad_loss.to(grad_x.dtype)
-        return grad_x * share, grad_weight * share
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, ...]) -> None:
-        """grad_x and grad_weight are functions of x and weight, whose derivatives count them in."""
-        grad_loss, x, weight, target, _, _, ctx.ignore_index, ctx.mean = inputs
-        ctx.save_for_backward(grad_loss, x, weight, target)
-
-    @staticmethod
-    def backward(ctx: Any, *cotangents: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        """By the reference, which holds all N x V logits."""
-        grad_loss, x, weight, target = ctx.saved_tensors
-        reduction = "mean" if ctx.mean else "sum"
-
-        def forward(x, weight):
-            return linear_cross_entropy_reference(x, weight, target, ctx.ignore_index, reduction)
-
-        return (*second_order(forward, (x, weight), grad_loss, cotangents), *(None,) * 5)
-
-    @staticmethod
-    def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> tuple[Any, ...]:
-        """As LinearCrossEntropy's."""
-        return one_by_one(LinearCrossEntropyGradients, info.batch_size, in_dims, inputs)
-
-
-_chunked.register_autograd(
-    LinearCrossEntropy.backward, setup_context=LinearCrossEntropy.setup_context
-)
+    check_number("linear_cross_entropy", "softcap", softcap)
+    if not 0 < softcap < float("inf"):
+        raise ValueError(
+            f"linear_cross_entropy: softcap is {softcap}; a number above 0 or None expected"
+        )

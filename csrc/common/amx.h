@@ -1,0 +1,76 @@
+// AMX: eight tiles of sixteen rows of 64 bytes, and their one product,
+//
+//   C[16, 16] (float) += A[16, 32] (bfloat16) B[32, 16] (bfloat16)
+//
+// A lies by rows. B's rows hold pairs: word (i, n) is B[2i, n] and B[2i + 1, n]. Inline assembly,
+// since GCC's intrinsics don't say which memory they touch.
+#pragma once
+
+#include "common/simd.h"
+
+#if defined(__AMX_BF16__)
+namespace snakelm::SNAKELM_ISA {
+
+// Full tiles while it lives; one at a time on a thread. Released at the end: other code on the same
+// thread (oneDNN) sets shapes of its own.
+class FullTiles {
+ public:
+  FullTiles() {
+    struct alignas(64) {
+      uint8_t palette = 1, start_row = 0, reserved[14] = {};
+      uint16_t row_bytes[16] = {};
+      uint8_t rows[16] = {};
+    } shapes;
+    for (int i = 0; i < 8; ++i) shapes.row_bytes[i] = 64, shapes.rows[i] = 16;
+    asm volatile("ldtilecfg %0" : : "m"(shapes));
+  }
+  ~FullTiles() { asm volatile("tilerelease"); }
+  FullTiles(const FullTiles&) = delete;
+  FullTiles& operator=(const FullTiles&) = delete;
+};
+
+// `row`: bytes from one of the sixteen rows to the next.
+template <int TILE>
+SNAKELM_INLINE void load_tile(const void* from, int64_t row) {
+  asm volatile("tileloadd (%0,%1,1), %%tmm%c2" : : "r"(from), "r"(row), "i"(TILE) : "memory");
+}
+template <int TILE>
+SNAKELM_INLINE void store_tile(void* to, int64_t row) {
+  asm volatile("tilestored %%tmm%c2, (%0,%1,1)" : : "r"(to), "r"(row), "i"(TILE) : "memory");
+}
+template <int TILE>
+SNAKELM_INLINE void zero_tile() {
+  asm volatile("tilezero %%tmm%c0" : : "i"(TILE));
+}
+template <int C, int A, int B>
+SNAKELM_INLINE void multiply_tiles() {
+  asm volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(C), "i"(A), "i"(B));
+}
+
+// C[32, 32] += A[32, 16 steps words] B[16 steps words, 32] (ADD), or = (not): two by two tiles, so
+// that each loaded one is used twice. Rows are a_row, b_row words and c_row floats apart.
+template <bool ADD>
+SNAKELM_INLINE void multiply_square(const uint32_t* a, int64_t a_row, const uint32_t* b,
+                                    int64_t b_row, int64_t steps, float* c, int64_t c_row) {
+  if constexpr (ADD) {
+    load_tile<0>(c, c_row * 4), load_tile<1>(c + 16, c_row * 4);
+    load_tile<2>(c + 16 * c_row, c_row * 4), load_tile<3>(c + 16 * c_row + 16, c_row * 4);
+  } else {
+    zero_tile<0>(), zero_tile<1>(), zero_tile<2>(), zero_tile<3>();
+  }
+  for (int64_t s = 0; s < steps; ++s, a += 16, b += 16 * b_row) {
+    load_tile<6>(b, b_row * 4);
+    load_tile<4>(a, a_row * 4);
+    multiply_tiles<0, 4, 6>();
+    load_tile<7>(b + 16, b_row * 4);
+    multiply_tiles<1, 4, 7>();
+    load_tile<5>(a + 16 * a_row, a_row * 4);
+    multiply_tiles<2, 5, 6>();
+    multiply_tiles<3, 5, 7>();
+  }
+  store_tile<0>(c, c_row * 4), store_tile<1>(c + 16, c_row * 4);
+  store_tile<2>(c + 16 * c_row, c_row * 4), store_tile<3>(c + 16 * c_row + 16, c_row * 4);
+}
+
+}  // namespace snakelm::SNAKELM_ISA
+#endif

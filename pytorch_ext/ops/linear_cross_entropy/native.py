@@ -1,0 +1,147 @@
+"""Derivatives and fakes of the compiled passes, csrc/ops/linear_cross_entropy.
+
+Forward gives the loss and the gradient of x, by one pass over the rows. Backward scales that one,
+N x C, and makes the gradient of weight, V x C, which it scales as it writes it: nothing of that
+size exists before it is wanted, and no pass of its own multiplies it by a number.
+"""
+
+from typing import Any
+
+import torch
+
+from pytorch_ext import library
+from pytorch_ext.native import contiguous_like
+from pytorch_ext.ops.linear_cross_entropy.chunked import check_range
+from pytorch_ext.ops.linear_cross_entropy.reference import linear_cross_entropy_reference
+from pytorch_ext.transforms import compiling, one_by_one, second_order, under_torch_func
+
+TERMS = 3  # float32 numbers that the rows pass leaves of each row (RowTerms of the kernel)
+
+
+def linear_cross_entropy_native(
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    target: torch.Tensor,
+    ignore_index: int,
+    mean: bool,
+    z_loss: float,
+    softcap: float,
+    level: int,
+) -> torch.Tensor:
+    """See the package; softcap 0 for none, level: an index into dispatch.LEVELS or BEST."""
+    if weight.dtype != torch.float32:  # float32 is cast, as it is packed, by the kernel
+        weight = weight.to(x.dtype)
+    # A tensor under torch.func may be differentiated by a level that its flag doesn't know of.
+    wants_x = torch.is_grad_enabled() and (x.requires_grad or under_torch_func())
+    inputs = (x, weight, target, ignore_index, mean, z_loss, softcap, wants_x, level)
+    if compiling():
+        return torch.ops.pytorch_ext.linear_cross_entropy_forward(*inputs)[0]
+    return CompiledCrossEntropy.apply(*inputs)[0]
+
+
+class CompiledCrossEntropy(torch.autograd.Function):
+    """(x, weight, target, ignore_index, mean, z_loss, softcap, wants_x, level) -> (loss, gradient
+    of x or nothing, terms of the rows).
+    """
+
+    @staticmethod
+    def forward(*inputs: Any) -> tuple[torch.Tensor, ...]:
+        """See binding.cpp."""
+        _, weight, target, ignore_index, *_ = inputs
+        check_range(target, target != ignore_index, weight.shape[0])
+        return torch.ops.pytorch_ext.linear_cross_entropy_forward(*inputs)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, ...]) -> None:
+        """Gradient and terms are for backward alone: derivatives of them are errors, not zeros."""
+        x, weight, target, *ctx.settings, ctx.wants_x, ctx.level = inputs
+        ctx.save_for_backward(x, weight, target, *output[1:])
+        ctx.mark_non_differentiable(*output[1:])
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        """Of x: what forward left, scaled. Of weight: by the vocabulary pass, if it is wanted."""
+        x_wanted, weight_wanted = ctx.needs_input_grad[:2]
+        if x_wanted and not ctx.wants_x:
+            raise RuntimeError(
+                "linear_cross_entropy: backward of a forward that ran without gradients"
+            )
+
+        inputs = (grads[0], *ctx.saved_tensors, *ctx.settings, x_wanted, weight_wanted, ctx.level)
+        gradients = CompiledGradients.apply if torch.is_grad_enabled() else made_gradients
+        of_x, of_weight = gradients(*inputs)
+        return (of_x if x_wanted else None, of_weight if weight_wanted else None, *(None,) * 7)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> tuple[Any, ...]:
+        """One call after the other: every one has a weight of its own."""
+        return one_by_one(CompiledCrossEntropy, info.batch_size, in_dims, inputs)
+
+
+def made_gradients(*inputs: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """(grad_loss, x, weight, target, grad_x, terms, ignore_index, mean, z_loss, softcap, x_wanted,
+    weight_wanted, level) -> gradients of x and weight, empty unless wanted.
+    """
+    grad_loss, x, weight, target, grad_x, terms, *settings, x_wanted, weight_wanted, level = inputs
+    of_x = grad_x * grad_loss.to(x.dtype) if x_wanted else x.new_empty(0)
+    if not weight_wanted:
+        return of_x, weight.new_empty(0)
+    return of_x, torch.ops.pytorch_ext.linear_cross_entropy_backward(
+        grad_loss, x, weight, target, terms, *settings, level
+    )
+
+
+class CompiledGradients(torch.autograd.Function):
+    """made_gradients, differentiable by way of the reference, which holds all N x V logits."""
+
+    @staticmethod
+    def forward(*inputs: Any) -> tuple[torch.Tensor, ...]:
+        """No more than made_gradients."""
+        return made_gradients(*inputs)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, ...]) -> None:
+        """grad_x and terms are functions of x and weight, whose derivatives count them in."""
+        grad_loss, x, weight, target, _, _, *ctx.settings, ctx.x_wanted, ctx.weight_wanted, _ = (
+            inputs
+        )
+        ctx.save_for_backward(grad_loss, x, weight, target)
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        """The second derivative; what was not wanted has no cotangent."""
+        grad_loss, x, weight, target = ctx.saved_tensors
+        full = (
+            cotangents[0] if ctx.x_wanted else torch.zeros_like(x),
+            cotangents[1] if ctx.weight_wanted else torch.zeros_like(weight),
+        )
+
+        def forward(x, weight):
+            return linear_cross_entropy_reference(x, weight, target, *ctx.settings)
+
+        return (*second_order(forward, (x, weight), grad_loss, full), *(None,) * 10)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> tuple[Any, ...]:
+        """As CompiledCrossEntropy's."""
+        return one_by_one(CompiledGradients, info.batch_size, in_dims, inputs)
+
+
+def _fake_forward(x, weight, target, ignore_index, mean, z_loss, softcap, wants_x, level):
+    grad_x = contiguous_like(x) if wants_x else x.new_empty(0)
+    terms = x.new_empty((x.shape[0], TERMS), dtype=torch.float32)
+    return x.new_empty((), dtype=torch.float32), grad_x, terms
+
+
+def _fake_backward(grad_loss, x, weight, *_):
+    return contiguous_like(weight)
+
+
+if library.LOADED:
+    torch.library.register_fake("pytorch_ext::linear_cross_entropy_forward", _fake_forward)
+    torch.library.register_fake("pytorch_ext::linear_cross_entropy_backward", _fake_backward)
+    torch.library.register_autograd(
+        "pytorch_ext::linear_cross_entropy_forward",
+        CompiledCrossEntropy.backward,
+        setup_context=CompiledCrossEntropy.setup_context,
+    )
