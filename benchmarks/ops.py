@@ -1,4 +1,4 @@
-"""Pointwise operators against plain torch: `python benchmarks/ops.py [--threads N] [--json FILE]`.
+"""Operators against plain torch: `python benchmarks/ops.py [--threads N] [--json FILE]`.
 
 Both sides run in this process, in turn, on the same tensors, with the allocator's settings that
 training has (this script starts itself once more for them); results are compared before anything is
@@ -8,6 +8,8 @@ means that ours took less time.
 """
 
 import argparse
+import ctypes
+import functools
 import json
 import sys
 from collections.abc import Callable
@@ -19,13 +21,24 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch
 from attn import DTYPES, cpu_name, medians
 
-from pytorch_ext import library, qk_norm_rope, rms_norm, rope, swiglu
+from pytorch_ext import library, linear_cross_entropy, qk_norm_rope, rms_norm, rope, swiglu
 from pytorch_ext.dispatch import LEVELS
 from snakelm.training.launch import restart_with_environment
 
 WIDTHS = {"default": (256, 512, 4, 256), "4x256": (256, 768, 4, 512), "30m": (512, 1536, 8, 512)}
-COLUMNS = ("op", "dtype", "shape", "pass", "ours ms", "plain ms", "ratio", "GB/s")
-CELLS = (14, 5, 8, 8, 9, 9, 6, 6)
+COLUMNS = (
+    "op",
+    "dtype",
+    "shape",
+    "pass",
+    "ours ms",
+    "plain ms",
+    "ratio",
+    "GB/s",
+    "ours MB",
+    "plain MB",
+)
+CELLS = (14, 5, 8, 8, 9, 9, 6, 6, 8, 8)
 Call = Callable[[str], tuple[torch.Tensor, ...]]
 
 
@@ -35,7 +48,7 @@ class Case(NamedTuple):
     op: str
     call: Call
     leaves: list[torch.Tensor]
-    moved: int  # numbers read and written, forward and backward, each once
+    moved: int | None  # numbers read and written, forward and backward, each once; None: products
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -85,6 +98,42 @@ def cases(shape: str, tokens: int, dtype: torch.dtype) -> list[Case]:
     ]
 
 
+def loss_cases(shape: str, tokens: int, dtype: torch.dtype) -> list[Case]:
+    """The loss of a linear head; plain torch's holds the logits in dtype and float32."""
+    width = WIDTHS[shape][0]
+    generator = torch.Generator().manual_seed(1)
+
+    def case(vocabulary: int) -> Case:
+        x = torch.randn(tokens, width, generator=generator).to(dtype).requires_grad_()
+        head = (torch.randn(vocabulary, width, generator=generator) * 0.1).to(dtype)
+        head.requires_grad_()
+        target = torch.randint(vocabulary, (tokens,), generator=generator)
+        return Case(
+            f"loss, V {vocabulary >> 10}k",
+            lambda b: (linear_cross_entropy(x, head, target, backend=b),),
+            [x, head],
+            None,
+        )
+
+    return [case(8192), case(32768)]
+
+
+def peak_megabytes(run: Callable[[], object]) -> float:
+    """Memory that a call takes beyond what it leaves, resident, by Linux's own count; the thread's
+    workspace, which stays, counts only when it is first made.
+    """
+
+    def resident(key: str) -> int:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(key))
+
+    ctypes.CDLL(None).malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
+    before, kept = resident("VmRSS"), run()
+    left = sum(x.numel() * x.element_size() for x in kept) if isinstance(kept, list) else 0
+    return max(0, resident("VmHWM") - before - left) / 1e6
+
+
 def both(case: Case, backend: str, grads: list[torch.Tensor]) -> list[torch.Tensor]:
     """Outputs and gradients."""
     outputs = case.call(backend)
@@ -110,9 +159,14 @@ def check_agreement(case: Case, dtype: str, grads: list[torch.Tensor]) -> None:
 
 def measure(options: argparse.Namespace, shape: str, dtype: str) -> list[dict]:
     rows = []
-    for case in cases(shape, options.tokens, DTYPES[dtype]):
+    made = (f(shape, options.tokens, DTYPES[dtype]) for f in (loss_cases, cases))
+    for case in (case for group in made for case in group):
         with torch.no_grad():
             grads = [torch.randn_like(x) for x in case.call("cpu")]
+        megabytes = {}
+        if case.moved is None:  # before anything has warmed a workspace
+            for side, b in (("ours", "cpu"), ("plain", "reference")):
+                megabytes[side] = peak_megabytes(functools.partial(both, case, b, grads))
         check_agreement(case, dtype, grads)
         sides = {"ours": "cpu", "plain": "reference"}
         for name, run in (
@@ -121,7 +175,9 @@ def measure(options: argparse.Namespace, shape: str, dtype: str) -> list[dict]:
         ):
             calls = {side: lambda b=b, run=run: run(b) for side, b in sides.items()}
             seconds = medians(calls, "cpu", options.repeats)
-            moved = case.moved * DTYPES[dtype].itemsize if name == "f+b" else None
+            moved = None
+            if name == "f+b" and case.moved is not None:
+                moved = case.moved * DTYPES[dtype].itemsize
             rows.append(
                 {
                     "op": case.op,
@@ -132,6 +188,8 @@ def measure(options: argparse.Namespace, shape: str, dtype: str) -> list[dict]:
                     "plain_ms": seconds["plain"] * 1e3,
                     "ratio": seconds["plain"] / seconds["ours"],
                     "gbytes_per_s": moved and moved / seconds["ours"] / 1e9,
+                    "ours_mb": megabytes.get("ours") if name == "f+b" else None,
+                    "plain_mb": megabytes.get("plain") if name == "f+b" else None,
                 }
             )
     return rows
@@ -148,6 +206,7 @@ def show(row: dict) -> str:
         f"{row['plain_ms']:.2f}",
         f"{row['ratio']:.2f}",
         f"{rate:.1f}" if rate else "",
+        *(f"{row[key]:.1f}" if row[key] is not None else "" for key in ("ours_mb", "plain_mb")),
     )
     return "  ".join(cell.rjust(width) for cell, width in zip(cells, CELLS, strict=True))
 
