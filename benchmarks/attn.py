@@ -4,12 +4,17 @@ Both sides run in this process, in turn, on the same tensors; each figure is a m
     causal      pytorch_ext.attention            | scaled_dot_product_attention(is_causal=True)
     documents   pytorch_ext.attention(row_start) | SDPA with a materialised mask, made once, untimed
                                                  | a causal SDPA call per document and one torch.cat
+    --levels    ours at lower instruction sets, each against the best one
+    --zentorch  its SDPA where the package is importable; forward only, causal only
 SDPA gets its tensors as [B, H, T, D] views of the same [B, T, H, D] memory, which is how a model
 calls it. A ratio above 1 means ours took less time. On a CPU the clock is CPU time, on CUDA device
-time; the CUDA backend of SDPA is named, since its default differs by version.
+time; the CUDA backend of SDPA is named, since its default differs by version. `of peak` is our rate
+over that of a product of two 2,048-square matrices of the same dtype, measured in turn with it;
+the causal half counts, backward as 2.5 times forward.
 """
 
 import argparse
+import functools
 import json
 import os
 import statistics
@@ -25,10 +30,14 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from pytorch_ext import attention, library
 from pytorch_ext.dispatch import LEVELS
+from snakelm.training.launch import restart_with_environment
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
-COLUMNS = ("mask", "dtype", "T", "pass", "ours ms", "GFLOP/s", "against", "ms", "ratio")
-WIDTHS = (10, 5, 5, 8, 9, 8, 22, 9, 6)
+MASKS = ("causal", "documents")
+COLUMNS = ("mask", "dtype", "T", "pass", "ours ms", "GFLOP/s", "of peak", "against", "ms", "ratio")
+WIDTHS = (10, 5, 5, 8, 9, 8, 7, 22, 9, 6)
+ZENTORCH = "zentorch SDPA"
+PEAK_SIDE = 2048  # of the square matrices whose product is the peak
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -42,6 +51,10 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         "--tokens", type=int, default=2048, help="B x T of each measurement (default 2048)"
     )
     parser.add_argument("--lengths", type=int, nargs="+", default=[256, 512, 1024, 2048], help="T")
+    parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=list(DTYPES))
+    parser.add_argument("--masks", nargs="+", choices=MASKS, default=list(MASKS))
+    parser.add_argument("--levels", nargs="+", choices=LEVELS, default=[], metavar="LEVEL")
+    parser.add_argument("--zentorch", action="store_true", help="compare with zentorch's SDPA too")
     parser.add_argument("--heads", type=int, default=4)
     parser.add_argument("--kv-heads", type=int, default=None, help="default: as many as --heads")
     parser.add_argument("--dim", type=int, default=64, help="head dimension (default 64)")
@@ -91,7 +104,11 @@ def document_ends(length: int, documents: int) -> list[int]:
 
 
 def rivals(
-    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, ends: list[int] | None
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    ends: list[int] | None,
+    options: argparse.Namespace,
 ) -> dict[str, Callable[[], torch.Tensor]]:
     """Name to a call that computes the same attention; "ours" first."""
 
@@ -103,21 +120,38 @@ def rivals(
         ).transpose(1, 2)
 
     backend = "cuda" if q.is_cuda else "cpu"
+    row_start, mask = (None, None) if ends is None else document_masks(q, ends)
+    ours = {"ours": lambda: attention(q, k, v, row_start=row_start, backend=backend)}
+    for level in options.levels:
+        ours[f"ours {level}"] = functools.partial(
+            attention, q, k, v, row_start=row_start, backend=f"cpu:{level}"
+        )
     if ends is None:
-        return {
-            "ours": lambda: attention(q, k, v, backend=backend),
-            "SDPA causal": lambda: sdpa(q, k, v, is_causal=True),
-        }
+        theirs = {"SDPA causal": lambda: sdpa(q, k, v, is_causal=True)}
+        return ours | theirs | (zentorch_sdpa(q, k, v) if options.zentorch else {})
 
-    row_start, mask = document_masks(q, ends)
     cuts = list(zip([0, *ends[:-1]], ends, strict=True))
     return {
-        "ours": lambda: attention(q, k, v, row_start=row_start, backend=backend),
+        **ours,
         "SDPA materialised mask": lambda: sdpa(q, k, v, attn_mask=mask[None, None]),
         "SDPA loop": lambda: torch.cat(
             [sdpa(q[:, a:b], k[:, a:b], v[:, a:b], is_causal=True) for a, b in cuts], dim=1
         ),
     }
+
+
+def zentorch_sdpa(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor
+) -> dict[str, Callable[[], torch.Tensor]]:
+    """The operator that zentorch puts in SDPA's place under torch.compile; it has no backward."""
+
+    def call() -> torch.Tensor:
+        q_BHTD, k_BHTD, v_BHTD = (x.transpose(1, 2) for x in (q, k, v))
+        return torch.ops.zentorch.zentorch_sdpa(q_BHTD, k_BHTD, v_BHTD, 0.0, True)[0].transpose(
+            1, 2
+        )
+
+    return {ZENTORCH: call}
 
 
 def document_masks(q: torch.Tensor, ends: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -144,8 +178,9 @@ def measure(
     ]
     q, k, v = leaves = [x.requires_grad_() for x in tensors[:3]]
     grad = tensors[3].detach()
-    calls = rivals(q, k, v, ends)
+    calls = rivals(q, k, v, ends, options)
     check_agreement(calls, dtype)
+    square = torch.randn(PEAK_SIDE, PEAK_SIDE).to(device, DTYPES[dtype])
 
     # Score and value products of the visible pairs, two operations a multiply-add; backward has 2.5
     # times as many.
@@ -164,8 +199,10 @@ def measure(
 
     rows = []
     for name, wrap, factor in (("forward", forward, 1.0), ("f+b", both, 3.5)):
-        seconds = medians({key: wrap(call) for key, call in calls.items()}, device, options.repeats)
-        ours = seconds.pop("ours")
+        taken = {k: c for k, c in calls.items() if name == "forward" or k != ZENTORCH}
+        timed = {key: wrap(call) for key, call in taken.items()}
+        seconds = medians({**timed, "peak": lambda: square @ square}, device, options.repeats)
+        ours, peak = seconds.pop("ours"), 2 * PEAK_SIDE**3 / seconds.pop("peak")
         rows += [
             {
                 "mask": "documents" if ends else "causal",
@@ -175,6 +212,8 @@ def measure(
                 "pass": name,
                 "ours_ms": ours * 1e3,
                 "gflops": operations * factor / ours / 1e9,
+                "peak_gflops": peak / 1e9,
+                "share_of_peak": operations * factor / ours / peak,
                 "against": rival,
                 "ms": rival_seconds * 1e3,
                 "ratio": rival_seconds / ours,
@@ -202,6 +241,7 @@ def show(row: dict) -> str:
         row["pass"],
         f"{row['ours_ms']:.2f}",
         f"{row['gflops']:.0f}",
+        f"{row['share_of_peak']:.0%}",
         row["against"],
         f"{row['ms']:.2f}",
         f"{row['ratio']:.2f}",
@@ -252,8 +292,9 @@ def cuda_backends() -> dict[str, list[SDPBackend]]:
 def measure_all(options: argparse.Namespace, device: str) -> Iterator[dict]:
     """Rows, as they come; on CUDA once for each backend that takes the case."""
     for length in options.lengths:
-        for ends in (None, document_ends(length, options.documents)):
-            for dtype in DTYPES:
+        for mask in options.masks:
+            ends = document_ends(length, options.documents) if mask == "documents" else None
+            for dtype in options.dtypes:
                 if device == "cpu":
                     yield from measure(options, device, dtype, length, ends)
                     continue
@@ -268,10 +309,24 @@ def measure_all(options: argparse.Namespace, device: str) -> Iterator[dict]:
                     yield from ({**row, "against": f"{row['against']} {name}"} for row in rows)
 
 
+def find_zentorch() -> bool:
+    """Import it if it is here, and say so if not."""
+    try:
+        import zentorch
+    except ImportError as error:
+        print(f"attn.py: zentorch is not measured: {error}")
+        return False
+    print(f"attn.py: zentorch {zentorch.__version__}")
+    return True
+
+
 def main(argv: list[str] | None = None) -> int:
+    if argv is None:
+        restart_with_environment(sys.argv)
     options = parse(argv)
     torch.set_num_threads(options.threads)
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    options.zentorch = options.zentorch and find_zentorch()
     about = describe(options, device)
     for key, value in about.items():
         print(f"{key:>20}: {value}")

@@ -22,17 +22,23 @@ SOURCES = {
         for part in ("cpu", "kernel")
     ],
 }
+SLOW = ("ops", "ops/linear_cross_entropy")
 AVX2 = ["-mavx2", "-mfma", "-mf16c"]
 AVX512 = [*AVX2, "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx512bf16"]
+AMX = [*AVX512, "-mamx-tile", "-mamx-bf16"]
 KERNEL_FLAGS = {"portable": [], "avx2": AVX2}
 # The operators compile slowly: in minutes for all vector widths, in seconds for one.
 NARROW_FLAGS: dict[str, list[str]] = {"portable": []}
 WIDE_FLAGS = {**KERNEL_FLAGS, "avx512bf16": AVX512}
+AMX_FLAGS = {"portable": [], "amx": AMX}
 COMPILER = os.environ.get("CXX") or shutil.which("c++")
 
 
-def build(folder: Path, part: str, sanitizers: str, wide: bool = False) -> Path:
+def build(
+    folder: Path, part: str, sanitizers: str, levels: dict[str, list[str]] | None = None
+) -> Path:
     """The fuzzer of csrc/<part>, its kernels once for each instruction set."""
+    levels = levels or (NARROW_FLAGS if part in SLOW else KERNEL_FLAGS)
     if COMPILER is None:
         pytest.skip("no C++ compiler")
     flags = ["-std=c++20", "-O1", "-g", "-pthread", f"-I{ROOT}/csrc"]
@@ -46,8 +52,6 @@ def build(folder: Path, part: str, sanitizers: str, wide: bool = False) -> Path:
 
     inputs = [ROOT / "csrc/common/isa.cpp", Path(__file__).parent / part / "fuzz.cpp"]
     for source in (ROOT / "csrc" / part / name for name in SOURCES[part]):
-        slow = part in ("ops", "ops/linear_cross_entropy")
-        levels = (WIDE_FLAGS if wide else NARROW_FLAGS) if slow else KERNEL_FLAGS
         inputs += kernel_objects(folder, source, levels, flags) if is_kernel(source) else [source]
     subprocess.run([COMPILER, *flags, *inputs, "-o", folder / "fuzz"], check=True)
     return folder / "fuzz"
@@ -96,11 +100,30 @@ def test_random_bytes_under_address_and_undefined_sanitizers(tmp_path, part):
     fuzz(build(tmp_path, part, "address,undefined"), seed=1, seconds=3)
 
 
+def skip_without_amx() -> None:
+    info = Path("/proc/cpuinfo")
+    if not info.exists() or "amx_bf16" not in info.read_text():
+        pytest.skip("this CPU has no AMX")
+    command = [COMPILER or "c++", *AMX, "-fsyntax-only", "-xc++", os.devnull]
+    if COMPILER is None or subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("no compiler here that knows AMX")
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("part", SOURCES)
 @pytest.mark.parametrize("sanitizers", ["address,undefined", "thread"])
 def test_random_bytes_for_minutes(tmp_path, sanitizers, part):
     """Six minutes in all: pytest -m long tests/csrc/test_sanitizers.py"""
-    program = build(tmp_path, part, sanitizers, wide=True)
+    program = build(tmp_path, part, sanitizers, WIDE_FLAGS if part.startswith("ops") else None)
     for seed in range(4):
         fuzz(program, seed=100 + seed, seconds=15)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("sanitizers", ["address,undefined", "thread"])
+def test_random_bytes_on_tiles_for_minutes(tmp_path, sanitizers):
+    """pytest -m long tests/csrc/test_sanitizers.py"""
+    skip_without_amx()
+    program = build(tmp_path, "ops/attention", sanitizers, AMX_FLAGS)
+    for seed in range(4):
+        fuzz(program, seed=200 + seed, seconds=15)

@@ -135,6 +135,7 @@ def test_matches_the_reference(case, level, dtype, mask):
 
 @pytest.mark.parametrize("seed", range(24))
 def test_matches_the_reference_on_drawn_shapes(seed):
+    """A sample of the long grid below, at the levels in turn."""
     generator = torch.Generator().manual_seed(seed)
 
     def draw(low: int, high: int) -> int:
@@ -143,7 +144,38 @@ def test_matches_the_reference_on_drawn_shapes(seed):
     kv_heads = draw(1, 3)
     case = Case(draw(1, 3), draw(1, 330), kv_heads * draw(1, 3), kv_heads, draw(1, 80))
     dtype = list(DTYPES.values())[seed % 2]
-    check_accuracy(case, dtype, MASKS[seed % 3], None, seed=seed)
+    level = LEVELS_HERE[-1 - seed // 2 % len(LEVELS_HERE)]
+    check_accuracy(case, dtype, MASKS[seed % 3], f"cpu:{level}", seed=seed)
+
+
+@pytest.mark.parametrize("level", LEVELS_HERE)
+@pytest.mark.parametrize("dtype", DTYPES.values(), ids=DTYPES)
+def test_few_heads_are_cut_by_keys(dtype, level):
+    """Backward goes in parts of at least 256 keys, whose shares of grad_q are summed."""
+    check_accuracy(Case(1, 1023, 1, 1, 40), dtype, "causal", f"cpu:{level}")
+    check_accuracy(Case(1, 1023, 1, 1, 40), dtype, "documents", f"cpu:{level}")
+    check_accuracy(Case(1, 600, 3, 1, 17), dtype, "window", f"cpu:{level}")
+
+
+@pytest.mark.parametrize("level", LEVELS_HERE)
+@pytest.mark.parametrize("dtype", DTYPES.values(), ids=DTYPES)
+@pytest.mark.parametrize("which", ["q", "k", "v", "grad"])
+def test_a_nan_reaches_what_sees_it_across_parts(which, dtype, level):
+    case, at, begin = Case(1, 800, 1, 1, 16), 500, 200
+    row_start = torch.zeros(1, 800, dtype=torch.int32)
+    row_start[:, begin:700], row_start[:, 700:] = begin, 700
+    inputs = make_inputs(case, dtype)
+    clean = run(inputs, row_start, f"cpu:{level}")
+    inputs["qkv".find(which) if which != "grad" else 3][0, at, 0, 3] = math.nan
+    found = run(inputs, row_start, f"cpu:{level}")
+    for a, b in zip(found, clean, strict=True):
+        assert torch.equal(a[:, :begin], b[:, :begin]), "the document before"
+        assert torch.equal(a[:, 700:], b[:, 700:]), "the next document"
+    seen_by = slice(at, 700) if which in "kv" else slice(at, at + 1)
+    assert found[1][0, seen_by].isnan().all()
+    assert torch.equal(found[1][0, begin:at], clean[1][0, begin:at])
+    for grad in found[2:]:
+        assert grad[0, begin : at + 1].isnan().all()
 
 
 @pytest.mark.parametrize("level", LEVELS_HERE)
@@ -230,49 +262,86 @@ def test_later_and_other_documents_change_nothing(dtype):
     assert torch.equal(before[:, :cut], run(inputs, row_start, "cpu")[0][:, :cut])
 
 
+@pytest.mark.parametrize("level", LEVELS_HERE)
+@pytest.mark.parametrize("mask", ["causal", "documents"])
 @pytest.mark.parametrize("dtype", DTYPES.values(), ids=DTYPES)
-def test_repeats_and_thread_counts_give_the_same_bits(dtype):
+def test_repeats_and_thread_counts_give_the_same_bits(dtype, mask, level):
     inputs = make_inputs(
         Case(1, 700, 2, 1, 32), dtype
     )  # few heads, long: the work is cut differently per thread count
-    row_start = make_row_start("documents", 1, 700)
-    first = run(inputs, row_start, "cpu")
+    row_start = make_row_start(mask, 1, 700)
     before = torch.get_num_threads()
     try:
-        for threads in (1, 2, 3, 1):
+        torch.set_num_threads(1)
+        first = run(inputs, row_start, f"cpu:{level}")
+        for threads in range(1, 9):
             torch.set_num_threads(threads)
-            for _ in range(5):
-                for a, b in zip(first, run(inputs, row_start, "cpu"), strict=True):
-                    assert torch.equal(a, b)
+            for a, b in zip(first, run(inputs, row_start, f"cpu:{level}"), strict=True):
+                assert torch.equal(a, b)
     finally:
         torch.set_num_threads(before)
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("level", LEVELS_HERE)
 @pytest.mark.parametrize("dtype", DTYPES.values(), ids=DTYPES)
-def test_250_repeats_give_the_same_bits(dtype):
+def test_250_repeats_give_the_same_bits(dtype, level):
     """pytest -m long tests/pytorch_ext/test_attention.py"""
     inputs = make_inputs(Case(2, 513, 4, 2, 64), dtype)
     row_start = make_row_start("documents", 2, 513)
-    first = run(inputs, row_start, "cpu")
+    first = run(inputs, row_start, f"cpu:{level}")
     for _ in range(250):
-        for a, b in zip(first, run(inputs, row_start, "cpu"), strict=True):
+        for a, b in zip(first, run(inputs, row_start, f"cpu:{level}"), strict=True):
             assert torch.equal(a, b)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize(
-    "length", [1, 2, 15, 16, 17, 47, 48, 49, 63, 64, 65, 127, 128, 129, 191, 193, 385, 1023]
+    "length", [1, 2, 16, 17, 31, 32, 33, 48, 49, 63, 65, 127, 128, 129, 193, 257, 385, 1023]
 )
-@pytest.mark.parametrize("dim", [1, 8, 16, 31, 32, 48, 64, 80, 96, 128, 129])
+@pytest.mark.parametrize("dim", [1, 8, 17, 31, 32, 48, 64, 96, 128, 129])
 @pytest.mark.parametrize("heads", [(1, 1), (4, 2), (3, 1)], ids=str)
 def test_matches_the_reference_on_the_full_grid(length, dim, heads):
-    """pytest -m long tests/pytorch_ext/test_attention.py: 3,564 problems, each forward and
-    backward.
+    """pytest -m long tests/pytorch_ext/test_attention.py: 16,200 problems with five levels, each
+    forward and backward.
     """
-    for dtype in DTYPES.values():
-        for mask in MASKS:
-            check_accuracy(Case(1, length, *heads, dim), dtype, mask, None)
+    for mask in MASKS:
+        for dtype in DTYPES.values():
+            for level in LEVELS_HERE:
+                check_accuracy(Case(1, length, *heads, dim), dtype, mask, f"cpu:{level}")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("level", LEVELS_HERE)
+@pytest.mark.parametrize("seed", range(100))
+def test_strides_and_poison_on_drawn_shapes(seed, level):
+    """pytest -m long tests/pytorch_ext/test_attention.py: any strides give the same bits, and so
+    do the neighbours of a document of NaN and infinity.
+    """
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(low: int, high: int) -> int:
+        return int(torch.randint(low, high + 1, (), generator=generator))
+
+    kv_heads = draw(1, 3)
+    case = Case(draw(1, 2), draw(3, 700), kv_heads * draw(1, 3), kv_heads, draw(1, 130))
+    first = draw(1, case.length - 1)
+    last = draw(first + 1, case.length)
+    row_start = torch.zeros(case.batch, case.length, dtype=torch.int32)
+    row_start[:, first:last], row_start[:, last:] = first, last
+    inputs = make_inputs(case, list(DTYPES.values())[seed % 2], seed)
+    for x in inputs:
+        x[:, first:last] = 0
+    plain = run(inputs, row_start, f"cpu:{level}")
+    apart = [torch.stack((x, x), dim=seed % 3).select(seed % 3, 1) for x in inputs]
+    for a, b in zip(plain, run(apart, row_start, f"cpu:{level}"), strict=True):
+        assert torch.equal(a, b)
+    for x in inputs:
+        x[:, first:last] = math.inf if seed % 4 < 2 else math.nan
+    for a, b in zip(plain, run(inputs, row_start, f"cpu:{level}"), strict=True):
+        assert torch.equal(a[:, :first], b[:, :first])
+        assert torch.equal(a[:, last:], b[:, last:])
+        assert b[:, first:last].isnan().all()
 
 
 def test_row_start_is_clamped_to_the_query_and_zero():

@@ -12,6 +12,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 
 #include "common/isa.h"
 #include "common/parallel.h"
@@ -49,17 +50,39 @@ const char* attention_forward_cpu(const AttentionProblem& problem, int level, in
 const char* attention_backward_cpu(const AttentionProblem& problem, int level, int threads,
                                    ParallelFor parallel_for);
 
-// One instruction set's kernels. A forward item is a run of query tiles of one (batch, kv head), a
-// backward item is one (batch, kv head): gradients of k and v are then summed by one thread in a
-// fixed order.
+// One instruction set's kernels. A forward item is a run of query tiles of one (batch, kv head); a
+// backward item is a run of keys of one (batch, kv head) with all queries that see them, and writes
+// its share of grad_q, unscaled, to `grad_q`, float [heads, T - first_row, D]; null where there is
+// but one share.
 struct AttentionItem {
   int64_t batch, kv_head, first_head, last_head, first_row, last_row;
+  float* grad_q = nullptr;
 };
+
+// Backward's cut of T: it depends on the problem alone, so that sums have one order.
+struct AttentionParts {
+  int64_t keys = 0, count = 1;      // a part's, and how many there are
+  std::unique_ptr<float[]> shares;  // of grad_q, where there are several
+
+  // Floats before a part's share within its (batch, kv head): earlier parts are seen by more rows.
+  int64_t offset(const AttentionProblem& problem, int64_t part) const {
+    const int64_t rows = part * problem.time - keys * (part * (part - 1) / 2);
+    return problem.heads / problem.kv_heads * rows * problem.head_dim;
+  }
+  float* share(const AttentionProblem& problem, int64_t pair, int64_t part) const {
+    return shares.get() + pair * offset(problem, count) + offset(problem, part);
+  }
+};
+
 struct AttentionKernels {
-  void (*forward)(const AttentionProblem&, const AttentionItem&);
-  void (*backward)(const AttentionProblem&, const AttentionItem&);
+  void (*forward)(const AttentionProblem&, const AttentionItem&) = nullptr;
+  void (*backward)(const AttentionProblem&, const AttentionItem&) = nullptr;
+  // One head's rows of grad_q.
+  void (*sum_grad_q)(const AttentionProblem&, const AttentionItem&,
+                     const AttentionParts&) = nullptr;
 };
-constexpr int64_t ATTENTION_TILE = 48;  // query rows of a tile; items start at multiples of it
+// Query rows of a forward item, and keys of a backward part, are multiples of these (but the last).
+constexpr int64_t ATTENTION_TILE = 192, ATTENTION_KEYS = 128;
 
 // In attention_kernel.cpp. Null members: nothing gained over the instruction set below for this
 // type.

@@ -6,8 +6,10 @@
 //   grad_v_j += p_ij grad_out_i      grad_k_j += scale ds_ij q_i      grad_q_i += scale ds_ij k_j
 //
 // delta replaces the row sum of p * dp (Dao et al. 2022, section B.2): with it a row needs no
-// second pass. One item is one (batch, key head): the gradients of its keys are summed over all
-// query heads by one thread, in a fixed order.
+// second pass. One item is the keys [first_row, last_row) of one (batch, key head), and the queries
+// that see them: their gradients are summed over all query heads by one thread, in a fixed order.
+// grad_q of a query that sees keys of several items is the sum of theirs, added up by
+// sum_grad_q at the end, in the order of the items.
 #pragma once
 
 #include "ops/attention/attention_tiles.h"
@@ -18,8 +20,8 @@ template <class In, bool PAIRS>
 struct Backward : Tiles<In, PAIRS> {
   using Base = Tiles<In, PAIRS>;
   using Base::Base, Base::CHUNK, Base::DEGREE, Base::K;
-  using Base::dim, Base::factor, Base::item, Base::key_rows, Base::padded_dim, Base::problem;
-  using Base::query_rows, Base::time, Base::words;
+  using Base::dim, Base::factor, Base::item, Base::padded_dim, Base::problem, Base::time,
+      Base::words;
   using typename Base::Word;
 
   // 48 queries against a chunk of keys. p and ds lie for sums over queries; ds once more for the
@@ -32,58 +34,82 @@ struct Backward : Tiles<In, PAIRS> {
     alignas(64) Word ds_rows[PAIRS ? TILE * CHUNK / K : 1];  // [TILE][CHUNK / K]
   };
 
+  // Everything that follows is addressed as if it began at position 0; there are only the rows of
+  // the item, `first` to `last` of the keys and to `end` of the queries that see them.
   struct Keys {
-    Word *k_panels, *v_panels, *k_across;
-    float *grad_k, *grad_v;  // [key_rows][padded_dim]
+    Word *k, *v, *k_across;  // k and v in panels
+    float *grad_k, *grad_v;  // [keys][padded_dim]
   };
 
   struct Queries {
     Word *q, *grad_out;                // by rows
     Word *q_across, *grad_out_across;  // the same where words don't pair rows
-    float* grad_q;                     // [query_rows][padded_dim]
-    float* maximum;                    // [query_rows] of the scores before they are scaled
-    float* log_sum;                    // [query_rows] less the maximum, in powers of two
-    float* delta;                      // [query_rows]
+    Word *q_panels, *grad_out_panels;  // where PANELS
+    float* grad_q;                     // [queries][padded_dim]
+    float* maximum;                    // [queries] of the scores before they are scaled
+    float* minus_log_sum;              // [queries] less the maximum, in powers of two
+    float* minus_delta;                // [queries]
   };
 
   // Rows with NaN or infinity in them.
   struct Bad {
     uint8_t *key, *query;  // [T]
-    int32_t* before;       // [T + 1] bad keys before t
+    int32_t* before;       // [T + 1] bad keys before t, from `first` on
   };
 
-  void run() {
-    const int64_t most = larger(query_rows, key_rows);
-    Workspace space((10 * padded_dim + 5) * most * sizeof(float) + 8192);
-    const auto take = [&] { return space.take<Word>(most * words); };
-    Keys keys;
+  // What a kernel on top of this one has otherwise (attention_amx_backward.h).
+  static constexpr bool PANELS = false;
+  static constexpr int64_t QUERY_UNIT = TILE;
+
+  const int64_t first = item.first_row, last = item.last_row;
+  const int64_t end = end_of_queries();
+  const int64_t key_count = round_up(last, CHUNK) - first;
+
+  int64_t end_of_queries() const {
+    int64_t t = last;
+    while (t < time && this->start(t) < last) ++t;
+    return t;
+  }
+
+  void run() { run_as(*this); }
+
+  template <class Kernel>
+  void run_as(const Kernel& kernel) const {
+    const int64_t query_count = round_up(end - first, Kernel::QUERY_UNIT);
+    const int64_t most = larger(query_count, key_count);
+    Workspace space((8 * padded_dim + 4) * most * sizeof(float) + 6 * time + 8192);
+    const auto take = [&] { return space.take<Word>(most * words) - first * words; };
+    const auto take_floats = [&](int64_t row) {
+      return space.take<float>(most * row) - first * row;
+    };
+    const Keys keys{take(), take(), take(), take_floats(padded_dim), take_floats(padded_dim)};
     Queries queries;
-    keys.k_panels = take();
-    keys.v_panels = take();
-    keys.k_across = take();
     queries.q = take();
     queries.grad_out = take();
     queries.q_across = PAIRS ? take() : queries.q;
     queries.grad_out_across = PAIRS ? take() : queries.grad_out;
-    queries.grad_q = space.take<float>(query_rows * padded_dim);
-    queries.maximum = space.take<float>(query_rows);
-    queries.log_sum = space.take<float>(query_rows);
-    queries.delta = space.take<float>(query_rows);
-    keys.grad_k = space.take<float>(key_rows * padded_dim);
-    keys.grad_v = space.take<float>(key_rows * padded_dim);
+    queries.q_panels = Kernel::PANELS ? take() : nullptr;
+    queries.grad_out_panels = Kernel::PANELS ? take() : nullptr;
+    queries.grad_q = take_floats(padded_dim);
+    queries.maximum = take_floats(1);
+    queries.minus_log_sum = take_floats(1);
+    queries.minus_delta = take_floats(1);
     const Bad bad{space.take<uint8_t>(time), space.take<uint8_t>(time),
                   space.take<int32_t>(time + 1)};
 
     std::memset(bad.key, 0, time);
-    std::memset(keys.grad_k, 0, key_rows * padded_dim * sizeof(float));
-    std::memset(keys.grad_v, 0, key_rows * padded_dim * sizeof(float));
-    const bool bad_keys = pack_keys(keys, queries.q, bad.key);
+    for (float* grad : {keys.grad_k, keys.grad_v}) {
+      std::memset(grad + first * padded_dim, 0, key_count * padded_dim * sizeof(float));
+    }
+    const bool bad_keys = kernel.pack_keys(keys, queries.q_across + first * words, bad.key);
 
     for (int64_t head = item.first_head; head < item.last_head; ++head) {
       std::memset(bad.query, 0, time);
-      const bool bad_head = pack_queries(head, queries, bad.query);
-      run_head(keys, queries);
-      write_grad_q(head, queries, bad_keys || bad_head ? &bad : nullptr);
+      const bool bad_head = pack_queries(head, queries, query_count, bad.query);
+      std::memset(queries.grad_q + first * padded_dim, 0, query_count * padded_dim * sizeof(float));
+      if (bad_keys || bad_head) accumulate_bad(bad);
+      kernel.run_head(keys, queries);
+      kernel.write_grad_q(head, queries, bad_keys || bad_head ? &bad : nullptr);
       if (bad_head) poison_keys(bad, keys);
     }
     write_keys(keys, bad_keys ? bad.key : nullptr);
@@ -93,30 +119,36 @@ struct Backward : Tiles<In, PAIRS> {
 
   // k and v to panels, k across; `rows` is a buffer that is not yet in use.
   bool pack_keys(const Keys& keys, Word* rows, uint8_t* bad) const {
-    bool any_bad = this->pack_rows(problem.v, item.kv_head, 0, key_rows, rows, bad);
-    this->pack_panels(rows, key_rows, keys.v_panels);
+    const int64_t from = first * words, to = first + key_count;
+    bool any_bad = this->pack_rows(problem.v, item.kv_head, first, to, rows, bad);
+    this->pack_panels(rows, key_count, keys.v + from, words);
 
-    any_bad |= this->pack_rows(problem.k, item.kv_head, 0, key_rows, rows, bad);
-    this->pack_panels(rows, key_rows, keys.k_panels);
-    this->pack_across(rows, key_rows, keys.k_across);
+    any_bad |= this->pack_rows(problem.k, item.kv_head, first, to, rows, bad);
+    this->pack_panels(rows, key_count, keys.k + from, words);
+    this->pack_across(rows, key_count, keys.k_across + from);
     return any_bad;
   }
 
   // q and grad_out of one head, its log-sums and deltas.
-  bool pack_queries(int64_t head, const Queries& queries, uint8_t* bad) const {
-    bool any_bad = this->pack_rows(problem.q, head, 0, query_rows, queries.q, bad);
-    any_bad |= this->pack_rows(problem.grad_out, head, 0, query_rows, queries.grad_out, bad);
+  bool pack_queries(int64_t head, const Queries& queries, int64_t count, uint8_t* bad) const {
+    const int64_t from = first * words, to = first + count;
+    bool any_bad = this->pack_rows(problem.q, head, first, to, queries.q + from, bad);
+    any_bad |= this->pack_rows(problem.grad_out, head, first, to, queries.grad_out + from, bad);
     if (PAIRS) {
-      this->pack_across(queries.q, query_rows, queries.q_across);
-      this->pack_across(queries.grad_out, query_rows, queries.grad_out_across);
+      this->pack_across(queries.q + from, count, queries.q_across + from);
+      this->pack_across(queries.grad_out + from, count, queries.grad_out_across + from);
+    }
+    if (queries.q_panels) {
+      this->pack_panels(queries.q + from, count, queries.q_panels + from, words);
+      this->pack_panels(queries.grad_out + from, count, queries.grad_out_panels + from, words);
     }
 
     const float *const maximum = this->log_sums(head), *const log_sum = maximum + time;
-    for (int64_t t = 0; t < query_rows; ++t) {
+    for (int64_t t = first; t < to; ++t) {
       queries.maximum[t] = 0;
-      queries.log_sum[t] = INFINITE;  // p = 0: beyond T, or a row that is NaN anyway
-      queries.delta[t] = 0;
-      if (t >= time || bad[t]) continue;
+      queries.minus_log_sum[t] = -INFINITE;  // p = 0: beyond the end, or a row that is NaN anyway
+      queries.minus_delta[t] = 0;
+      if (t >= end || bad[t]) continue;
 
       const float delta =
           inner(this->at(problem.grad_out, t, head), this->query_row(problem.out, t, head));
@@ -125,8 +157,8 @@ struct Backward : Tiles<In, PAIRS> {
         continue;
       }
       queries.maximum[t] = maximum[t];
-      queries.log_sum[t] = log_sum[t] * LOG2_E;
-      queries.delta[t] = delta;
+      queries.minus_log_sum[t] = -log_sum[t] * LOG2_E;
+      queries.minus_delta[t] = -delta;
     }
     return any_bad;
   }
@@ -149,34 +181,33 @@ struct Backward : Tiles<In, PAIRS> {
 
   void run_head(const Keys& keys, const Queries& queries) const {
     Tile tile;
-    std::memset(queries.grad_q, 0, query_rows * padded_dim * sizeof(float));
-    for (int64_t chunk = 0; chunk < time; chunk += CHUNK) {
-      for (int64_t first = chunk / TILE * TILE; first < time; first += TILE) {
-        if (this->start(first) >= chunk + CHUNK) break;  // no later row sees this chunk either
-        run_tile(tile, keys, queries, first, chunk);
+    for (int64_t chunk = first; chunk < last; chunk += CHUNK) {
+      for (int64_t row = first + (chunk - first) / TILE * TILE; row < end; row += TILE) {
+        if (this->start(row) >= chunk + CHUNK) break;  // no later row sees this chunk either
+        run_tile(tile, keys, queries, row, chunk);
       }
     }
   }
 
-  void run_tile(Tile& tile, const Keys& keys, const Queries& queries, int64_t first,
+  void run_tile(Tile& tile, const Keys& keys, const Queries& queries, int64_t tile_row,
                 int64_t chunk) const {
     Interval seen_keys[TILE / ROWS];
     bool any = false;
     for (int block = 0; block < TILE; block += ROWS) {
-      const Interval& here = seen_keys[block / ROWS] = this->interval(first + block, chunk);
+      const Interval& here = seen_keys[block / ROWS] = this->interval(tile_row + block, chunk);
       if (here.empty()) continue;
       any = true;
-      const int64_t row = first + block;
-      this->score(queries.q + row * words, keys.k_panels, chunk, here, tile.s);
-      this->score(queries.grad_out + row * words, keys.v_panels, chunk, here, tile.dp);
+      const int64_t row = tile_row + block;
+      this->score(queries.q + row * words, keys.k, chunk, here, tile.s);
+      this->score(queries.grad_out + row * words, keys.v, chunk, here, tile.dp);
       differentiate_block(tile, queries, block, row, chunk, here);
       const Word* const ds = PAIRS ? tile.ds_rows + block * (CHUNK / K) : tile.ds + block * CHUNK;
       this->weigh(ds, keys.k_across, chunk, here, queries.grad_q + row * padded_dim, ONES);
     }
     if (!any) return;
 
-    scatter(tile, seen_keys, queries.q_across + first / K * padded_dim,
-            queries.grad_out_across + first / K * padded_dim, chunk, keys);
+    scatter(tile, seen_keys, queries.q_across + tile_row / K * padded_dim,
+            queries.grad_out_across + tile_row / K * padded_dim, chunk, keys);
   }
 
   // Fill rows [block, block + ROWS) of the tile's p and ds over the whole chunk: zeros outside the
@@ -219,8 +250,8 @@ struct Backward : Tiles<In, PAIRS> {
   SNAKELM_INLINE void differentiate(const Tile& tile, const Queries& queries, int64_t t, int64_t at,
                                     int64_t key, bool masked, Vec& p, Vec& ds) const {
     const Vec below = load(tile.s + at) - splat(queries.maximum[t]);
-    p = exp2<DEGREE>(multiply_add(below, splat(factor), splat(-queries.log_sum[t])));
-    ds = p * (load(tile.dp + at) - splat(queries.delta[t]));
+    p = exp2<DEGREE>(multiply_add(below, splat(factor), splat(queries.minus_log_sum[t])));
+    ds = p * (load(tile.dp + at) + splat(queries.minus_delta[t]));
     if (masked) {  // both: what isn't seen may have overflowed
       const IntVec seen = this->seen(t, key);
       p = seen ? p : Vec{}, ds = seen ? ds : Vec{};
@@ -269,22 +300,39 @@ struct Backward : Tiles<In, PAIRS> {
   // ---- results, and NaN where a bad row was seen --------------------------------------------
 
   void write_grad_q(int64_t head, const Queries& queries, const Bad* bad) const {
-    if (bad) this->accumulate(bad->key, time, bad->before);
-    for (int64_t t = 0; t < time; ++t) {
-      const bool poisoned =
-          bad && (bad->query[t] || bad->before[t + 1] > bad->before[this->start(t)]);
-      const float scale = poisoned ? __builtin_nanf("") : problem.scale;
-      this->write_row(queries.grad_q + t * padded_dim, scale,
-                      this->query_row(problem.grad_q, t, head));
+    write_queries(head, first, end, queries.grad_q + first * padded_dim, bad);
+  }
+
+  // Rows [begin, last_row) of grad_q, or of this item's share of it.
+  void write_queries(int64_t head, int64_t begin, int64_t last_row, const float* rows,
+                     const Bad* bad) const {
+    for (int64_t t = begin; t < last_row; ++t, rows += padded_dim) {
+      const bool poisoned = bad && (bad->query[t] || sees_bad_key(*bad, t));
+      const float mark = poisoned ? __builtin_nanf("") : 1.0f;
+      if (!item.grad_q) {
+        this->write_row(rows, problem.scale * mark, this->query_row(problem.grad_q, t, head));
+        continue;
+      }
+      float* const to = item.grad_q + ((head - item.first_head) * (time - first) + t - first) * dim;
+      for (int64_t d = 0; d < dim; ++d) to[d] = rows[d] * mark;
     }
+  }
+
+  void accumulate_bad(const Bad& bad) const {
+    bad.before[first] = 0;
+    for (int64_t t = first; t < last; ++t) bad.before[t + 1] = bad.before[t] + bad.key[t];
+  }
+  bool sees_bad_key(const Bad& bad, int64_t t) const {
+    return bad.before[smaller(t + 1, last)] > bad.before[larger(first, this->start(t))];
   }
 
   // Keys that a bad query sees: [start(t), t] for each such t. Only their first element is marked.
   void poison_keys(const Bad& bad, const Keys& keys) const {
-    int64_t next = time;  // keys from `next` on are done
-    for (int64_t t = time - 1; t >= 0; --t) {
+    int64_t next = last;  // keys from `next` on are done
+    for (int64_t t = end - 1; t >= first; --t) {
       if (!bad.query[t]) continue;
-      for (int64_t key = smaller(t + 1, next) - 1; key >= this->start(t); --key) {
+      const int64_t from = larger(first, this->start(t));
+      for (int64_t key = smaller(t + 1, next) - 1; key >= from; --key) {
         keys.grad_k[key * padded_dim] = keys.grad_v[key * padded_dim] = __builtin_nanf("");
         next = key;
       }
@@ -292,7 +340,7 @@ struct Backward : Tiles<In, PAIRS> {
   }
 
   void write_keys(const Keys& keys, const uint8_t* bad) const {
-    for (int64_t t = 0; t < time; ++t) {
+    for (int64_t t = first; t < last; ++t) {
       const int64_t from = t * padded_dim;
       const int64_t to = ((item.batch * time + t) * problem.kv_heads + item.kv_head) * dim;
       const float mark = keys.grad_k[from];  // NaN: see poison_keys
@@ -300,6 +348,29 @@ struct Backward : Tiles<In, PAIRS> {
       this->write_row(keys.grad_k + from, problem.scale * keep,
                       static_cast<In*>(problem.grad_k) + to);
       this->write_row(keys.grad_v + from, keep, static_cast<In*>(problem.grad_v) + to);
+    }
+  }
+};
+
+// grad_q of a head's rows [first_row, last_row), from the parts' shares in their order.
+template <class In>
+struct GradQSum : Tiles<In, false> {
+  using Base = Tiles<In, false>;
+  using Base::Base, Base::dim, Base::item, Base::problem, Base::time;
+
+  void run(const AttentionParts& parts) const {
+    const int64_t pair = item.batch * problem.kv_heads + item.kv_head;
+    const int64_t in_group = item.first_head % (problem.heads / problem.kv_heads);
+    Workspace space(dim * sizeof(float) + 64);
+    float* const sum = space.take<float>(dim);
+    for (int64_t t = item.first_row; t < item.last_row; ++t) {
+      const int64_t begin = this->start(t) / parts.keys, end = t / parts.keys;
+      for (int64_t part = begin; part <= end; ++part) {
+        const int64_t first = part * parts.keys, row = in_group * (time - first) + t - first;
+        const float* const share = parts.share(problem, pair, part) + row * dim;
+        for (int64_t d = 0; d < dim; ++d) sum[d] = part == begin ? share[d] : sum[d] + share[d];
+      }
+      this->write_row(sum, problem.scale, this->query_row(problem.grad_q, t, item.first_head));
     }
   }
 };

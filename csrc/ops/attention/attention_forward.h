@@ -50,7 +50,7 @@ struct Forward : Tiles<In, PAIRS> {
     // v passes through `rows` after k: without PAIRS it stays there.
     std::memset(bad_key, 0, time);
     bool any_bad = this->pack_rows(problem.k, item.kv_head, first, last, rows, bad_key);
-    this->pack_panels(rows, count, panels);
+    this->pack_panels(rows, count, panels, words);
     any_bad |= this->pack_rows(problem.v, item.kv_head, first, last, rows, bad_key);
     this->pack_across(rows, count, across);
     if (any_bad) this->accumulate(bad_key, time, bad_before);

@@ -11,31 +11,48 @@
 //
 // What both need is in attention_tiles.h: packed copies of the inputs, and the products.
 //
+// With AMX, bfloat16 goes by tiles instead (attention_amx.h and what includes it).
+//
 // Memory of one thread, D rounded up to whole vectors:
 //   forward    k and v of the item's keys, 3 T D words; 48 rows of q and of o
 //   backward   q, k, v, grad_out packed both ways, 7 T D words; grad_q, grad_k, grad_v, 3 T D
 //   floats on stack   scores of 6 rows x a chunk (forward); p and ds of 48 rows x a chunk
 //   (backward)
+// and where backward is cut, which is where there are fewer than 16 (batch, key head) pairs, the
+// parts' shares of grad_q: at most 16 T D floats for each query head of a group, for all threads.
+#if defined(__AMX_BF16__)
+#include "ops/attention/attention_amx_backward.h"
+#include "ops/attention/attention_amx_forward.h"
+#else
 #include "ops/attention/attention_backward.h"
 #include "ops/attention/attention_forward.h"
+#endif
 
 namespace snakelm::SNAKELM_ISA {
 
-template <class In, bool PAIRS>
+template <class In, class ForwardKernel, class BackwardKernel>
 AttentionKernels kernels_of() {
   return {
-      [](const AttentionProblem& p, const AttentionItem& i) { Forward<In, PAIRS>(p, i).run(); },
-      [](const AttentionProblem& p, const AttentionItem& i) { Backward<In, PAIRS>(p, i).run(); },
+      [](const AttentionProblem& p, const AttentionItem& i) { ForwardKernel(p, i).run(); },
+      [](const AttentionProblem& p, const AttentionItem& i) { BackwardKernel(p, i).run(); },
+      [](const AttentionProblem& p, const AttentionItem& i, const AttentionParts& parts) {
+        GradQSum<In>(p, i).run(parts);
+      },
   };
 }
 
 AttentionKernels attention_kernels(AttentionType type) {
-#if defined(__AVX512BF16__)
-  // float32 gains nothing from pairs of bfloat16 and stays with avx512.
-  return type == AttentionType::bfloat16 ? kernels_of<BFloat16, true>() : AttentionKernels{};
+  // float32 gains nothing from products of bfloat16 and stays with avx512.
+#if defined(__AMX_BF16__)
+  if (type == AttentionType::float32) return {};
+  return kernels_of<BFloat16, AmxForward, AmxBackward>();
+#elif defined(__AVX512BF16__)
+  if (type == AttentionType::float32) return {};
+  return kernels_of<BFloat16, Forward<BFloat16, true>, Backward<BFloat16, true> >();
 #else
-  return type == AttentionType::float32 ? kernels_of<float, false>()
-                                        : kernels_of<BFloat16, false>();
+  return type == AttentionType::float32
+             ? kernels_of<float, Forward<float, false>, Backward<float, false> >()
+             : kernels_of<BFloat16, Forward<BFloat16, false>, Backward<BFloat16, false> >();
 #endif
 }
 

@@ -28,7 +28,7 @@ namespace snakelm::SNAKELM_ISA {
 constexpr float LOG2_E = 1.4426950408889634f;
 constexpr float INFINITE = __builtin_inff();
 
-constexpr int TILE = static_cast<int>(ATTENTION_TILE);
+constexpr int TILE = 48;
 static_assert(TILE % ROWS == 0 && ROWS % 2 == 0,
               "tiles are whole blocks of rows, blocks whole pairs");
 
@@ -56,16 +56,14 @@ struct Tiles {
 
   const AttentionProblem& problem;
   const AttentionItem& item;
-  const int64_t time, dim;             // T, D
-  const int64_t padded_dim, words;     // D up to whole vectors; words of a row
-  const int64_t query_rows, key_rows;  // T up to whole tiles, and to whole chunks
-  const float factor;                  // scale * log2(e): softmax in powers of two
-  const int32_t* const row_start;      // [T] or null
+  const int64_t time, dim;          // T, D
+  const int64_t padded_dim, words;  // D up to whole vectors; words of a row
+  const float factor;               // scale * log2(e): softmax in powers of two
+  const int32_t* const row_start;   // [T] or null
 
-  Tiles(const AttentionProblem& p, const AttentionItem& i)
-      : problem(p), item(i), time(p.time), dim(p.head_dim), padded_dim(round_up(p.head_dim, LANES)),
-        words(padded_dim / K), query_rows(round_up(p.time, TILE)),
-        key_rows(round_up(p.time, CHUNK)), factor(p.scale * LOG2_E),
+  Tiles(const AttentionProblem& p, const AttentionItem& i, int64_t unit = LANES)
+      : problem(p), item(i), time(p.time), dim(p.head_dim), padded_dim(round_up(p.head_dim, unit)),
+        words(padded_dim / K), factor(p.scale * LOG2_E),
         row_start(p.row_start ? p.row_start + i.batch * p.time : nullptr) {}
 
   // First key that row t sees.
@@ -98,6 +96,7 @@ struct Tiles {
     WordVec broken{};
     const int64_t end = smaller(last, time);
     for (int64_t t = first; t < end; ++t) {
+      prefetch_row(at(view, t + AHEAD, head));
       broken |= pack_row(at(view, t, head), to + (t - first) * words);
     }
     if (end < last) {
@@ -112,6 +111,14 @@ struct Tiles {
       bad[t] = 1;
     }
     return true;
+  }
+
+  // A head's rows lie far apart: no prefetcher of the CPU sees them coming. Beyond the end of an
+  // array this reads nothing either, it is a hint.
+  static constexpr int64_t AHEAD = 32;
+  SNAKELM_INLINE void prefetch_row(const In* row) const {
+    for (int64_t d = 0; d < dim; d += 64 / static_cast<int64_t>(sizeof(In)))
+      __builtin_prefetch(row + d, 0, 2);
   }
 
   // One row to words, zero padded; returns a vector whose sign bits mark NaN and infinity.
@@ -149,24 +156,24 @@ struct Tiles {
 
   SNAKELM_INLINE static bool has_sign(WordVec v) { return any_negative(PAIRS ? v | (v << 16) : v); }
 
-  // Packed rows [n][words] to panels [n / PANEL][words][PANEL]. n: a multiple of PANEL.
-  void pack_panels(const Word* rows, int64_t n, Word* to) const {
-    for (int64_t panel = 0; panel < n; panel += PANEL, to += words * PANEL) {
+  // Rows [n][width] to panels [n / PANEL][width][PANEL]. n: a multiple of PANEL.
+  static void pack_panels(const Word* rows, int64_t n, Word* to, int64_t width) {
+    for (int64_t panel = 0; panel < n; panel += PANEL, to += width * PANEL) {
       for (int64_t key = 0; key < PANEL; key += LANES) {
-        for (int64_t w = 0; w < words; w += LANES) {
-          transpose_block(rows + (panel + key) * words, w, to + key);
+        for (int64_t w = 0; w < width; w += LANES) {
+          transpose_block(rows + (panel + key) * width, width, w, to + key);
         }
       }
     }
   }
 
-  // LANES rows by up to LANES words, transposed in registers.
-  void transpose_block(const Word* rows, int64_t w, Word* to) const {
-    const int64_t width = smaller(LANES, words - w);  // PAIRS: D = 16 is only eight words
+  // LANES rows of `row` words by up to LANES words from w on, transposed in registers.
+  static void transpose_block(const Word* rows, int64_t row, int64_t w, Word* to) {
+    const int64_t width = smaller(LANES, row - w);  // PAIRS: D = 16 is only eight words
     WordVec block[LANES];
     if (__builtin_expect(width == LANES, 1)) {
 #pragma GCC unroll 16
-      for (int i = 0; i < LANES; ++i) std::memcpy(&block[i], rows + i * words + w, sizeof block[i]);
+      for (int i = 0; i < LANES; ++i) std::memcpy(&block[i], rows + i * row + w, sizeof block[i]);
       transpose(block);
 #pragma GCC unroll 16
       for (int i = 0; i < LANES; ++i) std::memcpy(to + (w + i) * PANEL, &block[i], sizeof block[i]);
@@ -175,7 +182,7 @@ struct Tiles {
 
     for (int i = 0; i < LANES; ++i) {
       block[i] = WordVec{};
-      std::memcpy(&block[i], rows + i * words + w, width * sizeof(Word));
+      std::memcpy(&block[i], rows + i * row + w, width * sizeof(Word));
     }
     transpose(block);
     for (int i = 0; i < width; ++i) std::memcpy(to + (w + i) * PANEL, &block[i], sizeof block[i]);

@@ -1,0 +1,184 @@
+// Tiles of AMX: sixteen rows of 64 bytes, of which a core has eight, and their one product,
+//
+//   C[16, 16] (float) += A[16, 32] (bfloat16) B[32, 16] (bfloat16)
+//
+// A lies by rows; B's rows hold pairs, word (i, n) being B[2i, n] and B[2i + 1, n]. Two by two
+// tiles of C are held at a time, so that each loaded A and B is used twice: four tiles of sums, two
+// of A, two of B. Four independent sums hide the product's latency of 52 cycles behind its rate
+// of 16.
+//
+// Written as inline assembly, since GCC's intrinsics do not say that they read memory: a store
+// before a tile load could be moved behind it.
+#pragma once
+
+#include "ops/attention/attention_tiles.h"
+
+namespace snakelm::SNAKELM_ISA {
+
+constexpr int64_t STRIP = 32;  // rows or columns of two tiles
+
+// The shape of all eight tiles, while it lives; a thread has one at a time. Released at the end:
+// oneDNN, which runs on the same threads, sets its own.
+class TileShapes {
+ public:
+  TileShapes() {
+    struct alignas(64) {
+      uint8_t palette = 1, start_row = 0, reserved[14] = {};
+      uint16_t row_bytes[16] = {};
+      uint8_t rows[16] = {};
+    } shapes;
+    for (int i = 0; i < 8; ++i) shapes.row_bytes[i] = 64, shapes.rows[i] = 16;
+    asm volatile("ldtilecfg %0" : : "m"(shapes));
+  }
+  ~TileShapes() { asm volatile("tilerelease"); }
+  TileShapes(const TileShapes&) = delete;
+  TileShapes& operator=(const TileShapes&) = delete;
+};
+
+// row: bytes from one of the sixteen rows to the next; 0 repeats one row.
+template <int TILE_NUMBER>
+SNAKELM_INLINE void tile_load(const void* from, int64_t row) {
+  asm volatile("tileloadd (%0,%1,1), %%tmm%c2"
+               :
+               : "r"(from), "r"(row), "i"(TILE_NUMBER)
+               : "memory");
+}
+template <int TILE_NUMBER>
+SNAKELM_INLINE void tile_store(void* to, int64_t row) {
+  asm volatile("tilestored %%tmm%c2, (%0,%1,1)" : : "r"(to), "r"(row), "i"(TILE_NUMBER) : "memory");
+}
+template <int TILE_NUMBER>
+SNAKELM_INLINE void tile_zero() {
+  asm volatile("tilezero %%tmm%c0" : : "i"(TILE_NUMBER));
+}
+template <int C, int A, int B>
+SNAKELM_INLINE void tile_product() {
+  asm volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(C), "i"(A), "i"(B));
+}
+
+// One side of a product, in bytes: from row to row within a tile, from the first tile of the two to
+// the second, and from one step of 32 summed values to the next.
+struct Side {
+  const void* data;
+  int64_t row, other, step;
+};
+
+// 32 rows of 32 floats, `row` floats apart; 0 repeats one row.
+SNAKELM_INLINE void load_sums(const float* from, int64_t row) {
+  tile_load<0>(from, row * 4), tile_load<1>(from + 16, row * 4);
+  tile_load<2>(from + 16 * row, row * 4), tile_load<3>(from + 16 * row + 16, row * 4);
+}
+SNAKELM_INLINE void store_sums(float* to, int64_t row) {
+  tile_store<0>(to, row * 4), tile_store<1>(to + 16, row * 4);
+  tile_store<2>(to + 16 * row, row * 4), tile_store<3>(to + 16 * row + 16, row * 4);
+}
+
+// to[32, 32] = from[32, 32] + A B, summed over `steps` times 32 values.
+SNAKELM_INLINE void zero_sums() { tile_zero<0>(), tile_zero<1>(), tile_zero<2>(), tile_zero<3>(); }
+
+struct Product {
+  Side a, b;
+  int64_t steps;
+  const float* from;
+  int64_t from_row;
+  float* to;
+  int64_t to_row;
+};
+
+// Products waiting to be computed, a quarter of a step at a turn. A core runs tiles and vectors at
+// the same time only where their instructions lie close together, so whoever computes exponentials
+// takes a turn after every few vectors. Urgent products go first.
+class ProductQueue {
+ public:
+  void urgent(const Product& product) { urgent_[urgent_count_++] = product; }
+  void later(const Product& product) {
+    if (later_count_ == MOST_LATER) finish();
+    later_[later_count_++] = product;
+  }
+
+  // QUARTER goes round from 0 to 3: what it does is known to the compiler.
+  template <int QUARTER>
+  SNAKELM_INLINE void turn() {
+    if (QUARTER == 0 && step_ == steps_) take();
+    if (step_ == steps_) return;
+    const char *const a = a_ + step_ * now_.a.step, *const b = b_ + step_ * now_.b.step;
+    if (QUARTER == 0) {
+      if (step_ == 0) {
+        if (now_.from)
+          load_sums(now_.from, now_.from_row);
+        else
+          zero_sums();
+      }
+      tile_load<6>(b, now_.b.row);
+      tile_load<4>(a, now_.a.row);
+      tile_product<0, 4, 6>();
+    } else if (QUARTER == 1) {
+      tile_load<7>(b + now_.b.other, now_.b.row);
+      tile_product<1, 4, 7>();
+    } else if (QUARTER == 2) {
+      tile_load<5>(a + now_.a.other, now_.a.row);
+      tile_product<2, 5, 6>();
+    } else {
+      tile_product<3, 5, 7>();
+      if (++step_ == steps_) store_sums(now_.to, now_.to_row);
+    }
+  }
+
+  // To the end, from quarter 0 on.
+  SNAKELM_INLINE void finish_urgent() {
+    while (step_ < steps_ || urgent_next_ < urgent_count_) all_quarters();
+    urgent_next_ = urgent_count_ = 0;
+  }
+  SNAKELM_INLINE void finish() {
+    while (step_ < steps_ || urgent_next_ < urgent_count_ || later_next_ < later_count_) {
+      all_quarters();
+    }
+    urgent_next_ = urgent_count_ = later_next_ = later_count_ = 0;
+  }
+
+ private:
+  static constexpr int MOST_URGENT = 8, MOST_LATER = 96;
+
+  SNAKELM_INLINE void all_quarters() { turn<0>(), turn<1>(), turn<2>(), turn<3>(); }
+
+  SNAKELM_INLINE void take() {
+    if (urgent_next_ < urgent_count_) {
+      now_ = urgent_[urgent_next_++];
+    } else if (later_next_ < later_count_) {
+      now_ = later_[later_next_++];
+    } else {
+      return;
+    }
+    a_ = static_cast<const char*>(now_.a.data), b_ = static_cast<const char*>(now_.b.data);
+    step_ = 0, steps_ = now_.steps;
+  }
+
+  Product now_;
+  const char *a_ = nullptr, *b_ = nullptr;
+  int64_t step_ = 0, steps_ = 0;
+  int urgent_next_ = 0, urgent_count_ = 0, later_next_ = 0, later_count_ = 0;
+  Product urgent_[MOST_URGENT], later_[MOST_LATER];
+};
+
+// to[j][i] = from[i][j], sixteen by sixteen; rows `row` and `to_row` apart.
+SNAKELM_INLINE void transpose_floats(const float* from, int64_t row, float* to, int64_t to_row) {
+  WordVec square[LANES];
+#pragma GCC unroll 16
+  for (int i = 0; i < LANES; ++i) std::memcpy(&square[i], from + i * row, sizeof square[i]);
+  transpose(square);
+#pragma GCC unroll 16
+  for (int i = 0; i < LANES; ++i) std::memcpy(to + i * to_row, &square[i], sizeof square[i]);
+}
+
+// 2^x as exp2 of common/simd.h, for what is rounded to bfloat16 at once: relative error 1e-4, a
+// fortieth of that rounding's. x - floor(x) by one instruction, whose floor the scaling takes
+// again: no bounds are needed, and -inf gives 0, NaN NaN.
+SNAKELM_INLINE Vec exp2_coarse(Vec x) {
+  const Vec f = (Vec)_mm512_reduce_ps((__m512)x, 0x09);  // x - floor(x), in [0, 1)
+  Vec p = multiply_add(splat(7.70672403e-2f), f, splat(2.27644978e-1f));
+  p = multiply_add(p, f, splat(6.95116631e-1f));
+  p = multiply_add(p, f, splat(1.0f));
+  return (Vec)_mm512_scalef_ps((__m512)p, (__m512)x);
+}
+
+}  // namespace snakelm::SNAKELM_ISA
