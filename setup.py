@@ -17,6 +17,7 @@ Environment: CXX (compiler), MAX_JOBS (parallel compilations), SNAKELM_CUDA=0 (l
 """
 
 import fcntl
+import functools
 import importlib.metadata
 import importlib.util
 import os
@@ -51,16 +52,21 @@ ISA_FLAGS = {
     "avx2": AVX2,
     "avx512": AVX512,
     "avx512bf16": f"{AVX512} -mavx512bf16",
+    "amx": f"{AVX512} -mavx512bf16 -mamx-tile -mamx-bf16",
 }
+# Sets that a compiler may be too old for: a kernel does without, and the set below runs.
+OPTIONAL_ISAS = ("amx",)
+# Without tiles: kernels that have no product in them.
+VECTORS = tuple(isa for isa in ISA_FLAGS if isa != "amx")
 # Which instruction sets a kernel is compiled for. The CPU's best among them runs.
 KERNELS = {
     "csrc/dedup/minhash_kernel.cpp": ("portable", "avx2"),
     "csrc/ops/attention/attention_kernel.cpp": tuple(ISA_FLAGS),
     "csrc/ops/orthogonalize/orthogonalize_kernel.cpp": tuple(ISA_FLAGS),
-    "csrc/ops/qk_norm_rope/qk_norm_rope_kernel.cpp": tuple(ISA_FLAGS),
-    "csrc/ops/rms_norm/rms_norm_kernel.cpp": tuple(ISA_FLAGS),
-    "csrc/ops/rope/rope_kernel.cpp": tuple(ISA_FLAGS),
-    "csrc/ops/swiglu/swiglu_kernel.cpp": tuple(ISA_FLAGS),
+    "csrc/ops/qk_norm_rope/qk_norm_rope_kernel.cpp": VECTORS,
+    "csrc/ops/rms_norm/rms_norm_kernel.cpp": VECTORS,
+    "csrc/ops/rope/rope_kernel.cpp": VECTORS,
+    "csrc/ops/swiglu/swiglu_kernel.cpp": VECTORS,
 }
 
 # sm_80 (A100 and later), sm_90a (Hopper's own instructions), and PTX for what comes after. What
@@ -181,6 +187,16 @@ def sources(pattern: str) -> list[Path]:
     return sorted(p for p in ROOT.glob(pattern) if not p.stem.endswith("_kernel"))
 
 
+@functools.cache
+def compiler_knows(compiler: str, isa: str) -> bool:
+    """Does the compiler take an instruction set's flags? Said once where it doesn't."""
+    command = [*shlex.split(compiler), *ISA_FLAGS[isa].split(), "-fsyntax-only", "-xc++", "-"]
+    if subprocess.run(command, input="", capture_output=True, text=True).returncode == 0:
+        return True
+    print(f"setup.py: {compiler} does not know the instruction set {isa}, it is left out")
+    return False
+
+
 def kernels(pattern: str) -> list[tuple[Path, str]]:
     """(source, instruction set) of every kernel of `pattern`, without x86's sets elsewhere."""
     files = sorted(ROOT.glob(pattern))
@@ -192,6 +208,7 @@ def kernels(pattern: str) -> list[tuple[Path, str]]:
         for file in files
         for isa in KERNELS[str(file.relative_to(ROOT))]
         if isa == "portable" or is_x86()
+        if isa not in OPTIONAL_ISAS or compiler_knows(find_compiler(), isa)
     ]
 
 

@@ -30,7 +30,7 @@ __all__ = [
     "taken",
 ]
 
-LEVELS = ("portable", "avx2", "avx512", "avx512bf16")  # the order of snakelm::Isa in csrc
+LEVELS = ("portable", "avx2", "avx512", "avx512bf16", "amx")  # the order of snakelm::Isa in csrc
 BEST = -1  # the level that stands for "the best this CPU has"
 TRITON = -2  # in a level's place: no compiled kernel but Triton's
 ANY = "any other"  # in default_on: every device that no row of the operator names

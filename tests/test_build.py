@@ -76,7 +76,8 @@ def test_a_kernel_is_linked_once_for_each_instruction_set():
     symbols = subprocess.run(command, capture_output=True, text=True, check=True)
     linked = set(re.findall(r" t snakelm::(\w+)::attention_kernels", symbols.stdout))
     x86 = platform.machine().lower() in {"x86_64", "amd64"}
-    assert linked == (set(LEVELS) if x86 else {"portable"})
+    optional = {"amx"} - linked  # a compiler may be too old for it, and setup.py says so
+    assert linked == (set(LEVELS) - optional if x86 else {"portable"})
 
 
 @operators

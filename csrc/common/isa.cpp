@@ -1,6 +1,31 @@
 #include "common/isa.h"
 
+#if defined(__x86_64__) && defined(__linux__)
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
 namespace snakelm {
+namespace {
+
+// AMX-TILE and AMX-BF16, and Linux's leave to use them: the eight kilobytes of tiles are part of a
+// thread's state only where its process has asked (once; asking again is harmless). A kernel too
+// old to know the question, or one that says no, has no AMX.
+bool amx_runs_here() {
+#if defined(__x86_64__) && defined(__linux__)
+  constexpr unsigned AMX_BF16 = 1u << 22, AMX_TILE = 1u << 24;  // cpuid leaf 7, edx
+  constexpr long REQUEST_PERMISSION = 0x1023, TILE_DATA = 18;   // asm/prctl.h; XFEATURE_XTILEDATA
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return false;
+  if (!(d & AMX_BF16) || !(d & AMX_TILE)) return false;
+  return syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0;
+#else
+  return false;
+#endif
+}
+
+}  // namespace
 
 bool isa_runs_here(Isa isa) {
 #if defined(__x86_64__)
@@ -13,6 +38,10 @@ bool isa_runs_here(Isa isa) {
     case Isa::avx2: return avx2;
     case Isa::avx512: return avx512;
     case Isa::avx512bf16: return avx512 && __builtin_cpu_supports("avx512bf16");
+    case Isa::amx: {
+      static const bool amx = amx_runs_here();
+      return amx && avx512 && __builtin_cpu_supports("avx512bf16");
+    }
     case Isa::portable: break;
   }
 #endif

@@ -25,8 +25,8 @@ namespace snakelm {
 
 // Least first; a CPU that has one has all before it. pytorch_ext/dispatch.py lists the same names
 // in the same order, setup.py has their compiler flags.
-enum class Isa : int { portable = 0, avx2 = 1, avx512 = 2, avx512bf16 = 3 };
-constexpr int ISA_COUNT = 4;
+enum class Isa : int { portable = 0, avx2 = 1, avx512 = 2, avx512bf16 = 3, amx = 4 };
+constexpr int ISA_COUNT = 5;
 
 // Does this CPU have it?
 bool isa_runs_here(Isa isa);
@@ -49,13 +49,16 @@ constexpr const char* NO_SUCH_ISA = "this CPU or build lacks the requested instr
   }                                                     \
   namespace avx512bf16 {                                \
   __attribute__((weak)) RESULT NAME ARGUMENTS;          \
+  }                                                     \
+  namespace amx {                                       \
+  __attribute__((weak)) RESULT NAME ARGUMENTS;          \
   }
 
 // The kernel's functions by Isa, null where not linked.
 #define SNAKELM_KERNEL_TABLE(TABLE, NAME)                                        \
   constexpr decltype(&::snakelm::portable::NAME) TABLE[::snakelm::ISA_COUNT] = { \
       ::snakelm::portable::NAME, ::snakelm::avx2::NAME, ::snakelm::avx512::NAME, \
-      ::snakelm::avx512bf16::NAME}
+      ::snakelm::avx512bf16::NAME, ::snakelm::amx::NAME}
 
 // The best of a kernel's functions that is linked and needs no more than `isa`.
 template <class Function>
