@@ -17,7 +17,10 @@ SOURCES = {
     "ops/attention": ["attention_cpu.cpp", "attention_kernel.cpp"],
     "ops": [
         f"{name}/{name}_{part}.cpp"
-        for name in ("rms_norm", "qk_norm_rope", "rope", "swiglu", "orthogonalize")
+        for name in (
+            *("rms_norm", "qk_norm_rope", "rope", "swiglu"),
+            *("adamw_step", "muon_step", "orthogonalize", "total_norm"),
+        )
         for part in ("cpu", "kernel")
     ],
 }
