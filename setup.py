@@ -61,13 +61,16 @@ VECTORS = tuple(isa for isa in ISA_FLAGS if isa != "amx")
 # Which instruction sets a kernel is compiled for. The CPU's best among them runs.
 KERNELS = {
     "csrc/dedup/minhash_kernel.cpp": ("portable", "avx2"),
+    "csrc/ops/adamw_step/adamw_step_kernel.cpp": VECTORS,
     "csrc/ops/attention/attention_kernel.cpp": tuple(ISA_FLAGS),
     "csrc/ops/linear_cross_entropy/linear_cross_entropy_kernel.cpp": tuple(ISA_FLAGS),
-    "csrc/ops/orthogonalize/orthogonalize_kernel.cpp": VECTORS,
+    "csrc/ops/muon_step/muon_step_kernel.cpp": VECTORS,
+    "csrc/ops/orthogonalize/orthogonalize_kernel.cpp": tuple(ISA_FLAGS),
     "csrc/ops/qk_norm_rope/qk_norm_rope_kernel.cpp": VECTORS,
     "csrc/ops/rms_norm/rms_norm_kernel.cpp": VECTORS,
     "csrc/ops/rope/rope_kernel.cpp": VECTORS,
     "csrc/ops/swiglu/swiglu_kernel.cpp": VECTORS,
+    "csrc/ops/total_norm/total_norm_kernel.cpp": ("portable", "avx2", "avx512"),
 }
 
 # sm_80 (A100 and later), sm_90a (Hopper's own instructions), and PTX for what comes after. What

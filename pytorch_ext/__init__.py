@@ -13,22 +13,28 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pytorch_ext.ops.adamw_step import adamw_step
     from pytorch_ext.ops.attention import attention
     from pytorch_ext.ops.linear_cross_entropy import linear_cross_entropy
+    from pytorch_ext.ops.muon_step import muon_step
     from pytorch_ext.ops.orthogonalize import orthogonalize
     from pytorch_ext.ops.qk_norm_rope import qk_norm_rope
     from pytorch_ext.ops.rms_norm import rms_norm
     from pytorch_ext.ops.rope import rope
     from pytorch_ext.ops.swiglu import swiglu
+    from pytorch_ext.ops.total_norm import total_norm
 
 __all__ = [
+    "adamw_step",
     "attention",
     "linear_cross_entropy",
+    "muon_step",
     "orthogonalize",
     "qk_norm_rope",
     "rms_norm",
     "rope",
     "swiglu",
+    "total_norm",
 ]
 
 

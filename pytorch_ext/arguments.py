@@ -2,12 +2,20 @@
 floating point; numbers that are numbers.
 """
 
+from collections.abc import Sequence
 from numbers import Real
 from typing import Any
 
 import torch
 
-__all__ = ["check_floating", "check_number", "check_tensors"]
+__all__ = [
+    "check_dense",
+    "check_floating",
+    "check_like",
+    "check_list",
+    "check_number",
+    "check_tensors",
+]
 
 
 def check_tensors(operator: str, **arguments: Any) -> None:
@@ -34,3 +42,47 @@ def check_number(operator: str, name: str, value: Any) -> None:
     """TypeError for what is no real number; what torch traces as one is."""
     if not isinstance(value, Real | torch.SymFloat | torch.SymInt):
         raise TypeError(f"{operator}: {name} is a {type(value).__name__}; a number expected")
+
+
+def check_list(operator: str, name: str, tensors: Sequence[Any]) -> None:
+    """That there is a tensor at least, and that all are of one device and floating-point dtype."""
+    if not len(tensors):
+        raise ValueError(f"{operator}: {name} is empty; at least one tensor expected")
+    named = {f"{name}[{i}]": x for i, x in enumerate(tensors)}
+    check_tensors(operator, **named)
+    check_floating(operator, **named)
+    for place, x in named.items():
+        if x.dtype != tensors[0].dtype:
+            raise ValueError(
+                f"{operator}: {place} is {x.dtype}, {name}[0] {tensors[0].dtype}; the same expected"
+            )
+
+
+def check_like(
+    operator: str,
+    name: str,
+    tensors: Sequence[Any],
+    models: Sequence[torch.Tensor],
+    dtype: torch.dtype | None = None,
+) -> None:
+    """That there is a tensor, or None if a dtype is given, for each of `models`: of its shape and
+    device, and of its dtype or the given one.
+    """
+    if len(tensors) != len(models):
+        raise ValueError(f"{operator}: {len(tensors)} {name}; {len(models)} expected")
+    for i, (x, model) in enumerate(zip(tensors, models, strict=True)):
+        if x is None and dtype is not None:
+            continue
+        check_tensors(operator, model=model, **{f"{name}[{i}]": x})
+        if x.shape != model.shape or x.dtype != (dtype or model.dtype):
+            raise ValueError(
+                f"{operator}: {name}[{i}] is {x.dtype} {list(x.shape)}; "
+                f"{dtype or model.dtype} {list(model.shape)} expected"
+            )
+
+
+def check_dense(operator: str, **lists: Sequence[torch.Tensor | None]) -> None:
+    """ValueError for what is to be written in place and isn't contiguous."""
+    for name, tensors in lists.items():
+        if not all(x is None or x.is_contiguous() for x in tensors):
+            raise ValueError(f"{operator}: {name} are written in place; contiguous ones expected")

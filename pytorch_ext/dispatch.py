@@ -101,8 +101,22 @@ TRITON_PASS = Backend(
 )
 PASSES_ON_BOTH = (PASSES[0], TRITON_PASS, PASSES[1])
 
+# The optimizer's: weights and what belongs to them are float32.
+UPDATES = (
+    Backend(
+        "cpu",
+        devices=("cpu",),
+        dtypes=("float32",),
+        levels=LEVELS,
+        default_on=("cpu",),
+        missing=_compiled,
+    ),
+    Backend("reference", default_on=("cpu", ANY)),
+)
+
 # Where several rows are a default on one device, the first whose dtypes fit is taken.
 TABLE: dict[str, tuple[Backend, ...]] = {
+    "adamw_step": UPDATES,
     "attention": (
         Backend(
             "cpu",
@@ -127,6 +141,7 @@ TABLE: dict[str, tuple[Backend, ...]] = {
         Backend("chunked", default_on=("cpu", ANY)),
         Backend("reference"),
     ),
+    "muon_step": UPDATES,
     "orthogonalize": (
         Backend(
             "cpu",
@@ -142,6 +157,7 @@ TABLE: dict[str, tuple[Backend, ...]] = {
     "rms_norm": PASSES_ON_BOTH,
     "rope": PASSES,
     "swiglu": PASSES_ON_BOTH,
+    "total_norm": UPDATES,
 }
 
 

@@ -14,21 +14,31 @@ from ..errors import UserError
 
 __all__ = ["check_attention", "operators_taken"]
 
+# What the optimizer's operators are given, whatever the model computes in.
+UPDATES = {
+    "adamw_step": torch.float32,
+    "muon_step": torch.float32,
+    "orthogonalize": torch.bfloat16,
+    "total_norm": torch.float32,
+}
+
 
 def operators_taken(
     model: Model, device: Device, attention_backend: str | None = None
 ) -> dict[str, str]:
-    """Operator → backend, with the instruction set that runs, of a model in the device's dtype.
+    """Operator → backend, with the instruction set that runs, of a model in the device's dtype and
+    of its optimizer.
 
     ``attention_backend``: what train.attention names; None is the default. UserError when it is
     missing here.
     """
-    unused = "rope" if model.qk_norm else "qk_norm_rope"
+    unused = {"rope" if model.qk_norm else "qk_norm_rope"}
+    unused |= set() if device.kind == "cpu" else {"adamw_step"}  # torch's own, elsewhere
     asked = {"attention": attention_backend}
     return {
-        name: taken(name, asked.get(name), device.device, device.dtype)
+        name: taken(name, asked.get(name), device.device, UPDATES.get(name, device.dtype))
         for name in sorted(pytorch_ext.__all__)
-        if name != unused
+        if name not in unused
     }
 
 

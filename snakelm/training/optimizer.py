@@ -5,8 +5,11 @@ Muon (Jordan et al., 2024, https://kellerjordan.github.io/posts/muon/): momentum
 semi-orthogonal matrix in place of the gradient, by a Newton–Schulz iteration in bfloat16
 (pytorch_ext.orthogonalize). Matrices of one shape go through it as one batch.
 
-AdamW (Loshchilov & Hutter, 2019) is torch's fused one, for the embedding, the head, the norms'
-gains and LoRA's factors, without weight decay.
+AdamW (Loshchilov & Hutter, 2019) is for the embedding, the head, the norms' gains and LoRA's
+factors, without weight decay (adamw.py).
+
+Each number is read once and written once: clipping scales the gradients where they are read, and
+the weights' working copies are written with the weights (pytorch_ext.muon_step, adamw_step).
 
 The learning rate is warm-up–stable–decay (Hu et al., 2024, MiniCPM): linearly up, flat, linearly to
 zero. The flat middle means that the length of a run is decided by when the decay starts, and that
@@ -21,9 +24,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from pytorch_ext import orthogonalize
+from pytorch_ext import muon_step
 
 from ..config import Train
+from .adamw import AdamW, bfloat16_copies, say_written
 from .lora import is_factor
 
 __all__ = ["Muon", "Optimizer", "lr_factor", "momentum"]
@@ -63,23 +67,25 @@ class Muon:
         }
 
     @torch.no_grad()
-    def step(self, lr: float, momentum: float, weight_decay: float) -> None:
-        """One update from each parameter's .grad; ``lr`` is the update's spectral norm for a square
-        matrix.
+    def step(
+        self, lr: float, momentum: float, weight_decay: float, gradient_scale: float = 1.0
+    ) -> None:
+        """One update from each parameter's .grad times ``gradient_scale``; ``lr`` is the update's
+        spectral norm for a square matrix.
         """
         for (rows, columns), group in self.groups.items():
-            g_GMN = torch.stack([p.grad for p in group if p.grad is not None])
-
-            # Nesterov: the gradient is mixed with the momentum that already holds it.
-            buffer_GMN = self.momentum_GMN[rows, columns]
-            buffer_GMN.lerp_(g_GMN, 1 - momentum)
-            update_GMN = orthogonalize(g_GMN.lerp_(buffer_GMN, momentum).bfloat16())
-
-            scale = max(1.0, rows / columns) ** 0.5  # a tall matrix's output keeps its size
-            for p, update in zip(group, update_GMN.unbind(), strict=True):
-                if weight_decay:
-                    p.mul_(1 - lr * weight_decay)
-                p.add_(update, alpha=-lr * scale)
+            copies = bfloat16_copies(group)
+            muon_step(
+                group,
+                [p.grad for p in group if p.grad is not None],
+                self.momentum_GMN[rows, columns],
+                rate=lr * max(1.0, rows / columns) ** 0.5,  # a tall matrix's output keeps its size
+                momentum=momentum,
+                decay=lr * weight_decay,
+                gradient_scale=gradient_scale,
+                copies=copies,
+            )
+            say_written(group, copies)
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Momentum by shape, `"256x768"`."""
@@ -116,17 +122,16 @@ class Optimizer:
         self.peak_lrs = [group["lr"] for group in groups]
 
         # eps: embedding rows are seen rarely and their gradients are tiny
-        self.adamw = torch.optim.AdamW(
-            groups, betas=(train.beta1, train.beta2), eps=1e-10, weight_decay=0.0, fused=True
-        )
+        self.adamw = AdamW(groups, betas=(train.beta1, train.beta2), eps=1e-10)
         self.parameters = [*matrices, *(p for group in groups for p in group["params"])]
 
-    def step(self, lr_factor: float, momentum: float) -> None:
-        """One update of everything from .grad, which is then dropped."""
+    def step(self, lr_factor: float, momentum: float, gradient_scale: float = 1.0) -> None:
+        """One update of everything from .grad times ``gradient_scale``; .grad is then dropped."""
         for group, peak in zip(self.adamw.param_groups, self.peak_lrs, strict=True):
             group["lr"] = peak * lr_factor
-        self.adamw.step()
-        self.muon.step(self.train.lr * lr_factor, momentum, self.train.weight_decay)
+        self.adamw.update(gradient_scale)
+        lr, decay = self.train.lr * lr_factor, self.train.weight_decay
+        self.muon.step(lr, momentum, decay, gradient_scale)
         self.drop_gradients()
 
     def drop_gradients(self) -> None:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import torch
 
+from pytorch_ext import total_norm
+
 from ..config import Train
 from ..errors import UserError
 from .batches import Rows
@@ -65,19 +67,19 @@ def training_step(
     # Sum over processes: gradients, loss and the wish to stop travel together.
     total, stops = world.sum_gradients(parameters, [loss_sum.item(), float(stop())])
     gradients = [p.grad for p in parameters if p.grad is not None]
-    norm = torch.nn.utils.get_total_norm(gradients, foreach=True)
+    norm = total_norm(gradients).item()
 
     # Update, unless it would write NaN into the weights.
-    skipped = not (math.isfinite(total) and math.isfinite(norm.item()))
+    skipped = not (math.isfinite(total) and math.isfinite(norm))
     factor = lr_factor(step, train)
     if skipped:
         optimizer.drop_gradients()
     else:
-        if train.clip is not None:
-            torch.nn.utils.clip_grads_with_norm_(parameters, train.clip, norm, foreach=True)
-        optimizer.step(factor, momentum(step, train))
+        # Clipped where the gradients are read; 1e-6 as in torch.nn.utils.clip_grad_norm_.
+        scale = 1.0 if train.clip is None else min(1.0, train.clip / (norm + 1e-6))
+        optimizer.step(factor, momentum(step, train), scale)
 
-    return StepResult(total / targets, norm.item(), train.lr * factor, stops > 0, skipped)
+    return StepResult(total / targets, norm, train.lr * factor, stops > 0, skipped)
 
 
 def check_skips(

@@ -18,7 +18,10 @@ SOURCES = {
     "ops/linear_cross_entropy": ["linear_cross_entropy_cpu.cpp", "linear_cross_entropy_kernel.cpp"],
     "ops": [
         f"{name}/{name}_{part}.cpp"
-        for name in ("rms_norm", "qk_norm_rope", "rope", "swiglu", "orthogonalize")
+        for name in (
+            *("rms_norm", "qk_norm_rope", "rope", "swiglu"),
+            *("adamw_step", "muon_step", "orthogonalize", "total_norm"),
+        )
         for part in ("cpu", "kernel")
     ],
 }

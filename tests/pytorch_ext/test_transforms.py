@@ -81,7 +81,8 @@ OPERATORS = {
 }
 
 
-WITHOUT_DERIVATIVES = {"orthogonalize"}  # the optimizer's, with tests of their own
+# The optimizer's, with tests of their own.
+WITHOUT_DERIVATIVES = {"adamw_step", "muon_step", "orthogonalize", "total_norm"}
 # Triton's are here under its interpreter (tests/pytorch_ext/test_triton_interpreted.py).
 BACKENDS = [
     f"{op}-{row.name}"

@@ -7,11 +7,14 @@
 #include <thread>
 #include <vector>
 
+#include "ops/adamw_step/adamw_step.h"
+#include "ops/muon_step/muon_step.h"
 #include "ops/orthogonalize/orthogonalize.h"
 #include "ops/qk_norm_rope/qk_norm_rope.h"
 #include "ops/rms_norm/rms_norm.h"
 #include "ops/rope/rope.h"
 #include "ops/swiglu/swiglu.h"
+#include "ops/total_norm/total_norm.h"
 
 namespace {
 
@@ -176,13 +179,91 @@ void orthogonalize(Memory& memory) {
         [&](int level, int threads) { return orthogonalize_cpu(p, level, threads, on_threads); });
 }
 
+int64_t some_count() { return static_cast<int64_t>(below(below(8) == 0 ? 70000 : 300)); }
+
+// What passes write in place: run twice, so it begins anew each time.
+struct Rewritten {
+  float* data;
+  std::vector<float> start;
+};
+
+Rewritten rewritten(Memory& memory, int64_t count) {
+  const float* const start = memory.floats(count);
+  return {memory.float_output(count), std::vector<float>(start, start + count)};
+}
+
+void reset(const std::vector<Rewritten>& all) {
+  for (const Rewritten& one : all) std::copy(one.start.begin(), one.start.end(), one.data);
+}
+
+void* some_copy(Memory& memory, int64_t count) {
+  if (below(2)) return nullptr;
+  void* const copy = memory.float_output((count + 1) / 2);
+  std::memset(copy, 0, (count + 1) / 2 * 4);
+  return copy;
+}
+
+void total_norm(Memory& memory) {
+  TotalNormProblem p;
+  for (size_t i = below(4); i > 0; --i) {
+    p.sizes.push_back(some_count()), p.arrays.push_back(memory.floats(p.sizes.back()));
+  }
+  p.norm = memory.float_output(1);
+  twice("total_norm", memory,
+        [&](int level, int threads) { return total_norm_cpu(p, level, threads, on_threads); });
+}
+
+void muon_step(Memory& memory) {
+  const size_t matrices = below(4);
+  const int64_t size = some_count();
+  MuonMomentumProblem m;
+  MuonUpdateProblem u;
+  m.size = u.size = size, m.momentum = 0.9f, m.rest = 0.1f, m.scale = 0.7f;
+  std::vector<Rewritten> all{rewritten(memory, static_cast<int64_t>(matrices) * size)};
+  m.buffer = all[0].data;
+  void* const x = memory.float_output((static_cast<int64_t>(matrices) * size + 1) / 2);
+  std::memset(x, 0, (matrices * size + 1) / 2 * 4);
+  m.x = x, u.x = x, u.rate = 0.1f, u.keep = 0.9f;
+  for (size_t i = 0; i < matrices; ++i) {
+    m.gradients.push_back(memory.floats(size));
+    all.push_back(rewritten(memory, size));
+    u.parameters.push_back(all.back().data), u.copies.push_back(some_copy(memory, size));
+  }
+  twice("muon_step", memory, [&](int level, int threads) {
+    reset(all);
+    const char* message = muon_momentum_cpu(m, level, threads, on_threads);
+    return message ? message : muon_update_cpu(u, level, threads, on_threads);
+  });
+}
+
+void adamw_step(Memory& memory) {
+  AdamwProblem p;
+  p.rate = 0.1f, p.eps = 1e-8f, p.rest1 = 0.1f, p.beta2 = 0.9f, p.rest2 = 0.1f;
+  std::vector<Rewritten> all;
+  for (size_t i = below(4); i > 0; --i) {
+    const int64_t size = some_count();
+    p.sizes.push_back(size), p.gradients.push_back(memory.floats(size));
+    for (auto* const list : {&p.parameters, &p.averages, &p.squares}) {
+      all.push_back(rewritten(memory, size)), list->push_back(all.back().data);
+    }
+    p.copies.push_back(some_copy(memory, size));
+  }
+  twice("adamw_step", memory, [&](int level, int threads) {
+    reset(all);
+    return adamw_step_cpu(p, level, threads, on_threads);
+  });
+}
+
 void some_problem() {
   Memory memory(below(2) ? Element::float32 : Element::bfloat16);
-  switch (below(5)) {
+  switch (below(8)) {
     case 0: return swiglu(memory);
     case 1: return rms_norm(memory);
     case 2: return rope(memory);
     case 3: return orthogonalize(memory);
+    case 4: return total_norm(memory);
+    case 5: return muon_step(memory);
+    case 6: return adamw_step(memory);
     default: return qk_norm_rope(memory);
   }
 }

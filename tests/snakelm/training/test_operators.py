@@ -5,13 +5,14 @@ import importlib
 import pytest
 import torch
 
-from pytorch_ext import dispatch
+from pytorch_ext import dispatch, total_norm
 from pytorch_ext.dispatch import TABLE
-from snakelm.config import Model
+from snakelm.config import Model, Train
 from snakelm.device import Device
 from snakelm.errors import UserError
 from snakelm.model import Decoder
 from snakelm.training.operators import check_attention, operators_taken
+from snakelm.training.optimizer import Optimizer
 
 CPU = Device(torch.device("cpu"), torch.float32, 1)
 
@@ -39,6 +40,9 @@ def test_what_is_said_is_what_a_step_takes(dtype, qk_norm, asked, monkeypatch):
     model = Decoder(shape(qk_norm), 31, dtype, asked).initialize(torch.Generator().manual_seed(0))
     tokens = torch.zeros(1, 8, dtype=torch.long)
     model(tokens, targets_BT=tokens).backward()
+    optimizer = Optimizer(model, Train())
+    total_norm([p.grad for p in optimizer.parameters])
+    optimizer.step(1.0, 0.9)
 
     assert {name: {full.partition(":")[0]} for name, full in said.items()} == taken
     if asked:

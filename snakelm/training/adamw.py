@@ -1,0 +1,88 @@
+"""AdamW whose step on a CPU is one pass: clipping, moments, weights and their working copies.
+
+Its state, and so its part of a checkpoint, is torch's own.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from pytorch_ext import adamw_step
+
+from ..model.working_copies import held_copy, refreshed
+
+__all__ = ["AdamW", "bfloat16_copies", "say_written"]
+
+Copies = list[torch.Tensor | None]
+
+
+class AdamW(torch.optim.AdamW):
+    """torch.optim.AdamW of float32 parameters, fused and without weight decay."""
+
+    def __init__(
+        self, groups: list[dict[str, Any]], betas: tuple[float, float], eps: float
+    ) -> None:
+        super().__init__(groups, betas=betas, eps=eps, weight_decay=0.0, fused=True)
+
+    @torch.no_grad()
+    def update(self, gradient_scale: float = 1.0) -> None:
+        """A step with every .grad times ``gradient_scale``."""
+        parameters = [p for group in self.param_groups for p in group["params"]]
+        if all(p.device.type == "cpu" for p in parameters):
+            for group in self.param_groups:
+                self._update_group(group, gradient_scale)
+            return
+
+        if gradient_scale != 1:
+            gradients = [p.grad for p in parameters if p.grad is not None]
+            torch._foreach_mul_(gradients, gradient_scale)
+        self.step()
+
+    def _update_group(self, group: dict[str, Any], gradient_scale: float) -> None:
+        """In one pass for all parameters that have taken as many steps."""
+        by_step: dict[int, list[torch.nn.Parameter]] = {}
+        for p in group["params"]:
+            if p.grad is not None:
+                state = self._state_of(p)
+                state["step"] += 1
+                by_step.setdefault(int(state["step"]), []).append(p)
+
+        for step, parameters in by_step.items():
+            copies = bfloat16_copies(parameters)
+            adamw_step(
+                parameters,
+                [p.grad for p in parameters if p.grad is not None],
+                [self.state[p]["exp_avg"] for p in parameters],
+                [self.state[p]["exp_avg_sq"] for p in parameters],
+                step=step,
+                rate=group["lr"],
+                betas=group["betas"],
+                eps=group["eps"],
+                gradient_scale=gradient_scale,
+                copies=copies,
+            )
+            say_written(parameters, copies)
+
+    def _state_of(self, p: torch.nn.Parameter) -> Any:
+        """What torch's own first step makes."""
+        state = self.state[p]
+        if not state:
+            state["step"] = torch.zeros((), dtype=torch.float32)
+            state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(p), torch.zeros_like(p)
+        return state
+
+
+def bfloat16_copies(parameters: Sequence[torch.nn.Parameter]) -> Copies:
+    """The working copies that there are, for a pass that writes them with the parameters."""
+    copies = [held_copy(p) for p in parameters]
+    return [c if c is not None and c.dtype == torch.bfloat16 else None for c in copies]
+
+
+def say_written(parameters: Sequence[torch.nn.Parameter], copies: Copies) -> None:
+    """Tells torch that parameters have changed, and the working copies that they are right."""
+    for p, copy in zip(parameters, copies, strict=True):
+        if copy is None:
+            torch.autograd.graph.increment_version(p)
+        else:
+            refreshed(p)
