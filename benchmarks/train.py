@@ -73,14 +73,14 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 @contextlib.contextmanager
 def plain_operators(*, logits: bool = False) -> Iterator[None]:
-    """Every operator but attention runs in plain torch; ``logits``: the loss from all of them."""
-    rows = {
-        op: tuple(row for row in table if row.missing is None)
-        for op, table in dispatch.TABLE.items()
-        if op != "attention"
-    }
-    if logits:
-        rows["linear_cross_entropy"] = (dispatch.REFERENCE,)
+    """The model's operators but attention run in plain torch; ``logits``: the loss from all of
+    them. The optimizer is the same.
+    """
+    plain = dispatch.Backend("reference", default_on=(dispatch.ANY,))
+    chunked = dispatch.Backend("chunked", default_on=(dispatch.ANY,))
+    rows = {op: (plain,) for op in dispatch.TABLE if op not in ("attention", "orthogonalize")}
+    if not logits:
+        rows["linear_cross_entropy"] = (chunked,)
     with mock.patch.dict(dispatch.TABLE, rows):
         yield
 

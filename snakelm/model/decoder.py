@@ -29,6 +29,7 @@ from torch import nn
 from pytorch_ext import attention, linear_cross_entropy, qk_norm_rope, rms_norm, rope, swiglu
 
 from ..config import Model
+from .products import product, products
 from .working_copies import working_copy
 
 __all__ = ["Decoder", "rotary_table"]
@@ -194,10 +195,10 @@ class Attention(nn.Module):
         self, x_BTC: torch.Tensor, cos_TD: torch.Tensor, sin_TD: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Rotated queries [B, T, H, D], rotated keys and plain values [B, T, K, D]."""
-        dtype = x_BTC.dtype
-        q_BTHD = F.linear(x_BTC, working_copy(self.q, dtype)).unflatten(-1, (-1, self.head_dim))
-        k_BTKD = F.linear(x_BTC, working_copy(self.k, dtype)).unflatten(-1, (-1, self.head_dim))
-        v_BTKD = F.linear(x_BTC, working_copy(self.v, dtype)).unflatten(-1, (-1, self.head_dim))
+        q_BTHD, k_BTKD, v_BTKD = (
+            y_BTR.unflatten(-1, (-1, self.head_dim))
+            for y_BTR in products(x_BTC, self.q, self.k, self.v)
+        )
 
         if not self.qk_norm:
             return rope(q_BTHD, cos_TD, sin_TD), rope(k_BTKD, cos_TD, sin_TD), v_BTKD
@@ -217,7 +218,7 @@ class Attention(nn.Module):
         """[B, T, C] → [B, T, C], without the residual."""
         q_BTHD, k_BTKD, v_BTKD = self.project(x_BTC, cos_TD, sin_TD)
         y_BTHD = attention(q_BTHD, k_BTKD, v_BTKD, row_start=row_start_BT, backend=backend)
-        return F.linear(y_BTHD.flatten(2), working_copy(self.o, x_BTC.dtype))
+        return product(y_BTHD.flatten(2), self.o)
 
 
 class Mlp(nn.Module):
@@ -231,12 +232,8 @@ class Mlp(nn.Module):
 
     def forward(self, x_BTC: torch.Tensor) -> torch.Tensor:
         """[B, T, C] → [B, T, C], without the residual."""
-        dtype = x_BTC.dtype
-        h_BTF = swiglu(
-            F.linear(x_BTC, working_copy(self.gate, dtype)),
-            F.linear(x_BTC, working_copy(self.up, dtype)),
-        )
-        return F.linear(h_BTF, working_copy(self.down, dtype))
+        gate_BTF, up_BTF = products(x_BTC, self.gate, self.up)
+        return product(swiglu(gate_BTF, up_BTF), self.down)
 
 
 def add_and_norm(

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from pytorch_ext import attention, rms_norm
 
 from .decoder import Block, Decoder
-from .working_copies import working_copy
+from .products import product
 
 __all__ = ["Cache"]
 
@@ -74,7 +74,7 @@ class Cache:
         k_1SKD[:, -new:], v_1SKD[:, -new:] = k_1TKD, v_1TKD
 
         y_1THD = self._attend(q_1THD, k_1SKD, v_1SKD)
-        added_1TC = F.linear(y_1THD.flatten(2), working_copy(own.o, x_1TC.dtype))
+        added_1TC = product(y_1THD.flatten(2), own.o)
         y_1TC, x_1TC = rms_norm(added_1TC, layer.mlp_norm, layer.eps, residual=x_1TC)
         return x_1TC + layer.mlp(y_1TC)
 

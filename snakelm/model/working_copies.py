@@ -6,17 +6,15 @@ which its version says (torch counts every write in place), together with the me
 (`p.data = …`, load_state_dict(assign=True) and `.to()` exchange that and count nothing).
 
 A copy lives beside the parameter, not in it: it is in no state_dict, pickle or deepcopy, and it
-dies with the parameter. Those of several matrices can lie in one piece of memory, one matrix's rows
-after the other's, so that one product serves them all.
+dies with the parameter.
 
 Two kinds of writes are not counted by torch. Fused optimizers: a hook after each optimizer's step
 counts for them. Writes into `p.data`, and kernels called past autograd: whoever does that calls
 torch.autograd.graph.increment_version(p), or refreshed(p) having written the copy as well.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeGuard
+from typing import Any
 
 import torch
 from torch import nn
@@ -25,7 +23,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.utils.weak import WeakTensorKeyDictionary
 
-__all__ = ["cached_copy", "held_copy", "joint_copy", "refreshed", "working_copy"]
+__all__ = ["cached_copy", "held_copy", "refreshed", "working_copy"]
 
 
 @dataclass
@@ -47,6 +45,11 @@ class Held:
             and self.offset == p.storage_offset()
         )
 
+    def fits(self, p: torch.Tensor, dtype: torch.dtype) -> bool:
+        """Whether the copy's memory can take the parameter as it is now."""
+        copy = self.copy
+        return copy.dtype == dtype and copy.device == p.device and copy.shape == p.shape
+
 
 _HELD: Any = WeakTensorKeyDictionary()  # nn.Parameter → Held
 
@@ -65,31 +68,21 @@ def working_copy(p: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
 
 
 def cached_copy(p: torch.Tensor, dtype: torch.dtype) -> torch.Tensor | None:
-    """The copy of ``p`` alone, without a derivative. None where none is held: ``p`` has the dtype
-    already, is no plain parameter, or a transform, a trace or a mode of torch is on.
+    """The same without a derivative. None where none is held: ``p`` has the dtype already, is no
+    plain parameter, or a transform, a trace or a mode of torch is on.
     """
-    return joint_copy((p,), dtype)
-
-
-def joint_copy(parameters: Sequence[torch.Tensor], dtype: torch.dtype) -> torch.Tensor | None:
-    """The copies of matrices [R_i, C] as one matrix [ΣR, C], or of a single parameter of any shape;
-    None as for cached_copy.
-    """
-    if not all([_can_hold(p, dtype) for p in parameters]):
+    if not _can_hold(p, dtype):
         return None
-    held = [_HELD.get(p) for p in parameters]
-    if _adjoin(held, parameters, dtype):
-        for p, one in zip(parameters, held, strict=True):
-            if not one.is_of(p):
-                _write(p, one.copy)
-    else:
-        held = _allocate(parameters, dtype)
+    one = _HELD.get(p)
+    if one is not None and one.fits(p, dtype):
+        if not one.is_of(p):
+            _write(p, one.copy)
+        return one.copy
 
-    first = held[0].copy
-    if len(held) == 1:
-        return first
-    rows = sum(p.shape[0] for p in parameters)
-    return first.as_strided((rows, first.shape[1]), (first.shape[1], 1), first.storage_offset())
+    with torch.inference_mode(False):  # a copy made during inference serves training, too
+        copy = torch.empty(p.shape, dtype=dtype, device=p.device)
+    _write(p, copy)
+    return copy
 
 
 def held_copy(p: nn.Parameter) -> torch.Tensor | None:
@@ -98,7 +91,7 @@ def held_copy(p: nn.Parameter) -> torch.Tensor | None:
     none, and nothing to write.
     """
     one = _HELD.get(p)
-    return None if one is None or one.copy.device != p.device else one.copy
+    return one.copy if one is not None and one.fits(p, one.copy.dtype) else None
 
 
 def refreshed(p: nn.Parameter) -> None:
@@ -137,33 +130,6 @@ def _can_hold(p: torch.Tensor, dtype: torch.dtype) -> bool:
         _HELD.pop(p, None)  # it may have had another one
         return False
     return True
-
-
-def _adjoin(
-    held: Sequence[Held | None], parameters: Sequence[torch.Tensor], dtype: torch.dtype
-) -> TypeGuard[list[Held]]:
-    """Whether the copies are there, of this dtype and device, each where the one before ends."""
-    place = None
-    for p, one in zip(parameters, held, strict=True):
-        if one is None or one.copy.dtype != dtype or one.copy.device != p.device:
-            return False
-        memory, offset = one.copy.untyped_storage()._cdata, one.copy.storage_offset()
-        if one.copy.shape != p.shape or place not in (None, (memory, offset)):
-            return False
-        place = memory, offset + one.copy.numel()
-    return True
-
-
-def _allocate(parameters: Sequence[torch.Tensor], dtype: torch.dtype) -> list[Held]:
-    """New copies, one after the other."""
-    device = parameters[0].device
-    with torch.inference_mode(False):  # a copy made during inference serves training, too
-        memory = torch.empty(sum(p.numel() for p in parameters), dtype=dtype, device=device)
-        parts = memory.split([p.numel() for p in parameters])
-        copies = [part.view(p.shape) for part, p in zip(parts, parameters, strict=True)]
-    for p, copy in zip(parameters, copies, strict=True):
-        _write(p, copy)
-    return [_HELD[p] for p in parameters]
 
 
 @torch.no_grad()

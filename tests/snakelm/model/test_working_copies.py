@@ -13,7 +13,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from snakelm.config import Model
 from snakelm.model import Decoder
 from snakelm.model import working_copies as module
-from snakelm.model.working_copies import cached_copy, held_copy, joint_copy, refreshed, working_copy
+from snakelm.model.working_copies import cached_copy, held_copy, refreshed, working_copy
 
 BF16 = torch.bfloat16
 
@@ -97,14 +97,11 @@ CHANGES = {
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_follows_every_change(p, change):
-    other = nn.Parameter(torch.ones(2, 3))
     assert right(p)
-    assert joint_copy((p, other), BF16) is not None
     before = p.detach().clone()
     change(p)
     assert not torch.equal(p.detach(), before)
     assert right(p)
-    assert torch.equal(joint_copy((p, other), BF16), torch.cat([p, other]).detach().to(BF16))
 
 
 def test_what_an_optimizer_wrote_itself_is_taken_as_it_is(p):
@@ -129,17 +126,6 @@ def test_backward_through_a_copy_that_has_changed_is_an_error(p):
         working_copy(p, BF16)
         with pytest.raises(RuntimeError, match="modified by an inplace operation"):
             loss.backward()
-
-
-def test_joint_copies_are_the_single_ones(p):
-    other = nn.Parameter(torch.randn(2, 3))
-    single = cached_copy(other, BF16)
-    joint = joint_copy((p, other), BF16)
-    assert torch.equal(joint, torch.cat([p, other]).detach().to(BF16))
-    assert joint.is_contiguous()
-    assert cached_copy(p, BF16).data_ptr() == joint.data_ptr()
-    assert cached_copy(other, BF16).data_ptr() == joint[5:].data_ptr() != single.data_ptr()
-    assert joint_copy((p, other), BF16).data_ptr() == joint.data_ptr()
 
 
 def test_nothing_is_held_where_nothing_is_cast(p):

@@ -1,0 +1,68 @@
+"""Products with weights: `products(x, a, b, …)` is x aᵀ, x bᵀ, …, by the weights' working copies.
+
+Backward adds the gradients of an x that several matrices read up inside the products, and hands
+each parameter its gradient in the parameter's dtype: autograd, left to itself, would add in passes
+of its own. Where no copy is held (working_copies.py: float32, LoRA, torch.compile, torch.func, …)
+and under autocast it is torch's own linear, one for each matrix.
+
+Rejected, because it gained nothing (docs/EXPERIMENTS.md): one product over copies that lie in one
+piece of memory, with outputs side by side.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from .working_copies import cached_copy, working_copy
+
+__all__ = ["product", "products"]
+
+
+def product(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """x [..., C] and weight [R, C], in x's dtype → [..., R]."""
+    return products(x, weight)[0]
+
+
+def products(x: torch.Tensor, *weights: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """x [..., C] and weights [R_i, C], in x's dtype → each [..., R_i]."""
+    autocast = torch.is_autocast_enabled(x.device.type)
+    copies = [None if autocast else cached_copy(w, x.dtype) for w in weights]
+    if any(copy is None for copy in copies) or not torch.is_grad_enabled():
+        return tuple(F.linear(x, working_copy(w, x.dtype)) for w in weights)
+    return _Products.apply(x, *copies, *weights)
+
+
+class _Products(torch.autograd.Function):
+    """(x, the weights' copies, the weights) → the products."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: torch.Tensor, *copies_weights: torch.Tensor
+    ) -> tuple[torch.Tensor, ...]:
+        ctx.save_for_backward(x, *copies_weights)
+        ctx.set_materialize_grads(False)
+        return tuple(F.linear(x, copy) for copy in copies_weights[: len(copies_weights) // 2])
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:
+        x, *both = ctx.saved_tensors
+        copies, weights = both[: len(grads)], both[len(grads) :]
+        wants_x, wants = ctx.needs_input_grad[0], ctx.needs_input_grad[1 + len(grads) :]
+        if torch.is_grad_enabled():  # a second derivative: a copy is no function of its weight
+            copies = [w.to(x.dtype) for w in weights]
+
+        x_NC = x.reshape(-1, x.shape[-1])
+        grad_x_NC: torch.Tensor | None = None
+        made: list[torch.Tensor | None] = []
+        for grad, copy, weight, wanted in zip(grads, copies, weights, wants, strict=True):
+            if grad is None:
+                made.append(None)
+                continue
+            grad_NR = grad.reshape(-1, grad.shape[-1])
+            if wants_x:
+                grad_x_NC = grad_NR @ copy if grad_x_NC is None else grad_x_NC.addmm_(grad_NR, copy)
+            made.append((grad_NR.t() @ x_NC).to(weight.dtype) if wanted else None)
+
+        grad_x = None if grad_x_NC is None else grad_x_NC.view_as(x)
+        return (grad_x, *(None,) * len(copies), *made)
