@@ -91,9 +91,8 @@ SNAKELM_DEVICE void load_matrices_transposed(uint32_t (&of)[4], SharedAddress ad
 // c += a b; float32 sums.
 template <class In>
 SNAKELM_DEVICE void multiply_add(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-  if constexpr (sizeof(In) != 2) {
-    static_assert(sizeof(In) == 2, "bfloat16 or float16");
-  } else if constexpr (__is_same(In, BFloat16)) {
+  static_assert(sizeof(In) == 2, "bfloat16 or float16");
+  if constexpr (__is_same(In, BFloat16)) {
     asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, "
         "{%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
         : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])

@@ -384,7 +384,7 @@ def test_every_edit_reruns_the_steps_that_it_can_change(run, change):
 NATIVE = sorted(
     file.relative_to(ROOT).as_posix()
     for file in (ROOT / "csrc").rglob("*")
-    if file.suffix in {".cpp", ".h", ".cu"}
+    if file.suffix in {".cpp", ".h", ".cu", ".cuh"}
 )
 
 

@@ -29,9 +29,9 @@ int forward(const AttentionProblem& p, Stream stream) {
     if constexpr (sizeof(In) == 4)
       return forward_scalar<dim == 96 ? 128 : dim>(p, stream);
     else
-      // The place of a kernel for Hopper (compute capability 9.0: wgmma, TMA, warps that only load,
-      // attention_wgmma.cuh), chosen by compute_capability(): mma.sync reaches some 60% of what its
-      // tensor cores can do. Here and in backward.
+      // The place of a kernel for Hopper (attention_wgmma.cuh: wgmma, TMA, warps that only load),
+      // here and in backward, where the device's compute capability is 9.0: mma.sync reaches some
+      // 60% of what its tensor cores can do.
       return forward_mma<In, dim>(p, stream);
   });
 }

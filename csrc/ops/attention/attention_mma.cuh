@@ -21,9 +21,9 @@
 // dimension that D is padded to (registers of a thread by ptxas 13.0 for 8.0, bytes of shared
 // memory, none spilled, blocks that a multiprocessor holds at 8.0 and 9.0; registers bound them):
 //                32               64               96               128
-//   forward      205  17,152  2   250  33,536  2   241  37,504  2   253  49,792  2
+//   forward      203  17,152  2   248  33,536  2   240  37,504  2   255  49,792  2
 //   grad_q       155  26,880  3   202  51,456  2   204  50,432  2   242  66,816  2
-//   grad_kv      163  26,880  3   216  51,456  2   227  50,432  2   246  66,816  2
+//   grad_kv      165  26,880  3   236  51,456  2   220  50,432  2   247  66,816  2
 //
 // What should bound them, by counting a warp's instructions for a tile at D = 64 (not measured). An
 // A100 does a product in 8 cycles of one of its four schedulers, a float operation of a warp in 2,
@@ -31,7 +31,7 @@
 //                products     floats  exponentials  matrices, of all four warps
 //   forward      128 = 1,024  800     544             640
 //   grad_q        96 =   768  290     256             768
-//   grad_kv      128 = 1,024  420     256           1,250
+//   grad_kv      128 = 1,024  420     256           1,216
 // So: forward by the tensor cores, as far as two warps of a scheduler cover each other's softmax;
 // backward by shared memory. On Hopper mma.sync itself is the bound, some 60% of wgmma.
 #pragma once
@@ -195,6 +195,14 @@ SNAKELM_DEVICE LanePlace<D> along(SharedAddress tile) {
 template <int D>
 SNAKELM_DEVICE LanePlace<D> across(SharedAddress tile) {
   return {tile, lane_index() % 8 + lane_index() / 16 * 8, lane_index() / 8 % 2};
+}
+
+// All of A, sixteen rows.
+template <int D>
+SNAKELM_DEVICE void load_fragments(uint32_t (&a)[D / 16][4], SharedAddress tile) {
+  const LanePlace<D> place = along<D>(tile);
+#pragma unroll
+  for (int step = 0; step < D / 16; ++step) load_matrices(a[step], place.at(0, step));
 }
 
 // C[16 M][8 N] += A B^T: A's rows from a_tile on, summed over D; B a tile of 8 N rows.

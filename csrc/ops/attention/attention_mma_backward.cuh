@@ -74,11 +74,7 @@ __global__ void __launch_bounds__(MMA_THREADS, D <= 32 ? 3 : 2)
   wait_for_copies();
   __syncthreads();
   uint32_t q[D / 16][4], grad_out[D / 16][4];
-#pragma unroll
-  for (int step = 0; step < D / 16; ++step) {
-    load_matrices(q[step], along<D>(q_rows).at(0, step));
-    load_matrices(grad_out[step], along<D>(grad_out_rows).at(0, step));
-  }
+  load_fragments<D>(q, q_rows), load_fragments<D>(grad_out, grad_out_rows);
 
   const float factor = p.scale * LOG2_OF_E;
   float grad[1][D / 8][4];
@@ -219,6 +215,14 @@ __global__ void __launch_bounds__(MMA_THREADS, D <= 32 ? 3 : 2)
       store_shared<int>(stage + START + row * 4, 0);
   };
 
+  constexpr bool HELD = D == 64;  // k and v in registers, where there are some to spare
+  uint32_t k[HELD ? D / 16 : 1][4], v[HELD ? D / 16 : 1][4];
+  if constexpr (HELD) {
+    wait_for_copies();
+    __syncthreads();
+    load_fragments<D>(k, k_rows), load_fragments<D>(v, v_rows);
+  }
+
   float grad_k[1][D / 8][4], grad_v[1][D / 8][4];
   unsigned poisoned = 0;  // a bit for each of the lane's keys
 #pragma unroll 1
@@ -257,6 +261,7 @@ __global__ void __launch_bounds__(MMA_THREADS, D <= 32 ? 3 : 2)
 #pragma unroll 1
         for (int half = 0; half < 2; ++half) {
           const int key = warp_first + half * 8 + lane_row();
+#pragma unroll 1
           for (int row = 0; row < QUERIES; ++row) {
             const int t = tile + row, start = load_shared<int>(stage + START + row * 4);
             if (load_shared<uint32_t>(broken + row * 4) && key <= t && (key >= start || key == t))
@@ -274,8 +279,13 @@ __global__ void __launch_bounds__(MMA_THREADS, D <= 32 ? 3 : 2)
 
       float weight[1][N][4], ds[1][N][4];  // [keys][queries]
       clear(weight), clear(ds);
-      multiply_rows<In, D, 1, N>(weight, k_rows, q_tile);
-      multiply_rows<In, D, 1, N>(ds, v_rows, grad_out_tile);
+      if constexpr (HELD) {
+        multiply_rows<In, D, N>(weight[0], k, q_tile);
+        multiply_rows<In, D, N>(ds[0], v, grad_out_tile);
+      } else {
+        multiply_rows<In, D, 1, N>(weight, k_rows, q_tile);
+        multiply_rows<In, D, 1, N>(ds, v_rows, grad_out_tile);
+      }
 
 #pragma unroll
       for (int n = 0; n < N; ++n) {

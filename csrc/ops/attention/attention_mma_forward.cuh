@@ -96,6 +96,7 @@ SNAKELM_DEVICE unsigned find_broken(SharedAddress shared, int tile, int warp_fir
     const int t = warp_first + i * 8 + lane_row();
     const int start = load_shared<int>(shared + Tiles::START + (t - first) * 4);
     bool broken = row_is_broken<In, D>(shared + Tiles::Q, t - first);
+#pragma unroll 1
     for (int key = start > tile ? start : tile; key <= t && key < tile + Tiles::KEYS; ++key)
       broken |= load_shared<int>(shared + Tiles::BROKEN + (key - tile) * 4) != 0;
     bits |= static_cast<unsigned>(broken) << i;
