@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from pytorch_ext.arguments import check_floating, check_tensors
+from pytorch_ext.autocast import as_for_products
 from pytorch_ext.dispatch import choose
 from pytorch_ext.ops.linear_cross_entropy.reference import linear_cross_entropy_reference
 from pytorch_ext.transforms import (
@@ -58,6 +59,7 @@ def linear_cross_entropy(
         raise TypeError(
             f"linear_cross_entropy: ignore_index is a {type(ignore_index).__name__}; int expected"
         )
+    x, weight = as_for_products(x, weight)
     weight = weight.to(x.dtype)
     if choose("linear_cross_entropy", backend, "x", x)[0] == "reference" or takes_reference():
         return linear_cross_entropy_reference(x, weight, target, ignore_index, reduction)
