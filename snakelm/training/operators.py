@@ -18,15 +18,16 @@ __all__ = ["check_attention", "operators_taken"]
 def operators_taken(
     model: Model, device: Device, attention_backend: str | None = None
 ) -> dict[str, str]:
-    """Operator → backend, with the instruction set that runs, of a model in the device's dtype.
+    """Operator → backend, with the instruction set that runs, of a model in the device's dtype and
+    of its optimizer, whose orthogonalize is in bfloat16 whatever the model is in.
 
     ``attention_backend``: what train.attention names; None is the default. UserError when it is
     missing here.
     """
     unused = "rope" if model.qk_norm else "qk_norm_rope"
-    asked = {"attention": attention_backend}
+    asked, dtypes = {"attention": attention_backend}, {"orthogonalize": torch.bfloat16}
     return {
-        name: taken(name, asked.get(name), device.device, device.dtype)
+        name: taken(name, asked.get(name), device.device, dtypes.get(name, device.dtype))
         for name in sorted(pytorch_ext.__all__)
         if name != unused
     }

@@ -14,7 +14,6 @@ from torch.utils._pytree import tree_leaves
 
 import pytorch_ext
 from pytorch_ext import attention, library, linear_cross_entropy, qk_norm_rope, rms_norm, swiglu
-from pytorch_ext.dispatch import TABLE
 from tests.pytorch_ext.test_transforms import OPERATORS, leaves_of, operator
 
 __all__ = ["operator"]  # the fixture: every operator and backend that is here
@@ -27,14 +26,16 @@ every_dtype = pytest.mark.parametrize("dtype", DTYPES.values(), ids=DTYPES)
 
 def below() -> list[str]:
     """Names of the operators that the library registers for those of the table."""
-    every = (name.partition(".")[0] for name in torch._C._dispatch_get_all_op_names())
-    ours = sorted({name for name in every if name.startswith("pytorch_ext::")})
-    return [n for n in ours if n.partition("::")[2].removeprefix("add_").startswith(tuple(TABLE))]
+    names = (name.partition(".")[0] for name in torch._C._dispatch_get_all_op_names())
+    ours = sorted({name for name in names if name.startswith("pytorch_ext::")})
+    return [
+        n for n in ours if n.partition("::")[2].removeprefix("add_").startswith(tuple(OPERATORS))
+    ]
 
 
 @pytest.mark.skipif(not library.LOADED, reason="the operators are not compiled")
 def test_whatever_is_registered_has_a_fake_and_derivatives_and_changes_nothing():
-    for name in TABLE:
+    for name in OPERATORS:
         assert callable(getattr(pytorch_ext, name))  # its module registers fakes and derivatives
     names = below()
     assert len(names) >= 10
@@ -147,7 +148,7 @@ def test_an_empty_batch_gives_empty_results_and_gradients_of_zero(operator):
     assert not any(g.any() for g in grads)
 
 
-@pytest.mark.parametrize("name", TABLE)
+@pytest.mark.parametrize("name", OPERATORS)
 def test_tensors_on_two_devices_are_named(name):
     """meta stands for any other."""
     inputs = tuple(x.float() for x in OPERATORS[name].inputs)
@@ -166,7 +167,7 @@ def test_meta_tensors_give_meta_tensors():
         assert (out.device.type, out.shape) == ("meta", call(*inputs, backend=None).shape)
 
 
-@pytest.mark.parametrize("name", TABLE)
+@pytest.mark.parametrize("name", pytorch_ext.__all__)
 def test_a_function_is_copied_and_pickled_by_name(name):
     function = getattr(pytorch_ext, name)
     assert pickle.loads(pickle.dumps(function)) is function  # noqa: S301

@@ -7,11 +7,12 @@ import torch
 
 from pytorch_ext import dispatch
 from pytorch_ext.dispatch import TABLE
-from snakelm.config import Model
+from snakelm.config import Model, Train
 from snakelm.device import Device
 from snakelm.errors import UserError
 from snakelm.model import Decoder
 from snakelm.training.operators import check_attention, operators_taken
+from snakelm.training.optimizer import Optimizer
 
 CPU = Device(torch.device("cpu"), torch.float32, 1)
 
@@ -39,6 +40,7 @@ def test_what_is_said_is_what_a_step_takes(dtype, qk_norm, asked, monkeypatch):
     model = Decoder(shape(qk_norm), 31, dtype, asked).initialize(torch.Generator().manual_seed(0))
     tokens = torch.zeros(1, 8, dtype=torch.long)
     model(tokens, targets_BT=tokens).backward()
+    Optimizer(model, Train()).step(0.01, 0.9)
 
     assert {name: {full.partition(":")[0]} for name, full in said.items()} == taken
     if asked:
