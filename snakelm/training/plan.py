@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import torch
 
+from pytorch_ext.dispatch import HAS_TRITON
+
 from ..config import Model
 from ..data.bins import TokenBin
 from ..device import Device
@@ -20,8 +22,10 @@ __all__ = ["Plan", "check_sizes", "make_plan"]
 USUAL_SHARE = {"cpu": 0.45, "cuda": 0.35, "mps": 0.2}
 
 # Resident bytes of a trainer before it has a model: Python, torch and its libraries, the code that
-# oneDNN makes in the first steps. Measured (docs/EXPERIMENTS.md).
+# oneDNN makes in the first steps; Triton, which torch's optimizers load where it is installed.
+# Measured (docs/EXPERIMENTS.md).
 PROCESS = 450_000_000
+TRITON = 85_000_000
 
 
 @dataclass(frozen=True)
@@ -148,7 +152,8 @@ def _memory(
     # Checkpoints are written through memory.
     checkpoint = 4 * (2 * size.matrices + 3 * others)
     tokens = read * (2 if vocabulary <= 1 << 16 else 4)
-    return PROCESS + states + activations + head + evaluation + checkpoint + tokens
+    process = PROCESS + (TRITON if HAS_TRITON else 0)
+    return process + states + activations + head + evaluation + checkpoint + tokens
 
 
 def _short(n: float) -> str:
