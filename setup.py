@@ -11,6 +11,7 @@ for it, into <name>_kernel.<set>.o; csrc/common/isa.h says how the dispatcher fi
 else is compiled once, for any CPU.
 
     python setup.py build_ext --inplace [-j N]        pip install --no-build-isolation -e .
+    pip install ./operators                           the operators alone: docs/OPERATORS.md
 
 Environment: CXX (compiler), MAX_JOBS (parallel compilations), SNAKELM_CUDA=0 (leave CUDA out) or 1
 (insist on it), SNAKELM_TORCH=0 (an env without torch: no operators).
@@ -34,6 +35,9 @@ from typing import NoReturn
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
+# operators/setup.py is a link to this file: the sources are the checkout's, the project is the
+# folder of the link, with the packages that it has.
+PROJECT = Path(__file__).absolute().parent
 ROOT = Path(__file__).resolve().parent
 # The stable ABI of torch 2.11: one binary serves 2.11 and later.
 TORCH_TARGET = "0x020B000000000000"
@@ -382,11 +386,17 @@ def relative(paths: list[Path]) -> list[str]:
     return [str(path.relative_to(ROOT)) for path in paths]
 
 
+EXTENSIONS = [
+    Extension("snakelm._text", relative(sources("csrc/text/*.cpp"))),
+    Extension("snakelm._dedup", relative(sources("csrc/dedup/*.cpp"))),
+    Extension("pytorch_ext._C", relative(sources("pytorch_ext/*.cpp")), py_limited_api=True),
+]
+present = [e for e in EXTENSIONS if (PROJECT / e.name.partition(".")[0]).is_dir()]
+# A wheel of nothing but the operators serves every Python from 3.11 on.
+any_python = all(e.py_limited_api for e in present)
+
 setup(
-    ext_modules=[
-        Extension("snakelm._text", relative(sources("csrc/text/*.cpp"))),
-        Extension("snakelm._dedup", relative(sources("csrc/dedup/*.cpp"))),
-        Extension("pytorch_ext._C", relative(sources("pytorch_ext/*.cpp")), py_limited_api=True),
-    ],
+    ext_modules=present,
     cmdclass={"build_ext": NinjaBuild},
+    options={"bdist_wheel": {"py_limited_api": "cp311"}} if any_python else {},
 )

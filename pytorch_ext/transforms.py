@@ -29,9 +29,17 @@ def under_torch_func() -> bool:
 
 def takes_reference() -> bool:
     """Whether only the reference serves this call: forward mode is on (torch.func.jvp and jacfwd
-    too), or torch.func is traced by torch.compile.
+    too), or torch.func is traced by torch.compile, or functionalize is among its transforms, which
+    takes no autograd.Function.
     """
-    return forward_ad._current_level >= 0 or (compiling() and under_torch_func())
+    if forward_ad._current_level >= 0:
+        return True
+    return under_torch_func() and (compiling() or _functionalizing())
+
+
+def _functionalizing() -> bool:
+    stack = torch._C._functorch.get_interpreter_stack() or ()
+    return any(one.key() == torch._C._functorch.TransformType.Functionalize for one in stack)
 
 
 def second_order(

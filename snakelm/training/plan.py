@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import torch
 
+from pytorch_ext.dispatch import HAS_TRITON
+
 from ..config import Model
 from ..data.bins import TokenBin
 from ..device import Device
@@ -20,8 +22,10 @@ __all__ = ["Plan", "check_sizes", "make_plan"]
 USUAL_SHARE = {"cpu": 0.45, "cuda": 0.35, "mps": 0.2}
 
 # Resident bytes of a trainer before it has a model: Python, torch and its libraries, the code that
-# oneDNN makes in the first steps. Measured (docs/EXPERIMENTS.md).
+# oneDNN makes in the first steps; Triton, which torch's optimizers load where it is installed.
+# Measured (docs/EXPERIMENTS.md).
 PROCESS = 450_000_000
+TRITON = 85_000_000
 
 
 @dataclass(frozen=True)
@@ -124,12 +128,18 @@ def _memory(
     states += width * (size.matrices + (size.head or size.embedding)) if width == 2 else 0
     states += 4 * size.total if world > 1 else 0  # gradients travel as one flat tensor
 
-    # Activations that a layer keeps for each token, in values, when it isn't compiled; the head's
-    # gradients, in float32 and rounded.
-    heads = model.heads * model.head_dim + 2 * model.kv_heads * model.head_dim
-    layer = 12 * model.width + 6 * heads + 8 * model.hidden
-    activations = rows * model.context * model.layers * layer * width
-    head = 8 * size.embedding
+    # What forward keeps of each token, in values, when it isn't compiled. Each sublayer: the stream
+    # and its norm. Attention: queries, keys and values as it reads them and what it gives; queries
+    # and keys before their norm. SwiGLU: its two inputs and its result.
+    queries, keys = model.heads * model.head_dim, model.kv_heads * model.head_dim
+    layer = 4 * model.width + 2 * queries + 2 * keys + 3 * model.hidden
+    layer += queries + keys if model.qk_norm else 0
+    # Around the layers: the embedding in float32, the stream's last values and their norm. Backward
+    # has the gradients of one SwiGLU and its norm besides.
+    ends = (4 // width + 2) * model.width
+    gradients = 3 * model.hidden + 2 * model.width
+    activations = rows * model.context * (model.layers * layer + ends + gradients) * width
+    head = 8 * size.embedding  # the head's gradient, in float32 and rounded
 
     # An evaluation's logits, their float32 copy and its log-softmax, and one layer at a time.
     vocabulary = size.embedding // model.width
@@ -142,7 +152,8 @@ def _memory(
     # Checkpoints are written through memory.
     checkpoint = 4 * (2 * size.matrices + 3 * others)
     tokens = read * (2 if vocabulary <= 1 << 16 else 4)
-    return PROCESS + states + activations + head + evaluation + checkpoint + tokens
+    process = PROCESS + (TRITON if HAS_TRITON else 0)
+    return process + states + activations + head + evaluation + checkpoint + tokens
 
 
 def _short(n: float) -> str:

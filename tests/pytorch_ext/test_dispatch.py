@@ -1,6 +1,7 @@
 """The table of backends: readable without torch, complete, and what `choose` makes of it."""
 
 import ast
+import inspect
 import re
 import subprocess
 import sys
@@ -148,10 +149,11 @@ def test_a_backend_that_cannot_run_is_an_error_that_says_why(row, message, monke
 
 def test_the_page_on_operators_lists_every_backend():
     page = (ROOT / "docs/OPERATORS.md").read_text(encoding="utf-8")
-    rows = [line.split("|")[1:4] for line in page.splitlines() if line.startswith("| ")]
+    table = page.partition("| operator | backend |")[2].partition("\n\n")[0]
+    rows = [line.split("|")[1:4] for line in table.splitlines() if line.startswith("| ")]
     listed: dict[str, set[str]] = {}
     names: list[str] = []
-    for operators, backends_here, _ in rows[1:]:  # the first row is the head
+    for operators, backends_here, _ in rows:
         names = operators.strip().split(", ") if operators.strip() else names
         for name in names:
             listed.setdefault(name, set()).update(re.findall(r"`([\w:]+)`", backends_here))
@@ -217,3 +219,16 @@ def test_what_cannot_be_taken_is_an_error_that_says_why(monkeypatch):
     monkeypatch.setattr(library, "HAS_CUDA", True)
     with pytest.raises(RuntimeError, match="takes cuda tensors; a tensor is on cpu"):
         taken("attention", "cuda", torch.device("cpu"), torch.float32)
+
+
+@pytest.mark.parametrize("operator", TABLE)
+def test_the_page_on_operators_has_every_signature(operator):
+    page = (ROOT / "docs/OPERATORS.md").read_text(encoding="utf-8")
+    section = page.partition(f"\n## {operator}\n")[2].partition("\n## ")[0]
+    shown = re.search(r"```python\n(.*)\n```", section)[1]
+    signature = inspect.signature(getattr(pytorch_ext, operator))
+    plain = [p.replace(annotation=inspect.Parameter.empty) for p in signature.parameters.values()]
+    bare = str(inspect.Signature(plain)).replace("'", '"')
+    assert shown == f"{operator}{bare}"
+    for word in ("**Takes**", "**Gives**", "**Memory**", "**Determinism**"):
+        assert word in section

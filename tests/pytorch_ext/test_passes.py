@@ -173,14 +173,15 @@ def test_small_and_large_values(name, level, dtype, spread):
 
 @pytest.mark.parametrize("dtype", DTYPES.values(), ids=DTYPES)
 @pytest.mark.parametrize("level", LEVELS_HERE)
-@pytest.mark.parametrize("name", ["norm", "norm-unweighted", "swiglu"])
+@pytest.mark.parametrize("name", ["norm", "norm-unweighted", "qk-norm-rope", "rope", "swiglu"])
 def test_values_at_the_edge_of_the_range_are_the_references(name, level, dtype):
     """Squares overflow: the norm is zero there, in plain torch too, whose gradient may be NaN; a
     gate is shut or open.
     """
     edge = torch.tensor([[3e38, -3e38, 1e30, -1e30, 89.0, -89.0, -0.0, 1e-38] * 3]).to(dtype)
     inputs = {key: torch.ones_like(x) for key, x in make_inputs(name, 1, 24, dtype).items()}
-    inputs[next(iter(inputs))] = edge
+    first = next(iter(inputs))
+    inputs[first] = edge.expand_as(inputs[first])
     found, expected = (run(name, inputs, backend) for backend in (f"cpu:{level}", "reference"))
     for a, b in zip(found, expected, strict=True):
         known = b.isfinite()
@@ -253,6 +254,17 @@ def test_angles_of_each_row():
             assert torch.equal(a[row : row + 1], b)
 
 
+def test_a_rotation_keeps_no_more_than_its_angles():
+    x = make_inputs("rope", 6, 8, torch.float32)["x"].requires_grad_()
+    kept: list[torch.Tensor] = []
+    cos, sin = angles(6, 4)
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
+        rope(x, cos, sin, backend="cpu")
+        assert [t.shape for t in kept] == [cos.shape, sin.shape]
+        rope(x, cos.requires_grad_(), sin, backend="cpu")
+    assert x.shape in [t.shape for t in kept]
+
+
 @pytest.mark.parametrize("name", PASSES)
 @pytest.mark.parametrize("rows", [0, 3])
 def test_empty_tensors_give_empty_results(name, rows):
@@ -269,7 +281,7 @@ def repeats_agree(name: str, dtype: torch.dtype, repeats: int) -> None:
     before = torch.get_num_threads()
     try:
         for i in range(repeats):
-            torch.set_num_threads((1, 2, 3, 4)[i % 4])
+            torch.set_num_threads(1 + i % 8)
             for a, b in zip(first, run(name, inputs, "cpu"), strict=True):
                 assert torch.equal(a, b)
     finally:

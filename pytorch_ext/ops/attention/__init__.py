@@ -16,6 +16,7 @@ import math
 import torch
 
 from pytorch_ext.arguments import check_floating, check_number, check_tensors
+from pytorch_ext.autocast import as_for_products
 from pytorch_ext.dispatch import choose
 from pytorch_ext.ops.attention.native import attention_native
 from pytorch_ext.ops.attention.reference import attention_reference
@@ -49,6 +50,8 @@ def attention(
     scale that do not fit, RuntimeError for a backend that is missing here, for a row_start that
     decreases (cpu backend; the others do not look) and for a scale beyond a kernel's float32.
     """
+    check_tensors("attention", q=q, k=k, v=v)
+    q, k, v = as_for_products(q, k, v)
     _check(q, k, v)
     if row_start is not None:
         _check_row_start(q, row_start)
@@ -72,7 +75,6 @@ def attention(
 
 
 def _check(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> None:
-    check_tensors("attention", q=q, k=k, v=v)
     check_floating("attention", q=q, k=k, v=v)
     for name, x in (("q", q), ("k", k), ("v", v)):
         if x.dim() != 4:

@@ -5,6 +5,8 @@ Legend: B batch, T positions, H query heads, K key heads, D head dimension, S ke
 
 import torch
 
+from pytorch_ext.autocast import without_autocast
+
 
 def visible(
     row_start: torch.Tensor | None, batch: int, length: int, device: torch.device
@@ -40,7 +42,8 @@ def attention_reference(
     k = k_BTKD.to(wide).repeat_interleave(group, dim=2)
     v = v_BTKD.to(wide).repeat_interleave(group, dim=2)
 
-    score_BHTS = torch.einsum("bthd,bshd->bhts", q, k) * scale
     hidden = ~visible(row_start_BT, batch, length, q.device)[:, None]
-    weight_BHTS = score_BHTS.masked_fill(hidden, float("-inf")).softmax(dim=-1)
-    return torch.einsum("bhts,bshd->bthd", weight_BHTS, v).to(q_BTHD.dtype)
+    with without_autocast(q):
+        score_BHTS = torch.einsum("bthd,bshd->bhts", q, k) * scale
+        weight_BHTS = score_BHTS.masked_fill(hidden, float("-inf")).softmax(dim=-1)
+        return torch.einsum("bhts,bshd->bthd", weight_BHTS, v).to(q_BTHD.dtype)

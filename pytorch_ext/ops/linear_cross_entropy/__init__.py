@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from pytorch_ext.arguments import check_floating, check_number, check_tensors
+from pytorch_ext.autocast import as_for_products
 from pytorch_ext.dispatch import choose
 from pytorch_ext.ops.linear_cross_entropy.chunked import linear_cross_entropy_chunked
 from pytorch_ext.ops.linear_cross_entropy.native import linear_cross_entropy_native
@@ -56,6 +57,7 @@ def linear_cross_entropy(
     """
     _check(x, weight, target, reduction)
     _check_numbers(ignore_index, z_loss, softcap)
+    (x,) = as_for_products(x)  # the weight follows
     name, level = choose("linear_cross_entropy", backend, "x", x)
     options = (ignore_index, reduction == "mean", float(z_loss), float(softcap or 0.0))
     if name == "reference" or takes_reference():

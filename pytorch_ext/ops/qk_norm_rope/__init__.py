@@ -10,6 +10,7 @@ Backends (pytorch_ext/dispatch.py says which is the default where):
 import torch
 
 from pytorch_ext.arguments import check_floating, check_number, check_tensors
+from pytorch_ext.autocast import as_the_widest
 from pytorch_ext.dispatch import choose
 from pytorch_ext.ops.qk_norm_rope.native import qk_norm_rope_native
 from pytorch_ext.ops.qk_norm_rope.reference import qk_norm_rope_reference
@@ -41,6 +42,7 @@ def qk_norm_rope(
     check_tensors("qk_norm_rope", **given)
     check_floating("qk_norm_rope", **given)
     check_number("qk_norm_rope", "eps", eps)
+    q, k = as_the_widest(q, k)
     _check(q, k, q_weight, k_weight)
     check_angles("qk_norm_rope", q, cos, sin)
 

@@ -12,6 +12,7 @@ from typing import overload
 import torch
 
 from pytorch_ext.arguments import check_floating, check_number, check_tensors
+from pytorch_ext.autocast import as_the_widest
 from pytorch_ext.dispatch import choose
 from pytorch_ext.ops.rms_norm.native import add_rms_norm_native, rms_norm_native
 from pytorch_ext.ops.rms_norm.reference import add_rms_norm_reference, rms_norm_reference
@@ -68,11 +69,13 @@ def rms_norm(
         raise ValueError(
             f"rms_norm: weight is {list(weight.shape)}, x {list(x.shape)}; weight [C] expected"
         )
-    if residual is not None and (residual.shape != x.shape or residual.dtype != x.dtype):
-        raise ValueError(
-            f"rms_norm: residual is {residual.dtype} {list(residual.shape)}, x {x.dtype} "
-            f"{list(x.shape)}; the same expected"
-        )
+    if residual is not None:
+        x, residual = as_the_widest(x, residual)
+        if residual.shape != x.shape or residual.dtype != x.dtype:
+            raise ValueError(
+                f"rms_norm: residual is {residual.dtype} {list(residual.shape)}, x {x.dtype} "
+                f"{list(x.shape)}; the same expected"
+            )
 
     name, level = choose("rms_norm", backend, "x", x)
     if residual is None:

@@ -6,7 +6,7 @@ import torch
 
 from pytorch_ext.native import contiguous_like, forward_pass
 from pytorch_ext.ops.rope.reference import rope_reference
-from pytorch_ext.transforms import takes_reference
+from pytorch_ext.transforms import takes_reference, under_torch_func
 
 
 def rope_native(
@@ -42,9 +42,18 @@ def _backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
     return grad_x, *(of if cos.dim() == 3 else of.sum(dim=0) for of in by_row)
 
 
+def _keep(inputs: tuple[Any, ...], output: Any) -> tuple[torch.Tensor | None, ...]:
+    """Only the gradients of learned angles read x. A tensor under torch.func may be differentiated
+    by a level that its flag doesn't know of.
+    """
+    x, cos, sin = inputs[:3]
+    learned = cos.requires_grad or sin.requires_grad or under_torch_func()
+    return (x if learned else None), cos, sin
+
+
 _rope = forward_pass(
     "rope",
     fake=lambda x, cos, sin, back, level: contiguous_like(x),
-    keep=lambda inputs, output: inputs[:3],
+    keep=_keep,
     backward=_backward,
 )

@@ -9,6 +9,7 @@ Backends (pytorch_ext/dispatch.py says which is the default where):
 import torch
 
 from pytorch_ext.arguments import check_floating, check_tensors
+from pytorch_ext.autocast import as_the_widest
 from pytorch_ext.dispatch import choose
 from pytorch_ext.ops.swiglu.native import swiglu_native
 from pytorch_ext.ops.swiglu.reference import swiglu_reference
@@ -24,6 +25,7 @@ def swiglu(gate: torch.Tensor, up: torch.Tensor, *, backend: str | None = None) 
     """
     check_tensors("swiglu", gate=gate, up=up)
     check_floating("swiglu", gate=gate, up=up)
+    gate, up = as_the_widest(gate, up)
     if gate.shape != up.shape or gate.dtype != up.dtype:
         raise ValueError(
             f"swiglu: gate {gate.dtype} {list(gate.shape)}, up {up.dtype} {list(up.shape)}; "

@@ -1,5 +1,8 @@
 """Before the first step: sizes that can't work are refused, and a line says what the run takes."""
 
+import importlib.util
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -8,6 +11,7 @@ from snakelm.device import Device
 from snakelm.errors import UserError
 from snakelm.training.plan import check_sizes, make_plan
 
+ROOT = Path(__file__).resolve().parents[3]
 CPU = Device(torch.device("cpu"), torch.float32, 1)
 
 
@@ -50,3 +54,16 @@ def test_the_memory_said_of_a_gpu_is_its_own_and_of_processes_is_each_ones():
     assert "GPU memory about" in plan.summary()
     assert "what the driver takes not counted in each of 4 processes" in plan.summary()
     assert plan.memory < _memory(device=Device(torch.device("cpu"), torch.bfloat16, 1)) - 450e6
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("run", ["default", "4x256, context 512, 16 rows"])
+def test_the_memory_said_is_what_a_run_takes(run, tmp_path):
+    """A minute: pytest -m long tests/snakelm/training/test_plan.py. benchmarks/memory.py has more
+    runs.
+    """
+    spec = importlib.util.spec_from_file_location("memory", ROOT / "benchmarks/memory.py")
+    memory = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(memory)
+    said, peak = memory.measure(tmp_path, *memory.RUNS[run])
+    assert 1 / 1.2 < said / peak < 1.2
