@@ -58,7 +58,7 @@ def check(name: str, case: Case, capability: int, dtype: str) -> None:
     )  # fmt: skip
     assert made.stack == 0, f"{made.registers} registers, {made.stack} bytes spilled"
     assert "ld.global.v4" in made.ptx, "16 bytes a load"
-    assert "st.global.v4" in made.ptx
+    assert "st.global.v4" in made.ptx or not case.constants.get("GRADIENT", True)
 
 
 @pytest.mark.parametrize("capability", CAPABILITIES)

@@ -38,6 +38,15 @@ def norm(width: int, signature: dict[str, str], absent: str = "") -> Case:
     return Case(f"{width} {absent}", kept, constants, warps_of(rows * columns), ("rows",))
 
 
+def cross_entropy(kind: str, capped: bool, gradient: bool) -> Case:
+    signature = {"logits": kind} | types(
+        single="share losses", i32="vocabulary row_stride ignore_index", fp32="z_loss softcap"
+    )
+    constants = {"CAPPED": capped, "GRADIENT": gradient, "BLOCK": 4096}
+    label = f"{kind[1:]}{' capped' * capped}{' gradient' * gradient}"
+    return Case(label, signature | {"target": "*i64"}, constants, 8, ("ignore_index",))
+
+
 def heads(dim: int, signature: dict[str, str]) -> Case:
     rows, columns = tile(dim // 2, 1024)
     odd = ("q_heads", "k_heads", "q_rows", "k_rows", "q_programs")
@@ -70,6 +79,11 @@ GATE_BACKWARD = types(half="grad gate up grad_gate grad_up", i32="width grad_row
 
 # By module and name. The first of each runs always, the others behind the `long` mark.
 CASES: dict[str, list[Case]] = {
+    "ops.linear_cross_entropy.linear_cross_entropy_triton.rows_kernel": [
+        cross_entropy("*bf16", capped=False, gradient=True),
+        cross_entropy("*bf16", capped=True, gradient=True),
+        cross_entropy("*bf16", capped=False, gradient=False),
+    ],
     "ops.rms_norm.rms_norm_triton.forward_kernel": [
         norm(768, NORM_FORWARD),
         norm(256, NORM_FORWARD, "residual total"),

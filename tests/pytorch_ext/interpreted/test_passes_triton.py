@@ -24,7 +24,10 @@ from tests.pytorch_ext.test_passes import (
 )
 
 # numpy warns of infinities and NaN, which a GPU makes in silence.
-pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::RuntimeWarning"),
+    pytest.mark.filterwarnings("ignore:Conversion of an array:DeprecationWarning"),  # triton 3.6
+]
 
 NAMES = ("norm", "norm-unweighted", "add-norm", "add-norm-unweighted", "qk-norm-rope", "swiglu")
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16}
