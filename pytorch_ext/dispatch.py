@@ -124,6 +124,7 @@ TABLE: dict[str, tuple[Backend, ...]] = {
     ),
     "linear_cross_entropy": (
         PASSES[0],
+        TRITON_PASS,
         Backend("chunked", default_on=("cpu", ANY)),
         Backend("reference"),
     ),

@@ -6,6 +6,7 @@ reference ever holds them.
 Backends (pytorch_ext/dispatch.py says which is the default where):
     cpu        csrc/ops/linear_cross_entropy: tiles of logits that stay in the cache.
     chunked    torch's operators on a chunk of rows at a time, any device and dtype.
+    triton     the same chunks on a GPU, one Triton kernel for all between their products.
     reference  plain torch: the specification.
 
 Legend: N rows, C width, V vocabulary.
@@ -46,7 +47,7 @@ def linear_cross_entropy(
     z_loss: z adds z (log-sum-exp of the logits)^2 to the loss of each row (PaLM, Chowdhery et al.
         2022, arXiv:2204.02311, section 5: 1e-4).
     softcap: c bounds the logits l first, c tanh(l / c) (Gemma 2, arXiv:2408.00118: 30).
-    backend: None, "cpu", "chunked" or "reference", which holds all N x V logits.
+    backend: None, "cpu", "triton", "chunked" or "reference", which holds all N x V logits.
 
     Raises TypeError for what is no tensor or number, ValueError for shapes, dtypes, devices,
     numbers that mean nothing and, on the CPU, targets out of range (a device assertion on CUDA, a
@@ -59,8 +60,9 @@ def linear_cross_entropy(
     options = (ignore_index, reduction == "mean", float(z_loss), float(softcap or 0.0))
     if name == "reference" or takes_reference():
         return linear_cross_entropy_reference(x, weight, target, *options)
-    if name == "chunked":
-        return linear_cross_entropy_chunked(x, weight.to(x.dtype), target, *options)
+    if name in ("chunked", "triton"):
+        by_triton = name == "triton"
+        return linear_cross_entropy_chunked(x, weight.to(x.dtype), target, *options, by_triton)
     return linear_cross_entropy_native(x, weight, target, *options, level)
 
 

@@ -29,13 +29,16 @@ def linear_cross_entropy_chunked(
     mean: bool,
     z_loss: float,
     softcap: float,
+    triton: bool = False,
 ) -> torch.Tensor:
-    """See the package; weight of x's dtype, softcap 0 for none."""
+    """See the package; weight of x's dtype, softcap 0 for none. triton: by the kernel of
+    linear_cross_entropy_triton.py between the products.
+    """
     # A tensor under torch.func may be differentiated by a level that its flag doesn't know of.
     needed = x.requires_grad or weight.requires_grad or under_torch_func()
     loss = _chunked if compiling() else LinearCrossEntropy.apply
     wants_grad = torch.is_grad_enabled() and needed
-    return loss(x, weight, target, ignore_index, mean, z_loss, softcap, wants_grad)[0]
+    return loss(x, weight, target, ignore_index, mean, z_loss, softcap, wants_grad, triton)[0]
 
 
 def chunk_rows(vocabulary: int) -> int:
@@ -67,12 +70,21 @@ def _chunked(
     z_loss: float,
     softcap: float,
     wants_grad: bool,
+    triton: bool = False,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """(loss, its gradient by x, by weight); the gradients are empty unless wanted."""
     rows, vocabulary = x.shape[0], weight.shape[0]
     wide = torch.promote_types(x.dtype, torch.float32)
     kept = target != ignore_index
     check_range(target, kept, vocabulary)
+    if triton:
+        # Here, since it imports triton.
+        from pytorch_ext.ops.linear_cross_entropy import linear_cross_entropy_triton as by_triton
+
+        options = (ignore_index, mean, z_loss, softcap, wants_grad)
+        with torch.cuda.device_of(x):
+            return by_triton.losses_and_gradients(x, weight, target, *options)
+
     target = target.where(kept, 0)
 
     # One over the divisor, as a tensor: reading it would stall the queue on CUDA.
@@ -125,7 +137,7 @@ def _chunked(
 
 
 @_chunked.register_fake
-def _(x, weight, target, ignore_index, mean, z_loss, softcap, wants_grad):
+def _(x, weight, target, ignore_index, mean, z_loss, softcap, wants_grad, triton=False):
     wide = torch.promote_types(x.dtype, torch.float32)
     if not wants_grad:
         return x.new_empty((), dtype=wide), x.new_empty(0), x.new_empty(0)
@@ -143,7 +155,7 @@ class LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, ...]) -> None:
         """x and weight are kept for the second derivative: references, where nothing was cast."""
-        x, weight, target, *ctx.settings, ctx.wants_grad = inputs
+        x, weight, target, *ctx.settings, ctx.wants_grad, _ = inputs
         ctx.save_for_backward(x, weight, target, *output[1:])
         ctx.mark_non_differentiable(*output[1:])
 
@@ -156,8 +168,8 @@ class LinearCrossEntropy(torch.autograd.Function):
             )
         inputs = (grads[0], *ctx.saved_tensors, *ctx.settings)
         if torch.is_grad_enabled():
-            return (*LinearCrossEntropyGradients.apply(*inputs), *(None,) * 6)
-        return (*LinearCrossEntropyGradients.forward(*inputs), *(None,) * 6)
+            return (*LinearCrossEntropyGradients.apply(*inputs), *(None,) * 7)
+        return (*LinearCrossEntropyGradients.forward(*inputs), *(None,) * 7)
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> tuple[Any, ...]:

@@ -118,27 +118,28 @@ def losses_and_gradients(
     look whether targets are in range.
     """
     rows, vocabulary = x.shape[0], weight.shape[0]
+    kept = target != ignore_index
     # A tensor: reading it would stall the queue.
     share = torch.ones((), dtype=torch.float32, device=x.device)
     if mean:
-        share = 1.0 / (target != ignore_index).sum().clamp(min=1).float()
+        share = 1.0 / kept.sum().clamp(min=1).float()
 
     losses = torch.empty(rows, dtype=torch.float32, device=x.device)
-    made = wants_grad and rows > 0
     grad_x = x.new_empty(x.shape if wants_grad else 0)
     sums = torch.zeros(weight.shape if wants_grad else 0, dtype=torch.float32, device=x.device)
     step = chunk_rows(rows, vocabulary, x.element_size())
     for first in range(0, rows, step):
         chunk = slice(first, min(first + step, rows))
-        logits = x[chunk] @ weight.t()
+        part = x[chunk].where(kept[chunk, None], 0.0)  # zero times NaN would be NaN in a product
+        logits = part @ weight.t()
         rows_kernel[(logits.shape[0],)](
             logits, target[chunk], share, losses[chunk], vocabulary, logits.stride(0),
             ignore_index, z_loss, softcap,
-            CAPPED=softcap != 0.0, GRADIENT=made, BLOCK=BLOCK, num_warps=WARPS,
+            CAPPED=softcap != 0.0, GRADIENT=wants_grad, BLOCK=BLOCK, num_warps=WARPS,
         )  # fmt: skip
         if wants_grad:
             torch.mm(logits, weight, out=grad_x[chunk])
-            add_product(sums, logits, x[chunk])
+            add_product(sums, logits, part)
 
     return losses.sum() * share, grad_x, sums.to(x.dtype)
 

@@ -8,7 +8,9 @@ import math
 import pytest
 import torch
 
+from pytorch_ext import linear_cross_entropy
 from pytorch_ext.ops.linear_cross_entropy import linear_cross_entropy_triton as module
+from pytorch_ext.ops.linear_cross_entropy.chunked import _chunked
 from tests.pytorch_ext.test_linear_cross_entropy import draw, errors
 
 # numpy warns of infinities and NaN, which a GPU makes in silence.
@@ -89,9 +91,10 @@ def test_nothing_to_learn_is_zero_not_nan():
             assert torch.equal(result, torch.zeros_like(like))
 
 
-def test_an_ignored_row_may_be_infinite():
+@pytest.mark.parametrize("poison", [3e38, math.inf, math.nan])
+def test_an_ignored_row_does_not_enter(poison):
     x, weight, target = draw(9, 4, 8, torch.float32)
-    target[2], x[2] = -100, 3e38  # its logits overflow
+    target[2], x[2] = -100, poison
     clean = x.clone()
     clean[2] = 0.0
     for a, b in zip(ours(x, weight, target), ours(clean, weight, target), strict=True):
@@ -130,6 +133,34 @@ def test_without_gradients_only_the_loss_is_computed():
     loss, grad_x, grad_weight = ours(x, weight, target, wants_grad=False)
     assert grad_x.numel() == grad_weight.numel() == 0
     assert torch.equal(loss, ours(x, weight, target)[0])
+
+
+def test_the_backend_is_reached_by_its_name_and_checks_its_targets():
+    x, weight, target = draw(20, 8, 30, torch.float32)
+    leaves = x.requires_grad_(), weight.requires_grad_()
+
+    def results(backend: str) -> list[torch.Tensor]:
+        loss = linear_cross_entropy(*leaves, target, z_loss=0.01, softcap=5.0, backend=backend)
+        return [loss.detach(), *torch.autograd.grad(3 * loss, leaves)]
+
+    for a, b in zip(results("triton"), results("reference"), strict=True):
+        torch.testing.assert_close(a, b)
+    target[17] = 30
+    with pytest.raises(ValueError, match=r"target 30 is out of range; \[0, 30\) expected"):
+        linear_cross_entropy(x, weight, target, backend="triton")
+
+
+def test_compiles_whole_and_passes_opcheck():
+    x, weight, target = draw(20, 8, 30, torch.float32)
+    leaves = x.requires_grad_(), weight.requires_grad_()
+
+    def loss(*leaves: torch.Tensor) -> torch.Tensor:
+        return linear_cross_entropy(*leaves, target, backend="triton")
+
+    compiled = torch.compile(loss, fullgraph=True, backend="aot_eager")
+    found, expected = (torch.autograd.grad(f(*leaves), leaves) for f in (compiled, loss))
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+    torch.library.opcheck(_chunked, (*leaves, target, -100, True, 0.01, 5.0, True, True))
 
 
 def test_repeats_give_the_same_bits():
