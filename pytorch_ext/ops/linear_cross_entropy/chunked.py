@@ -60,6 +60,13 @@ def check_range(target: torch.Tensor, kept: torch.Tensor, vocabulary: int) -> No
         )
 
 
+def share_of_a_row(kept: torch.Tensor, mean: bool, dtype: torch.dtype) -> torch.Tensor:
+    """One over the divisor, as a tensor: reading it would stall the queue on CUDA."""
+    if mean:
+        return 1.0 / kept.sum().clamp(min=1).to(dtype)
+    return torch.ones((), dtype=dtype, device=kept.device)
+
+
 @torch.library.custom_op("pytorch_ext::linear_cross_entropy", mutates_args=())
 def _chunked(
     x: torch.Tensor,
@@ -73,24 +80,34 @@ def _chunked(
     triton: bool = False,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """(loss, its gradient by x, by weight); the gradients are empty unless wanted."""
+    check_range(target, target != ignore_index, weight.shape[0])
+    inputs = (x, weight, target, ignore_index, mean, z_loss, softcap, wants_grad)
+    if not triton:
+        return _by_torch(*inputs)
+
+    # Here, since it imports triton.
+    from pytorch_ext.ops.linear_cross_entropy import linear_cross_entropy_triton as by_triton
+
+    with torch.cuda.device_of(x):
+        return by_triton.losses_and_gradients(*inputs)
+
+
+def _by_torch(
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    target: torch.Tensor,
+    ignore_index: int,
+    mean: bool,
+    z_loss: float,
+    softcap: float,
+    wants_grad: bool,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     rows, vocabulary = x.shape[0], weight.shape[0]
     wide = torch.promote_types(x.dtype, torch.float32)
     kept = target != ignore_index
-    check_range(target, kept, vocabulary)
-    if triton:
-        # Here, since it imports triton.
-        from pytorch_ext.ops.linear_cross_entropy import linear_cross_entropy_triton as by_triton
-
-        options = (ignore_index, mean, z_loss, softcap, wants_grad)
-        with torch.cuda.device_of(x):
-            return by_triton.losses_and_gradients(x, weight, target, *options)
-
     target = target.where(kept, 0)
 
-    # One over the divisor, as a tensor: reading it would stall the queue on CUDA.
-    share = torch.ones((), dtype=wide, device=x.device)
-    if mean:
-        share = 1.0 / kept.sum().clamp(min=1).to(wide)
+    share = share_of_a_row(kept, mean, wide)
     row_share = kept * share  # [N]: what each row's loss counts for
 
     total = torch.zeros((), dtype=wide, device=x.device)

@@ -15,6 +15,8 @@ import torch
 import triton
 import triton.language as tl
 
+from pytorch_ext.ops.linear_cross_entropy.chunked import share_of_a_row
+
 CHUNK_BYTES = 32 << 20  # of the 50 MB of second-level cache that an H100 has
 LEAST_ROWS = 128  # thinner products waste the machine
 BLOCK, WARPS = 4096, 8
@@ -119,11 +121,7 @@ def losses_and_gradients(
     """
     rows, vocabulary = x.shape[0], weight.shape[0]
     kept = target != ignore_index
-    # A tensor: reading it would stall the queue.
-    share = torch.ones((), dtype=torch.float32, device=x.device)
-    if mean:
-        share = 1.0 / kept.sum().clamp(min=1).float()
-
+    share = share_of_a_row(kept, mean, torch.float32)
     losses = torch.empty(rows, dtype=torch.float32, device=x.device)
     grad_x = x.new_empty(x.shape if wants_grad else 0)
     sums = torch.zeros(weight.shape if wants_grad else 0, dtype=torch.float32, device=x.device)
