@@ -20,7 +20,7 @@ import torch
 from attn import DTYPES, cpu_name, medians
 
 from pytorch_ext import library, qk_norm_rope, rms_norm, rope, swiglu
-from pytorch_ext.dispatch import LEVELS
+from pytorch_ext.dispatch import VECTORS
 from snakelm.training.launch import restart_with_environment
 
 WIDTHS = {"default": (256, 512, 4, 256), "4x256": (256, 768, 4, 512), "30m": (512, 1536, 8, 512)}
@@ -161,7 +161,7 @@ def main(argv: list[str] | None = None) -> int:
         "device": cpu_name(),
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
-        "ours": f"cpu:{LEVELS[library.LEVELS_HERE[-1]]}",
+        "ours": f"cpu:{VECTORS[min(library.LEVELS_HERE[-1], len(VECTORS) - 1)]}",
         "tokens": options.tokens,
         "repeats": options.repeats,
     }

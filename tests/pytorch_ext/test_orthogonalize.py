@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from pytorch_ext import library, orthogonalize
-from pytorch_ext.dispatch import LEVELS
+from pytorch_ext.dispatch import LEVELS, VECTORS
 from pytorch_ext.ops.orthogonalize.reference import SMALLEST, STEPS
 
-BACKENDS = ["reference", *(f"cpu:{level}" for level in LEVELS)]
+BACKENDS = ["reference", *(f"cpu:{level}" for level in VECTORS)]
 SHAPES = [
     *[(1, 1, 1), (3, 1, 1), (2, 1, 9), (2, 9, 1), (1, 1, 1023), (1, 1023, 1), (2, 17, 17)],
     *[(2, 31, 33), (2, 33, 31), (1, 127, 129), (1, 129, 128), (1, 96, 32), (1, 32, 96)],
