@@ -74,7 +74,7 @@ KERNELS = {
     "csrc/ops/rms_norm/rms_norm_kernel.cpp": VECTORS,
     "csrc/ops/rope/rope_kernel.cpp": VECTORS,
     "csrc/ops/swiglu/swiglu_kernel.cpp": VECTORS,
-    "csrc/ops/total_norm/total_norm_kernel.cpp": ("portable", "avx2", "avx512"),
+    "csrc/ops/total_norm/total_norm_kernel.cpp": VECTORS,
 }
 
 # sm_80 (A100 and later), sm_90a (Hopper's own instructions), and PTX for what comes after. What

@@ -12,7 +12,7 @@ from __future__ import annotations
 import importlib.util
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ __all__ = [
     "LEVELS",
     "TABLE",
     "TRITON",
+    "VECTORS",
     "Backend",
     "backends",
     "choose",
@@ -31,6 +32,7 @@ __all__ = [
 ]
 
 LEVELS = ("portable", "avx2", "avx512", "avx512bf16", "amx")  # the order of snakelm::Isa in csrc
+VECTORS = LEVELS[:-1]  # of kernels that have no tiles
 BEST = -1  # the level that stands for "the best this CPU has"
 TRITON = -2  # in a level's place: no compiled kernel but Triton's
 ANY = "any other"  # in default_on: every device that no row of the operator names
@@ -85,7 +87,7 @@ PASSES = (
         "cpu",
         devices=("cpu",),
         dtypes=("float32", "bfloat16"),
-        levels=LEVELS,
+        levels=VECTORS,
         default_on=("cpu",),
         missing=_compiled,
     ),
@@ -107,7 +109,7 @@ UPDATES = (
         "cpu",
         devices=("cpu",),
         dtypes=("float32",),
-        levels=LEVELS,
+        levels=VECTORS,
         default_on=("cpu",),
         missing=_compiled,
     ),
@@ -137,7 +139,7 @@ TABLE: dict[str, tuple[Backend, ...]] = {
         Backend("reference", default_on=("cpu",)),
     ),
     "linear_cross_entropy": (
-        PASSES[0],
+        replace(PASSES[0], levels=LEVELS),
         TRITON_PASS,
         Backend("chunked", default_on=("cpu", ANY)),
         Backend("reference"),

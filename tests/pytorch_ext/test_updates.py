@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from pytorch_ext import adamw_step, library, muon_step, orthogonalize, total_norm
-from pytorch_ext.dispatch import LEVELS
+from pytorch_ext.dispatch import LEVELS, VECTORS
 
-BACKENDS = ["reference", *(f"cpu:{level}" for level in LEVELS)]
+BACKENDS = ["reference", *(f"cpu:{level}" for level in VECTORS)]
 SHAPES = [(1, 1), (1, 17), (17, 1), (31, 33), (127, 129), (300, 128)]
 
 
