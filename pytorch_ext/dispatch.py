@@ -93,15 +93,15 @@ PASSES = (
     ),
     Backend("reference", default_on=("cpu", ANY)),
 )
-# The same by Triton's kernels on a GPU, which are compiled when they are first launched.
-TRITON_PASS = Backend(
+# On a GPU by Triton's kernels, which are compiled when they are first launched.
+TRITON_KERNELS = Backend(
     "triton",
     devices=TRITON_DEVICES,
     dtypes=("float32", "bfloat16", "float16"),
     default_on=("cuda",),
     missing=_triton,
 )
-PASSES_ON_BOTH = (PASSES[0], TRITON_PASS, PASSES[1])
+PASSES_ON_BOTH = (PASSES[0], TRITON_KERNELS, PASSES[1])
 
 # The optimizer's: weights and what belongs to them are float32.
 UPDATES = (
@@ -128,6 +128,7 @@ TABLE: dict[str, tuple[Backend, ...]] = {
             default_on=("cpu",),
             missing=_compiled,
         ),
+        TRITON_KERNELS,
         # Not a default: checked by emulation, never timed on a GPU.
         Backend(
             "cuda",

@@ -83,7 +83,7 @@ def test_operators_import_when_first_used_and_unknown_names_do_not():
 
 
 def test_attention_names_its_backends_and_spellings():
-    assert backends("attention") == ("cpu", "cuda", "sdpa", "reference")
+    assert backends("attention") == ("cpu", "triton", "cuda", "sdpa", "reference")
     assert {"cpu:avx2", "cpu", "sdpa"} <= set(spellings("attention"))
     assert "sdpa:avx2" not in spellings("attention")
 
@@ -98,7 +98,9 @@ def test_the_default_on_a_cpu_follows_the_dtype(dtype, expected, monkeypatch):
     assert choose("attention", None, "q", torch.zeros(1, dtype=dtype)) == (expected, BEST)
 
 
-@pytest.mark.parametrize("operator", ["linear_cross_entropy", "qk_norm_rope", "rms_norm", "swiglu"])
+@pytest.mark.parametrize(
+    "operator", ["attention", "linear_cross_entropy", "qk_norm_rope", "rms_norm", "swiglu"]
+)
 def test_the_default_on_a_gpu_is_triton(operator, monkeypatch):
     def on_a_gpu(dtype):
         return SimpleNamespace(device=torch.device("cuda"), dtype=dtype)
@@ -106,7 +108,8 @@ def test_the_default_on_a_gpu_is_triton(operator, monkeypatch):
     monkeypatch.setattr(dispatch, "HAS_TRITON", True)
     for dtype in (torch.float32, torch.bfloat16, torch.float16):
         assert choose(operator, None, "x", on_a_gpu(dtype)) == ("triton", TRITON)
-    assert choose(operator, None, "x", on_a_gpu(torch.float64))[0] in ("reference", "chunked")
+    wide = {"attention": "sdpa", "linear_cross_entropy": "chunked"}.get(operator, "reference")
+    assert choose(operator, None, "x", on_a_gpu(torch.float64)) == (wide, BEST)
 
     monkeypatch.setattr(dispatch, "HAS_TRITON", False)
     with pytest.raises(RuntimeError, match=r"'triton' needs the package triton.*pip install"):

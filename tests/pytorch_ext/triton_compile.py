@@ -25,12 +25,13 @@ ALIGNED = 16  # what the launcher tells the compiler of pointers, and of numbers
 
 
 class Compiled(NamedTuple):
-    """What one thread block takes, and the kernel as PTX."""
+    """What one thread block takes, and the kernel as PTX and machine code."""
 
     registers: int  # of a thread
     stack: int  # bytes of local memory that a thread takes: the kernels have no arrays, so spills
     shared: int  # bytes of shared memory
     ptx: str
+    cubin: bytes
 
 
 def compile_kernel(
@@ -66,8 +67,9 @@ def compile_kernel(
     )
     options = {"num_warps": warps, "num_stages": stages}
     made = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
-    usage = resources(made.asm["cubin"])
-    return Compiled(usage["REG"], usage["STACK"], made.metadata.shared, made.asm["ptx"])
+    cubin = made.asm["cubin"]
+    usage = resources(cubin)
+    return Compiled(usage["REG"], usage["STACK"], made.metadata.shared, made.asm["ptx"], cubin)
 
 
 @cache

@@ -4,6 +4,7 @@ Backends (pytorch_ext/dispatch.py says which is the default where):
     cpu        csrc/ops/attention, float32 and bfloat16; the best instruction set this CPU has.
                `cpu:avx2` and the like insist on one.
     cuda       csrc/ops/attention/attention_cuda.cu: float32, bfloat16 and float16.
+    triton     attention_triton.py: the same dtypes; GPUs from sm_80 on, and Linux.
     sdpa       torch's scaled_dot_product_attention; row_start becomes a materialised mask.
     reference  plain torch in at least float32, any device and dtype: the specification.
 
@@ -24,7 +25,7 @@ from pytorch_ext.ops.attention.sdpa import attention_sdpa
 
 __all__ = ["attention"]
 
-MOST_CUDA_HEAD_DIM = 128
+MOST_HEAD_DIM = {"cuda": 128, "triton": 256}  # registers hold a row of sums
 
 
 def attention(
@@ -67,9 +68,10 @@ def attention(
         return attention_reference(q, k, v, row_start, scale)
     if name == "sdpa":
         return attention_sdpa(q, k, v, row_start, scale)
-    if name == "cuda" and q.shape[-1] > MOST_CUDA_HEAD_DIM:
+    if name in MOST_HEAD_DIM and q.shape[-1] > MOST_HEAD_DIM[name]:
         raise RuntimeError(
-            f"attention: backend 'cuda' takes D up to {MOST_CUDA_HEAD_DIM}; D is {q.shape[-1]}"
+            f"attention: backend {name!r} takes D up to {MOST_HEAD_DIM[name]}; D is "
+            f"{q.shape[-1]}: pass backend='sdpa'"
         )
     return attention_native(q, k, v, row_start, scale, level)
 

@@ -1,10 +1,13 @@
-"""Derivatives and fakes of the compiled kernels (csrc/ops/attention), CPU and CUDA alike.
+"""Derivatives and fakes of the kernels: the compiled ones (csrc/ops/attention), CPU and CUDA alike,
+and Triton's (attention_triton.py).
 
 torch.ops.pytorch_ext.attention_forward and attention_backward are defined in binding.cpp; the
-tensor's device picks the kernel. torch.compile traces these operators; everything else goes through
-the autograd functions here, since torch.func takes no other kind.
+tensor's device picks the kernel. attention_forward_triton and attention_backward_triton have the
+same schemas. torch.compile traces these operators; everything else goes through the autograd
+functions here, since torch.func takes no other kind.
 """
 
+import importlib
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +15,7 @@ import torch
 
 from pytorch_ext import library
 from pytorch_ext.arguments import check_tensors
+from pytorch_ext.dispatch import TRITON
 from pytorch_ext.ops.attention.reference import attention_reference
 from pytorch_ext.transforms import compiling, second_order, takes_reference
 
@@ -24,13 +28,20 @@ def attention_native(
     scale: float,
     level: int,
 ) -> torch.Tensor:
-    """Attention by a compiled kernel -> [B, T, H, D]; level: an index into dispatch.LEVELS or BEST
-    (the CPU's; CUDA ignores it).
+    """Attention by a kernel -> [B, T, H, D]; level: an index into dispatch.LEVELS or BEST (the
+    CPU's; CUDA ignores it), or TRITON.
     """
+    inputs = q_BTHD, k_BTKD, v_BTKD, row_start_BT, scale, level
     if takes_reference():
-        return attention_reference(q_BTHD, k_BTKD, v_BTKD, row_start_BT, scale)
-    forward = torch.ops.pytorch_ext.attention_forward if compiling() else AttentionForward.apply
-    return forward(q_BTHD, k_BTKD, v_BTKD, row_start_BT, scale, level)[0]
+        return attention_reference(*inputs[:-1])
+    made = _call("attention_forward", inputs) if compiling() else AttentionForward.apply(*inputs)
+    return made[0]
+
+
+def _call(name: str, inputs: tuple[Any, ...]) -> tuple[torch.Tensor, ...]:
+    """torch.ops.pytorch_ext.<name>, or its like of Triton; the last input is the level."""
+    operator = f"{name}_triton" if inputs[-1] == TRITON else name
+    return getattr(torch.ops.pytorch_ext, operator)(*inputs)
 
 
 class AttentionForward(torch.autograd.Function):
@@ -39,7 +50,7 @@ class AttentionForward(torch.autograd.Function):
     @staticmethod
     def forward(*inputs: Any) -> tuple[torch.Tensor, ...]:
         """See binding.cpp."""
-        return torch.ops.pytorch_ext.attention_forward(*inputs)
+        return _call("attention_forward", inputs)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, ...]) -> None:
@@ -51,11 +62,10 @@ class AttentionForward(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         """By the backward kernel, which is differentiable in its turn."""
-        backward = (
-            torch.ops.pytorch_ext.attention_backward if compiling() else AttentionBackward.apply
-        )
         q, k, v, row_start, out, log_sum = ctx.saved_tensors
-        made = backward(grads[0], q, k, v, out, log_sum, row_start, ctx.scale, ctx.level)
+        inputs = grads[0], q, k, v, out, log_sum, row_start, ctx.scale, ctx.level
+        compiled = compiling()
+        made = _call("attention_backward", inputs) if compiled else AttentionBackward.apply(*inputs)
         return (*made, None, None, None)
 
     @staticmethod
@@ -72,7 +82,7 @@ class AttentionBackward(torch.autograd.Function):
     @staticmethod
     def forward(*inputs: Any) -> tuple[torch.Tensor, ...]:
         """See binding.cpp."""
-        return torch.ops.pytorch_ext.attention_backward(*inputs)
+        return _call("attention_backward", inputs)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, ...]) -> None:
@@ -139,6 +149,27 @@ def _register(name: str, function: type[Any], fake: Callable[..., Any]) -> None:
     torch.library.register_autograd(name, function.backward, setup_context=function.setup_context)
 
 
-if library.LOADED:
-    _register("pytorch_ext::attention_forward", AttentionForward, _fake_forward)
-    _register("pytorch_ext::attention_backward", AttentionBackward, _fake_backward)
+def _define_triton(name: str, schema: str) -> None:
+    """<name>_triton; attention_triton.py, and with it triton, is imported when it first runs."""
+    operator = f"pytorch_ext::{name}_triton"
+    torch.library.define(operator, schema)
+
+    @torch.library.impl(operator, ("cuda", "cpu"))  # cpu: for Triton's interpreter
+    def run(*inputs: Any) -> tuple[torch.Tensor, ...]:
+        launch = getattr(importlib.import_module(f"{__package__}.attention_triton"), name)
+        with torch.cuda.device_of(inputs[0]):
+            return launch(*inputs[:-1])
+
+
+_define_triton(
+    "attention_forward",
+    "(Tensor q, Tensor k, Tensor v, Tensor? row_start, float scale, int level) -> (Tensor, Tensor)",
+)
+_define_triton(
+    "attention_backward",
+    "(Tensor grad_out, Tensor q, Tensor k, Tensor v, Tensor out, Tensor log_sum, "
+    "Tensor? row_start, float scale, int level) -> (Tensor, Tensor, Tensor)",
+)
+for suffix in ("", "_triton") if library.LOADED else ("_triton",):
+    _register(f"pytorch_ext::attention_forward{suffix}", AttentionForward, _fake_forward)
+    _register(f"pytorch_ext::attention_backward{suffix}", AttentionBackward, _fake_backward)

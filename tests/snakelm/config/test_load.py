@@ -67,8 +67,8 @@ WRONG = {
         ["train.compile: found False", "auto, on, off", 'in quotes: "off"'],
     ),
     "a backend that attention does not have": (
-        {"train": {"attention": "triton"}},
-        ["train.attention: found 'triton'", "auto, cpu, cuda, sdpa, reference"],
+        {"train": {"attention": "flash"}},
+        ["train.attention: found 'flash'", "auto, cpu, triton, cuda, sdpa, reference"],
     ),
     "text for a list": ({"compare": "a"}, ["compare: found the text 'a'", "a list of texts"]),
     "number in a list": ({"compare": ["a", 5]}, ["compare[1]: found 5, allowed is a text"]),
