@@ -152,11 +152,11 @@ def test_float32_matches_the_reference(library, case, mask):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("length", [1, 2, 15, 16, 17, 63, 64, 65, 127, 128, 129, 193, 257, 385])
-@pytest.mark.parametrize("dim", [1, 8, 16, 31, 32, 40, 64, 80, 96, 128])
-@pytest.mark.parametrize("heads", [(1, 1), (4, 2), (3, 1)], ids=str)
-def test_matches_the_reference_on_the_full_grid(library, length, dim, heads):
-    """pytest -m long tests/csrc/test_cuda_emulation.py: 2,520 problems, forward and backward."""
+@pytest.mark.parametrize("dim", [8, 31, 64, 80, 128])
+@pytest.mark.parametrize("heads", [(4, 2), (3, 1)], ids=str)
+@pytest.mark.parametrize("length", [1, 16, 63, 65, 128, 193, 257])
+def test_matches_the_reference_on_the_full_grid(library, length, heads, dim):
+    """pytest -m long tests/csrc/test_cuda_emulation.py: 420 problems, each forward and backward."""
     for dtype in HALVES.values():
         for mask in MASKS:
             check_accuracy(library, Case(1, length, *heads, dim), dtype, mask)
