@@ -78,7 +78,8 @@ def plain_operators(*, logits: bool = False) -> Iterator[None]:
     """
     plain = dispatch.Backend("reference", default_on=(dispatch.ANY,))
     chunked = dispatch.Backend("chunked", default_on=(dispatch.ANY,))
-    rows = {op: (plain,) for op in dispatch.TABLE if op not in ("attention", "orthogonalize")}
+    optimizer = {"adamw_step", "muon_step", "orthogonalize", "total_norm"}
+    rows = {op: (plain,) for op in dispatch.TABLE if op not in {"attention", *optimizer}}
     if not logits:
         rows["linear_cross_entropy"] = (chunked,)
     with mock.patch.dict(dispatch.TABLE, rows):

@@ -81,17 +81,14 @@ class Backend:
     missing: Callable[[], str | None] | None = None  # why it cannot run here, and the remedy
 
 
-# Forward and backward in one pass each, compiled.
-PASSES = (
-    Backend(
-        "cpu",
-        devices=("cpu",),
-        dtypes=("float32", "bfloat16"),
-        levels=VECTORS,
-        default_on=("cpu",),
-        missing=_compiled,
-    ),
-    Backend("reference", default_on=("cpu", ANY)),
+REFERENCE = Backend("reference", default_on=("cpu", ANY))
+COMPILED = Backend(
+    "cpu",
+    devices=("cpu",),
+    dtypes=("float32", "bfloat16"),
+    levels=LEVELS,
+    default_on=("cpu",),
+    missing=_compiled,
 )
 # On a GPU by Triton's kernels, which are compiled when they are first launched.
 TRITON_KERNELS = Backend(
@@ -101,33 +98,16 @@ TRITON_KERNELS = Backend(
     default_on=("cuda",),
     missing=_triton,
 )
-PASSES_ON_BOTH = (PASSES[0], TRITON_KERNELS, PASSES[1])
-
+# Forward and backward in one pass each.
+PASSES = (replace(COMPILED, levels=VECTORS), TRITON_KERNELS, REFERENCE)
 # The optimizer's: weights and what belongs to them are float32.
-UPDATES = (
-    Backend(
-        "cpu",
-        devices=("cpu",),
-        dtypes=("float32",),
-        levels=VECTORS,
-        default_on=("cpu",),
-        missing=_compiled,
-    ),
-    Backend("reference", default_on=("cpu", ANY)),
-)
+UPDATES = (replace(COMPILED, dtypes=("float32",), levels=VECTORS), REFERENCE)
 
 # Where several rows are a default on one device, the first whose dtypes fit is taken.
 TABLE: dict[str, tuple[Backend, ...]] = {
     "adamw_step": UPDATES,
     "attention": (
-        Backend(
-            "cpu",
-            devices=("cpu",),
-            dtypes=("float32", "bfloat16"),
-            levels=LEVELS,
-            default_on=("cpu",),
-            missing=_compiled,
-        ),
+        COMPILED,
         TRITON_KERNELS,
         # Not a default: checked by emulation, never timed on a GPU.
         Backend(
@@ -140,27 +120,17 @@ TABLE: dict[str, tuple[Backend, ...]] = {
         Backend("reference", default_on=("cpu",)),
     ),
     "linear_cross_entropy": (
-        replace(PASSES[0], levels=LEVELS),
-        TRITON_PASS,
+        COMPILED,
+        TRITON_KERNELS,
         Backend("chunked", default_on=("cpu", ANY)),
         Backend("reference"),
     ),
     "muon_step": UPDATES,
-    "orthogonalize": (
-        Backend(
-            "cpu",
-            devices=("cpu",),
-            dtypes=("bfloat16",),
-            levels=LEVELS,
-            default_on=("cpu",),
-            missing=_compiled,
-        ),
-        Backend("reference", default_on=("cpu", ANY)),
-    ),
-    "qk_norm_rope": PASSES_ON_BOTH,
-    "rms_norm": PASSES_ON_BOTH,
-    "rope": PASSES,
-    "swiglu": PASSES_ON_BOTH,
+    "orthogonalize": (replace(COMPILED, dtypes=("bfloat16",)), REFERENCE),
+    "qk_norm_rope": PASSES,
+    "rms_norm": PASSES,
+    "rope": (PASSES[0], REFERENCE),
+    "swiglu": PASSES,
     "total_norm": UPDATES,
 }
 

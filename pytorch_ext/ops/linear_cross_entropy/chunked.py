@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from pytorch_ext.ops.linear_cross_entropy.reference import linear_cross_entropy_reference
+from pytorch_ext.ops.linear_cross_entropy.targets import check_range, share_of_a_row
 from pytorch_ext.transforms import compiling, one_by_one, second_order, under_torch_func
 
 # Of float32 logits: in a cache, or nearly, and large enough for products at full speed.
@@ -46,25 +47,6 @@ def chunk_rows(vocabulary: int) -> int:
     waste the machine.
     """
     return max(16, CHUNK_BYTES // (4 * vocabulary) // 16 * 16)
-
-
-def check_range(target: torch.Tensor, kept: torch.Tensor, vocabulary: int) -> None:
-    """ValueError for a kept target out of [0, vocabulary); off the CPU the device asserts."""
-    fits = ((target >= 0) & (target < vocabulary)) | ~kept
-    if target.device.type != "cpu":  # reading the answer would stall the queue
-        torch._assert_async(fits.all(), "linear_cross_entropy: a target is out of range")
-    elif not bool(fits.all()):
-        wrong = target[~fits][0].item()
-        raise ValueError(
-            f"linear_cross_entropy: target {wrong} is out of range; [0, {vocabulary}) expected"
-        )
-
-
-def share_of_a_row(kept: torch.Tensor, mean: bool, dtype: torch.dtype) -> torch.Tensor:
-    """One over the divisor, as a tensor: reading it would stall the queue on CUDA."""
-    if mean:
-        return 1.0 / kept.sum().clamp(min=1).to(dtype)
-    return torch.ones((), dtype=dtype, device=kept.device)
 
 
 @torch.library.custom_op("pytorch_ext::linear_cross_entropy", mutates_args=())

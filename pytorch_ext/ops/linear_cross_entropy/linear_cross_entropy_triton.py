@@ -15,7 +15,7 @@ import torch
 import triton
 import triton.language as tl
 
-from pytorch_ext.ops.linear_cross_entropy.chunked import share_of_a_row
+from pytorch_ext.ops.linear_cross_entropy.targets import share_of_a_row
 
 CHUNK_BYTES = 32 << 20  # of the 50 MB of second-level cache that an H100 has
 LEAST_ROWS = 128  # thinner products waste the machine

@@ -11,8 +11,8 @@ import torch
 
 from pytorch_ext import library
 from pytorch_ext.native import contiguous_like
-from pytorch_ext.ops.linear_cross_entropy.chunked import check_range
 from pytorch_ext.ops.linear_cross_entropy.reference import linear_cross_entropy_reference
+from pytorch_ext.ops.linear_cross_entropy.targets import check_range
 from pytorch_ext.transforms import compiling, one_by_one, second_order, under_torch_func
 
 TERMS = 3  # float32 numbers that the rows pass leaves of each row (RowTerms of the kernel)
