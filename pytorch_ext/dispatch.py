@@ -31,6 +31,7 @@ __all__ = [
 ]
 
 LEVELS = ("portable", "avx2", "avx512", "avx512bf16", "amx")  # the order of snakelm::Isa in csrc
+VECTORS = LEVELS[:-1]  # of kernels that have no products on AMX's tiles
 BEST = -1  # the level that stands for "the best this CPU has"
 TRITON = -2  # in a level's place: no compiled kernel but Triton's
 ANY = "any other"  # in default_on: every device that no row of the operator names
@@ -85,7 +86,7 @@ PASSES = (
         "cpu",
         devices=("cpu",),
         dtypes=("float32", "bfloat16"),
-        levels=LEVELS,
+        levels=VECTORS,
         default_on=("cpu",),
         missing=_compiled,
     ),
@@ -123,7 +124,14 @@ TABLE: dict[str, tuple[Backend, ...]] = {
         Backend("reference", default_on=("cpu",)),
     ),
     "linear_cross_entropy": (
-        PASSES[0],
+        Backend(
+            "cpu",
+            devices=("cpu",),
+            dtypes=("float32", "bfloat16"),
+            levels=LEVELS,
+            default_on=("cpu",),
+            missing=_compiled,
+        ),
         Backend("chunked", default_on=("cpu", ANY)),
         Backend("reference"),
     ),
@@ -132,7 +140,7 @@ TABLE: dict[str, tuple[Backend, ...]] = {
             "cpu",
             devices=("cpu",),
             dtypes=("bfloat16",),
-            levels=LEVELS,
+            levels=VECTORS,
             default_on=("cpu",),
             missing=_compiled,
         ),

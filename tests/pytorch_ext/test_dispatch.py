@@ -17,6 +17,7 @@ from pytorch_ext.dispatch import (
     LEVELS,
     TABLE,
     TRITON,
+    VECTORS,
     Backend,
     backends,
     choose,
@@ -178,8 +179,8 @@ def test_a_backend_offers_the_levels_that_its_kernels_are_compiled_for(operator)
     kernels, compiled = of_setup("KERNELS"), set()
     for key, levels in zip(kernels.keys, kernels.values, strict=True):
         if ast.literal_eval(key).startswith(f"csrc/ops/{operator}/"):
-            every = ast.unparse(levels) == "tuple(ISA_FLAGS)"
-            compiled |= set(LEVELS if every else ast.literal_eval(levels))
+            known = {"tuple(ISA_FLAGS)": LEVELS, "VECTORS": VECTORS}
+            compiled |= set(known.get(ast.unparse(levels)) or ast.literal_eval(levels))
     assert {level for row in TABLE[operator] for level in row.levels} == compiled
 
 

@@ -57,6 +57,35 @@ def check_range(target: torch.Tensor, kept: torch.Tensor, vocabulary: int) -> No
         )
 
 
+def _differentiate(
+    logits: torch.Tensor, target: torch.Tensor, share: torch.Tensor, z_loss: float, softcap: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(losses of a chunk's rows, their gradient by the logits times share, in place of these)."""
+    slope = None
+    if softcap:
+        logits.div_(softcap).tanh_()
+        slope = 1 - logits.square()
+        logits.mul_(softcap)
+
+    # Less the maximum, not less the log-sum: that would round a probability to the last bit of a
+    # large logit.
+    most = logits.amax(dim=1, keepdim=True)
+    logits.sub_(most)
+    picked = logits.gather(1, target[:, None])
+    grad = logits.exp_()  # the same memory becomes the gradient of the logits
+    sums = grad.sum(dim=1, keepdim=True)
+    losses, share = sums.log() - picked, share[:, None]
+    factor = share / sums
+    if z_loss:  # not by zero: the log-sum may be infinite, also of an ignored row
+        log_sum = sums.log() + most
+        losses = losses + z_loss * log_sum.square()
+        factor = torch.where(share == 0, 0.0, factor * (1 + 2 * z_loss * log_sum))
+
+    # d loss / d logits = softmax (1 + 2 z log-sum) - one-hot, times what the row counts for.
+    grad.mul_(factor).scatter_add_(1, target[:, None], -share)
+    return losses[:, 0], grad if slope is None else grad.mul_(slope)
+
+
 @torch.library.custom_op("pytorch_ext::linear_cross_entropy", mutates_args=())
 def _chunked(
     x: torch.Tensor,
@@ -91,32 +120,12 @@ def _chunked(
     for first in range(0, rows, step):
         chunk = slice(first, min(first + step, rows))
         logits = (x[chunk] @ weight.t()).to(wide)  # [rows of the chunk, V]
-        if softcap:
-            logits.div_(softcap).tanh_().mul_(softcap)
-            slope = 1 - (logits / softcap).square()
-        # Less the maximum, not less the log-sum: that would round a probability to the last bit of
-        # a large logit.
-        most = logits.amax(dim=1, keepdim=True)
-        logits.sub_(most)
-        picked = logits.gather(1, target[chunk, None])
-        grad = logits.exp_()  # in place: the same memory becomes the gradient of the logits
-        sums = grad.sum(dim=1, keepdim=True)
-        log_sum = sums.log() + most
-        losses = sums.log() - picked
-        if z_loss:  # not a product by zero: the square may be infinite
-            losses = losses + z_loss * log_sum.square()
+        losses, grad = _differentiate(logits, target[chunk], row_share[chunk], z_loss, softcap)
         # where, not a product: the row of an ignored target may be infinite
-        total += torch.where(kept[chunk], losses[:, 0], 0.0).sum()
+        total += torch.where(kept[chunk], losses, 0.0).sum()
         if not wants_grad:
             continue
 
-        # d loss / d logits = softmax (1 + 2 z log-sum) - one-hot, times what the row counts for.
-        counts = row_share[chunk, None]
-        slant = torch.where(kept[chunk, None], 1 + 2 * z_loss * log_sum, 0.0) if z_loss else 1.0
-        grad.mul_(counts * slant / sums)
-        grad.scatter_add_(1, target[chunk, None], -counts)
-        if softcap:
-            grad.mul_(slope)
         grad = grad.to(x.dtype)
         torch.mm(grad, weight, out=grad_x[chunk])
         grad_weight += grad.t() @ x[chunk]
