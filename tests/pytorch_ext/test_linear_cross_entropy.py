@@ -77,8 +77,12 @@ def check(shape, dtype, spread, options, backend) -> None:
     size = 3.0 if options.get("reduction") == "sum" else 3.0 / kept  # of a row's gradient
     largest = weight.double().abs().max().item(), x.double().abs().max().item()
     summed = x.double().norm(dim=1).max() * weight.double().norm(dim=1).max() / shape[1] ** 0.5
-    z_term = size * options.get("z_loss", 0.0) * logit * summed.item()
-    terms = (z_term, size * largest[0], size * largest[1] * kept**0.5)
+    slant = 8 * options.get("z_loss", 0.0) * summed.item()  # what that does to a squared log-sum
+    terms = (
+        size * slant * logit,
+        size * (1 + slant) * largest[0],
+        size * (1 + slant) * largest[1] * kept**0.5,
+    )
     for ours, plain, true, factor, term in zip(
         errors(found, exact), theirs, exact, (2, 3, 3), terms, strict=True
     ):
