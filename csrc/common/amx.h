@@ -8,8 +8,9 @@
 
 #include "common/simd.h"
 
-#if defined(__AMX_BF16__)
 namespace snakelm::SNAKELM_ISA {
+
+#if defined(__AMX_BF16__)
 
 // Full tiles while it lives; one at a time on a thread. Released at the end: other code on the same
 // thread (oneDNN) sets shapes of its own.
@@ -29,7 +30,7 @@ class FullTiles {
   FullTiles& operator=(const FullTiles&) = delete;
 };
 
-// `row`: bytes from one of the sixteen rows to the next.
+// `row`: bytes from one of the sixteen rows to the next; 0 repeats one row.
 template <int TILE>
 SNAKELM_INLINE void load_tile(const void* from, int64_t row) {
   asm volatile("tileloadd (%0,%1,1), %%tmm%c2" : : "r"(from), "r"(row), "i"(TILE) : "memory");
@@ -47,16 +48,27 @@ SNAKELM_INLINE void multiply_tiles() {
   asm volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(C), "i"(A), "i"(B));
 }
 
+// The sums of a product two by two tiles wide, 32 rows of 32 floats `row` floats apart: tiles 0
+// to 3.
+SNAKELM_INLINE void load_sums(const float* from, int64_t row) {
+  load_tile<0>(from, row * 4), load_tile<1>(from + 16, row * 4);
+  load_tile<2>(from + 16 * row, row * 4), load_tile<3>(from + 16 * row + 16, row * 4);
+}
+SNAKELM_INLINE void store_sums(float* to, int64_t row) {
+  store_tile<0>(to, row * 4), store_tile<1>(to + 16, row * 4);
+  store_tile<2>(to + 16 * row, row * 4), store_tile<3>(to + 16 * row + 16, row * 4);
+}
+SNAKELM_INLINE void zero_sums() { zero_tile<0>(), zero_tile<1>(), zero_tile<2>(), zero_tile<3>(); }
+
 // C[32, 32] += A[32, 16 steps words] B[16 steps words, 32] (ADD), or = (not): two by two tiles, so
 // that each loaded one is used twice. Rows are a_row, b_row words and c_row floats apart.
 template <bool ADD>
 SNAKELM_INLINE void multiply_square(const uint32_t* a, int64_t a_row, const uint32_t* b,
                                     int64_t b_row, int64_t steps, float* c, int64_t c_row) {
   if constexpr (ADD) {
-    load_tile<0>(c, c_row * 4), load_tile<1>(c + 16, c_row * 4);
-    load_tile<2>(c + 16 * c_row, c_row * 4), load_tile<3>(c + 16 * c_row + 16, c_row * 4);
+    load_sums(c, c_row);
   } else {
-    zero_tile<0>(), zero_tile<1>(), zero_tile<2>(), zero_tile<3>();
+    zero_sums();
   }
   for (int64_t s = 0; s < steps; ++s, a += 16, b += 16 * b_row) {
     load_tile<6>(b, b_row * 4);
@@ -68,9 +80,15 @@ SNAKELM_INLINE void multiply_square(const uint32_t* a, int64_t a_row, const uint
     multiply_tiles<2, 5, 6>();
     multiply_tiles<3, 5, 7>();
   }
-  store_tile<0>(c, c_row * 4), store_tile<1>(c + 16, c_row * 4);
-  store_tile<2>(c + 16 * c_row, c_row * 4), store_tile<3>(c + 16 * c_row + 16, c_row * 4);
+  store_sums(c, c_row);
 }
 
-}  // namespace snakelm::SNAKELM_ISA
+#else
+
+struct FullTiles {
+  FullTiles() {}  // so that one that is only held is no unused variable
+};
+
 #endif
+
+}  // namespace snakelm::SNAKELM_ISA

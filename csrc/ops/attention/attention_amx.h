@@ -1,60 +1,14 @@
-// Tiles of AMX: sixteen rows of 64 bytes, of which a core has eight, and their one product,
-//
-//   C[16, 16] (float) += A[16, 32] (bfloat16) B[32, 16] (bfloat16)
-//
-// A lies by rows; B's rows hold pairs, word (i, n) being B[2i, n] and B[2i + 1, n]. Two by two
-// tiles of C are held at a time, so that each loaded A and B is used twice: four tiles of sums, two
-// of A, two of B. Four independent sums hide the product's latency of 52 cycles behind its rate
-// of 16.
-//
-// Written as inline assembly, since GCC's intrinsics do not say that they read memory: a store
-// before a tile load could be moved behind it.
+// Products of attention on AMX's tiles (common/amx.h). Two by two tiles of C are held at a time, so
+// that each loaded A and B is used twice: four tiles of sums, two of A, two of B. Four independent
+// sums hide the product's latency of 52 cycles behind its rate of 16.
 #pragma once
 
+#include "common/amx.h"
 #include "ops/attention/attention_tiles.h"
 
 namespace snakelm::SNAKELM_ISA {
 
 constexpr int64_t STRIP = 32;  // rows or columns of two tiles
-
-// The shape of all eight tiles, while it lives; a thread has one at a time. Released at the end:
-// oneDNN, which runs on the same threads, sets its own.
-class TileShapes {
- public:
-  TileShapes() {
-    struct alignas(64) {
-      uint8_t palette = 1, start_row = 0, reserved[14] = {};
-      uint16_t row_bytes[16] = {};
-      uint8_t rows[16] = {};
-    } shapes;
-    for (int i = 0; i < 8; ++i) shapes.row_bytes[i] = 64, shapes.rows[i] = 16;
-    asm volatile("ldtilecfg %0" : : "m"(shapes));
-  }
-  ~TileShapes() { asm volatile("tilerelease"); }
-  TileShapes(const TileShapes&) = delete;
-  TileShapes& operator=(const TileShapes&) = delete;
-};
-
-// row: bytes from one of the sixteen rows to the next; 0 repeats one row.
-template <int TILE_NUMBER>
-SNAKELM_INLINE void tile_load(const void* from, int64_t row) {
-  asm volatile("tileloadd (%0,%1,1), %%tmm%c2"
-               :
-               : "r"(from), "r"(row), "i"(TILE_NUMBER)
-               : "memory");
-}
-template <int TILE_NUMBER>
-SNAKELM_INLINE void tile_store(void* to, int64_t row) {
-  asm volatile("tilestored %%tmm%c2, (%0,%1,1)" : : "r"(to), "r"(row), "i"(TILE_NUMBER) : "memory");
-}
-template <int TILE_NUMBER>
-SNAKELM_INLINE void tile_zero() {
-  asm volatile("tilezero %%tmm%c0" : : "i"(TILE_NUMBER));
-}
-template <int C, int A, int B>
-SNAKELM_INLINE void tile_product() {
-  asm volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(C), "i"(A), "i"(B));
-}
 
 // One side of a product, in bytes: from row to row within a tile, from the first tile of the two to
 // the second, and from one step of 32 summed values to the next.
@@ -63,19 +17,7 @@ struct Side {
   int64_t row, other, step;
 };
 
-// 32 rows of 32 floats, `row` floats apart; 0 repeats one row.
-SNAKELM_INLINE void load_sums(const float* from, int64_t row) {
-  tile_load<0>(from, row * 4), tile_load<1>(from + 16, row * 4);
-  tile_load<2>(from + 16 * row, row * 4), tile_load<3>(from + 16 * row + 16, row * 4);
-}
-SNAKELM_INLINE void store_sums(float* to, int64_t row) {
-  tile_store<0>(to, row * 4), tile_store<1>(to + 16, row * 4);
-  tile_store<2>(to + 16 * row, row * 4), tile_store<3>(to + 16 * row + 16, row * 4);
-}
-
 // to[32, 32] = from[32, 32] + A B, summed over `steps` times 32 values.
-SNAKELM_INLINE void zero_sums() { tile_zero<0>(), tile_zero<1>(), tile_zero<2>(), tile_zero<3>(); }
-
 struct Product {
   Side a, b;
   int64_t steps;
@@ -109,17 +51,17 @@ class ProductQueue {
         else
           zero_sums();
       }
-      tile_load<6>(b, now_.b.row);
-      tile_load<4>(a, now_.a.row);
-      tile_product<0, 4, 6>();
+      load_tile<6>(b, now_.b.row);
+      load_tile<4>(a, now_.a.row);
+      multiply_tiles<0, 4, 6>();
     } else if (QUARTER == 1) {
-      tile_load<7>(b + now_.b.other, now_.b.row);
-      tile_product<1, 4, 7>();
+      load_tile<7>(b + now_.b.other, now_.b.row);
+      multiply_tiles<1, 4, 7>();
     } else if (QUARTER == 2) {
-      tile_load<5>(a + now_.a.other, now_.a.row);
-      tile_product<2, 5, 6>();
+      load_tile<5>(a + now_.a.other, now_.a.row);
+      multiply_tiles<2, 5, 6>();
     } else {
-      tile_product<3, 5, 7>();
+      multiply_tiles<3, 5, 7>();
       if (++step_ == steps_) store_sums(now_.to, now_.to_row);
     }
   }

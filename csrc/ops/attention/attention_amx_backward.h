@@ -97,7 +97,7 @@ struct AmxBackward : Backward<BFloat16, true> {
   // ---- sums ---------------------------------------------------------------------------------
 
   void run_head(const Keys& keys, const Queries& queries) const {
-    const TileShapes shapes;
+    const FullTiles shapes;
     if (padded_dim <= 32) return stream<2>(keys, queries);
     if (padded_dim <= 64) return stream<3>(keys, queries);
     stream<5>(keys, queries);

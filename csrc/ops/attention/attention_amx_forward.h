@@ -67,7 +67,7 @@ struct AmxForward : Tiles<BFloat16, true> {
     if (any_bad) accumulate(bad_key, time, bad_before);
     const Keys keys{k - first * words, v - first * words, any_bad ? bad_before : nullptr};
 
-    const TileShapes shapes;
+    const FullTiles shapes;
     for (int64_t head = item.first_head; head < item.last_head; ++head) {
       std::memset(bad_query + item.first_row, 0, item.last_row - item.first_row);
       bool bad = false;

@@ -279,9 +279,7 @@ class Pass {
   const Tiles tiles;
   float *const maximum, *const total, *const picked;  // [padded]: of each fixed row of x
   const Chosen x, weight;
-#if defined(__AMX_BF16__)
   const FullTiles shapes;
-#endif
 };
 
 template <class X, class W, bool PAIRS>

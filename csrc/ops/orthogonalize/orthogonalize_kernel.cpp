@@ -192,7 +192,7 @@ void orthogonalize(const OrthogonalizeProblem& p, int64_t matrix) {
     *part = workspace.take<Word>(square);
 
   load_matrix(m);
-  const TileShapes shapes;
+  const FullTiles shapes;
   for (int64_t i = 0; i < p.step_count; ++i) {
     Quintic step = p.steps[i];
     const float norm = gram(m);

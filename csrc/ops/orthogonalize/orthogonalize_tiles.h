@@ -11,6 +11,7 @@
 // The layouts of M^T are those of M: its pairs are M's turned, its turned M's pairs.
 #pragma once
 
+#include "common/amx.h"
 #include "common/rows.h"
 
 namespace snakelm::SNAKELM_ISA {
@@ -84,61 +85,25 @@ SNAKELM_INLINE void turn(const Word* block, Word* to) {
 
 #if defined(__AMX_BF16__)
 
-// The shape of all tiles, while it lives. Released at the end: oneDNN, which runs on the same
-// threads, sets its own. Assembly, since GCC's intrinsics don't say that they read memory.
-class TileShapes {
- public:
-  TileShapes() {
-    struct alignas(64) {
-      uint8_t palette = 1, start_row = 0, reserved[14] = {};
-      uint16_t row_bytes[16] = {};
-      uint8_t rows[16] = {};
-    } shapes;
-    for (int i = 0; i < 8; ++i) shapes.row_bytes[i] = 4 * TILE, shapes.rows[i] = TILE;
-    asm volatile("ldtilecfg %0" : : "m"(shapes));
-  }
-  ~TileShapes() { asm volatile("tilerelease"); }
-};
-
-template <int NUMBER>
-SNAKELM_INLINE void tile_load(const Word* from) {
-  asm volatile("tileloadd (%0,%1,1), %%tmm%c2"
-               :
-               : "r"(from), "r"(4 * TILE), "i"(NUMBER)
-               : "memory");
-}
-template <int NUMBER>
-SNAKELM_INLINE void tile_store(float* to) {
-  asm volatile("tilestored %%tmm%c2, (%0,%1,1)" : : "r"(to), "r"(4 * SIDE), "i"(NUMBER) : "memory");
-}
-template <int C, int A, int B>
-SNAKELM_INLINE void tile_product() {
-  asm volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(C), "i"(A), "i"(B));
-}
-
 // sums = left right, `blocks` blocks after each other of both. Four sums are held, so that each
 // loaded tile is used twice.
 SNAKELM_INLINE void multiply_blocks(const Word* left, const Word* right, int64_t blocks,
                                     Sums& sums) {
-  asm volatile("tilezero %tmm0\n\ttilezero %tmm1\n\ttilezero %tmm2\n\ttilezero %tmm3");
+  constexpr int64_t ROW = 4 * TILE;
+  zero_sums();
   for (int64_t i = 0; i < blocks; ++i, left += BLOCK_WORDS, right += BLOCK_WORDS) {
-    tile_load<4>(left), tile_load<6>(right);
-    tile_product<0, 4, 6>();
-    tile_load<7>(right + TILE_WORDS);
-    tile_product<1, 4, 7>();
-    tile_load<5>(left + TILE_WORDS);
-    tile_product<2, 5, 6>();
-    tile_product<3, 5, 7>();
+    load_tile<4>(left, ROW), load_tile<6>(right, ROW);
+    multiply_tiles<0, 4, 6>();
+    load_tile<7>(right + TILE_WORDS, ROW);
+    multiply_tiles<1, 4, 7>();
+    load_tile<5>(left + TILE_WORDS, ROW);
+    multiply_tiles<2, 5, 6>();
+    multiply_tiles<3, 5, 7>();
   }
-  tile_store<0>(sums.at[0]), tile_store<1>(sums.at[0] + TILE);
-  tile_store<2>(sums.at[TILE]), tile_store<3>(sums.at[TILE] + TILE);
+  store_sums(sums.at[0], SIDE);
 }
 
 #else
-
-struct TileShapes {
-  TileShapes() {}
-};
 
 // sum + the products of both halves of the words.
 SNAKELM_INLINE Vec add_products(Word left, WordVec right, Vec sum) {
