@@ -77,9 +77,10 @@ def needed(env):
     names = {
         "yaml": "pyyaml",
         "sklearn": "scikit-learn",
-        "pydantic_core": "pydantic",  # these three come with the other
+        "pydantic_core": "pydantic",  # these come with the other
         "typing_extensions": "pydantic",
         "markupsafe": "jinja2",
+        "triton": "torch",  # with its CUDA build; nothing imports it where there is no GPU
     }
     ours = {"snakelm", "pytorch_ext", "scripts", "setuptools"}
     for script in scripts_of(env):

@@ -25,6 +25,6 @@ def attention_sdpa(
         attn_mask=mask,
         is_causal=mask is None,
         scale=scale,
-        enable_gqa=heads != k_BTKD.shape[2],
+        enable_gqa=True if heads != k_BTKD.shape[2] else False,  # noqa: SIM210 (no SymBool)
     )
     return out_BHTD.transpose(1, 2)

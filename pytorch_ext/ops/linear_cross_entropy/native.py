@@ -137,6 +137,13 @@ def _fake_backward(grad_loss, x, weight, *_):
     return contiguous_like(weight)
 
 
+def _without_derivative(*_: Any) -> None:
+    raise RuntimeError(
+        "torch.ops.pytorch_ext.linear_cross_entropy_backward has no derivative; differentiate "
+        "pytorch_ext.linear_cross_entropy twice instead"
+    )
+
+
 if library.LOADED:
     torch.library.register_fake("pytorch_ext::linear_cross_entropy_forward", _fake_forward)
     torch.library.register_fake("pytorch_ext::linear_cross_entropy_backward", _fake_backward)
@@ -144,4 +151,7 @@ if library.LOADED:
         "pytorch_ext::linear_cross_entropy_forward",
         CompiledCrossEntropy.backward,
         setup_context=CompiledCrossEntropy.setup_context,
+    )
+    torch.library.register_autograd(
+        "pytorch_ext::linear_cross_entropy_backward", _without_derivative
     )
