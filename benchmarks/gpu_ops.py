@@ -8,7 +8,7 @@ torch.compile compiles just that. GB/s counts each number that has to be read or
 """
 
 import argparse
-import json
+import functools
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
 from attn import DTYPES, medians
+from ops import print_and_save
 
 from pytorch_ext import linear_cross_entropy, qk_norm_rope, rms_norm, swiglu
 
@@ -167,18 +168,7 @@ def main(argv: list[str] | None = None) -> int:
         "tokens": options.tokens,
         "repeats": options.repeats,
     }
-    for key, value in about.items():
-        print(f"{key:>20}: {value}")
-    print("  ".join(name.rjust(width) for name, width in zip(COLUMNS, CELLS, strict=True)))
-
-    rows = []
-    for shape in options.shapes:
-        for dtype in ("bf16", "fp32"):
-            for row in measure(options, shape, dtype, "cuda"):
-                rows.append(row)
-                print(show(row), flush=True)
-    if options.json:
-        options.json.write_text(json.dumps({"about": about, "rows": rows}, indent=1) + "\n")
+    print_and_save(options, about, COLUMNS, CELLS, functools.partial(measure, device="cuda"), show)
     return 0
 
 

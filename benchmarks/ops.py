@@ -12,7 +12,7 @@ import ctypes
 import functools
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -211,6 +211,29 @@ def show(row: dict) -> str:
     return "  ".join(cell.rjust(width) for cell, width in zip(cells, CELLS, strict=True))
 
 
+def print_and_save(
+    options: argparse.Namespace,
+    about: dict,
+    columns: Sequence[str],
+    cells: Sequence[int],
+    measure: Callable[[argparse.Namespace, str, str], Iterable[dict]],
+    show: Callable[[dict], str],
+) -> None:
+    """The rows of every shape and dtype as they are measured, and all of them as --json."""
+    for key, value in about.items():
+        print(f"{key:>20}: {value}")
+    print("  ".join(name.rjust(width) for name, width in zip(columns, cells, strict=True)))
+
+    rows = []
+    for shape in options.shapes:
+        for dtype in ("bf16", "fp32"):
+            for row in measure(options, shape, dtype):
+                rows.append(row)
+                print(show(row), flush=True)
+    if options.json:
+        options.json.write_text(json.dumps({"about": about, "rows": rows}, indent=1) + "\n")
+
+
 def main(argv: list[str] | None = None) -> int:
     if argv is None:
         restart_with_environment(sys.argv)
@@ -224,18 +247,7 @@ def main(argv: list[str] | None = None) -> int:
         "tokens": options.tokens,
         "repeats": options.repeats,
     }
-    for key, value in about.items():
-        print(f"{key:>20}: {value}")
-    print("  ".join(name.rjust(width) for name, width in zip(COLUMNS, CELLS, strict=True)))
-
-    rows = []
-    for shape in options.shapes:
-        for dtype in ("bf16", "fp32"):
-            for row in measure(options, shape, dtype):
-                rows.append(row)
-                print(show(row), flush=True)
-    if options.json:
-        options.json.write_text(json.dumps({"about": about, "rows": rows}, indent=1) + "\n")
+    print_and_save(options, about, COLUMNS, CELLS, measure, show)
     return 0
 
 

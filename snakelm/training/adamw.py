@@ -12,7 +12,7 @@ from pytorch_ext import adamw_step
 
 from ..model.working_copies import held_copy, refreshed
 
-__all__ = ["AdamW", "bfloat16_copies", "say_written"]
+__all__ = ["AdamW", "bfloat16_copies", "mark_written"]
 
 Copies = list[torch.Tensor | None]
 
@@ -62,7 +62,7 @@ class AdamW(torch.optim.AdamW):
                 gradient_scale=gradient_scale,
                 copies=copies,
             )
-            say_written(parameters, copies)
+            mark_written(parameters, copies)
 
     def _state_of(self, p: torch.nn.Parameter) -> Any:
         """What torch's own first step makes."""
@@ -79,7 +79,7 @@ def bfloat16_copies(parameters: Sequence[torch.nn.Parameter]) -> Copies:
     return [c if c is not None and c.dtype == torch.bfloat16 else None for c in copies]
 
 
-def say_written(parameters: Sequence[torch.nn.Parameter], copies: Copies) -> None:
+def mark_written(parameters: Sequence[torch.nn.Parameter], copies: Copies) -> None:
     """Tells torch that parameters have changed, and the working copies that they are right."""
     for p, copy in zip(parameters, copies, strict=True):
         if copy is None:

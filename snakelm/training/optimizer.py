@@ -27,7 +27,7 @@ from torch import nn
 from pytorch_ext import muon_step
 
 from ..config import Train
-from .adamw import AdamW, bfloat16_copies, say_written
+from .adamw import AdamW, bfloat16_copies, mark_written
 from .lora import is_factor
 
 __all__ = ["Muon", "Optimizer", "lr_factor", "momentum"]
@@ -85,7 +85,7 @@ class Muon:
                 gradient_scale=gradient_scale,
                 copies=copies,
             )
-            say_written(group, copies)
+            mark_written(group, copies)
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Momentum by shape, `"256x768"`."""
