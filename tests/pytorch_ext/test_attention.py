@@ -89,13 +89,17 @@ def run(
 def yardstick(
     case: Case, dtype: torch.dtype, mask: str, seed: int, spread: float
 ) -> tuple[list, list[float]]:
-    """The exact answer in float64 and SDPA's errors against it."""
-    inputs, row_start = (
-        make_inputs(case, dtype, seed, spread),
-        make_row_start(mask, case.batch, case.length),
-    )
-    exact = run([x.double() for x in inputs], row_start, "reference")
-    return exact, errors(run(inputs, row_start, "sdpa"), exact)
+    """The exact answer in float64 and SDPA's errors against it.
+
+    The largest of a few hundred errors is a matter of luck, and a narrow head has no more: there
+    it is SDPA's largest of three draws.
+    """
+    row_start, drawn = make_row_start(mask, case.batch, case.length), []
+    for draw in range(seed, seed + (3 if case.dim < 8 else 1)):
+        inputs = make_inputs(case, dtype, draw, spread)
+        exact = run([x.double() for x in inputs], row_start, "reference")
+        drawn.append((exact, errors(run(inputs, row_start, "sdpa"), exact)))
+    return drawn[0][0], [max(each) for each in zip(*(e for _, e in drawn), strict=True)]
 
 
 def errors(found: list[torch.Tensor], exact: list[torch.Tensor]) -> list[float]:

@@ -176,6 +176,8 @@ def test_a_function_is_copied_and_pickled_by_name(name):
 
 
 @pytest.mark.long
+@pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is deprecated:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
 @pytest.mark.parametrize("dynamic", [False, True], ids=["static", "dynamic"])
 def test_inductor_compiles_forward_and_backward(operator, dynamic):
     """Half a minute an operator: pytest -m long tests/pytorch_ext/test_citizenship.py"""
