@@ -14,12 +14,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from ..errors import EXIT_INTERRUPTED, EXIT_USER, Interrupted, UserError
-from ..launched import LAUNCHER, forget_stray_ranks, is_launched
+from ..errors import EXIT_INTERRUPTED, EXIT_USER, Interrupted, Terminated, UserError
+from ..launched import LAUNCHER, forget_stray_ranks, is_launched, started_by_launcher
 from ..log import Log
+from ..machine_errors import killed
+from ..starting import SIGNALS
+from ..workflow import slurm
 from ..workflow.signals import StopRequest
 from ..workflow.step import Run
 
@@ -55,31 +58,50 @@ def run_trainer(run: Run, own_log: Path, train: Callable[[Run, bool], None]) -> 
     """Calls ``train`` in as many processes as train.processes says; gives the exit code.
 
     ``own_log`` keeps what earlier starts wrote. ``train`` hears whether its process is the one that
-    writes; the others say nothing and leave it to that one to say what went wrong.
+    writes; the others say nothing and leave it to that one to say what went wrong. In a Slurm job
+    whose time is up the run is queued again.
     """
     stray = forget_stray_ranks()
     processes = run.config.train.processes
-    if processes > 1 and not is_launched():
-        if stray:
-            with Log(run.step.name) as log:
-                log.warn(stray)
-        return launch([str(run.step.script), *run.argv], processes)
+    alone = not is_launched()
+    writes = alone or int(os.environ["RANK"]) == 0
+    several = alone and processes > 1
 
-    writes = not is_launched() or int(os.environ["RANK"]) == 0
-    logs = [path for path in (own_log, run.log_file) if path] if writes else []
+    before = slurm.checkpoints(run.files.run_root)
+    logs = [path for path in (own_log, run.log_file) if path] if writes and not several else []
     with Log(run.step.name, logs, append=True, quiet=not writes) as run.log:
         if stray:
             run.log.warn(stray)
         try:
-            train(run, writes)
-        except (UserError, Interrupted) as error:
-            if writes:
-                raise
-            return EXIT_USER if isinstance(error, UserError) else EXIT_INTERRUPTED
+            if several:
+                code = launch([str(run.step.script), *run.argv], processes, run.log)
+            else:
+                code = _train_here(run, train, writes)
+        except (Interrupted, UserError) as error:
+            if not writes:
+                return EXIT_USER if isinstance(error, UserError) else EXIT_INTERRUPTED
+            if isinstance(error, Interrupted) and not started_by_launcher():
+                slurm.requeue(run.files.run_root, before, run.log)
+            raise
+        if several and code == EXIT_INTERRUPTED:
+            slurm.requeue(run.files.run_root, before, run.log)
+        return code
+
+
+def _train_here(run: Run, train: Callable[[Run, bool], None], writes: bool) -> int:
+    """Between the steps a signal only sets a flag; before and after them it ends up here."""
+    try:
+        train(run, writes)
+    except (KeyboardInterrupt, Terminated) as stop:
+        name = str(stop) or "interrupted"
+        raise Interrupted(
+            f"{name} before the first step or after the last one: what is saved is kept; resume: "
+            "the same command"
+        ) from None
     return 0
 
 
-def launch(command: Sequence[str], processes: int) -> int:
+def launch(command: Sequence[str], processes: int, log: Log) -> int:
     """Runs ``command`` (after the interpreter) as ``processes`` processes of one world on this
     host; gives the exit code. Several hosts are torchrun's business.
 
@@ -88,7 +110,7 @@ def launch(command: Sequence[str], processes: int) -> int:
     file and talk over loopback: torch's own store listens on every interface, and believes whoever
     connects.
     """
-    workers = []
+    workers: list[subprocess.Popen] = []
     with tempfile.TemporaryDirectory(prefix="snakelm-") as folder, StopRequest() as stop:
         shared = {
             LAUNCHER: os.getpid(),
@@ -97,30 +119,41 @@ def launch(command: Sequence[str], processes: int) -> int:
             STORE: Path(folder) / "store",
             **_LOOPBACK,
         }
-        for rank in range(processes):
-            variables = {**shared, "RANK": rank, "LOCAL_RANK": rank}
-            workers.append(
-                subprocess.Popen(
-                    [sys.executable, *command],
-                    env={**os.environ, **{name: str(value) for name, value in variables.items()}},
-                    start_new_session=True,  # a Ctrl-C comes through us, once
-                    preexec_fn=_end_with_parent if sys.platform == "linux" else None,
-                )
-            )
-        _wait_for(workers, stop)
-    return _exit_code([worker.returncode for worker in workers])
+        try:
+            for rank in range(processes):
+                variables = {**shared, "RANK": rank, "LOCAL_RANK": rank}
+                workers.append(_start(command, variables))
+            _wait_for(workers, stop)
+        finally:
+            _signal(workers, signal.SIGKILL)  # none is left, unless we are to end at once
+
+    codes = [worker.returncode for worker in workers]
+    for rank, code in enumerate(codes):
+        if code == -signal.SIGKILL:
+            log.warn(killed(f"process {rank} of {processes}"))
+    return _exit_code(codes, stop.requested)
 
 
-def _exit_code(codes: list[int]) -> int:
+def _start(command: Sequence[str], variables: Mapping[str, object]) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, *command],
+        env={**os.environ, **{name: str(value) for name, value in variables.items()}},
+        start_new_session=True,  # a Ctrl-C comes through us, once
+        preexec_fn=_end_with_parent if sys.platform == "linux" else None,
+    )
+
+
+def _exit_code(codes: list[int], stopped: bool) -> int:
     """One code for all. Below 0 is a signal, which a process that was ended because another failed
-    has too, so codes above 0 say more.
+    has too, so codes above 0 say more; 128 and more is a signal during its imports.
     """
-    reasons = [code for code in codes if code > 0 and code != EXIT_INTERRUPTED]
+    ended = {EXIT_INTERRUPTED, *(sign for n in SIGNALS for sign in (-n, 128 + n))}
+    if stopped and ended >= set(codes) - {0} and any(codes):
+        return EXIT_INTERRUPTED
+    reasons = [code for code in codes if code > 0 and code not in ended]
     if reasons:
         return reasons[0]
-    if all(code in (0, EXIT_INTERRUPTED) for code in codes):
-        return max(codes)
-    return 1
+    return max(codes) if all(code in (0, EXIT_INTERRUPTED) for code in codes) else 1
 
 
 def _wait_for(workers: list[subprocess.Popen], stop: StopRequest) -> None:

@@ -106,9 +106,9 @@ def start(
     Raises UserError for what the user can fix, Interrupted when a signal ended the run after its
     state was saved. Under torchrun every process calls this; rank 0 writes.
     """
-    with process_group(device) as world, StopRequest() as stop:
+    with process_group(device) as world:
         made = recipe(world.writes)
-        with _sole_writer(made, world):
+        with _sole_writer(made, world), StopRequest() as stop:
             return run(made, log, world, lambda: stop.requested, threads)
 
 

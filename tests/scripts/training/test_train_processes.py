@@ -80,9 +80,14 @@ def test_killed_twenty_times_ends_with_the_same_bytes(make_results):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
 def test_a_signal_ends_with_code_3_after_saving(results, number):
+    """However many more of them come, as at a Slurm time limit."""
     process = results.start(results.config(**LONGER))
     results.wait_for_step(process, 5)
     process.send_signal(number)
+    for _ in range(20):
+        process.send_signal(signal.SIGHUP)
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.02)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 3, said
     step = int(said.rsplit("saved step ", 1)[1].split(";")[0])
