@@ -23,6 +23,8 @@ OF_TRAIN = (
     "compile",
     "attention",
     "processes",
+    "nodes",
+    "reproducible",
     "on_nan",
     "momentum",
     "beta1",

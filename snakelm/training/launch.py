@@ -25,6 +25,7 @@ from ..starting import SIGNALS
 from ..workflow import slurm
 from ..workflow.signals import StopRequest
 from ..workflow.step import Run
+from .nodes import launch_on_nodes, node_number
 
 __all__ = ["ENVIRONMENT", "STORE", "launch", "restart_with_environment", "run_trainer"]
 
@@ -62,10 +63,10 @@ def run_trainer(run: Run, own_log: Path, train: Callable[[Run, bool], None]) -> 
     whose time is up the run is queued again.
     """
     stray = forget_stray_ranks()
-    processes = run.config.train.processes
     alone = not is_launched()
     writes = alone or int(os.environ["RANK"]) == 0
-    several = alone and processes > 1
+    train_keys, node = run.config.train, node_number()
+    several = alone and (train_keys.processes > 1 or train_keys.nodes > 1)
 
     before = slurm.checkpoints(run.files.run_root)
     logs = [path for path in (own_log, run.log_file) if path] if writes and not several else []
@@ -73,8 +74,12 @@ def run_trainer(run: Run, own_log: Path, train: Callable[[Run, bool], None]) -> 
         if stray:
             run.log.warn(stray)
         try:
+            command = [str(run.step.script), *run.argv]
+            if several and train_keys.nodes > 1 and node is None:
+                return launch_on_nodes(command, train_keys.nodes, run.most_threads or 1)
             if several:
-                code = launch([str(run.step.script), *run.argv], processes, run.log)
+                world = (train_keys.processes, node or 0, train_keys.nodes)
+                code = launch(command, *world, run.log)
             else:
                 code = _train_here(run, train, writes)
         except (Interrupted, UserError) as error:
@@ -83,7 +88,7 @@ def run_trainer(run: Run, own_log: Path, train: Callable[[Run, bool], None]) -> 
             if isinstance(error, Interrupted) and not started_by_launcher():
                 slurm.requeue(run.files.run_root, before, run.log)
             raise
-        if several and code == EXIT_INTERRUPTED:
+        if several and code == EXIT_INTERRUPTED and not node:
             slurm.requeue(run.files.run_root, before, run.log)
         return code
 
@@ -101,36 +106,35 @@ def _train_here(run: Run, train: Callable[[Run, bool], None], writes: bool) -> i
     return 0
 
 
-def launch(command: Sequence[str], processes: int, log: Log) -> int:
-    """Runs ``command`` (after the interpreter) as ``processes`` processes of one world on this
-    host; gives the exit code. Several hosts are torchrun's business.
+def launch(command: Sequence[str], processes: int, node: int, nodes: int, log: Log) -> int:
+    """Runs ``command`` (after the interpreter) as this host's ``processes`` processes of one world;
+    gives the exit code. ``node``: this host's number among ``nodes`` (nodes.py).
 
     What torchrun does, without its retries and with our exit codes. A signal is passed on to all;
-    when one fails the others are ended, and when this process dies they end too. They meet in a
-    file and talk over loopback: torch's own store listens on every interface, and believes whoever
-    connects.
+    when one fails the others are ended, and when this process dies they end too. On a single host
+    they meet in a file and talk over loopback: torch's own store listens on every interface, and
+    believes whoever connects.
     """
     workers: list[subprocess.Popen] = []
     with tempfile.TemporaryDirectory(prefix="snakelm-") as folder, StopRequest() as stop:
         shared = {
             LAUNCHER: os.getpid(),
-            "WORLD_SIZE": processes,
+            "WORLD_SIZE": processes * nodes,
             "LOCAL_WORLD_SIZE": processes,
-            STORE: Path(folder) / "store",
-            **_LOOPBACK,
+            **({STORE: Path(folder) / "store", **_LOOPBACK} if nodes == 1 else {}),
         }
         try:
-            for rank in range(processes):
-                variables = {**shared, "RANK": rank, "LOCAL_RANK": rank}
-                workers.append(_start(command, variables))
+            for local in range(processes):
+                rank = node * processes + local
+                workers.append(_start(command, {**shared, "RANK": rank, "LOCAL_RANK": local}))
             _wait_for(workers, stop)
         finally:
             _signal(workers, signal.SIGKILL)  # none is left, unless we are to end at once
 
     codes = [worker.returncode for worker in workers]
-    for rank, code in enumerate(codes):
+    for local, code in enumerate(codes):
         if code == -signal.SIGKILL:
-            log.warn(killed(f"process {rank} of {processes}"))
+            log.warn(killed(f"process {node * processes + local} of {processes * nodes}"))
     return _exit_code(codes, stop.requested)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from ..log import Log
 from .signals import is_time_up
 
-__all__ = ["checkpoints", "requeue"]
+__all__ = ["JOB", "checkpoints", "requeue"]
 
 JOB = "SLURM_JOB_ID"
 
