@@ -17,7 +17,7 @@ rule baseline:
     threads: 1
     resources:
         # 32 bytes of the compressor's model for a byte of training text and held-out text, and room for the text
-        mem_mb=1000 + int(70 * CONFIG.evaluate.compressor_mb),
+        mem_mb=growing(1000 + int(70 * CONFIG.evaluate.compressor_mb)),
         runtime=60,
     shell:
         command("baseline")
@@ -41,7 +41,7 @@ rule measure_tokenizer:
         "../envs/analysis.yaml"
     threads: 2
     resources:
-        mem_mb=2000,
+        mem_mb=growing(2000),
         runtime=60,
     shell:
         command("measure_tokenizer")
@@ -72,7 +72,7 @@ rule export:
         "../envs/training.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
+        mem_mb=growing(4000),
         runtime=60,
     params:
         artefacts=artefacts("preparation", "training"),
@@ -95,7 +95,7 @@ rule export_gguf:
         "../envs/training.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
+        mem_mb=growing(4000),
         runtime=60,
     shell:
         command("export_gguf")
@@ -128,7 +128,7 @@ rule loss:
         "../envs/training.yaml"
     threads: 8
     resources:
-        mem_mb=6000,
+        mem_mb=growing(6000),
         runtime=240,
     shell:
         command("loss")
@@ -162,7 +162,7 @@ rule evaluate:
         "../envs/training.yaml"
     threads: 8
     resources:
-        mem_mb=6000,
+        mem_mb=growing(6000),
         runtime=240,
     shell:
         command("evaluate")
@@ -191,7 +191,7 @@ rule generate_embeddings:
         )
     threads: 8
     resources:
-        mem_mb=4000,
+        mem_mb=growing(4000),
         runtime=1440,
     shell:
         command("generate_embeddings")

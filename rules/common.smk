@@ -6,10 +6,12 @@ import functools
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 from snakemake.cli import get_argument_parser
 from snakemake.logging import logger
 from snakemake.settings.types import DeploymentMethod
@@ -31,6 +33,7 @@ from snakelm.data.reading import readers
 from snakelm.errors import EXIT_USER, UserError
 from snakelm.files import write_text
 from snakelm.filter.labels import label_files
+from snakelm.machine_errors import killed
 from snakelm.publishing import public_url
 from snakelm.terminal import harmless_lines
 from snakelm.workflow import hints
@@ -177,6 +180,11 @@ def timing(name):
     return results(f"benchmarks/{name}.tsv")
 
 
+def growing(mem_mb):
+    """Memory for a step: as much more with each attempt, for the last one may have been killed for want of it."""
+    return lambda wildcards, attempt: mem_mb * attempt
+
+
 def documents(before=None):
     """The documents that the check `before` reads, or after all checks the tokenizer and the token files."""
     done = ["deduplicated"]
@@ -272,6 +280,41 @@ def timings(wildcards):
         if step.manifest
         for path in each(str(declared.benchmark))
     ]
+
+
+# How a run ends
+
+
+def explain_kill(record):
+    """A filter of Snakemake's log: SIGKILL leaves a step no time for words of its own."""
+    text = record.getMessage()
+    if "Signals.SIGKILL" in text or "exit status 137" in text:
+        record.msg, record.args = f"{text}\n{killed('the step')}", ()
+    return True
+
+
+logger.addFilter(explain_kill)
+
+
+def end_with_jobs():
+    """From here on SIGTERM to Snakemake alone ends the run as Ctrl-C does; its own answer is to wait, for days if need be.
+
+    The steps on this host are told first, so that they save; jobs of a cluster are cancelled by its executor.
+    """
+
+    def ended(number, frame):
+        signal.signal(number, signal.SIG_IGN)
+        for process in psutil.Process().children(recursive=True):
+            try:
+                if any(
+                    word.startswith(f"{ROOT}/scripts/") for word in process.cmdline()
+                ):
+                    process.send_signal(number)
+            except psutil.Error:
+                pass  # it has ended meanwhile
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, ended)
 
 
 # The report

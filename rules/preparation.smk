@@ -32,13 +32,14 @@ rule preflight:
         "../envs/filter.yaml" if CHECKS["filtered"] else "../envs/preparation.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
+        mem_mb=growing(1000),
         runtime=30,
     shell:
         command("preflight")
 
 
 onstart:
+    end_with_jobs()
     look_first()
 
 
@@ -56,7 +57,7 @@ rule collect:
         "../envs/preparation.yaml"
     threads: 2
     resources:
-        mem_mb=2000,
+        mem_mb=growing(2000),
         runtime=120,
     shell:
         command("collect")
@@ -78,7 +79,7 @@ rule sample_data:
         "../envs/preparation.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=growing(2000),
         runtime=240,
     shell:
         command("sample_data")
@@ -98,7 +99,7 @@ rule deduplicate:
         "../envs/preparation.yaml"
     threads: 2
     resources:
-        mem_mb=4000,
+        mem_mb=growing(4000),
         runtime=480,
     shell:
         command("deduplicate")
@@ -119,7 +120,7 @@ rule quality:
         "../envs/preparation.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=growing(2000),
         runtime=480,
     shell:
         command("quality")
@@ -142,7 +143,7 @@ rule filter_dataset:
         "../envs/filter.yaml"
     threads: 8
     resources:
-        mem_mb=4000,
+        mem_mb=growing(4000),
         runtime=1440,
     shell:
         command("filter_dataset")
@@ -165,7 +166,7 @@ rule decontaminate:
         "../envs/preparation.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=growing(2000),
         runtime=480,
     shell:
         command("decontaminate")
@@ -187,7 +188,7 @@ rule train_tokenizer:
         "../envs/preparation.yaml"
     threads: 2
     resources:
-        mem_mb=4000,
+        mem_mb=growing(4000),
         runtime=120,
     shell:
         command("train_tokenizer")
@@ -214,7 +215,7 @@ rule prepare_shard:
         "../envs/preparation.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=growing(2000),
         runtime=240,
     shell:
         command("prepare_shard")
@@ -236,7 +237,7 @@ rule prepare_data:
         "../envs/preparation.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
+        mem_mb=growing(4000),
         runtime=240,
     shell:
         command("prepare_data")
@@ -258,7 +259,7 @@ rule prepare_sft_data:
         "../envs/preparation.yaml"
     threads: 2
     resources:
-        mem_mb=2000,
+        mem_mb=growing(2000),
         runtime=240,
     shell:
         command("prepare_sft_data")

@@ -18,7 +18,7 @@ rule setfit_train:
         "../envs/filter.yaml"
     threads: 8
     resources:
-        mem_mb=6000,
+        mem_mb=growing(6000),
         runtime=240,
     shell:
         command("setfit_train")
@@ -42,7 +42,7 @@ rule train:
         "../envs/training.yaml"
     threads: 8
     resources:
-        mem_mb=6000,
+        mem_mb=growing(6000),
         runtime=1440,
     params:
         results=lambda wildcards: PLACE,
@@ -70,7 +70,7 @@ rule train_sft:
         "../envs/training.yaml"
     threads: 8
     resources:
-        mem_mb=6000,
+        mem_mb=growing(6000),
         runtime=1440,
     params:
         results=lambda wildcards: PLACE,

@@ -2,4 +2,8 @@
 scripts.
 """
 
+from .starting import answer_signals
+
 __version__ = "0.1.0"
+
+answer_signals()

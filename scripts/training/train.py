@@ -1,8 +1,8 @@
 """Pretrains the model on train.bin, or goes on with it, and writes final_model.pt.
 
-Ctrl-C or SIGTERM saves and ends with exit code 3; the same command goes on, and ends with the same
-bytes as a run that was never stopped. Runs under torchrun; with train.processes above 1 it starts
-that many processes by itself.
+Ctrl-C, SIGTERM or SIGHUP saves and ends with exit code 3; the same command goes on, and ends with
+the same bytes as a run that was never stopped. Runs under torchrun; with train.processes above 1 it
+starts that many processes by itself.
 """
 
 import sys

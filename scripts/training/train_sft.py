@@ -1,9 +1,9 @@
 """Tunes a trained model on packed conversations, or goes on tuning it, and writes sft_model.pt.
 
 Starts from final_model.pt, or from the model that sft.base or --base names: a file of ours, or a
-folder as export or transformers writes it. Ctrl-C or SIGTERM saves and ends with exit code 3; the
-same command goes on, and ends with the same bytes as a run that was never stopped. Runs under
-torchrun; with train.processes above 1 it starts that many processes by itself.
+folder as export or transformers writes it. Ctrl-C, SIGTERM or SIGHUP saves and ends with exit code
+3; the same command goes on, and ends with the same bytes as a run that was never stopped. Runs
+under torchrun; with train.processes above 1 it starts that many processes by itself.
 """
 
 import sys
@@ -23,6 +23,8 @@ OF_TRAIN = (
     "compile",
     "attention",
     "processes",
+    "nodes",
+    "reproducible",
     "on_nan",
     "momentum",
     "beta1",

@@ -109,10 +109,23 @@ def _check_model(config: Config) -> None:
     check_shape(model)
     check_exportable(model)
 
-    if train.batch_tokens % (model.context * train.processes):
+    rows, rest = divmod(train.batch_tokens, model.context)
+    if rest:
         raise UserError(
             f"train.batch_tokens: {train.batch_tokens} is no multiple of model.context "
-            f"{model.context} × train.processes {train.processes}"
+            f"{model.context}"
+        )
+    processes = train.nodes * train.processes
+    if rows < max(processes, train.reproducible):
+        raise UserError(
+            f"train.batch_tokens: {rows} rows of model.context {model.context}, fewer than "
+            f"{processes} processes (train.nodes × train.processes) or train.reproducible "
+            f"{train.reproducible}"
+        )
+    if train.reproducible and processes > train.reproducible:
+        raise UserError(
+            f"train.reproducible: {train.reproducible} parts for {processes} processes "
+            "(train.nodes × train.processes); make it as many or more"
         )
 
 

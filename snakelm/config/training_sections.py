@@ -90,7 +90,27 @@ class Train(Section):
     on_nan: Literal["error", "skip"] = key(
         "error", "a loss of NaN or infinity: stop, or skip the step (at most 3 in a row)"
     )
-    processes: int = key(1, "data-parallel processes on this machine (torchrun)", ge=1, le=1024)
+    processes: int = key(
+        1,
+        "data-parallel processes on each host; a run may go on with another number",
+        ge=1,
+        le=1024,
+        cosmetic=True,
+    )
+    nodes: int = key(
+        1,
+        "hosts of a Slurm job that train together (slurm/config.yaml)",
+        ge=1,
+        le=1024,
+        cosmetic=True,
+    )
+    reproducible: int = key(
+        0,
+        "parts of a batch whose gradients are added in a fixed order, so that any number of "
+        "processes up to it ends with the same bits; a power of two; 0 for whichever is fastest",
+        ge=0,
+        le=1024,
+    )
     seed: int | None = key(
         None,
         "chance in training alone: first weights, order of the text, samples; null for the "

@@ -16,7 +16,7 @@ from ..errors import UserError
 from ..files import atomic_path, sha256_file, write_text
 from ..model.file import read_plain, write_plain
 
-__all__ = ["load_newest", "prune", "save", "steps_in"]
+__all__ = ["load", "load_newest", "prune", "save", "steps_in", "written_hash"]
 
 FORMAT, VERSION = "snakelm-checkpoint", 1
 STEM = "step"  # fine-tuning's are called sft_step
@@ -79,6 +79,16 @@ def load_newest(
             "delete this folder first"
         )
     return None
+
+
+def load(run: Path, step: int, fingerprint: str, stem: str = STEM) -> dict[str, Any]:
+    """The checkpoint of ``step``; UserError when it isn't sound."""
+    return _load(_path(run, stem, step), step, fingerprint)
+
+
+def written_hash(run: Path, step: int, stem: str = STEM) -> str:
+    """The SHA-256 that the hash file of a sound checkpoint has."""
+    return hash_path(_path(run, stem, step)).read_text(encoding="ascii").split()[0]
 
 
 def _load(path: Path, step: int, fingerprint: str) -> dict[str, Any]:

@@ -7,21 +7,26 @@ together with the loss and the wish to stop, so that all processes decide alike 
 collective.
 
 Started by `torchrun`, on one host or several, or by snakelm/training/launch.py when train.processes
-> 1. Rank and size count processes of all hosts; local rank and local size those of this host, which
-decide its GPU and its share of the cores. All hosts read the same results folder; rank 0 writes.
+or train.nodes > 1. Rank and size count processes of all hosts; local rank and local size those of
+this host, which decide its GPU and its share of the cores. All hosts read the same results folder;
+rank 0 writes.
+Before they begin they settle what they go on from (agreement.py).
 """
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import cast
 
 import numpy as np
 import torch
 import torch.distributed as dist
+from torch.distributed.rendezvous import rendezvous
 
+from ..errors import UserError
 from ..launched import is_launched, started_by_launcher
+from .agreement import Agreement
 from .launch import STORE
 
 __all__ = ["World", "process_group"]
@@ -42,20 +47,44 @@ def process_group(device: str) -> Iterator["World"]:
     cuda = device in ("auto", "cuda") and torch.cuda.is_available()
     if cuda:
         torch.cuda.set_device(local_rank)
-    dist.init_process_group("nccl" if cuda else "gloo", **_meeting_place())
-    try:
-        local_size = int(os.environ["LOCAL_WORLD_SIZE"])
-        yield World(dist.get_rank(), dist.get_world_size(), local_rank, local_size)
-    finally:
-        dist.destroy_process_group()
-
-
-def _meeting_place() -> dict[str, Any]:
-    """How the processes find each other: the file of our launcher, else what torchrun set up."""
-    if not started_by_launcher():
-        return {}
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    return {"store": dist.FileStore(os.environ[STORE], size), "rank": rank, "world_size": size}
+    with _losses_in_words():
+        store = _meeting_place(size)
+        agreement = Agreement(dist.PrefixStore("snakelm", store), rank, size)
+        agreement.gather("whether it is there")
+        backend = "nccl" if cuda else "gloo"
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size)
+        try:
+            with agreement.reporting():
+                local_size = int(os.environ["LOCAL_WORLD_SIZE"])
+                yield World(rank, size, local_rank, local_size, agreement)
+        finally:
+            dist.destroy_process_group()
+
+
+def _meeting_place(size: int) -> dist.Store:
+    """Where the processes find each other: the file of our launcher; across hosts, the first one's
+    store, which torchrun or nodes.py named.
+    """
+    if started_by_launcher() and STORE in os.environ:
+        return dist.FileStore(os.environ[STORE], size)
+    store, _, _ = next(rendezvous("env://"))
+    return cast(dist.Store, store)
+
+
+@contextmanager
+def _losses_in_words() -> Iterator[None]:
+    """What a collective raises when another process has gone is for a person to hear of."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not isinstance(error, dist.DistError) and "gloo" not in str(error):
+            raise
+        reason = " ".join(str(error).split())[:160]
+        raise UserError(
+            f"lost another process of this training: it was killed, or its host or the network "
+            f"failed ({reason}); the same command resumes from the last checkpoint"
+        ) from None
 
 
 @dataclass(frozen=True)
@@ -66,6 +95,7 @@ class World:
     size: int = 1
     local_rank: int = 0
     local_size: int = 1
+    agreement: Agreement = field(default_factory=lambda: Agreement(None, 0, 1), compare=False)
 
     @property
     def writes(self) -> bool:

@@ -31,7 +31,7 @@ def pretraining_fingerprint(config: Config, train: TokenBin, val: TokenBin) -> s
     settings = as_mapping(counted, ["model", "train", "evaluate"], cosmetic=False)
     parts = {
         "version": PRETRAINING_VERSION,
-        "config": _with_seed(settings, "train"),
+        "config": _with_seed(_as_ever(settings), "train"),
         "train": sha256_file(idx_path(train.path)),
         "val": sha256_file(idx_path(val.path)),
         "tokenizer": train.meta.tokenizer_sha256,
@@ -53,12 +53,20 @@ def finetuning_fingerprint(
     settings = as_mapping(counted, ["train", "sft"], cosmetic=False)
     parts = {
         "version": FINETUNING_VERSION,
-        "config": _with_seed(settings, "sft"),
+        "config": _with_seed(_as_ever(settings), "sft"),
         "base": base_digest(base),
         "train": sha256_file(idx_path(train)),
         "val": sha256_file(idx_path(val)),
     }
     return _digits(parts)
+
+
+def _as_ever(settings: dict[str, Any]) -> dict[str, Any]:
+    """With one process, whatever their number, which counted once; without train.reproducible where
+    it is off: so that earlier runs keep their folders.
+    """
+    train = {**settings["train"], "processes": 1}
+    return {**settings, "train": {n: v for n, v in train.items() if n != "reproducible" or v}}
 
 
 def _with_seed(settings: dict[str, Any], section: str) -> dict[str, Any]:

@@ -14,14 +14,18 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from ..errors import EXIT_INTERRUPTED, EXIT_USER, Interrupted, UserError
-from ..launched import LAUNCHER, forget_stray_ranks, is_launched
+from ..errors import EXIT_INTERRUPTED, EXIT_USER, Interrupted, Terminated, UserError
+from ..launched import LAUNCHER, forget_stray_ranks, is_launched, started_by_launcher
 from ..log import Log
+from ..machine_errors import killed
+from ..starting import SIGNALS
+from ..workflow import slurm
 from ..workflow.signals import StopRequest
 from ..workflow.step import Run
+from .nodes import launch_on_nodes, node_number
 
 __all__ = ["ENVIRONMENT", "STORE", "launch", "restart_with_environment", "run_trainer"]
 
@@ -55,72 +59,105 @@ def run_trainer(run: Run, own_log: Path, train: Callable[[Run, bool], None]) -> 
     """Calls ``train`` in as many processes as train.processes says; gives the exit code.
 
     ``own_log`` keeps what earlier starts wrote. ``train`` hears whether its process is the one that
-    writes; the others say nothing and leave it to that one to say what went wrong.
+    writes; the others say nothing and leave it to that one to say what went wrong. In a Slurm job
+    whose time is up the run is queued again.
     """
     stray = forget_stray_ranks()
-    processes = run.config.train.processes
-    if processes > 1 and not is_launched():
-        if stray:
-            with Log(run.step.name) as log:
-                log.warn(stray)
-        return launch([str(run.step.script), *run.argv], processes)
+    alone = not is_launched()
+    writes = alone or int(os.environ["RANK"]) == 0
+    train_keys, node = run.config.train, node_number()
+    several = alone and (train_keys.processes > 1 or train_keys.nodes > 1)
 
-    writes = not is_launched() or int(os.environ["RANK"]) == 0
-    logs = [path for path in (own_log, run.log_file) if path] if writes else []
+    before = slurm.checkpoints(run.files.run_root)
+    logs = [path for path in (own_log, run.log_file) if path] if writes and not several else []
     with Log(run.step.name, logs, append=True, quiet=not writes) as run.log:
         if stray:
             run.log.warn(stray)
         try:
-            train(run, writes)
-        except (UserError, Interrupted) as error:
-            if writes:
-                raise
-            return EXIT_USER if isinstance(error, UserError) else EXIT_INTERRUPTED
+            command = [str(run.step.script), *run.argv]
+            if several and train_keys.nodes > 1 and node is None:
+                return launch_on_nodes(command, train_keys.nodes, run.most_threads or 1)
+            if several:
+                world = (train_keys.processes, node or 0, train_keys.nodes)
+                code = launch(command, *world, run.log)
+            else:
+                code = _train_here(run, train, writes)
+        except (Interrupted, UserError) as error:
+            if not writes:
+                return EXIT_USER if isinstance(error, UserError) else EXIT_INTERRUPTED
+            if isinstance(error, Interrupted) and not started_by_launcher():
+                slurm.requeue(run.files.run_root, before, run.log)
+            raise
+        if several and code == EXIT_INTERRUPTED and not node:
+            slurm.requeue(run.files.run_root, before, run.log)
+        return code
+
+
+def _train_here(run: Run, train: Callable[[Run, bool], None], writes: bool) -> int:
+    """Between the steps a signal only sets a flag; before and after them it ends up here."""
+    try:
+        train(run, writes)
+    except (KeyboardInterrupt, Terminated) as stop:
+        name = str(stop) or "interrupted"
+        raise Interrupted(
+            f"{name} before the first step or after the last one: what is saved is kept; resume: "
+            "the same command"
+        ) from None
     return 0
 
 
-def launch(command: Sequence[str], processes: int) -> int:
-    """Runs ``command`` (after the interpreter) as ``processes`` processes of one world on this
-    host; gives the exit code. Several hosts are torchrun's business.
+def launch(command: Sequence[str], processes: int, node: int, nodes: int, log: Log) -> int:
+    """Runs ``command`` (after the interpreter) as this host's ``processes`` processes of one world;
+    gives the exit code. ``node``: this host's number among ``nodes`` (nodes.py).
 
     What torchrun does, without its retries and with our exit codes. A signal is passed on to all;
-    when one fails the others are ended, and when this process dies they end too. They meet in a
-    file and talk over loopback: torch's own store listens on every interface, and believes whoever
-    connects.
+    when one fails the others are ended, and when this process dies they end too. On a single host
+    they meet in a file and talk over loopback: torch's own store listens on every interface, and
+    believes whoever connects.
     """
-    workers = []
+    workers: list[subprocess.Popen] = []
     with tempfile.TemporaryDirectory(prefix="snakelm-") as folder, StopRequest() as stop:
         shared = {
             LAUNCHER: os.getpid(),
-            "WORLD_SIZE": processes,
+            "WORLD_SIZE": processes * nodes,
             "LOCAL_WORLD_SIZE": processes,
-            STORE: Path(folder) / "store",
-            **_LOOPBACK,
+            **({STORE: Path(folder) / "store", **_LOOPBACK} if nodes == 1 else {}),
         }
-        for rank in range(processes):
-            variables = {**shared, "RANK": rank, "LOCAL_RANK": rank}
-            workers.append(
-                subprocess.Popen(
-                    [sys.executable, *command],
-                    env={**os.environ, **{name: str(value) for name, value in variables.items()}},
-                    start_new_session=True,  # a Ctrl-C comes through us, once
-                    preexec_fn=_end_with_parent if sys.platform == "linux" else None,
-                )
-            )
-        _wait_for(workers, stop)
-    return _exit_code([worker.returncode for worker in workers])
+        try:
+            for local in range(processes):
+                rank = node * processes + local
+                workers.append(_start(command, {**shared, "RANK": rank, "LOCAL_RANK": local}))
+            _wait_for(workers, stop)
+        finally:
+            _signal(workers, signal.SIGKILL)  # none is left, unless we are to end at once
+
+    codes = [worker.returncode for worker in workers]
+    for local, code in enumerate(codes):
+        if code == -signal.SIGKILL:
+            log.warn(killed(f"process {node * processes + local} of {processes * nodes}"))
+    return _exit_code(codes, stop.requested)
 
 
-def _exit_code(codes: list[int]) -> int:
+def _start(command: Sequence[str], variables: Mapping[str, object]) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, *command],
+        env={**os.environ, **{name: str(value) for name, value in variables.items()}},
+        start_new_session=True,  # a Ctrl-C comes through us, once
+        preexec_fn=_end_with_parent if sys.platform == "linux" else None,
+    )
+
+
+def _exit_code(codes: list[int], stopped: bool) -> int:
     """One code for all. Below 0 is a signal, which a process that was ended because another failed
-    has too, so codes above 0 say more.
+    has too, so codes above 0 say more; 128 and more is a signal during its imports.
     """
-    reasons = [code for code in codes if code > 0 and code != EXIT_INTERRUPTED]
+    ended = {EXIT_INTERRUPTED, *(sign for n in SIGNALS for sign in (-n, 128 + n))}
+    if stopped and ended >= set(codes) - {0} and any(codes):
+        return EXIT_INTERRUPTED
+    reasons = [code for code in codes if code > 0 and code not in ended]
     if reasons:
         return reasons[0]
-    if all(code in (0, EXIT_INTERRUPTED) for code in codes):
-        return max(codes)
-    return 1
+    return max(codes) if all(code in (0, EXIT_INTERRUPTED) for code in codes) else 1
 
 
 def _wait_for(workers: list[subprocess.Popen], stop: StopRequest) -> None:

@@ -13,6 +13,7 @@ one that never stopped (on the same kind of machine, with the same number of thr
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -20,7 +21,7 @@ import torch
 
 from ..config import Model, Train
 from ..device import Device, choose_device, choose_threads, pays_to_compile, peak_flops
-from ..errors import Interrupted
+from ..errors import Interrupted, UserError
 from ..log import Log
 from ..model import Decoder, model_size, save_model
 from ..tokenizer import Tokenizer
@@ -34,7 +35,7 @@ from .operators import check_attention, operators_taken
 from .optimizer import Optimizer
 from .plan import Plan
 from .progress import Progress, RunResult, resident_peak, status_line
-from .step import check_skips, training_step
+from .step import check_skips, reproducible_step, training_step
 
 __all__ = ["Recipe", "RunFolders", "Stopped", "start"]
 
@@ -106,9 +107,9 @@ def start(
     Raises UserError for what the user can fix, Interrupted when a signal ended the run after its
     state was saved. Under torchrun every process calls this; rank 0 writes.
     """
-    with process_group(device) as world, StopRequest() as stop:
-        made = recipe(world.writes)
-        with _sole_writer(made, world):
+    with process_group(device) as world:
+        made = recipe(world.local_rank == 0)  # every host verifies what it reads, once
+        with _sole_writer(made, world), StopRequest() as stop:
             return run(made, log, world, lambda: stop.requested, threads)
 
 
@@ -118,7 +119,12 @@ def run(recipe: Recipe, log: Log, world: World, stopped: Stopped, threads: int |
     folder = _run_folder(recipe)
 
     # Resume? The newest sound checkpoint of this very run says how far it got.
-    saved = checkpoint.load_newest(folder, recipe.fingerprint, log.warn, names.stem)
+    saved = world.agreement.same_checkpoint(
+        recipe.fingerprint,
+        lambda: checkpoint.load_newest(folder, recipe.fingerprint, log.warn, names.stem),
+        lambda step: checkpoint.load(folder, step, recipe.fingerprint, names.stem),
+        lambda step: checkpoint.written_hash(folder, step, names.stem),
+    )
     if saved is None:
         progress = Progress(evaluated=NO_STEP if recipe.evaluates_first else 0)
     else:
@@ -128,6 +134,13 @@ def run(recipe: Recipe, log: Log, world: World, stopped: Stopped, threads: int |
             if world.writes:
                 MetricsWriter(folder, recipe.files.logs, progress.step, names, board=False)
             return _finish(recipe, recipe.build_model(saved["model"]), progress, world)
+
+    if training.reproducible and world.size > training.reproducible:
+        raise UserError(
+            f"train.reproducible: {training.reproducible} parts for {world.size} processes; start "
+            "at most as many"
+        )
+    progress.note_processes(world.size, training.reproducible > 0, log.say)
 
     # Plan: threads, device, precision, and a line on what the run will take.
     began_with = saved["threads"] if saved else None
@@ -196,6 +209,8 @@ def run(recipe: Recipe, log: Log, world: World, stopped: Stopped, threads: int |
                         elapsed = progress.clock.elapsed()
                         used = {"peak_bytes": resident_peak(), **device.record(world.size)}
                         used["operators"] = operators
+                        if len(progress.processes) > 1:
+                            used["processes_from_step"] = progress.processes
                         progress.final = {**figures, **elapsed, **used}
             elif not due and step != saved_step and step % training.log_every == 0:
                 if metrics:
@@ -224,11 +239,17 @@ def run(recipe: Recipe, log: Log, world: World, stopped: Stopped, threads: int |
                 break
 
             # Step.
-            rows = recipe.batches.rows(step, world.rank, world.size)
             targets = recipe.batches.targets(step)
-            result = training_step(
-                step, forward, optimizer, rows, targets, training, world, stopped
-            )
+            if training.reproducible:
+                part_rows = partial(recipe.batches.rows, step, world=training.reproducible)
+                result = reproducible_step(
+                    step, forward, optimizer, part_rows, targets, training, world, stopped
+                )
+            else:
+                rows = recipe.batches.rows(step, world.rank, world.size)
+                result = training_step(
+                    step, forward, optimizer, rows, targets, training, world, stopped
+                )
             progress.took_step(
                 result, check_skips(result, step + 1, progress.skipped, training, names.section)
             )

@@ -88,18 +88,18 @@ def make_plan(
 def check_sizes(
     train: TokenBin, vocab_size: int, batch_tokens: int, context: int, world: int
 ) -> None:
-    """UserError when the tokenizer doesn't fit the token file, or the batch doesn't divide into
-    rows for every process.
+    """UserError when the tokenizer doesn't fit the token file, or the batch has no row for
+    every process.
     """
     if train.meta.vocab_size != vocab_size:
         raise UserError(
             f"{train.path}: made for {train.meta.vocab_size} tokens, the tokenizer has "
             f"{vocab_size}; run prepare_data again"
         )
-    if batch_tokens % (context * world):
+    if batch_tokens < context * world:
         raise UserError(
-            f"train.batch_tokens: {batch_tokens} is not a multiple of model.context {context} × "
-            f"{world} processes; make it one"
+            f"train.batch_tokens: {batch_tokens} is less than model.context {context} × {world} "
+            "processes; raise it"
         )
 
 

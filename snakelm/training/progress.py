@@ -4,7 +4,7 @@ import re
 import resource
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,6 +47,7 @@ class RunResult(TypedDict, total=False):
     device: str
     processes: int
     operators: dict[str, str]  # operator → backend
+    processes_from_step: dict[str, int]  # step from which on → processes; of a run that changed
     peak_bytes: int  # resident memory of the process that writes
     gpu_peak_bytes: int
     gpu_watts: float
@@ -119,6 +120,7 @@ class Progress:
     clock: Clock = field(default_factory=Clock)
     last: StepResult | None = None
     final: dict[str, Any] | None = None  # figures of the last evaluation, once the run is complete
+    processes: dict[str, int] = field(default_factory=dict)  # step from which on → how many
 
     @classmethod
     def of_checkpoint(cls, saved: Mapping[str, Any]) -> "Progress":
@@ -132,7 +134,23 @@ class Progress:
             Clock(**saved["elapsed"]),
             StepResult(**saved["last"]),
             saved["final"],
+            dict(saved.get("processes", {"0": 1})),
         )
+
+    def note_processes(self, count: int, exact: bool, say: Callable[[str], None]) -> None:
+        """Takes down that ``count`` processes go on from here; says so where there were others.
+
+        ``exact``: whether their number makes no difference (train.reproducible).
+        """
+        before = list(self.processes.values())[-1] if self.processes else count
+        if not self.processes or before != count:
+            self.processes[str(self.step)] = count
+        if before != count:
+            equal = "to the bit" if exact else "within rounding"
+            say(
+                f"processes: {count} from here on, {before} before: the same batches, "
+                f"results equal {equal}"
+            )
 
     def took_step(self, result: StepResult, skipped: int) -> None:
         """Counts a step; ``skipped``: steps in a row without an update, this one included."""
@@ -161,6 +179,7 @@ class Progress:
             "last": {**vars(self.last), "stop": False},
             "final": self.final,
             **({} if self.loss_before is None else {"before": self.loss_before}),
+            **({} if self.processes == {"0": 1} else {"processes": self.processes}),
         }
 
 

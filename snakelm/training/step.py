@@ -5,7 +5,7 @@ Legend: B rows, T positions.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,8 +17,9 @@ from ..errors import UserError
 from .batches import Rows
 from .distributed import World
 from .optimizer import Optimizer, lr_factor, momentum
+from .ordered_sum import ordered_sum
 
-__all__ = ["MOST_SKIPS", "StepResult", "check_skips", "training_step"]
+__all__ = ["MOST_SKIPS", "StepResult", "check_skips", "reproducible_step", "training_step"]
 
 MOST_SKIPS = 3  # steps in a row without a usable gradient
 
@@ -50,23 +51,73 @@ def training_step(
     token counts the same whichever micro-batch or process it is in and however many targets its
     neighbours have.
     """
-    parameters = optimizer.parameters
-    device = parameters[0].device
+    loss_sum = _backward(forward, optimizer.parameters, rows, targets, train.micro_batch)
 
-    # Forward and backward, a micro-batch at a time; gradients add up in .grad.
+    # Sum over processes: gradients, loss and the wish to stop travel together.
+    extras = [loss_sum.item(), float(stop())]
+    total, stops = world.sum_gradients(optimizer.parameters, extras)
+    return _update(step, optimizer, total, targets, stops > 0, train)
+
+
+def reproducible_step(
+    step: int,
+    forward: Callable[..., torch.Tensor],
+    optimizer: Optimizer,
+    rows: Callable[[int], Rows],
+    targets: int,
+    train: Train,
+    world: World,
+    stop: Callable[[], bool],
+) -> StepResult:
+    """The same in train.reproducible parts, added in a fixed order: the same bits for any number of
+    processes. ``rows``: those of a part.
+    """
+    parameters = optimizer.parameters
+
+    def part(number: int) -> torch.Tensor:
+        """Gradients, loss and the wish to stop, as one flat tensor."""
+        optimizer.drop_gradients()
+        loss_sum = _backward(forward, parameters, rows(number), targets, train.micro_batch)
+        gradients = [p.grad.flatten() for p in parameters if p.grad is not None]
+        assert len(gradients) == len(parameters), "parts would sum different parameters"
+        return torch.cat([*gradients, loss_sum[None], loss_sum.new_tensor([float(stop())])])
+
+    flat = ordered_sum(part, train.reproducible, world.rank, world.size)
+    sizes = [p.numel() for p in parameters]
+    for p, summed in zip(parameters, flat[: sum(sizes)].split(sizes), strict=True):
+        p.grad = summed.view_as(p)
+    total, stops = flat[sum(sizes) :].tolist()
+    return _update(step, optimizer, total, targets, stops > 0, train)
+
+
+def _backward(
+    forward: Callable[..., torch.Tensor],
+    parameters: Sequence[torch.nn.Parameter],
+    rows: Rows,
+    targets: int,
+    micro_batch: int,
+) -> torch.Tensor:
+    """Forward and backward, a micro-batch at a time; gradients add up in .grad. Gives the summed
+    loss.
+    """
+    device = parameters[0].device
     loss_sum = torch.zeros((), device=device)
-    for first in range(0, len(rows), train.micro_batch):
-        x_BT, start_BT, y_BT = rows.part(first, first + train.micro_batch).to(device)
+    for first in range(0, len(rows), micro_batch):
+        x_BT, start_BT, y_BT = rows.part(first, first + micro_batch).to(device)
         loss = forward(x_BT, start_BT, y_BT)
         (loss / targets).backward()
         loss_sum += loss.detach()
     if not len(rows):  # a short last step has fewer rows than there are processes
         for p in parameters:
             p.grad = torch.zeros_like(p)
+    return loss_sum
 
-    # Sum over processes: gradients, loss and the wish to stop travel together.
-    total, stops = world.sum_gradients(parameters, [loss_sum.item(), float(stop())])
-    gradients = [p.grad for p in parameters if p.grad is not None]
+
+def _update(
+    step: int, optimizer: Optimizer, total: float, targets: int, stop: bool, train: Train
+) -> StepResult:
+    """The optimizer's step from the summed gradients; ``total``: the summed loss."""
+    gradients = [p.grad for p in optimizer.parameters if p.grad is not None]
     norm = total_norm(gradients).item()
 
     # Update, unless it would write NaN into the weights.
@@ -79,7 +130,7 @@ def training_step(
         scale = 1.0 if train.clip is None else min(1.0, train.clip / (norm + 1e-6))
         optimizer.step(factor, momentum(step, train), scale)
 
-    return StepResult(total / targets, norm, train.lr * factor, stops > 0, skipped)
+    return StepResult(total / targets, norm, train.lr * factor, stop, skipped)
 
 
 def check_skips(

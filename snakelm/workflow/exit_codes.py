@@ -1,20 +1,22 @@
-"""How a script ends: a user's mistake in one line, an interruption with its own code, a fault of
-ours with a traceback.
+"""How a script ends: a user's mistake or the machine's refusal in one line, an interruption with
+its own code, a fault of ours with a traceback.
 """
 
 import argparse
-import errno
 import signal
 import sys
 from collections.abc import Callable
 from typing import NoReturn
 
-from ..errors import EXIT_INTERRUPTED, EXIT_USER, Interrupted, UserError
+from ..errors import EXIT_INTERRUPTED, EXIT_USER, Interrupted, Terminated, UserError
+from ..machine_errors import machine_error
 from ..terminal import harmless, harmless_lines
+from .signals import interrupting
 
 __all__ = ["exit_code", "parser"]
 
 EXIT_SIGINT = 128 + signal.SIGINT  # as shells have it
+NOTHING_LEFT = "nothing half-written is left; the same command starts this step again"
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
@@ -32,30 +34,28 @@ class _Parser(argparse.ArgumentParser):
 
 
 def exit_code(main: Callable[[], int | None]) -> int:
-    """Calls ``main`` and gives its exit code: 0 done, 2 a user's mistake, 3 interrupted and saved.
+    """Calls ``main`` and gives its exit code: 0 done, 2 for the user to fix, 3 interrupted and
+    saved, 130, 143 and 129 stopped by SIGINT, SIGTERM and SIGHUP.
 
-    Errors of the operating system that name a file (missing, not permitted, disk full) are for the
+    What the operating system refuses (no such file, not permitted, disk full, no memory) is for the
     user to fix too.
     """
-    try:
-        return main() or 0
-    except UserError as error:
-        return _end(f"error: {error}", EXIT_USER)
-    except Interrupted as stop:
-        return _end(str(stop), EXIT_INTERRUPTED)
-    except KeyboardInterrupt:
-        return _end(
-            "interrupted: nothing half-written is left; the same command starts this step again",
-            EXIT_SIGINT,
-        )
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            where = error.filename or "disk"
-            return _end(f"error: {where}: disk full; free some room and run it again", EXIT_USER)
-        theirs = FileNotFoundError | PermissionError | IsADirectoryError
-        if error.filename is None or not isinstance(error, theirs):
-            raise
-        return _end(f"error: {error.filename}: {error.strerror}", EXIT_USER)
+    with interrupting():
+        try:
+            return main() or 0
+        except UserError as error:
+            return _end(f"error: {error}", EXIT_USER)
+        except Interrupted as stop:
+            return _end(str(stop), EXIT_INTERRUPTED)
+        except KeyboardInterrupt:
+            return _end(f"interrupted: {NOTHING_LEFT}", EXIT_SIGINT)
+        except Terminated as stop:
+            return _end(f"{stop}: {NOTHING_LEFT}", stop.exit_code)
+        except (OSError, MemoryError, RuntimeError) as error:
+            said = machine_error(error)
+            if said is None:
+                raise
+            return _end(f"error: {said}", EXIT_USER)
 
 
 def _end(message: str, code: int) -> int:

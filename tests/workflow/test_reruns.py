@@ -97,7 +97,7 @@ EXPECTED = {
     "train.device": MODELS | ASK_A_MODEL,
     "train.compile": MODELS,
     "train.attention": MODELS,
-    "train.processes": MODELS,
+    "train.reproducible": MODELS,
     "train.on_nan": MODELS,
     "train.momentum": MODELS,
     "train.beta1": MODELS,
@@ -116,7 +116,7 @@ EXPECTED = {
 COSMETIC = {  # keys that change what is shown or kept, or how many do it, never a byte
     "prepare.shards",
     "train.eval_every", "train.eval_tokens", "train.save_every", "train.keep", "train.log_every",
-    "train.sample_tokens", "train.sample_prompt",
+    "train.sample_tokens", "train.sample_prompt", "train.processes", "train.nodes",
     "sft.eval_every", "sft.save_every", "sft.keep", "sft.log_every",
 }  # fmt: skip
 

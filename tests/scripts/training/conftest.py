@@ -111,26 +111,26 @@ class Results:
             time.sleep(0.005)
 
 
+def make_training_results(folder: Path) -> Results:
+    """A results folder to train in; the same content each time."""
+    tokenizer = Tokenizer({bytes([i]): i for i in range(256)}, "gpt2", {EOT: 256})
+    tokenizer.save(folder / "tokenizer")
+    generator = np.random.default_rng(0)
+    for split, count in (("train", 300), ("val", 20)):
+        meta = Meta("uint16", tokenizer.vocab_size, tokenizer.eot, tokenizer.sha256)
+        with BinWriter(folder / f"data/processed/{split}.bin", meta) as writer:
+            for i in range(count):
+                text = " ".join(generator.choice(SENTENCE.split(), generator.integers(3, 20)))
+                ids = np.array([tokenizer.eot, *tokenizer.encode_ordinary(text)])
+                writer.append(ids, np.array([ids.size]), np.array([i], np.uint64), len(text))
+    np.save(folder / "data/processed/val_overlap.npy", np.linspace(0, 0.5, 20))
+    return Results(folder)
+
+
 @pytest.fixture
 def make_results(tmp_path):
     """Makes a results folder; the same content each time."""
-
-    def make(name: str = "results") -> Results:
-        folder = tmp_path / name
-        tokenizer = Tokenizer({bytes([i]): i for i in range(256)}, "gpt2", {EOT: 256})
-        tokenizer.save(folder / "tokenizer")
-        generator = np.random.default_rng(0)
-        for split, count in (("train", 300), ("val", 20)):
-            meta = Meta("uint16", tokenizer.vocab_size, tokenizer.eot, tokenizer.sha256)
-            with BinWriter(folder / f"data/processed/{split}.bin", meta) as writer:
-                for i in range(count):
-                    text = " ".join(generator.choice(SENTENCE.split(), generator.integers(3, 20)))
-                    ids = np.array([tokenizer.eot, *tokenizer.encode_ordinary(text)])
-                    writer.append(ids, np.array([ids.size]), np.array([i], np.uint64), len(text))
-        np.save(folder / "data/processed/val_overlap.npy", np.linspace(0, 0.5, 20))
-        return Results(folder)
-
-    return make
+    return lambda name="results": make_training_results(tmp_path / name)
 
 
 @pytest.fixture

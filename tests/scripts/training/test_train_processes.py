@@ -80,9 +80,14 @@ def test_killed_twenty_times_ends_with_the_same_bytes(make_results):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
 def test_a_signal_ends_with_code_3_after_saving(results, number):
+    """However many more of them come, as at a Slurm time limit."""
     process = results.start(results.config(**LONGER))
     results.wait_for_step(process, 5)
     process.send_signal(number)
+    for _ in range(20):
+        process.send_signal(signal.SIGHUP)
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.02)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 3, said
     step = int(said.rsplit("saved step ", 1)[1].split(";")[0])
@@ -123,17 +128,23 @@ def test_two_processes_under_torchrun_learn_what_one_learns(make_results):
     assert values(two, "val_bpb")[60] == pytest.approx(values(one, "val_bpb")[60], rel=5e-3)
 
 
-def test_a_signal_ends_two_processes_alike_and_they_resume(make_results):
+def test_a_signal_ends_two_processes_alike_and_one_goes_on_to_the_same_bytes(make_results):
     uninterrupted, stopped = make_results("uninterrupted"), make_results("stopped")
-    expected, _ = finish(uninterrupted, uninterrupted.config(processes=2, **LONGER))
-    config = stopped.config(processes=2, **LONGER)
-    process = stopped.start(config)
+    reproducible = {"steps": 60, "save_every": 5, "reproducible": 8}
+    expected, _ = finish(uninterrupted, uninterrupted.config(**reproducible))
+    process = stopped.start(stopped.config(processes=2, **reproducible))
     stopped.wait_for_step(process, 5)
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 3, said
     assert said.count("saved step") == 1
-    assert finish(stopped, config)[0] == expected
+
+    got, said = finish(stopped, stopped.config(**reproducible))
+    assert got == expected
+    step = re.search(r"resumes after step (\d+) of", said)[1]
+    assert "processes: 1 from here on, 2 before: the same batches, results equal to the bit" in said
+    manifest = json.loads((stopped.folder / "final_model.pt.manifest.json").read_text())
+    assert manifest["counts"]["result"]["processes_from_step"] == {"0": 2, step: 1}
 
 
 def children_of(process):
@@ -183,9 +194,12 @@ def test_one_of_two_killed_ends_both_soon(results):
     children = children_of(process)
     os.kill(int(children[1]), signal.SIGKILL)
     begun = time.monotonic()
-    process.communicate(timeout=60)
-    assert process.returncode == 1
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 2
     assert time.monotonic() - begun < 30
+    assert "lost another process of this training" in said
+    assert "process 1 of 2 was killed (SIGKILL), probably for its memory: asked for " in said
+    assert "Traceback" not in said
 
 
 def test_ranks_that_nobody_set_for_it_are_ignored_in_one_line(results, monkeypatch):

@@ -10,12 +10,23 @@ from snakelm.training.launch import _exit_code
 
 
 @pytest.mark.parametrize(
-    ("codes", "expected"),
-    [([0, 0], 0), ([3, 3], 3), ([1, -15], 1), ([-9, -15], 1), ([2, 3], 2), ([-9, 3], 1)],
+    ("codes", "stopped", "expected"),
+    [
+        ([0, 0], False, 0),
+        ([3, 3], True, 3),
+        ([1, -15], False, 1),
+        ([-9, -15], False, 1),
+        ([2, 3], False, 2),
+        ([-9, 3], True, 1),
+        ([143, 143], True, 3),  # signalled while they imported
+        ([143, -15], True, 3),  # and before
+        ([143, 0], False, 1),
+        ([0, 0], True, 0),
+    ],
     ids=str,
 )
-def test_one_exit_code_for_many_processes(codes, expected):
-    assert _exit_code(codes) == expected
+def test_one_exit_code_for_many_processes(codes, stopped, expected):
+    assert _exit_code(codes, stopped) == expected
 
 
 def test_allocator_settings_reach_the_process_once(tmp_path):

@@ -20,8 +20,8 @@ def test_sizes_that_cannot_work_are_refused(make_bin):
     with pytest.raises(UserError, match="made for 50 tokens, the tokenizer has 60"):
         check_sizes(train, 60, 2048, 256, 1)
     with pytest.raises(UserError, match=r"train\.batch_tokens"):
-        check_sizes(train, 50, 2048, 256, 3)
-    check_sizes(train, 50, 2048, 256, 2)
+        check_sizes(train, 50, 2048, 256, 9)
+    check_sizes(train, 50, 2048, 256, 8)
 
 
 def test_the_plan_is_a_line_of_what_the_run_takes():

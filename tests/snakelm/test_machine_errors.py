@@ -1,0 +1,94 @@
+"""What a person is told when the machine refuses."""
+
+import errno
+import os
+import subprocess
+import sys
+import tempfile
+import textwrap
+
+import pytest
+
+from snakelm import machine_errors
+from snakelm.machine_errors import killed, machine_error, memory_limit
+from snakelm.workflow.exit_codes import exit_code
+
+SAID = {
+    errno.ENOSPC: "disk full; free some room",
+    errno.EDQUOT: "disk full: your quota",
+    errno.EFBIG: "disk full: the file would be larger than files may be",
+    errno.EROFS: "read-only file system",
+    errno.EIO: "input/output error",
+    errno.EMFILE: "too many open files",
+    errno.ENOENT: "No such file",
+    errno.EACCES: "Permission denied",
+}
+
+
+@pytest.mark.parametrize("number", SAID, ids=errno.errorcode.get)
+def test_what_the_system_refuses_is_said_in_a_line_with_code_2(capsys, number):
+    def step():
+        raise OSError(number, os.strerror(number), "results/train.bin")
+
+    assert exit_code(step) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert said.startswith(f"error: results/train.bin: {SAID[number]}")
+
+
+def test_a_fault_of_ours_keeps_its_traceback():
+    for error in (OSError(errno.EBADF, "bad"), RuntimeError("shapes"), ValueError("x")):
+        assert machine_error(error) is None
+
+
+def test_no_room_for_temporary_files(monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: ["/proc"])
+    with pytest.raises(FileNotFoundError) as refused:
+        tempfile.gettempdir()
+    said = machine_error(refused.value)
+    assert said.startswith("No usable temporary directory found in ['/proc']: full or read-only")
+    assert "set TMPDIR" in said
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+        RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"),
+    ],
+    ids=["Python", "torch", "GPU"],
+)
+def test_memory_that_is_refused(error):
+    said = machine_error(error)
+    assert said.startswith("out of memory: asked for ")
+    assert "limit" in said
+    assert "mem_mb" in said
+
+
+def test_a_real_allocation_that_fails_is_said_without_a_traceback():
+    code = """
+        import resource, sys
+        from snakelm.workflow.exit_codes import exit_code
+        resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
+        sys.exit(exit_code(lambda: len(bytearray(4 << 30))))
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ran.returncode == 2
+    assert ran.stderr.startswith("error: out of memory: asked for ")
+
+
+def test_a_kill_is_told_with_what_was_asked_and_what_the_limit_is(monkeypatch):
+    monkeypatch.setattr(machine_errors, "_group_limits", lambda: [2_000_000_000, 3_000_000_000])
+    said = killed("process 1 of 2")
+    assert said.startswith(
+        "process 1 of 2 was killed (SIGKILL), probably for its memory: asked for"
+    )
+    assert "limit 2.0 GB of the control group" in said
+
+
+def test_the_limit_is_at_most_what_the_machine_has():
+    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    assert 0 < memory_limit() <= machine
