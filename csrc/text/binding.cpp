@@ -119,16 +119,12 @@ py::list encode_one(const Encoder& encoder, const py::object& text) {
   return result;
 }
 
-std::vector<size_t> split(const std::string& pattern, const py::bytes& text) {
+std::vector<size_t> piece_lengths(const std::string& pattern, const py::bytes& text) {
   const std::string_view bytes = text;
   std::vector<size_t> lengths;
   const auto visit = [&](Bytes, size_t length) { lengths.push_back(length); };
   const auto* p = reinterpret_cast<Bytes>(bytes.data());
-  switch (pattern_of(pattern)) {
-    case Pattern::gpt2: each_piece<Gpt2>(p, bytes.size(), visit); break;
-    case Pattern::cl100k: each_piece<Cl100k>(p, bytes.size(), visit); break;
-    case Pattern::o200k: each_piece<O200k>(p, bytes.size(), visit); break;
-  }
+  split(pattern_of(pattern), {p, bytes.size()}, visit);
   return lengths;
 }
 
@@ -179,10 +175,11 @@ PYBIND11_MODULE(_text, m) {
       .def("merges", &merges_of, "(left, right) per id, or None: see bpe.h.");
 
   py::class_<Trainer>(m, "Trainer")
-      .def(py::init([](const std::string& pattern, int threads) {
-             return std::make_unique<Trainer>(pattern_of(pattern), threads);
+      .def(py::init([](const std::string& pattern, int threads, uint64_t most_memory) {
+             return std::make_unique<Trainer>(pattern_of(pattern), threads, most_memory);
            }),
-           py::arg("pattern"), py::arg("threads"))
+           py::arg("pattern"), py::arg("threads"), py::arg("most_memory") = UINT64_MAX,
+           "most_memory: bytes. A training that would need more is a ValueError.")
       .def("add_strings",
            [](Trainer& self, const py::sequence& texts) {
              const py::tuple kept(texts);
@@ -196,12 +193,24 @@ PYBIND11_MODULE(_text, m) {
              const py::gil_scoped_release nogil;
              self.add(views);
            })
+      .def(
+          "add_word",
+          [](Trainer& self, const py::bytes& word, uint64_t count) {
+            const std::string_view bytes = word;
+            const View view{reinterpret_cast<Bytes>(bytes.data()), bytes.size()};
+            const py::gil_scoped_release nogil;
+            self.add_piece(view, count);
+          },
+          py::arg("word"), py::arg("count"), "A piece that occurs `count` times more.")
       .def("train", &Trainer::train, py::arg("merges"), py::call_guard<py::gil_scoped_release>(),
            "At most that many merges as (left id, right id).")
+      .def("extend", &Trainer::extend, py::arg("base"), py::arg("first"), py::arg("merges"),
+           py::call_guard<py::gil_scoped_release>(),
+           "The same beyond the merges of an encoder; the first makes id `first`.")
       .def_property_readonly("bytes", without_gil(&Trainer::bytes))
       .def_property_readonly("pieces", without_gil(&Trainer::pieces))
       .def_property_readonly("distinct_pieces", without_gil(&Trainer::distinct_pieces));
 
-  m.def("split", &split, py::arg("pattern"), py::arg("text"),
+  m.def("split", &piece_lengths, py::arg("pattern"), py::arg("text"),
         "Byte lengths of the pieces of `text`.");
 }

@@ -181,4 +181,14 @@ inline void each_piece(Bytes text, size_t length, Visit visit) {
   }
 }
 
+// The same for a pattern that is known at run time only.
+template <class Visit>
+inline void split(Pattern pattern, View text, Visit visit) {
+  switch (pattern) {
+    case Pattern::gpt2: return each_piece<Gpt2>(text.data, text.length, visit);
+    case Pattern::cl100k: return each_piece<Cl100k>(text.data, text.length, visit);
+    case Pattern::o200k: return each_piece<O200k>(text.data, text.length, visit);
+  }
+}
+
 }  // namespace snakelm::text

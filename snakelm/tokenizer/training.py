@@ -1,9 +1,13 @@
 """Training of byte-level BPE merges from texts in memory or streamed from parquet.
 
 The algorithm is that of Sennrich et al. (2016) on bytes: start from the 256 bytes, and again and
-again merge the pair of tokens that occurs most often within words. Only distinct words and their
-counts are kept (csrc/text/trainer.h), so memory grows with the vocabulary of the text and not with
-its length. The result depends on the texts alone: not on their order, on batches or on threads.
+again merge the pair of tokens that occurs most often within words, of equals the one with the
+smaller left id, then the smaller right id. The result depends on the texts alone: not on their
+order, on batches or on threads.
+
+Only distinct words and their counts are kept (csrc/text/trainer.h), so memory grows with the
+vocabulary of the text and not with its length: 60 to 70 MB for 50 MB of documentation. Where it
+would exceed ``memory_mb``, training refuses: dropping rare words would give other merges.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -25,6 +29,7 @@ __all__ = ["train_bpe"]
 
 BYTES = 256
 BATCH_ROWS = 1024
+MEMORY_MB = 4096
 Texts: TypeAlias = str | Path | Iterable[str | Path | ArrowTexts] | ArrowTexts
 
 
@@ -36,13 +41,15 @@ def train_bpe(
     special_tokens: Sequence[str] = (EOT,),
     *,
     or_fewer: bool = False,
+    memory_mb: int = MEMORY_MB,
 ) -> Tokenizer:
     """A tokenizer of ``vocab_size`` ids: 256 bytes, then the merges, then the special tokens.
 
     Takes texts (str), Arrow string arrays, parquet files (their column `text`), or an iterable of
     these. A Path, a single str, or a str ending in `.parquet` that names a file is a file; any
     other str is a text. Missing values are skipped. UserError where the texts have too few
-    different pairs for the size; ``or_fewer``: the vocabulary is as large as they allow then.
+    different pairs for the size; ``or_fewer``: the vocabulary is as large as they allow then. A
+    UserError as well where their different words need more than ``memory_mb``.
     """
     merges = vocab_size - BYTES - len(special_tokens)
     if merges < 1:
@@ -53,9 +60,8 @@ def train_bpe(
     if threads < 1:
         raise ValueError(f"train_bpe: threads {threads}; expected at least 1")
 
-    trainer = _text.Trainer(pattern_name(pattern), threads)
-    for batch in _batches(texts_or_parquet_paths):
-        _feed(trainer, batch)
+    trainer = _text.Trainer(pattern_name(pattern), threads, memory_mb << 20)
+    _feed(trainer, texts_or_parquet_paths)
     pairs = trainer.train(merges)
     if len(pairs) < (1 if or_fewer else merges):
         raise UserError(
@@ -77,7 +83,20 @@ def train_bpe(
     return Tokenizer(ranks, pattern, specials, facts)
 
 
-def _feed(trainer: _text.Trainer, batch: list[str] | ArrowTexts) -> None:
+def _feed(trainer: _text.Trainer, texts: Texts) -> None:
+    for batch in _batches(texts):
+        try:
+            _add(trainer, batch)
+        except ValueError as error:
+            if isinstance(error, UserError):
+                raise
+            raise UserError(
+                f"tokenizer: {error}; train on less text (tokenizer.train_mb), or from Python "
+                "allow more (train_bpe(…, memory_mb=…))"
+            ) from None
+
+
+def _add(trainer: _text.Trainer, batch: list[str] | ArrowTexts) -> None:
     if not is_arrow(batch):
         trainer.add_strings(batch)
         return

@@ -40,7 +40,7 @@ std::vector<std::string> train(Pattern pattern) {
   std::vector<View> views;
   for (int i = 0; i < 300; ++i) blocks.emplace_back(random_input());
   for (const Block& block : blocks) views.push_back(block.view);
-  Trainer trainer(pattern, 2);
+  Trainer trainer(pattern, 2, UINT64_MAX);
   std::thread other([&] { trainer.add({views.begin() + 150, views.end()}); });
   trainer.add({views.begin(), views.begin() + 150});
   if (trainer.distinct_pieces() > trainer.pieces()) fail("pieces are counted wrongly", "");
