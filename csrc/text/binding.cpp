@@ -8,6 +8,7 @@
 #include <cstring>
 #include <stdexcept>
 #include <string>
+#include <utility>
 
 #include "text/bpe.h"
 #include "text/trainer.h"
@@ -22,9 +23,14 @@ using namespace snakelm::text;
 namespace {
 
 Pattern pattern_of(const std::string& name) {
-  if (name == "gpt2") return Pattern::gpt2;
-  if (name == "cl100k") return Pattern::cl100k;
-  if (name == "o200k") return Pattern::o200k;
+  const std::pair<const char*, Pattern> known[] = {
+      {"gpt2", Pattern::gpt2},       {"cl100k", Pattern::cl100k}, {"o200k", Pattern::o200k},
+      {"llama3", Pattern::llama3},   {"qwen2", Pattern::qwen2},   {"nanochat", Pattern::nanochat},
+      {"elision", Pattern::elision}, {"whole", Pattern::whole},
+  };
+  for (const auto& [word, pattern] : known) {
+    if (name == word) return pattern;
+  }
   throw std::invalid_argument("unknown pattern " + name);
 }
 
@@ -148,7 +154,7 @@ py::list merges_of(const Encoder& encoder) {
 }  // namespace
 
 PYBIND11_MODULE(_text, m) {
-  m.doc() = "Byte-level BPE over the GPT-2, cl100k and o200k split patterns.";
+  m.doc() = "Byte-level BPE over the named split patterns.";
 
   py::class_<Encoder>(m, "Encoder")
       .def(py::init([](const std::vector<py::bytes>& tokens, const std::string& pattern) {

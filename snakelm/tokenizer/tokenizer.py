@@ -13,11 +13,12 @@ import pyarrow as pa
 
 from snakelm import _text
 
-from ..arrow import arrow_chunks, is_arrow
+from ..arrow import arrow_chunks, arrow_rows, is_arrow
 from ..errors import UserError
 from . import storage
-from .patterns import pattern_name, tiktoken_regex
+from .patterns import PATTERNS, pattern_name, tiktoken_regex
 from .special import EOT
+from .split_elsewhere import SplitEncoder
 from .tiktoken_names import Ids, TiktokenNames, UnknownTokenError
 
 if TYPE_CHECKING:
@@ -62,7 +63,11 @@ class Tokenizer(TiktokenNames):
         for special in self.special_tokens.values():
             plain[special] = b""
         try:
-            self._core = _text.Encoder(plain, self.pattern)
+            self._core: _text.Encoder | SplitEncoder = (
+                _text.Encoder(plain, self.pattern)
+                if self.pattern in PATTERNS
+                else SplitEncoder(plain, self.pattern)
+            )
         except ValueError as error:
             raise UserError(
                 f"tokenizer ranks: {error}; these are not the ranks of a byte-level BPE"
@@ -100,8 +105,8 @@ class Tokenizer(TiktokenNames):
         pattern: str,
         special_tokens: Mapping[str, int] = NO_TOKENS,
     ) -> "Tokenizer":
-        """From a ranks file of tiktoken's. ``pattern``: gpt2, cl100k, o200k, the name of an
-        encoding that has it (cl100k_base), or its expression.
+        """From a ranks file of tiktoken's. ``pattern``: gpt2, cl100k, o200k, …, the name of an
+        encoding that has it (cl100k_base), or a regular expression.
 
         Ranks may have gaps (p50k's 50256 is its end-of-text): an id that no token has is never
         produced.
@@ -137,7 +142,10 @@ class Tokenizer(TiktokenNames):
         if threads < 1:
             raise ValueError(f"encode_batch: threads {threads}; expected at least 1")
 
+        if is_arrow(texts) and isinstance(self._core, SplitEncoder):
+            texts = arrow_rows(texts)
         if is_arrow(texts):
+            assert isinstance(self._core, _text.Encoder)
             chunks, owners = arrow_chunks(texts)
             encoded = self._core.encode_arrow(chunks, threads)
             del owners  # the buffers had to live until here

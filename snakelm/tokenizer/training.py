@@ -18,11 +18,12 @@ import pyarrow as pa
 
 from snakelm import _text
 
-from ..arrow import ArrowTexts, arrow_chunks, is_arrow
+from ..arrow import ArrowTexts, arrow_chunks, arrow_rows, is_arrow
 from ..errors import UserError
 from ..parquet import open_parquet
-from .patterns import pattern_name
+from .patterns import PATTERNS, pattern_name
 from .special import EOT
+from .split_elsewhere import SplitTrainer
 from .tokenizer import Tokenizer
 
 __all__ = ["train_bpe"]
@@ -60,8 +61,8 @@ def train_bpe(
     if threads < 1:
         raise ValueError(f"train_bpe: threads {threads}; expected at least 1")
 
-    trainer = _text.Trainer(pattern_name(pattern), threads, memory_mb << 20)
-    _feed(trainer, texts_or_parquet_paths)
+    pattern = pattern_name(pattern)
+    trainer = _fed(texts_or_parquet_paths, pattern, threads, memory_mb)
     pairs = trainer.train(merges)
     if len(pairs) < (1 if or_fewer else merges):
         raise UserError(
@@ -83,7 +84,10 @@ def train_bpe(
     return Tokenizer(ranks, pattern, specials, facts)
 
 
-def _feed(trainer: _text.Trainer, texts: Texts) -> None:
+def _fed(texts: Texts, pattern: str, threads: int, memory_mb: int) -> _text.Trainer:
+    """A trainer that has counted the words of the texts."""
+    make = _text.Trainer if pattern in PATTERNS else SplitTrainer
+    trainer = make(pattern, threads, memory_mb << 20)
     for batch in _batches(texts):
         try:
             _add(trainer, batch)
@@ -94,14 +98,19 @@ def _feed(trainer: _text.Trainer, texts: Texts) -> None:
                 f"tokenizer: {error}; train on less text (tokenizer.train_mb), or from Python "
                 "allow more (train_bpe(…, memory_mb=…))"
             ) from None
+    return trainer.core if isinstance(trainer, SplitTrainer) else trainer
 
 
-def _add(trainer: _text.Trainer, batch: list[str] | ArrowTexts) -> None:
+def _add(trainer: _text.Trainer | SplitTrainer, batch: list[str] | ArrowTexts) -> None:
     if not is_arrow(batch):
         trainer.add_strings(batch)
         return
 
-    chunks, owners = arrow_chunks(batch.drop_null() if batch.null_count else batch)
+    batch = batch.drop_null() if batch.null_count else batch
+    if isinstance(trainer, SplitTrainer):
+        trainer.add_strings(arrow_rows(batch))
+        return
+    chunks, owners = arrow_chunks(batch)
     trainer.add_arrow(chunks)
     del owners  # the buffers had to live until here
 

@@ -210,4 +210,4 @@ def test_a_file_that_is_no_parquet_or_lacks_text_says_so(tmp_path):
 
 def test_an_unknown_pattern_names_the_known_ones():
     with pytest.raises(UserError, match="expected one of gpt2, cl100k, o200k"):
-        train_bpe(["abab"], 258, r"\w+|\s+")
+        train_bpe(["abab"], 258, "gpt3")
