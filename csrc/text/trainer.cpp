@@ -130,9 +130,19 @@ Merges Trainer::extend(const Encoder& base, uint32_t first, size_t limit) {
   };
   WordCorpus corpus(counts_[0], encoded, std::move(lengths));
 
+  std::vector<std::string> unreached;
+  const auto merges = base.merges();
+  for (uint32_t id = 0; id < vocabulary.size(); ++id) {
+    if (tokens[id].size() > 1 && merges[id].first == NO_TOKEN) unreached.push_back(tokens[id]);
+  }
+
   std::unordered_set<std::string> known(tokens.begin(), tokens.end());
   return merge_all(corpus, first, limit, [&](uint32_t left, uint32_t right) {
     std::string joined = tokens[left] + tokens[right];
+    const auto has_it = [&](const std::string& token) {
+      return token.find(joined) != std::string::npos;
+    };
+    if (std::any_of(unreached.begin(), unreached.end(), has_it)) return false;
     if (!known.insert(joined).second) return false;
     tokens.push_back(std::move(joined));
     return true;

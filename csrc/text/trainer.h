@@ -40,7 +40,8 @@ class Trainer {
   Merges train(size_t limit);
 
   // Merges beyond those of `base`, whose pattern is `whole`: pieces begin as its tokens, and merge
-  // m makes id first + m. A pair that spells a token is passed over.
+  // m makes id first + m. A pair that spells a token, or part of one that merging in `base` never
+  // reaches, is passed over: otherwise an old token could appear where none was.
   Merges extend(const Encoder& base, uint32_t first, size_t limit);
 
   uint64_t bytes() const { return locked(bytes_); }

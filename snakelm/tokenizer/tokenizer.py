@@ -58,10 +58,7 @@ class Tokenizer(TiktokenNames):
         self.facts = dict(facts or {})
         self._pieces = _pieces(self.mergeable_ranks, self.special_tokens)
 
-        # The core must never match a special token's name in a text, so it doesn't know them.
-        plain = [piece or b"" for piece in self._pieces]
-        for special in self.special_tokens.values():
-            plain[special] = b""
+        plain = self.plain_tokens()
         try:
             self._core: _text.Encoder | SplitEncoder = (
                 _text.Encoder(plain, self.pattern)
@@ -115,6 +112,15 @@ class Tokenizer(TiktokenNames):
         if not ranks:
             raise UserError(f"{ranks_file}: empty; expected ranks in tiktoken's format")
         return cls(ranks, pattern, special_tokens)
+
+    @classmethod
+    def from_huggingface(cls, path: str | Path, *, assume_nfc: bool = False) -> "Tokenizer":
+        """From a tokenizer.json with a byte-level BPE, or the folder that has it; UserError for one
+        whose ids would differ (from_huggingface.py says what is taken over).
+        """
+        from .from_huggingface import read_tokenizer_json
+
+        return read_tokenizer_json(path, assume_nfc=assume_nfc)
 
     def save(self, path: str | Path) -> None:
         """Writes ranks.tiktoken, tokenizer.json and, to commit them, meta.json into the folder
@@ -227,6 +233,15 @@ class Tokenizer(TiktokenNames):
         """Identity: equal exactly where ranks, pattern and special tokens are."""
         ranks_file = storage.format_ranks(self.mergeable_ranks)
         return identity(self.pattern, self.special_tokens, ranks_file)
+
+    def plain_tokens(self) -> list[bytes]:
+        """Bytes by id, empty for special tokens and unused ids: all that text is made of, since the
+        core must never match a special token's name in it.
+        """
+        plain = [piece or b"" for piece in self._pieces]
+        for special in self.special_tokens.values():
+            plain[special] = b""
+        return plain
 
     def merges(self) -> list[tuple[int, int] | None]:
         """The two ids each token merges from, by id; None for bytes, special tokens, and tokens

@@ -26,7 +26,7 @@ from .special import EOT
 from .split_elsewhere import SplitTrainer
 from .tokenizer import Tokenizer
 
-__all__ = ["train_bpe"]
+__all__ = ["counted_words", "train_bpe", "training_facts"]
 
 BYTES = 256
 BATCH_ROWS = 1024
@@ -62,7 +62,7 @@ def train_bpe(
         raise ValueError(f"train_bpe: threads {threads}; expected at least 1")
 
     pattern = pattern_name(pattern)
-    trainer = _fed(texts_or_parquet_paths, pattern, threads, memory_mb)
+    trainer = counted_words(texts_or_parquet_paths, pattern, threads, memory_mb)
     pairs = trainer.train(merges)
     if len(pairs) < (1 if or_fewer else merges):
         raise UserError(
@@ -76,16 +76,20 @@ def train_bpe(
         tokens.append(tokens[left] + tokens[right])
     ranks = {token: rank for rank, token in enumerate(tokens)}
     specials = {name: len(ranks) + i for i, name in enumerate(special_tokens)}
-    facts = {
+    return Tokenizer(ranks, pattern, specials, training_facts(trainer))
+
+
+def training_facts(trainer: _text.Trainer) -> dict[str, int]:
+    """What a trainer has seen."""
+    return {
         "bytes": trainer.bytes,
         "words": trainer.pieces,
         "distinct_words": trainer.distinct_pieces,
     }
-    return Tokenizer(ranks, pattern, specials, facts)
 
 
-def _fed(texts: Texts, pattern: str, threads: int, memory_mb: int) -> _text.Trainer:
-    """A trainer that has counted the words of the texts."""
+def counted_words(texts: Texts, pattern: str, threads: int, memory_mb: int) -> _text.Trainer:
+    """A trainer that has counted the words of the texts; ``pattern`` as `pattern_name` gives it."""
     make = _text.Trainer if pattern in PATTERNS else SplitTrainer
     trainer = make(pattern, threads, memory_mb << 20)
     for batch in _batches(texts):

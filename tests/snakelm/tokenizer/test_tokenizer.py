@@ -336,4 +336,6 @@ def test_a_patterns_name_and_its_expressions_are_the_same_tokenizer():
 
 
 def test_the_public_names():
-    assert snakelm.tokenizer.__all__ == ["CHAT", "EOT", "Tokenizer", "train_bpe"]
+    assert snakelm.tokenizer.__all__ == [
+        *("CHAT", "EOT", "Tokenizer", "extend_vocabulary", "train_bpe")
+    ]
