@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from .errors import UserError
 
-__all__ = ["ArrowTexts", "Chunk", "arrow_chunks", "is_arrow"]
+__all__ = ["ArrowTexts", "Chunk", "arrow_chunks", "arrow_rows", "is_arrow"]
 
 ArrowTexts: TypeAlias = pa.Array | pa.ChunkedArray
 
@@ -37,6 +37,23 @@ def arrow_chunks(texts: ArrowTexts) -> tuple[list[Chunk], list[pa.Array]]:
     parts = texts.chunks if isinstance(texts, pa.ChunkedArray) else [texts]
     owners = [_plain(part) for part in parts]
     return [_chunk(part) for part in owners if len(part)], owners
+
+
+def arrow_rows(texts: ArrowTexts) -> list[bytes]:
+    """A copy of each text, for what can't read them in place; checked as in `arrow_chunks`."""
+    rows: list[bytes] = []
+    for part in arrow_chunks(texts)[1]:
+        wide = part.type in (pa.large_string(), pa.large_binary())
+        plain = part.view(pa.large_binary() if wide else pa.binary())
+        try:
+            plain.validate(full=True)
+        except pa.ArrowException as error:
+            raise UserError(
+                f"texts: a damaged Arrow array ({' '.join(str(error).split())[:200]}); so is the "
+                "file it came from"
+            ) from None
+        rows += plain.to_pylist()
+    return rows
 
 
 def _plain(part: pa.Array) -> pa.Array:

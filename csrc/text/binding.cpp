@@ -8,6 +8,7 @@
 #include <cstring>
 #include <stdexcept>
 #include <string>
+#include <utility>
 
 #include "text/bpe.h"
 #include "text/trainer.h"
@@ -22,9 +23,14 @@ using namespace snakelm::text;
 namespace {
 
 Pattern pattern_of(const std::string& name) {
-  if (name == "gpt2") return Pattern::gpt2;
-  if (name == "cl100k") return Pattern::cl100k;
-  if (name == "o200k") return Pattern::o200k;
+  const std::pair<const char*, Pattern> known[] = {
+      {"gpt2", Pattern::gpt2},       {"cl100k", Pattern::cl100k}, {"o200k", Pattern::o200k},
+      {"llama3", Pattern::llama3},   {"qwen2", Pattern::qwen2},   {"nanochat", Pattern::nanochat},
+      {"elision", Pattern::elision}, {"whole", Pattern::whole},
+  };
+  for (const auto& [word, pattern] : known) {
+    if (name == word) return pattern;
+  }
   throw std::invalid_argument("unknown pattern " + name);
 }
 
@@ -119,16 +125,12 @@ py::list encode_one(const Encoder& encoder, const py::object& text) {
   return result;
 }
 
-std::vector<size_t> split(const std::string& pattern, const py::bytes& text) {
+std::vector<size_t> piece_lengths(const std::string& pattern, const py::bytes& text) {
   const std::string_view bytes = text;
   std::vector<size_t> lengths;
   const auto visit = [&](Bytes, size_t length) { lengths.push_back(length); };
   const auto* p = reinterpret_cast<Bytes>(bytes.data());
-  switch (pattern_of(pattern)) {
-    case Pattern::gpt2: each_piece<Gpt2>(p, bytes.size(), visit); break;
-    case Pattern::cl100k: each_piece<Cl100k>(p, bytes.size(), visit); break;
-    case Pattern::o200k: each_piece<O200k>(p, bytes.size(), visit); break;
-  }
+  split(pattern_of(pattern), {p, bytes.size()}, visit);
   return lengths;
 }
 
@@ -152,7 +154,7 @@ py::list merges_of(const Encoder& encoder) {
 }  // namespace
 
 PYBIND11_MODULE(_text, m) {
-  m.doc() = "Byte-level BPE over the GPT-2, cl100k and o200k split patterns.";
+  m.doc() = "Byte-level BPE over the named split patterns.";
 
   py::class_<Encoder>(m, "Encoder")
       .def(py::init([](const std::vector<py::bytes>& tokens, const std::string& pattern) {
@@ -179,10 +181,11 @@ PYBIND11_MODULE(_text, m) {
       .def("merges", &merges_of, "(left, right) per id, or None: see bpe.h.");
 
   py::class_<Trainer>(m, "Trainer")
-      .def(py::init([](const std::string& pattern, int threads) {
-             return std::make_unique<Trainer>(pattern_of(pattern), threads);
+      .def(py::init([](const std::string& pattern, int threads, uint64_t most_memory) {
+             return std::make_unique<Trainer>(pattern_of(pattern), threads, most_memory);
            }),
-           py::arg("pattern"), py::arg("threads"))
+           py::arg("pattern"), py::arg("threads"), py::arg("most_memory") = UINT64_MAX,
+           "most_memory: bytes. A training that would need more is a ValueError.")
       .def("add_strings",
            [](Trainer& self, const py::sequence& texts) {
              const py::tuple kept(texts);
@@ -196,12 +199,24 @@ PYBIND11_MODULE(_text, m) {
              const py::gil_scoped_release nogil;
              self.add(views);
            })
+      .def(
+          "add_word",
+          [](Trainer& self, const py::bytes& word, uint64_t count) {
+            const std::string_view bytes = word;
+            const View view{reinterpret_cast<Bytes>(bytes.data()), bytes.size()};
+            const py::gil_scoped_release nogil;
+            self.add_piece(view, count);
+          },
+          py::arg("word"), py::arg("count"), "A piece that occurs `count` times more.")
       .def("train", &Trainer::train, py::arg("merges"), py::call_guard<py::gil_scoped_release>(),
            "At most that many merges as (left id, right id).")
+      .def("extend", &Trainer::extend, py::arg("base"), py::arg("first"), py::arg("merges"),
+           py::call_guard<py::gil_scoped_release>(),
+           "The same beyond the merges of an encoder; the first makes id `first`.")
       .def_property_readonly("bytes", without_gil(&Trainer::bytes))
       .def_property_readonly("pieces", without_gil(&Trainer::pieces))
       .def_property_readonly("distinct_pieces", without_gil(&Trainer::distinct_pieces));
 
-  m.def("split", &split, py::arg("pattern"), py::arg("text"),
+  m.def("split", &piece_lengths, py::arg("pattern"), py::arg("text"),
         "Byte lengths of the pieces of `text`.");
 }

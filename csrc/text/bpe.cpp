@@ -122,11 +122,7 @@ void Encoder::encode_as(View text, Scratch& scratch, std::vector<uint32_t>& out)
 }
 
 void Encoder::encode(View text, Scratch& scratch, std::vector<uint32_t>& out) const {
-  switch (pattern_) {
-    case Pattern::gpt2: return encode_as<Gpt2>(text, scratch, out);
-    case Pattern::cl100k: return encode_as<Cl100k>(text, scratch, out);
-    case Pattern::o200k: return encode_as<O200k>(text, scratch, out);
-  }
+  with_scanner(pattern_, [&]<class Split>(Split) { encode_as<Split>(text, scratch, out); });
 }
 
 size_t Encoder::first_of_two(View token, uint32_t limit, Scratch& scratch) const {

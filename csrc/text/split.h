@@ -1,5 +1,5 @@
-// The three split patterns as hand-written scanners: exactly the pieces tiktoken 0.14's regular
-// expressions give.
+// The named split patterns as hand-written scanners: exactly the pieces that tiktoken 0.14 gives
+// for their regular expressions.
 //
 // next(p, end) returns the end of the piece that starts at p < end. Pieces cover the text without
 // gaps. Every scanner is linear: what a piece scans beyond its own end is scanned at most once
@@ -44,9 +44,9 @@ inline Bytes skip_while(Bytes p, Bytes end, Accept accept) {
 inline Bytes skip_letters(Bytes p, Bytes end) { return skip_while(p, end, is_letter); }
 inline Bytes skip_symbols(Bytes p, Bytes end) { return skip_while(p, end, is_symbol); }
 
-// \p{N}{1,3}
-inline Bytes skip_three_numbers(Bytes p, Bytes end) {
-  for (int i = 0; i < 3; ++i) {
+// \p{N}{1,most}
+inline Bytes skip_numbers(Bytes p, Bytes end, int most) {
+  for (int i = 0; i < most; ++i) {
     const Char c = read_char(p, end);
     if (!c.length || c.kind != NUMBER) break;
     p += c.length;
@@ -89,18 +89,42 @@ struct Gpt2 {
   }
 };
 
-// '(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+| ?[^\s\p{L}\p{N}]++[\r\n]*+
-// |\s++$|\s*[\r\n]|\s+(?!\S)|\s
-struct Cl100k {
+// ['\u2019](?=[\p{L}\p{N}]) : the apostrophe of an elision, if there is one at p.
+inline Bytes skip_elision(Bytes p, Bytes end) {
+  const size_t left = static_cast<size_t>(end - p);
+  size_t apostrophe = 0;
+  if (left > 0 && *p == '\'') apostrophe = 1;
+  if (left > 2 && p[0] == 0xE2 && p[1] == 0x80 && p[2] == 0x99) apostrophe = 3;
+  if (apostrophe == 0) return p;
+  const Char after = read_char(p + apostrophe, end);
+  return after.length && (is_letter(after.kind) || after.kind == NUMBER) ? p + apostrophe : p;
+}
+
+enum class Apostrophe {
+  contraction,  // begins '(?i:[sdmt]|ll|ve|re)
+  elision,      // ends the word before it: l'|amico, qu'|il
+};
+enum class LastSpace {
+  whole,  // \s++$ first: white space that ends the text is one piece
+  lines,  // it is split after its last line break, as elsewhere
+};
+
+// With n = DIGITS, and a word's beginning or end by APOSTROPHE:
+// '(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,n}| ?[^\s\p{L}\p{N}]+[\r\n]*
+// |\s++$|\s*[\r\n]+|\s+(?!\S)|\s+
+// or, without the first alternative, [^\r\n\p{L}\p{N}]?\p{L}+(?:['\u2019](?=[\p{L}\p{N}]))?
+template <int DIGITS, Apostrophe APOSTROPHE, LastSpace LAST>
+struct Words {
   static Bytes next(Bytes p, Bytes end) {
-    if (const size_t n = contraction(p, end, true)) return p + n;
-    const Char c = read_char(p, end);
-    if (is_letter(c.kind)) return skip_letters(p + c.length, end);
-    if (c.kind == NUMBER) return skip_three_numbers(p, end);
-    const Char after = read_char(p + c.length, end);
-    if (after.length && is_letter(after.kind) && !is_newline(*p)) {
-      return skip_letters(p + c.length + after.length, end);
+    if constexpr (APOSTROPHE == Apostrophe::contraction) {
+      if (const size_t n = contraction(p, end, true)) return p + n;
     }
+    const Char c = read_char(p, end);
+    if (is_letter(c.kind)) return word(p + c.length, end);
+    if (c.kind == NUMBER) return skip_numbers(p, end, DIGITS);
+    const Char after = read_char(p + c.length, end);
+    if (after.length && is_letter(after.kind) && !is_newline(*p))
+      return word(p + c.length + after.length, end);
     const bool leads = *p == ' ' && after.length && is_symbol(after.kind);
     if (leads || is_symbol(c.kind)) {
       Bytes q = skip_symbols(p + c.length, end);
@@ -108,9 +132,27 @@ struct Cl100k {
       return q;
     }
     const Whitespace run = scan_whitespace(p, end);
-    if (run.end != end && run.after_newline) return run.after_newline;
+    const bool whole = LAST == LastSpace::whole && run.end == end;
+    if (run.after_newline && !whole) return run.after_newline;
     return leave_last(run, p, end);
   }
+
+ private:
+  static Bytes word(Bytes p, Bytes end) {
+    p = skip_letters(p, end);
+    return APOSTROPHE == Apostrophe::elision ? skip_elision(p, end) : p;
+  }
+};
+
+struct Cl100k : Words<3, Apostrophe::contraction, LastSpace::whole> {};
+struct Llama3 : Words<3, Apostrophe::contraction, LastSpace::lines> {};
+struct Qwen2 : Words<1, Apostrophe::contraction, LastSpace::lines> {};
+struct Nanochat : Words<2, Apostrophe::contraction, LastSpace::lines> {};
+struct Elision : Words<3, Apostrophe::elision, LastSpace::lines> {};
+
+// Texts that were split by someone else: each is one piece.
+struct Whole {
+  static Bytes next(Bytes, Bytes end) { return end; }
 };
 
 // With U = [\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}], W = [\p{Ll}\p{Lm}\p{Lo}\p{M}], C =
@@ -124,7 +166,7 @@ struct O200k {
       Word word = scan_word(p, end);
       return with_contraction(word.cased ? word.cased : word.upper, end);
     }
-    if (c.kind == NUMBER) return skip_three_numbers(p, end);
+    if (c.kind == NUMBER) return skip_numbers(p, end, 3);
     if (!is_newline(*p)) {
       const Word word = scan_word(p + c.length, end);
       if (word.cased) return with_contraction(word.cased, end);
@@ -168,7 +210,23 @@ struct O200k {
   static Bytes with_contraction(Bytes p, Bytes end) { return p + contraction(p, end, true); }
 };
 
-enum class Pattern { gpt2, cl100k, o200k };
+enum class Pattern { gpt2, cl100k, o200k, llama3, qwen2, nanochat, elision, whole };
+
+// Calls use(scanner) with the one of a pattern that is known at run time only.
+template <class Use>
+inline auto with_scanner(Pattern pattern, Use use) {
+  switch (pattern) {
+    case Pattern::gpt2: return use(Gpt2{});
+    case Pattern::cl100k: return use(Cl100k{});
+    case Pattern::o200k: return use(O200k{});
+    case Pattern::llama3: return use(Llama3{});
+    case Pattern::qwen2: return use(Qwen2{});
+    case Pattern::nanochat: return use(Nanochat{});
+    case Pattern::elision: return use(Elision{});
+    case Pattern::whole: break;
+  }
+  return use(Whole{});
+}
 
 // Calls visit(start, length in bytes) for every piece of text[0, length).
 template <class Split, class Visit>
@@ -179,6 +237,12 @@ inline void each_piece(Bytes text, size_t length, Visit visit) {
     visit(p, static_cast<size_t>(q - p));
     p = q;
   }
+}
+
+template <class Visit>
+inline void split(Pattern pattern, View text, Visit visit) {
+  with_scanner(pattern,
+               [&]<class Split>(Split) { each_piece<Split>(text.data, text.length, visit); });
 }
 
 }  // namespace snakelm::text

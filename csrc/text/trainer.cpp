@@ -2,182 +2,45 @@
 
 #include <algorithm>
 #include <atomic>
-#include <queue>
 #include <stdexcept>
+#include <string>
+#include <unordered_set>
 
 #include "common/parallel.h"
-#include "text/hash.h"
+#include "text/pair_queue.h"
 
 namespace snakelm::text {
 namespace {
 
-constexpr uint32_t END = 0xFFFFFFFF;   // between pieces
-constexpr uint32_t DEAD = 0xFFFFFFFE;  // inside a merged token
+// allowed(left, right): whether the pair may merge. The first merge makes id `first`.
+template <class Allowed>
+Merges merge_all(WordCorpus& corpus, uint32_t first, size_t limit, const Allowed& allowed) {
+  PairTable pairs;
+  corpus.count_pairs(pairs);
+  PairQueue queue(pairs);
+  for (uint32_t number = 0; number < pairs.size(); ++number) queue.push(number);
 
-uint64_t pair_key(uint32_t left, uint32_t right) {
-  return static_cast<uint64_t>(left) << 32 | right;
+  Merges merges;
+  while (merges.size() < limit) {
+    const uint32_t best = queue.pop();
+    if (best == PairQueue::NONE) break;
+    const auto left = static_cast<uint32_t>(pairs[best].key >> 32),
+               right = static_cast<uint32_t>(pairs[best].key);
+    if (!allowed(left, right)) continue;
+
+    const uint32_t first_new = pairs.size();
+    corpus.merge(best, first + static_cast<uint32_t>(merges.size()), pairs);
+    for (uint32_t number = first_new; number < pairs.size(); ++number) queue.push(number);
+    merges.emplace_back(left, right);
+  }
+  return merges;
 }
-
-// All pairs that ever occurred. Every occurrence of a pair appears in one merge (the one that makes
-// its newer half), so its count only falls afterwards, and its positions are ascending within each
-// piece.
-class PairTable {
- public:
-  struct Pair {
-    uint64_t key;
-    uint64_t count = 0;
-    std::vector<uint32_t> positions;  // where its left half starts; some may have merged away since
-  };
-
-  PairTable() : slots_(size_t{1} << 16, 0) {}
-
-  Pair& get(uint64_t key) {
-    size_t i = find(key);
-    if (slots_[i] == 0) {
-      if (2 * (pairs_.size() + 1) > slots_.size()) grow(), i = find(key);
-      if (pairs_.size() >= DEAD) throw std::length_error("more than 4e9 distinct pairs");
-      pairs_.push_back({key, 0, {}});
-      slots_[i] = static_cast<uint32_t>(pairs_.size());
-    }
-    return pairs_[slots_[i] - 1];
-  }
-  Pair& operator[](size_t i) { return pairs_[i]; }
-  size_t size() const { return pairs_.size(); }
-
- private:
-  size_t find(uint64_t key) const {
-    const size_t mask = slots_.size() - 1;
-    size_t i = hash_number(key) & mask;
-    while (slots_[i] != 0 && pairs_[slots_[i] - 1].key != key) i = (i + 1) & mask;
-    return i;
-  }
-  void grow() {
-    slots_.assign(slots_.size() * 2, 0);
-    for (size_t pair = 0; pair < pairs_.size(); ++pair)
-      slots_[find(pairs_[pair].key)] = static_cast<uint32_t>(pair + 1);
-  }
-
-  std::vector<Pair> pairs_;
-  std::vector<uint32_t> slots_;  // pair + 1, or 0
-};
-
-// All distinct pieces laid end to end, one slot a byte, with END between them. A token keeps its id
-// in the slot of its first byte and its length in the slot of its last: both neighbours are found
-// without links.
-class Corpus {
- public:
-  explicit Corpus(const PieceCounts& counts) {
-    size_t slots = 1;
-    for (size_t i = 0; i < counts.size(); ++i) slots += counts.piece(i).length + 1;
-    if (slots >= DEAD) throw std::length_error("distinct pieces exceed 4 GiB: train on less text");
-    symbols_.reserve(slots), widths_.reserve(slots), piece_.reserve(slots);
-
-    push(END, 0);
-    for (size_t i = 0; i < counts.size(); ++i) {
-      const View piece = counts.piece(i);
-      if (piece.length < 2) continue;  // has no pair
-      for (size_t j = 0; j < piece.length; ++j)
-        push(piece.data[j], static_cast<uint32_t>(weights_.size()));
-      push(END, 0);
-      weights_.push_back(counts.count(i));
-    }
-    for (uint32_t b = 0; b < 256; ++b) lengths_.push_back(1);
-  }
-
-  void count_pairs(PairTable& pairs) {
-    for (uint32_t at = 0; at + 1 < symbols_.size(); ++at) {
-      if (symbols_[at] != END && symbols_[at + 1] != END)
-        record(pairs, symbols_[at], symbols_[at + 1], at, weight(at));
-    }
-  }
-
-  // Replaces every (left, right) at `positions` by `made`; updates the counts of the neighbouring
-  // pairs.
-  void merge(uint32_t left, uint32_t right, uint32_t made, const std::vector<uint32_t>& positions,
-             PairTable& pairs) {
-    lengths_.push_back(lengths_[left] + lengths_[right]);
-    for (const uint32_t at : positions) {
-      const uint32_t second = at + lengths_[left];
-      if (symbols_[at] != left || symbols_[second] != right) continue;
-      const uint32_t after = second + lengths_[right];
-      const uint64_t w = weight(at);
-      if (symbols_[at - 1] != END) {
-        const uint32_t before = at - widths_[at - 1];
-        const uint32_t neighbour = symbols_[before];
-        pairs.get(pair_key(neighbour, left)).count -= w;
-        record(pairs, neighbour, made, before, w);
-      }
-      if (symbols_[after] != END) {
-        pairs.get(pair_key(right, symbols_[after])).count -= w;
-        record(pairs, made, symbols_[after], at, w);
-      }
-      symbols_[second] = DEAD;
-      symbols_[at] = made;
-      widths_[after - 1] = lengths_[made];
-    }
-  }
-
- private:
-  void push(uint32_t symbol, uint32_t piece) {
-    symbols_.push_back(symbol), widths_.push_back(1), piece_.push_back(piece);
-  }
-  uint64_t weight(uint32_t at) const { return weights_[piece_[at]]; }
-  static void record(PairTable& pairs, uint32_t left, uint32_t right, uint32_t at, uint64_t w) {
-    PairTable::Pair& pair = pairs.get(pair_key(left, right));
-    pair.count += w;
-    pair.positions.push_back(at);
-  }
-
-  std::vector<uint32_t> symbols_, widths_, piece_;  // [slots]
-  std::vector<uint64_t> weights_;                   // [pieces] occurrences
-  std::vector<uint32_t> lengths_;                   // [ids] bytes
-};
-
-struct Candidate {
-  uint64_t count, key;
-  size_t pair;
-  bool operator<(const Candidate& other) const {  // the greatest candidate merges next
-    return count != other.count ? count < other.count : key > other.key;
-  }
-};
 
 }  // namespace
 
-PieceCounts::PieceCounts() : slots_(size_t{1} << 12, 0) {}
-
-void PieceCounts::add(Bytes p, size_t length, uint64_t count) {
-  const uint64_t hash = hash_bytes(p, length);
-  const size_t mask = slots_.size() - 1;
-  size_t i = hash & mask;
-  for (; slots_[i] != 0; i = (i + 1) & mask) {
-    Entry& entry = entries_[slots_[i] - 1];
-    if (entry.hash == hash && entry.length == length &&
-        std::equal(p, p + length, bytes_.data() + entry.offset)) {
-      entry.count += count;
-      return;
-    }
-  }
-
-  if (length >= DEAD || entries_.size() >= DEAD)
-    throw std::length_error("distinct pieces exceed 4e9");
-  entries_.push_back({hash, bytes_.size(), count, static_cast<uint32_t>(length)});
-  bytes_.insert(bytes_.end(), p, p + length);
-  slots_[i] = static_cast<uint32_t>(entries_.size());
-  if (2 * entries_.size() > slots_.size()) grow();
-}
-
-void PieceCounts::grow() {
-  slots_.assign(slots_.size() * 2, 0);
-  const size_t mask = slots_.size() - 1;
-  for (size_t entry = 0; entry < entries_.size(); ++entry) {
-    size_t i = entries_[entry].hash & mask;
-    while (slots_[i] != 0) i = (i + 1) & mask;
-    slots_[i] = static_cast<uint32_t>(entry + 1);
-  }
-}
-
-Trainer::Trainer(Pattern pattern, int threads)
-    : pattern_(pattern), counts_(static_cast<size_t>(std::clamp(threads, 1, MOST_THREADS))) {}
+Trainer::Trainer(Pattern pattern, int threads, uint64_t most_memory)
+    : pattern_(pattern), counts_(static_cast<size_t>(std::clamp(threads, 1, MOST_THREADS))),
+      most_memory_(most_memory) {}
 
 void Trainer::add(const std::vector<View>& texts) {
   const std::lock_guard<std::mutex> guard(lock_);
@@ -188,71 +51,102 @@ void Trainer::add(const std::vector<View>& texts) {
       bounds.size() - 1, static_cast<int>(counts_.size()), [&](size_t chunk, size_t thread) {
         PieceCounts& counts = counts_[thread];
         uint64_t seen = 0;
-        const auto visit = [&](Bytes p, size_t length) { counts.add(p, length, 1), ++seen; };
         for (size_t i = bounds[chunk]; i < bounds[chunk + 1]; ++i) {
-          switch (pattern_) {
-            case Pattern::gpt2: each_piece<Gpt2>(texts[i].data, texts[i].length, visit); break;
-            case Pattern::cl100k: each_piece<Cl100k>(texts[i].data, texts[i].length, visit); break;
-            case Pattern::o200k: each_piece<O200k>(texts[i].data, texts[i].length, visit); break;
-          }
+          const Bytes end = texts[i].data + texts[i].length;
+          const auto visit = [&](Bytes p, size_t length) { counts.add(p, length, end), ++seen; };
+          split(pattern_, texts[i], visit);
         }
+        counts.flush();
         pieces += seen;
       });
 
   pieces_ += pieces;
   for (const View& text : texts) bytes_ += text.length;
+  check_memory();
+}
+
+void Trainer::add_piece(View piece, uint64_t count) {
+  const std::lock_guard<std::mutex> guard(lock_);
+  counts_[0].add(piece.data, piece.length, count);
+  pieces_ += count, bytes_ += count * piece.length;
+  check_memory();
+}
+
+uint64_t Trainer::memory() const {
+  uint64_t tables = 0, slots = 0;
+  for (const PieceCounts& counts : counts_)
+    tables += counts.memory(), slots += counts.text_bytes() + counts.size();
+  return tables + WordCorpus::memory(slots);
+}
+
+void Trainer::check_memory() {
+  if (memory() <= most_memory_) return;
+  collect();  // threads count the same pieces
+  if (memory() <= most_memory_) return;
+  throw std::length_error(std::to_string(counts_[0].size()) +
+                          " different words need more memory than allowed (" +
+                          std::to_string(most_memory_ >> 20) + " MiB)");
 }
 
 void Trainer::collect() {
   for (size_t thread = 1; thread < counts_.size(); ++thread) {
-    const PieceCounts& from = counts_[thread];
-    for (size_t i = 0; i < from.size(); ++i)
-      counts_[0].add(from.piece(i).data, from.piece(i).length, from.count(i));
+    counts_[0].add(counts_[thread]);
     counts_[thread] = PieceCounts();
   }
 }
 
-size_t Trainer::distinct_pieces() {
+uint64_t Trainer::distinct_pieces() {
   const std::lock_guard<std::mutex> guard(lock_);
   collect();
   return counts_[0].size();
 }
 
-std::vector<std::pair<uint32_t, uint32_t>> Trainer::train(size_t limit) {
+Merges Trainer::train(size_t limit) {
   const std::lock_guard<std::mutex> guard(lock_);
   collect();
-  Corpus corpus(counts_[0]);
-  PairTable pairs;
-  corpus.count_pairs(pairs);
-  std::priority_queue<Candidate> queue;
-  for (size_t i = 0; i < pairs.size(); ++i) queue.push({pairs[i].count, pairs[i].key, i});
+  const Start bytes = [](View piece, std::vector<uint32_t>& ids) {
+    ids.assign(piece.data, piece.data + piece.length);
+  };
+  WordCorpus corpus(counts_[0], bytes, std::vector<uint32_t>(256, 1));
+  return merge_all(corpus, 256, limit, [](uint32_t, uint32_t) { return true; });
+}
 
-  std::vector<std::pair<uint32_t, uint32_t>> merges;
-
-  while (merges.size() < limit && !queue.empty()) {
-    const Candidate best = queue.top();
-    queue.pop();
-    PairTable::Pair& pair = pairs[best.pair];
-    if (pair.count !=
-        best.count) {  // fell since it was queued: it waits again with what it has now
-      if (pair.count > 0) queue.push({pair.count, pair.key, best.pair});
-      continue;
-    }
-    const auto left = static_cast<uint32_t>(best.key >> 32),
-               right = static_cast<uint32_t>(best.key);
-
-    // Moved out: no such pair is left afterwards, it has no other candidate, and its count is not
-    // read again.
-    const std::vector<uint32_t> positions = std::move(pair.positions);
-
-    const size_t first_new = pairs.size();
-    corpus.merge(left, right, static_cast<uint32_t>(256 + merges.size()), positions, pairs);
-    for (size_t i = first_new; i < pairs.size(); ++i) {
-      if (pairs[i].count > 0) queue.push({pairs[i].count, pairs[i].key, i});
-    }
-    merges.emplace_back(left, right);
+Merges Trainer::extend(const Encoder& base, uint32_t first, size_t limit) {
+  const std::lock_guard<std::mutex> guard(lock_);
+  collect();
+  const Vocabulary& vocabulary = base.vocabulary();
+  if (first < vocabulary.size())
+    throw std::invalid_argument("new ids begin inside the vocabulary that is extended");
+  std::vector<std::string> tokens(first);
+  std::vector<uint32_t> lengths(first);
+  for (uint32_t id = 0; id < vocabulary.size(); ++id) {
+    tokens[id] = vocabulary.token(id);
+    lengths[id] = static_cast<uint32_t>(tokens[id].size());
   }
-  return merges;
+
+  Scratch scratch;
+  const Start encoded = [&](View piece, std::vector<uint32_t>& ids) {
+    base.encode(piece, scratch, ids);
+  };
+  WordCorpus corpus(counts_[0], encoded, std::move(lengths));
+
+  std::vector<std::string> unreached;
+  const auto merges = base.merges();
+  for (uint32_t id = 0; id < vocabulary.size(); ++id) {
+    if (tokens[id].size() > 1 && merges[id].first == NO_TOKEN) unreached.push_back(tokens[id]);
+  }
+
+  std::unordered_set<std::string> known(tokens.begin(), tokens.end());
+  return merge_all(corpus, first, limit, [&](uint32_t left, uint32_t right) {
+    std::string joined = tokens[left] + tokens[right];
+    const auto has_it = [&](const std::string& token) {
+      return token.find(joined) != std::string::npos;
+    };
+    if (std::any_of(unreached.begin(), unreached.end(), has_it)) return false;
+    if (!known.insert(joined).second) return false;
+    tokens.push_back(std::move(joined));
+    return true;
+  });
 }
 
 }  // namespace snakelm::text

@@ -6,6 +6,9 @@
 // the highest count merges, of equals the one with the smaller left id, then the smaller right id;
 // its occurrences in a piece merge from left to right. Nothing depends on the order of texts or on
 // the number of threads, because only sums of counts enter.
+//
+// Memory grows with the distinct pieces. Where training over them would take more than was allowed,
+// it refuses: leaving rare pieces out would change the merges.
 #pragma once
 
 #include <cstdint>
@@ -14,45 +17,41 @@
 #include <vector>
 
 #include "text/bpe.h"
+#include "text/piece_counts.h"
+#include "text/word_corpus.h"
 
 namespace snakelm::text {
 
-// Distinct pieces and how often each occurs.
-class PieceCounts {
- public:
-  PieceCounts();
-  void add(Bytes p, size_t length, uint64_t count);
-  size_t size() const { return entries_.size(); }
-  View piece(size_t i) const { return {bytes_.data() + entries_[i].offset, entries_[i].length}; }
-  uint64_t count(size_t i) const { return entries_[i].count; }
-
- private:
-  struct Entry {
-    uint64_t hash, offset, count;
-    uint32_t length;
-  };
-  void grow();
-
-  std::vector<uint8_t> bytes_;
-  std::vector<Entry> entries_;
-  std::vector<uint32_t> slots_;  // entry + 1, or 0; power of two, at most half full
-};
+using Merges = std::vector<std::pair<uint32_t, uint32_t>>;  // (left id, right id)
 
 // Safe to use from several threads: they take turns.
 class Trainer {
  public:
-  Trainer(Pattern pattern, int threads);
-  void add(const std::vector<View>& texts);
+  // most_memory: bytes.
+  Trainer(Pattern pattern, int threads, uint64_t most_memory);
 
-  // At most `limit` merges as (left id, right id); fewer where no pair is left.
-  std::vector<std::pair<uint32_t, uint32_t>> train(size_t limit);
+  // std::length_error where the distinct pieces of all texts until now need more memory than
+  // allowed.
+  void add(const std::vector<View>& texts);
+  // A piece that occurs `count` times more.
+  void add_piece(View piece, uint64_t count);
+
+  // At most `limit` merges; fewer where no pair is left.
+  Merges train(size_t limit);
+
+  // Merges beyond those of `base`, whose pattern is `whole`: pieces begin as its tokens, and merge
+  // m makes id first + m. A pair that spells a token, or part of one that merging in `base` never
+  // reaches, is passed over: otherwise an old token could appear where none was.
+  Merges extend(const Encoder& base, uint32_t first, size_t limit);
 
   uint64_t bytes() const { return locked(bytes_); }
   uint64_t pieces() const { return locked(pieces_); }
-  size_t distinct_pieces();
+  uint64_t distinct_pieces();
 
  private:
   void collect();  // moves all threads' counts into counts_[0]
+  uint64_t memory() const;
+  void check_memory();
   uint64_t locked(const uint64_t& number) const {
     const std::lock_guard<std::mutex> guard(lock_);
     return number;
@@ -61,7 +60,7 @@ class Trainer {
   mutable std::mutex lock_;
   Pattern pattern_;
   std::vector<PieceCounts> counts_;  // one per thread
-  uint64_t bytes_ = 0, pieces_ = 0;
+  uint64_t most_memory_, bytes_ = 0, pieces_ = 0;
 };
 
 }  // namespace snakelm::text

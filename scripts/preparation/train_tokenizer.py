@@ -37,6 +37,7 @@ STEP = Step(
 @STEP
 def main(run: Run) -> None:
     from snakelm.data.tokens.tokenizer_sample import train_on_documents
+    from snakelm.tokenizer.patterns import slow_pattern
     from snakelm.tokenizer.published import published
     from snakelm.user_paths import home
 
@@ -44,6 +45,8 @@ def main(run: Run) -> None:
     if config.tokenizer.kind == "tiktoken":
         file = home(str(config.tokenizer.file))  # checked when the configuration was read
         tokenizer = published(file, config.tokenizer.pattern)
+        if warning := slow_pattern(tokenizer.pattern):
+            run.log.warn(warning)
         run.users, inputs = [file], []
     else:
         inputs = run.inputs()

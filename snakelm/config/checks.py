@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from ..errors import UserError
+from ..expressions import Expression, is_name
 from ..publishing import is_after_folder, public_url
 from ..user_paths import CONTROL, home
 from .analysis_sections import Task
@@ -164,6 +165,8 @@ def _check_tokens(config: Config) -> None:
     tokenizer = config.tokenizer
     if tokenizer.kind == "tiktoken" and not tokenizer.file:
         raise UserError("tokenizer.file: missing; kind: tiktoken reads its ranks from a file")
+    if not is_name(tokenizer.pattern):
+        Expression(tokenizer.pattern)
 
     too_many = tokenizer.kind == "bpe" and tokenizer.vocab_size > 65_535
     if too_many and config.prepare.token_bits == "16":

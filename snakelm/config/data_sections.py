@@ -235,11 +235,11 @@ class TokenizerConfig(Section):
         ge=262,
         le=1_000_000,
     )
-    pattern: Literal[
-        "gpt2", "cl100k", "o200k", "r50k_base", "p50k_base", "cl100k_base", "o200k_base"
-    ] = key(
+    pattern: str = key(
         "cl100k",
-        "how text is split into words before merging; an encoding's name means its pattern",
+        "how text is split into words before merging: gpt2, cl100k, o200k, llama3, qwen2, nanochat "
+        "(numbers of at most two digits), elision (Italian, French), an encoding's name for its "
+        "pattern, or a regular expression, which is slow",
     )
     file: str | None = key(None, "ranks file in tiktoken's format (tiktoken)")
     train_mb: float = key(

@@ -25,6 +25,7 @@ from ..errors import UserError
 from ..files import atomic_path
 from ..tokenizer import Tokenizer
 from ..tokenizer.huggingface import byte_characters
+from ..tokenizer.patterns import PATTERNS, llamacpp_name
 from ..tokenizer.special import END
 from .file import load_model
 from .huggingface import LAYER, OUTSIDE, huggingface_weights
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 
 __all__ = ["GgufSummary", "write_gguf"]
 
-PATTERNS = {"gpt2": "gpt-2", "cl100k": "llama-bpe", "o200k": "gpt-4o"}
 # Where llama.cpp takes a word that is a token as that token, without merging up to it.
 IGNORE_MERGES = {"llama-bpe"}
 NAMES = {
@@ -110,14 +110,21 @@ def gguf_name(name: str) -> str:
 
 def check_tokenizer(tokenizer: Tokenizer) -> None:
     """UserError for a tokenizer whose words llama.cpp would split into other tokens."""
-    kind, merges = PATTERNS[tokenizer.pattern], tokenizer.merges()
+    kind, merges = llamacpp_name(tokenizer.pattern), tokenizer.merges()
+    if kind is None:
+        known = ", ".join(name for name in PATTERNS if llamacpp_name(name))
+        raise UserError(
+            f"tokenizer.pattern: llama.cpp has no splitter for {tokenizer.pattern!r}; it knows "
+            f"{known}; no GGUF of it (export and chat.py take it)"
+        )
+
     unreached = sum(
         len(token) > 1 and merges[rank] is None for token, rank in tokenizer.mergeable_ranks.items()
     )
     if unreached and kind not in IGNORE_MERGES:
         raise UserError(
             f"tokenizer {tokenizer.sha256[:12]}…: {unreached:,} tokens that merging never reaches, "
-            "which llama.cpp takes as complete words only with the pattern cl100k; this one has "
+            "which llama.cpp takes as complete words only with cl100k and llama3; this one has "
             f"{tokenizer.pattern}; no GGUF of it"
         )
 
@@ -151,7 +158,7 @@ def _add_tokenizer(writer: "GGUFWriter", tokenizer: Tokenizer, vocab_size: int, 
     kinds = dict.fromkeys(names, TokenType.NORMAL) | dict.fromkeys(special, TokenType.CONTROL)
 
     writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre(PATTERNS[tokenizer.pattern])
+    writer.add_tokenizer_pre(str(llamacpp_name(tokenizer.pattern)))
     writer.add_token_list([(names | special).get(i, f"[unused {i}]") for i in range(vocab_size)])
     writer.add_token_types([kinds.get(i, TokenType.UNUSED) for i in range(vocab_size)])
     writer.add_token_merges(

@@ -13,11 +13,12 @@ import pyarrow as pa
 
 from snakelm import _text
 
-from ..arrow import arrow_chunks, is_arrow
+from ..arrow import arrow_chunks, arrow_rows, is_arrow
 from ..errors import UserError
 from . import storage
-from .patterns import pattern_name, tiktoken_regex
+from .patterns import PATTERNS, pattern_name, tiktoken_regex
 from .special import EOT
+from .split_elsewhere import SplitEncoder
 from .tiktoken_names import Ids, TiktokenNames, UnknownTokenError
 
 if TYPE_CHECKING:
@@ -57,12 +58,13 @@ class Tokenizer(TiktokenNames):
         self.facts = dict(facts or {})
         self._pieces = _pieces(self.mergeable_ranks, self.special_tokens)
 
-        # The core must never match a special token's name in a text, so it doesn't know them.
-        plain = [piece or b"" for piece in self._pieces]
-        for special in self.special_tokens.values():
-            plain[special] = b""
+        plain = self.plain_tokens()
         try:
-            self._core = _text.Encoder(plain, self.pattern)
+            self._core: _text.Encoder | SplitEncoder = (
+                _text.Encoder(plain, self.pattern)
+                if self.pattern in PATTERNS
+                else SplitEncoder(plain, self.pattern)
+            )
         except ValueError as error:
             raise UserError(
                 f"tokenizer ranks: {error}; these are not the ranks of a byte-level BPE"
@@ -100,8 +102,8 @@ class Tokenizer(TiktokenNames):
         pattern: str,
         special_tokens: Mapping[str, int] = NO_TOKENS,
     ) -> "Tokenizer":
-        """From a ranks file of tiktoken's. ``pattern``: gpt2, cl100k, o200k, the name of an
-        encoding that has it (cl100k_base), or its expression.
+        """From a ranks file of tiktoken's. ``pattern``: gpt2, cl100k, o200k, …, the name of an
+        encoding that has it (cl100k_base), or a regular expression.
 
         Ranks may have gaps (p50k's 50256 is its end-of-text): an id that no token has is never
         produced.
@@ -110,6 +112,15 @@ class Tokenizer(TiktokenNames):
         if not ranks:
             raise UserError(f"{ranks_file}: empty; expected ranks in tiktoken's format")
         return cls(ranks, pattern, special_tokens)
+
+    @classmethod
+    def from_huggingface(cls, path: str | Path, *, assume_nfc: bool = False) -> "Tokenizer":
+        """From a tokenizer.json with a byte-level BPE, or the folder that has it; UserError for one
+        whose ids would differ (from_huggingface.py says what is taken over).
+        """
+        from .from_huggingface import read_tokenizer_json
+
+        return read_tokenizer_json(path, assume_nfc=assume_nfc)
 
     def save(self, path: str | Path) -> None:
         """Writes ranks.tiktoken, tokenizer.json and, to commit them, meta.json into the folder
@@ -137,7 +148,10 @@ class Tokenizer(TiktokenNames):
         if threads < 1:
             raise ValueError(f"encode_batch: threads {threads}; expected at least 1")
 
+        if is_arrow(texts) and isinstance(self._core, SplitEncoder):
+            texts = arrow_rows(texts)
         if is_arrow(texts):
+            assert isinstance(self._core, _text.Encoder)
             chunks, owners = arrow_chunks(texts)
             encoded = self._core.encode_arrow(chunks, threads)
             del owners  # the buffers had to live until here
@@ -219,6 +233,15 @@ class Tokenizer(TiktokenNames):
         """Identity: equal exactly where ranks, pattern and special tokens are."""
         ranks_file = storage.format_ranks(self.mergeable_ranks)
         return identity(self.pattern, self.special_tokens, ranks_file)
+
+    def plain_tokens(self) -> list[bytes]:
+        """Bytes by id, empty for special tokens and unused ids: all that text is made of, since the
+        core must never match a special token's name in it.
+        """
+        plain = [piece or b"" for piece in self._pieces]
+        for special in self.special_tokens.values():
+            plain[special] = b""
+        return plain
 
     def merges(self) -> list[tuple[int, int] | None]:
         """The two ids each token merges from, by id; None for bytes, special tokens, and tokens

@@ -1,9 +1,13 @@
 """Training of byte-level BPE merges from texts in memory or streamed from parquet.
 
 The algorithm is that of Sennrich et al. (2016) on bytes: start from the 256 bytes, and again and
-again merge the pair of tokens that occurs most often within words. Only distinct words and their
-counts are kept (csrc/text/trainer.h), so memory grows with the vocabulary of the text and not with
-its length. The result depends on the texts alone: not on their order, on batches or on threads.
+again merge the pair of tokens that occurs most often within words, of equals the one with the
+smaller left id, then the smaller right id. The result depends on the texts alone: not on their
+order, on batches or on threads.
+
+Only distinct words and their counts are kept (csrc/text/trainer.h), so memory grows with the
+vocabulary of the text and not with its length: 60 to 70 MB for 50 MB of documentation. Where it
+would exceed ``memory_mb``, training refuses: dropping rare words would give other merges.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,17 +18,19 @@ import pyarrow as pa
 
 from snakelm import _text
 
-from ..arrow import ArrowTexts, arrow_chunks, is_arrow
+from ..arrow import ArrowTexts, arrow_chunks, arrow_rows, is_arrow
 from ..errors import UserError
 from ..parquet import open_parquet
-from .patterns import pattern_name
+from .patterns import PATTERNS, pattern_name
 from .special import EOT
+from .split_elsewhere import SplitTrainer
 from .tokenizer import Tokenizer
 
-__all__ = ["train_bpe"]
+__all__ = ["counted_words", "train_bpe", "training_facts"]
 
 BYTES = 256
 BATCH_ROWS = 1024
+MEMORY_MB = 4096
 Texts: TypeAlias = str | Path | Iterable[str | Path | ArrowTexts] | ArrowTexts
 
 
@@ -36,13 +42,15 @@ def train_bpe(
     special_tokens: Sequence[str] = (EOT,),
     *,
     or_fewer: bool = False,
+    memory_mb: int = MEMORY_MB,
 ) -> Tokenizer:
     """A tokenizer of ``vocab_size`` ids: 256 bytes, then the merges, then the special tokens.
 
     Takes texts (str), Arrow string arrays, parquet files (their column `text`), or an iterable of
     these. A Path, a single str, or a str ending in `.parquet` that names a file is a file; any
     other str is a text. Missing values are skipped. UserError where the texts have too few
-    different pairs for the size; ``or_fewer``: the vocabulary is as large as they allow then.
+    different pairs for the size; ``or_fewer``: the vocabulary is as large as they allow then. A
+    UserError as well where their different words need more than ``memory_mb``.
     """
     merges = vocab_size - BYTES - len(special_tokens)
     if merges < 1:
@@ -53,9 +61,8 @@ def train_bpe(
     if threads < 1:
         raise ValueError(f"train_bpe: threads {threads}; expected at least 1")
 
-    trainer = _text.Trainer(pattern_name(pattern), threads)
-    for batch in _batches(texts_or_parquet_paths):
-        _feed(trainer, batch)
+    pattern = pattern_name(pattern)
+    trainer = counted_words(texts_or_parquet_paths, pattern, threads, memory_mb)
     pairs = trainer.train(merges)
     if len(pairs) < (1 if or_fewer else merges):
         raise UserError(
@@ -69,20 +76,45 @@ def train_bpe(
         tokens.append(tokens[left] + tokens[right])
     ranks = {token: rank for rank, token in enumerate(tokens)}
     specials = {name: len(ranks) + i for i, name in enumerate(special_tokens)}
-    facts = {
+    return Tokenizer(ranks, pattern, specials, training_facts(trainer))
+
+
+def training_facts(trainer: _text.Trainer) -> dict[str, int]:
+    """What a trainer has seen."""
+    return {
         "bytes": trainer.bytes,
         "words": trainer.pieces,
         "distinct_words": trainer.distinct_pieces,
     }
-    return Tokenizer(ranks, pattern, specials, facts)
 
 
-def _feed(trainer: _text.Trainer, batch: list[str] | ArrowTexts) -> None:
+def counted_words(texts: Texts, pattern: str, threads: int, memory_mb: int) -> _text.Trainer:
+    """A trainer that has counted the words of the texts; ``pattern`` as `pattern_name` gives it."""
+    make = _text.Trainer if pattern in PATTERNS else SplitTrainer
+    trainer = make(pattern, threads, memory_mb << 20)
+    for batch in _batches(texts):
+        try:
+            _add(trainer, batch)
+        except ValueError as error:
+            if isinstance(error, UserError):
+                raise
+            raise UserError(
+                f"tokenizer: {error}; train on less text (tokenizer.train_mb), or from Python "
+                "allow more (train_bpe(…, memory_mb=…))"
+            ) from None
+    return trainer.core if isinstance(trainer, SplitTrainer) else trainer
+
+
+def _add(trainer: _text.Trainer | SplitTrainer, batch: list[str] | ArrowTexts) -> None:
     if not is_arrow(batch):
         trainer.add_strings(batch)
         return
 
-    chunks, owners = arrow_chunks(batch.drop_null() if batch.null_count else batch)
+    batch = batch.drop_null() if batch.null_count else batch
+    if isinstance(trainer, SplitTrainer):
+        trainer.add_strings(arrow_rows(batch))
+        return
+    chunks, owners = arrow_chunks(batch)
     trainer.add_arrow(chunks)
     del owners  # the buffers had to live until here
 

@@ -12,7 +12,15 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = {
-    "text": ["hash.cpp", "unicode.cpp", "vocabulary.cpp", "bpe.cpp", "trainer.cpp"],
+    "text": [
+        "hash.cpp",
+        "unicode.cpp",
+        "vocabulary.cpp",
+        "bpe.cpp",
+        "trainer.cpp",
+        "piece_counts.cpp",
+        "word_corpus.cpp",
+    ],
     "dedup": ["normal_form.cpp", "shingles.cpp", "minhash.cpp", "minhash_kernel.cpp"],
     "ops/attention": ["attention_cpu.cpp", "attention_kernel.cpp"],
     "ops/linear_cross_entropy": ["linear_cross_entropy_cpu.cpp", "linear_cross_entropy_kernel.cpp"],

@@ -23,6 +23,7 @@ from ...errors import UserError
 from ...log import Log
 from ...parquet import ParquetReader, open_parquet
 from ...tokenizer import CHAT, EOT, Tokenizer, train_bpe
+from ...tokenizer.patterns import slow_pattern
 from ..split import is_validation, mixed, validation_threshold
 
 __all__ = ["train_on_documents", "training_documents"]
@@ -116,6 +117,8 @@ def train_on_documents(
     ``documents``: parquet with columns text and id. The number of threads changes no result. Where
     the text has too few different words for `tokenizer.vocab_size`, the vocabulary is smaller.
     """
+    if warning := slow_pattern(settings.pattern):
+        log.warn(warning)
     started = time.process_time()
     texts = training_documents(
         documents, int(settings.train_mb * 1e6), val_fraction=val_fraction, seed=seed

@@ -26,6 +26,10 @@ def reference_merges(texts: list[str], limit: int, pattern: str) -> list[tuple[i
         for length in _text.split(pattern, data):
             words[tuple(data[at : at + length])] += 1
             at += length
+    return merges_of_words(words, limit)
+
+
+def merges_of_words(words: Counter[tuple[int, ...]], limit: int) -> list[tuple[int, int]]:
     merges: list[tuple[int, int]] = []
     while len(merges) < limit:
         pairs: Counter[tuple[int, int]] = Counter()
@@ -92,6 +96,27 @@ def test_merges_of_random_texts_equal_the_reference(seed):
 def test_documents_give_the_references_merges(documents):
     some = documents[:12]
     assert trained_merges(some, 60, "cl100k") == reference_merges(some, 60, "cl100k")
+
+
+def test_counts_beyond_32_bits_are_exact():
+    """Each of these sums differs from another in its lowest bits only, far above 2^32."""
+    words = {b"ab": 2**40, b"cd": 2**40 + 1, b"ef": 2**32 - 1, b"gh": 2**32, b"ghab": 7}
+    words[b"x" * 40] = 2**33  # a word that is no inline key
+    trainer = _text.Trainer("gpt2", 1)
+    for word, count in words.items():
+        for part in (count // 3, count - count // 3):
+            trainer.add_word(word, part)
+    assert trainer.train(100) == merges_of_words(
+        Counter({tuple(word): count for word, count in words.items()}), 100
+    )
+
+
+def test_too_many_different_words_are_refused_not_dropped(documents):
+    source = random.Random(0)
+    texts = (" ".join(f"{source.getrandbits(60):x}" for _ in range(20_000)) for _ in range(50))
+    with pytest.raises(UserError, match=r"words need more memory than allowed \(4 MiB\); train on"):
+        train_bpe(texts, 300, memory_mb=4, threads=3)
+    assert train_bpe(documents * 3, 300, memory_mb=4, threads=3).vocab_size == 300
 
 
 def test_result_depends_neither_on_threads_nor_on_order_nor_on_container(documents, tmp_path):
@@ -185,4 +210,4 @@ def test_a_file_that_is_no_parquet_or_lacks_text_says_so(tmp_path):
 
 def test_an_unknown_pattern_names_the_known_ones():
     with pytest.raises(UserError, match="expected one of gpt2, cl100k, o200k"):
-        train_bpe(["abab"], 258, r"\w+|\s+")
+        train_bpe(["abab"], 258, "gpt3")
