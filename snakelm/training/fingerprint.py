@@ -31,7 +31,7 @@ def pretraining_fingerprint(config: Config, train: TokenBin, val: TokenBin) -> s
     settings = as_mapping(counted, ["model", "train", "evaluate"], cosmetic=False)
     parts = {
         "version": PRETRAINING_VERSION,
-        "config": _with_seed(settings, "train"),
+        "config": _with_seed(_without_effect(settings), "train"),
         "train": sha256_file(idx_path(train.path)),
         "val": sha256_file(idx_path(val.path)),
         "tokenizer": train.meta.tokenizer_sha256,
@@ -53,12 +53,23 @@ def finetuning_fingerprint(
     settings = as_mapping(counted, ["train", "sft"], cosmetic=False)
     parts = {
         "version": FINETUNING_VERSION,
-        "config": _with_seed(settings, "sft"),
+        "config": _with_seed(_without_effect(settings), "sft"),
         "base": base_digest(base),
         "train": sha256_file(idx_path(train)),
         "val": sha256_file(idx_path(val)),
     }
     return _digits(parts)
+
+
+def _without_effect(settings: dict[str, Any]) -> dict[str, Any]:
+    """Without the keys of what is off: earlier versions had none, and their runs so keep their
+    folders.
+    """
+    train = settings["train"]
+    off = {"bigram_steps"} if train["bigram_steps"] == 0 else set()
+    if train["sampled_softmax"] == "off":
+        off |= {"sampled_softmax", "sampled_common", "sampled_random"}
+    return {**settings, "train": {name: train[name] for name in train if name not in off}}
 
 
 def _with_seed(settings: dict[str, Any], section: str) -> dict[str, Any]:
