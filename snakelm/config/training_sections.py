@@ -50,6 +50,25 @@ class Train(Section):
         "weights before the first step: bigrams sets embedding and head from counted pairs of "
         "tokens (untied head, embedding_norm, at most 8192 tokens; auto takes it there)",
     )
+    bigram_steps: int = key(
+        0,
+        "gradient steps on the whole table of counted pairs after a start from bigrams; 20 cost "
+        "what a few dozen training steps do, and pay in runs of a few hundred",
+        unit="steps",
+        ge=0,
+        le=10_000,
+    )
+    sampled_softmax: Literal["auto", "on", "off"] = key(
+        "off",
+        "train the head on the batch's targets, the commonest tokens and random others; auto does "
+        "it on a CPU where that is at most half of the vocabulary",
+    )
+    sampled_common: int = key(
+        1024, "commonest tokens in every sample", unit="tokens", ge=0, le=MANY
+    )
+    sampled_random: int = key(
+        768, "random tokens in a sample, for all the rest", unit="tokens", ge=1, le=MANY
+    )
     lr: float = key(0.045, "peak learning rate of Muon, the matrices inside blocks", gt=0, le=1)
     embedding_lr: float = key(
         0.02,

@@ -30,6 +30,7 @@ from pytorch_ext import attention, linear_cross_entropy, qk_norm_rope, rms_norm,
 
 from ..config import Model
 from .products import product, products
+from .sampled_head import sampled_cross_entropy
 from .working_copies import working_copy
 
 __all__ = ["Decoder", "rotary_table"]
@@ -101,15 +102,21 @@ class Decoder(nn.Module):
         tokens_BT: torch.Tensor,
         row_start_BT: torch.Tensor | None = None,
         targets_BT: torch.Tensor | None = None,
+        sample: tuple[torch.Tensor, torch.Tensor] | None = None,
     ) -> torch.Tensor:
         """Logits [B, T, V], or with targets (int64, -100 doesn't count) the cross-entropy summed
         over them, in nats.
 
         ``tokens_BT``: int64, T at most model.context. ``row_start_BT``: int32, the first position
         that each one attends to (its document's start); None lets every position attend to all of
-        the row before it.
+        the row before it. ``sample``: the tokens that the softmax goes over instead of all, with
+        their corrections (`sampled_cross_entropy`); for training only.
         """
         x_BTC = self.hidden(tokens_BT, row_start_BT)
+        if sample is not None and targets_BT is not None:
+            x_NC, targets_N = x_BTC.flatten(0, 1), targets_BT.flatten()
+            return sampled_cross_entropy(x_NC, self.head_weight, targets_N, *sample, IGNORE)
+
         head_VC = working_copy(self.head_weight, x_BTC.dtype)
         if targets_BT is None:
             return F.linear(x_BTC, head_VC)

@@ -31,12 +31,16 @@ class ModelSize:
         return self.matrices + self.embedding + self.head + self.gains
 
 
-def model_size(model: Model, vocab_size: int) -> ModelSize:
-    """The size of a Decoder of this shape and vocabulary."""
+def model_size(model: Model, vocab_size: int, sampled: int | None = None) -> ModelSize:
+    """The size of a Decoder of this shape and vocabulary. ``sampled``: tokens that the softmax of a
+    training step goes over; None for all.
+    """
     queries, keys = model.heads * model.head_dim, model.kv_heads * model.head_dim
     layer = 2 * model.width * queries + 2 * model.width * keys + 3 * model.width * model.hidden
     gains = 2 * model.width + (2 * model.head_dim if model.qk_norm else 0)
     table = vocab_size * model.width
+
+    multiplied = table if sampled is None else sampled * model.width
 
     attended = (model.context + 1) / 2  # positions that a query attends to, on average
     attention = 2 * 2 * queries * attended  # forward: scores, and their weighted sum of values
@@ -47,5 +51,5 @@ def model_size(model: Model, vocab_size: int) -> ModelSize:
         head=0 if model.tie_embeddings else table,
         gains=model.layers * gains + model.width,
         # For each weight 2 forward and 4 backward; attention's backward costs two forwards as well.
-        flops_per_token=6.0 * (model.layers * layer + table) + 3.0 * model.layers * attention,
+        flops_per_token=6.0 * (model.layers * layer + multiplied) + 3.0 * model.layers * attention,
     )

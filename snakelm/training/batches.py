@@ -13,7 +13,7 @@ crops or reorders text for rows that the mask makes equal anyway.
 Legend: R or B rows, T positions.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -21,24 +21,29 @@ import torch
 
 from ..data.bins import TokenBin
 from ..errors import UserError
+from .sampled_softmax import SoftmaxSample, SoftmaxSampler
 
 __all__ = ["BatchStream", "Batches", "Rows", "lay_out"]
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows [R, T]: tokens and targets int64, row_start int32."""
+    """Rows [R, T]: tokens and targets int64, row_start int32. ``sample``: what the softmax of the
+    step goes over; None for the whole vocabulary.
+    """
 
     tokens: np.ndarray
     targets: np.ndarray
     row_start: np.ndarray
+    sample: SoftmaxSample | None = None
 
     def __len__(self) -> int:
         return len(self.tokens)
 
     def part(self, first: int, last: int) -> "Rows":
         """Rows first … last - 1, as views."""
-        return Rows(self.tokens[first:last], self.targets[first:last], self.row_start[first:last])
+        own = slice(first, last)
+        return Rows(self.tokens[own], self.targets[own], self.row_start[own], self.sample)
 
     def to(self, device: torch.device) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """The model's arguments on ``device``: x_BT, start_BT, y_BT."""
@@ -47,6 +52,13 @@ class Rows:
             for array in (self.tokens, self.row_start, self.targets)
         )
         return x_BT, start_BT, y_BT
+
+    def sample_to(self, device: torch.device) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """The sample as the model takes it: tokens int64 [S], corrections float32 [S]."""
+        if self.sample is None:
+            return None
+        tokens, correction = self.sample.tokens, self.sample.correction
+        return torch.from_numpy(tokens).to(device), torch.from_numpy(correction).to(device)
 
 
 class BatchStream(Protocol):
@@ -80,6 +92,7 @@ class Batches:
                 f"(train.batch_tokens {batch_tokens:,}); bring more text or lower "
                 "train.batch_tokens"
             )
+        self.sampler: SoftmaxSampler | None = None  # of the softmax; None: the whole vocabulary
         self._epochs: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
     def targets(self, step: int) -> int:
@@ -110,8 +123,15 @@ class Batches:
         """
         count = self.batch_tokens // self.context
         first, last = rank * count // world, (rank + 1) * count // world
-        position = step * self.batch_tokens + first * self.context
+        if self.sampler:
+            batch = self._rows(step, 0, count)
+            sample = self.sampler.draw(step, batch.targets)
+            return replace(batch, sample=sample).part(first, last)
+        return self._rows(step, first, last)
 
+    def _rows(self, step: int, first: int, last: int) -> Rows:
+        """Rows first … last - 1 of the step's batch."""
+        position = step * self.batch_tokens + first * self.context
         tokens, starts = self._slice(position, (last - first) * self.context + 1)
         return lay_out(tokens, starts, self.context)
 

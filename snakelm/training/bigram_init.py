@@ -31,7 +31,7 @@ from ..config import Model
 from ..data.bins import TokenBin
 from ..model import Decoder
 
-__all__ = ["applies", "start_as_bigrams"]
+__all__ = ["applies", "count_pairs", "start_as_bigrams"]
 
 MOST_VOCABULARY = 8192  # the table is dense: 268 MB of float32
 COUNTED_TOKENS = 4_000_000
@@ -90,21 +90,27 @@ def start_as_bigrams(model: Decoder, tokens: TokenBin, generator: torch.Generato
     )
 
 
-def _table(tokens: TokenBin, vocab: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """log P(j|i) / u_j [V, V], the unigram shares u [V], the shares of first tokens [V]."""
-    # Count pairs in chunks at even distances over the file; pair (i, j) is number i·V + j.
-    pair_counts = torch.zeros(vocab * vocab)
+def count_pairs(tokens: TokenBin, vocab: int, most_tokens: int) -> torch.Tensor:
+    """How often token j follows token i: [V, V], of about ``most_tokens`` in chunks at even
+    distances over the file.
+    """
+    counts = torch.zeros(vocab * vocab)  # pair (i, j) is number i·V + j
     total = int(tokens.meta.tokens)
-    chunks = max(1, min(COUNTED_TOKENS, total) // CHUNK_TOKENS)
+    chunks = max(1, min(most_tokens, total) // CHUNK_TOKENS)
     for i in range(chunks):
         first = i * total // chunks
         chunk = tokens.tokens[first : min(first + CHUNK_TOKENS, total)].astype("int64")
         ids = torch.from_numpy(chunk)
         pairs = ids[:-1] * vocab + ids[1:]
-        pair_counts.scatter_add_(0, pairs, torch.ones(pairs.numel()))
+        counts.scatter_add_(0, pairs, torch.ones(pairs.numel()))
+    return counts.view(vocab, vocab)
+
+
+def _table(tokens: TokenBin, vocab: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """log P(j|i) / u_j [V, V], the unigram shares u [V], the shares of first tokens [V]."""
+    table_VV = count_pairs(tokens, vocab, COUNTED_TOKENS)
 
     # The formula above, in place: the table is the largest thing here.
-    table_VV = pair_counts.view(vocab, vocab)
     next_V, first_V = table_VV.sum(dim=0) + 1.0, table_VV.sum(dim=1)
     share_V = next_V / next_V.sum()
     table_VV.div_(SMOOTHING * share_V).log1p_().sub_((first_V / SMOOTHING).log1p()[:, None])

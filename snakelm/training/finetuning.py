@@ -177,7 +177,10 @@ def _as_training(sft: Sft, train: Train, steps: int, batch_tokens: int) -> Train
         update={
             "steps": steps,
             "batch_tokens": batch_tokens,
-            "start": "random",  # of no effect here, so it must not change the fingerprint
+            # Of no effect here, so they must not change the fingerprint.
+            "start": "random",
+            "bigram_steps": 0,
+            "sampled_softmax": "off",
             "warmup": round(sft.warmup * steps),
             "decay": 1.0,
             "lr": sft.lora_lr if sft.lora_rank else sft.lr,

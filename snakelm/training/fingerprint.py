@@ -62,11 +62,14 @@ def finetuning_fingerprint(
 
 
 def _as_ever(settings: dict[str, Any]) -> dict[str, Any]:
-    """With one process, whatever their number, which counted once; without train.reproducible where
-    it is off: so that earlier runs keep their folders.
+    """With one process, whatever their number, which counted once, and without the keys of what is
+    off: earlier versions had none, and their runs so keep their folders.
     """
     train = {**settings["train"], "processes": 1}
-    return {**settings, "train": {n: v for n, v in train.items() if n != "reproducible" or v}}
+    off = {name for name in ("reproducible", "bigram_steps") if not train[name]}
+    if train["sampled_softmax"] == "off":
+        off |= {"sampled_softmax", "sampled_common", "sampled_random"}
+    return {**settings, "train": {name: train[name] for name in train if name not in off}}
 
 
 def _with_seed(settings: dict[str, Any], section: str) -> dict[str, Any]:

@@ -72,16 +72,17 @@ def make_plan(
     peak: float,
     world: int,
     heldout: float = math.inf,
+    sampled: int | None = None,
 ) -> Plan:
     """The plan of a run over ``tokens`` tokens that takes ``rows`` rows of the context in one
     forward pass; ``peak``: FLOP/s of one process, of which there are ``world``; ``heldout``: tokens
-    that an evaluation takes.
+    that an evaluation takes; ``sampled``: tokens that a step's softmax goes over, None for all.
     """
-    size = model_size(model, vocab_size)
+    size = model_size(model, vocab_size, sampled)
     flops = tokens * size.flops_per_token
     rate = peak * USUAL_SHARE[device.kind] * world
     read = tokens / max(1.0, epochs)
-    memory = _memory(model, size, device, rows, read, heldout, world)
+    memory = _memory(model, size, device, rows, read, heldout, world, sampled)
     return Plan(size, tokens, epochs, flops, memory, flops / rate, device.kind, world)
 
 
@@ -111,6 +112,7 @@ def _memory(
     read: float,
     heldout: float,
     world: int,
+    sampled: int | None,
 ) -> float:
     """Bytes that one process takes at its peak: of a CPU resident memory, as the system and
     Snakemake's benchmark count it, of a GPU the tensors on it.
@@ -140,6 +142,8 @@ def _memory(
     gradients = 3 * model.hidden + 2 * model.width
     activations = rows * model.context * (model.layers * layer + ends + gradients) * width
     head = 8 * size.embedding  # the head's gradient, in float32 and rounded
+    if sampled is not None:  # of the sample's rows: the rows, widened, and their gradients
+        head = 4 * size.embedding + 16 * sampled * model.width
 
     # An evaluation's logits, their float32 copy and its log-softmax, and one layer at a time.
     vocabulary = size.embedding // model.width

@@ -12,18 +12,20 @@ from ..config import Config
 from ..data.bins import open_bin
 from ..data.split import texts_digest
 from ..data.tokens.overlap import read_shares
-from ..device import Device
+from ..device import Device, choose_device
 from ..errors import UserError
 from ..log import Log
 from ..model import Decoder, generate
 from ..tokenizer import Tokenizer
 from . import bigram_init, loop
 from .batches import Batches
+from .bigram_refinement import refine_bigrams
 from .distributed import World
 from .fingerprint import pretraining_fingerprint
 from .metrics import PRETRAINING, Sample
 from .plan import Plan, check_sizes, make_plan
 from .progress import RunResult
+from .sampled_softmax import choose_sampler
 from .validation import Evaluation, evaluate, spread_documents
 
 __all__ = ["Pretraining", "PretrainingFiles", "train"]
@@ -87,7 +89,9 @@ class Pretraining:
         }
 
     def plan(self, device: Device, peak: float, processes: int) -> Plan:
-        """What the run will take; UserError for sizes that can't work."""
+        """What the run will take; UserError for sizes that can't work. Settles whether the softmax
+        is sampled, which depends on the device.
+        """
         training, context, vocab_size = (
             self.training,
             self.shape.context,
@@ -95,11 +99,25 @@ class Pretraining:
         )
         check_sizes(self.train_bin, vocab_size, training.batch_tokens, context, processes)
 
+        first = self.batches.rows(0)
+        sampler = choose_sampler(training, self.train_bin, first.targets, device, self.log)
+        self.batches.sampler = sampler
+        sample = sampler.draw(0, first.targets) if sampler else None
+
         rows = min(training.micro_batch, training.batch_tokens // context // processes)
         tokens, epochs = self.batches.tokens(training.steps), self.batches.epoch(training.steps)
         heldout = int(self.val_bin.meta.tokens)
         return make_plan(
-            self.shape, vocab_size, tokens, epochs, rows, device, peak, processes, heldout
+            self.shape,
+            vocab_size,
+            tokens,
+            epochs,
+            rows,
+            device,
+            peak,
+            processes,
+            heldout,
+            None if sample is None else len(sample.tokens),
         )
 
     def build_model(self, weights: Mapping[str, torch.Tensor] | None) -> Decoder:
@@ -118,8 +136,14 @@ class Pretraining:
                 "train.start: bigrams needs an untied head, embedding_norm and at most "
                 f"{bigram_init.MOST_VOCABULARY} tokens; set auto"
             )
-        if start != "random" and fits:
+        counted = start != "random" and fits
+        if counted:
             bigram_init.start_as_bigrams(model, self.train_bin, generator)
+        if counted and self.training.bigram_steps:
+            dtype = choose_device("cpu", self.training.precision, 1).dtype
+            refine_bigrams(model, self.train_bin, self.training.bigram_steps, dtype)
+        elif self.training.bigram_steps:
+            self.log.warn("train.bigram_steps: of no effect, the run doesn't start from bigrams")
         return model
 
     def validate(

@@ -102,9 +102,10 @@ def _backward(
     """
     device = parameters[0].device
     loss_sum = torch.zeros((), device=device)
+    sample = rows.sample_to(device)
     for first in range(0, len(rows), micro_batch):
         x_BT, start_BT, y_BT = rows.part(first, first + micro_batch).to(device)
-        loss = forward(x_BT, start_BT, y_BT)
+        loss = forward(x_BT, start_BT, y_BT, sample)
         (loss / targets).backward()
         loss_sum += loss.detach()
     if not len(rows):  # a short last step has fewer rows than there are processes

@@ -11,7 +11,7 @@ import torch
 from snakelm.config import Model
 from snakelm.data.bins import BinWriter, Meta, open_bin
 from snakelm.model import Decoder
-from snakelm.training import bigram_init
+from snakelm.training import bigram_init, bigram_refinement
 
 SHAPE = Model(layers=1, width=64, heads=2, kv_heads=1, head_dim=16, hidden=48, context=32)
 VOCAB = 40
@@ -47,6 +47,33 @@ def test_knows_which_token_follows_which(chain):
     entropy = -(0.75 * math.log(0.75) + 0.25 * math.log(0.25))
     assert before == pytest.approx(math.log(VOCAB), abs=0.02)
     assert entropy < loss(model, chain) < entropy + 0.4
+
+
+def test_refined_it_knows_the_counts(chain, monkeypatch):
+    monkeypatch.setattr(bigram_refinement, "ROWS", 16)  # 40 rows: two parts and a short one
+    model = fresh()
+    bigram_init.start_as_bigrams(model, chain, torch.Generator().manual_seed(0))
+    before = loss(model, chain)
+    bigram_refinement.refine_bigrams(model, chain, 20, torch.float32)
+    entropy = -(0.75 * math.log(0.75) + 0.25 * math.log(0.25))
+    assert entropy < loss(model, chain) < entropy + 0.3 * (before - entropy)
+
+
+def test_a_refinement_follows_the_gradient_of_the_tables_cross_entropy(chain, monkeypatch):
+    monkeypatch.setattr(bigram_refinement, "ROWS", 16)
+    model = fresh()
+    got = bigram_refinement.gradients(model, bigram_refinement.Counts(chain, VOCAB), torch.float32)
+
+    pairs = bigram_init.count_pairs(chain, VOCAB, 10**9).double()
+    first, unigram = pairs.sum(dim=1, keepdim=True), pairs.sum(dim=0) + 1
+    b = bigram_refinement.SMOOTHING
+    target = (pairs + b * unigram / unigram.sum()) / (first + b)
+    tables = [t.detach().double().requires_grad_() for t in (model.embedding, model.head)]
+    x = torch.nn.functional.rms_norm(tables[0], tables[0].shape[1:], eps=SHAPE.norm_eps)
+    log_p = (x @ tables[1].t()).log_softmax(dim=1)
+    cross_entropy = -(first / first.sum() * target * log_p).sum()
+    for ours, exact in zip(got, torch.autograd.grad(cross_entropy, tables), strict=True):
+        assert (ours - exact).norm() < 1e-5 * exact.norm()
 
 
 def test_rows_of_the_embedding_have_the_length_that_the_norm_gives_them(chain):
