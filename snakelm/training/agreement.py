@@ -111,11 +111,13 @@ class Agreement:
             return None, f"run {fingerprint}, expected {chosen['fingerprint']}: other files"
         if chosen["step"] is None:
             return None, ""
+
         try:
             saved = load(chosen["step"])
             own = digest(chosen["step"])
         except (UserError, OSError) as error:
             return None, str(error)
+
         if own != chosen["sha256"]:
             return None, (
                 f"checkpoint of step {chosen['step']} with SHA-256 {own[:12]}…, "
