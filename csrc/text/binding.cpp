@@ -104,7 +104,7 @@ py::tuple encode_views(const Encoder& encoder, const std::vector<View>& views, i
     for (auto& chunk : batch.chunks) {
       if (!chunk.empty()) std::memcpy(out, chunk.data(), chunk.size() * sizeof(uint32_t));
       out += chunk.size();
-      std::vector<uint32_t>().swap(chunk);  // freed as it is copied: the peak stays near one copy
+      chunk = Ids();  // freed as it is copied: the peak stays near one copy
     }
   }
   return py::make_tuple(ids, offsets);
@@ -113,15 +113,16 @@ py::tuple encode_views(const Encoder& encoder, const std::vector<View>& views, i
 py::list encode_one(const Encoder& encoder, const py::object& text) {
   Strings strings;
   strings.add(text);
-  std::vector<uint32_t> ids;
+  Ids ids;
   {
     const py::gil_scoped_release nogil;
-    Scratch scratch;
-    encoder.encode(strings.views[0], scratch, ids);
+    Encoder::Lent scratch(encoder);
+    encoder.encode(strings.views[0], *scratch, ids);
   }
 
   py::list result(ids.size());
-  for (size_t i = 0; i < ids.size(); ++i) result[i] = py::int_(ids[i]);
+  size_t i = 0;
+  for (const uint32_t id : ids) result[i++] = py::int_(id);
   return result;
 }
 

@@ -1,6 +1,7 @@
 #include "text/bpe.h"
 
 #include <algorithm>
+#include <deque>
 #include <functional>
 #include <stdexcept>
 
@@ -99,7 +100,7 @@ void Encoder::merge_long(View piece, uint32_t limit, Scratch& scratch) const {
   }
 }
 
-void Encoder::encode_long(View piece, Scratch& scratch, std::vector<uint32_t>& out) const {
+void Encoder::encode_long(View piece, Scratch& scratch, Ids& out) const {
   merge_long(piece, NO_TOKEN, scratch);
   for (uint32_t i = 0; i < piece.length; i = scratch.next[i])
     out.push_back(vocabulary_.find(piece.data + i, scratch.next[i] - i));
@@ -109,7 +110,7 @@ void Encoder::encode_long(View piece, Scratch& scratch, std::vector<uint32_t>& o
 }
 
 template <class Split>
-void Encoder::encode_as(View text, Scratch& scratch, std::vector<uint32_t>& out) const {
+void Encoder::encode_as(View text, Scratch& scratch, Ids& out) const {
   each_piece<Split>(text.data, text.length, [&](Bytes p, size_t length) {
     if (const uint32_t id = vocabulary_.find(p, length); id != NO_TOKEN) return out.push_back(id);
     if (length > SHORT_PIECE) return encode_long({p, length}, scratch, out);
@@ -121,7 +122,7 @@ void Encoder::encode_as(View text, Scratch& scratch, std::vector<uint32_t>& out)
   });
 }
 
-void Encoder::encode(View text, Scratch& scratch, std::vector<uint32_t>& out) const {
+void Encoder::encode(View text, Scratch& scratch, Ids& out) const {
   with_scanner(pattern_, [&]<class Split>(Split) { encode_as<Split>(text, scratch, out); });
 }
 
@@ -149,18 +150,35 @@ std::vector<std::pair<uint32_t, uint32_t>> Encoder::merges() const {
   return result;
 }
 
+Encoder::Lent::Lent(const Encoder& encoder) : encoder_(encoder) {
+  const std::lock_guard<std::mutex> guard(encoder.lock_);
+  if (encoder.idle_.empty()) {
+    scratch_ = std::make_unique<Scratch>();
+  } else {
+    scratch_ = std::move(encoder.idle_.back());
+    encoder.idle_.pop_back();
+  }
+}
+
+Encoder::Lent::~Lent() {
+  const std::lock_guard<std::mutex> guard(encoder_.lock_);
+  encoder_.idle_.push_back(std::move(scratch_));
+}
+
 Batch encode_batch(const Encoder& encoder, const std::vector<View>& texts, int threads) {
   const std::vector<size_t> bounds = chunk_bounds(texts);
   Batch batch;
   batch.chunks.resize(bounds.size() - 1);
   batch.lengths.resize(texts.size());
 
-  std::vector<Scratch> scratch(threads_for(bounds.size() - 1, threads));
+  std::deque<Encoder::Lent> scratch;  // stays where it is: a Lent does not move
+  for (size_t i = 0; i < threads_for(bounds.size() - 1, threads); ++i)
+    scratch.emplace_back(encoder);
   for_each_item(bounds.size() - 1, threads, [&](size_t chunk, size_t thread) {
-    auto& ids = batch.chunks[chunk];
+    Ids& ids = batch.chunks[chunk];
     for (size_t i = bounds[chunk]; i < bounds[chunk + 1]; ++i) {
       const size_t before = ids.size();
-      encoder.encode(texts[i], scratch[thread], ids);
+      encoder.encode(texts[i], *scratch[thread], ids);
       batch.lengths[i] = static_cast<int64_t>(ids.size() - before);
     }
   });

@@ -125,8 +125,11 @@ Merges Trainer::extend(const Encoder& base, uint32_t first, size_t limit) {
   }
 
   Scratch scratch;
+  Ids word;
   const Start encoded = [&](View piece, std::vector<uint32_t>& ids) {
-    base.encode(piece, scratch, ids);
+    word.clear();
+    base.encode(piece, scratch, word);
+    ids.assign(word.begin(), word.end());
   };
   WordCorpus corpus(counts_[0], encoded, std::move(lengths));
 

@@ -63,7 +63,7 @@ void check_ids(const Encoder& encoder) {
   for (const std::string& text : texts) {
     const Block block(text);
     Scratch scratch;
-    std::vector<uint32_t> ids;
+    Ids ids;
     encoder.encode(block.view, scratch, ids);
     std::string spelled;
     for (const uint32_t id : ids) spelled += encoder.vocabulary().token(id);
