@@ -75,6 +75,8 @@ KERNELS = {
     "csrc/ops/rope/rope_kernel.cpp": VECTORS,
     "csrc/ops/swiglu/swiglu_kernel.cpp": VECTORS,
     "csrc/ops/total_norm/total_norm_kernel.cpp": VECTORS,
+    # Without one a text is split by scanners that any CPU runs.
+    "csrc/text/split_kernel.cpp": ("avx2", "avx512"),
 }
 
 # sm_80 (A100 and later), sm_90a (Hopper's own instructions), and PTX for what comes after. What

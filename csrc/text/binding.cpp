@@ -17,6 +17,8 @@ namespace py = pybind11;
 using snakelm::arrow_views;
 using snakelm::ArrowChunk;
 using snakelm::Bytes;
+using snakelm::Isa;
+using snakelm::isa_level;
 using snakelm::View;
 using namespace snakelm::text;
 
@@ -126,12 +128,24 @@ py::list encode_one(const Encoder& encoder, const py::object& text) {
   return result;
 }
 
-std::vector<size_t> piece_lengths(const std::string& pattern, const py::bytes& text) {
+Isa isa_of(int level) {
+  const int found = isa_level(level);
+  if (found < 0) throw std::invalid_argument(snakelm::NO_SUCH_ISA);
+  return static_cast<Isa>(found);
+}
+
+std::vector<size_t> piece_lengths(const std::string& pattern, const py::bytes& text, int level) {
   const std::string_view bytes = text;
+  const PieceFinder finder(pattern_of(pattern), isa_of(level));
+  std::vector<uint32_t> ends(PieceFinder::ROOM);
   std::vector<size_t> lengths;
-  const auto visit = [&](Bytes, size_t length) { lengths.push_back(length); };
   const auto* p = reinterpret_cast<Bytes>(bytes.data());
-  split(pattern_of(pattern), {p, bytes.size()}, visit);
+  const Bytes end = p + bytes.size();
+  while (p != end) {
+    const size_t count = finder.ends(p, static_cast<size_t>(end - p), ends.data());
+    for (size_t i = 0; i < count; ++i) lengths.push_back(ends[i] - (i ? ends[i - 1] : 0));
+    p += ends[count - 1];
+  }
   return lengths;
 }
 
@@ -158,12 +172,14 @@ PYBIND11_MODULE(_text, m) {
   m.doc() = "Byte-level BPE over the named split patterns.";
 
   py::class_<Encoder>(m, "Encoder")
-      .def(py::init([](const std::vector<py::bytes>& tokens, const std::string& pattern) {
-             std::vector<std::string_view> views(tokens.begin(), tokens.end());
-             return std::make_unique<Encoder>(views, pattern_of(pattern));
-           }),
-           py::arg("tokens"), py::arg("pattern"),
-           "tokens[id]: bytes, empty for special and unused ids.")
+      .def(
+          py::init([](const std::vector<py::bytes>& tokens, const std::string& pattern, int level) {
+            std::vector<std::string_view> views(tokens.begin(), tokens.end());
+            return std::make_unique<Encoder>(views, pattern_of(pattern), isa_of(level));
+          }),
+          py::arg("tokens"), py::arg("pattern"), py::arg("level") = -1,
+          "tokens[id]: bytes, empty for special and unused ids. level: the instruction set to use, "
+          "by its number in common/isa.h; -1: the best one here.")
       .def("encode", &encode_one, py::arg("text"), "Ids of a str or of bytes.")
       .def(
           "encode_strings",
@@ -218,6 +234,6 @@ PYBIND11_MODULE(_text, m) {
       .def_property_readonly("pieces", without_gil(&Trainer::pieces))
       .def_property_readonly("distinct_pieces", without_gil(&Trainer::distinct_pieces));
 
-  m.def("split", &piece_lengths, py::arg("pattern"), py::arg("text"),
-        "Byte lengths of the pieces of `text`.");
+  m.def("split", &piece_lengths, py::arg("pattern"), py::arg("text"), py::arg("level") = -1,
+        "Byte lengths of the pieces of `text`; level: as Encoder's.");
 }

@@ -13,127 +13,245 @@ namespace {
 // Below this many bytes a rescan of the parts per merge is faster than a heap.
 constexpr size_t SHORT_PIECE = 64;
 
+static_assert(SHORT_PIECE <= 64 && SHORT_PIECE % 2 == 0);
+
+// What stays of 16 loaded bytes for a word of that length, and the length; a longer word gets a key
+// that no entry has.
+struct KeyMask {
+  WordKey keep, length;
+};
+constexpr auto KEY_MASKS = [] {
+  struct {
+    KeyMask of[LONGEST_WORD + 2];
+  } masks{};
+  for (uint64_t n = 0; n <= LONGEST_WORD; ++n) {
+    masks.of[n].keep.low = n < 8 ? (uint64_t{1} << 8 * n) - 1 : ~uint64_t{0};
+    masks.of[n].keep.high = n < 8 ? 0 : (uint64_t{1} << 8 * (n - 8)) - 1;
+    masks.of[n].length = {0, n << 56};
+  }
+  masks.of[LONGEST_WORD + 1].length = {0, uint64_t{0xFF} << 56};
+  return masks;
+}();
+
+// The key of the word at p; `left` bytes may be read.
+WordKey word_key(Bytes p, size_t length, size_t left) {
+  const KeyMask& mask = KEY_MASKS.of[std::min(length, LONGEST_WORD + 1)];
+  uint64_t halves[2] = {0, 0};
+  if (left >= sizeof halves) {
+    std::memcpy(halves, p, sizeof halves);
+  } else {
+    std::memcpy(halves, p, left);
+  }
+  return {(halves[0] & mask.keep.low) | mask.length.low,
+          (halves[1] & mask.keep.high) | mask.length.high};
+}
+
 }  // namespace
 
-Encoder::Encoder(const std::vector<std::string_view>& tokens, Pattern pattern)
-    : vocabulary_(tokens), pattern_(pattern), byte_pairs_(new uint32_t[65536]) {
-  for (uint32_t pair = 0; pair < 65536; ++pair) {
-    const uint8_t bytes[2] = {static_cast<uint8_t>(pair >> 8), static_cast<uint8_t>(pair)};
-    byte_pairs_[pair] = vocabulary_.find(bytes, 2);
+Encoder::Encoder(const std::vector<std::string_view>& tokens, Pattern pattern, Isa isa)
+    : vocabulary_(tokens), finder_(pattern, isa), merges_(tokens.size()),
+      byte_pairs_(new uint32_t[65536]) {
+  for (int b = 0; b < 256; ++b) {
+    const auto byte = static_cast<uint8_t>(b);
+    byte_ids_[b] = vocabulary_.find(&byte, 1);
   }
+  std::fill_n(byte_pairs_.get(), 65536, NO_TOKEN);
+  for (uint32_t id = 0; id < tokens.size(); ++id) {
+    if (tokens[id].size() != 2) continue;
+    const auto* p = reinterpret_cast<Bytes>(tokens[id].data());
+    byte_pairs_[p[0] << 8 | p[1]] = id;
+  }
+
+  Scratch scratch;
+  for (uint32_t id = 0; id < tokens.size(); ++id) add_pair(id, scratch);
 }
 
-uint32_t Encoder::rank(Bytes from, Bytes to, uint32_t limit) const {
-  const size_t length = static_cast<size_t>(to - from);
-  const uint32_t id =
-      length == 2 ? byte_pairs_[from[0] << 8 | from[1]] : vocabulary_.find(from, length);
-  return id < limit ? id : NO_TOKEN;
-}
-
-void Encoder::merge_short(View piece, uint32_t limit, std::vector<Scratch::Part>& parts) const {
-  const auto length = static_cast<uint32_t>(piece.length);
+// Under lower ids a token of a trained vocabulary merges to its two parts; so does any other unless
+// a part has a higher id than the whole. Then the parts are looked up by their bytes.
+void Encoder::add_pair(uint32_t id, Scratch& scratch) {
+  const std::string_view token = vocabulary_.token(id);
+  if (token.size() < 2) return;
+  const View piece{reinterpret_cast<Bytes>(token.data()), token.size()};
+  Ids& parts = scratch.ids;
   parts.clear();
-  for (uint32_t i = 0; i < length; ++i) {
-    parts.push_back(
-        {i, i + 1 < length ? rank(piece.data + i, piece.data + i + 2, limit) : NO_TOKEN});
+  merge(piece, id, scratch, parts);
+  if (parts.size() > 2) {
+    const auto rank = [&](size_t from, size_t, size_t to) {
+      return vocabulary_.find(piece.data + from, to - from);
+    };
+    parts.clear();
+    merge_long(piece, 2, rank, scratch, parts);
   }
-  parts.push_back({length, NO_TOKEN});
-
-  // Rank of part i with the next one; the last entry of `parts` is the end of the piece.
-  const auto joined = [&](size_t i) {
-    if (i + 2 >= parts.size()) return NO_TOKEN;
-    return rank(piece.data + parts[i].start, piece.data + parts[i + 2].start, limit);
-  };
-
-  while (true) {
-    size_t best = 0;
-    for (size_t i = 1; i < parts.size(); ++i) {
-      if (parts[i].rank < parts[best].rank) best = i;
-    }
-    if (parts[best].rank == NO_TOKEN) return;
-    parts.erase(parts.begin() + static_cast<ptrdiff_t>(best) + 1);
-    parts[best].rank = joined(best);
-    if (best > 0) parts[best - 1].rank = joined(best - 1);
-  }
+  if (parts.size() == 2) merges_.insert(parts.data()[0], parts.data()[1], id);
 }
 
-void Encoder::merge_long(View piece, uint32_t limit, Scratch& scratch) const {
+void Encoder::merge(View piece, uint32_t limit, Scratch& scratch, Ids& out) const {
+  if (piece.length <= SHORT_PIECE) return merge_short(piece, limit, out);
+  const auto rank = [&](size_t from, size_t middle, size_t) {
+    const auto& parts = scratch.parts;
+    const uint32_t id = merges_.find(parts[from].id, parts[middle].id);
+    return id < limit ? id : NO_TOKEN;
+  };
+  merge_long(piece, 1, rank, scratch, out);
+}
+
+void Encoder::merge_short(View piece, uint32_t limit, Ids& out) const {
+  const size_t n = piece.length;
+  uint32_t ids[SHORT_PIECE];        // of the part that begins at a byte
+  uint64_t ranks[SHORT_PIECE + 1];  // rank << 32 | byte: of that part and the next one together
+  constexpr uint64_t NONE = ~uint64_t{0};
+  const auto ranked = [&](uint32_t id, size_t i) {
+    return id < limit ? static_cast<uint64_t>(id) << 32 | i : NONE;
+  };
+  for (size_t i = 0; i < n; ++i) ids[i] = byte_ids_[piece.data[i]];
+  for (size_t i = 0; i + 1 < n; ++i)
+    ranks[i] = ranked(byte_pairs_[piece.data[i] << 8 | piece.data[i + 1]], i);
+  ranks[n - 1] = ranks[n] = NONE;
+
+  uint64_t starts = n < 64 ? (uint64_t{1} << n) - 1 : NONE;  // bit i: a part begins at byte i
+  while (true) {
+    uint64_t even = NONE, odd = NONE;
+    for (size_t i = 0; i < n; i += 2)
+      even = std::min(even, ranks[i]), odd = std::min(odd, ranks[i + 1]);
+    const uint64_t best = std::min(even, odd);
+    if (best == NONE) break;
+
+    const auto at = static_cast<uint32_t>(best);
+    const uint64_t bit = uint64_t{1} << at;
+    const uint64_t behind = starts & ~(bit | (bit - 1));  // never empty: there is a next part
+    const uint64_t rest = behind & (behind - 1), before = starts & (bit - 1);
+    ids[at] = static_cast<uint32_t>(best >> 32);
+    ranks[__builtin_ctzll(behind)] = NONE;
+    starts ^= behind ^ rest;
+    ranks[at] = rest ? ranked(merges_.find(ids[at], ids[__builtin_ctzll(rest)]), at) : NONE;
+    if (before) {
+      const auto i = static_cast<size_t>(63 - __builtin_clzll(before));
+      ranks[i] = ranked(merges_.find(ids[i], ids[at]), i);
+    }
+  }
+  uint32_t* next = out.room(n);
+  for (; starts; starts &= starts - 1) *next++ = ids[__builtin_ctzll(starts)];
+  out.wrote(next);
+}
+
+// Merges until `fewest` parts are left, or no two of them are a token. rank(from, middle, to): the
+// id of the parts that begin at the bytes `from` and `middle` and end at `to`.
+template <class Rank>
+void Encoder::merge_long(View piece, size_t fewest, const Rank& rank, Scratch& scratch,
+                         Ids& out) const {
   if (piece.length >= NO_TOKEN)
     throw std::length_error("a piece of 4 GiB or more cannot be encoded");
   const auto n = static_cast<uint32_t>(piece.length);
   auto& parts = scratch.parts;
   auto& heap = scratch.heap;
-  auto& previous = scratch.previous;
-  auto& next = scratch.next;
-  parts.resize(n + 1), previous.resize(n + 1), next.resize(n + 1);
+  parts.resize(n + 1);
+  for (uint32_t i = 0; i < n; ++i) parts[i] = {byte_ids_[piece.data[i]], NO_TOKEN, i - 1, i + 1};
+  parts[n] = {NO_TOKEN, NO_TOKEN, n - 1, n};
 
   heap.clear();
-  for (uint32_t i = 0; i <= n; ++i) {
-    parts[i] = {i, i + 1 < n ? rank(piece.data + i, piece.data + i + 2, limit) : NO_TOKEN};
-    previous[i] = i - 1, next[i] = i + 1;
-    if (parts[i].rank != NO_TOKEN) heap.push_back(static_cast<uint64_t>(parts[i].rank) << 32 | i);
-  }
-
+  const auto join = [&](uint32_t i) {
+    const uint32_t middle = parts[i].next;
+    parts[i].rank = middle < n ? rank(i, middle, parts[middle].next) : NO_TOKEN;
+    if (parts[i].rank == NO_TOKEN) return false;
+    heap.push_back(static_cast<uint64_t>(parts[i].rank) << 32 | i);
+    return true;
+  };
+  const auto rejoin = [&](uint32_t i) {
+    if (join(i)) std::push_heap(heap.begin(), heap.end(), std::greater<>());
+  };
+  for (uint32_t i = 0; i < n; ++i) join(i);
   std::make_heap(heap.begin(), heap.end(), std::greater<>());
 
-  const auto rejoin = [&](uint32_t i) {
-    const uint32_t middle = next[i];
-    parts[i].rank = middle < n ? rank(piece.data + i, piece.data + next[middle], limit) : NO_TOKEN;
-    if (parts[i].rank == NO_TOKEN) return;
-    heap.push_back(static_cast<uint64_t>(parts[i].rank) << 32 | i);
-    std::push_heap(heap.begin(), heap.end(), std::greater<>());
-  };
-
-  while (!heap.empty()) {
+  for (size_t left = n; left > fewest && !heap.empty();) {
     std::pop_heap(heap.begin(), heap.end(), std::greater<>());
     const auto i = static_cast<uint32_t>(heap.back());
     const auto wanted = static_cast<uint32_t>(heap.back() >> 32);
     heap.pop_back();
     if (parts[i].rank != wanted)
       continue;  // part i has merged since; equal rank and start mean equal bytes
-    const uint32_t gone = next[i];
+    const uint32_t gone = parts[i].next;
     parts[gone].rank = NO_TOKEN;
-    next[i] = next[gone];
-    previous[next[gone]] = i;
+    parts[i].id = wanted;
+    parts[i].next = parts[gone].next;
+    parts[parts[gone].next].previous = i;
+    --left;
     rejoin(i);
-    if (i > 0) rejoin(previous[i]);
+    if (i > 0) rejoin(parts[i].previous);
   }
-}
 
-void Encoder::encode_long(View piece, Scratch& scratch, Ids& out) const {
-  merge_long(piece, NO_TOKEN, scratch);
-  for (uint32_t i = 0; i < piece.length; i = scratch.next[i])
-    out.push_back(vocabulary_.find(piece.data + i, scratch.next[i] - i));
-
+  for (uint32_t i = 0; i < n; i = parts[i].next) out.push_back(parts[i].id);
   // One huge piece must not hold its working memory for the rest of the batch.
-  if (piece.length > (1u << 20)) scratch = Scratch{};
+  if (n > (1u << 20)) parts = {}, heap = {};
 }
 
-template <class Split>
-void Encoder::encode_as(View text, Scratch& scratch, Ids& out) const {
-  each_piece<Split>(text.data, text.length, [&](Bytes p, size_t length) {
-    if (const uint32_t id = vocabulary_.find(p, length); id != NO_TOKEN) return out.push_back(id);
-    if (length > SHORT_PIECE) return encode_long({p, length}, scratch, out);
-    merge_short({p, length}, NO_TOKEN, scratch.parts);
-    const auto& parts = scratch.parts;
-    for (size_t i = 0; i + 1 < parts.size(); ++i) {
-      out.push_back(vocabulary_.find(p + parts[i].start, parts[i + 1].start - parts[i].start));
+void Encoder::encode_piece(View piece, Scratch& scratch, Ids& out) const {
+  const uint32_t id = vocabulary_.find(piece.data, piece.length);
+  if (id != NO_TOKEN) return out.push_back(id);
+  merge(piece, NO_TOKEN, scratch, out);
+}
+
+void Encoder::encode_unknown(View piece, const WordKey& key, uint64_t hash, Scratch& scratch,
+                             Ids& out) const {
+  if (piece.length > LongWords::LONGEST) return encode_piece(piece, scratch, out);
+  if (piece.length > LONGEST_WORD) return encode_long_word(piece, scratch, out);
+  if (const WordEntry* const entry = scratch.words.find(key, hash))
+    return out.wrote(scratch.words.write(*entry, out.room(WordCache::MOST_IDS)));
+  const size_t before = out.size();
+  encode_piece(piece, scratch, out);
+  scratch.words.insert(key, hash, out.data() + before, static_cast<uint32_t>(out.size() - before));
+}
+
+void Encoder::encode_long_word(View piece, Scratch& scratch, Ids& out) const {
+  LongWords& known = scratch.long_words;
+  const uint64_t hash = known.hash(piece);
+  if (const LongWords::Entry* const entry = known.find(piece, hash)) {
+    return out.wrote(std::copy_n(known.ids(*entry), entry->count, out.room(entry->count)));
+  }
+  const size_t before = out.size();
+  encode_piece(piece, scratch, out);
+  known.insert(piece, hash, out.data() + before, static_cast<uint32_t>(out.size() - before));
+}
+
+void Encoder::encode_pieces(Bytes text, Bytes end, const uint32_t* ends, size_t count,
+                            Scratch& scratch, Ids& out) const {
+  WordKey* const keys = scratch.keys;
+  uint64_t* const hashes = scratch.hashes;
+  uint32_t start = 0;
+  for (size_t first = 0; first < count; first += Scratch::AHEAD, ends += Scratch::AHEAD) {
+    const size_t words = std::min(Scratch::AHEAD, count - first);
+    WordCache::Reader reader = scratch.words.reader();
+    uint32_t from = start;
+    for (size_t i = 0; i < words; from = ends[i++]) {
+      const Bytes p = text + from;
+      const WordKey key = word_key(p, ends[i] - from, static_cast<size_t>(end - p));
+      const uint64_t hash = reader.hash(key);
+      reader.prefetch(hash);
+      keys[i] = key, hashes[i] = hash;
     }
-  });
+
+    constexpr size_t ROOM = Scratch::AHEAD * WordCache::MOST_IDS;
+    uint32_t* next = out.room(ROOM);
+    for (size_t i = 0; i < words; start = ends[i++]) {
+      if (const WordEntry* const entry = reader.find(keys[i], hashes[i])) [[likely]] {
+        next = scratch.words.write(*entry, next);
+        continue;
+      }
+      out.wrote(next);
+      encode_unknown({text + start, ends[i] - start}, keys[i], hashes[i], scratch, out);
+      reader = scratch.words.reader();
+      next = out.room(ROOM);
+    }
+    out.wrote(next);
+  }
 }
 
 void Encoder::encode(View text, Scratch& scratch, Ids& out) const {
-  with_scanner(pattern_, [&]<class Split>(Split) { encode_as<Split>(text, scratch, out); });
-}
-
-size_t Encoder::first_of_two(View token, uint32_t limit, Scratch& scratch) const {
-  if (token.length > SHORT_PIECE) {
-    merge_long(token, limit, scratch);
-    const uint32_t first = scratch.next[0];
-    return first < token.length && scratch.next[first] == token.length ? first : 0;
+  const Bytes end = text.data + text.length;
+  for (Bytes p = text.data; p != end;) {
+    const size_t count = finder_.ends(p, static_cast<size_t>(end - p), scratch.ends);
+    encode_pieces(p, end, scratch.ends, count, scratch, out);
+    p += scratch.ends[count - 1];
   }
-  merge_short(token, limit, scratch.parts);
-  return scratch.parts.size() == 3 ? scratch.parts[1].start : 0;
 }
 
 std::vector<std::pair<uint32_t, uint32_t>> Encoder::merges() const {
@@ -142,10 +260,10 @@ std::vector<std::pair<uint32_t, uint32_t>> Encoder::merges() const {
   for (uint32_t id = 0; id < vocabulary_.size(); ++id) {
     const std::string_view token = vocabulary_.token(id);
     if (token.size() < 2) continue;
-    const Bytes p = reinterpret_cast<Bytes>(token.data());
-    const size_t first = first_of_two({p, token.size()}, id, scratch);
-    if (first)
-      result[id] = {vocabulary_.find(p, first), vocabulary_.find(p + first, token.size() - first)};
+    Ids& parts = scratch.ids;
+    parts.clear();
+    merge({reinterpret_cast<Bytes>(token.data()), token.size()}, id, scratch, parts);
+    if (parts.size() == 2) result[id] = {parts.data()[0], parts.data()[1]};
   }
   return result;
 }

@@ -4,7 +4,8 @@
 // neighbouring parts whose bytes together are a token, the pair with the lowest id merges first,
 // the leftmost of equals. Ids are ranks. Short pieces rescan a small array per merge; long ones
 // keep a heap over a linked list, O(n log n) and without recursion, so one megabyte of a single
-// character is as cheap per byte as text.
+// character is as cheap per byte as text. Nearly all pieces of a text are words met before, whose
+// ids a cache has (word_cache.h).
 #pragma once
 
 #include <memory>
@@ -14,27 +15,42 @@
 #include <vector>
 
 #include "text/ids.h"
-#include "text/split.h"
+#include "text/merge_table.h"
+#include "text/pieces.h"
 #include "text/vocabulary.h"
+#include "text/word_cache.h"
 
 namespace snakelm::text {
 
 // What one thread keeps from text to text: working memory, and what it has learned of an encoder's
 // words. Make one a thread, use it with one encoder, and keep it as long as there is text: a text
 // is encoded faster with the Scratch of the texts before it. The ids do not depend on it.
-struct Scratch {
+class Scratch {
+ public:
+  explicit Scratch(const CacheLimits& limits = {}) : words(limits), long_words(limits) {}
+
+  // The rest is the encoder's.
   struct Part {
-    uint32_t start;  // byte offset in the piece
-    uint32_t rank;   // id of this part and the next one together, or NO_TOKEN
+    uint32_t id;    // of the part
+    uint32_t rank;  // id of this part and the next one together, or NO_TOKEN
+    uint32_t previous, next;
   };
-  std::vector<Part> parts;
-  std::vector<uint32_t> previous, next;
+  static constexpr size_t AHEAD = 64;  // words whose entries are asked for before they are read
+
+  WordCache words;
+  LongWords long_words;
+  uint32_t ends[PieceFinder::ROOM];
+  WordKey keys[AHEAD];
+  uint64_t hashes[AHEAD];
+  std::vector<Part> parts;     // of a long piece, by their first byte
   std::vector<uint64_t> heap;  // rank << 32 | part
+  Ids ids;                     // of one piece
 };
 
 class Encoder {
  public:
-  Encoder(const std::vector<std::string_view>& tokens, Pattern pattern);
+  // `isa`: the most to use of what there is here.
+  Encoder(const std::vector<std::string_view>& tokens, Pattern pattern, Isa isa = best_isa());
 
   // Appends the ids of `text`, any bytes, to `out`.
   void encode(View text, Scratch& scratch, Ids& out) const;
@@ -62,21 +78,29 @@ class Encoder {
   };
 
  private:
-  template <class Split>
-  void encode_as(View text, Scratch& scratch, Ids& out) const;
-  // Merges `piece` under ids < limit. The parts that it ends with are left in `parts`, or by
-  // merge_long in scratch.next: the first is [0, next[0]), then [next[0], next[next[0]]) ….
-  void merge_short(View piece, uint32_t limit, std::vector<Scratch::Part>& parts) const;
-  void merge_long(View piece, uint32_t limit, Scratch& scratch) const;
-  void encode_long(View piece, Scratch& scratch, Ids& out) const;
-  // Bytes of the first of the two parts that merging ends with; 0 where it is not two.
-  size_t first_of_two(View token, uint32_t limit, Scratch& scratch) const;
-  uint32_t rank(Bytes from, Bytes to, uint32_t limit) const;
+  // Appends the ids of the pieces that end at `ends`; the first begins at `text`. Up to `end` may
+  // be read.
+  void encode_pieces(Bytes text, Bytes end, const uint32_t* ends, size_t count, Scratch& scratch,
+                     Ids& out) const;
+  // The same for a word that the cache does not have. `key`: of length 0 for a long one.
+  void encode_unknown(View piece, const WordKey& key, uint64_t hash, Scratch& scratch,
+                      Ids& out) const;
+  void encode_long_word(View piece, Scratch& scratch, Ids& out) const;
+  // The ids of a piece, without any memory of it.
+  void encode_piece(View piece, Scratch& scratch, Ids& out) const;
+
+  // Ids of the parts that `piece` merges to under ids < limit.
+  void merge(View piece, uint32_t limit, Scratch& scratch, Ids& out) const;
+  void merge_short(View piece, uint32_t limit, Ids& out) const;
+  template <class Rank>
+  void merge_long(View piece, size_t fewest, const Rank& rank, Scratch& scratch, Ids& out) const;
+  void add_pair(uint32_t id, Scratch& scratch);
 
   Vocabulary vocabulary_;
-  Pattern pattern_;
-  std::unique_ptr<uint32_t[]>
-      byte_pairs_;  // [65536] id of two bytes, or NO_TOKEN: the first look of every merge
+  PieceFinder finder_;
+  MergeTable merges_;
+  uint32_t byte_ids_[256];
+  std::unique_ptr<uint32_t[]> byte_pairs_;  // [65536] id of two bytes, or NO_TOKEN
 
   mutable std::mutex lock_;  // of idle_
   mutable std::vector<std::unique_ptr<Scratch>> idle_;

@@ -10,7 +10,7 @@
 namespace snakelm::text {
 
 Vocabulary::Vocabulary(const std::vector<std::string_view>& tokens) {
-  if (tokens.size() >= NO_TOKEN / 4)
+  if (tokens.size() >= NO_TOKEN / 8)
     throw std::invalid_argument("too many tokens: " + std::to_string(tokens.size()));
   offsets_.reserve(tokens.size() + 1);
   offsets_.push_back(0);

@@ -10,9 +10,9 @@
 #include <string_view>
 #include <vector>
 
-namespace snakelm::text {
+#include "text/merge_table.h"
 
-constexpr uint32_t NO_TOKEN = 0xFFFFFFFF;
+namespace snakelm::text {
 
 class Vocabulary {
  public:

@@ -13,13 +13,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = {
     "text": [
-        "hash.cpp",
-        "unicode.cpp",
-        "vocabulary.cpp",
-        "bpe.cpp",
-        "trainer.cpp",
-        "piece_counts.cpp",
-        "word_corpus.cpp",
+        *("hash.cpp", "unicode.cpp", "vocabulary.cpp", "bpe.cpp", "trainer.cpp"),
+        *("piece_counts.cpp", "word_corpus.cpp"),
+        *("merge_table.cpp", "pieces.cpp", "split_kernel.cpp", "word_cache.cpp"),
     ],
     "dedup": ["normal_form.cpp", "shingles.cpp", "minhash.cpp", "minhash_kernel.cpp"],
     "ops/attention": ["attention_cpu.cpp", "attention_kernel.cpp"],
@@ -38,10 +34,12 @@ AVX2 = ["-mavx2", "-mfma", "-mf16c"]
 AVX512 = [*AVX2, "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx512bf16"]
 AMX = [*AVX512, "-mamx-tile", "-mamx-bf16"]
 KERNEL_FLAGS = {"portable": [], "avx2": AVX2}
+TEXT_FLAGS = {"avx2": AVX2, "avx512": AVX512[:-1]}
 # The operators compile slowly: in minutes for all vector widths, in seconds for one.
 NARROW_FLAGS: dict[str, list[str]] = {"portable": []}
 WIDE_FLAGS = {**KERNEL_FLAGS, "avx512bf16": AVX512}
 AMX_FLAGS = {"portable": [], "amx": AMX}
+LEVELS = {"text": TEXT_FLAGS, **dict.fromkeys(SLOW, NARROW_FLAGS)}
 COMPILER = os.environ.get("CXX") or shutil.which("c++")
 
 
@@ -49,7 +47,7 @@ def build(
     folder: Path, part: str, sanitizers: str, levels: dict[str, list[str]] | None = None
 ) -> Path:
     """The fuzzer of csrc/<part>, its kernels once for each instruction set."""
-    levels = levels or (NARROW_FLAGS if part in SLOW else KERNEL_FLAGS)
+    levels = levels or LEVELS.get(part, KERNEL_FLAGS)
     if COMPILER is None:
         pytest.skip("no C++ compiler")
     flags = ["-std=c++20", "-O1", "-g", "-pthread", f"-I{ROOT}/csrc"]

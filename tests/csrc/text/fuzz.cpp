@@ -3,10 +3,12 @@
 //   fuzz SEED SECONDS
 //
 // Each input lies in a heap block of exactly its size, so one byte read too far is an error.
-// Checked besides: pieces cover the input, tokens spell it, a batch on three threads equals one on
-// one thread, training on any bytes gives merges that spell tokens, chosen words share no hash, and
-// Arrow's offsets are followed only inside the data. Exit status 1 and a line on
+// Checked besides: pieces cover the input and are the same on every instruction set, ids are those
+// of the definition whatever the caches hold and tokens spell the input, a batch on three threads
+// equals one on one thread, training on any bytes gives merges that spell tokens, chosen words
+// share no hash, and Arrow's offsets are followed only inside the data. Exit status 1 and a line on
 // stderr where one does not hold.
+#include <algorithm>
 #include <memory>
 #include <set>
 #include <string>
@@ -19,6 +21,8 @@
 #include "text/trainer.h"
 
 using snakelm::Bytes;
+using snakelm::Isa;
+using snakelm::isa_runs_here;
 using snakelm::View;
 using namespace snakelm::text;
 
@@ -26,14 +30,42 @@ namespace {
 
 constexpr size_t PATTERNS = static_cast<size_t>(Pattern::whole) + 1;
 
+// Random fragments between stretches of ASCII that are long enough for the kernels' windows.
+std::string random_text() {
+  static constexpr char COMMON[] = "abcXYZ 's't'll'Ve  \n\r\t019.,-_/()\"";
+  std::string text;
+  for (size_t parts = below(6); parts > 0; --parts) {
+    if (below(3) == 0) text += random_input();
+    const size_t few = 1 + below(std::size(COMMON) - 1);
+    for (size_t n = below(200); n > 0; --n)
+      text += COMMON[(below(2) ? below(few) : below(std::size(COMMON) - 1))];
+  }
+  return text;
+}
+
+// The scanner's pieces cover the text, and every level finds the same ones.
 void check_pieces(Pattern pattern, const std::string& text) {
   const Block block(text);
+  std::vector<size_t> expected;
   size_t covered = 0;
   split(pattern, block.view, [&](Bytes p, size_t length) {
     if (p != block.view.data + covered || length == 0) fail("pieces leave a gap", text);
-    covered += length;
+    expected.push_back(covered += length);
   });
   if (covered != text.size()) fail("pieces end early", text);
+
+  for (const Isa isa : {Isa::portable, Isa::avx2, Isa::avx512}) {
+    if (!isa_runs_here(isa)) continue;
+    const PieceFinder finder(pattern, isa);
+    const auto ends = std::make_unique<uint32_t[]>(PieceFinder::ROOM);
+    std::vector<size_t> found;
+    for (size_t at = 0; at != text.size(); at = found.back()) {
+      const size_t count = finder.ends(block.view.data + at, text.size() - at, ends.get());
+      if (count == 0 || count > PieceFinder::ROOM) fail("a block of no pieces", text);
+      for (size_t i = 0; i < count; ++i) found.push_back(at + ends[i]);
+    }
+    if (found != expected) fail("a level splits differently", text);
+  }
 }
 
 std::vector<std::string> train(Pattern pattern) {
@@ -53,22 +85,77 @@ std::vector<std::string> train(Pattern pattern) {
   return tokens;
 }
 
-void check_ids(const Encoder& encoder) {
+// tiktoken's definition, word for word.
+std::vector<uint32_t> merged_by_bytes(const Vocabulary& vocabulary, const std::string& piece) {
+  const auto id = [&](size_t from, size_t to) {
+    return vocabulary.find(reinterpret_cast<Bytes>(piece.data()) + from, to - from);
+  };
+  if (id(0, piece.size()) != NO_TOKEN) return {id(0, piece.size())};
+  std::vector<size_t> bounds;
+  for (size_t i = 0; i <= piece.size(); ++i) bounds.push_back(i);
+  while (true) {
+    uint32_t best = NO_TOKEN;
+    size_t at = 0;
+    for (size_t i = 0; i + 2 < bounds.size(); ++i) {
+      const uint32_t rank = id(bounds[i], bounds[i + 2]);
+      if (rank < best) best = rank, at = i;
+    }
+    if (best == NO_TOKEN) break;
+    bounds.erase(bounds.begin() + static_cast<ptrdiff_t>(at) + 1);
+  }
+  std::vector<uint32_t> ids;
+  for (size_t i = 0; i + 1 < bounds.size(); ++i) ids.push_back(id(bounds[i], bounds[i + 1]));
+  return ids;
+}
+
+std::vector<uint32_t> expected_ids(const Encoder& encoder, Pattern pattern,
+                                   const std::string& text) {
+  std::vector<uint32_t> ids;
+  split(pattern, {reinterpret_cast<Bytes>(text.data()), text.size()}, [&](Bytes p, size_t length) {
+    const std::string piece(reinterpret_cast<const char*>(p), length);
+    for (const uint32_t id : merged_by_bytes(encoder.vocabulary(), piece)) ids.push_back(id);
+  });
+  return ids;
+}
+
+// Caches of all sizes, down to a few entries, and with hashes of few bits, so that all collides.
+CacheLimits random_limits() {
+  CacheLimits limits;
+  if (below(2)) limits.word_bytes = 64 << below(8);
+  if (below(2)) limits.long_bytes = 512 << below(8);
+  if (below(2)) limits.hash_mask = (uint64_t{1} << below(6)) - 1;
+  return limits;
+}
+
+void check_ids(const Encoder& encoder, Pattern pattern) {
   std::vector<std::string> texts;
   std::vector<Block> blocks;
   std::vector<View> views;
-  for (int i = 0; i < 40; ++i) texts.push_back(random_input());
+  for (int i = 0; i < 40; ++i) texts.push_back(below(2) ? random_input() : random_text());
+  if (pattern == Pattern::whole) {  // the definition is quadratic in a piece
+    for (std::string& text : texts) text.resize(std::min<size_t>(text.size(), 150));
+  }
   for (const std::string& text : texts) blocks.emplace_back(text);
   for (const Block& block : blocks) views.push_back(block.view);
-  for (const std::string& text : texts) {
-    const Block block(text);
-    Scratch scratch;
-    Ids ids;
-    encoder.encode(block.view, scratch, ids);
+
+  const auto limits = random_limits();
+  const auto scratch = std::make_unique<Scratch>(limits);
+  for (size_t i = 0; i < texts.size(); ++i) {
+    const std::vector<uint32_t> expected = expected_ids(encoder, pattern, texts[i]);
     std::string spelled;
-    for (const uint32_t id : ids) spelled += encoder.vocabulary().token(id);
-    if (spelled != text) fail("tokens do not spell the text", text);
+    for (const uint32_t id : expected) spelled += encoder.vocabulary().token(id);
+    if (spelled != texts[i]) fail("tokens do not spell the text", texts[i]);
+    for (int pass = 0; pass < 2; ++pass) {  // the second one knows the words
+      Ids ids;
+      encoder.encode(views[i], *scratch, ids);
+      if (!std::equal(ids.begin(), ids.end(), expected.begin(), expected.end()))
+        fail("ids are not those of the definition", texts[i]);
+    }
+    if (scratch->words.bytes() > limits.word_bytes * 3 / 2 + (1 << 12) ||
+        scratch->long_words.bytes() > limits.long_bytes + (1 << 14))
+      fail("a cache exceeds its bound", texts[i]);
   }
+
   const Batch one = encode_batch(encoder, views, 1), three = encode_batch(encoder, views, 3);
   if (one.chunks != three.chunks || one.lengths != three.lengths)
     fail("threads change the ids", texts[0]);
@@ -122,17 +209,28 @@ int main(int argc, char** argv) {
   return run_fuzzer(argc, argv, [] {
     const Pattern pattern = static_cast<Pattern>(below(PATTERNS));
     const std::vector<std::string> tokens = train(pattern);
-    const Encoder encoder({tokens.begin(), tokens.end()}, pattern);
+    static constexpr Isa LEVELS[] = {Isa::portable, Isa::avx2, Isa::avx512};
+    const Isa isa = LEVELS[below(3)];
+    const Encoder encoder({tokens.begin(), tokens.end()}, pattern,
+                          isa_runs_here(isa) ? isa : Isa::portable);
     if (encoder.merges().size() != tokens.size()) fail("merges and tokens differ in number", "");
 
     check_chosen_words();
     for (int i = 0; i < 20; ++i) {
-      check_ids(encoder), check_arrow<int32_t>(), check_arrow<int64_t>();
-      const std::string text = random_input();
-      for (size_t i = 0; i < PATTERNS; ++i) check_pieces(static_cast<Pattern>(i), text);
+      check_ids(encoder, pattern), check_arrow<int32_t>(), check_arrow<int64_t>();
+      const std::string text = below(2) ? random_input() : random_text();
+      for (size_t j = 0; j < PATTERNS; ++j) check_pieces(static_cast<Pattern>(j), text);
     }
 
-    const size_t kept = 256 + below(tokens.size() - 255);
-    check_ids(Encoder({tokens.begin(), tokens.begin() + static_cast<ptrdiff_t>(kept)}, pattern));
+    // Vocabularies that no training gives: tokens that nothing merges to, parts with higher ids.
+    std::vector<std::string> odd = tokens;
+    if (below(2)) std::shuffle(odd.begin() + static_cast<ptrdiff_t>(below(257)), odd.end(), source);
+    const size_t first = below(257), kept = first + below(odd.size() - first + 1);
+    odd.erase(std::remove_if(odd.begin() + static_cast<ptrdiff_t>(first), odd.end(),
+                             [&](const std::string& token) {
+                               return token.size() > 1 && below(odd.size()) > kept;
+                             }),
+              odd.end());
+    check_ids(Encoder({odd.begin(), odd.end()}, pattern), pattern);
   });
 }

@@ -1,0 +1,152 @@
+// The ids of words met before: what most of a text is made of.
+//
+// WordCache has the words of up to 15 bytes, LongWords longer ones. Both belong to one
+// thread, so there is no lock; they begin with a few kilobytes and grow with the text, so a short
+// text pays nothing for them; and they are bounded in bytes. Nothing but speed depends on what they
+// hold. Hashes are seeded (hash.h), so nobody can choose words that collide.
+//
+// Decision: an entry is 32 bytes, word and ids together, and a bucket is the two entries of one
+// cache line: a lookup touches one line, which `prefetch` has asked for some words ahead.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <vector>
+
+#include "common/texts.h"
+#include "text/hash.h"
+
+namespace snakelm::text {
+
+// A word of up to 15 bytes: its bytes, zeros, and its length in the last byte.
+struct WordKey {
+  uint64_t low, high;
+
+  bool operator==(const WordKey& other) const {
+    return ((low ^ other.low) | (high ^ other.high)) == 0;
+  }
+};
+
+constexpr size_t LONGEST_WORD = 15;
+
+struct WordEntry {
+  static constexpr uint32_t INLINE_IDS = 4, COUNT_SHIFT = 30;
+  static constexpr uint32_t SPILLED = 1u << 29, ID = SPILLED - 1;  // vocabularies are smaller
+
+  WordKey key;  // of length 0 where the entry is empty
+  // The first id has their number, less one, above COUNT_SHIFT. More than INLINE_IDS lie elsewhere:
+  // {SPILLED | number, place}.
+  uint32_t ids[INLINE_IDS];
+
+  bool spilled() const { return ids[0] & SPILLED; }
+  uint32_t count() const { return (ids[0] >> COUNT_SHIFT) + 1; }
+};
+
+struct CacheLimits {
+  size_t word_bytes = size_t{64} << 20;  // of WordCache's table, and a quarter of it besides
+  size_t long_bytes = size_t{32} << 20;  // of LongWords
+  uint64_t hash_mask = ~uint64_t{0};     // of every hash: for tests that want collisions
+};
+
+class WordCache {
+ public:
+  // A word has no more ids than bytes; writing all of MOST_IDS costs less than a loop.
+  static constexpr size_t MOST_IDS = 16;
+
+  explicit WordCache(const CacheLimits& limits);
+
+  // What looking up takes, to be held in registers by a loop; valid until the next insert.
+  class Reader {
+   public:
+    uint64_t hash(const WordKey& key) const {
+      return mix(key.low ^ secret_0, key.high ^ secret_1) & hash_mask;
+    }
+    void prefetch(uint64_t hash) const { __builtin_prefetch(bucket(hash)); }
+    // The word's entry in its own bucket, or nullptr.
+    const WordEntry* find(const WordKey& key, uint64_t hash) const {
+      const WordEntry* const entry = bucket(hash);
+      const WordEntry* const likely = entry + !(entry[0].key == key);
+      return likely->key == key ? likely : nullptr;
+    }
+
+    WordEntry* bucket(uint64_t hash) const { return table + 2 * (hash & mask); }
+
+    WordEntry* table;
+    uint64_t mask;  // of buckets
+    uint64_t hash_mask;
+    uint64_t secret_0 = SECRET_0, secret_1 = SECRET_1;
+  };
+  Reader reader() const { return {table_.get(), mask_, hash_mask_}; }
+
+  // The word's entry wherever it is, or nullptr; valid until the next insert.
+  const WordEntry* find(const WordKey& key, uint64_t hash) const;
+
+  // Writes the entry's ids and up to MOST_IDS in all; returns behind the last one that counts.
+  uint32_t* write(const WordEntry& entry, uint32_t* out) const {
+    if (entry.spilled()) [[unlikely]] {
+      std::memcpy(out, spilled_.data() + entry.ids[1], MOST_IDS * sizeof *out);
+      return out + (entry.ids[0] & WordEntry::ID);
+    }
+    std::memcpy(out, entry.ids, sizeof entry.ids);
+    out[0] &= WordEntry::ID;
+    return out + entry.count();
+  }
+
+  // Remembers the ids of a word that isn't there.
+  void insert(const WordKey& key, uint64_t hash, const uint32_t* ids, uint32_t count);
+
+  size_t bytes() const {
+    return entries_ * sizeof(WordEntry) + spilled_.capacity() * sizeof(uint32_t);
+  }
+
+ private:
+  struct Free {
+    void operator()(WordEntry* p) const { std::free(p); }
+  };
+  using Table = std::unique_ptr<WordEntry[], Free>;
+
+  WordEntry* place(uint64_t hash) const;
+  void grow();
+
+  Table table_;
+  uint64_t mask_, hash_mask_;
+  size_t entries_, used_ = 0;
+  size_t most_entries_, most_spilled_;
+  std::vector<uint32_t> spilled_;  // MOST_IDS each
+};
+
+class LongWords {
+ public:
+  struct Entry {
+    uint64_t hash;
+    uint32_t word, length;  // in words_
+    uint32_t ids, count;    // in ids_
+  };
+  static constexpr size_t LONGEST = 256;  // longer ones hardly ever come again
+
+  explicit LongWords(const CacheLimits& limits) : limits_(limits) {}
+
+  uint64_t hash(View word) const { return hash_bytes(word.data, word.length) & limits_.hash_mask; }
+  // The ids of a word, or nullptr; valid until the next insert.
+  const Entry* find(View word, uint64_t hash) const;
+  const uint32_t* ids(const Entry& entry) const { return ids_.data() + entry.ids; }
+  // Remembers a word that isn't there. At the bound everything is forgotten first.
+  void insert(View word, uint64_t hash, const uint32_t* ids, uint32_t count);
+
+  size_t bytes() const;  // allocated
+
+ private:
+  size_t content() const;
+  void clear();
+  void grow();
+
+  CacheLimits limits_;
+  std::vector<uint32_t> slots_;  // entry + 1, or 0
+  std::vector<Entry> entries_;
+  std::vector<uint8_t> words_;
+  std::vector<uint32_t> ids_;
+};
+
+}  // namespace snakelm::text
