@@ -16,6 +16,7 @@
 namespace py = pybind11;
 using snakelm::arrow_views;
 using snakelm::ArrowChunk;
+using snakelm::best_isa;
 using snakelm::Bytes;
 using snakelm::Isa;
 using snakelm::isa_level;
@@ -155,6 +156,48 @@ py::cpp_function without_gil(Get get) {
   return py::cpp_function(get, py::call_guard<py::gil_scoped_release>());
 }
 
+Identity identity_of(const py::bytes& sha256) {
+  const std::string_view bytes = sha256;
+  Identity identity;
+  if (bytes.size() != identity.size()) throw std::invalid_argument("expected a SHA-256");
+  std::memcpy(identity.data(), bytes.data(), identity.size());
+  return identity;
+}
+
+std::unique_ptr<Encoder> encoder_of_table(const py::buffer& table, const std::string& pattern,
+                                          const py::bytes& sha256, int level) {
+  const py::buffer_info file = table.request();
+  const View view{static_cast<Bytes>(file.ptr), static_cast<size_t>(file.size * file.itemsize)};
+  return std::make_unique<Encoder>(read_table(view, identity_of(sha256)), pattern_of(pattern),
+                                   isa_of(level));
+}
+
+py::bytes table_of(const std::vector<py::bytes>& tokens, const py::bytes& sha256) {
+  const std::vector<std::string_view> views(tokens.begin(), tokens.end());
+  const Identity identity = identity_of(sha256);
+  const Encoder encoder(views, Pattern::gpt2, best_isa(), seeds_of(identity));  // any pattern's
+  return py::bytes(format_table(encoder.vocabulary(), encoder.merge_table(), identity));
+}
+
+py::list tokens_of(const Encoder& encoder) {
+  const Vocabulary& vocabulary = encoder.vocabulary();
+  py::list result(vocabulary.size());
+  for (uint32_t id = 0; id < vocabulary.size(); ++id) {
+    const std::string_view token = vocabulary.token(id);
+    result[id] = py::bytes(token.data(), token.size());
+  }
+  return result;
+}
+
+py::array_t<int32_t> token_lengths_of(const Encoder& encoder) {
+  const Vocabulary& vocabulary = encoder.vocabulary();
+  py::array_t<int32_t> lengths(vocabulary.size());
+  int32_t* const length = lengths.mutable_data();
+  for (uint32_t id = 0; id < vocabulary.size(); ++id)
+    length[id] = static_cast<int32_t>(vocabulary.token(id).size());
+  return lengths;
+}
+
 py::list merges_of(const Encoder& encoder) {
   py::list result;
   for (const auto& [left, right] : encoder.merges()) {
@@ -180,6 +223,13 @@ PYBIND11_MODULE(_text, m) {
           py::arg("tokens"), py::arg("pattern"), py::arg("level") = -1,
           "tokens[id]: bytes, empty for special and unused ids. level: the instruction set to use, "
           "by its number in common/isa.h; -1: the best one here.")
+      .def_static(
+          "from_table", &encoder_of_table, py::keep_alive<0, 1>(), py::arg("table"),
+          py::arg("pattern"), py::arg("sha256"), py::arg("level") = -1,
+          "Of what `table` made for the tokenizer with this SHA-256; ValueError says what is "
+          "wrong with it. The memory is read as long as the encoder lives.")
+      .def("tokens", &tokens_of, "As the constructor's.")
+      .def("token_lengths", &token_lengths_of, "Bytes of each token, int32 [ids].")
       .def("encode", &encode_one, py::arg("text"), "Ids of a str or of bytes.")
       .def(
           "encode_strings",
@@ -234,6 +284,8 @@ PYBIND11_MODULE(_text, m) {
       .def_property_readonly("pieces", without_gil(&Trainer::pieces))
       .def_property_readonly("distinct_pieces", without_gil(&Trainer::distinct_pieces));
 
+  m.def("table", &table_of, py::arg("tokens"), py::arg("sha256"),
+        "The file of an encoder's tables (csrc/text/table.h).");
   m.def("split", &piece_lengths, py::arg("pattern"), py::arg("text"), py::arg("level") = -1,
         "Byte lengths of the pieces of `text`; level: as Encoder's.");
 }

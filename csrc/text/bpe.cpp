@@ -1,9 +1,11 @@
 #include "text/bpe.h"
 
 #include <algorithm>
+#include <bit>
 #include <deque>
 #include <functional>
 #include <stdexcept>
+#include <string>
 
 #include "common/parallel.h"
 
@@ -42,28 +44,45 @@ WordKey word_key(Bytes p, size_t length, size_t left) {
   } else {
     std::memcpy(halves, p, left);
   }
+  if constexpr (std::endian::native == std::endian::big) {
+    for (uint64_t& half : halves) half = __builtin_bswap64(half);
+  }
   return {(halves[0] & mask.keep.low) | mask.length.low,
           (halves[1] & mask.keep.high) | mask.length.high};
 }
 
 }  // namespace
 
-Encoder::Encoder(const std::vector<std::string_view>& tokens, Pattern pattern, Isa isa)
-    : vocabulary_(tokens), finder_(pattern, isa), merges_(tokens.size()),
-      byte_pairs_(new uint32_t[65536]) {
+Encoder::Encoder(const std::vector<std::string_view>& tokens, Pattern pattern, Isa isa,
+                 const Seeds& seeds)
+    : vocabulary_(tokens, seeds), finder_(pattern, isa), merges_(tokens.size(), seeds) {
+  index_bytes();
+  Scratch scratch;
+  for (uint32_t id = 0; id < tokens.size(); ++id) add_pair(id, scratch);
+}
+
+Encoder::Encoder(Tables tables, Pattern pattern, Isa isa)
+    : vocabulary_(std::move(tables.vocabulary)), finder_(pattern, isa),
+      merges_(std::move(tables.merges)) {
+  index_bytes();
+}
+
+void Encoder::index_bytes() {
   for (int b = 0; b < 256; ++b) {
     const auto byte = static_cast<uint8_t>(b);
     byte_ids_[b] = vocabulary_.find(&byte, 1);
-  }
-  std::fill_n(byte_pairs_.get(), 65536, NO_TOKEN);
-  for (uint32_t id = 0; id < tokens.size(); ++id) {
-    if (tokens[id].size() != 2) continue;
-    const auto* p = reinterpret_cast<Bytes>(tokens[id].data());
-    byte_pairs_[p[0] << 8 | p[1]] = id;
+    if (byte_ids_[b] == NO_TOKEN)
+      throw std::invalid_argument("no token for byte " + std::to_string(b));
   }
 
-  Scratch scratch;
-  for (uint32_t id = 0; id < tokens.size(); ++id) add_pair(id, scratch);
+  byte_pairs_.reset(new uint32_t[65536]);
+  std::fill_n(byte_pairs_.get(), 65536, NO_TOKEN);
+  for (uint32_t id = 0; id < vocabulary_.size(); ++id) {
+    const std::string_view token = vocabulary_.token(id);
+    if (token.size() != 2) continue;
+    const auto* p = reinterpret_cast<Bytes>(token.data());
+    byte_pairs_[p[0] << 8 | p[1]] = id;
+  }
 }
 
 // Under lower ids a token of a trained vocabulary merges to its two parts; so does any other unless

@@ -17,6 +17,7 @@
 #include "text/ids.h"
 #include "text/merge_table.h"
 #include "text/pieces.h"
+#include "text/table.h"
 #include "text/vocabulary.h"
 #include "text/word_cache.h"
 
@@ -49,8 +50,11 @@ class Scratch {
 
 class Encoder {
  public:
-  // `isa`: the most to use of what there is here.
-  Encoder(const std::vector<std::string_view>& tokens, Pattern pattern, Isa isa = best_isa());
+  // tokens[id]: as Vocabulary's. `isa`: the most to use of what there is here.
+  Encoder(const std::vector<std::string_view>& tokens, Pattern pattern, Isa isa = best_isa(),
+          const Seeds& seeds = {});
+  // Of tables that were built before (table.h), in memory that stays as long as the encoder.
+  Encoder(Tables tables, Pattern pattern, Isa isa = best_isa());
 
   // Appends the ids of `text`, any bytes, to `out`.
   void encode(View text, Scratch& scratch, Ids& out) const;
@@ -61,6 +65,7 @@ class Encoder {
   std::vector<std::pair<uint32_t, uint32_t>> merges() const;
 
   const Vocabulary& vocabulary() const { return vocabulary_; }
+  const MergeTable& merge_table() const { return merges_; }
 
   // A Scratch of this encoder's, for the calling thread as long as it holds it; given back, it
   // serves the next call, on whichever thread.
@@ -94,6 +99,7 @@ class Encoder {
   void merge_short(View piece, uint32_t limit, Ids& out) const;
   template <class Rank>
   void merge_long(View piece, size_t fewest, const Rank& rank, Scratch& scratch, Ids& out) const;
+  void index_bytes();
   void add_pair(uint32_t id, Scratch& scratch);
 
   Vocabulary vocabulary_;

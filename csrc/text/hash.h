@@ -14,6 +14,11 @@ namespace snakelm::text {
 
 extern const uint64_t SECRET_0, SECRET_1;
 
+// A table that is kept in a file has seeds of its own, which whoever writes texts doesn't know.
+struct Seeds {
+  uint64_t first = SECRET_0, second = SECRET_1;
+};
+
 inline uint64_t load(const uint8_t* p, size_t n) {
   uint64_t value = 0;
   std::memcpy(&value, p, n);
@@ -26,10 +31,12 @@ inline uint64_t mix(uint64_t a, uint64_t b) {
   return static_cast<uint64_t>(product) ^ static_cast<uint64_t>(product >> 64);
 }
 
-inline uint64_t hash_number(uint64_t number) { return mix(number ^ SECRET_0, SECRET_1); }
+inline uint64_t hash_number(uint64_t number, const Seeds& seeds = {}) {
+  return mix(number ^ seeds.first, seeds.second);
+}
 
-inline uint64_t hash_bytes(const uint8_t* p, size_t length) {
-  const uint64_t s0 = SECRET_0, s1 = SECRET_1;
+inline uint64_t hash_bytes(const uint8_t* p, size_t length, const Seeds& seeds = {}) {
+  const uint64_t s0 = seeds.first, s1 = seeds.second;
   uint64_t state = length * 0x9E3779B97F4A7C15 ^ s0;
   size_t left = length;
   for (; left > 16; left -= 16, p += 16) state = mix(load(p, 8) ^ state, load(p + 8, 8) ^ s1);

@@ -9,8 +9,8 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <vector>
 
+#include "text/array.h"
 #include "text/hash.h"
 
 namespace snakelm::text {
@@ -19,8 +19,14 @@ constexpr uint32_t NO_TOKEN = 0xFFFFFFFF;
 
 class MergeTable {
  public:
+  struct Slot {
+    uint32_t left, right, id;
+  };
+
   // For up to `pairs` pairs.
-  explicit MergeTable(size_t pairs);
+  MergeTable(size_t pairs, const Seeds& seeds);
+  // Of the slots of another one with these seeds: a power of two, some of them empty.
+  MergeTable(Array<Slot> slots, const Seeds& seeds);
 
   uint32_t find(uint32_t left, uint32_t right) const {
     for (uint64_t i = place(left, right);; i = (i + 1) & mask_) {
@@ -30,18 +36,16 @@ class MergeTable {
     }
   }
   void insert(uint32_t left, uint32_t right, uint32_t id);
+  const Array<Slot>& slots() const { return slots_; }
 
  private:
-  struct Slot {
-    uint32_t left, right, id;
-  };
-
   uint64_t place(uint32_t left, uint32_t right) const {
-    return hash_number(static_cast<uint64_t>(left) << 32 | right) & mask_;
+    return hash_number(static_cast<uint64_t>(left) << 32 | right, seeds_) & mask_;
   }
 
-  std::vector<Slot> slots_;  // power of two, at most half full
+  Array<Slot> slots_;  // power of two, at most half full
   uint64_t mask_;
+  Seeds seeds_;
 };
 
 }  // namespace snakelm::text

@@ -11,7 +11,7 @@
 // Bit i of a mask is byte i; `mask << 1` is "the byte before is". An addition carries along a run
 // of ones: R + s clears the part of a run of R from its bit s on, so R & ~(R + s) is that part.
 // The rules are split.h's scanners, which are the specification; the names are the same.
-// Without AVX2 there is none: bits of 64 bytes cost as much as scanning them does.
+// Without AVX2 there is none, and split.h's scanners do all the work.
 #ifdef __AVX2__
 #include <immintrin.h>
 

@@ -1,9 +1,7 @@
 // Token bytes by id, and id by token bytes.
 //
-// Decision: a merge looks up the bytes of the two parts together, as tiktoken does, instead of a
-// table of id pairs: the table is a tenth of the size, is built in one pass at load, and ranks
-// alone define the encoding (a token that can be spelled by several pairs needs no special case).
-// Keys are bounded by the longest token, so a lookup is O(1).
+// Here a whole piece is looked up, once a piece that no cache knows; merging looks up pairs of ids
+// (merge_table.h). Keys are bounded by the longest token, so a lookup is O(1).
 #pragma once
 
 #include <cstdint>
@@ -17,28 +15,35 @@ namespace snakelm::text {
 class Vocabulary {
  public:
   // tokens[id]: the token's bytes; empty where the id is a special token or unused. Throws
-  // std::invalid_argument on a repeated token or a missing byte.
-  explicit Vocabulary(const std::vector<std::string_view>& tokens);
+  // std::invalid_argument on a repeated token.
+  explicit Vocabulary(const std::vector<std::string_view>& tokens, const Seeds& seeds = {});
 
-  uint32_t find(const uint8_t* p, size_t length) const;
-  uint32_t size() const { return static_cast<uint32_t>(offsets_.size() - 1); }
-  std::string_view token(uint32_t id) const {
-    return {reinterpret_cast<const char*>(bytes_.data()) + offsets_[id],
-            offsets_[id + 1] - offsets_[id]};
-  }
-
- private:
   struct Slot {
     uint32_t
         check;  // upper half of the hash: most misses end here without touching the token's bytes
     uint32_t id;
   };
+  struct Parts {
+    Array<uint8_t> bytes;
+    Array<uint32_t> offsets;  // [size + 1]
+    Array<Slot> slots;        // power of two, at most half full
+  };
+  // Of the parts of another one with these seeds; offsets ascend to the number of bytes.
+  Vocabulary(Parts parts, const Seeds& seeds);
 
-  std::vector<uint8_t> bytes_;
-  std::vector<uint32_t> offsets_;  // [size + 1]
-  std::vector<Slot> slots_;        // power of two, at most half full
+  uint32_t find(const uint8_t* p, size_t length) const;
+  uint32_t size() const { return static_cast<uint32_t>(parts_.offsets.size() - 1); }
+  const Parts& parts() const { return parts_; }
+  std::string_view token(uint32_t id) const {
+    return {reinterpret_cast<const char*>(parts_.bytes.data()) + parts_.offsets[id],
+            parts_.offsets[id + 1] - parts_.offsets[id]};
+  }
+
+ private:
+  Parts parts_;
   uint64_t mask_ = 0;
   size_t longest_ = 0;
+  Seeds seeds_;
 };
 
 }  // namespace snakelm::text

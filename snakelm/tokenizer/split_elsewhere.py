@@ -43,6 +43,14 @@ class SplitEncoder:
         """As `_text.Encoder.merges`."""
         return self._core.merges()
 
+    def tokens(self) -> list[bytes]:
+        """As `_text.Encoder.tokens`."""
+        return self._core.tokens()
+
+    def token_lengths(self) -> np.ndarray:
+        """As `_text.Encoder.token_lengths`."""
+        return self._core.token_lengths()
+
 
 class SplitTrainer:
     """Counts words, and trains."""

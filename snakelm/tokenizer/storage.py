@@ -1,9 +1,11 @@
-"""A tokenizer on disk, three files in a folder:
+"""A tokenizer on disk, three files in a folder, and one to load it faster:
 
     ranks.tiktoken   the ranks, as tiktoken loads them
     tokenizer.json   the same tokenizer for Hugging Face's tokenizers
     meta.json        pattern, special tokens, sizes, hashes, what training reported; written last,
                      so it commits the others
+    encoder.table    what an encoder makes of the ranks, to be mapped into memory; whatever is wrong
+                     with it, the encoder is made from the ranks and the file again
 
 A ranks file has one line a token: base64 of its bytes, a space, its rank, which is its id. Ours are
 canonical (ascending ranks, one newline a line), so equal ranks are equal files.
@@ -13,16 +15,20 @@ import base64
 import binascii
 import hashlib
 import json
+import mmap
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from snakelm import _text
 
 from ..errors import UserError
 from ..files import atomic_path, write_json
 from ..json_files import read_json
 from .huggingface import tokenizer_json
-from .patterns import tiktoken_regex
+from .patterns import PATTERNS, tiktoken_regex
 
 if TYPE_CHECKING:
     from .tokenizer import Tokenizer
@@ -31,6 +37,7 @@ __all__ = [
     "MAX_RANK",
     "META",
     "RANKS",
+    "TABLE",
     "TOKENIZER_JSON",
     "StoredTokenizer",
     "TokenizerMeta",
@@ -38,10 +45,13 @@ __all__ = [
     "load",
     "parse_ranks",
     "read_ranks",
+    "read_table",
     "save",
+    "write_table",
 ]
 
 RANKS, TOKENIZER_JSON, META = "ranks.tiktoken", "tokenizer.json", "meta.json"
+TABLE = "encoder.table"
 FORMAT, VERSION = "snakelm tokenizer", 1
 AGAIN = "make the tokenizer again (train_tokenizer)"
 
@@ -70,12 +80,15 @@ class StoredTokenizer(NamedTuple):
 
     path: Path
     meta: TokenizerMeta
-    ranks: dict[bytes, int]
     ranks_file: bytes
+
+    def ranks(self) -> dict[bytes, int]:
+        """The ranks; UserError with the line that is wrong."""
+        return parse_ranks(self.ranks_file, self.path / RANKS)
 
 
 def save(path: Path, tokenizer: "Tokenizer") -> None:
-    """Writes the three files, each atomically. An interruption in between leaves no meta.json, so
+    """Writes the files, each atomically. An interruption in between leaves no meta.json, so
     no half tokenizer loads.
     """
     path.mkdir(parents=True, exist_ok=True)
@@ -90,6 +103,7 @@ def save(path: Path, tokenizer: "Tokenizer") -> None:
     ):
         with atomic_path(path / name) as temporary:
             temporary.write_bytes(data)
+    write_table(path, tokenizer)
 
     meta = TokenizerMeta(
         format=FORMAT,
@@ -127,7 +141,33 @@ def load(path: Path) -> StoredTokenizer:
         if digest != meta.tokenizer_json_sha256:
             raise UserError(f"{exported}: changed since it was written; {AGAIN}")
 
-    return StoredTokenizer(folder, meta, parse_ranks(data, folder / RANKS), data)
+    return StoredTokenizer(folder, meta, data)
+
+
+def read_table(folder: Path, pattern: str, sha256: str) -> _text.Encoder | None:
+    """The encoder whose tables the folder has, for the tokenizer of this identity; None where they
+    are not there, or not these, or the core has no scanner for the pattern.
+    """
+    if pattern not in PATTERNS:
+        return None
+    try:
+        with open(folder / TABLE, "rb") as file:
+            # A view of the map: as long as there is one, it cannot be closed.
+            table = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        return _text.Encoder.from_table(table, pattern, bytes.fromhex(sha256))
+    except (OSError, ValueError):
+        return None
+
+
+def write_table(folder: Path, tokenizer: "Tokenizer") -> None:
+    """Writes the tables, if the folder may be written to (a tokenizer loads without them) and the
+    core has a scanner for the pattern.
+    """
+    if tokenizer.pattern not in PATTERNS:
+        return
+    table = tokenizer.table()
+    with suppress(OSError, UserError), atomic_path(folder / TABLE) as temporary:
+        temporary.write_bytes(table)
 
 
 def _read_meta(path: Path) -> TokenizerMeta:

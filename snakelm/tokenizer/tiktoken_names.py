@@ -34,9 +34,13 @@ class UnknownTokenError(UserError, KeyError):
 class TiktokenNames(ABC):
     """The names, over the four that a Tokenizer has."""
 
-    mergeable_ranks: dict[bytes, int]
     special_tokens: dict[str, int]
     facts: dict[str, Any]
+
+    @property
+    @abstractmethod
+    def mergeable_ranks(self) -> dict[bytes, int]:
+        """Token bytes → id."""
 
     @property
     @abstractmethod

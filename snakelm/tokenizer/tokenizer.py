@@ -80,12 +80,18 @@ class Tokenizer(TiktokenNames):
 
         sha256 = identity(meta.pattern, meta.special_tokens, stored.ranks_file)
         if sha256 != meta.sha256:
+            stored.ranks()  # says which line, where one is damaged
             raise UserError(
                 f"{stored.path}: ranks.tiktoken does not belong to meta.json (SHA-256 "
                 f"{sha256[:12]}…, expected {meta.sha256[:12]}…); {storage.AGAIN}"
             )
 
-        tokenizer = cls(stored.ranks, meta.pattern, meta.special_tokens, meta.training)
+        pattern = pattern_name(meta.pattern)
+        core = storage.read_table(stored.path, pattern, sha256)
+        if core is not None:
+            tokenizer = cls._of_core(core, meta)
+        else:
+            tokenizer = cls(stored.ranks(), meta.pattern, meta.special_tokens, meta.training)
         tokenizer.__dict__["sha256"] = sha256  # the cached property, computed already
         if tokenizer.vocab_size != meta.vocab_size or tokenizer.unused_ids != meta.unused_ids:
             raise UserError(
@@ -93,7 +99,28 @@ class Tokenizer(TiktokenNames):
                 f"{tokenizer.unused_ids[:5]}; meta.json says {meta.vocab_size} and "
                 f"{meta.unused_ids[:5]}; {storage.AGAIN}"
             )
+        if core is None:
+            storage.write_table(stored.path, tokenizer)
         return tokenizer
+
+    @classmethod
+    def _of_core(cls, core: _text.Encoder, meta: storage.TokenizerMeta) -> "Tokenizer":
+        """What __init__ makes, but for the dictionaries, which few need."""
+        tokenizer = cls.__new__(cls)
+        tokenizer.pattern = pattern_name(meta.pattern)
+        tokenizer.special_tokens = dict(meta.special_tokens)
+        tokenizer.facts = dict(meta.training)
+        tokenizer._core = core
+        return tokenizer
+
+    @functools.cached_property
+    def mergeable_ranks(self) -> dict[bytes, int]:
+        """Token bytes → id."""
+        return {token: i for i, token in enumerate(self._core.tokens()) if token}
+
+    @functools.cached_property
+    def _pieces(self) -> list[bytes | None]:
+        return _pieces(self.mergeable_ranks, self.special_tokens)
 
     @classmethod
     def from_tiktoken(
@@ -201,7 +228,7 @@ class Tokenizer(TiktokenNames):
     @property
     def vocab_size(self) -> int:
         """One more than the largest id, so a table of this many rows serves every id."""
-        return len(self._pieces)
+        return self.token_lengths.size
 
     @property
     def eot(self) -> int:
@@ -216,17 +243,16 @@ class Tokenizer(TiktokenNames):
     @functools.cached_property
     def token_lengths(self) -> np.ndarray:
         """Bytes of text per id, int32 [vocab_size]; 0 for special tokens and unused ids."""
-        lengths = np.zeros(self.vocab_size, np.int32)
-        lengths[list(self.mergeable_ranks.values())] = [
-            len(token) for token in self.mergeable_ranks
-        ]
+        lengths = self._core.token_lengths()
         lengths.setflags(write=False)
         return lengths
 
     @functools.cached_property
     def unused_ids(self) -> list[int]:
         """Ids below vocab_size that stand for nothing."""
-        return [i for i, piece in enumerate(self._pieces) if piece is None]
+        unused = self.token_lengths == 0
+        unused[list(self.special_tokens.values())] = False
+        return np.flatnonzero(unused).tolist()
 
     @functools.cached_property
     def sha256(self) -> str:
@@ -248,6 +274,10 @@ class Tokenizer(TiktokenNames):
         that only match a complete word.
         """
         return self._core.merges()
+
+    def table(self) -> bytes:
+        """The encoder's tables, for a file from which it loads at once."""
+        return _text.table(self.plain_tokens(), bytes.fromhex(self.sha256))
 
     def to_tiktoken(self, name: str = "snakelm") -> "tiktoken.Encoding":
         """The same tokenizer as a `tiktoken.Encoding`."""

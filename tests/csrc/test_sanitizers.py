@@ -15,7 +15,7 @@ SOURCES = {
     "text": [
         *("hash.cpp", "unicode.cpp", "vocabulary.cpp", "bpe.cpp", "trainer.cpp"),
         *("piece_counts.cpp", "word_corpus.cpp"),
-        *("merge_table.cpp", "pieces.cpp", "split_kernel.cpp", "word_cache.cpp"),
+        *("merge_table.cpp", "pieces.cpp", "split_kernel.cpp", "table.cpp", "word_cache.cpp"),
     ],
     "dedup": ["normal_form.cpp", "shingles.cpp", "minhash.cpp", "minhash_kernel.cpp"],
     "ops/attention": ["attention_cpu.cpp", "attention_kernel.cpp"],

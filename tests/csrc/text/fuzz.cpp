@@ -18,6 +18,7 @@
 #include "../fuzz.h"
 #include "text/bpe.h"
 #include "text/hash.h"
+#include "text/table.h"
 #include "text/trainer.h"
 
 using snakelm::Bytes;
@@ -176,6 +177,50 @@ void check_chosen_words() {
   if (hashes.size() != 3 * EACH) fail("chosen words have one hash", "");
 }
 
+// A damaged table is refused; one that was made to mislead is refused or stays within its memory.
+void check_table(const Encoder& encoder, Pattern pattern) {
+  Identity identity;
+  for (uint8_t& byte : identity) byte = static_cast<uint8_t>(source());
+  const Vocabulary& vocabulary = encoder.vocabulary();
+  std::vector<std::string_view> tokens;
+  for (uint32_t id = 0; id < vocabulary.size(); ++id) tokens.push_back(vocabulary.token(id));
+  const Encoder built(tokens, pattern, Isa::portable, seeds_of(identity));
+  const std::string good = format_table(built.vocabulary(), built.merge_table(), identity);
+
+  for (int i = 0; i < 12; ++i) {
+    std::string file = good;
+    const bool lie = below(2), cut = i > 0 && below(4) == 0;
+    for (size_t changes = i ? 1 + below(3) : 0; changes > 0; --changes) {
+      const size_t at = below(3) ? below(file.size()) : below(200);
+      file[at] = static_cast<char>(file[at] ^ (1 + below(255)));
+    }
+    if (cut) file.resize(below(file.size()));
+    if (lie && file.size() > 200) seal(file);
+    struct alignas(64) Line {
+      char bytes[64];
+    };
+    std::vector<Line> memory(file.size() / sizeof(Line) + 1);
+    if (!file.empty()) std::memcpy(memory.data(), file.data(), file.size());
+    const View view{reinterpret_cast<Bytes>(memory.data()), file.size()};
+    try {
+      const Encoder loaded(read_table(view, identity), pattern);
+      if (i > 0 && !lie && file != good) fail("a damaged table is taken", "");
+      const auto scratch = std::make_unique<Scratch>();
+      for (int texts = 0; texts < 10; ++texts) {
+        const std::string text = random_text();
+        Ids ids, expected;
+        loaded.encode({reinterpret_cast<Bytes>(text.data()), text.size()}, *scratch, ids);
+        if (i > 0) continue;
+        const auto other = std::make_unique<Scratch>();
+        encoder.encode({reinterpret_cast<Bytes>(text.data()), text.size()}, *other, expected);
+        if (!(ids == expected)) fail("a table changes the ids", text);
+      }
+    } catch (const std::invalid_argument& error) {
+      if (i == 0) fail(error.what(), "");
+    }
+  }
+}
+
 // Offsets as a damaged or cut file has them, at any address: views lie in the data, or none come.
 template <class Offset>
 void check_arrow() {
@@ -216,6 +261,7 @@ int main(int argc, char** argv) {
     if (encoder.merges().size() != tokens.size()) fail("merges and tokens differ in number", "");
 
     check_chosen_words();
+    check_table(encoder, pattern);
     for (int i = 0; i < 20; ++i) {
       check_ids(encoder, pattern), check_arrow<int32_t>(), check_arrow<int64_t>();
       const std::string text = below(2) ? random_input() : random_text();

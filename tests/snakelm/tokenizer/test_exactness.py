@@ -117,6 +117,21 @@ def test_pieces_of_every_code_point_equal_the_expressions_matches(pattern, code_
         assert _text.split(pattern, text.encode()) == expected
 
 
+@pytest.mark.parametrize("level", [0, 1, 2])
+def test_every_instruction_set_gives_the_same_ids(trained, level, nasty, documents):
+    """The other tests use the best one here; the fuzzer of csrc/text compares pieces."""
+    tokens = [b"" if i == trained.eot else trained.decode_bytes([i]) for i in range(3000)]
+    try:
+        encoder = _text.Encoder(tokens, trained.pattern, level)
+    except ValueError as error:
+        pytest.skip(f"level {level}: {error}")
+    for text in ["\n".join(nasty), *documents]:
+        data = text.encode()
+        lengths = _text.split(trained.pattern, data, level)
+        assert lengths == _text.split(trained.pattern, data)
+        assert encoder.encode(text) == trained.encode_ordinary(text)
+
+
 RUNS = {
     "a": "a" * MEGABYTE,
     "ab": "ab" * (MEGABYTE // 2),

@@ -5,6 +5,7 @@ refused.
 import base64
 import json
 import os
+import pickle
 
 import pytest
 import tiktoken
@@ -12,7 +13,7 @@ import tiktoken.load
 import tokenizers
 
 from snakelm.errors import UserError
-from snakelm.tokenizer import EOT, Tokenizer, train_bpe
+from snakelm.tokenizer import EOT, Tokenizer, storage, train_bpe
 from snakelm.tokenizer.patterns import PATTERNS
 
 
@@ -38,7 +39,12 @@ def test_loads_from_the_folder_or_any_of_its_files(folder):
 def test_saving_again_gives_the_same_bytes(folder, tmp_path_factory):
     again = tmp_path_factory.mktemp("again")
     Tokenizer.load(folder).save(again)
-    assert sorted(os.listdir(again)) == ["meta.json", "ranks.tiktoken", "tokenizer.json"]
+    assert sorted(os.listdir(again)) == [
+        "encoder.table",
+        "meta.json",
+        "ranks.tiktoken",
+        "tokenizer.json",
+    ]
     for file in again.iterdir():
         assert file.read_bytes() == (folder / file.name).read_bytes()
 
@@ -86,6 +92,69 @@ def test_a_gap_in_the_ranks_is_kept_through_saving(folder, tmp_path_factory):
     assert Tokenizer.load(gapped).unused_ids == [398, 400]
     with pytest.raises(UserError, match="id 398 stands for nothing"):
         tokenizer.decode([97, 398])
+
+
+def test_the_table_says_what_the_ranks_say(folder, documents, nasty):
+    fast = Tokenizer.load(folder)
+    (folder / "encoder.table").unlink()
+    slow = Tokenizer.load(folder)
+    assert (folder / "encoder.table").is_file(), "written for the next time"
+    for text in documents[:20] + nasty[:200]:
+        ids = fast.encode_ordinary(text)
+        assert ids == slow.encode_ordinary(text)
+        assert fast.decode(ids) == slow.decode(ids)
+    assert fast.mergeable_ranks == slow.mergeable_ranks
+    assert list(fast.mergeable_ranks) == list(slow.mergeable_ranks)
+    assert fast.merges() == slow.merges()
+    assert fast.facts == slow.facts
+    assert (fast.token_lengths == slow.token_lengths).all()
+    again = pickle.loads(pickle.dumps(fast))  # noqa: S301 - our own bytes
+    assert again.sha256 == slow.sha256
+
+
+TABLES = {
+    "absent": lambda good, other: None,
+    "empty": lambda good, other: b"",
+    "cut": lambda good, other: good[:-1],
+    "longer": lambda good, other: good + b"x",
+    "of-another-tokenizer": lambda good, other: other,
+    "not-a-table": lambda good, other: b"x" * len(good),
+    "version": lambda good, other: good[:16] + b"\xff" + good[17:],
+    "byte-order": lambda good, other: good[:20] + good[23:19:-1] + good[24:],
+    "checksum": lambda good, other: good[:32] + b"\x00" * 8 + good[40:],
+    "a-token": lambda good, other: good[:200] + bytes([good[200] ^ 1]) + good[201:],
+    "the-last-slot": lambda good, other: good[:-1] + bytes([good[-1] ^ 1]),
+}
+
+
+@pytest.mark.parametrize("change", TABLES.values(), ids=TABLES.keys())
+def test_a_table_that_is_not_this_tokenizers_is_made_again(folder, documents, change, tmp_path):
+    table = folder / "encoder.table"
+    good = table.read_bytes()
+    train_bpe(documents[:20], 390, "cl100k").save(tmp_path / "other")
+    data = change(good, (tmp_path / "other/encoder.table").read_bytes())
+    table.unlink()
+    if data is not None:
+        assert data != good
+        table.write_bytes(data)
+        pattern, sha256 = "cl100k", json.loads((folder / "meta.json").read_text())["sha256"]
+        assert storage.read_table(folder, pattern, sha256) is None
+    tokenizer = Tokenizer.load(folder)
+    assert tokenizer.decode(tokenizer.encode_ordinary(documents[0])) == documents[0]
+    assert table.read_bytes() == good
+
+
+def test_a_tokenizer_loads_where_no_table_can_be_written(folder, documents):
+    (folder / "encoder.table").unlink()
+    (folder / "encoder.table").mkdir()  # no rename replaces a folder by a file
+    tokenizer = Tokenizer.load(folder)
+    assert tokenizer.decode(tokenizer.encode_ordinary(documents[0])) == documents[0]
+    assert sorted(os.listdir(folder)) == [
+        "encoder.table",
+        "meta.json",
+        "ranks.tiktoken",
+        "tokenizer.json",
+    ]
 
 
 def swap_two_tokens(folder):
