@@ -16,16 +16,15 @@ that library does).
 from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..errors import UserError
 from ..json_files import read_json
 from .huggingface import byte_characters
 from .patterns import CL100K, GPT2, PATTERNS, pattern_name
 from .storage import MAX_RANK
-from .tokenizer import Tokenizer
 
-__all__ = ["read_tokenizer_json"]
+__all__ = ["ReadTokenizer", "check_merges", "read_tokenizer_json"]
 
 REMEDY = "expected a tokenizer.json with a byte-level BPE"
 Json = dict[str, Any]
@@ -68,8 +67,19 @@ class Document:
     decoder: Json | None = None
 
 
-def read_tokenizer_json(path: str | Path, *, assume_nfc: bool = False) -> Tokenizer:
-    """The tokenizer of a tokenizer.json, or of the folder that has one.
+class ReadTokenizer(NamedTuple):
+    """What was read; `check_merges` has to see the tokenizer that is made of it."""
+
+    path: Path
+    ranks: dict[bytes, int]
+    pattern: str
+    special_tokens: dict[str, int]
+    facts: Json
+    model: BpeModel
+
+
+def read_tokenizer_json(path: str | Path, *, assume_nfc: bool = False) -> ReadTokenizer:
+    """The parts of a tokenizer.json, or of that in a folder.
 
     ``assume_nfc``: the file may ask for Unicode's form NFC, which is not applied: ids are equal for
     text that is in it already. UserError for whatever would make other ids.
@@ -84,12 +94,12 @@ def read_tokenizer_json(path: str | Path, *, assume_nfc: bool = False) -> Tokeni
     document = read_json(path, Document, remedy=REMEDY)
 
     try:
-        return _tokenizer(document, assume_nfc)
+        return _parts(path, document, assume_nfc)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
 
 
-def _tokenizer(document: Document, assume_nfc: bool) -> Tokenizer:
+def _parts(path: Path, document: Document, assume_nfc: bool) -> ReadTokenizer:
     _check_model(document.model)
     _check_normalizer(document.normalizer, assume_nfc)
     if _types(document.decoder) - {"ByteLevel"}:
@@ -100,10 +110,8 @@ def _tokenizer(document: Document, assume_nfc: bool) -> Tokenizer:
     facts: Json = {"read_from": "tokenizer.json"}
     if left_out := _types(document.post_processor) - {"ByteLevel"}:
         facts["post_processor_left_out"] = sorted(left_out)
-
-    tokenizer = Tokenizer(ranks, _pattern(document.pre_tokenizer), specials, facts)
-    _check_merges(tokenizer, document.model)
-    return tokenizer
+    pattern = _pattern(document.pre_tokenizer)
+    return ReadTokenizer(path, ranks, pattern, specials, facts, document.model)
 
 
 def _check_model(model: BpeModel) -> None:
@@ -218,8 +226,12 @@ def _pair(merge: str | tuple[str, str]) -> tuple[str, str]:
     return left, right
 
 
-def _check_merges(tokenizer: Tokenizer, model: BpeModel) -> None:
-    """That merging by ids is what the listed merges do; see the top of the file."""
+def check_merges(read: ReadTokenizer, reached: list[tuple[int, int] | None]) -> None:
+    """That merging by ids is what the listed merges do; see the top of the file.
+
+    ``reached``: `Tokenizer.merges` of the tokenizer.
+    """
+    model = read.model
     listed: dict[int, set[tuple[int, int]]] = defaultdict(set)
     last = -1
     for merge in model.merges:
@@ -235,8 +247,7 @@ def _check_merges(tokenizer: Tokenizer, model: BpeModel) -> None:
         listed[made].add((model.vocab[left], model.vocab[right]))
         last = made
 
-    reached = tokenizer.merges()
-    for token, rank in tokenizer.mergeable_ranks.items():
+    for token, rank in read.ranks.items():
         pair = reached[rank]
         if len(token) > 1 and pair is None and not model.ignore_merges:
             raise UserError(

@@ -16,6 +16,7 @@ from snakelm import _text
 from ..arrow import arrow_chunks, arrow_rows, is_arrow
 from ..errors import UserError
 from . import storage
+from .from_huggingface import check_merges, read_tokenizer_json
 from .patterns import PATTERNS, pattern_name, tiktoken_regex
 from .special import EOT
 from .split_elsewhere import SplitEncoder
@@ -145,9 +146,13 @@ class Tokenizer(TiktokenNames):
         """From a tokenizer.json with a byte-level BPE, or the folder that has it; UserError for one
         whose ids would differ (from_huggingface.py says what is taken over).
         """
-        from .from_huggingface import read_tokenizer_json
-
-        return read_tokenizer_json(path, assume_nfc=assume_nfc)
+        read = read_tokenizer_json(path, assume_nfc=assume_nfc)
+        try:
+            tokenizer = cls(read.ranks, read.pattern, read.special_tokens, read.facts)
+            check_merges(read, tokenizer.merges())
+        except UserError as error:
+            raise UserError(f"{read.path}: {error}") from None
+        return tokenizer
 
     def save(self, path: str | Path) -> None:
         """Writes ranks.tiktoken, tokenizer.json and, to commit them, meta.json into the folder
