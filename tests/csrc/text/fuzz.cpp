@@ -83,6 +83,17 @@ std::vector<std::string> train(Pattern pattern) {
   for (int b = 0; b < 256; ++b) tokens.emplace_back(1, static_cast<char>(b));
   for (const auto& [left, right] : trainer.train(400))
     tokens.push_back(tokens.at(left) + tokens.at(right));
+
+  const auto half = tokens.begin() + 256 + static_cast<ptrdiff_t>(tokens.size() - 256) / 2;
+  const Encoder base({tokens.begin(), half}, Pattern::whole);
+  std::vector<std::string> extended(tokens.begin(), half);
+  extended.resize(extended.size() + below(3));  // ids of special tokens
+  for (const auto& [left, right] :
+       trainer.extend(base, static_cast<uint32_t>(extended.size()), 100))
+    extended.push_back(extended.at(left) + extended.at(right));
+  std::erase(extended, std::string());
+  if (std::set(extended.begin(), extended.end()).size() != extended.size())
+    fail("a vocabulary is extended by what it has", "");
   return tokens;
 }
 
