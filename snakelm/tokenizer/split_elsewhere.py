@@ -29,15 +29,23 @@ class SplitEncoder:
         """Ids of one text."""
         return self.encode_strings([text], 1)[0].tolist()
 
-    def encode_strings(self, texts: Iterable[Text], threads: int) -> tuple[np.ndarray, np.ndarray]:
-        """Ids end to end, uint32 [total], and where each text begins, int64 [texts + 1]."""
+    def encode_strings(
+        self, texts: Iterable[Text], threads: int, bits: int = 32, before: int | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Ids end to end, uint32 or uint16 by ``bits`` [total], and where each text begins, int64
+        [texts + 1]. ``before``: an id that each text begins with.
+        """
         pieces: list[bytes] = []
         ends = [0]
         for text in texts:
             pieces += _pieces(self._expression, text)
             ends.append(len(pieces))
         ids, bounds = self._core.encode_strings(pieces, threads)
-        return ids, bounds[ends]
+        offsets = bounds[ends]
+        if before is not None:
+            ids = np.insert(ids, offsets[:-1], before)
+            offsets = offsets + np.arange(offsets.size)
+        return ids.astype(np.uint16 if bits == 16 else np.uint32, copy=False), offsets
 
     def merges(self) -> list[tuple[int, int] | None]:
         """As `_text.Encoder.merges`."""

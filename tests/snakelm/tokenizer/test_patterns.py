@@ -16,6 +16,7 @@ from snakelm.errors import UserError
 from snakelm.expressions import ENCODINGS, NAMES, Expression
 from snakelm.tokenizer import Tokenizer, train_bpe
 from snakelm.tokenizer.patterns import CL100K, llamacpp_name, slow_pattern
+from snakelm.tokenizer.split_elsewhere import SplitEncoder
 
 # Matches all of a text, and has no scanner.
 WORDS = r"\p{L}++|\p{N}++|\s++|[^\s\p{L}\p{N}]++"
@@ -51,6 +52,14 @@ def test_batches_are_texts_one_by_one(tokenizer, documents):
         assert [part.tolist() for part in found] == [part.tolist() for part in expected]
     again = pickle.loads(pickle.dumps(tokenizer))  # noqa: S301 - our own bytes
     assert again.encode_ordinary("one two") == tokenizer.encode_ordinary("one two")
+
+
+def test_a_text_may_begin_with_an_id_and_ids_may_have_16_bits():
+    encoder = SplitEncoder([bytes([b]) for b in range(256)], WORDS)
+    ids, offsets = encoder.encode_strings(["ab", "", b"c\xff"], 1, 16, 7)
+    assert (ids.dtype, ids.tolist()) == (np.uint16, [7, 97, 98, 7, 7, 99, 255])
+    assert offsets.tolist() == [0, 3, 4, 7]
+    assert encoder.encode_strings([], 1, 32, 7)[1].tolist() == [0]
 
 
 def test_training_by_expression_is_training_by_scanner(documents, nasty):
