@@ -39,7 +39,8 @@ Merges merge_all(WordCorpus& corpus, uint32_t first, size_t limit, const Allowed
 }  // namespace
 
 Trainer::Trainer(Pattern pattern, int threads, uint64_t most_memory)
-    : pattern_(pattern), counts_(static_cast<size_t>(std::clamp(threads, 1, MOST_THREADS))),
+    : finder_(pattern, best_isa()),
+      counts_(static_cast<size_t>(std::clamp(threads, 1, MOST_THREADS))),
       most_memory_(most_memory) {}
 
 void Trainer::add(const std::vector<View>& texts) {
@@ -47,22 +48,31 @@ void Trainer::add(const std::vector<View>& texts) {
   const std::vector<size_t> bounds = chunk_bounds(texts);
 
   std::atomic<uint64_t> pieces{0};
-  for_each_item(
-      bounds.size() - 1, static_cast<int>(counts_.size()), [&](size_t chunk, size_t thread) {
-        PieceCounts& counts = counts_[thread];
-        uint64_t seen = 0;
-        for (size_t i = bounds[chunk]; i < bounds[chunk + 1]; ++i) {
-          const Bytes end = texts[i].data + texts[i].length;
-          const auto visit = [&](Bytes p, size_t length) { counts.add(p, length, end), ++seen; };
-          split(pattern_, texts[i], visit);
-        }
-        counts.flush();
-        pieces += seen;
-      });
+  for_each_item(bounds.size() - 1, static_cast<int>(counts_.size()),
+                [&](size_t chunk, size_t thread) {
+                  uint64_t seen = 0;
+                  for (size_t i = bounds[chunk]; i < bounds[chunk + 1]; ++i)
+                    seen += count_pieces(texts[i], counts_[thread]);
+                  counts_[thread].flush();
+                  pieces += seen;
+                });
 
   pieces_ += pieces;
   for (const View& text : texts) bytes_ += text.length;
   check_memory();
+}
+
+uint64_t Trainer::count_pieces(View text, PieceCounts& counts) const {
+  uint32_t ends[PieceFinder::ROOM];
+  uint64_t seen = 0;
+  const Bytes end = text.data + text.length;
+  for (Bytes p = text.data; p != end;) {
+    const size_t count = finder_.ends(p, static_cast<size_t>(end - p), ends);
+    uint32_t start = 0;
+    for (size_t i = 0; i < count; start = ends[i++]) counts.add(p + start, ends[i] - start, end);
+    seen += count, p += start;
+  }
+  return seen;
 }
 
 void Trainer::add_piece(View piece, uint64_t count) {

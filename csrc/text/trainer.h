@@ -49,6 +49,7 @@ class Trainer {
   uint64_t distinct_pieces();
 
  private:
+  uint64_t count_pieces(View text, PieceCounts& counts) const;
   void collect();  // moves all threads' counts into counts_[0]
   uint64_t memory() const;
   void check_memory();
@@ -58,7 +59,7 @@ class Trainer {
   }
 
   mutable std::mutex lock_;
-  Pattern pattern_;
+  PieceFinder finder_;
   std::vector<PieceCounts> counts_;  // one per thread
   uint64_t most_memory_, bytes_ = 0, pieces_ = 0;
 };
