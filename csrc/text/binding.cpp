@@ -5,11 +5,13 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
-#include <cstring>
+#include <memory>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <utility>
 
+#include "text/batch.h"
 #include "text/bpe.h"
 #include "text/trainer.h"
 
@@ -87,30 +89,35 @@ Strings strings_of(const py::tuple& texts) {
   return strings;
 }
 
-// (ids uint32 [total], offsets int64 [texts + 1])
-py::tuple encode_views(const Encoder& encoder, const std::vector<View>& views, int threads) {
-  Batch batch;
+// (ids [total], offsets int64 [texts + 1])
+template <class Id>
+py::tuple encode_views(const Encoder& encoder, const std::vector<View>& views, int threads,
+                       uint32_t before) {
+  std::optional<Batch<Id>> batch;
   {
     const py::gil_scoped_release nogil;
-    batch = encode_batch(encoder, views, threads);
+    batch.emplace(encoder, views, threads, before);
   }
 
   py::array_t<int64_t> offsets(static_cast<py::ssize_t>(views.size() + 1));
-  int64_t* bound = offsets.mutable_data();
-  bound[0] = 0;
-  for (size_t i = 0; i < views.size(); ++i) bound[i + 1] = bound[i] + batch.lengths[i];
-
-  py::array_t<uint32_t> ids(static_cast<py::ssize_t>(bound[views.size()]));
-  uint32_t* out = ids.mutable_data();
+  py::array_t<Id> ids(static_cast<py::ssize_t>(batch->size()));
+  int64_t* const bounds = offsets.mutable_data();
+  Id* const out = ids.mutable_data();
   {
     const py::gil_scoped_release nogil;
-    for (auto& chunk : batch.chunks) {
-      if (!chunk.empty()) std::memcpy(out, chunk.data(), chunk.size() * sizeof(uint32_t));
-      out += chunk.size();
-      chunk = Ids();  // freed as it is copied: the peak stays near one copy
-    }
+    batch->take(out, bounds);
+    batch.reset();
   }
   return py::make_tuple(ids, offsets);
+}
+
+// `bits`: 16 or 32; `before`: an id that each text begins with.
+py::tuple encode_as(const Encoder& encoder, const std::vector<View>& views, int threads, int bits,
+                    std::optional<uint32_t> before) {
+  const uint32_t first = before.value_or(NO_TOKEN);
+  if (bits == 16) return encode_views<uint16_t>(encoder, views, threads, first);
+  if (bits == 32) return encode_views<uint32_t>(encoder, views, threads, first);
+  throw std::invalid_argument("ids of " + std::to_string(bits) + " bits; expected 16 or 32");
 }
 
 py::list encode_one(const Encoder& encoder, const py::object& text) {
@@ -233,18 +240,22 @@ PYBIND11_MODULE(_text, m) {
       .def("encode", &encode_one, py::arg("text"), "Ids of a str or of bytes.")
       .def(
           "encode_strings",
-          [](const Encoder& self, const py::sequence& texts, int threads) {
+          [](const Encoder& self, const py::sequence& texts, int threads, int bits,
+             std::optional<uint32_t> before) {
             const py::tuple kept(texts);
             const Strings strings = strings_of(kept);
-            return encode_views(self, strings.views, threads);
+            return encode_as(self, strings.views, threads, bits, before);
           },
-          py::arg("texts"), py::arg("threads"))
+          py::arg("texts"), py::arg("threads"), py::arg("bits") = 32,
+          py::arg("before") = py::none())
       .def(
           "encode_arrow",
-          [](const Encoder& self, const std::vector<ArrowChunk>& chunks, int threads) {
-            return encode_views(self, arrow_views(chunks), threads);
+          [](const Encoder& self, const std::vector<ArrowChunk>& chunks, int threads, int bits,
+             std::optional<uint32_t> before) {
+            return encode_as(self, arrow_views(chunks), threads, bits, before);
           },
-          py::arg("chunks"), py::arg("threads"))
+          py::arg("chunks"), py::arg("threads"), py::arg("bits") = 32,
+          py::arg("before") = py::none())
       .def("merges", &merges_of, "(left, right) per id, or None: see bpe.h.");
 
   py::class_<Trainer>(m, "Trainer")

@@ -2,12 +2,9 @@
 
 #include <algorithm>
 #include <bit>
-#include <deque>
 #include <functional>
 #include <stdexcept>
 #include <string>
-
-#include "common/parallel.h"
 
 namespace snakelm::text {
 namespace {
@@ -300,26 +297,6 @@ Encoder::Lent::Lent(const Encoder& encoder) : encoder_(encoder) {
 Encoder::Lent::~Lent() {
   const std::lock_guard<std::mutex> guard(encoder_.lock_);
   encoder_.idle_.push_back(std::move(scratch_));
-}
-
-Batch encode_batch(const Encoder& encoder, const std::vector<View>& texts, int threads) {
-  const std::vector<size_t> bounds = chunk_bounds(texts);
-  Batch batch;
-  batch.chunks.resize(bounds.size() - 1);
-  batch.lengths.resize(texts.size());
-
-  std::deque<Encoder::Lent> scratch;  // stays where it is: a Lent does not move
-  for (size_t i = 0; i < threads_for(bounds.size() - 1, threads); ++i)
-    scratch.emplace_back(encoder);
-  for_each_item(bounds.size() - 1, threads, [&](size_t chunk, size_t thread) {
-    Ids& ids = batch.chunks[chunk];
-    for (size_t i = bounds[chunk]; i < bounds[chunk + 1]; ++i) {
-      const size_t before = ids.size();
-      encoder.encode(texts[i], *scratch[thread], ids);
-      batch.lengths[i] = static_cast<int64_t>(ids.size() - before);
-    }
-  });
-  return batch;
 }
 
 }  // namespace snakelm::text

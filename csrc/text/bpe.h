@@ -66,6 +66,7 @@ class Encoder {
 
   const Vocabulary& vocabulary() const { return vocabulary_; }
   const MergeTable& merge_table() const { return merges_; }
+  Pattern pattern() const { return finder_.pattern(); }
 
   // A Scratch of this encoder's, for the calling thread as long as it holds it; given back, it
   // serves the next call, on whichever thread.
@@ -111,13 +112,5 @@ class Encoder {
   mutable std::mutex lock_;  // of idle_
   mutable std::vector<std::unique_ptr<Scratch>> idle_;
 };
-
-struct Batch {
-  std::vector<Ids> chunks;       // ids of consecutive texts; their concatenation is the result
-  std::vector<int64_t> lengths;  // [texts] ids per text
-};
-
-// Encodes the texts on `threads` threads. The result does not depend on `threads`.
-Batch encode_batch(const Encoder& encoder, const std::vector<View>& texts, int threads);
 
 }  // namespace snakelm::text

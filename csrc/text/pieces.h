@@ -14,6 +14,7 @@ class PieceFinder {
 
   // `isa`: the most to use of what there is here.
   PieceFinder(Pattern pattern, Isa isa);
+  Pattern pattern() const { return pattern_; }
 
   // Ends of pieces of text[0, length), as offsets from `text`, the first piece first: at least one,
   // at most ROOM. `text` is where a piece starts, length > 0. Throws std::length_error at a piece

@@ -169,23 +169,35 @@ class Tokenizer(TiktokenNames):
         return self._core.encode(text)
 
     def encode_batch(
-        self, texts: Sequence[str] | pa.Array | pa.ChunkedArray, threads: int = 1
+        self,
+        texts: Sequence[str] | pa.Array | pa.ChunkedArray,
+        threads: int = 1,
+        *,
+        bits: int = 32,
+        eot: bool = False,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """All texts' ids end to end, uint32 [total], and where each begins, int64 [texts + 1].
+        """All texts' ids end to end, uint32 or with 16 ``bits`` uint16 [total], and where each
+        begins, int64 [texts + 1]. With ``eot`` each text begins with the end-of-text token.
 
         ``texts``: a list of str, or an Arrow string array, which is read in place. Bytes of an
         Arrow array that aren't UTF-8 are encoded byte by byte and decode to themselves. The ids do
-        not depend on ``threads``.
+        not depend on ``threads``; the interpreter is free meanwhile.
         """
         if threads < 1:
             raise ValueError(f"encode_batch: threads {threads}; expected at least 1")
+        if bits != 32 and (bits != 16 or self.vocab_size > 1 << 16):
+            raise ValueError(
+                f"encode_batch: {bits} bits for {self.vocab_size} tokens; expected 32, or 16 for "
+                f"at most {1 << 16}"
+            )
 
         if is_arrow(texts) and isinstance(self._core, SplitEncoder):
             texts = arrow_rows(texts)
+        before = self.eot if eot else None
         if is_arrow(texts):
             assert isinstance(self._core, _text.Encoder)
             chunks, owners = arrow_chunks(texts)
-            encoded = self._core.encode_arrow(chunks, threads)
+            encoded = self._core.encode_arrow(chunks, threads, bits, before)
             del owners  # the buffers had to live until here
             return encoded
 
@@ -193,7 +205,7 @@ class Tokenizer(TiktokenNames):
             raise TypeError(
                 "encode_batch: expected a list of str, found one str; use encode_ordinary or [text]"
             )
-        return self._core.encode_strings(texts, threads)
+        return self._core.encode_strings(texts, threads, bits, before)
 
     def decode_bytes(self, ids: Ids) -> bytes:
         """The bytes of the ids; a special token gives its name.

@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = {
     "text": [
-        *("hash.cpp", "unicode.cpp", "vocabulary.cpp", "bpe.cpp", "trainer.cpp"),
+        *("hash.cpp", "unicode.cpp", "vocabulary.cpp", "bpe.cpp", "batch.cpp", "trainer.cpp"),
         *("piece_counts.cpp", "word_corpus.cpp"),
         *("merge_table.cpp", "pieces.cpp", "split_kernel.cpp", "table.cpp", "word_cache.cpp"),
     ],
@@ -107,6 +107,11 @@ def test_every_source_is_fuzzed(part):
 @pytest.mark.parametrize("part", SOURCES)
 def test_random_bytes_under_address_and_undefined_sanitizers(tmp_path, part):
     fuzz(build(tmp_path, part, "address,undefined"), seed=1, seconds=3)
+
+
+def test_batches_on_threads_under_the_thread_sanitizer(tmp_path):
+    """The others' threads have their turn in the long test below."""
+    fuzz(build(tmp_path, "text", "thread"), seed=2, seconds=3)
 
 
 def skip_without_amx() -> None:

@@ -4,10 +4,10 @@
 //
 // Each input lies in a heap block of exactly its size, so one byte read too far is an error.
 // Checked besides: pieces cover the input and are the same on every instruction set, ids are those
-// of the definition whatever the caches hold and tokens spell the input, a batch on three threads
-// equals one on one thread, training on any bytes gives merges that spell tokens, chosen words
-// share no hash, and Arrow's offsets are followed only inside the data. Exit status 1 and a line on
-// stderr where one does not hold.
+// of the definition whatever the caches hold and tokens spell the input, a batch on three threads,
+// its texts cut anywhere, equals one text after the other, training on any bytes gives merges that
+// spell tokens, chosen words share no hash, and Arrow's offsets are followed only inside the data.
+// Exit status 1 and a line on stderr where one does not hold.
 #include <algorithm>
 #include <memory>
 #include <set>
@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "../fuzz.h"
+#include "text/batch.h"
 #include "text/bpe.h"
 #include "text/hash.h"
 #include "text/table.h"
@@ -139,17 +140,40 @@ CacheLimits random_limits() {
   return limits;
 }
 
+// The batch on three threads, cut into tasks of a few bytes, is one text after the other.
+template <class Id>
+void check_batch(const Encoder& encoder, const std::vector<View>& views,
+                 const std::vector<std::vector<uint32_t>>& expected) {
+  const uint32_t before = below(2) ? NO_TOKEN : 7;
+  Batch<Id> batch(encoder, views, 3, before, 1 + below(64));
+  std::vector<Id> ids(batch.size());
+  std::vector<int64_t> offsets(views.size() + 1);
+  batch.take(ids.data(), offsets.data());
+
+  std::vector<Id> all;
+  for (size_t i = 0; i < views.size(); ++i) {
+    if (offsets[i] != static_cast<int64_t>(all.size())) fail("a text begins elsewhere", "");
+    if (before != NO_TOKEN) all.push_back(static_cast<Id>(before));
+    all.insert(all.end(), expected[i].begin(), expected[i].end());
+  }
+  if (offsets.back() != static_cast<int64_t>(all.size())) fail("the last text ends elsewhere", "");
+  if (ids != all) fail("a cut or a thread changes the ids", "");
+}
+
 void check_ids(const Encoder& encoder, Pattern pattern) {
   std::vector<std::string> texts;
   std::vector<Block> blocks;
   std::vector<View> views;
   for (int i = 0; i < 40; ++i) texts.push_back(below(2) ? random_input() : random_text());
+  texts.emplace_back();  // one long enough to be cut often
+  for (int i = 0; i < 20; ++i) texts.back() += random_input();
   if (pattern == Pattern::whole) {  // the definition is quadratic in a piece
     for (std::string& text : texts) text.resize(std::min<size_t>(text.size(), 150));
   }
   for (const std::string& text : texts) blocks.emplace_back(text);
   for (const Block& block : blocks) views.push_back(block.view);
 
+  std::vector<std::vector<uint32_t>> all;
   const auto limits = random_limits();
   const auto scratch = std::make_unique<Scratch>(limits);
   for (size_t i = 0; i < texts.size(); ++i) {
@@ -166,11 +190,11 @@ void check_ids(const Encoder& encoder, Pattern pattern) {
     if (scratch->words.bytes() > limits.word_bytes * 3 / 2 + (1 << 12) ||
         scratch->long_words.bytes() > limits.long_bytes + (1 << 14))
       fail("a cache exceeds its bound", texts[i]);
+    all.push_back(expected);
   }
 
-  const Batch one = encode_batch(encoder, views, 1), three = encode_batch(encoder, views, 3);
-  if (one.chunks != three.chunks || one.lengths != three.lengths)
-    fail("threads change the ids", texts[0]);
+  check_batch<uint16_t>(encoder, views, all);
+  check_batch<uint32_t>(encoder, views, all);
 }
 
 // Words that had one hash before hashes were seeded: a factor of their product was 0.

@@ -74,11 +74,11 @@ def test_random_texts_encode_as_in_tiktoken_whatever_is_allowed(pair, alphabet):
 @settings(max_examples=100, deadline=None)
 def test_any_text_encodes_as_in_tiktoken(pair, text):
     ours, theirs = pair
-    assert ours.encode(text) == theirs.encode(text)
-    assert ours.encode_to_numpy(text).tolist() == theirs.encode(text)
-    assert ours.decode_with_offsets(ours.encode(text)) == theirs.decode_with_offsets(
-        theirs.encode(text)
-    )
+    plain = {"disallowed_special": ()}  # a special token's name is one of the texts, now and then
+    ids = theirs.encode(text, **plain)
+    assert ours.encode(text, **plain) == ids
+    assert ours.encode_to_numpy(text, **plain).tolist() == ids
+    assert ours.decode_with_offsets(ids) == theirs.decode_with_offsets(ids)
 
 
 def test_batches(pair, nasty):

@@ -33,6 +33,51 @@ def test_a_batch_is_its_texts_one_by_one(tokenizer, documents, nasty, threads):
         assert ids[offsets[i] : offsets[i + 1]].tolist() == tokenizer.encode_ordinary(text)
 
 
+def test_a_long_text_is_cut_for_threads_and_keeps_its_ids(trained, documents, nasty):
+    """Cut by the byte in tests/csrc/text/fuzz.cpp; here at the size that is used."""
+    long = "".join([*documents, *nasty[:1000]])
+    assert len(long.encode()) > 4 << 17
+    uncut = trained.encode_ordinary(long)
+    for texts, threads in (([long], 3), (["short", long, "", long], 2)):
+        ids, offsets = trained.encode_batch(texts, threads=threads)
+        for i, text in enumerate(texts):
+            one = ids[offsets[i] : offsets[i + 1]].tolist()
+            assert one == (uncut if text is long else trained.encode_ordinary(text))
+
+
+@pytest.mark.parametrize("convert", [list, pa.array], ids=["list", "arrow"])
+@pytest.mark.parametrize("bits", [16, 32])
+def test_each_text_may_begin_with_the_end_of_text_token(tokenizer, convert, bits):
+    texts = ["one", "", "two <|endoftext|>"]
+    plain, _ = tokenizer.encode_batch(texts)
+    ids, offsets = tokenizer.encode_batch(convert(texts), 2, bits=bits, eot=True)
+    assert ids.dtype == f"uint{bits}"
+    assert ids[offsets[:-1]].tolist() == [tokenizer.eot] * 3
+    assert np.delete(ids, offsets[:-1]).tolist() == plain.tolist()
+    assert offsets[-1] == ids.size == plain.size + 3
+
+
+def test_ids_that_do_not_fit_are_refused(tokenizer):
+    assert tokenizer.encode_batch([], bits=16)[0].dtype == np.uint16
+    large = Tokenizer(BYTES | {b"last": 1 << 16}, "gpt2")
+    assert large.encode_batch(["last"])[0].tolist() == [1 << 16]
+    for one, bits in ((large, 16), (tokenizer, 8), (tokenizer, 64)):
+        with pytest.raises(ValueError, match=f"{bits} bits for {one.vocab_size} tokens"):
+            one.encode_batch(["a"], bits=bits)
+    core = _text.Encoder([*BYTES, *(b"" for _ in range(1 << 16))], "gpt2")
+    with pytest.raises(ValueError, match="too narrow for this vocabulary"):
+        core.encode_strings(["a"], 1, 16)
+
+
+def test_other_threads_run_while_a_batch_is_encoded(tokenizer):
+    ticks, text = 0, "some words of a text " * 2_000_000
+    with ThreadPoolExecutor(1) as pool:
+        encoding = pool.submit(tokenizer.encode_batch, [text])
+        while not encoding.done():
+            ticks += 1
+    assert ticks > 1000
+
+
 def test_empty_batches(tokenizer):
     for texts in ([], pa.array([], pa.string()), pa.chunked_array([], pa.large_string())):
         ids, offsets = tokenizer.encode_batch(texts)
