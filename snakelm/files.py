@@ -35,6 +35,7 @@ __all__ = [
     "is_disk_full",
     "json_text",
     "open_own",
+    "renamed_when_done",
     "reserve",
     "sha256_file",
     "write_if_changed",
@@ -61,8 +62,21 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
 
     try:
-        _create(temporary)
-        yield temporary
+        with renamed_when_done(temporary, path):
+            _create(temporary)
+            yield temporary
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def renamed_when_done(temporary: Path, path: Path) -> Iterator[None]:
+    """The file ``temporary`` gets the name ``path`` when the block succeeds; on an error it stays.
+
+    ENOSPC becomes a DiskFullError.
+    """
+    try:
+        yield
 
         # The content must be on the disk before the name is: a crash between the two would
         # otherwise leave a finished name on an empty file.
@@ -77,8 +91,6 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         if is_disk_full(error):
             raise disk_full(path, None) from error
         raise
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _create(path: Path) -> None:

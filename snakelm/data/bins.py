@@ -1,5 +1,5 @@
-"""Token files: `X.bin` holds the tokens, `X.idx` describes and commits them. The one writer and the
-one reader are here; the reading of `X.idx` is in bin_index.py.
+"""Token files: `X.bin` holds the tokens, `X.idx` describes and commits them. The one reader is
+here; the one writer is in bin_writer.py, the reading of `X.idx` in bin_index.py.
 
 `X.bin` is raw little-endian uint16 or uint32 without a header, so a plain `np.memmap` (as in
 nanoGPT) reads it too. A document is the end-of-text token followed by its text's tokens; the
@@ -22,24 +22,16 @@ one in 2**32 of other damage, so the choice is one of speed and dependencies, an
 standard library, at 4 GB/s here.
 """
 
-import json
-import struct
 import zlib
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 
 from ..errors import UserError
-from ..files import atomic_path, fsync_folder, reserve
 from .bin_index import (
-    CHUNK_BYTES,
     DTYPES,
-    HEADER,
-    MAGIC,
     PLAIN,
     BinKind,
     DtypeName,
@@ -47,9 +39,9 @@ from .bin_index import (
     idx_path,
     read_index,
 )
+from .bin_writer import BinWriter
 
 __all__ = [
-    "CHUNK_BYTES",
     "BinKind",
     "BinWriter",
     "Meta",
@@ -58,6 +50,7 @@ __all__ = [
     "open_bin",
     "open_kind",
     "token_dtype",
+    "verified_chunks",
 ]
 
 MARK = 65_535  # never a token of 16 bits: the largest number stays free
@@ -99,119 +92,6 @@ def token_dtype(vocab_size: int, bits: str = "auto") -> DtypeName:
             f"{vocab_size}; say 32 or auto"
         )
     return "uint16" if bits == "16" or (bits == "auto" and vocab_size <= MARK) else "uint32"
-
-
-class BinWriter:
-    """Writes `X.bin` and `X.idx`; a context manager. Nothing has its final name until the block
-    succeeds.
-
-    ``expected_tokens`` reserves the space beforehand, so that a disk too small is an error now and
-    not in an hour.
-    """
-
-    kind = PLAIN
-
-    def __init__(self, path: str | Path, meta: Meta, expected_tokens: int = 0) -> None:
-        self.path, self.meta = Path(path), meta
-        self._dtype, self._expected = DTYPES[meta.dtype], expected_tokens
-        self._offsets: list[np.ndarray] = []
-        self._ids: list[np.ndarray] = []
-        self._crcs: list[int] = []
-        self._chunk = bytearray()
-
-    def __enter__(self) -> Self:
-        with ExitStack() as stack:
-            # Unwound in reverse order: the bin's temporary file is renamed first, then the idx's.
-            self._idx = stack.enter_context(atomic_path(idx_path(self.path)))
-            self._bin = stack.enter_context(atomic_path(self.path))
-            reserve(self._bin, self._expected * self._dtype.itemsize)
-            self._file = stack.enter_context(open(self._bin, "r+b", buffering=0))
-            self._stack = stack.pop_all()
-        return self
-
-    def append(
-        self, tokens: np.ndarray, lengths: np.ndarray, ids: np.ndarray, text_bytes: int
-    ) -> None:
-        """Adds complete documents: ``tokens`` [sum of lengths] of any integer dtype, ``lengths``
-        and ``ids`` [n].
-        """
-        assert (tokens.size, lengths.size) == (int(lengths.sum()), ids.size), "lengths don't add up"
-        if tokens.size:
-            self._check_range(int(tokens.min()), int(tokens.max()))
-
-        self._offsets.append(self.meta.tokens + np.cumsum(lengths, dtype=np.uint64))
-        self._ids.append(np.asarray(ids, np.uint64))
-        self.meta.tokens += tokens.size
-        self.meta.documents += ids.size
-        self.meta.text_bytes += text_bytes
-
-        data = tokens.astype(self._dtype).data
-        self._write(data.cast("B") if tokens.size else memoryview(b""))
-
-    def _check_range(self, low: int, high: int) -> None:
-        # Before the conversion to the file's dtype, which would wrap silently.
-        if low < 0 or high >= self.meta.vocab_size:
-            raise UserError(
-                f"{self.path}: token id {high if low >= 0 else low}, expected 0 to "
-                f"{self.meta.vocab_size - 1}; the tokenizer's vocabulary and its ids disagree: "
-                "train it again"
-            )
-        self.meta.max_token = max(self.meta.max_token, high)
-
-    def _write(self, data: memoryview) -> None:
-        while len(data):
-            take = min(len(data), CHUNK_BYTES - len(self._chunk))
-            self._chunk += data[:take]
-            data = data[take:]
-            if len(self._chunk) == CHUNK_BYTES:
-                self._flush()
-
-    def _flush(self) -> None:
-        self._crcs.append(zlib.crc32(self._chunk))
-        view = memoryview(self._chunk)
-        while len(view):
-            view = view[self._file.write(view) :]
-        view.release()
-        self._chunk = bytearray()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> bool | None:
-        if kind is not None:
-            return self._stack.__exit__(kind, error, trace)
-
-        with self._stack:  # an error in here unwinds the stack as an error: nothing is renamed
-            if self._chunk:
-                self._flush()
-            self._file.truncate(self.meta.tokens * self._dtype.itemsize)
-            self._idx.write_bytes(self._index())
-
-            # An older bin of this name ends here: its idx goes before its tokens are replaced.
-            idx_path(self.path).unlink(missing_ok=True)
-            fsync_folder(self.path.parent)
-        return None
-
-    def _index(self) -> bytes:
-        text = json.dumps(asdict(self.meta), sort_keys=True).encode()
-        text += b" " * (-(HEADER.size + len(text)) % 8)
-        body = b"".join(
-            [
-                HEADER.pack(MAGIC, self.kind.version, len(text)),
-                text,
-                np.concatenate([np.zeros(1, np.uint64), *self._offsets]).astype("<u8").tobytes(),
-                np.concatenate([np.zeros(0, np.uint64), *self._ids]).astype("<u8").tobytes(),
-                np.array(self._crcs, "<u4").tobytes(),
-                self._more(),
-            ]
-        )
-        return body + struct.pack("<I", zlib.crc32(body))
-
-    def _more(self) -> bytes:
-        """What another kind of file adds to its idx."""
-        return b""
 
 
 def open_bin(
@@ -257,12 +137,15 @@ def open_kind(
         tokens = np.zeros(0, dtype)
     tokens.flags.writeable = False
     if verify:
-        _verify_chunks(path, meta, index.crcs, again)
+        for _ in verified_chunks(path, meta, index.crcs, again):
+            pass
     return TokenBin(path, tokens, index.offsets, index.ids, meta), index.more
 
 
-def _verify_chunks(path: Path, meta: Meta, crcs: np.ndarray, again: str) -> None:
-    """Compares every chunk's checksum, and the largest token, with the idx."""
+def verified_chunks(path: Path, meta: Meta, crcs: np.ndarray, again: str) -> Iterator[np.ndarray]:
+    """The tokens, a chunk at a time; UserError for one whose checksum is not the idx's, and at the
+    end where the largest token is not.
+    """
     largest, left = 0, meta.tokens * DTYPES[meta.dtype].itemsize
     with open(path, "rb", buffering=0) as file:
         for i, expected in enumerate(crcs):
@@ -274,7 +157,9 @@ def _verify_chunks(path: Path, meta: Meta, crcs: np.ndarray, again: str) -> None
                     f"{path}: damaged between bytes {first} and {first + len(chunk)} (checksum "
                     f"does not match); {again}"
                 )
-            largest = max(largest, int(np.frombuffer(chunk, DTYPES[meta.dtype]).max()))
+            tokens = np.frombuffer(chunk, DTYPES[meta.dtype])
+            largest = max(largest, int(tokens.max()))
+            yield tokens
 
     if largest != meta.max_token:
         raise UserError(

@@ -2,7 +2,7 @@
 much of each held-out document occurs in the training text.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,14 @@ from ...errors import UserError
 from ...files import atomic_path
 from ...log import Log
 from ...tokenizer import Tokenizer
-from ..bins import BinWriter, Meta, TokenBin, open_bin
+from ..bin_index import PLAIN, BinIndex, idx_path, read_index
+from ..bins import BinWriter, Meta, open_bin, verified_chunks
 from .overlap import copied_share
 from .shards import config_hash
 
 __all__ = ["gather", "prepare_data", "shard_bins"]
 
-SLICE_TOKENS = 4 << 20  # copied at a time
+AGAIN = "run prepare_shard again"
 SHARED = ("dtype", "vocab_size", "eot", "tokenizer_sha256", "config_hash", "inputs", "weights")
 
 
@@ -85,17 +86,27 @@ def gather(
     UserError when a shard is missing, does not verify, or was made with another tokenizer, config
     or input.
     """
-    opened = (open_bin(shard, tokenizer_sha256) for shard in shards)
-    bins = sorted(opened, key=lambda one: one.meta.part or [0, 0])
-    _check_shards(bins, config_hash)
+    metas = [(Path(shard), _open(shard, tokenizer_sha256).meta) for shard in shards]
+    metas.sort(key=lambda one: one[1].part or [0, 0])
+    _check_shards(metas, config_hash)
 
-    meta = Meta(**_shared(bins[0].meta))
-    with BinWriter(path, meta, sum(one.meta.tokens for one in bins)) as writer:
-        for one in bins:
-            for tokens, lengths, ids in _slices(one):
-                writer.append(tokens, lengths, ids, 0)
+    meta = Meta(**_shared(metas[0][1]))
+    with BinWriter(path, meta, sum(one.tokens for _, one in metas)) as writer:
+        for shard, _ in metas:
+            one = _open(shard, tokenizer_sha256)
+            writer.append_documents(meta.tokens + one.offsets[1:], one.ids)
+            for tokens in verified_chunks(shard, one.meta, one.crcs, AGAIN):
+                writer.append_tokens(tokens)
             meta.text_bytes += one.meta.text_bytes
     return meta
+
+
+def _open(shard: str | Path, tokenizer_sha256: str) -> BinIndex:
+    """A shard's index, after all checks but that of its tokens; these are verified as they are
+    copied.
+    """
+    open_bin(shard, tokenizer_sha256, verify=False)
+    return read_index(idx_path(shard), PLAIN)
 
 
 def _shared(meta: Meta) -> dict[str, Any]:
@@ -103,35 +114,25 @@ def _shared(meta: Meta) -> dict[str, Any]:
     return {name: getattr(meta, name) for name in SHARED}
 
 
-def _check_shards(bins: list[TokenBin], config_hash: str) -> None:
-    if not bins:
+def _check_shards(metas: list[tuple[Path, Meta]], config_hash: str) -> None:
+    if not metas:
         raise UserError("prepare_data: no shards given; run prepare_shard first")
 
-    count = (bins[0].meta.part or [0, 1])[1]
-    parts = [one.meta.part for one in bins]
+    first, meta = metas[0]
+    count = (meta.part or [0, 1])[1]
+    parts = [one.part for _, one in metas]
     if parts != [[i, count] for i in range(count)]:
         names = ", ".join(f"{part[0]} of {part[1]}" if part else "no part" for part in parts)
         raise UserError(
-            f"{bins[0].path.parent}: found shards {names}; expected each of 0 to {count - 1} of "
-            f"{count} once"
+            f"{first.parent}: found shards {names}; expected each of 0 to {count - 1} of {count} "
+            "once"
         )
 
-    for one in bins:
-        if one.meta.config_hash != config_hash or _shared(one.meta) != _shared(bins[0].meta):
+    for path, one in metas:
+        if one.config_hash != config_hash or _shared(one) != _shared(meta):
             raise UserError(
-                f"{one.path}: made from another config, input or tokenizer; run prepare_shard again"
+                f"{path}: made from another config, input or tokenizer; run prepare_shard again"
             )
-
-
-def _slices(tokens: TokenBin) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Complete documents, about SLICE_TOKENS tokens at a time: (tokens, lengths, ids)."""
-    first, offsets = 0, tokens.document_offsets
-    while first < tokens.meta.documents:
-        end = int(np.searchsorted(offsets, offsets[first] + SLICE_TOKENS, "right")) - 1
-        last = max(first + 1, end)
-        part = tokens.read(int(offsets[first]), int(offsets[last]))
-        yield part, np.diff(offsets[first : last + 1]), tokens.document_ids[first:last]
-        first = last
 
 
 def _refuse_empty(path: Path, documents: int, config: Config) -> None:

@@ -6,13 +6,20 @@ their bytes. What a document becomes depends on its text, its source's weight an
 held out or trained on (as one, so no text is on both sides), and occurs in train.bin as often as
 the weight says. Copies follow each other slice by slice; the order of training is up to the
 trainer.
+
+Row groups are read, tokenised and written side by side, one ahead of the other, so memory is that
+of two groups whatever the size of the file. A shard that was interrupted goes on behind the last
+group that it finished (journal.py), to the same bytes.
 """
 
 import hashlib
 import json
+import time
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,10 +28,14 @@ from ...config import Config, as_mapping
 from ...errors import UserError
 from ...log import Log
 from ...tokenizer import Tokenizer
+from ...workflow.code_digest import ROOT, code_digest
 from ...workflow.manifest import content_hash
+from ..bin_index import DtypeName
 from ..bins import BinWriter, Meta, token_dtype
 from ..documents.table import open_documents, read_documents, slices, text_sizes
 from ..split import is_validation, mixed, repeats, validation_threshold
+from .ahead import ahead
+from .journal import Journal
 
 __all__ = ["config_hash", "groups_of", "prepare_shard"]
 
@@ -58,32 +69,44 @@ def prepare_shard(
     threshold = _threshold(documents, config)
     groups, sizes = groups_of(documents, shard, of)
     meta = _meta(documents, tokenizer, config, [shard, of])
-    paths = {split: output / f"{split}-{shard}.bin" for split in ("train", "val")}
-    with (
-        BinWriter(paths["train"], replace(meta, weights=weights)) as train,
-        BinWriter(paths["val"], meta) as val,
-        log.progress(sum(sizes), "bytes") as bar,
-    ):
-        for batch in _slices(documents, groups):
-            ids = batch.column("id").to_numpy()
-            held_out = is_validation(ids, config.prepare.val_fraction, config.seed, threshold)
-            times = np.where(held_out, 0, _times(batch.column("source"), ids, weights, config.seed))
+    metas = {"train": replace(meta, weights=weights), "val": meta}
+    paths = {split: output / f"{split}-{shard}.bin" for split in metas}
 
-            encoded = _Encoded(batch, ids, tokenizer, threads)
-            encoded.append_to(val, held_out)
-            for copy in range(int(times.max(initial=0))):
-                encoded.append_to(train, times > copy)
+    with ExitStack() as stack:
+        journal = stack.enter_context(Journal(output / f".shard-{shard}", _identity(metas)))
+        writers = {
+            split: stack.enter_context(BinWriter(path, metas[split], partial=journal.folder))
+            for split, path in paths.items()
+        }
+        done = journal.resume(writers)
+        if done:
+            log.say(f"shard {shard} of {of}: going on behind row group {done} of {len(groups)}")
 
-            bar.update(
-                train.meta.text_bytes + val.meta.text_bytes,
-                f"{train.meta.tokens + val.meta.tokens:,} tokens",
-            )
+        encoder = _Encoder(tokenizer, config, weights, threshold, meta.dtype, threads)
+        read = _read_groups(documents, groups[done:])
+        groups_read = stack.enter_context(ahead(read, threads))
+        encoded = stack.enter_context(ahead(map(encoder.encode, groups_read), threads))
+        bar = stack.enter_context(log.progress(sum(sizes[done:]) / 1e6, "MB"))
+        began = time.monotonic()
+        for megabytes, group in zip(np.cumsum(sizes[done:]) / 1e6, encoded, strict=True):
+            for one in group:
+                one.append_to(writers)
+            journal.commit(writers)
+            rate = megabytes / max(1e-3, time.monotonic() - began)
+            tokens = metas["train"].tokens + metas["val"].tokens
+            bar.update(float(megabytes), f"{rate:.0f} MB/s | {tokens:,} tokens")
 
     log.say(
-        f"shard {shard} of {of}: {train.meta.tokens:,} tokens to train on, "
-        f"{val.meta.tokens:,} held out"
+        f"shard {shard} of {of}: {metas['train'].tokens:,} tokens to train on, "
+        f"{metas['val'].tokens:,} held out"
     )
     return paths
+
+
+def _identity(metas: Mapping[str, Meta]) -> dict[str, Any]:
+    """What the tokens depend on: a shard that was begun with anything else begins anew."""
+    code = code_digest(ROOT / "scripts/preparation/prepare_shard.py")["meaning"]
+    return {"code": code, **{split: asdict(meta) for split, meta in metas.items()}}
 
 
 def _meta(documents: Path, tokenizer: Tokenizer, config: Config, part: list[int]) -> Meta:
@@ -130,10 +153,11 @@ def _threshold(documents: Path, config: Config) -> int:
         ) from None
 
 
-def _slices(documents: Path, groups: list[int]) -> Iterator[pa.RecordBatch]:
-    """The row groups' documents, a few megabytes at a time; a document is never cut."""
-    for batch in read_documents(documents, ["text", "source", "id"], groups):
-        yield from slices(batch, SLICE_BYTES)
+def _read_groups(documents: Path, groups: list[int]) -> Iterator[list[pa.RecordBatch]]:
+    with open_documents(documents) as file:
+        for group in groups:
+            table = file.row_group(group, ["text", "source", "id"])
+            yield table.combine_chunks().to_batches()
 
 
 def _times(
@@ -153,26 +177,62 @@ def _times(
     return np.choose(codes, [repeats(ids, weights[name], seed) for name in names])
 
 
-class _Encoded:
-    """A slice of documents as tokens, ready to be appended in part and more than once."""
+@dataclass(frozen=True)
+class _Encoder:
+    """Row groups to tokens, and where each document goes."""
 
-    def __init__(
-        self, batch: pa.RecordBatch, ids: np.ndarray, tokenizer: Tokenizer, threads: int
-    ) -> None:
-        texts = batch.column("text")
-        self.tokens, offsets = tokenizer.encode_batch(texts, threads=threads)
-        self.lengths = np.diff(offsets)
-        self.ids, self.sizes, self.eot = ids, text_sizes(texts), tokenizer.eot
+    tokenizer: Tokenizer
+    config: Config
+    weights: Mapping[str, float]
+    threshold: int
+    dtype: DtypeName
+    threads: int
 
-    def append_to(self, writer: BinWriter, chosen: np.ndarray) -> None:
-        """Adds the ``chosen`` documents (bool [n]), the end-of-text token before each."""
+    def encode(self, group: list[pa.RecordBatch]) -> list["_Slice"]:
+        """The group's documents, a few megabytes at a time; a document is never cut."""
+        return [self._slice(one) for batch in group for one in slices(batch, SLICE_BYTES)]
+
+    def _slice(self, batch: pa.RecordBatch) -> "_Slice":
+        fraction, seed = self.config.prepare.val_fraction, self.config.seed
+        ids, texts = batch.column("id").to_numpy(), batch.column("text")
+        held_out = is_validation(ids, fraction, seed, self.threshold)
+        times = np.where(held_out, 0, _times(batch.column("source"), ids, self.weights, seed))
+
+        bits = 16 if self.dtype == "uint16" else 32
+        tokens, offsets = self.tokenizer.encode_batch(texts, self.threads, bits=bits, eot=True)
+        return _Slice(tokens, offsets, ids.copy(), text_sizes(texts), held_out, times)
+
+
+@dataclass(frozen=True)
+class _Slice:
+    """Documents as tokens, the end-of-text token before each. Nothing here refers to their text,
+    which is freed.
+    """
+
+    tokens: np.ndarray  # [total]
+    offsets: np.ndarray  # [n+1] where each document begins
+    ids: np.ndarray  # [n]
+    sizes: np.ndarray  # [n] bytes of text
+    held_out: np.ndarray  # bool [n]
+    times: np.ndarray  # [n] how often it is trained on
+
+    def append_to(self, writers: Mapping[str, BinWriter]) -> None:
+        """Adds the documents to the bin of their side, as often as they are due."""
+        self._append(writers["val"], self.held_out)
+        for copy in range(int(self.times.max(initial=0))):
+            self._append(writers["train"], self.times > copy)
+
+    def _append(self, writer: BinWriter, chosen: np.ndarray) -> None:
         if not chosen.any():
             return
 
-        tokens, lengths, ids, sizes = self.tokens, self.lengths, self.ids, self.sizes
-        if not chosen.all():
-            tokens = tokens[np.repeat(chosen, lengths)]
-            lengths, ids, sizes = lengths[chosen], ids[chosen], sizes[chosen]
-
-        starts = np.cumsum(lengths) - lengths
-        writer.append(np.insert(tokens, starts, self.eot), lengths + 1, ids, int(sizes.sum()))
+        # Runs of neighbours are copied as one: nearly all documents are on one side.
+        edges = np.flatnonzero(np.diff(chosen, prepend=False, append=False))
+        runs = self.offsets[edges].reshape(-1, 2)
+        parts = [self.tokens[first:last] for first, last in runs.tolist()]
+        writer.append(
+            parts[0] if len(parts) == 1 else np.concatenate(parts),
+            np.diff(self.offsets)[chosen],
+            self.ids[chosen],
+            int(self.sizes[chosen].sum()),
+        )

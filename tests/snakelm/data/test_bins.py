@@ -11,12 +11,14 @@ import subprocess
 import sys
 import time
 import zlib
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from snakelm.data import bin_index, bins
+from snakelm.data import bin_index
+from snakelm.data.bin_index import HEADER, MAGIC
 from snakelm.data.bins import BinWriter, Meta, idx_path, open_bin, token_dtype
 from snakelm.data.tokens.prepare import gather
 from snakelm.errors import DiskFullError, UserError
@@ -84,8 +86,7 @@ def test_the_format_of_plain_files_stays_as_it_is(tmp_path):
     )
 
 
-def test_several_chunks_each_have_a_checksum(tmp_path, monkeypatch):
-    monkeypatch.setattr(bins, "CHUNK_BYTES", 64)
+def test_several_chunks_each_have_a_checksum(tmp_path):
     path = write(tmp_path / "a.bin", documents(60), meta(chunk_bytes=64))
     open_bin(path)
     data = bytearray(path.read_bytes())
@@ -95,6 +96,33 @@ def test_several_chunks_each_have_a_checksum(tmp_path, monkeypatch):
         UserError, match=f"damaged between bytes {len(data) // 64 * 64} and {len(data)}"
     ):
         open_bin(path)
+
+
+@pytest.mark.parametrize("kept", [0, 1, 7, 20])
+def test_another_writer_takes_over_where_one_ended(tmp_path, kept):
+    """In the middle of a chunk or between two; what came behind the point is cut off."""
+    docs, path, partial = documents(20), tmp_path / "a.bin", tmp_path / "partial"
+    expected = write(tmp_path / "expected.bin", docs, meta(chunk_bytes=64))
+    partial.mkdir()
+
+    def add(writer, first):
+        points = [writer.written()]
+        for i, doc in enumerate(docs[first:], first):
+            writer.append(doc, np.array([doc.size]), np.array([i], np.uint64), doc.size - 1)
+            points.append(writer.written())
+        return points
+
+    with (
+        suppress(KeyboardInterrupt),
+        BinWriter(path, meta(chunk_bytes=64), partial=partial) as writer,
+    ):
+        points = add(writer, 0)
+        raise KeyboardInterrupt
+    with BinWriter(path, meta(chunk_bytes=64), partial=partial) as writer:
+        assert writer.restore(points[kept])
+        add(writer, kept)
+    assert path.read_bytes() == expected.read_bytes()
+    assert idx_path(path).read_bytes() == idx_path(expected).read_bytes()
 
 
 def test_an_empty_bin_is_sound(tmp_path):
@@ -148,11 +176,11 @@ def test_damage_is_refused(tmp_path, name):
 def edit_description(path: Path, **changes) -> None:
     """Changes the JSON of an idx and makes its checksum right again."""
     data = idx_path(path).read_bytes()[:-4]
-    length = bins.HEADER.unpack_from(data)[2]
-    start, end = bins.HEADER.size, bins.HEADER.size + length
+    length = HEADER.unpack_from(data)[2]
+    start, end = HEADER.size, HEADER.size + length
     changed = json.dumps(json.loads(data[start:end]) | changes).encode()
     changed += b" " * (-(start + len(changed)) % 8)
-    head = bins.HEADER.pack(bins.MAGIC, 1, len(changed))
+    head = HEADER.pack(MAGIC, 1, len(changed))
     data = head + changed + data[end:]
     idx_path(path).write_bytes(data + struct.pack("<I", zlib.crc32(data)))
 
