@@ -213,7 +213,7 @@ rule prepare_shard:
         timing("prepare_shard.{shard}-of-{shards}")
     conda:
         "../envs/preparation.yaml"
-    threads: 1
+    threads: 4
     resources:
         mem_mb=growing(2000),
         runtime=240,
