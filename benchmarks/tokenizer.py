@@ -332,7 +332,7 @@ def show(rows: list[dict[str, Any]]) -> None:
             *(f"{row['seconds']:.4f}", f"{row['mb_per_second']:.1f}"),
             *(f"{row['times_ours']:.2f}", f"{row['peak_mb']:.0f}"),
         )
-    Console().print(table)
+    Console(width=max(110, Console().width)).print(table)
 
 
 if __name__ == "__main__":

@@ -24,11 +24,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from snakelm import _text
+
 from ...config import Config, as_mapping
 from ...errors import UserError
 from ...log import Log
-from ...tokenizer import Tokenizer
-from ...workflow.code_digest import ROOT, code_digest
+from ...tokenizer import Tokenizer, storage
 from ...workflow.manifest import content_hash
 from ..bin_index import DtypeName
 from ..bins import BinWriter, Meta, token_dtype
@@ -105,8 +106,20 @@ def prepare_shard(
 
 def _identity(metas: Mapping[str, Meta]) -> dict[str, Any]:
     """What the tokens depend on: a shard that was begun with anything else begins anew."""
-    code = code_digest(ROOT / "scripts/preparation/prepare_shard.py")["meaning"]
-    return {"code": code, **{split: asdict(meta) for split, meta in metas.items()}}
+    return {"code": _code(), **{split: asdict(meta) for split, meta in metas.items()}}
+
+
+def _code() -> str:
+    """SHA-256 over the code that makes tokens. By bytes: code_digest takes a second to tell a
+    comment from a change, and here a comment only costs beginning anew.
+    """
+    here = Path(__file__).parent
+    folders = [here, here.parent, Path(storage.__file__).parent]
+    sources = [file for folder in folders for file in sorted(folder.glob("*.py"))]
+    digest = hashlib.sha256()
+    for file in [*sources, Path(_text.__file__)]:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
 
 
 def _meta(documents: Path, tokenizer: Tokenizer, config: Config, part: list[int]) -> Meta:
