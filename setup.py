@@ -75,6 +75,7 @@ KERNELS = {
     "csrc/ops/rope/rope_kernel.cpp": VECTORS,
     "csrc/ops/swiglu/swiglu_kernel.cpp": VECTORS,
     "csrc/ops/total_norm/total_norm_kernel.cpp": VECTORS,
+    "csrc/ops/weight_gradients/weight_gradients_kernel.cpp": tuple(ISA_FLAGS),
 }
 
 # sm_80 (A100 and later), sm_90a (Hopper's own instructions), and PTX for what comes after. What
