@@ -29,6 +29,7 @@ void add_items(const WeightGradientsProblem& problem, int64_t each, int64_t firs
 }
 
 std::vector<WeightGradientsItem> items_of(const WeightGradientsProblem& problem, int threads) {
+  if (!problem.width) return {};
   int64_t rows = 0;
   for (const WeightGradient& weight : problem.weights) rows += weight.rows;
   const int64_t bands = (problem.width + BLOCK_COLUMNS - 1) / BLOCK_COLUMNS;
