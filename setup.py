@@ -75,6 +75,7 @@ KERNELS = {
     "csrc/ops/rope/rope_kernel.cpp": VECTORS,
     "csrc/ops/swiglu/swiglu_kernel.cpp": VECTORS,
     "csrc/ops/total_norm/total_norm_kernel.cpp": VECTORS,
+    "csrc/ops/weight_gradients/weight_gradients_kernel.cpp": tuple(ISA_FLAGS),
     # Without one a text is split by scanners that any CPU runs.
     "csrc/text/split_kernel.cpp": ("avx2", "avx512"),
 }

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pytorch_ext.ops.rope import rope
     from pytorch_ext.ops.swiglu import swiglu
     from pytorch_ext.ops.total_norm import total_norm
+    from pytorch_ext.ops.weight_gradients import weight_gradients
 
 __all__ = [
     "adamw_step",
@@ -35,6 +36,7 @@ __all__ = [
     "rope",
     "swiglu",
     "total_norm",
+    "weight_gradients",
 ]
 
 

@@ -100,6 +100,8 @@ TRITON_KERNELS = Backend(
 )
 # Forward and backward in one pass each.
 PASSES = (replace(COMPILED, levels=VECTORS), TRITON_KERNELS, REFERENCE)
+# Products of bfloat16, on tiles where there are any.
+TILED = (replace(COMPILED, dtypes=("bfloat16",)), REFERENCE)
 # The optimizer's: weights and what belongs to them are float32.
 UPDATES = (replace(COMPILED, dtypes=("float32",), levels=VECTORS), REFERENCE)
 
@@ -126,12 +128,13 @@ TABLE: dict[str, tuple[Backend, ...]] = {
         Backend("reference"),
     ),
     "muon_step": UPDATES,
-    "orthogonalize": (replace(COMPILED, dtypes=("bfloat16",)), REFERENCE),
+    "orthogonalize": TILED,
     "qk_norm_rope": PASSES,
     "rms_norm": PASSES,
     "rope": (PASSES[0], REFERENCE),
     "swiglu": PASSES,
     "total_norm": UPDATES,
+    "weight_gradients": TILED,
 }
 
 

@@ -14,7 +14,7 @@ import torch
 
 from pytorch_ext import library
 from pytorch_ext.dispatch import TRITON
-from pytorch_ext.transforms import compiling, one_by_one
+from pytorch_ext.transforms import applied, below_autograd, compiling, one_by_one
 
 Tensors = tuple[torch.Tensor, ...]
 
@@ -111,7 +111,7 @@ def backward_pass(
 
 def _call(name: str, inputs: tuple[Any, ...]) -> Tensors:
     operator = f"{name}_triton" if inputs[-1] == TRITON else name
-    made = getattr(torch.ops.pytorch_ext, operator)(*inputs)
+    made = below_autograd(getattr(torch.ops.pytorch_ext, operator), *inputs)
     return made if isinstance(made, tuple) else (made,)
 
 
@@ -132,7 +132,7 @@ def _registered(
         )
 
     def call(*inputs: Any) -> Tensors:
-        return _call(name, inputs) if compiling() else function.apply(*inputs)
+        return _call(name, inputs) if compiling() else applied(function, *inputs)
 
     return call
 

@@ -12,7 +12,15 @@ from typing import Any
 import torch
 from torch.autograd import forward_ad
 
-__all__ = ["compiling", "one_by_one", "second_order", "takes_reference", "under_torch_func"]
+__all__ = [
+    "applied",
+    "below_autograd",
+    "compiling",
+    "one_by_one",
+    "second_order",
+    "takes_reference",
+    "under_torch_func",
+]
 
 
 def compiling() -> bool:
@@ -35,6 +43,29 @@ def takes_reference() -> bool:
     if forward_ad._current_level >= 0:
         return True
     return under_torch_func() and (compiling() or _functionalizing())
+
+
+def applied(function: type[torch.autograd.Function], *inputs: Any) -> Any:
+    """``function.apply(*inputs)`` in less time: torch binds the inputs to forward's signature anew
+    in each call, and keeps for backward what no backward will ask for where gradients are off.
+    """
+    if under_torch_func() or forward_ad._current_level >= 0:
+        return function.apply(*inputs)
+    alive = torch._functorch.utils.unwrap_dead_wrappers(inputs)
+    if not torch.is_grad_enabled():
+        return function.forward(*alive)  # takes no ctx: there is a setup_context
+    inside: Any = super(torch.autograd.Function, function)  # what Function.apply itself ends in
+    return inside.apply(*alive)
+
+
+def below_autograd(operator: Callable[..., Any], *inputs: Any) -> Any:
+    """An operator called inside an autograd.Function, which knows the derivative: torch's own way
+    to it, by the operator's registration, is passed by. A trace wants it all the same.
+    """
+    if compiling():
+        return operator(*inputs)
+    with torch._C._AutoDispatchBelowAutograd():
+        return operator(*inputs)
 
 
 def _functionalizing() -> bool:

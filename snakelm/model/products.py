@@ -14,6 +14,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from pytorch_ext import weight_gradients
+from pytorch_ext.dispatch import choose
+
 from .working_copies import cached_copy, working_copy
 
 __all__ = ["product", "products"]
@@ -53,16 +56,24 @@ class _Products(torch.autograd.Function):
             copies = [w.to(x.dtype) for w in weights]
 
         x_NC = x.reshape(-1, x.shape[-1])
+        grads_NR = [None if g is None else g.reshape(-1, g.shape[-1]) for g in grads]
         grad_x_NC: torch.Tensor | None = None
-        made: list[torch.Tensor | None] = []
-        for grad, copy, weight, wanted in zip(grads, copies, weights, wants, strict=True):
-            if grad is None:
-                made.append(None)
-                continue
-            grad_NR = grad.reshape(-1, grad.shape[-1])
-            if wants_x:
+        for grad_NR, copy in zip(grads_NR, copies, strict=True):
+            if wants_x and grad_NR is not None:
                 grad_x_NC = grad_NR @ copy if grad_x_NC is None else grad_x_NC.addmm_(grad_NR, copy)
-            made.append((grad_NR.t() @ x_NC).to(weight.dtype) if wanted else None)
 
+        wanted = {i: g for i, g in enumerate(grads_NR) if wants[i] and g is not None}
+        made = dict(zip(wanted, _of_weights(x_NC, list(wanted.values()), weights), strict=True))
         grad_x = None if grad_x_NC is None else grad_x_NC.view_as(x)
-        return (grad_x, *(None,) * len(copies), *made)
+        return (grad_x, *(None,) * len(copies), *(made.get(i) for i in range(len(grads))))
+
+
+def _of_weights(
+    x_NC: torch.Tensor, grads_NR: list[torch.Tensor], weights: list[torch.Tensor]
+) -> list[torch.Tensor]:
+    """gᵀ x of each gradient, in the weights' dtype."""
+    dtype = weights[0].dtype
+    name = choose("weight_gradients", None, "x", x_NC)[0]
+    if not grads_NR or torch.is_grad_enabled() or name == "reference" or dtype != torch.float32:
+        return [(grad_NR.t() @ x_NC).to(dtype) for grad_NR in grads_NR]
+    return weight_gradients(x_NC, grads_NR)

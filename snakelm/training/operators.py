@@ -33,7 +33,9 @@ def operators_taken(
     missing here.
     """
     unused = {"rope" if model.qk_norm else "qk_norm_rope"}
-    unused |= set() if device.kind == "cpu" else {"adamw_step"}  # torch's own, elsewhere
+    # Torch's own, elsewhere.
+    unused |= set() if device.kind == "cpu" else {"adamw_step", "weight_gradients"}
+    unused |= {"weight_gradients"} if device.dtype == torch.float32 else set()
     asked = {"attention": attention_backend}
     return {
         name: taken(name, asked.get(name), device.device, UPDATES.get(name, device.dtype))

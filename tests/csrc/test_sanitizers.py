@@ -24,7 +24,7 @@ SOURCES = {
         f"{name}/{name}_{part}.cpp"
         for name in (
             *("rms_norm", "qk_norm_rope", "rope", "swiglu"),
-            *("adamw_step", "muon_step", "orthogonalize", "total_norm"),
+            *("adamw_step", "muon_step", "orthogonalize", "total_norm", "weight_gradients"),
         )
         for part in ("cpu", "kernel")
     ],

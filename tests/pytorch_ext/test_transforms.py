@@ -82,7 +82,9 @@ OPERATORS = {
 
 
 # The optimizer's, with tests of their own.
-WITHOUT_DERIVATIVES = {"adamw_step", "muon_step", "orthogonalize", "total_norm"}
+WITHOUT_DERIVATIVES = {
+    *("adamw_step", "muon_step", "orthogonalize", "total_norm", "weight_gradients")
+}
 # Triton's are here under its interpreter (tests/pytorch_ext/test_triton_interpreted.py).
 BACKENDS = [
     f"{op}-{row.name}"

@@ -12,6 +12,7 @@
 #pragma once
 
 #include "common/amx.h"
+#include "common/pairs.h"
 #include "common/rows.h"
 
 namespace snakelm::SNAKELM_ISA {
@@ -104,18 +105,6 @@ SNAKELM_INLINE void multiply_blocks(const Word* left, const Word* right, int64_t
 }
 
 #else
-
-// sum + the products of both halves of the words.
-SNAKELM_INLINE Vec add_products(Word left, WordVec right, Vec sum) {
-#if defined(__AVX512BF16__)
-  return (Vec)_mm512_dpbf16_ps((__m512)sum, (__m512bh)_mm512_set1_epi32(static_cast<int>(left)),
-                               (__m512bh)right);
-#else
-  const WordVec words = left - WordVec{};
-  sum = multiply_add((Vec)(words << 16), (Vec)(right << 16), sum);
-  return multiply_add((Vec)(words & 0xFFFF0000u), (Vec)(right & 0xFFFF0000u), sum);
-#endif
-}
 
 // R rows by the 16 columns of a right tile.
 template <int R>

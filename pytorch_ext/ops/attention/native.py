@@ -17,7 +17,13 @@ from pytorch_ext import library
 from pytorch_ext.arguments import check_tensors
 from pytorch_ext.dispatch import TRITON
 from pytorch_ext.ops.attention.reference import attention_reference
-from pytorch_ext.transforms import compiling, second_order, takes_reference
+from pytorch_ext.transforms import (
+    applied,
+    below_autograd,
+    compiling,
+    second_order,
+    takes_reference,
+)
 
 
 def attention_native(
@@ -34,14 +40,15 @@ def attention_native(
     inputs = q_BTHD, k_BTKD, v_BTKD, row_start_BT, scale, level
     if takes_reference():
         return attention_reference(*inputs[:-1])
-    made = _call("attention_forward", inputs) if compiling() else AttentionForward.apply(*inputs)
-    return made[0]
+    if compiling():
+        return _call("attention_forward", inputs)[0]
+    return applied(AttentionForward, *inputs)[0]
 
 
 def _call(name: str, inputs: tuple[Any, ...]) -> tuple[torch.Tensor, ...]:
     """torch.ops.pytorch_ext.<name>, or its like of Triton; the last input is the level."""
     operator = f"{name}_triton" if inputs[-1] == TRITON else name
-    return getattr(torch.ops.pytorch_ext, operator)(*inputs)
+    return below_autograd(getattr(torch.ops.pytorch_ext, operator), *inputs)
 
 
 class AttentionForward(torch.autograd.Function):
@@ -64,8 +71,10 @@ class AttentionForward(torch.autograd.Function):
         """By the backward kernel, which is differentiable in its turn."""
         q, k, v, row_start, out, log_sum = ctx.saved_tensors
         inputs = grads[0], q, k, v, out, log_sum, row_start, ctx.scale, ctx.level
-        compiled = compiling()
-        made = _call("attention_backward", inputs) if compiled else AttentionBackward.apply(*inputs)
+        if compiling():
+            made = _call("attention_backward", inputs)
+        else:
+            made = applied(AttentionBackward, *inputs)
         return (*made, None, None, None)
 
     @staticmethod

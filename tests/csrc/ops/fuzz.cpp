@@ -15,6 +15,7 @@
 #include "ops/rope/rope.h"
 #include "ops/swiglu/swiglu.h"
 #include "ops/total_norm/total_norm.h"
+#include "ops/weight_gradients/weight_gradients.h"
 
 namespace {
 
@@ -179,6 +180,20 @@ void orthogonalize(Memory& memory) {
         [&](int level, int threads) { return orthogonalize_cpu(p, level, threads, on_threads); });
 }
 
+void weight_gradients(Memory& memory) {
+  if (memory.type != Element::bfloat16) return;
+  WeightGradientsProblem p;
+  p.count = some_rows(40), p.width = some_width(), p.x = memory.rows(p.count, p.width);
+  for (size_t i = below(4); i > 0; --i) {
+    const int64_t rows = some_width();
+    const Rows gradient = memory.rows(p.count, rows);
+    p.weights.push_back({gradient, rows, memory.float_output(rows * p.width)});
+  }
+  twice("weight_gradients", memory, [&](int level, int threads) {
+    return weight_gradients_cpu(p, level, threads, on_threads);
+  });
+}
+
 int64_t some_count() { return static_cast<int64_t>(below(below(8) == 0 ? 70000 : 300)); }
 
 // What passes write in place: run twice, so it begins anew each time.
@@ -256,7 +271,7 @@ void adamw_step(Memory& memory) {
 
 void some_problem() {
   Memory memory(below(2) ? Element::float32 : Element::bfloat16);
-  switch (below(8)) {
+  switch (below(9)) {
     case 0: return swiglu(memory);
     case 1: return rms_norm(memory);
     case 2: return rope(memory);
@@ -264,6 +279,7 @@ void some_problem() {
     case 4: return total_norm(memory);
     case 5: return muon_step(memory);
     case 6: return adamw_step(memory);
+    case 7: return weight_gradients(memory);
     default: return qk_norm_rope(memory);
   }
 }
