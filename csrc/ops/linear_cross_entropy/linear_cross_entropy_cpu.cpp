@@ -12,7 +12,7 @@ SNAKELM_KERNEL_TABLE(KERNELS, linear_cross_entropy_passes);
 
 // Of rows that one block holds fixed: a multiple of every panel, and with their sums in a cache of
 // one or two megabytes.
-constexpr int64_t PANEL = 64, MOST = 256, MOST_NUMBERS = 1 << 17;
+constexpr int64_t PANEL = 64, MOST = 512, MOST_NUMBERS = 1 << 17;
 constexpr int64_t WORTH_A_THREAD = 1 << 20;  // multiplications
 
 LinearCrossEntropyPasses passes_at(int isa, const LinearCrossEntropyProblem& problem) {
