@@ -2,6 +2,7 @@
 // set (common/isa.h). linear_cross_entropy.h has the equations, linear_cross_entropy_tiles.h the
 // packing and the products.
 #include "ops/linear_cross_entropy/linear_cross_entropy_amx.h"
+#include "ops/linear_cross_entropy/linear_cross_entropy_kept.h"
 #include "ops/linear_cross_entropy/linear_cross_entropy_tiles.h"
 
 namespace snakelm::SNAKELM_ISA {
@@ -27,7 +28,9 @@ class Pass {
         cap(n, vectors(panel));
         take_targets(panel, v, n);
         if (p.grad_x) {
+          if constexpr (!PAIRS && sizeof(X) == sizeof(float)) keep_terms(panel, v);
           exponentials<true>(panel, n);
+          if (p.kept_exponentials) keep_maximum(panel, v);
           tiles.add_sums(panel, n, vectors(panel));
         } else {
           exponentials<false>(panel, n);
@@ -80,6 +83,19 @@ class Pass {
     tiles.pack_rows(from, at, n, whole);
     if (sums) tiles.turn_rows(whole);
     return n;
+  }
+
+  // Terms lie where they are kept.
+  void keep_terms(int64_t panel, int64_t v) {
+    if (!p.kept_exponentials) return;
+    const KeptExponentials& keep = *p.kept_exponentials;
+    tiles.term_row = keep.row;
+    tiles.terms = keep.terms + v * keep.row + first - keep.first + panel * PANEL;
+  }
+  void keep_maximum(int64_t panel, int64_t v) const {
+    const KeptExponentials& keep = *p.kept_exponentials;
+    std::memcpy(keep.maximum + v / BLOCK * keep.row + first - keep.first + panel * PANEL,
+                maximum + panel * PANEL, PANEL * sizeof(float));
   }
 
   // Logits become tanh(l / c), in units of c: the slope of c tanh(l / c) needs it unrounded.
@@ -232,7 +248,7 @@ class Pass {
   const float unit, rate;              // a logit in `logits` is this many; and that times log2(e)
   const int64_t first, count, padded;  // of the fixed rows; up to whole panels
   Workspace memory;
-  const Tiles tiles;
+  Tiles tiles;
   float *const maximum, *const total, *const picked;  // [padded]: of each fixed row of x
   const Chosen x, weight;
   const FullTiles shapes;
@@ -245,6 +261,7 @@ LinearCrossEntropyPasses tile_passes() {
   return {
       [](const Problem& p, int64_t a, int64_t b) { TilePass<W>(p, a, b).rows(); },
       [](const Problem& p, int64_t a, int64_t b) { TilePass<W>(p, a, b).vocabulary(); },
+      nullptr,
   };
 }
 #endif
@@ -255,6 +272,7 @@ LinearCrossEntropyPasses passes_of() {
   return {
       [](const Problem& p, int64_t a, int64_t b) { Pass<X, W, PAIRS>(p, a, b).rows(); },
       [](const Problem& p, int64_t a, int64_t b) { Pass<X, W, PAIRS>(p, a, b).vocabulary(); },
+      [](const Problem& p, int64_t a, int64_t b) { KeptPass(p).add(a, b); },
   };
 }
 

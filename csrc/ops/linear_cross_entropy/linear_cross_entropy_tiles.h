@@ -24,7 +24,8 @@
 
 namespace snakelm::SNAKELM_ISA {
 
-constexpr int64_t BLOCK = 192;  // streamed rows at a time: whole blocks of six and of two vectors
+// Streamed rows at a time: whole blocks of six and of two vectors.
+constexpr int64_t BLOCK = KEPT_BLOCK;
 static_assert(BLOCK % ROWS == 0 && BLOCK % (2 * LANES) == 0 && PANEL % LANES == 0);
 
 // X, W: of the tensors x and weight.
@@ -38,6 +39,7 @@ struct LogitTiles {
   const int64_t width, words, row_words,
       tall;  // C; words of a row, whole vectors; C up to whole steps
   Word *panels, *rows, *turned, *terms;
+  int64_t term_row = PANEL;
   float *sums, *logits, *column;  // column: [4][F], of the rows pass
 
   static size_t bytes(int64_t width, int64_t fixed) {
@@ -147,21 +149,22 @@ struct LogitTiles {
   // up to a whole step.
   template <bool ADD>
   SNAKELM_INLINE static void product(const Word* a, int64_t a_row, int64_t rows, const Word* b,
-                                     int64_t words, int vectors, float* c) {
+                                     int64_t b_row, int64_t words, int vectors, float* c) {
     for (int64_t i = 0; i < rows; i += ROWS) {
-      multiply<PAIRS, ROWS>(vectors, a + i * a_row, a_row, 1, b, PANEL, static_cast<int>(words),
+      multiply<PAIRS, ROWS>(vectors, a + i * a_row, a_row, 1, b, b_row, static_cast<int>(words),
                             c + i * PANEL, PANEL, ADD ? ONES : nullptr);
     }
   }
 
   // A panel of logits [count, PANEL].
   void multiply_logits(int64_t panel, int64_t count, int vectors) const {
-    product<false>(rows, row_words, count, panels + panel * PANEL * words, words, vectors, logits);
+    product<false>(rows, row_words, count, panels + panel * PANEL * words, PANEL, words, vectors,
+                   logits);
   }
   // A panel of sums from a panel of terms.
   void add_sums(int64_t panel, int64_t count, int vectors) const {
     const int64_t term_words = up_to_whole((count + K - 1) / K, LANES);
-    product<true>(turned, TERM_WORDS, words * K, terms, term_words, vectors,
+    product<true>(turned, TERM_WORDS, words * K, terms, term_row, term_words, vectors,
                   sums + panel * PANEL * tall);
   }
 
@@ -173,8 +176,8 @@ struct LogitTiles {
     const WordVec pair = pair_of(low, high);
     std::memcpy(terms + i / K * PANEL + j, &pair, sizeof pair);
 #else
-    store(terms + i * PANEL + j, low);
-    store(terms + (i + 1) * PANEL + j, high);
+    store(terms + i * term_row + j, low);
+    store(terms + (i + 1) * term_row + j, high);
 #endif
   }
   SNAKELM_INLINE void store_term(int64_t i, int64_t j, float value) const {
