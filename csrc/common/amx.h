@@ -60,29 +60,6 @@ SNAKELM_INLINE void store_sums(float* to, int64_t row) {
 }
 SNAKELM_INLINE void zero_sums() { zero_tile<0>(), zero_tile<1>(), zero_tile<2>(), zero_tile<3>(); }
 
-// C[32, 32] += A[32, 16 steps words] B[16 steps words, 32] (ADD), or = (not): two by two tiles, so
-// that each loaded one is used twice. Rows are a_row, b_row words and c_row floats apart.
-template <bool ADD>
-SNAKELM_INLINE void multiply_square(const uint32_t* a, int64_t a_row, const uint32_t* b,
-                                    int64_t b_row, int64_t steps, float* c, int64_t c_row) {
-  if constexpr (ADD) {
-    load_sums(c, c_row);
-  } else {
-    zero_sums();
-  }
-  for (int64_t s = 0; s < steps; ++s, a += 16, b += 16 * b_row) {
-    load_tile<6>(b, b_row * 4);
-    load_tile<4>(a, a_row * 4);
-    multiply_tiles<0, 4, 6>();
-    load_tile<7>(b + 16, b_row * 4);
-    multiply_tiles<1, 4, 7>();
-    load_tile<5>(a + 16 * a_row, a_row * 4);
-    multiply_tiles<2, 5, 6>();
-    multiply_tiles<3, 5, 7>();
-  }
-  store_sums(c, c_row);
-}
-
 #else
 
 struct FullTiles {

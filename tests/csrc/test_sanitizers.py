@@ -134,10 +134,11 @@ def test_random_bytes_for_minutes(tmp_path, sanitizers, part):
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("part", ["ops/attention", "ops/linear_cross_entropy"])
 @pytest.mark.parametrize("sanitizers", ["address,undefined", "thread"])
-def test_random_bytes_on_tiles_for_minutes(tmp_path, sanitizers):
+def test_random_bytes_on_tiles_for_minutes(tmp_path, sanitizers, part):
     """pytest -m long tests/csrc/test_sanitizers.py"""
     skip_without_amx()
-    program = build(tmp_path, "ops/attention", sanitizers, AMX_FLAGS)
+    program = build(tmp_path, part, sanitizers, AMX_FLAGS)
     for seed in range(4):
         fuzz(program, seed=200 + seed, seconds=15)

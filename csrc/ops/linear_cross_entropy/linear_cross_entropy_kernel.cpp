@@ -1,36 +1,11 @@
 // Linear cross-entropy on one CPU core, for any vector width; compiled once for each instruction
 // set (common/isa.h). linear_cross_entropy.h has the equations, linear_cross_entropy_tiles.h the
 // packing and the products.
-//
-// The target's logit never enters the softmax sums: with o = log sum of the others and l its logit,
-//
-//   s - l = log(1 + exp(o - l))        1 - p_target = 1 / (1 + exp(l - o))
-//
-// hold their accuracy where the model is sure, and its term of the gradient is not rounded.
-#include <type_traits>
-
+#include "ops/linear_cross_entropy/linear_cross_entropy_amx.h"
+#include "ops/linear_cross_entropy/linear_cross_entropy_kept.h"
 #include "ops/linear_cross_entropy/linear_cross_entropy_tiles.h"
 
 namespace snakelm::SNAKELM_ISA {
-
-constexpr float LOG2_OF_E = 1.4426950408889634f, INFINITE = __builtin_inff();
-constexpr float MASKED = -3.4e38f;  // a logit whose exponential is zero
-constexpr float LEAST = -1.7e38f;   // of a maximum: MASKED stays far below
-// How far a logit may pass the maximum that was in use before sums are scaled anew.
-constexpr float TOLERATED = 8.0f;
-
-// tanh(x) within 3e-7 of itself: by exp(-2 |x|), and by its series where that cancels.
-SNAKELM_INLINE Vec tanh_of(Vec x) {
-  const Vec size = (Vec)((WordVec)x & 0x7FFFFFFFu), square = x * x;
-  const Vec e = exp2<5>(size * splat(-2.0f * LOG2_OF_E));
-  const Vec far = multiply_add(splat(-2.0f) * e, reciprocal(splat(1.0f) + e), splat(1.0f));
-  Vec series = multiply_add(square, splat(62.0f / 2835.0f), splat(-17.0f / 315.0f));
-  series = multiply_add(series, square, splat(2.0f / 15.0f));
-  series = multiply_add(series, square, splat(-1.0f / 3.0f));
-  const Vec near = multiply_add(series * square, size, size);
-  const Vec positive = size < splat(0.25f) ? near : far;
-  return (Vec)((WordVec)positive | ((WordVec)x & 0x80000000u));
-}
 
 template <class X, class W, bool PAIRS>
 class Pass {
@@ -53,7 +28,9 @@ class Pass {
         cap(n, vectors(panel));
         take_targets(panel, v, n);
         if (p.grad_x) {
+          if constexpr (!PAIRS && sizeof(X) == sizeof(float)) keep_terms(panel, v);
           exponentials<true>(panel, n);
+          if (p.kept_exponentials) keep_maximum(panel, v);
           tiles.add_sums(panel, n, vectors(panel));
         } else {
           exponentials<false>(panel, n);
@@ -108,6 +85,19 @@ class Pass {
     return n;
   }
 
+  // Terms lie where they are kept.
+  void keep_terms(int64_t panel, int64_t v) {
+    if (!p.kept_exponentials) return;
+    const KeptExponentials& keep = *p.kept_exponentials;
+    tiles.term_row = keep.row;
+    tiles.terms = keep.terms + v * keep.row + first - keep.first + panel * PANEL;
+  }
+  void keep_maximum(int64_t panel, int64_t v) const {
+    const KeptExponentials& keep = *p.kept_exponentials;
+    std::memcpy(keep.maximum + v / BLOCK * keep.row + first - keep.first + panel * PANEL,
+                maximum + panel * PANEL, PANEL * sizeof(float));
+  }
+
   // Logits become tanh(l / c), in units of c: the slope of c tanh(l / c) needs it unrounded.
   void cap(int64_t n, int vectors) const {
     if (p.softcap == 0) return;
@@ -118,13 +108,6 @@ class Pass {
         store(at, tanh_of(load(at) * inverse));
       }
     }
-  }
-  // d (c t) / d logit from t = tanh(l / c); 1 where there is no cap, 0 for MASKED.
-  template <bool CAPPED>
-  SNAKELM_INLINE static Vec slope(Vec t) {
-    if constexpr (!CAPPED) return splat(1.0f);
-    const Vec bounded = maximum_of(splat(-1.0f), t);
-    return splat(1.0f) - bounded * bounded;
   }
   SNAKELM_INLINE static Vec maximum_of(Vec a, Vec b) { return SNAKELM_ISA::maximum(a, b); }
 
@@ -212,19 +195,8 @@ class Pass {
   // Loss, terms and gradient of kept row first + f, whose sums lie in `logits`.
   void finish_row(int64_t f) const {
     const int64_t at = p.kept[first + f];
-    const float others = total[f], l = picked[f] * unit;
-    // Log-sum of the others, less l.
-    const float beyond = (maximum[f] - picked[f]) * unit + __builtin_logf(others);
-    const float e = __builtin_expf(beyond > 0 ? -beyond : beyond);
-    float loss = (beyond > 0 ? beyond : 0.0f) + __builtin_log1pf(e);
-    float rest = (beyond > 0 ? 1.0f : e) / (1.0f + e);  // 1 - the target's probability
-    if (l == INFINITE || beyond != beyond) loss = rest = l - l + beyond;
-
-    const float log_sum = l + loss, slant = 2.0f * p.z_loss * log_sum;
-    float target = slant * (1.0f - rest) - rest;
-    if (p.softcap != 0) target *= 1.0f - picked[f] * picked[f];
-    const float factor = others == 0 ? 0.0f : rest / others * (1.0f + slant);
-    p.loss[first + f] = p.z_loss == 0 ? loss : loss + p.z_loss * log_sum * log_sum;
+    const auto [loss, factor, target] = loss_of(p, maximum[f], total[f], picked[f]);
+    p.loss[first + f] = loss;
     p.terms[first + f] = {maximum[f], factor, target};
     if (!p.grad_x) return;
 
@@ -233,7 +205,7 @@ class Pass {
     X* const to = row<X>(p.grad_x, at, p.width);
     const Vec of_others = splat(p.scale * factor), of_target = splat(p.scale * target);
     along(p.width, [&](int64_t c, auto lanes) {
-      const Vec w = Tiles::template as_x<W>(read(own + c, lanes));
+      const Vec w = as<X>(own + c, lanes);
       write(multiply_add(w, of_target, read(sums + c, lanes) * of_others), to + c, lanes);
     });
   }
@@ -276,11 +248,23 @@ class Pass {
   const float unit, rate;              // a logit in `logits` is this many; and that times log2(e)
   const int64_t first, count, padded;  // of the fixed rows; up to whole panels
   Workspace memory;
-  const Tiles tiles;
+  Tiles tiles;
   float *const maximum, *const total, *const picked;  // [padded]: of each fixed row of x
   const Chosen x, weight;
   const FullTiles shapes;
 };
+
+#if defined(__AMX_BF16__)
+template <class W>
+LinearCrossEntropyPasses tile_passes() {
+  using Problem = LinearCrossEntropyProblem;
+  return {
+      [](const Problem& p, int64_t a, int64_t b) { TilePass<W>(p, a, b).rows(); },
+      [](const Problem& p, int64_t a, int64_t b) { TilePass<W>(p, a, b).vocabulary(); },
+      nullptr,
+  };
+}
+#endif
 
 template <class X, class W, bool PAIRS>
 LinearCrossEntropyPasses passes_of() {
@@ -288,12 +272,16 @@ LinearCrossEntropyPasses passes_of() {
   return {
       [](const Problem& p, int64_t a, int64_t b) { Pass<X, W, PAIRS>(p, a, b).rows(); },
       [](const Problem& p, int64_t a, int64_t b) { Pass<X, W, PAIRS>(p, a, b).vocabulary(); },
+      [](const Problem& p, int64_t a, int64_t b) { KeptPass(p).add(a, b); },
   };
 }
 
 LinearCrossEntropyPasses linear_cross_entropy_passes(Element type, Element weight_type) {
   const bool wide_weight = weight_type == Element::float32;
-#if defined(__AVX512BF16__)
+#if defined(__AMX_BF16__)
+  if (type == Element::float32) return {};
+  return wide_weight ? tile_passes<float>() : tile_passes<BFloat16>();
+#elif defined(__AVX512BF16__)
   // float32 gains nothing from pairs of bfloat16 and stays with avx512.
   if (type == Element::float32) return {};
   return wide_weight ? passes_of<BFloat16, float, true>() : passes_of<BFloat16, BFloat16, true>();

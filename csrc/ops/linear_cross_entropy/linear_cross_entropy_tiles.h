@@ -18,34 +18,15 @@
 // 256, 192, 192, 24 and 512 KB, and 48 KB for a panel of logits.
 #pragma once
 
-#include "common/amx.h"
 #include "common/multiply.h"
-#include "common/rows.h"
 #include "common/workspace.h"
-#include "ops/linear_cross_entropy/linear_cross_entropy.h"
+#include "ops/linear_cross_entropy/linear_cross_entropy_row.h"
 
 namespace snakelm::SNAKELM_ISA {
 
-constexpr int64_t BLOCK = 192;  // streamed rows at a time: whole blocks of six and of 32
-#if defined(__AMX_BF16__)
-constexpr int64_t ROW_STEP = 32;  // rows that a product writes at a time
-#else
-constexpr int64_t ROW_STEP = ROWS;
-#endif
-static_assert(BLOCK % ROW_STEP == 0 && BLOCK % (2 * LANES) == 0 && PANEL % LANES == 0);
-
-SNAKELM_INLINE int64_t up_to_whole(int64_t n, int64_t multiple) {
-  return (n + multiple - 1) / multiple * multiple;
-}
-
-// Rows of a tensor in some order: `index` null for their own.
-struct Chosen {
-  Rows rows;
-  const int64_t* index;
-  bool as_x;  // of x's type, not of weight's
-
-  int64_t at(int64_t i) const { return index ? index[i] : i; }
-};
+// Streamed rows at a time: whole blocks of six and of two vectors.
+constexpr int64_t BLOCK = KEPT_BLOCK;
+static_assert(BLOCK % ROWS == 0 && BLOCK % (2 * LANES) == 0 && PANEL % LANES == 0);
 
 // X, W: of the tensors x and weight.
 template <class X, class W, bool PAIRS>
@@ -58,11 +39,12 @@ struct LogitTiles {
   const int64_t width, words, row_words,
       tall;  // C; words of a row, whole vectors; C up to whole steps
   Word *panels, *rows, *turned, *terms;
+  int64_t term_row = PANEL;
   float *sums, *logits, *column;  // column: [4][F], of the rows pass
 
   static size_t bytes(int64_t width, int64_t fixed) {
     const int64_t words = up_to_whole((width + K - 1) / K, LANES);
-    const int64_t tall = up_to_whole(words * K, ROW_STEP);
+    const int64_t tall = up_to_whole(words * K, ROWS);
     const int64_t numbers = fixed * words + BLOCK * (words + 16) + tall * TERM_WORDS +
                             TERM_WORDS * PANEL + fixed * tall + spare(tall) + 4 * fixed;
     return static_cast<size_t>(numbers) * 4 + 7 * 64;
@@ -73,7 +55,7 @@ struct LogitTiles {
 
   LogitTiles(Workspace& memory, int64_t width, int64_t fixed)
       : width(width), words(up_to_whole((width + K - 1) / K, LANES)), row_words(words + 16),
-        tall(up_to_whole(words * K, ROW_STEP)), panels(memory.take<Word>(fixed * words)),
+        tall(up_to_whole(words * K, ROWS)), panels(memory.take<Word>(fixed * words)),
         rows(memory.take<Word>(BLOCK * row_words)), turned(memory.take<Word>(tall * TERM_WORDS)),
         terms(memory.take<Word>(TERM_WORDS * PANEL)), sums(memory.take<float>(fixed * tall)),
         logits(memory.take<float>(spare(tall))), column(memory.take<float>(4 * fixed)) {
@@ -83,17 +65,6 @@ struct LogitTiles {
 
   // ---- packing ------------------------------------------------------------------------------
 
-  // float32 that stands for x's type, as a cast would make it.
-  template <class From>
-  SNAKELM_INLINE static Vec as_x(Vec v) {
-    if constexpr (sizeof(From) > sizeof(X)) {
-      BFloat16 narrow[LANES];
-      store_narrow(v, narrow);
-      return load_wide(narrow);
-    }
-    return v;
-  }
-
   template <class From>
   SNAKELM_INLINE void pack_row(const From* from, Word* to) const {
     constexpr bool COPY = sizeof(From) == sizeof(X) && sizeof(X) * K == sizeof(Word);
@@ -102,9 +73,8 @@ struct LogitTiles {
     if constexpr (COPY) {
       if (width) std::memcpy(to, from, width * sizeof(From));  // no row has an address then
     } else {
-      along(width, [&](int64_t j, auto lanes) {
-        write(as_x<From>(read(from + j, lanes)), numbers + j, lanes);
-      });
+      along(width,
+            [&](int64_t j, auto lanes) { write(as<X>(from + j, lanes), numbers + j, lanes); });
     }
     std::memset(numbers + width, 0, (words * K - width) * sizeof(Operand));
   }
@@ -179,30 +149,22 @@ struct LogitTiles {
   // up to a whole step.
   template <bool ADD>
   SNAKELM_INLINE static void product(const Word* a, int64_t a_row, int64_t rows, const Word* b,
-                                     int64_t words, int vectors, float* c) {
-#if defined(__AMX_BF16__)
-    for (int64_t j = 0; j < vectors * LANES; j += 32) {
-      for (int64_t i = 0; i < rows; i += ROW_STEP) {
-        multiply_square<ADD>(a + i * a_row, a_row, b + j, PANEL, words / LANES, c + i * PANEL + j,
-                             PANEL);
-      }
-    }
-#else
-    for (int64_t i = 0; i < rows; i += ROW_STEP) {
-      multiply<PAIRS, ROWS>(vectors, a + i * a_row, a_row, 1, b, PANEL, static_cast<int>(words),
+                                     int64_t b_row, int64_t words, int vectors, float* c) {
+    for (int64_t i = 0; i < rows; i += ROWS) {
+      multiply<PAIRS, ROWS>(vectors, a + i * a_row, a_row, 1, b, b_row, static_cast<int>(words),
                             c + i * PANEL, PANEL, ADD ? ONES : nullptr);
     }
-#endif
   }
 
   // A panel of logits [count, PANEL].
   void multiply_logits(int64_t panel, int64_t count, int vectors) const {
-    product<false>(rows, row_words, count, panels + panel * PANEL * words, words, vectors, logits);
+    product<false>(rows, row_words, count, panels + panel * PANEL * words, PANEL, words, vectors,
+                   logits);
   }
   // A panel of sums from a panel of terms.
   void add_sums(int64_t panel, int64_t count, int vectors) const {
     const int64_t term_words = up_to_whole((count + K - 1) / K, LANES);
-    product<true>(turned, TERM_WORDS, words * K, terms, term_words, vectors,
+    product<true>(turned, TERM_WORDS, words * K, terms, term_row, term_words, vectors,
                   sums + panel * PANEL * tall);
   }
 
@@ -214,8 +176,8 @@ struct LogitTiles {
     const WordVec pair = pair_of(low, high);
     std::memcpy(terms + i / K * PANEL + j, &pair, sizeof pair);
 #else
-    store(terms + i * PANEL + j, low);
-    store(terms + (i + 1) * PANEL + j, high);
+    store(terms + i * term_row + j, low);
+    store(terms + (i + 1) * term_row + j, high);
 #endif
   }
   SNAKELM_INLINE void store_term(int64_t i, int64_t j, float value) const {

@@ -60,26 +60,33 @@ struct Call {
   snakelm::LinearCrossEntropyProblem problem;
 };
 
-std::tuple<Tensor, Tensor, Tensor> forward(Tensor x, Tensor weight, Tensor target,
-                                           int64_t ignore_index, bool mean, double z_loss,
-                                           double softcap, bool wants_x, int64_t level) {
+std::tuple<Tensor, Tensor, Tensor, Tensor> forward(Tensor x, Tensor weight, Tensor target,
+                                                   int64_t ignore_index, bool mean, double z_loss,
+                                                   double softcap, bool wants_x, bool wants_weight,
+                                                   int64_t level) {
   Call call(x, weight, target, ignore_index, mean, z_loss, softcap);
   snakelm::LinearCrossEntropyProblem& problem = call.problem;
+  const bool both = wants_weight && problem.type == Element::float32;
   std::vector<float> losses(call.kept.size());
   Tensor terms = torch::stable::new_zeros(x, {x.size(0), TERMS}, ScalarType::Float);
-  Tensor grad_x = wants_x ? torch::stable::new_zeros(x, x.sizes())  // of ignored rows it stays so
-                          : torch::stable::new_empty(x, {0});
+  Tensor grad_x = wants_x || both
+                      ? torch::stable::new_zeros(x, x.sizes())  // of ignored rows it stays so
+                      : torch::stable::new_empty(x, {0});
   problem.loss = losses.data(), problem.scale = static_cast<float>(call.share);
   problem.terms = static_cast<snakelm::RowTerms*>(terms.mutable_data_ptr());
-  problem.grad_x = wants_x ? grad_x.mutable_data_ptr() : nullptr;
-  raise_if(snakelm::linear_cross_entropy_rows_cpu(problem, static_cast<int>(level), threads(),
-                                                  parallel));
+  problem.grad_x = wants_x || both ? grad_x.mutable_data_ptr() : nullptr;
+  Tensor grad_weight = both ? contiguous_like(weight) : torch::stable::new_empty(weight, {0});
+  if (both) problem.grad_weight = grad_weight.mutable_data_ptr();
+  if (both && call.kept.empty()) torch::stable::zero_(grad_weight);
+  const auto pass =
+      both ? snakelm::linear_cross_entropy_both_cpu : snakelm::linear_cross_entropy_rows_cpu;
+  raise_if(pass(problem, static_cast<int>(level), threads(), parallel));
 
   double total = 0;
   for (const float loss : losses) total += loss;
   Tensor loss = torch::stable::new_empty(x, {}, ScalarType::Float);
   *static_cast<float*>(loss.mutable_data_ptr()) = static_cast<float>(total * call.share);
-  return {loss, grad_x, terms};
+  return {loss, grad_x, grad_weight, terms};
 }
 
 Tensor backward(Tensor grad_loss, Tensor x, Tensor weight, Tensor target, Tensor terms,
@@ -108,8 +115,8 @@ Tensor backward(Tensor grad_loss, Tensor x, Tensor weight, Tensor target, Tensor
 STABLE_TORCH_LIBRARY_FRAGMENT(pytorch_ext, m) {
   m.def(
       "linear_cross_entropy_forward(Tensor x, Tensor weight, Tensor target, int ignore_index, "
-      "bool mean, float z_loss, float softcap, bool wants_x, int level) -> "
-      "(Tensor, Tensor, Tensor)");
+      "bool mean, float z_loss, float softcap, bool wants_x, bool wants_weight, int level) -> "
+      "(Tensor, Tensor, Tensor, Tensor)");
   m.def(
       "linear_cross_entropy_backward(Tensor grad_loss, Tensor x, Tensor weight, Tensor target, "
       "Tensor terms, int ignore_index, bool mean, float z_loss, float softcap, int level) -> "

@@ -3,6 +3,9 @@
 Forward gives the loss and the gradient of x, by one pass over the rows. Backward scales that one,
 N x C, and makes the gradient of weight, V x C, which it scales as it writes it: nothing of that
 size exists before it is wanted, and no pass of its own multiplies it by a number.
+
+In float32, where products are nearly all of the time and three of them do, forward makes both
+gradients and backward scales both.
 """
 
 from typing import Any
@@ -32,16 +35,17 @@ def linear_cross_entropy_native(
     if weight.dtype != torch.float32:  # float32 is cast, as it is packed, by the kernel
         weight = weight.to(x.dtype)
     # A tensor under torch.func may be differentiated by a level that its flag doesn't know of.
-    wants_x = torch.is_grad_enabled() and (x.requires_grad or under_torch_func())
-    inputs = (x, weight, target, ignore_index, mean, z_loss, softcap, wants_x, level)
+    on, anyhow = torch.is_grad_enabled(), under_torch_func()
+    wanted = on and (x.requires_grad or anyhow), on and (weight.requires_grad or anyhow)
+    inputs = (x, weight, target, ignore_index, mean, z_loss, softcap, *wanted, level)
     if compiling():
         return torch.ops.pytorch_ext.linear_cross_entropy_forward(*inputs)[0]
     return CompiledCrossEntropy.apply(*inputs)[0]
 
 
 class CompiledCrossEntropy(torch.autograd.Function):
-    """(x, weight, target, ignore_index, mean, z_loss, softcap, wants_x, level) -> (loss, gradient
-    of x or nothing, terms of the rows).
+    """(x, weight, target, ignore_index, mean, z_loss, softcap, wants_x, wants_weight, level) ->
+    (loss, gradient of x or nothing, of weight or nothing, terms of the rows).
     """
 
     @staticmethod
@@ -54,7 +58,7 @@ class CompiledCrossEntropy(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, ...]) -> None:
         """Gradient and terms are for backward alone: derivatives of them are errors, not zeros."""
-        x, weight, target, *ctx.settings, ctx.wants_x, ctx.level = inputs
+        x, weight, target, *ctx.settings, ctx.wants_x, _, ctx.level = inputs
         ctx.save_for_backward(x, weight, target, *output[1:])
         ctx.mark_non_differentiable(*output[1:])
 
@@ -70,7 +74,7 @@ class CompiledCrossEntropy(torch.autograd.Function):
         inputs = (grads[0], *ctx.saved_tensors, *ctx.settings, x_wanted, weight_wanted, ctx.level)
         gradients = CompiledGradients.apply if torch.is_grad_enabled() else made_gradients
         of_x, of_weight = gradients(*inputs)
-        return (of_x if x_wanted else None, of_weight if weight_wanted else None, *(None,) * 7)
+        return (of_x if x_wanted else None, of_weight if weight_wanted else None, *(None,) * 8)
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> tuple[Any, ...]:
@@ -79,13 +83,16 @@ class CompiledCrossEntropy(torch.autograd.Function):
 
 
 def made_gradients(*inputs: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    """(grad_loss, x, weight, target, grad_x, terms, ignore_index, mean, z_loss, softcap, x_wanted,
-    weight_wanted, level) -> gradients of x and weight, empty unless wanted.
+    """(grad_loss, x, weight, target, grad_x, grad_weight, terms, ignore_index, mean, z_loss,
+    softcap, x_wanted, weight_wanted, level) -> gradients of x and weight, empty unless wanted.
     """
-    grad_loss, x, weight, target, grad_x, terms, *settings, x_wanted, weight_wanted, level = inputs
+    grad_loss, x, weight, target, grad_x, grad_weight, terms, *settings = inputs
+    *settings, x_wanted, weight_wanted, level = settings
     of_x = grad_x * grad_loss.to(x.dtype) if x_wanted else x.new_empty(0)
     if not weight_wanted:
         return of_x, weight.new_empty(0)
+    if grad_weight.dim() == 2:  # forward has made it
+        return of_x, grad_weight * grad_loss
     return of_x, torch.ops.pytorch_ext.linear_cross_entropy_backward(
         grad_loss, x, weight, target, terms, *settings, level
     )
@@ -101,10 +108,9 @@ class CompiledGradients(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, ...]) -> None:
-        """grad_x and terms are functions of x and weight, whose derivatives count them in."""
-        grad_loss, x, weight, target, _, _, *ctx.settings, ctx.x_wanted, ctx.weight_wanted, _ = (
-            inputs
-        )
+        """What forward left are functions of x and weight, whose derivatives count them in."""
+        grad_loss, x, weight, target, _, _, _, *settings = inputs
+        *ctx.settings, ctx.x_wanted, ctx.weight_wanted, _ = settings
         ctx.save_for_backward(grad_loss, x, weight, target)
 
     @staticmethod
@@ -119,7 +125,7 @@ class CompiledGradients(torch.autograd.Function):
         def forward(x, weight):
             return linear_cross_entropy_reference(x, weight, target, *ctx.settings)
 
-        return (*second_order(forward, (x, weight), grad_loss, full), *(None,) * 10)
+        return (*second_order(forward, (x, weight), grad_loss, full), *(None,) * 11)
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> tuple[Any, ...]:
@@ -127,10 +133,12 @@ class CompiledGradients(torch.autograd.Function):
         return one_by_one(CompiledGradients, info.batch_size, in_dims, inputs)
 
 
-def _fake_forward(x, weight, target, ignore_index, mean, z_loss, softcap, wants_x, level):
-    grad_x = contiguous_like(x) if wants_x else x.new_empty(0)
+def _fake_forward(x, weight, target, ignore_index, mean, z_loss, softcap, wants_x, wants_w, level):
+    both = wants_w and x.dtype == torch.float32
+    grad_x = contiguous_like(x) if wants_x or both else x.new_empty(0)
+    grad_weight = contiguous_like(weight) if both else weight.new_empty(0)
     terms = x.new_empty((x.shape[0], TERMS), dtype=torch.float32)
-    return x.new_empty((), dtype=torch.float32), grad_x, terms
+    return x.new_empty((), dtype=torch.float32), grad_x, grad_weight, terms
 
 
 def _fake_backward(grad_loss, x, weight, *_):

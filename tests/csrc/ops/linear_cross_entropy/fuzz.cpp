@@ -97,10 +97,16 @@ void some_problem() {
   p.grad_x = below(4) ? grad_x.data() : nullptr;
 
   const int level = static_cast<int>(below(static_cast<size_t>(best_isa()) + 1));
+  const bool both = !half && p.grad_x && below(2);
   std::string once;
   for (const int threads : {1, 3}) {
-    const char* message = linear_cross_entropy_rows_cpu(p, level, threads, on_threads);
-    if (!message) message = linear_cross_entropy_vocabulary_cpu(p, level, threads, on_threads);
+    const char* message = nullptr;
+    if (both) {
+      message = linear_cross_entropy_both_cpu(p, level, threads, on_threads);
+    } else {
+      message = linear_cross_entropy_rows_cpu(p, level, threads, on_threads);
+      if (!message) message = linear_cross_entropy_vocabulary_cpu(p, level, threads, on_threads);
+    }
     if (message) fail(message, "linear_cross_entropy");
     std::string all(reinterpret_cast<char*>(loss.data()), loss.size() * sizeof(float));
     all.append(grad_x.begin(), grad_x.end()).append(grad_w.begin(), grad_w.end());
