@@ -8,7 +8,11 @@ Every run is a process of its own with one thread, the same allocator settings, 
 CPU-seconds that counts all it does from its start (imports, compilation, the counted start), but
 for evaluations. Its learning rate follows the share of the budget that is used up, so each figure
 is of a run annealed at that budget. Both sides are measured in bits per byte of the same held-out
-documents: all of them, and the clean ones.
+documents: all of them, and the clean ones. Several seeds give the mean and the spread as well.
+
+Settings that were chosen on held-out documents flatter themselves there. `--chosen-on FRACTION`
+reports the documents that are held out at that prepare.val_fraction, which choices saw, and all
+others apart: prepare the results folder with twice the fraction.
 
 Baselines: `gpt`, written here after the same recipe (LayerNorm, learned positions, GELU, tied head,
 AdamW, cosine, random crops of the plain stream, bf16 autocast); `--nanogpt DIR` takes model.py from
@@ -33,6 +37,7 @@ from snakelm.config import load_config
 from snakelm.training.launch import ENVIRONMENT
 
 MARK = "RESULT "
+FIGURES = ("bpb", "bpb_clean", "apart", "apart_clean")  # bits per byte; NaN of no documents
 THREADS = {"OMP_NUM_THREADS": "1", "TORCHINDUCTOR_COMPILE_THREADS": "1"}
 # Steps, share of the peak learning rate, weight decay.
 BASELINE_WARMUP, BASELINE_FLOOR, BASELINE_DECAY = 100, 0.1, 0.1
@@ -69,7 +74,14 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--baseline-layers", type=int, nargs="*", default=[3])
     parser.add_argument("--baseline-lr", type=float, nargs="*", default=[1e-3])
+    parser.add_argument("--baseline-context", type=int, default=256)
     parser.add_argument("--seeds", type=int, nargs="*", default=[1337])
+    parser.add_argument(
+        "--chosen-on",
+        type=float,
+        metavar="FRACTION",
+        help="prepare.val_fraction of the documents that settings were chosen on",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
     parser.add_argument("--one", help=argparse.SUPPRESS)  # one run, in a process of its own
     return parser.parse_args(argv)
@@ -82,19 +94,35 @@ def main(argv: list[str] | None = None) -> int:
         print(MARK + json.dumps(run_one(args, job)), flush=True)
         return 0
 
-    columns = f"{'CPU-s':>8}{'tokens':>10}{'tok/CPU-s':>11}{'bpb':>8}{'clean':>8}"
-    print(f"{'run':<28}{'seed':>6}{columns}", flush=True)
+    names = FIGURES if args.chosen_on else FIGURES[:2]
+    heads = "".join(f"{name:>12}" for name in names)
+    print(f"{'run':<28}{'seed':>6}{'CPU-s':>8}{'tokens':>11}{'tok/CPU-s':>11}{heads}", flush=True)
     rows = []
     for job in jobs(args):
         r = {**job, **spawn(args, job)}
         rows.append(r)
-        rate, clean = r["tokens"] / r["cpu"], r["bpb_clean"] or math.nan
-        figures = f"{r['cpu']:>8.0f}{r['tokens']:>10,}{rate:>11,.0f}{r['bpb']:>8.4f}{clean:>8.4f}"
-        print(f"{r['name']:<28}{r['seed']:>6}{figures}", flush=True)
+        rate = r["tokens"] / r["cpu"]
+        told = f"{r['name']:<28}{r['seed']:>6}{r['cpu']:>8.0f}{r['tokens']:>11,}{rate:>11,.0f}"
+        print(told + "".join(f"{r[name]:>12.4f}" for name in names), flush=True)
 
+    if len(args.seeds) > 1:
+        print_spread(rows, names)
     if args.json:
         args.json.write_text(json.dumps({"rows": rows}, indent=1) + "\n", encoding="utf-8")
     return 0
+
+
+def print_spread(rows: list[dict], names: tuple[str, ...]) -> None:
+    """Mean, least and most over the seeds, for each run and budget."""
+    print(f"\n{'mean (least to most)':<28}{'budget':>8}" + "".join(f"{name:>28}" for name in names))
+    for name, budget in dict.fromkeys((r["name"], r["budget"]) for r in rows):
+        same = [r for r in rows if (r["name"], r["budget"]) == (name, budget)]
+        told = f"{name:<28}{budget:>8.0f}"
+        for figure in names:
+            values = [r[figure] for r in same]
+            mean, spread = sum(values) / len(values), f"({min(values):.4f} to {max(values):.4f})"
+            told += f"{f'{mean:.4f} {spread}':>28}"
+        print(told, flush=True)
 
 
 def jobs(args: argparse.Namespace) -> list[dict]:
@@ -125,6 +153,8 @@ def spawn(args: argparse.Namespace, job: dict) -> dict:
     command = [sys.executable, __file__, "--results", str(args.results), "--one", json.dumps(job)]
     command += ["--config", *args.config] if args.config else []
     command += ["--nanogpt", str(args.nanogpt)] if args.nanogpt else []
+    command += ["--baseline-context", str(args.baseline_context)]
+    command += ["--chosen-on", str(args.chosen_on)] if args.chosen_on else []
     ran = subprocess.run(
         command,
         env={**os.environ, **ENVIRONMENT, **THREADS},
@@ -138,28 +168,19 @@ def spawn(args: argparse.Namespace, job: dict) -> dict:
 
 
 class Budget:
-    """CPU-seconds of this process and what it started, from its beginning, without those in
-    `pause`.
-    """
+    """CPU-seconds of this process and what it started, from its beginning."""
 
     def __init__(self, seconds: float) -> None:
-        self.seconds, self._paused = seconds, 0.0
+        self.seconds = seconds
 
     def used(self) -> float:
         """CPU-seconds so far."""
         t = os.times()
-        return t.user + t.system + t.children_user + t.children_system - self._paused
+        return t.user + t.system + t.children_user + t.children_system
 
     def share(self) -> float:
         """The part of the budget that is used up."""
         return min(1.0, self.used() / self.seconds)
-
-    @contextlib.contextmanager
-    def pause(self):
-        """What is used in here doesn't count."""
-        begun = self.used()
-        yield
-        self._paused += self.used() - begun
 
 
 def run_one(args: argparse.Namespace, job: dict) -> dict:
@@ -172,7 +193,7 @@ def run_one(args: argparse.Namespace, job: dict) -> dict:
 
 
 def opened(results: Path):
-    """Token files, bytes of each token, which held-out documents are clean (by config's share)."""
+    """Token files, bytes of each token, the copied share of each held-out document."""
     import numpy as np
 
     from snakelm.data.bins import open_bin
@@ -188,6 +209,25 @@ def opened(results: Path):
     )
 
 
+def figures(args: argparse.Namespace, config, val, overlap, nll, text_bytes) -> dict[str, float]:
+    """Bits per byte from the ``nll`` (nats) and ``text_bytes`` of every held-out document."""
+    import numpy as np
+
+    from snakelm.data.split import is_validation
+
+    clean = overlap < config.evaluate.clean_share
+    seen = np.ones_like(clean)
+    if args.chosen_on:
+        seen = is_validation(val.document_ids, args.chosen_on, config.seed)
+
+    def bits_per_byte(chosen: np.ndarray) -> float:
+        size = float(text_bytes[chosen].sum())
+        return float(nll[chosen].sum()) / math.log(2) / size if size else math.nan
+
+    parts = (seen, seen & clean, ~seen, ~seen & clean)
+    return dict(zip(FIGURES, map(bits_per_byte, parts), strict=True))
+
+
 def train_ours(args: argparse.Namespace, job: dict, budget: Budget) -> dict:
     """The trainer's parts, with the schedule by share of the budget instead of share of the
     steps.
@@ -196,24 +236,32 @@ def train_ours(args: argparse.Namespace, job: dict, budget: Budget) -> dict:
     import torch
 
     from snakelm.device import choose_device
+    from snakelm.log import Log
     from snakelm.model import Decoder
     from snakelm.training import bigram_init
     from snakelm.training.batches import Batches
+    from snakelm.training.bigram_refinement import refine_bigrams
     from snakelm.training.distributed import World
     from snakelm.training.optimizer import Optimizer, lr_factor
+    from snakelm.training.sampled_softmax import choose_sampler
     from snakelm.training.step import training_step
     from snakelm.training.validation import evaluate
 
     config = load_config(args.config)
     train_bin, val, lengths, overlap = opened(args.results)
-    shape, training = config.model.model_copy(update={"layers": job["layers"]}), config.train
+    shape = config.model.model_copy(update={"layers": job["layers"]})
+    training = config.train.model_copy(update={"seed": job["seed"]})
     batches = Batches(train_bin, shape.context, training.batch_tokens, job["seed"])
 
     generator = torch.Generator().manual_seed(job["seed"])
-    dtype = choose_device(training.device, training.precision, 1).dtype
-    model = Decoder(shape, train_bin.meta.vocab_size, dtype).initialize(generator)
+    device = choose_device(training.device, training.precision, 1)
+    first_targets = batches.rows(0).targets
+    batches.sampler = choose_sampler(training, train_bin, first_targets, device, Log("learning"))
+    model = Decoder(shape, train_bin.meta.vocab_size, device.dtype).initialize(generator)
     if training.start != "random" and bigram_init.applies(shape, model.vocab_size):
         bigram_init.start_as_bigrams(model, train_bin, generator)
+        if training.bigram_steps:
+            refine_bigrams(model, train_bin, training.bigram_steps, device.dtype)
     forward = torch.compile(model) if training.compile == "on" else model
     optimizer = Optimizer(model, training)
 
@@ -231,15 +279,15 @@ def train_ours(args: argparse.Namespace, job: dict, budget: Budget) -> dict:
         step += 1
 
     cpu = budget.used()
-    with budget.pause():
-        documents, clean = np.arange(val.meta.documents), overlap < config.evaluate.clean_share
-        evaluation = evaluate(model, val, documents, lengths, clean)
+    evaluation = evaluate(
+        model, val, np.arange(val.meta.documents), lengths, np.ones(val.meta.documents, bool)
+    )
+    nll, text_bytes = evaluation.nll, evaluation.text_bytes
     return {
         "cpu": cpu,
         "steps": step,
         "tokens": step * training.batch_tokens,
-        "bpb": evaluation.bpb(),
-        "bpb_clean": evaluation.bpb(clean_only=True),
+        **figures(args, config, val, overlap, nll, text_bytes),
     }
 
 
@@ -252,7 +300,8 @@ def train_baseline(args: argparse.Namespace, job: dict, budget: Budget) -> dict:
 
     config = load_config(args.config)
     train_bin, val, lengths, overlap = opened(args.results)
-    context, rows = config.model.context, config.train.batch_tokens // config.model.context
+    context = args.baseline_context
+    rows = config.train.batch_tokens // context
 
     torch.manual_seed(job["seed"])
     model = baseline_model(args, job, train_bin.meta.vocab_size, context)
@@ -284,13 +333,12 @@ def train_baseline(args: argparse.Namespace, job: dict, budget: Budget) -> dict:
         step += 1
 
     cpu = budget.used()
-    bpb, clean = baseline_bpb(model, val, lengths, overlap < config.evaluate.clean_share, context)
+    nll, text_bytes = baseline_losses(model, val, lengths, context)
     return {
         "cpu": cpu,
         "steps": step,
         "tokens": step * rows * context,
-        "bpb": bpb,
-        "bpb_clean": clean,
+        **figures(args, config, val, overlap, nll, text_bytes),
         "wall": time.monotonic() - begun,
     }
 
@@ -298,6 +346,8 @@ def train_baseline(args: argparse.Namespace, job: dict, budget: Budget) -> dict:
 def baseline_model(args: argparse.Namespace, job: dict, vocab_size: int, context: int):
     """A model whose forward(x, y) gives (logits, mean loss)."""
     if job["kind"] == "gpt":
+        from gpt2_shape import gpt
+
         return gpt(vocab_size, context, job["layers"], width=256, heads=4)
     spec = importlib.util.spec_from_file_location("nanogpt_model", args.nanogpt / "model.py")
     module = importlib.util.module_from_spec(spec)
@@ -313,61 +363,8 @@ def baseline_model(args: argparse.Namespace, job: dict, vocab_size: int, context
         return module.GPT(module.GPTConfig(**shape, n_embd=256, dropout=0.0, bias=False))
 
 
-def gpt(vocab_size: int, context: int, layers: int, width: int, heads: int):
-    """GPT-2's shape without biases, after Radford et al. (2019): pre-norm, learned positions, GELU,
-    tied head.
-    """
-    import torch
-    import torch.nn.functional as F
-    from torch import nn
-
-    def linear(inputs: int, outputs: int) -> nn.Linear:
-        return nn.Linear(inputs, outputs, bias=False)
-
-    class Gpt2Block(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.norms = nn.ModuleList(nn.LayerNorm(width, bias=False) for _ in range(2))
-            self.qkv, self.out = linear(width, 3 * width), linear(width, width)
-            self.up, self.down = linear(width, 4 * width), linear(4 * width, width)
-
-        def forward(self, x_BTC):
-            heads_BT3HD = self.qkv(self.norms[0](x_BTC)).unflatten(-1, (3, heads, -1))
-            q_BHTD, k_BHTD, v_BHTD = heads_BT3HD.permute(2, 0, 3, 1, 4).unbind()
-            y_BHTD = F.scaled_dot_product_attention(q_BHTD, k_BHTD, v_BHTD, is_causal=True)
-            x_BTC = x_BTC + self.out(y_BHTD.transpose(1, 2).flatten(2))
-            return x_BTC + self.down(F.gelu(self.up(self.norms[1](x_BTC))))
-
-    class Gpt2(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.tokens = nn.Embedding(vocab_size, width)
-            self.positions = nn.Embedding(context, width)
-            self.blocks = nn.ModuleList(Gpt2Block() for _ in range(layers))
-            self.norm = nn.LayerNorm(width, bias=False)
-
-            for name, p in self.named_parameters():
-                if p.ndim == 2:
-                    residual = name.endswith(("out.weight", "down.weight"))
-                    nn.init.normal_(p, std=0.02 / math.sqrt(2 * layers) if residual else 0.02)
-
-        def forward(self, x_BT, y_BT=None):
-            x_BTC = self.tokens(x_BT) + self.positions(torch.arange(x_BT.shape[1]))
-            for block in self.blocks:
-                x_BTC = block(x_BTC)
-            logits_BTV = F.linear(self.norm(x_BTC), self.tokens.weight)
-            if y_BT is None:
-                return logits_BTV, None
-            loss = F.cross_entropy(logits_BTV.flatten(0, 1).float(), y_BT.flatten())
-            return logits_BTV, loss
-
-    return Gpt2()
-
-
-def baseline_bpb(model, val, lengths, clean, context: int) -> tuple[float, float]:
-    """Bits per byte of all held-out text and of the clean documents, in rows of the plain
-    stream.
-    """
+def baseline_losses(model, val, lengths, context: int):
+    """Nats and bytes of each held-out document, in rows of the plain stream."""
     import numpy as np
     import torch
 
@@ -388,10 +385,7 @@ def baseline_bpb(model, val, lengths, clean, context: int) -> tuple[float, float
             np.add.at(nll, documents, loss_T[text])
             np.add.at(text_bytes, documents, lengths[row[1:][text]])
 
-    def bits_per_byte(chosen: np.ndarray) -> float:
-        return float(nll[chosen].sum() / math.log(2) / max(1, text_bytes[chosen].sum()))
-
-    return bits_per_byte(np.ones_like(clean)), bits_per_byte(clean)
+    return nll, text_bytes
 
 
 if __name__ == "__main__":

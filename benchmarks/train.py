@@ -34,7 +34,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import torch
 from attn import cpu_name
-from learning import gpt
+from gpt2_shape import gpt
 
 from pytorch_ext import dispatch
 from snakelm.config import Model, load_config

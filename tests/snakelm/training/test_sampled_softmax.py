@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from snakelm.config import Train
+from snakelm.config import Train, from_mapping
 from snakelm.device import Device
 from snakelm.errors import UserError
 from snakelm.training.batches import Batches
+from snakelm.training.fingerprint import pretraining_fingerprint
 from snakelm.training.sampled_softmax import SoftmaxSampler, choose_sampler
 
 VOCAB = 1000
@@ -100,3 +101,15 @@ def test_asked_for_it_is_an_error_or_a_warning_where_it_cannot_be(make_bin):
         choose(make_bin, sampled_softmax="on")
     _, said = choose(make_bin, sampled_softmax="on", sampled_common=1, sampled_random=1)
     assert "make up the whole vocabulary (50): full softmax wherever they do" in said[0]
+
+
+def test_what_is_off_makes_no_other_run(make_bin):
+    tokens = make_bin([300] * 10)
+
+    def run(**train):
+        return pretraining_fingerprint(from_mapping({"train": train}), tokens, tokens)
+
+    assert run() == run(sampled_random=5) == run(sampled_common=5)
+    drawn = {"sampled_softmax": "on"}
+    runs = [run(), run(**drawn), run(**drawn, sampled_random=5), run(bigram_steps=20)]
+    assert len(set(runs)) == 4
