@@ -26,6 +26,7 @@ OF_TRAIN = (
     "nodes",
     "reproducible",
     "on_nan",
+    "on_other_machine",
     "momentum",
     "beta1",
     "beta2",
