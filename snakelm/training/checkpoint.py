@@ -3,8 +3,8 @@
 A run's directory is named by the fingerprint of all that decides its result. `step_00000400.pt` is
 written under a temporary name and hashed on the way; its hash file gets its name first, then the
 checkpoint (the other way round, a kill in between would leave a good file that looks bad), each
-synced to disk. Then `step_newest.json` says that there is one: it chooses nothing, and tells
-checkpoints that are gone from a run that had none yet.
+synced to disk. The first one leaves `step_saved` too, which tells checkpoints that are gone from a
+run that had none yet.
 
 Resuming takes the newest one whose hash is right, warns of those it passes over, whatever they are,
 and stops when none is sound: never a silent start from step 0. Those passed over get another name,
@@ -22,8 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..files import atomic_path, json_text, write_text
-from ..json_files import read_json
+from ..files import atomic_path, write_text
 from ..model.file import read_plain, write_plain
 
 __all__ = [
@@ -67,7 +66,8 @@ def save(
     with atomic_path(path) as temporary:
         write_text(hash_path(path), f"{write_plain(temporary, record)}  {path.name}\n")
     _sound[path] = _state(os.stat(path))
-    write_text(_newest_path(run, stem), json_text({"step": step}))
+    if not os.path.lexists(_mark(run, stem)):
+        write_text(_mark(run, stem), "checkpoints were saved here\n")
 
     prune(run, keep, stem, written=step)
     return path
@@ -77,8 +77,8 @@ def _path(run: Path, stem: str, step: int) -> Path:
     return run / f"{stem}_{step:08d}.pt"
 
 
-def _newest_path(run: Path, stem: str) -> Path:
-    return run / f"{stem}_newest.json"
+def _mark(run: Path, stem: str) -> Path:
+    return run / f"{stem}_saved"
 
 
 def hash_path(path: Path) -> Path:
@@ -108,15 +108,12 @@ def load_newest(run: Path, fingerprint: str, warn: Warn, stem: str = STEM) -> di
     """The newest sound checkpoint; None in a run that had none yet; UserError when it has some and
     none is sound, or had some and they are gone.
     """
-    steps, newest = steps_in(run, stem), _newest_saved(run, stem)
-    again = "delete this folder"
-    if not steps and newest is not None:
+    steps = steps_in(run, stem)
+    if not steps and os.path.lexists(_mark(run, stem)):
         raise UserError(
-            f"{run}: its checkpoints are gone, of which the last was of step {newest}; bring them "
-            f"back, or {again} to begin again at step 0"
+            f"{run}: its checkpoints are gone; bring them back, or delete this folder to begin "
+            "again at step 0"
         )
-    if steps and newest is not None and newest > steps[0]:
-        warn(f"{_path(run, stem, newest)}: was written and isn't there any more")
 
     for step in steps:
         path = _path(run, stem, step)
@@ -128,7 +125,7 @@ def load_newest(run: Path, fingerprint: str, warn: Warn, stem: str = STEM) -> di
     if steps:
         raise UserError(
             f"{run}: none of its {len(steps)} checkpoints is sound; to begin again at step 0, "
-            f"{again} first"
+            "delete this folder first"
         )
     return None
 
@@ -141,18 +138,6 @@ def load(run: Path, step: int, fingerprint: str, stem: str = STEM) -> dict[str, 
 def written_hash(run: Path, step: int, stem: str = STEM) -> str:
     """The SHA-256 that the hash file of a sound checkpoint has."""
     return hash_path(_path(run, stem, step)).read_text(encoding="ascii").split()[0]
-
-
-def _newest_saved(run: Path, stem: str) -> int | None:
-    """The step of the last checkpoint that was written, 0 where that can't be read; None when there
-    was none, or an earlier version wrote it.
-    """
-    path = _newest_path(run, stem)
-    if not os.path.lexists(path):
-        return None
-    with suppress(UserError, KeyError):
-        return int(read_json(path, dict[str, int], remedy="")["step"])
-    return 0
 
 
 def _load(path: Path, step: int, fingerprint: str) -> dict[str, Any]:
@@ -241,9 +226,6 @@ def set_aside(run: Path, resumed: int, warn: Warn, stem: str = STEM) -> None:
     """Gives another name to what load_newest passed over: checkpoints of steps after ``resumed``.
     Only under the lock.
     """
-    if (_newest_saved(run, stem) or 0) > resumed:
-        write_text(_newest_path(run, stem), json_text({"step": resumed}))
-
     for step in steps_in(run, stem):
         path = _path(run, stem, step)
         aside = path.with_name(ASIDE + path.name)

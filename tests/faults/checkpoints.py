@@ -44,18 +44,23 @@ KINDS: dict[str, Damage] = {
 
 
 def trials(folder: Path, whole: bool) -> Iterator[Trial]:
-    """Of three checkpoints the newest one, two or all; and likewise their hash files."""
+    """Of three checkpoints the newest one, two or all; and likewise their hash files. The sample
+    takes one of the three, in turn.
+    """
     targets: dict[str, Callable[[Path], Path]] = {
         "checkpoint": lambda path: path,
         "its hash file": checkpoint.hash_path,
     }
     count = 0
     for place, target in targets.items():
-        for kind, damage in {**KINDS, "another run's": _of_another_run}.items():
+        kinds = {**KINDS, "another run's": _of_another_run}
+        for turn, (kind, damage) in enumerate(kinds.items()):
             if place != "checkpoint" and kind in ("another run's", "last byte cut"):
                 continue  # without its newline a hash is still the same
             for damaged in (1, 2, 3):
                 count += 1
+                if not whole and damaged != turn % 3 + 1:
+                    continue
                 gone = kind == "gone" and place == "checkpoint"
                 yield Trial(
                     f"{place}: {kind}",
@@ -100,7 +105,7 @@ def _resume(run: Path, damaged: int, gone: bool) -> str:
         return "" if damaged == KEEP and right in str(error) else str(error)
     if found is None or found["step"] != KEEP - damaged:
         return f"resumes from {found and found['step']}"
-    return "" if len(warnings) == (1 if gone else damaged) else f"says {warnings}"
+    return "" if len(warnings) == (0 if gone else damaged) else f"says {warnings}"
 
 
 def _goes_on(run: Path, damaged: int, state: dict[str, object]) -> str:
@@ -109,10 +114,10 @@ def _goes_on(run: Path, damaged: int, state: dict[str, object]) -> str:
         return ""
     resumed = KEEP - damaged
     checkpoint.set_aside(run, resumed, lambda _: None)
-    for step in range(resumed + 1, 8):
+    for step in range(resumed + 1, 7):
         checkpoint.save(run, step, FINGERPRINT, state, KEEP)
         found = checkpoint.load_newest(run, FINGERPRINT, lambda _: None)
         if found is None or found["step"] != step:
             return f"the checkpoint of step {step}, just written, is not the newest sound one"
     kept = checkpoint.steps_in(run)
-    return "" if kept == [7, 6, 5] else f"keeps {kept}"
+    return "" if kept == [6, 5, 4] else f"keeps {kept}"

@@ -231,7 +231,7 @@ def test_checkpoints_that_are_gone_are_no_fresh_start(results, monkeypatch):
     stopped_at_12(results, monkeypatch, config)
     for path in results.folder.glob("checkpoints/*/*.pt*"):
         path.unlink()
-    with pytest.raises(UserError, match="checkpoints are gone, of which the last was of step 12"):
+    with pytest.raises(UserError, match="its checkpoints are gone; bring them back"):
         main(results.arguments(config))
 
 

@@ -39,7 +39,7 @@ def test_newest_comes_back_and_only_so_many_are_kept(tmp_path):
     assert (state["step"], warnings) == (5, [])
     assert torch.equal(state["model"]["w"], torch.full((100,), 5.0))
     assert checkpoint.steps_in(tmp_path) == [5, 4, 3]
-    assert len(list(tmp_path.iterdir())) == 2 * 3 + 1  # with hashes, and step_newest.json
+    assert len(list(tmp_path.iterdir())) == 2 * 3 + 1  # with hashes, and step_saved
 
 
 def test_hash_file_is_what_sha256sum_reads(tmp_path):
