@@ -15,6 +15,7 @@ __all__ = ["CAMPAIGNS", "trials"]
 CAMPAIGNS = {
     "checkpoints": "what is called a checkpoint and isn't a sound one",
     "consumers": "every file that a step reads, damaged",
+    "kills": "kill -9 while checkpoints are written",
 }
 
 
