@@ -102,7 +102,7 @@ def _expected(path: Path) -> Expected | None:
 
 
 def _of(record: Any, manifest: dict[str, Any], artefact: Path, path: Path) -> Expected:
-    step = Path(str(manifest.get("script"))).stem
+    step = Path(str(manifest.get("script", "its step"))).stem
     try:
         return Expected(record["sha256"], manifest_path(artefact), step)
     except (KeyError, TypeError):
