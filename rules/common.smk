@@ -1,6 +1,7 @@
 # What the rules share: the checked configuration, the steps, names of files, the files that stand for settings. No
 # rules here. A rule's inputs, outputs and params carry the names of its step's flags (scripts/<stage>/<rule>.py), so
 # its shell line is `command(<rule>)`.
+import contextlib
 import difflib
 import functools
 import os
@@ -39,6 +40,7 @@ from snakelm.terminal import harmless_lines
 from snakelm.workflow import hints
 from snakelm.workflow.artefacts import FILTER, PACKS, TOKEN_FILES, TOKENIZER
 from snakelm.workflow.code_digest import ROOT, code_digest, remembered
+from snakelm.workflow.lock import locked
 from snakelm.workflow.manifest import read_manifest
 from snakelm.workflow.settings import (
     changed_since,

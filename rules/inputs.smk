@@ -267,6 +267,16 @@ def check_targets():
         stop(f"{target}: nothing makes it, with results: {RESULTS}; {hint}")
 
 
+RUNNING = contextlib.ExitStack()
+
+
+def hold_results():
+    """Keeps other runs of the workflow off the results folder until this process ends."""
+    if MAIN:
+        lock = locked(Path(at("config")), "another run of the workflow")
+        or_stop(RUNNING.enter_context, lock)
+
+
 def look_first():
     """Runs preflight, unless it has looked at these very files with these settings; its errors end the run here."""
     if any(

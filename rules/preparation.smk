@@ -40,6 +40,7 @@ rule preflight:
 
 onstart:
     end_with_jobs()
+    hold_results()
     look_first()
 
 

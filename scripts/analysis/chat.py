@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from snakelm.errors import UserError
 from snakelm.workflow.exit_codes import exit_code, parser
+from snakelm.workflow.verification import check_files
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -24,6 +25,9 @@ def main(argv: list[str] | None = None) -> int:
     if not path.is_file():
         raise UserError(f"{path}: missing; make it first: snakemake --cores 8 {path}")
 
+    tokenizer = args.tokenizer or args.results / "tokenizer"
+    check_files([path, tokenizer], lambda message: print(f"warning: {message}", file=sys.stderr))
+
     import torch
 
     from snakelm.model.chat import load_responder
@@ -31,7 +35,6 @@ def main(argv: list[str] | None = None) -> int:
 
     if args.threads:
         torch.set_num_threads(args.threads)
-    tokenizer = args.tokenizer or args.results / "tokenizer"
     names = ("base", "system", "max_tokens", "seed", "stop", "temperature", "top_k", "top_p")
     responder = load_responder(path, tokenizer, **{name: getattr(args, name) for name in names})
 

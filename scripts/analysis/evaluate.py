@@ -44,13 +44,14 @@ def main(run: Run) -> None:
     from snakelm.files import write_json
 
     f = run.files
+    packs = [f.processed / "val_sft_packed.bin"] if f.tuned else []
+    run.check(packs)
     tasks = read_tasks(run.config, run.log)
     files = EvaluationFiles(f.base, f.tuned, f.processed, f.tokenizer, f.loss)
     evaluation = evaluate_tasks(run.config, files, tasks, run.most_threads, run.log)
     write_items(f.items, evaluation.items)
     write_json(f.output, evaluation.record.as_json())
 
-    packs = [f.processed / "val_sft_packed.bin"] if f.tuned else []
     run.users = [file for task in tasks for file in task.files]
     for artefact in (f.items, f.output):
         run.vouch(artefact, inputs=[*run.inputs(), *packs])

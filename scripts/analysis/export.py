@@ -22,7 +22,12 @@ STEP = Step(
         "evaluation": File("evaluation.json, for the model card", optional=True),
     },
     beside={
-        "artefacts": File("files of the run that the model card tells of", many=True, optional=True)
+        "artefacts": File(
+            "files of the run that the model card tells of",
+            many=True,
+            optional=True,
+            verified=False,
+        )
     },
     writes={
         "output": Folder(

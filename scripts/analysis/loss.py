@@ -43,12 +43,13 @@ def main(run: Run) -> None:
     from snakelm.files import write_json
 
     f = run.files
+    packs = [f.processed / "val_sft_packed.bin"] if f.tuned else []
+    run.check(packs)
     files = HeldOutLossFiles(f.base, f.tuned, f.processed, f.documents, f.tokenizer, f.metrics)
     measured = measure_loss(run.config, files, run.most_threads, run.log)
     measured.write_documents(f.per_document)
     write_json(f.output, measured.record.as_json())
 
-    packs = [f.processed / "val_sft_packed.bin"] if f.tuned else []
     for artefact in (f.per_document, f.output):
         run.vouch(artefact, inputs=[*run.inputs(), *packs])
     run.log.say(summary(measured.record))

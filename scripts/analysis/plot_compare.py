@@ -29,9 +29,10 @@ STEP = Step(
 def main(run: Run) -> None:
     from snakelm.analysis.plot import plot_comparison
     from snakelm.analysis.tables.compare import write_comparison
-    from snakelm.analysis.trainings import read_runs, tunings
+    from snakelm.analysis.trainings import read_files, read_runs, tunings
 
     config, files = run.config, run.files
+    run.check(read_files(files.results, config.compare))
     runs = read_runs(files.results, config.compare)
     trainings = {"compare_pretraining": [one.training for one in runs]}
     if config.export == "sft":

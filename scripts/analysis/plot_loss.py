@@ -43,11 +43,12 @@ def main(run: Run) -> None:
     from snakelm.analysis.tables.loss import write_loss
     from snakelm.evaluation.loss_record import read_loss
     from snakelm.evaluation.records import read_evaluation
-    from snakelm.evaluation.seeds import scatter
+    from snakelm.evaluation.seeds import TABLE, scatter
     from snakelm.files import write_json
 
     files = run.files
     loss, tasks = read_loss(files.loss), read_evaluation(files.evaluation)
+    run.check(Path(folder, TABLE) for folder in run.config.compare)
     over_seeds = scatter(files.results, run.config.compare)
 
     for name, draw in FIGURES.items():

@@ -23,7 +23,11 @@ STEP = Step(
         "seed",
     ),
     values={"source": Value("name of the source")},
-    reads={"files": File("the fetched files of a url source, in order", many=True, optional=True)},
+    reads={
+        "files": File(
+            "the fetched files of a url source, in order", many=True, optional=True, verified=False
+        )
+    },
     writes={"output": File("parquet file to write")},
 )
 

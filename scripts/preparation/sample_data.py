@@ -24,7 +24,11 @@ STEP = Step(
         "seed",
     ),
     values={"source": Value("name of the source")},
-    reads={"files": File("its files; sources[].path when left out", many=True, optional=True)},
+    reads={
+        "files": File(
+            "its files; sources[].path when left out", many=True, optional=True, verified=False
+        )
+    },
     writes={"output": File("parquet file to write")},
 )
 
@@ -41,6 +45,7 @@ def main(run: Run) -> Counts:
         raise UserError(
             f"--files: missing; source {source.name} is not local: give what collect wrote"
         )
+    run.check(files.files)
 
     sampled = sample(
         source,

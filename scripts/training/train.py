@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from snakelm.errors import UserError
 from snakelm.training.launch import restart_with_environment, run_trainer
-from snakelm.workflow.artefacts import LOGS, RUN_ROOT
+from snakelm.workflow.artefacts import LOGS, RUN_ROOT, TOKENIZER
 from snakelm.workflow.exit_codes import exit_code
 from snakelm.workflow.step import File, Folder, Run, Step
 
@@ -29,7 +29,7 @@ STEP = Step(
         "train_bin": File("training tokens", at="data/processed/train.bin"),
         "val_bin": File("held-out tokens", at="data/processed/val.bin"),
         "val_overlap": File("what training text they hold", at="data/processed/val_overlap.npy"),
-        "tokenizer": Folder("their tokenizer", files=("meta.json",), at="tokenizer"),
+        "tokenizer": Folder("their tokenizer", files=TOKENIZER.files, at="tokenizer"),
     },
     beside={"baseline": File("what bits per byte are held against", at="tables/baseline.json")},
     writes={

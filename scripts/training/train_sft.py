@@ -12,7 +12,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from snakelm.training.launch import restart_with_environment, run_trainer
-from snakelm.workflow.artefacts import LOGS, RUN_ROOT
+from snakelm.workflow.artefacts import LOGS, RUN_ROOT, TOKENIZER
 from snakelm.workflow.exit_codes import exit_code
 from snakelm.workflow.step import File, Folder, Run, Step
 
@@ -26,6 +26,7 @@ OF_TRAIN = (
     "nodes",
     "reproducible",
     "on_nan",
+    "on_other_machine",
     "momentum",
     "beta1",
     "beta2",
@@ -42,8 +43,8 @@ STEP = Step(
     reads={
         "train_packs": File("training packs", at="data/processed/train_sft_packed.bin"),
         "val_packs": File("held-out packs", at="data/processed/val_sft_packed.bin"),
-        "tokenizer": Folder("their tokenizer", files=("meta.json",), at="tokenizer"),
-        "base": File("the model to start from", optional=True),
+        "tokenizer": Folder("their tokenizer", files=TOKENIZER.files, at="tokenizer"),
+        "base": File("the model to start from", optional=True, verified=False),
     },
     writes={
         "output": File("the model", at="sft_model.pt"),
@@ -74,11 +75,13 @@ def _tune(run: Run, writes: bool) -> None:
     files = FinetuningFiles(
         f.train_packs, f.val_packs, f.tokenizer, base, f.run_root, f.output, f.logs
     )
+    inputs = [*base_files(base), f.train_packs, f.val_packs, f.tokenizer / "meta.json"]
+    if writes:
+        run.check(base_files(base))
     result = finetune(run.config, files, run.log, run.most_threads)
     if not writes:
         return
 
-    inputs = [*base_files(base), f.train_packs, f.val_packs, f.tokenizer / "meta.json"]
     beside = [f.logs / FINETUNING.csv, f.logs / FINETUNING.samples]
     run.vouch(f.output, inputs=inputs, files=beside, counts={"result": result})
     run.log.say(tuned_line(result, f.output))

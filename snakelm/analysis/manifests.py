@@ -2,7 +2,7 @@
 
 A report is made of unfinished runs and of old ones too, so nothing here insists. Every field has a
 default, which stands for a value that is missing or of another type; a table then lacks a line.
-What does insist (hashes, the seal) is `snakelm.workflow.manifest`, which wrote them.
+Only a seal that doesn't fit is an error, for it says that a manifest is damaged.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,7 +21,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core.core_schema import ValidationInfo
 
 from ..json_files import read_json
-from ..workflow.manifest import manifest_path, with_counts
+from ..workflow.manifest import manifest_path, read_manifest, with_counts
 
 __all__ = [
     "CheckManifest",
@@ -283,6 +283,8 @@ def read_manifests(artefacts: Iterable[str | Path]) -> dict[str, StepManifest]:
             record: dict[str, Any] = read_json(
                 path, remedy="delete it and run its step again", what="a manifest"
             )
+            if "seal" in record:
+                record = read_manifest(artefact)  # UserError where the seal doesn't fit
             manifests[str(artefact)] = StepManifest.model_validate(with_counts(record))
     return manifests
 

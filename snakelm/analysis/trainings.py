@@ -20,6 +20,7 @@ __all__ = [
     "ComparedRun",
     "Training",
     "pretraining",
+    "read_files",
     "read_runs",
     "run_names",
     "tuning",
@@ -94,6 +95,13 @@ def read_runs(own: str | Path, others: Sequence[str | Path]) -> list[ComparedRun
             ComparedRun(Training(read_metrics(file), name, apart=apart), finished, held_out)
         )
     return runs
+
+
+def read_files(own: str | Path, others: Iterable[str | Path]) -> list[Path]:
+    """The metrics that `read_runs` and `tunings` read, as far as they are there."""
+    names = [PRETRAINING.csv, FINETUNING.csv]
+    files = [Path(folder, "logs", name) for folder in (own, *others) for name in names]
+    return [file for file in files if file.is_file()]
 
 
 def tunings(own: str | Path, others: Sequence[str | Path]) -> list[Training]:

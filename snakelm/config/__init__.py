@@ -15,7 +15,15 @@ from .data_sections import (
     Source,
     TokenizerConfig,
 )
-from .load import SETTINGS_MARK, from_mapping, load_config, load_settings
+from .load import (
+    NAMED_BY_CONTENT,
+    SETTINGS_MARK,
+    SHOWN_MARK,
+    content_digits,
+    from_mapping,
+    load_config,
+    load_settings,
+)
 from .messages import read_section
 from .schema import Config
 from .section import Section, UndeclaredKeyError
@@ -23,7 +31,9 @@ from .training_sections import Model, Sft, Train
 from .view import as_mapping, every_key, restrict
 
 __all__ = [
+    "NAMED_BY_CONTENT",
     "SETTINGS_MARK",
+    "SHOWN_MARK",
     "Classifier",
     "Config",
     "Cost",
@@ -47,6 +57,7 @@ __all__ = [
     "as_mapping",
     "check_exportable",
     "check_shape",
+    "content_digits",
     "every_key",
     "from_mapping",
     "load_config",

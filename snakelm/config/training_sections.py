@@ -109,6 +109,12 @@ class Train(Section):
     on_nan: Literal["error", "skip"] = key(
         "error", "a loss of NaN or infinity: stop, or skip the step (at most 3 in a row)"
     )
+    on_other_machine: Literal["warn", "error"] = key(
+        "warn",
+        "a resume with another device, precision or kernels than the checkpoint was written with: "
+        "say so and go on, or stop",
+        cosmetic=True,
+    )
     processes: int = key(
         1,
         "data-parallel processes on each host; a run may go on with another number",

@@ -31,7 +31,7 @@ from .records import (
     read_evaluation,
 )
 
-__all__ = ["difference_but_seed", "mean_and_deviation", "scatter"]
+__all__ = ["TABLE", "difference_but_seed", "mean_and_deviation", "scatter"]
 
 ARTEFACTS = (
     "data/deduplicated/documents.parquet",

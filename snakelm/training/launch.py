@@ -96,6 +96,8 @@ def run_trainer(run: Run, own_log: Path, train: Callable[[Run, bool], None]) -> 
 def _train_here(run: Run, train: Callable[[Run, bool], None], writes: bool) -> int:
     """Between the steps a signal only sets a flag; before and after them it ends up here."""
     try:
+        if writes:
+            run.begin()
         train(run, writes)
     except (KeyboardInterrupt, Terminated) as stop:
         name = str(stop) or "interrupted"

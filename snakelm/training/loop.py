@@ -22,6 +22,7 @@ import torch
 from ..config import Model, Train
 from ..device import Device, choose_device, choose_threads, pays_to_compile, peak_flops
 from ..errors import Interrupted, UserError
+from ..files import human_bytes
 from ..log import Log
 from ..model import Decoder, model_size, save_model
 from ..tokenizer import Tokenizer
@@ -30,7 +31,9 @@ from ..workflow.signals import StopRequest
 from . import checkpoint, lora
 from .batches import BatchStream
 from .distributed import World, process_group
-from .metrics import NO_STEP, MetricsRow, MetricsWriter, RunFiles, Sample
+from .machine import check_machine, machine_of
+from .metrics import MetricsRow, RunFiles, Sample
+from .metrics_writer import NO_STEP, MetricsWriter, last_step
 from .operators import check_attention, operators_taken
 from .optimizer import Optimizer
 from .plan import Plan
@@ -109,7 +112,7 @@ def start(
     """
     with process_group(device) as world:
         made = recipe(world.local_rank == 0)  # every host verifies what it reads, once
-        with _sole_writer(made, world), StopRequest() as stop:
+        with _sole_writer(made, world, log), StopRequest() as stop:
             return run(made, log, world, lambda: stop.requested, threads)
 
 
@@ -125,14 +128,20 @@ def run(recipe: Recipe, log: Log, world: World, stopped: Stopped, threads: int |
         lambda step: checkpoint.load(folder, step, recipe.fingerprint, names.stem),
         lambda step: checkpoint.written_hash(folder, step, names.stem),
     )
+    record = saved.get("record") if saved else None
     if saved is None:
         progress = Progress(evaluated=NO_STEP if recipe.evaluates_first else 0)
+        if begun := last_step(folder, names):
+            log.warn(f"stopped near step {begun}, before its first checkpoint; begins at step 0")
     else:
         progress = Progress.of_checkpoint(saved)
+        if world.writes:
+            checkpoint.set_aside(folder, progress.step, log.warn, names.stem)
         if progress.final is not None:
             log.say(f"run {recipe.fingerprint} is complete: its last checkpoint is taken")
             if world.writes:
-                MetricsWriter(folder, recipe.files.logs, progress.step, names, board=False)
+                logs, step = recipe.files.logs, progress.step
+                MetricsWriter(folder, logs, step, names, board=False, record=record)
             return _finish(recipe, recipe.build_model(saved["model"]), progress, world)
 
     if training.reproducible and world.size > training.reproducible:
@@ -149,6 +158,9 @@ def run(recipe: Recipe, log: Log, world: World, stopped: Stopped, threads: int |
     attention_backend = None if training.attention == "auto" else training.attention
     check_attention(device, attention_backend)
     operators = operators_taken(recipe.shape, device, attention_backend)
+    machine = machine_of(device, operators)
+    if saved:
+        check_machine(saved.get("machine"), machine, training.on_other_machine, log.warn)
     peak, peak_source = peak_flops(device)
     plan = recipe.plan(device, peak, world.size)
     peak_tokens_per_second = peak * world.size / plan.size.flops_per_token
@@ -177,7 +189,9 @@ def run(recipe: Recipe, log: Log, world: World, stopped: Stopped, threads: int |
     # Metrics and samples, without what an earlier start wrote after that checkpoint.
     kept_until = progress.step if saved else NO_STEP
     saved = None  # its tensors are copies by now
-    metrics = MetricsWriter(folder, recipe.files.logs, kept_until, names) if world.writes else None
+    metrics = None
+    if world.writes:
+        metrics = MetricsWriter(folder, recipe.files.logs, kept_until, names, record=record)
 
     saved_step = progress.step
     progress.clock.start(progress.step)
@@ -219,9 +233,10 @@ def run(recipe: Recipe, log: Log, world: World, stopped: Stopped, threads: int |
 
             # Save.
             if step != saved_step and (done or ending or step % training.save_every == 0):
-                if world.writes:
+                if metrics:
                     with progress.clock.paused():
                         state = _state(model, optimizer, device, progress)
+                        state |= {"record": metrics.record(), "machine": machine}
                         checkpoint.save(
                             folder, step, recipe.fingerprint, state, training.keep, names.stem
                         )
@@ -261,6 +276,8 @@ def run(recipe: Recipe, log: Log, world: World, stopped: Stopped, threads: int |
             row = _metrics_row(progress, recipe.batches, peak_tokens_per_second)
             bar.update(progress.step, status_line(row, progress.best, names.metric))
 
+    if metrics:
+        metrics.close()
     return _finish(recipe, model, progress, world)
 
 
@@ -269,13 +286,17 @@ def _run_folder(recipe: Recipe) -> Path:
 
 
 @contextmanager
-def _sole_writer(recipe: Recipe, world: World) -> Iterator[None]:
-    """The lock on the run folders, held by the process that writes."""
+def _sole_writer(recipe: Recipe, world: World, log: Log) -> Iterator[None]:
+    """The lock on the run folders, held by the process that writes; under it, what killed processes
+    left half-written goes.
+    """
     if not world.writes:
         yield
         return
     with locked(recipe.files.run_root):
         _run_folder(recipe).mkdir(exist_ok=True)
+        if freed := checkpoint.sweep(recipe.files.run_root):
+            log.say(f"{human_bytes(freed)} of abandoned temporary files removed")
         yield
 
 

@@ -1,46 +1,33 @@
-"""training_metrics.csv and samples.jsonl: their columns, their one writer and their one reader.
-
-The writer appends a row every few steps and at each evaluation. The run's directory holds the
-record; the logs folder gets a copy that grows with it. Two, because the logs folder is shared by
-runs, and because Snakemake deletes a rule's outputs before the rule starts. A resumed run first
-cuts both back to the step it resumes from, so no step is there twice.
+"""training_metrics.csv and samples.jsonl: their columns and their one reader (metrics_writer.py has
+their one writer).
 
 The reader takes the files as runs really leave them: empty, cut off in the middle of a line, with
 NaN, or from an older version whose resumed runs repeated steps. Of a step that was done twice the
 later row counts: it is the one that the final model went through.
 """
 
-import csv
-import io
-import json
 import math
-import socket
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import UserError
-from ..files import open_own, write_text
 from ..json_files import JsonError, parse_json
-
-if TYPE_CHECKING:
-    from torch.utils.tensorboard import SummaryWriter
 
 __all__ = [
     "COLUMNS",
     "FINETUNING",
-    "NO_STEP",
     "PRETRAINING",
     "Metrics",
     "MetricsRow",
-    "MetricsWriter",
     "RunFiles",
     "Sample",
+    "fields_of",
+    "parse_row",
     "read_metrics",
     "read_samples",
+    "read_text",
 ]
 
 
@@ -108,70 +95,11 @@ FINETUNING = RunFiles(
     answers=True,
 )
 
-NO_STEP = -1  # before step 0, which has a row of its own where a run evaluates before it trains
-BOARD_TAGS = {
-    "loss": "loss/train",
-    "val_loss": "loss/val",
-    "val_bpb": "bpb/val",
-    "val_bpb_clean": "bpb/val_clean",
-}
 
-
-class MetricsWriter:
-    """Appends the rows and samples of one run, from the step after ``resumed`` on.
-
-    What the record says of later steps is dropped; with NO_STEP, everything.
-    """
-
-    def __init__(
-        self, run: Path, logs: Path, resumed: int, files: RunFiles = PRETRAINING, board: bool = True
-    ) -> None:
-        self.folders, self.files = (run, logs), files
-        rows = _rows_until(run / files.csv, resumed)
-        samples = _samples_until(run / files.samples, resumed)
-
-        header = dict(zip(files.columns, files.columns, strict=True))
-        for folder in self.folders:
-            folder.mkdir(parents=True, exist_ok=True)
-            write_text(folder / files.csv, self._csv([header, *rows]))
-            write_text(folder / files.samples, "".join(samples))
-
-        self._board = _open_board(logs / "runs" / run.name, resumed) if board else None
-
-    def row(self, row: MetricsRow) -> None:
-        """Appends a row."""
-        values = {name: getattr(row, name) for name in self.files.columns}
-        line = self._csv([{name: _field(value) for name, value in values.items()}])
-        for folder in self.folders:
-            _append(folder / self.files.csv, line)
-
-        if self._board:
-            for name in self.files.columns[2:]:  # step and tokens are the axes
-                if values[name] is not None:
-                    tag = BOARD_TAGS.get(name, f"run/{name}")
-                    self._board.add_scalar(tag, values[name], row.step)
-
-    def sample(self, sample: Sample) -> None:
-        """Appends a sample."""
-        record = {"step": sample.step, "prompt": sample.prompt, "text": sample.text}
-        if self.files.answers:
-            record["expected"] = sample.expected
-        line = json.dumps(record, ensure_ascii=False) + "\n"
-        for folder in self.folders:
-            _append(folder / self.files.samples, line)
-
-        if self._board:
-            self._board.add_text("sample", sample.prompt + sample.text, sample.step)
-
-    def close(self) -> None:
-        """Lets TensorBoard's writer finish."""
-        if self._board:
-            self._board.close()
-
-    def _csv(self, rows: Sequence[dict[str, str]]) -> str:
-        text = io.StringIO()
-        csv.DictWriter(text, self.files.columns, lineterminator="\n").writerows(rows)
-        return text.getvalue()
+def read_text(path: str | Path) -> str:
+    """UTF-8 as written; a damaged byte makes its line unreadable, and only that."""
+    with open(path, encoding="utf-8", errors="replace", newline="") as file:
+        return file.read()
 
 
 @dataclass(frozen=True)
@@ -214,8 +142,7 @@ class Metrics:
 
 def read_metrics(path: str | Path) -> Metrics:
     """The metrics file; an empty one gives no rows. UserError when it's another kind of file."""
-    with open(path, newline="", encoding="utf-8", errors="replace") as file:
-        lines = [line for line in csv.reader(file) if line]
+    lines = fields_of(read_text(path))
     if not lines:
         return Metrics({name: np.zeros(0) for name in COLUMNS}, (), 0, 0)
 
@@ -224,7 +151,7 @@ def read_metrics(path: str | Path) -> Metrics:
         found = ", ".join(header)[:80]
         raise UserError(f"{path}: no column `step` (found {found}); expected training_metrics.csv")
 
-    parsed = [_parse(header, line) for line in lines[1:]]
+    parsed = [parse_row(header, line) for line in lines[1:]]
     rows = [row for row in parsed if row is not None]
     for row in rows:
         if row["step"] == 0:  # nothing has run yet that could have a speed
@@ -243,7 +170,7 @@ def read_samples(path: str | Path) -> list[Sample]:
     Damaged lines are left out.
     """
     samples: dict[tuple[int, str], Sample] = {}
-    for line in Path(path).read_text(encoding="utf-8", errors="replace").split("\n"):
+    for line in read_text(path).split("\n"):
         try:
             sample = parse_json(line, Sample)
         except JsonError:
@@ -253,37 +180,14 @@ def read_samples(path: str | Path) -> list[Sample]:
     return sorted(samples.values(), key=lambda sample: sample.step)
 
 
-def _rows_until(path: Path, step: int) -> list[dict[str, str]]:
-    """Rows as they are written, up to ``step``. A kill can leave half a line at the end: it goes,
-    and so does any row with too few or too many fields.
+def fields_of(text: str) -> list[list[str]]:
+    """Lines as fields. Nothing that we write is quoted; a damaged byte may look like a quote, and
+    must not take the lines that follow for one field.
     """
-    if not path.is_file():
-        return []
-    complete = path.read_text(encoding="utf-8").rpartition("\n")[0]
-    rows = [
-        row
-        for row in csv.DictReader(io.StringIO(complete))
-        if (row.get("step") or "").isdigit() and None not in row.values() and None not in row
-    ]
-    return [row for row in rows if int(row["step"]) <= step]
+    return [line.rstrip("\r").split(",") for line in text.split("\n") if line.strip()]
 
 
-def _samples_until(path: Path, step: int) -> list[str]:
-    """Lines of the samples file up to ``step``, without damaged ones."""
-    if not path.is_file():
-        return []
-    kept = []
-    for line in path.read_text(encoding="utf-8").split("\n")[:-1]:
-        try:
-            sample = parse_json(line, Sample)
-        except JsonError:
-            continue
-        if sample.step <= step:
-            kept.append(line + "\n")
-    return kept
-
-
-def _parse(header: list[str], line: list[str]) -> dict[str, float] | None:
+def parse_row(header: list[str], line: list[str]) -> dict[str, float] | None:
     """A line as numbers, NaN for an empty field; None when a field isn't a number or there is no
     step.
     """
@@ -325,30 +229,3 @@ def _drop_repeated(
             resumes = [place for place in resumes if place < len(kept)] + [len(kept)]
         kept.append(row)
     return kept, tuple(resumes)
-
-
-def _append(path: Path, text: str) -> None:
-    with open_own(path, "a") as file:
-        file.write(text)
-
-
-def _field(value: float | None) -> str:
-    if value is None:
-        return ""
-    return str(value) if isinstance(value, int) else f"{value:.6g}"
-
-
-def _open_board(folder: Path, resumed: int) -> "SummaryWriter | None":
-    """TensorBoard's writer; None where the package isn't installed."""
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        return None
-
-    # It names its files by the host. Results are shared, and the host is nobody's business.
-    name = socket.gethostname
-    socket.gethostname = lambda: "host"
-    try:
-        return SummaryWriter(folder, purge_step=resumed + 1 if resumed > 0 else None)
-    finally:
-        socket.gethostname = name

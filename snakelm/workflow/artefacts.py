@@ -43,4 +43,4 @@ RUN_ROOT = Folder("folder of run folders, by fingerprint", at="checkpoints")
 LOGS = Folder("folder for metrics, samples and TensorBoard", at="logs")
 
 TRAINING_LOG = File("training.log; says where a run was resumed", optional=True)
-MANIFESTS = File("files whose manifests are read", many=True, optional=True)
+MANIFESTS = File("files whose manifests are read", many=True, optional=True, verified=False)

@@ -19,7 +19,8 @@ class File:
     a flag `--results`, which is all that its rule gives for them. ``leaves``: names of what the
     step writes beside an output, without flags of their own. ``users``: the user's own files, for
     which the step looks where the configuration says; the flag is for runs by hand, and no rule
-    passes it.
+    passes it. ``verified``: whether what is read is compared with the manifests beside it before
+    the step begins; not where only manifests are read, nor where the files may be the user's own.
     """
 
     help: str
@@ -28,6 +29,7 @@ class File:
     at: str = ""
     leaves: tuple[str, ...] = ()
     users: bool = False
+    verified: bool = True
 
     def add_to(self, parser: argparse.ArgumentParser, flag: str) -> None:
         """Declares the flag, called ``flag``, to ``parser``."""
@@ -51,6 +53,10 @@ class File:
     def inputs(self, given: Any) -> list[Path]:
         """The files of ``given``, this flag's value, that a manifest names as inputs."""
         return list(given) if self.many else [given] if given else []
+
+    def read_from(self, given: Any) -> list[Path]:
+        """The files of ``given`` that are compared with their manifests."""
+        return self.inputs(given) if self.verified and not self.users else []
 
 
 @dataclass(frozen=True)
@@ -89,6 +95,9 @@ class Folder(File):
 
     def inputs(self, given: Any) -> list[Path]:
         return [given / name for name in self.vouched or self.files[:1]] if given else []
+
+    def read_from(self, given: Any) -> list[Path]:
+        return [given / name for name in self.files] if given and self.verified else []
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ from ..publishing import public_path, publishable
 from .code_digest import ROOT, code_digest
 
 __all__ = [
+    "MARK",
     "content_hash",
     "manifest_path",
     "read_manifest",
@@ -39,6 +40,7 @@ __all__ = [
 # Since version 2 manifests have a seal, since version 3 a step's own counts stand under one key.
 # Earlier ones are still read, as if they were written so: a run of last week needn't be done again.
 VERSION, SEALED, OLDEST = 3, 2, 1
+MARK = ".manifest.json"
 KEYS = {
     "manifest",
     "artefact",
@@ -54,6 +56,9 @@ KEYS = {
     "created",
     "seal",
 }
+# Path → a file's state when this process has read it, and its SHA-256.
+_hashes: dict[Path, tuple[tuple[int, ...], str]] = {}
+
 PACKAGES = (
     "torch",
     "numpy",
@@ -73,7 +78,7 @@ PACKAGES = (
 def manifest_path(artefact: str | Path) -> Path:
     """`…/train.bin` → `…/train.bin.manifest.json`."""
     artefact = Path(artefact)
-    return artefact.with_name(artefact.name + ".manifest.json")
+    return artefact.with_name(artefact.name + MARK)
 
 
 def write_manifest(
@@ -88,6 +93,7 @@ def write_manifest(
     through: Iterable[str | Path] = (),
     counts: Mapping[str, Any] | None = None,
     published_below: str | Path | None = None,
+    verified: Mapping[Path, str] | None = None,
 ) -> dict[str, Any]:
     """Writes and gives the manifest of a finished artefact.
 
@@ -96,10 +102,11 @@ def write_manifest(
     inputs that won't stay, as shards; their own inputs stand in this manifest for them.
     ``counts``: the step's own. ``seed``: None for a step without chance. ``published_below``: the
     results folder of an artefact that is made to be published; its manifest tells of no machine,
-    and of paths only what is below that folder.
+    and of paths only what is below that folder. ``verified``: SHA-256 of inputs as the step began
+    (`check_files`).
     """
     passing = [read_manifest(path) for path in through]
-    used = [_input_record(Path(path)) for path in inputs]
+    used = [_input_record(Path(path), verified or {}) for path in inputs]
     used += [_file_record(Path(path)) for path in users]
     used += [one for manifest in passing for one in manifest["inputs"]]
 
@@ -197,15 +204,15 @@ def seal(record: Mapping[str, Any]) -> str:
 
 
 def content_hash(path: str | Path) -> str:
-    """SHA-256 of a file; taken from its manifest when the file is not newer than that and has the
-    same size.
+    """SHA-256 of what is in a file: read once in a process, and again when its inode, size or times
+    are others. Never taken from a manifest, which says what should be there.
     """
-    path, beside = Path(path), manifest_path(path)
-    if beside.is_file() and beside.stat().st_mtime_ns >= path.stat().st_mtime_ns:
-        artefact = read_manifest(path)["artefact"]
-        if artefact["bytes"] == path.stat().st_size:
-            return artefact["sha256"]
-    return sha256_file(path)
+    path = Path(path).absolute()
+    found = os.stat(path)
+    state = (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+    if path not in _hashes or _hashes[path][0] != state:
+        _hashes[path] = state, sha256_file(path)
+    return _hashes[path][1]
 
 
 def versions() -> dict[str, str]:
@@ -228,8 +235,16 @@ def _file_record(path: Path) -> dict[str, Any]:
     return {"path": path.as_posix(), "sha256": sha256_file(path), "bytes": path.stat().st_size}
 
 
-def _input_record(path: Path) -> dict[str, Any]:
-    """A file that was read, with the seal of its own manifest."""
-    record = {"path": path.as_posix(), "sha256": content_hash(path), "bytes": path.stat().st_size}
+def _input_record(path: Path, verified: Mapping[Path, str]) -> dict[str, Any]:
+    """A file that was read, with the seal of its own manifest; UserError unless it is as when the
+    step began.
+    """
+    sha256 = content_hash(path)
+    if verified.get(path, sha256) != sha256:
+        raise UserError(
+            f"{path}: written anew while it was being read (SHA-256 {verified[path][:12]}… before, "
+            f"{sha256[:12]}… now); run the same command again"
+        )
+    record = {"path": path.as_posix(), "sha256": sha256, "bytes": path.stat().st_size}
     made = read_manifest(path).get("seal") if manifest_path(path).is_file() else None
     return {**record, "manifest": made} if made else record

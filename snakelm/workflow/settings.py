@@ -8,21 +8,24 @@ one key leaves every step alone that does not declare it.
 
 Training's file leaves the code out: weeks of work are not thrown away over an edit; `changed_since`
 says so.
+
+A file also says which one came before it, where the step was last run with other settings: of two
+checkouts that share a results folder each remembers by itself what it ran (last_settings.py).
 """
 
-import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import yaml
 
-from ..config import SETTINGS_MARK, Config
+from ..config import SETTINGS_MARK, SHOWN_MARK, Config, content_digits
 from ..errors import UserError
 from ..files import write_if_changed
 from ..publishing import public_path, without_secrets
 from .code_digest import code_digest
 from .hints import snakemake
+from .last_settings import after_others, last_settings
 from .manifest import manifest_path, read_manifest
 from .step import Step
 
@@ -42,8 +45,9 @@ def settings_file(
     text = f"{SETTINGS_MARK} {step.name}\n{code}{body}"
 
     chosen = "".join(f".{value}" for value in (values or {}).values())
-    digest = hashlib.sha256(text.encode()).hexdigest()[:12]
-    path = Path(results, "config", f"{step.name}{chosen}-{digest}.yaml")
+    stem = f"{step.name}{chosen}"
+    text = after_others(text, last_settings(Path(results, "config"), stem))
+    path = Path(results, "config", f"{stem}-{content_digits(text.encode())}.yaml")
     write_if_changed(path, text)
     return path.as_posix()
 
@@ -53,9 +57,8 @@ def shown_file(results: str | Path, config: Config, step: Step) -> str:
     of no rule.
     """
     path = Path(results, "config", f"{step.name}-shown.yaml")
-    write_if_changed(
-        path, yaml.safe_dump(step.shown_of(config), sort_keys=True, allow_unicode=True)
-    )
+    body = yaml.safe_dump(step.shown_of(config), sort_keys=True, allow_unicode=True)
+    write_if_changed(path, f"{SHOWN_MARK} {step.name}, {content_digits(body.encode())}\n{body}")
     return path.as_posix()
 
 

@@ -42,7 +42,9 @@ from ..log import Log
 from .code_digest import ROOT
 from .exit_codes import parser as plain_parser
 from .flags import File, Folder, Value
+from .last_settings import note_settings
 from .manifest import write_manifest
+from .verification import check_files
 
 __all__ = ["Counts", "File", "Folder", "Run", "Step", "Value", "load_steps"]
 
@@ -65,15 +67,33 @@ class Run:
     most_threads: int | None  # None: as many as are free
     log_file: Path | None
     argv: list[str]
+    settings: Path | None = None  # the first file of --config
     results: Path = Path("results")  # where files with a place are, when their flags are left out
     users: list[Path] = field(default_factory=list)  # read, and the user's own: nothing vouches
     log: Log = field(init=False)
     _vouched: bool = False
+    _verified: dict[Path, str] = field(default_factory=dict)  # SHA-256 of what was read
 
     @property
     def threads(self) -> int:
         """Threads of a step that has a number of them."""
         return self.most_threads or 1
+
+    def begin(self) -> None:
+        """Compares what the step reads with the manifests of the steps that made it; UserError for
+        what isn't as it was written (verification.py). Then says with which settings it begins.
+        """
+        for name, kind in self.step.beside.items():
+            given = [path for path in kind.read_from(getattr(self.files, name)) if path.is_file()]
+            self._verified |= check_files(given)
+        for name, kind in self.step.reads.items():
+            self.check(kind.read_from(getattr(self.files, name)))
+        if self.settings:
+            note_settings(self.settings, self.log_file)
+
+    def check(self, files: Iterable[Path]) -> None:
+        """The same for ``files`` that no flag names."""
+        self._verified |= check_files(files, self.log.warn)
 
     def vouch(
         self,
@@ -102,6 +122,7 @@ class Run:
             seed=self.step.seed_of(self.config),
             counts=counts,
             published_below=_results_of(artefact) if self.step.published else None,
+            verified=self._verified,
         )
 
     def inputs(self) -> list[Path]:
@@ -169,8 +190,8 @@ class Step:
         self.manifest, self.code_triggers, self.published = manifest, code_triggers, published
 
     def __call__(self, work: Callable[[Run], Counts | None]) -> Callable[..., int]:
-        """``work`` as a script's `main(argv)`: parses, opens the log, works, writes the
-        manifest.
+        """``work`` as a script's `main(argv)`: parses, opens the log, verifies what is read,
+        works, writes the manifest.
         """
 
         def main(argv: list[str] | None = None) -> int:
@@ -179,6 +200,7 @@ class Step:
             with Log(self.name, run.log_file) as run.log:
                 if stray:
                     run.log.file_only(f"warning: {stray}")
+                run.begin()
                 run.finish(work(run))
             return 0
 
@@ -188,15 +210,15 @@ class Step:
     def parser(self) -> argparse.ArgumentParser:
         """The flags, in the order of the declaration."""
         made = plain_parser(self.description)
-        if self.config:
-            made.add_argument(
-                "--config",
-                nargs="+",
-                required=True,
-                type=Path,
-                metavar="FILE",
-                help="settings in YAML, later files over earlier ones",
-            )
+        made.add_argument(
+            "--config",
+            nargs="+",
+            required=bool(self.config),
+            type=Path,
+            metavar="FILE",
+            default=[],
+            help="settings in YAML, later files over earlier ones",
+        )
 
         if self._has_places():
             made.add_argument(
@@ -231,11 +253,12 @@ class Step:
             if kind.at and getattr(files, name) is None:
                 setattr(files, name, given["results"] / kind.at)
 
-        complete = load_settings(given["config"]) if self.config else Config()
+        complete = load_settings(given["config"]) if given["config"] else Config()
         config = restrict(complete, self.keys(complete), vars(values))
         threads = given["threads"] if self.threads else 1
         results = given.get("results", Path("results"))
-        return Run(self, config, files, values, threads, given["log"], argv, results)
+        settings = next(iter(given["config"]), None)
+        return Run(self, config, files, values, threads, given["log"], argv, settings, results)
 
     @property
     def relative_path(self) -> str:
@@ -285,9 +308,8 @@ class Step:
     def shell_command(self) -> str:
         """The rule's shell line; every value in it is quoted for the shell by Snakemake."""
         parts = [f'python "$SNAKELM"/{self.relative_path}']
-        if self.config:
-            shown = " {params.shown:q}" if self.shown_of(Config()) else ""
-            parts.append("--config {input.config:q}" + shown)
+        shown = " {params.shown:q}" if self.shown_of(Config()) else ""
+        parts.append("--config {input.config:q}" + shown)
         for name, value in self.values.items():
             origin = f"params.{name}" if value.param else f"wildcards.{value.wildcard or name}"
             parts.append(f"{_flag(name)} {{{origin}:q}}")

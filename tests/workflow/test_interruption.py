@@ -3,6 +3,7 @@ same bytes.
 """
 
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -33,8 +34,7 @@ def stop_in_training(checkout, stop):
     are there.
     """
     (checkout.root / MODEL).unlink()
-    for old in (checkout.root / "results/checkpoints").rglob("step_*"):
-        old.unlink()
+    shutil.rmtree(checkout.root / "results/checkpoints")
     command = ["snakemake", "--cores", "2", *COMMAND]
     run = checkout.start(*command, stdout=subprocess.PIPE)
     deadline = time.monotonic() + 120

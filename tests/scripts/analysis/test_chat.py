@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from snakelm.config import Model
 from snakelm.model import Decoder, save_model
 from snakelm.tokenizer import EOT, Tokenizer
 from snakelm.tokenizer.special import CHAT
+from snakelm.workflow.manifest import write_manifest
 
 SCRIPT = Path(__file__).resolve().parents[3] / "scripts/analysis/chat.py"
 SPECIAL = {name: 256 + i for i, name in enumerate((EOT, *CHAT))}
@@ -50,7 +52,15 @@ def results(tmp_path_factory):
             fingerprint="x",
             chat=chat,
         )
+        vouch(folder / name)
+    vouch(folder / "tokenizer/meta.json", "ranks.tiktoken", "tokenizer.json")
     return folder
+
+
+def vouch(path, *files):
+    """The manifest that the step which makes it would write."""
+    beside = [path.with_name(name) for name in files]
+    write_manifest(path, inputs=[], files=beside, config={}, script=SCRIPT, seed=None)
 
 
 def command(results, *more):
@@ -131,6 +141,23 @@ def test_what_it_cannot_do_it_says_in_a_line(results, more, said):
     assert len(done.stderr.splitlines()) == 1
 
 
+def test_a_damaged_model_is_refused_and_one_without_a_manifest_said(results, tmp_path):
+    for name in ("sft_model.pt", "sft_model.pt.manifest.json"):
+        shutil.copy(results / name, tmp_path)
+    model = tmp_path / "sft_model.pt"
+    model.write_bytes(model.read_bytes()[:-600] + bytes(512) + model.read_bytes()[-88:])
+    asked = ["--model", str(model), "--prompt", "q", "--max-tokens", "4"]
+    done = run(results, *asked)
+    assert done.returncode == 2
+    assert f"{model}: not as chat wrote it (found SHA-256" in done.stderr
+
+    shutil.copy(results / "sft_model.pt", tmp_path)
+    (tmp_path / "sft_model.pt.manifest.json").unlink()
+    done = run(results, *asked)
+    assert (done.returncode, done.stdout) == (0, "éé\n")
+    assert f"warning: {model}: no manifest says what should be in there" in done.stderr
+
+
 def test_a_base_model_is_refused_but_with_base(results):
     path = str(results / "final_model.pt")
     refused = run(results, "--model", path, "--prompt", "q")
@@ -192,6 +219,7 @@ def test_ctrl_c_stops_an_answer_and_not_the_conversation(results, tmp_path):
     record = torch.load(results / "sft_model.pt", weights_only=True)
     record["model"]["context"] = 100_000  # an answer long enough to be stopped
     torch.save(record, tmp_path / "endless.pt")
+    vouch(tmp_path / "endless.pt")
     terminal = Terminal(results, "--model", str(tmp_path / "endless.pt"), "--max-tokens", "50000")
     terminal.wait_for("you: ")
     terminal.type("hello\n")
@@ -260,6 +288,7 @@ def test_a_server_ends_in_the_middle_of_an_answer(serving, results, tmp_path):
     record = torch.load(results / "sft_model.pt", weights_only=True)
     record["model"]["context"] = 100_000
     torch.save(record, tmp_path / "endless.pt")
+    vouch(tmp_path / "endless.pt")
     process, address = serving("--model", str(tmp_path / "endless.pt"), "--max-tokens", "50000")
     with ask(address, "endless", stream=True) as reply:
         assert (

@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from snakelm import device
 from snakelm.errors import Interrupted, UserError
 from snakelm.files import sha256_file
 from snakelm.model import load_model
-from snakelm.training import loop, pretraining
+from snakelm.training import checkpoint, loop, pretraining
 from snakelm.workflow.manifest import read_manifest
 
 SCRIPT = Path(__file__).resolve().parents[3] / "scripts/training/train.py"
@@ -146,6 +147,7 @@ def test_checkpoints_keep_the_keys_that_earlier_versions_wrote(results):
     assert list(saved) == [
         *("format", "version", "fingerprint", "step", "model", "optimizer", "rng", "threads"),
         *("skipped", "evaluated", "best", "elapsed", "last", "final"),
+        *("record", "machine"),
     ]
     assert saved["best"].keys() == {"bpb", "step"}
     assert saved["elapsed"].keys() == {"seconds", "cpu_seconds"}
@@ -167,6 +169,104 @@ def test_damaged_newest_checkpoints_cost_steps_not_the_result(
         path.write_bytes(path.read_bytes()[:-1] + b"?")
     assert train(hurt, config) == expected
     assert capfd.readouterr().err.count("damaged (SHA-256") == damaged
+
+
+SHORT = {"steps": 20, "eval_every": 10, "save_every": 5, "log_every": 2}
+
+
+def stopped_at_12(results, monkeypatch, config):
+    """A run that was stopped; gives its folder."""
+    stop_at(monkeypatch, 12)
+    with pytest.raises(Interrupted):
+        main(results.arguments(config))
+    monkeypatch.undo()
+    return results.checkpoints()[0].parent
+
+
+@pytest.mark.parametrize("what", ["damaged files", "an earlier version's checkpoint"])
+def test_the_record_of_a_run_is_whole_in_the_end(make_results, monkeypatch, what):
+    """Checkpoints hold it; those of earlier versions left it in files, of which a damaged row is
+    lost.
+    """
+    whole, hurt = make_results("whole"), make_results("hurt")
+    expected, config = train(whole, whole.config(**SHORT)), hurt.config(**SHORT)
+    run = stopped_at_12(hurt, monkeypatch, config)
+    metrics, samples = run / "training_metrics.csv", run / "samples.jsonl"
+    if what == "damaged files":
+        metrics.write_bytes(metrics.read_bytes()[:200] + b'\xff"\0')
+        samples.unlink()
+        os.mkfifo(samples)
+    else:
+        for path in hurt.checkpoints():
+            saved = torch.load(path, weights_only=True)
+            torch.save({k: v for k, v in saved.items() if k not in ("record", "machine")}, path)
+            checkpoint.hash_path(path).write_text(f"{sha256_file(path)}  {path.name}\n")
+        metrics.write_bytes(metrics.read_bytes() + b"12,\xff\n")
+
+    assert train(hurt, config) == expected
+    for name in ("step", "loss", "val_bpb"):
+        assert [r[name] for r in rows(hurt)] == [r[name] for r in rows(whole)], name
+    written = [results.folder / "logs/samples.jsonl" for results in (hurt, whole)]
+    assert written[0].read_bytes() == written[1].read_bytes()
+
+
+def test_what_another_start_deleted_of_the_logs_is_there_in_the_end(results, monkeypatch):
+    """Snakemake deletes the outputs of a rule before it starts it again, though the trainer that it
+    started before may still be running.
+    """
+    one_step = loop.training_step
+
+    def deleted(done, *more):
+        if done == 11:
+            (results.folder / "logs/training_metrics.csv").unlink()
+        return one_step(done, *more)
+
+    monkeypatch.setattr(loop, "training_step", deleted)
+    train(results, results.config(**SHORT))
+    assert [int(r["step"]) for r in rows(results)] == [*range(2, 21, 2)]
+
+
+def test_checkpoints_that_are_gone_are_no_fresh_start(results, monkeypatch):
+    config = results.config(**SHORT)
+    stopped_at_12(results, monkeypatch, config)
+    for path in results.folder.glob("checkpoints/*/*.pt*"):
+        path.unlink()
+    with pytest.raises(UserError, match="its checkpoints are gone; bring them back"):
+        main(results.arguments(config))
+
+
+def test_a_run_that_was_killed_before_its_first_checkpoint_begins_again(
+    results, monkeypatch, capfd
+):
+    config = results.config(**SHORT)
+    monkeypatch.setattr(checkpoint, "save", None)
+    with pytest.raises(TypeError):
+        main(results.arguments(config))
+    monkeypatch.undo()
+    train(results, config)
+    assert "stopped near step 4, before its first checkpoint" in capfd.readouterr().err
+
+
+def test_a_resume_in_another_precision_is_said_or_refused(results, monkeypatch, capfd):
+    short = {**SHORT, "precision": "auto"}
+    monkeypatch.setattr(device, "multiplies_bf16", lambda where: True)
+    stopped_at_12(results, monkeypatch, results.config(**short))
+    monkeypatch.setattr(device, "multiplies_bf16", lambda where: False)
+    with pytest.raises(UserError, match=r"precision bf16 → fp32; .*on_other_machine"):
+        main(results.arguments(results.config(**short, on_other_machine="error")))
+    train(results, results.config(**short))
+    assert "precision bf16 → fp32" in capfd.readouterr().err
+
+
+def test_abandoned_temporary_files_go_under_the_lock(results, capfd):
+    config = results.config(steps=10)
+    for run in ("one", "another"):
+        folder = results.folder / "checkpoints" / run
+        folder.mkdir(parents=True)
+        (folder / ".step_00000010.pt.1.tmp").write_bytes(bytes(3_000_000))
+    train(results, config)
+    assert not list(results.folder.glob("checkpoints/*/.*.tmp"))
+    assert "6.0 MB of abandoned temporary files removed" in capfd.readouterr().err
 
 
 def test_all_checkpoints_damaged_stops_and_changes_nothing(results, monkeypatch):

@@ -18,6 +18,7 @@ from snakelm.data.conversations.chat_template import render_batch
 from snakelm.data.documents.table import SCHEMA, DocumentWriter
 from snakelm.data.packs import PackWriter, best_fit
 from snakelm.data.split import document_id
+from snakelm.files import sha256_file
 from snakelm.model import Decoder, save_model
 from snakelm.tokenizer import CHAT, EOT, Tokenizer, train_bpe
 from snakelm.tokenizer.special import END
@@ -117,7 +118,8 @@ def make_results(folder: Path, tokenizer: Tokenizer) -> Path:
         }
         save_model(folder / f"{name}.pt", made, **identity)
     trained = {"train": {"batch_tokens": 128, "warmup": 2, "eval_tokens": None}}
-    record = {"manifest": 1, "seed": 3, "config": trained, "artefact": {"sha256": "0", "bytes": -1}}
+    artefact = {"sha256": sha256_file(folder / "final_model.pt"), "bytes": -1}
+    record = {"manifest": 1, "seed": 3, "config": trained, "artefact": artefact}
     manifest_path(folder / "final_model.pt").write_text(json.dumps(record))
     lines = [
         f"{s},{128 * s},{s / 100},{3 + 9 * s**-0.5},{2 + 5 * s**-0.5 if s % 2 == 0 else ''}"

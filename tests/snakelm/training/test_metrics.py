@@ -15,11 +15,11 @@ from snakelm.training.metrics import (
     COLUMNS,
     FINETUNING,
     MetricsRow,
-    MetricsWriter,
     Sample,
     read_metrics,
     read_samples,
 )
+from snakelm.training.metrics_writer import MetricsWriter
 
 HEADER = ",".join(COLUMNS)
 

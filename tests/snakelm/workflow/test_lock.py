@@ -1,6 +1,7 @@
 """One training run to a folder: the second one is refused, and the message names the first."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -16,10 +17,12 @@ def test_a_second_trainer_is_told_who_has_the_folder(tmp_path):
         ran = subprocess.run(
             [sys.executable, "-c", again], capture_output=True, text=True, check=False
         )
-        assert f"held by another training run (process {os.getpid()})" in ran.stderr
+        who = rf"process {os.getpid()} on \S+, since \d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d"
+        assert re.search(rf"lock: held by another training run \({who}\); wait", ran.stderr)
     assert (
         subprocess.run(
             [sys.executable, "-c", again], capture_output=True, text=True, check=True
         ).stdout
         == "in\n"
     )
+    assert (tmp_path / "lock").read_text() == ""
