@@ -14,6 +14,7 @@ __all__ = ["CAMPAIGNS", "trials"]
 # Name → what is done to the project.
 CAMPAIGNS = {
     "checkpoints": "what is called a checkpoint and isn't a sound one",
+    "signals": "signals at any moment, one of two processes killed, other numbers of processes",
 }
 
 
