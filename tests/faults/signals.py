@@ -14,9 +14,8 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from tests.faults.table import Trial
-
 from snakelm.files import sha256_file
+from tests.faults.table import Trial
 from tests.scripts.training.conftest import make_training_results
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -87,7 +86,7 @@ class Training:
     """A training that something befalls again and again, and one beside it that nothing does."""
 
     def __init__(self, folder: Path, processes: int = 1) -> None:
-        self.keys = {"steps": 300, "save_every": 5, "eval_every": 50, "reproducible": 8}
+        self.keys = {"steps": 60, "save_every": 5, "eval_every": 20, "reproducible": 8}
         self.processes, self.step = processes, 0
         self.results = make_training_results(folder / "befallen")
         alone = make_training_results(folder / "alone")
