@@ -23,7 +23,7 @@ from ..log import Log
 from ..machine_errors import killed
 from ..starting import SIGNALS
 from ..workflow import slurm
-from ..workflow.signals import StopRequest
+from ..workflow.signals import StopRequest, is_insisted
 from ..workflow.step import Run
 from .nodes import launch_on_nodes, node_number
 
@@ -98,6 +98,8 @@ def _train_here(run: Run, train: Callable[[Run, bool], None], writes: bool) -> i
     try:
         train(run, writes)
     except (KeyboardInterrupt, Terminated) as stop:
+        if is_insisted():
+            raise  # in the middle of a step
         name = str(stop) or "interrupted"
         raise Interrupted(
             f"{name} before the first step or after the last one: what is saved is kept; resume: "
