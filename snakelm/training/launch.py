@@ -49,9 +49,12 @@ def restart_with_environment(argv: Sequence[str]) -> None:
     own values win.
     """
     if os.environ.get(MARK) or all(name in os.environ for name in ENVIRONMENT):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         return
     os.environ.update({**ENVIRONMENT, **os.environ, MARK: "1"})
     sys.stdout.flush()
+    # A signal waits until the new process has words for it (starting.py lets it through).
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     os.execv(sys.executable, [sys.executable, *argv])
 
 
