@@ -31,6 +31,7 @@ def answer_signals() -> None:
         for number in SIGNALS:
             if signal.getsignal(number) != signal.SIG_IGN:
                 signal.signal(number, _end)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # a trainer that started itself again
 
 
 def is_answered(number: int) -> bool:

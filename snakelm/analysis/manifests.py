@@ -254,6 +254,7 @@ class TrainingResult(Tolerant):
     parameters: int | None = None
     fingerprint: str | None = None
     processes: int = 1
+    processes_from_step: dict[str, int] = {}  # of a training that went on with other numbers
     val_loss_before: FiniteFloat | None = None
     val_loss: FiniteFloat | None = None
     val_bpb: FiniteFloat | None = None

@@ -23,7 +23,7 @@ from ..log import Log
 from ..machine_errors import killed
 from ..starting import SIGNALS
 from ..workflow import slurm
-from ..workflow.signals import StopRequest
+from ..workflow.signals import StopRequest, is_insisted
 from ..workflow.step import Run
 from .nodes import launch_on_nodes, node_number
 
@@ -49,9 +49,12 @@ def restart_with_environment(argv: Sequence[str]) -> None:
     own values win.
     """
     if os.environ.get(MARK) or all(name in os.environ for name in ENVIRONMENT):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         return
     os.environ.update({**ENVIRONMENT, **os.environ, MARK: "1"})
     sys.stdout.flush()
+    # A signal waits until the new process has words for it (starting.py lets it through).
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     os.execv(sys.executable, [sys.executable, *argv])
 
 
@@ -100,6 +103,8 @@ def _train_here(run: Run, train: Callable[[Run, bool], None], writes: bool) -> i
             run.begin()
         train(run, writes)
     except (KeyboardInterrupt, Terminated) as stop:
+        if is_insisted():
+            raise  # in the middle of a step
         name = str(stop) or "interrupted"
         raise Interrupted(
             f"{name} before the first step or after the last one: what is saved is kept; resume: "

@@ -25,7 +25,7 @@ from typing import Any
 from ..errors import Terminated
 from ..starting import SIGNALS, is_answered
 
-__all__ = ["TIME_LIMIT", "StopRequest", "interrupting", "is_time_up"]
+__all__ = ["TIME_LIMIT", "StopRequest", "interrupting", "is_insisted", "is_time_up"]
 
 TIME_LIMIT = signal.SIGURG
 AT_ONCE = "ended at once; the same command removes what is half-written and goes on\n"
@@ -57,12 +57,17 @@ def interrupting() -> Iterator[None]:
 def _raise(number: int, frame: FrameType | None) -> None:
     first = not _ends(_seen)
     _seen[number] += 1
-    if number == signal.SIGINT:
-        if _seen[number] > 1:
-            _end_at_once()
+    if is_insisted():
+        _end_at_once()
+    if first and number == signal.SIGINT:
         raise KeyboardInterrupt
     if first and number != TIME_LIMIT:
         raise Terminated(number)
+
+
+def is_insisted() -> bool:
+    """Whether SIGINT came twice since the step began."""
+    return _seen[signal.SIGINT] > 1
 
 
 def is_time_up() -> bool:

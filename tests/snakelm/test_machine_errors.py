@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 import textwrap
+from pathlib import Path
 
 import pytest
 
@@ -87,6 +88,33 @@ def test_a_kill_is_told_with_what_was_asked_and_what_the_limit_is(monkeypatch):
         "process 1 of 2 was killed (SIGKILL), probably for its memory: asked for"
     )
     assert "limit 2.0 GB of the control group" in said
+
+
+GROUPS = Path("/sys/fs/cgroup/memory")
+
+
+@pytest.mark.skipif(
+    not os.access(GROUPS, os.W_OK), reason="control groups of version 1 can't be made here"
+)
+def test_a_real_kill_in_a_control_group(tmp_path):
+    group = GROUPS / tmp_path.name
+    try:
+        group.mkdir()
+        (group / "memory.limit_in_bytes").write_text("100000000")
+        code = """
+            import os, subprocess, sys
+            from pathlib import Path
+            from snakelm.machine_errors import killed
+            Path(sys.argv[1], "cgroup.procs").write_text(str(os.getpid()))
+            eats = [sys.executable, "-c", "bytearray(400_000_000)"]
+            print(subprocess.run(eats).returncode, killed("the step"))
+        """
+        command = [sys.executable, "-c", textwrap.dedent(code), str(group)]
+        ran = subprocess.run(command, capture_output=True, text=True, check=True)
+    finally:
+        group.rmdir()
+    assert ran.stdout.startswith("-9 the step was killed (SIGKILL), probably for its memory: asked")
+    assert ", limit 100.0 MB of the control group; " in ran.stdout
 
 
 def test_the_limit_is_at_most_what_the_machine_has():

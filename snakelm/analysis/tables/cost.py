@@ -2,6 +2,7 @@
 of.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +27,7 @@ class CostPage:
     prices: Cost
     on_gpu: bool
     gpu_power_unknown: bool
+    changed_processes: list[str]  # a sentence for each training that went on with other numbers
 
 
 def write_cost(record: RunRecord, path: str | Path) -> None:
@@ -45,7 +47,20 @@ def _page(record: RunRecord, steps: list[StepCost]) -> CostPage:
         prices=prices,
         on_gpu=on_gpu,
         gpu_power_unknown=on_gpu and not (prices.watts_per_gpu or _measured_watts(record)),
+        changed_processes=[*_changed_processes(record)],
     )
+
+
+def _changed_processes(record: RunRecord) -> Iterator[str]:
+    for step in ("train", "train_sft"):
+        numbers = record.training_result(step).processes_from_step
+        if len(numbers) > 1:
+            in_order = sorted(numbers.items(), key=lambda one: int(one[0]))
+            said = ", ".join(f"{count} from step {first} on" for first, count in in_order)
+            yield (
+                f"Processes of {step}: {said}. The batches are the same for any number; the "
+                "weights within rounding, by train.reproducible to the bit."
+            )
 
 
 def _row(step: StepCost, currency: str) -> list[str]:

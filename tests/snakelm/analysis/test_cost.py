@@ -86,3 +86,15 @@ def test_nothing_timed_is_said(make_record, tmp_path):
     assert "No step was timed" in (tmp_path / "cost.html").read_text(encoding="utf-8")
     LAST_TABLES["summary"](record, tmp_path / "summary.html")
     assert "energy and cost" not in (tmp_path / "summary.html").read_text(encoding="utf-8")
+
+
+def test_the_page_says_where_the_number_of_processes_changed(
+    timings, make_record, manifest, tmp_path
+):
+    changed = {"0": 2, "150": 1, "40": 4}
+    for numbers in (changed, {"0": 2}):
+        model = manifest("model.pt", "train", result={"processes_from_step": numbers})
+        record = make_record([], timings=timings, artefacts=[model])
+        LAST_TABLES["cost"](record, tmp_path / "cost.html")
+        said = "2 from step 0 on, 4 from step 40 on, 1 from step 150 on"
+        assert (said in (tmp_path / "cost.html").read_text()) == (numbers == changed)

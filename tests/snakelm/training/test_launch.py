@@ -34,8 +34,10 @@ def test_allocator_settings_reach_the_process_once(tmp_path):
     script.write_text(
         "import os, sys\n"
         "from snakelm.training.launch import ENVIRONMENT, restart_with_environment\n"
+        "import signal\n"
         "print('pass', flush=True)\n"
         "restart_with_environment(sys.argv)\n"
+        "assert not signal.pthread_sigmask(signal.SIG_BLOCK, []), 'signals wait no more'\n"
         "print(all(os.environ[k] == v for k, v in ENVIRONMENT.items()))\n"
     )
     environment = {
@@ -46,3 +48,24 @@ def test_allocator_settings_reach_the_process_once(tmp_path):
         [sys.executable, script], capture_output=True, text=True, check=True, env=environment
     )
     assert ran.stdout.split() == ["pass", "pass", "True"]
+
+
+def test_a_signal_while_a_trainer_starts_itself_again_has_words_too():
+    """Between the two processes it waits; none dies without a word."""
+    code = (
+        "import os, signal, sys\n"
+        "from snakelm.training import launch\n"
+        "again = os.execv\n"
+        "def signalled(*command):\n"
+        "    os.kill(os.getpid(), signal.SIGHUP)\n"
+        "    again(*command)\n"
+        "launch.os.execv = signalled\n"
+        "launch.restart_with_environment(['scripts/training/train.py', '--help'])\n"
+    )
+    environment = {k: v for k, v in os.environ.items() if "MALLOC" not in k}
+    command = [sys.executable, "-c", code]
+    ran = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert ran.returncode == 129
+    assert ran.stderr == (
+        "SIGHUP while starting: nothing was written; run the same command again\n"
+    )

@@ -93,6 +93,8 @@ def test_a_signal_ends_a_step_in_a_line_with_its_own_code_and_nothing_half_writt
     assert process.stdout.readline() == "ends\n"
     process.send_signal(signal.SIGTERM)  # as Slurm does; once it has begun to end it goes on
     process.send_signal(signal.SIGHUP)
+    if number != signal.SIGINT:
+        process.send_signal(signal.SIGINT)  # the first one of its kind: it asks, too
     _, said = process.communicate(timeout=60)
     assert process.returncode == CODES[number], said
     assert said.count("\n") == 1
