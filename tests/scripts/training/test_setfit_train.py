@@ -43,6 +43,11 @@ def run(config, documents, folder, code=0, **environment):
     return done.stderr
 
 
+def errors(said):
+    """The lines of it, but for the warning that no manifest speaks of the documents."""
+    return [line for line in said.splitlines() if "no manifest says" not in line]
+
+
 def changed(tiny_filter, folder, **rules):
     values = yaml.safe_load(tiny_filter.config.read_text())
     path = folder / "config.yaml"
@@ -132,15 +137,8 @@ def test_a_poisoned_pickle_is_refused_and_not_run(name, tiny_filter, tmp_path):
     for check in (open_folder, check_sentence_model):
         with pytest.raises(UserError, match="refused and not opened"):
             check(folder)
-    assert (
-        run(
-            changed(tiny_filter, tmp_path, base=str(folder)),
-            tiny_filter.documents,
-            tmp_path,
-            code=2,
-        ).count("\n")
-        == 1
-    )
+    config = changed(tiny_filter, tmp_path, base=str(folder))
+    assert len(errors(run(config, tiny_filter.documents, tmp_path, code=2))) == 1
     assert not trap.exists()
     (folder / name).write_bytes(pickle.dumps(Poison(trap)))
     pickle.loads((folder / name).read_bytes()).close()  # noqa: S301 - the trap does work
@@ -204,9 +202,9 @@ def test_bad_rules_end_in_one_line_before_anything_is_trained(tiny_filter, tmp_p
     }
     for message, rules in cases.items():
         said = run(changed(tiny_filter, tmp_path, **rules), tiny_filter.documents, tmp_path, code=2)
-        assert message in said
-        assert said.count("\n") == 1
-        assert said.startswith("error: ")
+        (error,) = errors(said)
+        assert message in error
+        assert error.startswith("error: ")
     assert not (tmp_path / "model").exists()
 
 

@@ -252,7 +252,7 @@ def test_a_resume_in_another_precision_is_said_or_refused(results, monkeypatch, 
     monkeypatch.setattr(device, "multiplies_bf16", lambda where: True)
     stopped_at_12(results, monkeypatch, results.config(**short))
     monkeypatch.setattr(device, "multiplies_bf16", lambda where: False)
-    with pytest.raises(UserError, match=r"precision bf16 → fp32; .*on_other_machine"):
+    with pytest.raises(UserError, match=r"precision bf16 → fp32[,;].*on_other_machine"):
         main(results.arguments(results.config(**short, on_other_machine="error")))
     train(results, results.config(**short))
     assert "precision bf16 → fp32" in capfd.readouterr().err
