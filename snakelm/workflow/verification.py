@@ -21,6 +21,8 @@ from .manifest import MARK, content_hash, manifest_path, read_manifest
 
 __all__ = ["check_files"]
 
+CACHE = "encoder.table"  # the tokenizer's: verified where it is read, made anew if anything is wrong
+
 
 @dataclass(frozen=True)
 class Expected:
@@ -73,7 +75,9 @@ def _files(given: Path) -> Iterator[Path]:
     """The files that ``given`` stands for."""
     if given.is_dir():
         yield from sorted(
-            path for path in given.iterdir() if path.is_file() and not path.name.endswith(MARK)
+            path
+            for path in given.iterdir()
+            if path.is_file() and not path.name.endswith(MARK) and path.name != CACHE
         )
     elif given.is_file():
         yield given
