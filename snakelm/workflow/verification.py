@@ -21,7 +21,7 @@ from .manifest import MARK, content_hash, manifest_path, read_manifest
 
 __all__ = ["check_files"]
 
-CACHE = "encoder.table"  # the tokenizer's: verified where it is read, made anew if anything is wrong
+CACHE = "encoder.table"  # the tokenizer's: verified where it is read, made anew if it is wrong
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 anyway.
 
 It needs no download and no licence beyond those already accepted by installing. Packages are found
-with `importlib.util.find_spec` and parsed with `ast`, never imported. Plotly would be the largest
+by `importlib`'s path finder and parsed with `ast`, never imported. Plotly would be the largest
 and is left out: its docstrings are generated. The text depends on the versions installed, so the
 manifest lists them.
 
@@ -13,8 +13,8 @@ module's functions the module's.
 
 import ast
 import gc
+import importlib.machinery
 import importlib.metadata
-import importlib.util
 import multiprocessing
 import sys
 import sysconfig
@@ -110,7 +110,8 @@ def installed() -> list[tuple[str, Path]]:
     packages = []
     for name in PACKAGES:
         if name:
-            spec = importlib.util.find_spec(name)
+            # On disk, whatever stands in sys.modules under that name.
+            spec = importlib.machinery.PathFinder.find_spec(name)
             folders = list(spec.submodule_search_locations or []) if spec else []
         else:
             folders = [sysconfig.get_paths()["stdlib"]]
