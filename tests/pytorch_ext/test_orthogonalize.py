@@ -11,22 +11,11 @@ from pytorch_ext import library, orthogonalize
 from pytorch_ext.dispatch import LEVELS
 from pytorch_ext.ops.orthogonalize.reference import SMALLEST, STEPS
 
-BACKENDS = ["reference", *(f"cpu:{level}" for level in LEVELS)]
 SHAPES = [
     *[(1, 1, 1), (3, 1, 1), (2, 1, 9), (2, 9, 1), (1, 1, 1023), (1, 1023, 1), (2, 17, 17)],
     *[(2, 31, 33), (2, 33, 31), (1, 127, 129), (1, 129, 128), (1, 96, 32), (1, 32, 96)],
     *[(2, 128, 128), (1, 64, 300), (1, 300, 64)],
 ]
-
-
-@pytest.fixture(params=BACKENDS)
-def backend(request):
-    level = request.param.partition(":")[2]
-    if level and not library.LOADED:
-        pytest.skip(library.REMEDY)
-    if level and LEVELS.index(level) not in library.LEVELS_HERE:
-        pytest.skip(f"this CPU or build lacks {level}")
-    return request.param
 
 
 def draw(*shape: int, seed: int = 0) -> torch.Tensor:

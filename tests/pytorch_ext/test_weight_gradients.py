@@ -7,24 +7,12 @@ import torch
 from torch.library import opcheck
 
 from pytorch_ext import library, weight_gradients
-from pytorch_ext.dispatch import LEVELS
 
-BACKENDS = ["reference", *(f"cpu:{level}" for level in LEVELS)]
 # (N, C, rows of each weight)
 SIZES = [
     *[(1, 1, (1,)), (2, 31, (33, 1)), (17, 129, (5, 127, 64)), (31, 32, (32,))],
     *[(513, 40, (300,)), (1023, 17, (17,)), (1100, 290, (290, 96))],
 ]
-
-
-@pytest.fixture(params=BACKENDS)
-def backend(request):
-    level = request.param.partition(":")[2]
-    if level and not library.LOADED:
-        pytest.skip(library.REMEDY)
-    if level and LEVELS.index(level) not in library.LEVELS_HERE:
-        pytest.skip(f"this CPU or build lacks {level}")
-    return request.param
 
 
 def drawn(*shape: int, seed: int = 0) -> torch.Tensor:
