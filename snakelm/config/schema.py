@@ -85,6 +85,11 @@ class Config(Section):
     embeddings: Embeddings = Field(default_factory=Embeddings)
     tsne: Tsne = Field(default_factory=Tsne)
     compare: list[str] = key([], "results folders of other runs, drawn beside this one")
+    sweep: dict[str, list[float | int | bool | str | None]] = key(
+        {},
+        "keys of model and train, each with the values to train with: `snakemake sweep` trains "
+        "every combination on the same train.bin and sets them side by side; seed means train.seed",
+    )
     cost: Cost = Field(default_factory=Cost)
 
     @property
