@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from .analysis_sections import Cost, Embeddings, Evaluate, Task, Tsne
+from .analysis_sections import Cost, Embeddings, Evaluate, Publish, Task, Tsne
 from .data_sections import (
     Classifier,
     Decontaminate,
@@ -75,6 +75,7 @@ class Config(Section):
     export: Literal["sft", "base"] = key(
         "sft", "which model becomes results/models/final; base leaves instruction tuning out"
     )
+    publish: Publish = Field(default_factory=Publish)
     tasks: list[Task] = Field(
         default_factory=lambda: [
             Task(builtin="continuation"),

@@ -112,6 +112,9 @@ EXPECTED = {
     "embeddings": {"generate_embeddings"},
     "tsne": {"visualize_embeddings"},
     "cost": set(),
+    "publish": {"export", "export_gguf"},
+    "publish.datasets": {"export"},
+    "publish.gguf": {"export_gguf"},
     "sweep": set(),  # a target of its own
 }
 COSMETIC = {  # keys that change what is shown or kept, or how many do it, never a byte
@@ -143,6 +146,9 @@ VALUES = {
     "sft.base": "results/final_model.pt",
     "tasks": [{"builtin": "continuation", "limit": 10}],
     "cost.currency": "USD",
+    "publish.licence": "mit",
+    "publish.languages": ["en"],
+    "publish.datasets": ["a/b"],
     "sweep": {"train.lr": [0.01]},
 }
 # Keys that ask for another run altogether, or for steps that this one does not have.
