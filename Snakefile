@@ -27,6 +27,7 @@ include: "rules/preparation.smk"
 include: "rules/training.smk"
 include: "rules/analysis.smk"
 include: "rules/report.smk"
+include: "rules/sweep.smk"
 
 
 rule all:
@@ -36,6 +37,11 @@ rule all:
         rules.export.output,
         rules.export_gguf.output,
         DRAWN,
+
+
+rule sweep:
+    input:
+        rules.plot_sweep.output if POINTS else [],
 
 
 check_targets()

@@ -86,7 +86,8 @@ rule export_gguf:
         tokenizer=results("tokenizer/meta.json"),
         config=settings("export_gguf"),
     output:
-        results("models/final/model.gguf"),
+        output=results("models/final/model.gguf"),
+        modelfile=results("models/final/Modelfile"),
     log:
         log("export_gguf"),
     benchmark:

@@ -49,6 +49,7 @@ from snakelm.workflow.settings import (
     shown_file,
 )
 from snakelm.workflow.step import load_steps
+from snakelm.workflow.sweep import sweep_points
 from snakelm.workflow.user_files import stamp_file
 
 # Steps are run as `python "$SNAKELM"/scripts/…`: by this interpreter, or by the rule's conda env, from any folder.
@@ -113,10 +114,14 @@ UNUSED = {
         (CHECKS["filtered"], ["setfit_train", "filter_dataset"]),
         (CHECKS["decontaminated"], ["decontaminate"]),
         (TUNED, ["prepare_sft_data", "train_sft"]),
+        (False, ["train_point"]),  # a sweep's trainings are runs of their own
     ]
     if not wanted
     for name in names
 }
+
+# The trainings of the sweep, by their folders' names.
+POINTS = {point.name: point for point in or_stop(sweep_points, config, CONFIG, STEPS)}
 
 # The report's chapters, in the order of the story; Snakemake sorts them by name.
 CHAPTERS = {
@@ -136,6 +141,7 @@ wildcard_constraints:
     source="|".join(map(re.escape, SOURCES)),
     shard=r"\d+",
     shards=r"\d+",
+    point="|".join(map(re.escape, POINTS)) or "-",
 
 
 # Names of files
@@ -211,6 +217,14 @@ def settings(name):
     It is named by its content, so a step runs again when, and only when, its own settings differ from those it ran with.
     """
     step = STEPS[name]
+    if name == "train_point":
+        of_points = {
+            point.name: in_rule(
+                settings_file(point_place(point.name), point.config, step)
+            )
+            for point in POINTS.values()
+        }
+        return lambda wildcards: of_points[wildcards.point]
     if not step.depends_on_values:
         return in_rule(settings_file(PLACE, CONFIG, step))
 
@@ -220,6 +234,11 @@ def settings(name):
         for source in sources_of(name)
     }
     return lambda wildcards: of_sources[wildcards.source]
+
+
+def point_place(point):
+    """The results folder of one training of the sweep, as a step finds it."""
+    return f"{PLACE}/sweep/{point}"
 
 
 def sources_of(name):

@@ -14,7 +14,13 @@ from snakelm.workflow.step import Counts, File, Folder, Run, Step
 STEP = Step(
     __file__,
     __doc__,
-    config=("export", "sources", "sft_data", "seed"),
+    config=(
+        "export",
+        "sources",
+        "sft_data",
+        "seed",
+        *(f"publish.{key}" for key in ("name", "licence", "languages", "datasets")),
+    ),
     shows=("sources", "sft_data"),  # their licences, for the model card
     reads={
         "model": File("final_model.pt or sft_model.pt"),

@@ -1,4 +1,6 @@
-"""Writes a trained model as one GGUF file, the form that llama.cpp, Ollama and LM Studio load."""
+"""Writes a trained model as one GGUF file, the form that llama.cpp, Ollama and LM Studio load, and
+beside it Ollama's Modelfile.
+"""
 
 import sys
 from pathlib import Path
@@ -12,9 +14,9 @@ from snakelm.workflow.step import Counts, File, Run, Step
 STEP = Step(
     __file__,
     __doc__,
-    config=("export",),
+    config=("export", "publish"),
     reads={"model": File("final_model.pt or sft_model.pt"), "tokenizer": TOKENIZER},
-    writes={"output": File("GGUF file to write")},
+    writes={"output": File("GGUF file to write", leaves=("Modelfile",))},
     published=True,
 )
 
@@ -22,12 +24,15 @@ STEP = Step(
 @STEP
 def main(run: Run) -> Counts:
     run.log.say("loading torch")
-    from snakelm.files import human_bytes
+    from snakelm.files import human_bytes, write_text
     from snakelm.model.gguf import write_gguf
+    from snakelm.model.ollama import modelfile
     from snakelm.tokenizer import Tokenizer
 
-    files = run.files
-    facts = write_gguf(files.model, Tokenizer.load(files.tokenizer), files.output, "snakelm")
+    files, publish = run.files, run.config.publish
+    facts = write_gguf(files.model, Tokenizer.load(files.tokenizer), files.output, publish)
+    text = modelfile(files.output.name, facts["chat"], facts["context"])
+    write_text(files.output.with_name("Modelfile"), text)
     size = human_bytes(files.output.stat().st_size)
     run.log.say(f"{files.output}: {facts['parameters']:,} parameters, {size}")
     return {"export": facts}

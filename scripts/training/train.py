@@ -51,21 +51,12 @@ def main(argv: list[str] | None = None) -> int:
 def _train(run: Run, writes: bool) -> None:
     run.log.say("loading torch")
 
-    from snakelm.training.metrics import PRETRAINING
-    from snakelm.training.pretraining import PretrainingFiles, train
+    from snakelm.training.pretraining_job import pretrain
     from snakelm.training.progress import done_line
 
-    f = run.files
-    files = PretrainingFiles(
-        f.train_bin, f.val_bin, f.val_overlap, f.tokenizer, f.run_root, f.output, f.logs
-    )
-    result = train(run.config, files, run.log, run.most_threads)
-    if not writes:
-        return
-
-    beside = [f.logs / PRETRAINING.csv, f.logs / PRETRAINING.samples]
-    run.vouch(f.output, files=beside, counts={"result": result})
-    run.log.say(done_line(result, _compressor(run), f.output))
+    result = pretrain(run, writes)
+    if writes:
+        run.log.say(done_line(result, _compressor(run), run.files.output))
 
 
 def _compressor(run: Run) -> "CompressorRates | None":

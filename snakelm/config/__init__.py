@@ -2,7 +2,7 @@
 user's own keys.
 """
 
-from .analysis_sections import Cost, Embeddings, Evaluate, Task, Tsne
+from .analysis_sections import Cost, Embeddings, Evaluate, Publish, Task, Tsne
 from .checks import check_exportable, check_shape
 from .data_sections import (
     Classifier,
@@ -43,6 +43,7 @@ __all__ = [
     "Evaluate",
     "Model",
     "Prepare",
+    "Publish",
     "Quality",
     "Section",
     "Sft",

@@ -4,7 +4,7 @@ from typing import Literal
 
 from .section import MANY, Section, key
 
-__all__ = ["Cost", "Embeddings", "Evaluate", "Task", "Tsne"]
+__all__ = ["Cost", "Embeddings", "Evaluate", "Publish", "Task", "Tsne"]
 
 
 class Evaluate(Section):
@@ -88,6 +88,22 @@ class Tsne(Section):
         "auto",
         "library that computes t-SNE: scikit-learn, or openTSNE, which auto takes from 20,000 "
         "documents on",
+    )
+
+
+class Publish(Section):
+    """What the exported model says of itself, and how model.gguf stores its weights."""
+
+    name: str = key("snakelm", "name of the model in its card and in model.gguf")
+    licence: str | None = key(
+        None, "licence of the weights, an SPDX identifier such as apache-2.0 or cc-by-4.0"
+    )
+    languages: list[str] = key([], "languages of the text, as ISO 639 codes: en, it, …")
+    datasets: list[str] = key([], "data sets it was trained on, as hubs name them: owner/name")
+    gguf: Literal["f32", "f16", "q8_0"] = key(
+        "f32",
+        "weights in model.gguf: f32 answers as ours do; f16 is half as large, q8_0 (8 bits and a "
+        "scale for 32 weights) about a quarter",
     )
 
 

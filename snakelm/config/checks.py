@@ -22,6 +22,9 @@ __all__ = ["check_exportable", "check_shape", "checked"]
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")  # in file names, tables and figures
 NAME_ALLOWED = "letters, digits and _.- (at most 64)"
+SPDX = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]{1,63}")
+LANGUAGE = re.compile(r"[a-z]{2,3}")
+DATASET = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 FOLDER = re.compile(r"[^-{}<>\s][^{}<>]*")  # Snakemake takes braces for wildcards, and <x> too
 VARIABLE = re.compile(r"(^|/)\$(\w+|\{\w+\})(/|$)")
 
@@ -34,6 +37,7 @@ def checked(config: Config) -> Config:
     """The config completed; raises a UserError that names the first key that can't be."""
     _check_model(config)
     _check_tokens(config)
+    _check_publish(config)
     for where, path in _paths(config):
         _check_path(where, path)
     results = _results_folder(config.results)
@@ -103,6 +107,19 @@ def _results_folder(results: str) -> str:
             "no - or ~ in front (but for ~/, your home folder)"
         )
     return folder
+
+
+def _check_publish(config: Config) -> None:
+    """What stands in the head of the model card, which is YAML that hubs read."""
+    for name, pattern, example in (
+        ("licence", SPDX, "an SPDX identifier such as apache-2.0, mit or cc-by-4.0"),
+        ("languages", LANGUAGE, "an ISO 639 code such as en, it or zh"),
+        ("datasets", DATASET, "owner/name, as hubs name data sets"),
+    ):
+        value = getattr(config.publish, name)
+        for one in _as_list(value):
+            if not pattern.fullmatch(one):
+                raise UserError(f"publish.{name}: found {one!r}, expected {example}")
 
 
 def _check_model(config: Config) -> None:

@@ -212,7 +212,10 @@ def choices(belongs: Any) -> list[str]:
 def type_name(belongs: Any) -> str:
     """A type in the user's words."""
     if get_origin(belongs) is list:
-        return "a list of texts" if get_args(belongs) == (str,) else "a list of sections"
+        of = get_args(belongs)[0]
+        if isinstance(of, type) and issubclass(of, Section):
+            return "a list of sections"
+        return "a list of texts" if of is str else "a list of numbers, texts, true, false or null"
     if get_origin(belongs) is dict:
         return f"`name: {type_name(get_args(belongs)[1])}` lines"
     if get_origin(belongs) in (Union, types.UnionType):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from .analysis_sections import Cost, Embeddings, Evaluate, Task, Tsne
+from .analysis_sections import Cost, Embeddings, Evaluate, Publish, Task, Tsne
 from .data_sections import (
     Classifier,
     Decontaminate,
@@ -75,6 +75,7 @@ class Config(Section):
     export: Literal["sft", "base"] = key(
         "sft", "which model becomes results/models/final; base leaves instruction tuning out"
     )
+    publish: Publish = Field(default_factory=Publish)
     tasks: list[Task] = Field(
         default_factory=lambda: [
             Task(builtin="continuation"),
@@ -85,6 +86,11 @@ class Config(Section):
     embeddings: Embeddings = Field(default_factory=Embeddings)
     tsne: Tsne = Field(default_factory=Tsne)
     compare: list[str] = key([], "results folders of other runs, drawn beside this one")
+    sweep: dict[str, list[float | int | bool | str | None]] = key(
+        {},
+        "keys of model and train, each with the values to train with: `snakemake sweep` trains "
+        "every combination on the same train.bin and sets them side by side; seed means train.seed",
+    )
     cost: Cost = Field(default_factory=Cost)
 
     @property

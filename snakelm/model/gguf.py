@@ -1,10 +1,12 @@
 """model.gguf: the model as llama.cpp and what is built on it load it (Ollama, LM Studio,
 llama-cpp-python).
 
-Weights stay float32, so that its answers are ours; `llama-quantize` makes smaller ones. They are
-the exported ones (huggingface.py) under llama.cpp's names, with one change: a Llama's rotary
-positions there pair neighbouring rows where ours pair halves, so the rows of its queries and keys
-change places; those of a Qwen3 don't.
+Weights are float32, so that its answers are ours, or float16, or blocks of 32 in 8 bits with a
+common scale (Q8_0, rounded as llama.cpp's own library does). Vectors stay float32, as in llama.cpp,
+and so does, for Q8_0, a matrix whose rows are no multiple of 32. They are the exported ones
+(huggingface.py) under llama.cpp's names, with one change: a Llama's rotary positions there pair
+neighbouring rows where ours pair halves, so the rows of its queries and keys change places; those
+of a Qwen3 don't.
 
 The tokenizer's pattern has a name in llama.cpp, or can't go there. Two differences remain, both in
 that program: it splits white space at the end of a text that has a line break inside into two words
@@ -18,7 +20,7 @@ from typing import TYPE_CHECKING, TypedDict
 import numpy as np
 import torch
 
-from ..config import Model
+from ..config import Model, Publish
 from ..data.conversations.chat_template import chat_tokens
 from ..data.conversations.jinja_template import PLAIN_JINJA
 from ..errors import UserError
@@ -37,6 +39,7 @@ __all__ = ["GgufSummary", "write_gguf"]
 
 # Where llama.cpp takes a word that is a token as that token, without merging up to it.
 IGNORE_MERGES = {"llama-bpe"}
+BLOCK = 32  # weights of Q8_0 that share a scale
 NAMES = {
     "model.embed_tokens": "token_embd",
     "model.norm": "output_norm",
@@ -61,12 +64,16 @@ class GgufSummary(TypedDict):
 
     parameters: int
     chat: bool
+    context: int
     tensors: int
+    weights: str
 
 
-def write_gguf(model_file: Path, tokenizer: Tokenizer, output: Path, name: str) -> GgufSummary:
-    """Writes the model with its tokenizer; UserError for a tokenizer that llama.cpp would use
-    differently.
+def write_gguf(
+    model_file: Path, tokenizer: Tokenizer, output: Path, publish: Publish
+) -> GgufSummary:
+    """Writes the model with its tokenizer and what ``publish`` says of it; UserError for a
+    tokenizer that llama.cpp would use differently.
     """
     model, record = load_model(model_file)
     if record["tokenizer"]["sha256"] != tokenizer.sha256:
@@ -79,13 +86,13 @@ def write_gguf(model_file: Path, tokenizer: Tokenizer, output: Path, name: str) 
 
     with atomic_path(output) as temporary:
         writer = GGUFWriter(temporary, "qwen3" if shape.qk_norm else "llama")
-        writer.add_name(name)
+        _add_publication(writer, publish)
         _add_shape(writer, shape, model.vocab_size)
         _add_tokenizer(writer, tokenizer, model.vocab_size, chat)
         for tensor, weight in weights.items():
             if not shape.qk_norm:
                 weight = _paired_rows(weight, tensor, shape)
-            writer.add_tensor(tensor, np.ascontiguousarray(weight.numpy()))
+            _add_weight(writer, tensor, np.ascontiguousarray(weight.numpy()), publish.gguf)
 
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
@@ -95,7 +102,9 @@ def write_gguf(model_file: Path, tokenizer: Tokenizer, output: Path, name: str) 
     return {
         "parameters": sum(w.numel() for w in weights.values()),
         "chat": chat,
+        "context": shape.context,
         "tensors": len(weights),
+        "weights": publish.gguf,
     }
 
 
@@ -129,6 +138,37 @@ def check_tokenizer(tokenizer: Tokenizer) -> None:
         )
 
 
+def _add_publication(writer: "GGUFWriter", publish: Publish) -> None:
+    from gguf import LlamaFileType
+
+    kinds = {
+        "f32": LlamaFileType.ALL_F32,
+        "f16": LlamaFileType.MOSTLY_F16,
+        "q8_0": LlamaFileType.MOSTLY_Q8_0,
+    }
+    writer.add_name(publish.name)
+    writer.add_file_type(kinds[publish.gguf])
+    if publish.gguf == "q8_0":
+        writer.add_quantization_version(2)  # of llama.cpp's block formats since 2023
+    if publish.licence:
+        writer.add_license(publish.licence)
+    if publish.languages:
+        writer.add_languages(publish.languages)
+
+
+def _add_weight(writer: "GGUFWriter", name: str, weight: np.ndarray, kind: str) -> None:
+    """One tensor, float32 [rows, columns] or [columns]; as ``kind`` where it can be that."""
+    from gguf import GGMLQuantizationType, quants
+
+    if weight.ndim == 1 or (kind == "q8_0" and weight.shape[-1] % BLOCK):
+        kind = "f32"
+    if kind == "q8_0":
+        blocks = quants.quantize(weight, GGMLQuantizationType.Q8_0)
+        writer.add_tensor(name, blocks, raw_dtype=GGMLQuantizationType.Q8_0)
+    else:
+        writer.add_tensor(name, weight.astype(np.float16 if kind == "f16" else np.float32))
+
+
 def _add_shape(writer: "GGUFWriter", shape: Model, vocab_size: int) -> None:
     writer.add_context_length(shape.context)
     writer.add_embedding_length(shape.width)
@@ -142,7 +182,6 @@ def _add_shape(writer: "GGUFWriter", shape: Model, vocab_size: int) -> None:
     writer.add_rope_freq_base(shape.rope_base)
     writer.add_layer_norm_rms_eps(shape.norm_eps)
     writer.add_vocab_size(vocab_size)
-    writer.add_file_type(0)  # all of it float32
 
 
 def _add_tokenizer(writer: "GGUFWriter", tokenizer: Tokenizer, vocab_size: int, chat: bool) -> None:

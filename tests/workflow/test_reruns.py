@@ -112,6 +112,10 @@ EXPECTED = {
     "embeddings": {"generate_embeddings"},
     "tsne": {"visualize_embeddings"},
     "cost": set(),
+    "publish": {"export", "export_gguf"},
+    "publish.datasets": {"export"},
+    "publish.gguf": {"export_gguf"},
+    "sweep": set(),  # a target of its own
 }
 COSMETIC = {  # keys that change what is shown or kept, or how many do it, never a byte
     "prepare.shards",
@@ -142,6 +146,10 @@ VALUES = {
     "sft.base": "results/final_model.pt",
     "tasks": [{"builtin": "continuation", "limit": 10}],
     "cost.currency": "USD",
+    "publish.licence": "mit",
+    "publish.languages": ["en"],
+    "publish.datasets": ["a/b"],
+    "sweep": {"train.lr": [0.01]},
 }
 # Keys that ask for another run altogether, or for steps that this one does not have.
 ELSEWHERE = {
@@ -273,6 +281,14 @@ SOURCES = {
     "a weight of one": ({"weight": 2.0}, {"prepare_data"} | SHOW_SOURCES),
     "a licence": ({"licence": "CC0-1.0"}, SHOW_SOURCES | SHOW_SETTINGS),
 }
+
+
+def test_a_sweep_trains_each_point_and_prepares_nothing_anew(run):
+    sweep = {"train.lr": [0.01, 0.03], "seed": [1, 2, 3]}
+    run.checkout.write("more.yaml", json.dumps({"sweep": sweep}))
+    done = run.checkout.snakemake("sweep", "-n", "--configfile", "my.yaml", "more.yaml")
+    assert done.jobs() == {"train_point", "plot_sweep", "sweep"}
+    assert re.search(r"^train_point +6$", done.said, flags=re.MULTILINE), done.said
 
 
 @pytest.mark.parametrize("change", SOURCES)

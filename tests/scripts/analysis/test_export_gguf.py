@@ -45,7 +45,7 @@ def test_it_is_written_with_a_manifest_that_can_be_traced(given, tmp_path, capsy
     chain = read_chain(output)
     chain.verify()
     assert chain.problems == []
-    assert [path.name for path in chain.states] == ["model.gguf", "m.pt", "meta.json"]
+    assert [path.name for path in chain.states] == ["model.gguf", "Modelfile", "m.pt", "meta.json"]
     assert (
         f"{output}: {manifest['counts']['export']['parameters']:,} parameters"
         in capsys.readouterr().err

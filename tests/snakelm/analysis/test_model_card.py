@@ -5,9 +5,11 @@ can break it.
 import json
 
 import pytest
+import yaml
 
 from snakelm.analysis.model_card import About, model_card
 from snakelm.config import Model, from_mapping
+from snakelm.errors import UserError
 from snakelm.evaluation.records import EvaluationRecord, HeldOutText
 from snakelm.files import write_json
 from tests.snakelm.analysis.conftest import BASELINE
@@ -145,3 +147,38 @@ def test_nothing_that_was_collected_is_markdown_or_html(manifest):
 def test_it_is_the_same_each_time(artefacts):
     again = EvaluationRecord.model_validate(json.loads(json.dumps(EVALUATION_JSON)))
     assert model_card(about(), artefacts, EVALUATION) == model_card(about(), artefacts, again)
+
+
+def test_its_head_tells_hubs_the_licence_the_languages_and_the_data():
+    said = {"name": "Otter", "licence": "CC-BY-4.0", "languages": ["en", "no"], "datasets": ["a/b"]}
+    card = model_card(about(config=from_mapping({**CONFIG, "publish": said})))
+    head = yaml.safe_load(card.split("---")[1])
+    assert (head["license"], head["language"], head["datasets"]) == (
+        "cc-by-4.0",
+        ["en", "no"],
+        ["a/b"],
+    )
+    assert "# Otter, a language model made with snakelm" in card
+
+
+def test_a_head_without_them_claims_nothing():
+    card = model_card(about())
+    assert yaml.safe_load(card.split("---")[1]).keys() == {
+        "library_name",
+        "pipeline_tag",
+        "tags",
+    }
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("licence", 'mit"\nx: y'),
+        ("languages", ["English"]),
+        ("datasets", ["a b"]),
+        ("datasets", ['"]']),
+    ],
+)
+def test_what_would_break_the_head_is_no_configuration(key, value):
+    with pytest.raises(UserError, match=rf"publish\.{key}: found"):
+        from_mapping({"publish": {key: value}})

@@ -112,9 +112,9 @@ def test_every_key_is_listed_once_in_the_order_of_the_schema():
     assert {"seed", "sources", "train.lr", "sft_data.sources", "compare"} <= set(keys)
     assert not {"train", "sources.path", "sft_data"} & set(keys)
     in_order = [
-        f"{name}.{key}" if isinstance(value, dict) else name
+        f"{name}.{key}" if value and isinstance(value, dict) else name
         for name, value in as_mapping(load_config()).items()
-        for key in (value if isinstance(value, dict) else [""])
+        for key in (value if value and isinstance(value, dict) else [""])
     ]
     assert keys == in_order
 

@@ -7,18 +7,20 @@ python -m pytest tests/snakelm/model/test_gguf.py
 
 import itertools
 import random
+import re
 
 import numpy as np
 import pytest
 import torch
 
-from snakelm.config import Model
+from snakelm.config import Model, Publish
 from snakelm.data.conversations.chat_template import prompt
 from snakelm.data.conversations.jinja_template import PLAIN_JINJA
 from snakelm.errors import UserError
 from snakelm.model import Decoder, generate, load_model, save_model
 from snakelm.model.gguf import gguf_name, write_gguf
 from snakelm.model.huggingface import huggingface_weights
+from snakelm.model.ollama import modelfile
 from snakelm.tokenizer import CHAT, EOT, Tokenizer, train_bpe
 
 gguf = pytest.importorskip("gguf", reason="gguf not installed: requirements.txt has it")
@@ -92,7 +94,7 @@ def make(folder, shape, pattern="cl100k", chat=False):
         fingerprint="0" * 16,
         chat=chat,
     )
-    write_gguf(folder / "m.pt", tokenizer, folder / "m.gguf", "a small model")
+    write_gguf(folder / "m.pt", tokenizer, folder / "m.gguf", Publish(name="a small model"))
     return load_model(folder / "m.pt")[0], tokenizer
 
 
@@ -115,6 +117,75 @@ def test_every_weight_is_there_under_its_name(made):
         else:
             assert np.array_equal(np.sort(same, axis=0), np.sort(weight.numpy(), axis=0)), name
             assert not np.array_equal(same, weight.numpy()), name
+
+
+@pytest.mark.parametrize(("kind", "bits"), [("f16", 16), ("q8_0", 8.5)])
+def test_smaller_weights_are_the_same_but_for_their_rounding(tmp_path, kind, bits):
+    """float16 has 11 bits; a block of Q8_0 has steps of a 127th of its largest weight, the step too
+    in float16."""
+    model, tokenizer = make(tmp_path, SMALL)
+    write_gguf(tmp_path / "m.pt", tokenizer, tmp_path / "s.gguf", Publish(gguf=kind, licence="mit"))
+    reader = gguf.GGUFReader(tmp_path / "s.gguf")
+    assert reader.fields["general.license"].contents() == "mit"
+    assert reader.fields["general.file_type"].contents() == {"f16": 1, "q8_0": 7}[kind]
+
+    there = {tensor.name: tensor for tensor in reader.tensors}
+    for name, weight in huggingface_weights(model).items():
+        stored, exact = there[gguf_name(name)], weight.numpy()
+        found = gguf.dequantize(stored.data, stored.tensor_type).reshape(exact.shape)
+        if exact.ndim == 1:
+            assert np.array_equal(found, exact), name
+            continue
+        assert stored.n_bytes * 8 == bits * exact.size
+        largest = np.abs(exact).reshape(*exact.shape[:-1], -1, 32).max(-1, keepdims=True)
+        step = np.broadcast_to(largest / 127, (*largest.shape[:-1], 32)).reshape(exact.shape)
+        bound = np.abs(exact) * 2**-11 if kind == "f16" else step * 0.57
+        assert (np.abs(found - exact) <= bound + 1e-7).all(), name
+
+
+def test_rows_that_have_no_whole_blocks_stay_float32(tmp_path):
+    _, tokenizer = make(tmp_path, SMALL.model_copy(update={"hidden": 72}))
+    write_gguf(tmp_path / "m.pt", tokenizer, tmp_path / "s.gguf", Publish(gguf="q8_0"))
+    kinds = {t.name: t.tensor_type.name for t in gguf.GGUFReader(tmp_path / "s.gguf").tensors}
+    assert kinds["blk.0.ffn_down.weight"] == "F32"  # 72 columns
+    assert kinds["blk.0.ffn_up.weight"] == "Q8_0"  # 64
+
+
+def go_template(text, messages):
+    """What Ollama's template makes of a chat: of Go's language it has one range over messages."""
+    before, inside, after = re.fullmatch(
+        r"(.*)\{\{ range \.Messages \}\}(.*)\{\{ end \}\}(.*)", text
+    ).groups()
+    said = [
+        inside.replace("{{ .Role }}", m["role"]).replace("{{ .Content }}", m["content"])
+        for m in messages
+    ]
+    return before + "".join(said) + after
+
+
+def test_ollama_writes_a_chat_as_we_do(tmp_path):
+    from jinja2 import Environment
+
+    made = modelfile("m.gguf", chat=True, context=256)
+    assert made.startswith("FROM ./m.gguf\n")
+    assert 'PARAMETER stop "<|end|>"' in made
+    assert "PARAMETER num_ctx 256" in made
+    messages = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": " What is 中文?\n"},
+        {"role": "assistant", "content": "Chinese."},
+    ]
+    template = re.search(r'TEMPLATE """(.*)"""', made)[1]
+    ours = (
+        Environment().from_string(PLAIN_JINJA).render(messages=messages, add_generation_prompt=True)
+    )
+    assert go_template(template, messages) == ours
+
+
+def test_a_base_model_continues_what_it_is_given():
+    made = modelfile("m.gguf", chat=False, context=64)
+    assert 'TEMPLATE """{{ .Prompt }}"""' in made
+    assert 'PARAMETER stop "<|endoftext|>"' in made
 
 
 def test_what_the_file_says_of_any_shape_fits_its_weights(drawn_shapes, tmp_path):
@@ -140,7 +211,7 @@ def test_what_the_file_says_of_any_shape_fits_its_weights(drawn_shapes, tmp_path
 
 def test_the_same_model_gives_the_same_bytes(made, tmp_path):
     _, tokenizer, path = made
-    write_gguf(tmp_path / "m.pt", tokenizer, tmp_path / "again.gguf", "a small model")
+    write_gguf(tmp_path / "m.pt", tokenizer, tmp_path / "again.gguf", Publish(name="a small model"))
     assert (tmp_path / "again.gguf").read_bytes() == path.read_bytes()
 
 
@@ -177,9 +248,9 @@ def test_words_that_llama_cpp_would_cut_are_refused(tmp_path):
         )
         if refused:
             with pytest.raises(UserError, match=refused):
-                write_gguf(tmp_path / "m.pt", tokenizer, tmp_path / "m.gguf", "")
+                write_gguf(tmp_path / "m.pt", tokenizer, tmp_path / "m.gguf", Publish())
         else:
-            write_gguf(tmp_path / "m.pt", tokenizer, tmp_path / "m.gguf", "")
+            write_gguf(tmp_path / "m.pt", tokenizer, tmp_path / "m.gguf", Publish())
         assert (tmp_path / "m.gguf").exists() is not bool(refused)
         (tmp_path / "m.gguf").unlink(missing_ok=True)
 
@@ -187,7 +258,7 @@ def test_words_that_llama_cpp_would_cut_are_refused(tmp_path):
 def test_another_tokenizer_is_refused(tmp_path):
     make(tmp_path, SMALL)
     with pytest.raises(UserError, match="another tokenizer"):
-        write_gguf(tmp_path / "m.pt", tokenizer_of("gpt2"), tmp_path / "other.gguf", "")
+        write_gguf(tmp_path / "m.pt", tokenizer_of("gpt2"), tmp_path / "other.gguf", Publish())
     assert not (tmp_path / "other.gguf").exists()
 
 
@@ -268,7 +339,7 @@ def test_the_one_difference_in_tokens_is_white_space_at_the_end(tmp_path, loaded
     save_model(
         tmp_path / "m.pt", model, tokenizer_sha256=tokenizer.sha256, step=1, fingerprint="0" * 16
     )
-    write_gguf(tmp_path / "m.pt", tokenizer, tmp_path / "m.gguf", "")
+    write_gguf(tmp_path / "m.pt", tokenizer, tmp_path / "m.gguf", Publish())
     theirs = loaded(tmp_path / "m.gguf", vocab_only=True)
     differ = []
     for end in (
