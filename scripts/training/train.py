@@ -1,5 +1,9 @@
 """Pretrains the model on train.bin, or goes on with it, and writes final_model.pt.
 
+With train.base it starts from that model: a folder as export or transformers writes it, or another
+run's final_model.pt. Where an earlier run in this results folder differs in no more than the length
+of its flat part, it goes on from that one's last checkpoint before the decay.
+
 Ctrl-C, SIGTERM or SIGHUP saves and ends with exit code 3; the same command goes on, and ends with
 the same bytes as a run that was never stopped. Runs under torchrun; with train.processes above 1 it
 starts that many processes by itself.
@@ -51,20 +55,28 @@ def main(argv: list[str] | None = None) -> int:
 def _train(run: Run, writes: bool) -> None:
     run.log.say("loading torch")
 
+    from snakelm.config.base import pretraining_files
+    from snakelm.model.base import base_record
     from snakelm.training.metrics import PRETRAINING
     from snakelm.training.pretraining import PretrainingFiles, train
     from snakelm.training.progress import done_line
+    from snakelm.user_paths import home
 
     f = run.files
     files = PretrainingFiles(
         f.train_bin, f.val_bin, f.val_overlap, f.tokenizer, f.run_root, f.output, f.logs
     )
+    name = run.config.train.base
+    base = pretraining_files(home(name)) if name else []
+    if writes:
+        run.check(base)
     result = train(run.config, files, run.log, run.most_threads)
     if not writes:
         return
 
     beside = [f.logs / PRETRAINING.csv, f.logs / PRETRAINING.samples]
-    run.vouch(f.output, files=beside, counts={"result": result})
+    counts = {"result": result, **({"base": base_record(name)} if name else {})}
+    run.vouch(f.output, inputs=[*run.inputs(), *base], files=beside, counts=counts)
     run.log.say(done_line(result, _compressor(run), f.output))
 
 

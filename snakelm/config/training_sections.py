@@ -45,6 +45,11 @@ class Train(Section):
     micro_batch: int = key(
         8, "rows of `context` tokens in one forward pass", unit="rows", ge=1, le=MANY
     )
+    base: str | None = key(
+        None,
+        "model to go on from: an exported folder, a Qwen3's or Llama's that transformers saved "
+        "(safetensors), or another run's final_model.pt; `model` and the tokenizer come from it",
+    )
     start: Literal["auto", "bigrams", "random"] = key(
         "auto",
         "weights before the first step: bigrams sets embedding and head from counted pairs of "

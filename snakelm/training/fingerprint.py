@@ -10,7 +10,9 @@ from typing import Any
 from ..config import Config, Evaluate, Train, as_mapping
 from ..data.bins import TokenBin, idx_path
 from ..files import sha256_file
+from ..model.base import base_hashes
 from ..model.pretrained import base_digest
+from ..user_paths import home
 
 __all__ = ["finetuning_fingerprint", "pretraining_fingerprint"]
 
@@ -19,7 +21,8 @@ PRETRAINING_VERSION, FINETUNING_VERSION = 2, 2
 
 
 def pretraining_fingerprint(config: Config, train: TokenBin, val: TokenBin) -> str:
-    """Over the configuration without its cosmetic keys, both token files and the tokenizer.
+    """Over the configuration without its cosmetic keys, both token files, the tokenizer and the
+    base. Where the base lies doesn't count, what it is does.
 
     A token file is known by its idx, which holds the CRC of every chunk of its tokens and the
     offsets of its documents.
@@ -35,6 +38,7 @@ def pretraining_fingerprint(config: Config, train: TokenBin, val: TokenBin) -> s
         "train": sha256_file(idx_path(train.path)),
         "val": sha256_file(idx_path(val.path)),
         "tokenizer": train.meta.tokenizer_sha256,
+        **({"base": base_hashes(home(config.train.base))} if config.train.base else {}),
     }
     return _digits(parts)
 
@@ -66,7 +70,7 @@ def _as_ever(settings: dict[str, Any]) -> dict[str, Any]:
     off: earlier versions had none, and their runs so keep their folders.
     """
     train = {**settings["train"], "processes": 1}
-    off = {name for name in ("reproducible", "bigram_steps") if not train[name]}
+    off = {name for name in ("reproducible", "bigram_steps") if not train[name]} | {"base"}
     if train["sampled_softmax"] == "off":
         off |= {"sampled_softmax", "sampled_common", "sampled_random"}
     return {**settings, "train": {name: train[name] for name in train if name not in off}}

@@ -367,4 +367,6 @@ def _finish(recipe: Recipe, model: Decoder, progress: Progress, world: World) ->
     }
     if recipe.evaluates_first:
         result["val_loss_before"] = progress.loss_before
+        if progress.bpb_before is not None:
+            result["val_bpb_before"] = progress.bpb_before
     return cast(RunResult, result)

@@ -16,7 +16,9 @@ from ..device import Device, choose_device
 from ..errors import UserError
 from ..log import Log
 from ..model import Decoder, generate
+from ..model.base import from_base
 from ..tokenizer import Tokenizer
+from ..user_paths import home
 from . import bigram_init, loop
 from .batches import Batches
 from .bigram_refinement import refine_bigrams
@@ -58,13 +60,12 @@ def train(
 
 
 class Pretraining:
-    """A run over train.bin, from random weights or from counted bigrams.
+    """A run over train.bin, from random weights, from counted bigrams or from a base.
 
     ``verify``: whether to check the token files against their checksums.
     """
 
     names = PRETRAINING
-    evaluates_first = False
     chat = False
 
     def __init__(self, config: Config, files: PretrainingFiles, log: Log, verify: bool) -> None:
@@ -72,6 +73,8 @@ class Pretraining:
         self.files, self.log, self.seed = files, log, config.train.seed
         self.shape, self.training = config.model, config.train
         self.tokenizer = Tokenizer.load(files.tokenizer)
+        self.base = home(self.training.base) if self.training.base else None
+        self.evaluates_first = self.base is not None
 
         sha256 = self.tokenizer.sha256
         self.train_bin = open_bin(files.train_bin, sha256, verify=verify)
@@ -121,7 +124,11 @@ class Pretraining:
         )
 
     def build_model(self, weights: Mapping[str, torch.Tensor] | None) -> Decoder:
-        """The model with ``weights``, or with random ones, or with those counted from bigrams."""
+        """The model with ``weights``, or with a base's, random ones or those counted from
+        bigrams.
+        """
+        if weights is None and self.base:
+            return from_base(self.base, self.shape, self.tokenizer)
         model = Decoder(self.shape, self.tokenizer.vocab_size)
         if weights is not None:
             model.load_state_dict(weights)
@@ -149,14 +156,19 @@ class Pretraining:
     def validate(
         self, model: Decoder, step: int, last: bool, world: World, stopped: loop.Stopped
     ) -> dict[str, float | None] | None:
-        """Loss and bits per byte on about train.eval_tokens held-out tokens; at last on all."""
-        most_tokens = None if last else self.training.eval_tokens
+        """Loss and bits per byte on about train.eval_tokens held-out tokens; on all at last, and
+        before the first step.
+        """
+        whole = last or step == 0
+        most_tokens = None if whole else self.training.eval_tokens
         evaluation = self._evaluate(model, most_tokens, world, stopped)
         if evaluation is None:
             return None
 
         bpb, clean = evaluation.bpb(), evaluation.bpb(clean_only=True)
-        share = "all" if last else f"{evaluation.text_tokens.sum():,}"
+        share = "all" if whole else f"{evaluation.text_tokens.sum():,}"
+        if step == 0:
+            self.log.say(f"before the first step: val bpb {_figure(bpb)}, clean {_figure(clean)}")
         self.log.file_only(
             f"step {step}: val bpb {_figure(bpb)}, clean {_figure(clean)} on {share} held-out "
             "tokens"

@@ -37,7 +37,8 @@ class RunResult(TypedDict, total=False):
     fingerprint: str
     parameters: int
     val_loss: float
-    val_loss_before: float | None  # before the first step; fine-tuning only
+    val_loss_before: float | None  # before the first step; of a run that starts from a model
+    val_bpb_before: float | None  # likewise; of pretraining alone
     val_bpb: float | None
     val_bpb_clean: float | None
     held_out_text: str | None  # digest of the documents it was measured on (`texts_digest`)
@@ -121,6 +122,7 @@ class Progress:
     last: StepResult | None = None
     final: dict[str, Any] | None = None  # figures of the last evaluation, once the run is complete
     processes: dict[str, int] = field(default_factory=dict)  # step from which on → how many
+    bpb_before: float | None = None  # as loss_before
 
     @classmethod
     def of_checkpoint(cls, saved: Mapping[str, Any]) -> "Progress":
@@ -135,6 +137,7 @@ class Progress:
             StepResult(**saved["last"]),
             saved["final"],
             dict(saved.get("processes", {"0": 1})),
+            saved.get("bpb_before"),
         )
 
     def note_processes(self, count: int, exact: bool, say: Callable[[str], None]) -> None:
@@ -163,6 +166,7 @@ class Progress:
         self.evaluated = self.step
         if self.step == 0:
             self.loss_before = figures["val_loss"]
+            self.bpb_before = figures.get("val_bpb")
 
     def checkpoint_keys(self) -> dict[str, Any]:
         """Plain types; the step is the checkpoint's own key.
@@ -179,6 +183,7 @@ class Progress:
             "last": {**vars(self.last), "stop": False},
             "final": self.final,
             **({} if self.loss_before is None else {"before": self.loss_before}),
+            **({} if self.bpb_before is None else {"bpb_before": self.bpb_before}),
             **({} if self.processes == {"0": 1} else {"processes": self.processes}),
         }
 
