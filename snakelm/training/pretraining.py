@@ -5,6 +5,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -23,7 +24,7 @@ from . import bigram_init, loop
 from .batches import Batches
 from .bigram_refinement import refine_bigrams
 from .distributed import World
-from .fingerprint import pretraining_fingerprint
+from .fingerprint import fingerprint_of, pretraining_parts
 from .metrics import PRETRAINING, Sample
 from .plan import Plan, check_sizes, make_plan
 from .progress import RunResult
@@ -85,7 +86,9 @@ class Pretraining:
         self.batches = Batches(
             self.train_bin, config.model.context, config.train.batch_tokens, self.seed
         )
-        self.fingerprint = pretraining_fingerprint(config, self.train_bin, self.val_bin)
+        parts = pretraining_parts(config, self.train_bin, self.val_bin)
+        self.parts: Mapping[str, Any] | None = parts
+        self.fingerprint = fingerprint_of(parts)
         self.held_out = {
             "held_out_text": texts_digest(self.val_bin.document_ids),
             "held_out_clean": texts_digest(self.val_bin.document_ids[self.clean]),
