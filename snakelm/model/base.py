@@ -9,6 +9,7 @@ language models"). Old ids keep their rows to the bit. Rows beyond the tokenizer
 some models have for alignment, stand for nothing and are left out.
 """
 
+import hashlib
 from pathlib import Path
 from typing import TypedDict
 
@@ -17,6 +18,7 @@ import torch
 from ..config import Model
 from ..config.base import pretraining_files
 from ..errors import UserError
+from ..model_folders import weight_files
 from ..publishing import public_path
 from ..tokenizer import Tokenizer
 from ..tokenizer.of_base import check_extends, tokenizer_of_base
@@ -33,7 +35,8 @@ class BaseFiles(TypedDict):
     """What a manifest says of a base."""
 
     name: str
-    files: dict[str, str]  # name → SHA-256, the weights' first
+    sha256: str  # of its weights; where they are in several files, over theirs
+    files: dict[str, str]  # name → SHA-256
 
 
 def base_hashes(path: Path) -> dict[str, str]:
@@ -43,7 +46,12 @@ def base_hashes(path: Path) -> dict[str, str]:
 
 def base_record(name: str) -> BaseFiles:
     """Of the base that train.base names."""
-    return {"name": public_path(name), "files": base_hashes(home(name))}
+    path = home(name)
+    files = base_hashes(path)
+    weights = [files[file.name] for file in (weight_files(path) if path.is_dir() else [path])]
+    several = hashlib.sha256(" ".join(weights).encode()).hexdigest()
+    sha256 = weights[0] if len(weights) == 1 else several
+    return {"name": public_path(name), "sha256": sha256, "files": files}
 
 
 def from_base(path: Path, shape: Model, tokenizer: Tokenizer) -> Decoder:

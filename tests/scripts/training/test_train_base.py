@@ -59,7 +59,7 @@ def test_goes_on_from_a_run_s_file_and_says_what_it_gave(made, results, capfd):
     assert f"before the first step: val bpb {before:.4f}" in capfd.readouterr().err
     zero, *_ = rows(results)
     assert (zero["step"], float(zero["val_bpb"])) == ("0", pytest.approx(before, rel=1e-4))
-    assert manifest["counts"]["base"]["files"]["final_model.pt"] == sha256_file(base)
+    assert manifest["counts"]["base"]["sha256"] == sha256_file(base)
     assert sha256_file(base) in {one["sha256"] for one in manifest["inputs"]}
 
 
