@@ -29,12 +29,12 @@ __all__ = [
     "DeduplicateManifest",
     "FileRecord",
     "FilterManifest",
-    "Origin",
     "Package",
     "PackedPart",
     "PacksManifest",
     "SampleManifest",
     "SplitManifest",
+    "StartedFrom",
     "StepManifest",
     "Tolerant",
     "TrainManifest",
@@ -249,7 +249,7 @@ class PacksManifest(StepManifest):
     val: PackedPart | None = None
 
 
-class Origin(Tolerant):
+class StartedFrom(Tolerant):
     """The model that a training started from."""
 
     name: str | None = None
@@ -287,7 +287,7 @@ class TrainManifest(StepManifest):
     """Of train and train_sft: a model."""
 
     result: TrainingResult = TrainingResult()
-    base: Origin = Origin()
+    base: StartedFrom = StartedFrom()
 
 
 M = TypeVar("M", bound=StepManifest)

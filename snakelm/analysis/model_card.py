@@ -27,10 +27,10 @@ from .manifests import (
     DeduplicateManifest,
     FilterManifest,
     M,
-    Origin,
     PacksManifest,
     SampleManifest,
     SplitManifest,
+    StartedFrom,
     StepManifest,
     TrainManifest,
     made_by,
@@ -244,7 +244,7 @@ def _compressors(manifests: Mapping[str, StepManifest]) -> Iterator[ScoreRow]:
             yield ScoreRow("for comparison", COMPRESSOR, f"{bits:.4f}")
 
 
-def _bases(manifests: Sequence[StepManifest]) -> Iterator[Origin]:
+def _bases(manifests: Sequence[StepManifest]) -> Iterator[StartedFrom]:
     """The model that this one was trained further from."""
     for manifest in made_by(manifests, "train", TrainManifest):
         if manifest.base.name:

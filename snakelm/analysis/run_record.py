@@ -24,8 +24,8 @@ from ..training.metrics import Metrics, Sample, read_metrics, read_samples
 from ..workflow.code_digest import ROOT
 from .manifests import (
     M,
-    Origin,
     SplitManifest,
+    StartedFrom,
     StepManifest,
     TrainingResult,
     TrainManifest,
@@ -78,10 +78,10 @@ class RunRecord:
         models = self.made_by(step, TrainManifest)
         return models[0].result if models else TrainingResult()
 
-    def started_from(self) -> Origin:
+    def started_from(self) -> StartedFrom:
         """The model that pretraining went on from; without a name for one that began anew."""
         models = self.made_by("train", TrainManifest)
-        return models[0].base if models else Origin()
+        return models[0].base if models else StartedFrom()
 
     def last_takes_more(self) -> bool:
         """Whether the last evaluation was on all held-out documents and those before it on a

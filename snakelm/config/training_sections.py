@@ -163,7 +163,13 @@ class Train(Section):
     save_every: int = key(
         200, "steps between checkpoints", unit="steps", ge=1, le=MANY, cosmetic=True
     )
-    keep: int = key(3, "newest checkpoints kept; older ones go", ge=1, le=MANY, cosmetic=True)
+    keep: int = key(
+        3,
+        "newest checkpoints kept, beside the last one before the decay; older ones go",
+        ge=1,
+        le=MANY,
+        cosmetic=True,
+    )
     log_every: int = key(
         10, "steps between lines of the metrics file", unit="steps", ge=1, le=MANY, cosmetic=True
     )
