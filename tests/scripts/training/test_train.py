@@ -278,7 +278,7 @@ def test_all_checkpoints_damaged_stops_and_changes_nothing(results, monkeypatch)
     for path in results.checkpoints():
         path.write_bytes(b"")
     before = [(p.name, p.stat().st_size) for p in results.checkpoints()]
-    with pytest.raises(UserError, match="none of its 3 checkpoints is sound"):
+    with pytest.raises(UserError, match="none of its 4 checkpoints is sound"):
         main(results.arguments(config))
     assert [(p.name, p.stat().st_size) for p in results.checkpoints()] == before
     assert not (results.folder / "final_model.pt").exists()
