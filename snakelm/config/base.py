@@ -41,8 +41,9 @@ def based(merged: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
     """
     train = merged.get("train")
     name = train.get("base") if isinstance(train, Mapping) else None
-    if not isinstance(name, str):
-        return dict(merged)  # nothing to settle; what is wrong with another type is said later
+    sections = (own.get(section, {}) for section in ("model", "tokenizer"))
+    if not isinstance(name, str) or not all(isinstance(one, Mapping) for one in sections):
+        return dict(merged)  # nothing to settle, or of a wrong type, which is said later
 
     check_path("train.base", name)
     _check_not_made_here(name, merged.get("results", "results"))

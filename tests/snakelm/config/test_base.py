@@ -66,6 +66,7 @@ CONTRADICTIONS = {
     "width": ({"model": {"width": 64}}, r"model\.width: 64 contradicts .*base, whose width is 32"),
     "tied": ({"model": {"tie_embeddings": False}}, "tie_embeddings: False contradicts"),
     "context": ({"model": {"context": 1024}}, r"model\.context: 1,024 is longer than the 512"),
+    "no section": ({"model": 7}, r"model: found 7"),
     "unknown": ({"model": {"widht": 64}}, "did you mean width"),
     "fewer tokens": ({"tokenizer": {"vocab_size": 299}}, "299 is less than the 300 .*can't shrink"),
     "kind": ({"tokenizer": {"kind": "bpe"}}, r"tokenizer\.kind: 'bpe' contradicts train\.base"),
