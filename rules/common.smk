@@ -29,6 +29,7 @@ except ModuleNotFoundError:
 
 from snakelm import user_paths
 from snakelm.config import from_mapping
+from snakelm.config.base import pretraining_files, tokenizer_file
 from snakelm.config.yaml_files import read_yaml
 from snakelm.data.reading import readers
 from snakelm.errors import EXIT_USER, UserError

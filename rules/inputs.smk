@@ -139,6 +139,22 @@ def base_stamp(wildcards):
     return stamp("base", files, "sft_model.pt")
 
 
+def pretrained_stamps(wildcards=None):
+    """What the brought model holds that training goes on from; none where it starts from nothing."""
+    if not CONFIG.train.base:
+        return []
+    files = or_stop(pretraining_files, user_paths.home(CONFIG.train.base))
+    return [stamp("pretrained", files, "final_model.pt")]
+
+
+def pretrained_tokenizer_stamps(wildcards=None):
+    """What the tokenizer of that model holds."""
+    if not CONFIG.train.base:
+        return []
+    file = tokenizer_file(user_paths.home(CONFIG.train.base))
+    return [stamp("pretrained_tokenizer", [file], "tokenizer/meta.json")]
+
+
 def compared_stamp(wildcards):
     """What the curves hold of the runs that this one is drawn beside."""
     return stamp("compare", COMPARED, "tables/compare.html")
@@ -291,7 +307,7 @@ def look_first():
     ):
         return
     config = on_disk(settings("preflight"))
-    looked = config, *own_stamps()
+    looked = config, *own_stamps(), *pretrained_stamps()
     record = Path(at("config/preflight.passed"))
     if record.is_file() and record.read_text() == "\n".join(looked):
         return

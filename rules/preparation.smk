@@ -178,6 +178,7 @@ rule train_tokenizer:
         documents=documents(),
         awaited=awaited(BROUGHT),
         stamp=tokenizer_stamp if BROUGHT else [],
+        pretrained=pretrained_tokenizer_stamps,
         config=settings("train_tokenizer"),
     output:
         files_of("tokenizer", TOKENIZER),

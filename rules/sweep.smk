@@ -12,6 +12,7 @@ rule train_point:
             results("data/processed/val.idx"),
         ],
         tokenizer=files_of("tokenizer", TOKENIZER),
+        pretrained=pretrained_stamps,
         config=settings("train_point"),
     output:
         model=results("sweep/{point}/final_model.pt"),

@@ -29,6 +29,7 @@ rule train:
         processed=files_of("data/processed", TOKEN_FILES),
         tokenizer=results("tokenizer/meta.json"),
         baseline=results("tables/baseline.json"),
+        pretrained=pretrained_stamps,
         config=settings("train"),
     output:
         # The run directory with the checkpoints is no output: Snakemake deletes outputs before a job and after a failed one.

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from .errors import UserError
+from .model_folders import model_files
 
 __all__ = ["CONTROL", "MADE", "RESULTS_MARK", "base_files", "expand", "home"]
 
@@ -31,8 +32,7 @@ MADE = re.compile(
 )
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
-# Of a model: ours, or what transformers saves.
-OURS, WEIGHTS, SHAPE, TOKENIZER = "model.pt", "model.safetensors", "config.json", "tokenizer.json"
+OURS = "model.pt"  # beside what transformers saves
 
 
 def home(path: str) -> Path:
@@ -71,14 +71,7 @@ def base_files(path: Path) -> list[Path]:
     """The files that define a model to start from, a file or a folder, its weights first."""
     if not path.is_dir():
         return [path]
-    if (path / OURS).is_file():
-        return [path / OURS]
-
-    if not (path / WEIGHTS).is_file():
-        raise UserError(
-            f"{path}: neither {OURS} nor {WEIGHTS} in it; name a model's file or an exported folder"
-        )
-    return [path / name for name in (WEIGHTS, SHAPE, TOKENIZER)]
+    return [path / OURS] if (path / OURS).is_file() else model_files(path)
 
 
 def _matches(

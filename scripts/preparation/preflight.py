@@ -1,5 +1,5 @@
-"""Checks every input file, the free disk and the filter before anything is read: footers, columns,
-rows, nulls.
+"""Checks every input file, the free disk, the filter and the model to go on from before anything is
+read: footers, columns, rows, nulls.
 """
 
 import sys
@@ -14,7 +14,7 @@ from snakelm.workflow.step import File, Run, Step
 
 def _keys(config: Config) -> tuple[str, ...]:
     filtered = ("classifier",) if config.filter != "none" else ()
-    return ("sources", "on_bad_file", "max_document_mb", "filter", *filtered)
+    return ("sources", "on_bad_file", "max_document_mb", "filter", *filtered, "train.base")
 
 
 STEP = Step(
@@ -29,6 +29,7 @@ STEP = Step(
 @STEP
 def main(run: Run) -> None:
     from snakelm.data.reading.preflight import preflight
+    from snakelm.data.tokens.base_tokenizer import check_base
     from snakelm.files import write_json
     from snakelm.filter.base import check_filter
 
@@ -37,6 +38,8 @@ def main(run: Run) -> None:
 
     if run.config.filter != "none":
         facts["filter"] = check_filter(run.config.classifier)
+    if run.config.train.base:
+        facts["base"] = check_base(run.config.train.base, run.log)
     write_json(output, facts)
 
 

@@ -5,7 +5,8 @@
 
 Writes ranks.tiktoken, tokenizer.json and meta.json. With `tokenizer.kind: tiktoken`,
 `tokenizer.file` is read; of OpenAI's own files the pattern and the end-of-text id are known, of any
-other the pattern is `tokenizer.pattern` and the end-of-text token follows the last rank.
+other the pattern is `tokenizer.pattern` and the end-of-text token follows the last rank. With
+`train.base` the tokenizer is that of the base, extended where `tokenizer.vocab_size` is larger.
 """
 
 import sys
@@ -20,8 +21,9 @@ from snakelm.workflow.step import File, Folder, Run, Step
 
 
 def _keys(config: Config) -> tuple[str, ...]:
-    trained = ("prepare.val_fraction", "seed") if config.tokenizer.kind == "bpe" else ()
-    return ("tokenizer", *trained)
+    kind = config.tokenizer.kind
+    trained = ("prepare.val_fraction", "seed") if kind != "tiktoken" else ()
+    return ("tokenizer", *trained, *(("train.base",) if kind == "base" else ()))
 
 
 STEP = Step(
@@ -36,7 +38,10 @@ STEP = Step(
 
 @STEP
 def main(run: Run) -> None:
+    from snakelm.config.base import tokenizer_file
+    from snakelm.data.tokens.base_tokenizer import kept_or_extended
     from snakelm.data.tokens.tokenizer_sample import train_on_documents
+    from snakelm.tokenizer.of_base import tokenizer_of_base
     from snakelm.tokenizer.patterns import slow_pattern
     from snakelm.tokenizer.published import published
     from snakelm.user_paths import home
@@ -48,6 +53,19 @@ def main(run: Run) -> None:
         if warning := slow_pattern(tokenizer.pattern):
             run.log.warn(warning)
         run.users, inputs = [file], []
+    elif config.tokenizer.kind == "base":
+        base = home(str(config.train.base))
+        inputs = [*run.inputs(), tokenizer_file(base)]
+        run.check(inputs[-1:])
+        tokenizer = kept_or_extended(
+            run.files.documents,
+            tokenizer_of_base(base),
+            config.tokenizer,
+            val_fraction=config.prepare.val_fraction,
+            seed=config.seed,
+            threads=run.threads,
+            log=run.log,
+        )
     else:
         inputs = run.inputs()
         tokenizer = train_on_documents(

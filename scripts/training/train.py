@@ -1,5 +1,9 @@
 """Pretrains the model on train.bin, or goes on with it, and writes final_model.pt.
 
+With train.base it starts from that model: a folder as export or transformers writes it, or another
+run's final_model.pt. Where an earlier run in this results folder differs in no more than the length
+of its flat part, it goes on from that one's last checkpoint before the decay.
+
 Ctrl-C, SIGTERM or SIGHUP saves and ends with exit code 3; the same command goes on, and ends with
 the same bytes as a run that was never stopped. Runs under torchrun; with train.processes above 1 it
 starts that many processes by itself.

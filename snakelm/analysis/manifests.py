@@ -34,6 +34,7 @@ __all__ = [
     "PacksManifest",
     "SampleManifest",
     "SplitManifest",
+    "StartedFrom",
     "StepManifest",
     "Tolerant",
     "TrainManifest",
@@ -248,6 +249,20 @@ class PacksManifest(StepManifest):
     val: PackedPart | None = None
 
 
+class StartedFrom(Tolerant):
+    """The model that a training started from."""
+
+    name: str | None = None
+    sha256: str = ""
+
+
+class Continued(Tolerant):
+    """The run that a training went on from, and after which step."""
+
+    fingerprint: str | None = None
+    step: int = 0
+
+
 class TrainingResult(Tolerant):
     """What a finished training says of itself; all None for one that isn't finished."""
 
@@ -257,8 +272,10 @@ class TrainingResult(Tolerant):
     processes_from_step: dict[str, int] = {}  # of a training that went on with other numbers
     val_loss_before: FiniteFloat | None = None
     val_loss: FiniteFloat | None = None
+    val_bpb_before: FiniteFloat | None = None  # of a training that started from a model
     val_bpb: FiniteFloat | None = None
     val_bpb_clean: FiniteFloat | None = None
+    continues: Continued = Continued()
     held_out_text: str | None = None  # digests of what it was measured on
     held_out_clean: str | None = None
     peak_bytes: int | None = None
@@ -270,6 +287,7 @@ class TrainManifest(StepManifest):
     """Of train and train_sft: a model."""
 
     result: TrainingResult = TrainingResult()
+    base: StartedFrom = StartedFrom()
 
 
 M = TypeVar("M", bound=StepManifest)

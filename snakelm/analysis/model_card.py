@@ -30,6 +30,7 @@ from .manifests import (
     PacksManifest,
     SampleManifest,
     SplitManifest,
+    StartedFrom,
     StepManifest,
     TrainManifest,
     made_by,
@@ -41,7 +42,8 @@ __all__ = ["About", "model_card"]
 RESULTS = {
     "val_bpb": "bits per byte of held-out text",
     "val_bpb_clean": "bits per byte of held-out text that hardly repeats training text",
-    "val_loss_before": "loss on held-out answers before tuning, nats per token",
+    "val_bpb_before": "bits per byte of held-out text before the first step",
+    "val_loss_before": "held-out loss before the first step, nats per token",
     "val_loss": "held-out loss, nats per token",
 }
 HELD_OUT = {
@@ -127,6 +129,7 @@ def model_card(
         counts=list(_counts(steps)),
         scores=[*measured, *_compressors(manifests)],
         trained=list(_trained_files(steps)),
+        base=next(iter(_bases(steps)), None),
     )
 
 
@@ -239,6 +242,13 @@ def _compressors(manifests: Mapping[str, StepManifest]) -> Iterator[ScoreRow]:
         if manifest.step == "baseline" and Path(path).is_file():
             bits = read_baseline(path).ppmd.bpb
             yield ScoreRow("for comparison", COMPRESSOR, f"{bits:.4f}")
+
+
+def _bases(manifests: Sequence[StepManifest]) -> Iterator[StartedFrom]:
+    """The model that this one was trained further from."""
+    for manifest in made_by(manifests, "train", TrainManifest):
+        if manifest.base.name:
+            yield manifest.base
 
 
 def _trained_files(manifests: Sequence[StepManifest]) -> Iterator[TrainedFile]:

@@ -25,6 +25,7 @@ from ..workflow.code_digest import ROOT
 from .manifests import (
     M,
     SplitManifest,
+    StartedFrom,
     StepManifest,
     TrainingResult,
     TrainManifest,
@@ -76,6 +77,11 @@ class RunRecord:
         """What the finished training says of itself; empty for an unfinished one."""
         models = self.made_by(step, TrainManifest)
         return models[0].result if models else TrainingResult()
+
+    def started_from(self) -> StartedFrom:
+        """The model that pretraining went on from; without a name for one that began anew."""
+        models = self.made_by("train", TrainManifest)
+        return models[0].base if models else StartedFrom()
 
     def last_takes_more(self) -> bool:
         """Whether the last evaluation was on all held-out documents and those before it on a

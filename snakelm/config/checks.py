@@ -18,7 +18,7 @@ from .schema import Config
 from .section import Section
 from .training_sections import Model
 
-__all__ = ["check_exportable", "check_shape", "checked"]
+__all__ = ["check_exportable", "check_path", "check_shape", "checked"]
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")  # in file names, tables and figures
 NAME_ALLOWED = "letters, digits and _.- (at most 64)"
@@ -28,6 +28,7 @@ DATASET = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 FOLDER = re.compile(r"[^-{}<>\s][^{}<>]*")  # Snakemake takes braces for wildcards, and <x> too
 VARIABLE = re.compile(r"(^|/)\$(\w+|\{\w+\})(/|$)")
 
+LEAST_VOCABULARY = 262
 ROTARY = 2**27  # numbers in the tables of cosines and sines: a million positions of head_dim 128
 
 BUILTIN_TASKS = {"continuation": "choice", "answers": "greedy"}
@@ -39,7 +40,7 @@ def checked(config: Config) -> Config:
     _check_tokens(config)
     _check_publish(config)
     for where, path in _paths(config):
-        _check_path(where, path)
+        check_path(where, path)
     results = _results_folder(config.results)
 
     sources = _named_sources(config.sources)
@@ -88,7 +89,8 @@ def _paths(config: Config) -> Iterator[tuple[str, str]]:
     return ((where, path) for where, paths in one_or_many.items() for path in _as_list(paths))
 
 
-def _check_path(where: str, path: str) -> None:
+def check_path(where: str, path: str) -> None:
+    """UserError for a path that means something else than it says."""
     if CONTROL.search(path):
         raise UserError(f"{where}: found {path!r}, allowed is no control character; rename it")
     if VARIABLE.search(path):
@@ -132,6 +134,7 @@ def _check_model(config: Config) -> None:
         raise UserError(
             f"train.batch_tokens: {train.batch_tokens} is no multiple of model.context "
             f"{model.context}"
+            f"{', which is that of train.base; set a shorter one, or more' if train.base else ''}"
         )
     processes = train.nodes * train.processes
     if rows < max(processes, train.reproducible):
@@ -180,6 +183,13 @@ def check_exportable(model: Model) -> None:
 
 def _check_tokens(config: Config) -> None:
     tokenizer = config.tokenizer
+    if tokenizer.kind == "base" and not config.train.base:
+        raise UserError("tokenizer.kind: base is for a run with train.base; name one, or set bpe")
+    if tokenizer.kind == "bpe" and tokenizer.vocab_size < LEAST_VOCABULARY:
+        raise UserError(
+            f"tokenizer.vocab_size: found {tokenizer.vocab_size}, allowed is at least "
+            f"{LEAST_VOCABULARY}: bytes, a merge, end-of-text and chat tokens"
+        )
     if tokenizer.kind == "tiktoken" and not tokenizer.file:
         raise UserError("tokenizer.file: missing; kind: tiktoken reads its ranks from a file")
     if not is_name(tokenizer.pattern):

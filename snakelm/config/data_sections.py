@@ -226,13 +226,15 @@ class TokenizerConfig(Section):
     file.
     """
 
-    kind: Literal["bpe", "tiktoken"] = key("bpe", "bpe trains one; tiktoken reads `file`")
+    kind: Literal["bpe", "tiktoken", "base"] = key(
+        "bpe", "bpe trains one; tiktoken reads `file`; base, that of train.base, follows from it"
+    )
     vocab_size: int = key(
         8192,
         "tokens, end-of-text and chat tokens included (bpe); fewer where the text has too few "
-        "different words for them",
+        "different words for them; with train.base its tokenizer's, or more to extend that",
         unit="tokens",
-        ge=262,
+        ge=257,
         le=1_000_000,
     )
     pattern: str = key(

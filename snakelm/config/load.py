@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from .base import based
 from .checks import checked
 from .messages import read_section
 from .presets import PRESETS
@@ -111,7 +112,8 @@ def from_mapping(values: Mapping[str, Any]) -> Config:
 
     preset = values.get("preset", "default")
     known = isinstance(preset, str) and preset in PRESETS
-    return checked(read_section(Config, _merge(PRESETS[preset], values) if known else values))
+    merged = based(_merge(PRESETS[preset], values), values) if known else values
+    return checked(read_section(Config, merged))
 
 
 def _merge(

@@ -45,6 +45,11 @@ class Train(Section):
     micro_batch: int = key(
         8, "rows of `context` tokens in one forward pass", unit="rows", ge=1, le=MANY
     )
+    base: str | None = key(
+        None,
+        "model to go on from: an exported folder, a Qwen3's or Llama's that transformers saved "
+        "(safetensors), or another run's final_model.pt; `model` and the tokenizer come from it",
+    )
     start: Literal["auto", "bigrams", "random"] = key(
         "auto",
         "weights before the first step: bigrams sets embedding and head from counted pairs of "
@@ -158,7 +163,13 @@ class Train(Section):
     save_every: int = key(
         200, "steps between checkpoints", unit="steps", ge=1, le=MANY, cosmetic=True
     )
-    keep: int = key(3, "newest checkpoints kept; older ones go", ge=1, le=MANY, cosmetic=True)
+    keep: int = key(
+        3,
+        "newest checkpoints kept, beside the last one before the decay; older ones go",
+        ge=1,
+        le=MANY,
+        cosmetic=True,
+    )
     log_every: int = key(
         10, "steps between lines of the metrics file", unit="steps", ge=1, le=MANY, cosmetic=True
     )

@@ -26,7 +26,6 @@ __all__ = [
     "BaseRecord",
     "ModelRecord",
     "TokenizerIdentity",
-    "VocabularySize",
     "first_misfit",
     "load_model",
     "read_plain",

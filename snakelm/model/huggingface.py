@@ -9,21 +9,20 @@ The other way, a folder of that form becomes a Decoder without the norm after th
 weights in the table, the same function, and the same folder when it is exported again.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 
 from pytorch_ext import rms_norm
 
-from ..config import Model, check_exportable, check_shape, read_section
+from ..config import Model, check_exportable
+from ..config.huggingface import KINDS, read_config_json, shape_of
 from ..errors import UserError
-from ..json_files import read_json
+from ..model_folders import weight_files, weight_heads
 from .decoder import Decoder
-from .file import VocabularySize, first_misfit, weight_sizes
+from .file import first_misfit, weight_sizes
 
 __all__ = ["Ends", "from_huggingface", "huggingface_config", "huggingface_weights"]
 
@@ -47,10 +46,7 @@ OUTSIDE = {
     "head": "lm_head.weight",
 }
 DTYPES = ("F32", "BF16", "F16", "F64")  # of weights that are taken
-# qk_norm → model_type and architecture
-KINDS = {True: ("qwen3", "Qwen3ForCausalLM"), False: ("llama", "LlamaForCausalLM")}
-
-T = TypeVar("T")
+DERIVED = ".rotary_emb.inv_freq"  # that older Llamas have beside them; follows from config.json
 
 
 @dataclass(frozen=True)
@@ -113,141 +109,65 @@ def huggingface_config(shape: Model, vocab_size: int, ends: Ends) -> dict[str, A
     }
 
 
-class ConfigJson(BaseModel):
-    """What of a config.json says how the weights are used; transformers writes much more."""
-
-    model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False)
-
-    model_type: Literal["qwen3", "llama"]
-    num_hidden_layers: PositiveInt
-    hidden_size: PositiveInt
-    num_attention_heads: PositiveInt
-    num_key_value_heads: PositiveInt | None = None  # as many as there are heads
-    head_dim: PositiveInt | None = None
-    intermediate_size: PositiveInt
-    max_position_embeddings: PositiveInt
-    rms_norm_eps: PositiveFloat
-    tie_word_embeddings: bool = False
-    vocab_size: VocabularySize
-    rope_theta: PositiveFloat | None = None  # transformers 4
-    rope_scaling: dict[str, object] | None = None  # transformers 4
-    rope_parameters: dict[str, object] | None = None  # transformers 5
-
-    # What would make another function of the same weights.
-    hidden_act: Literal["silu", "swish"] = "silu"
-    attention_bias: Literal[False] | None = None
-    mlp_bias: Literal[False] | None = None
-    use_sliding_window: Literal[False] | None = None
-    layer_types: list[Literal["full_attention"]] | None = None
-    partial_rotary_factor: Annotated[float, Field(ge=1, le=1)] | None = None
-    quantization_config: None = None
-
-
+@torch.no_grad()
 def from_huggingface(folder: str | Path) -> Decoder:
-    """The model of a folder with config.json and model.safetensors; UserError for a folder that
-    isn't one, or whose files don't fit each other.
+    """The model of a folder with config.json and model.safetensors, or several of them with an
+    index; UserError for a folder that isn't one, or whose files don't fit each other.
     """
     folder = Path(folder)
-    config = _read_config(folder)
-    shape = _shape(folder, config)
+    config = read_config_json(folder)
+    shape = shape_of(folder, config)
     _check_weights(folder, shape, config.vocab_size)
 
-    from safetensors.torch import load_file
-
-    weights = _read(folder / "model.safetensors", load_file)
     model = Decoder(shape, config.vocab_size)
-    model.load_state_dict(
-        {n: weights.pop(huggingface_name(n)) for n, _ in model.named_parameters()}
-    )
-    for name, weight in model.named_parameters():
-        if not weight.isfinite().all():
-            raise UserError(f"{folder}: {huggingface_name(name)} has NaN or infinity in it")
+    ours = {huggingface_name(name): weight for name, weight in model.named_parameters()}
+    second: torch.Tensor | None = None  # a head beside a tied table
+    for file in weight_files(folder):  # one after the other: two copies are never whole
+        for name, weight in _read(file).items():
+            if name in ours:
+                ours[name].copy_(weight)
+                if not ours[name].isfinite().all():
+                    raise UserError(f"{folder}: {name} has NaN or infinity in it")
+            elif name == OUTSIDE["head"]:
+                second = weight
+    if second is not None and not torch.equal(second.float(), model.embedding):
+        raise UserError(
+            f"{folder}: config.json ties embedding and head, and the weights have two different "
+            "ones; set tie_word_embeddings to false there, if that is what the model was"
+        )
     return model.eval()
 
 
-def _read_config(folder: Path) -> ConfigJson:
-    """UserError for another kind of model, by its name; then for what in it is damaged, or makes
-    another function of the weights than ours.
-    """
-    path, remedy = folder / "config.json", "export the model again, or name a Qwen3 or Llama"
-    kind = read_json(path, remedy=remedy).get("model_type")
-    kinds = [name for name, _ in KINDS.values()]
-    if kind not in kinds:
-        raise UserError(f"{folder}: a {kind!r} model; expected one of {', '.join(kinds)}")
-    return read_json(path, ConfigJson, remedy=remedy)
-
-
 def _check_weights(folder: Path, shape: Model, vocab_size: int) -> None:
-    """UserError unless the weights are those of ``shape``, by what the file's head says of them:
+    """UserError unless the weights are those of ``shape``, by what the files' heads say of them:
     nothing is allocated for a folder that doesn't fit.
     """
-    heads = _read(folder / "model.safetensors", _heads)
+    heads = {n: head for n, head in weight_heads(folder).items() if not n.endswith(DERIVED)}
     expected = {huggingface_name(n): size for n, size in weight_sizes(shape, vocab_size).items()}
-    if foreign := sorted(heads.keys() - expected.keys()):
+    found = {name: head.size for name, head in heads.items()}
+    if shape.tie_embeddings:  # some write the table twice
+        found.pop(OUTSIDE["head"], None)
+
+    if foreign := sorted(found.keys() - expected.keys()):
         raise UserError(
             f"{folder}: weights that config.json has no place for: {', '.join(foreign[:3])}"
         )
-    if misfit := first_misfit({name: size for name, (_, size) in heads.items()}, expected):
+    if misfit := first_misfit(found, expected):
         raise UserError(f"{folder}: weights don't fit config.json: {misfit}")
-    for name, (dtype, _) in heads.items():
-        if dtype not in DTYPES:
-            raise UserError(f"{folder}: {name} is {dtype}; expected one of {', '.join(DTYPES)}")
+    for name, head in heads.items():
+        if head.dtype not in DTYPES:
+            raise UserError(
+                f"{folder}: {name} is {head.dtype}; expected one of {', '.join(DTYPES)}"
+            )
 
 
-def _heads(path: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """Name → dtype and size of each weight, from the file's head."""
-    from safetensors import safe_open
-
-    with safe_open(path, "pt") as file:
-        slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-        return {name: (one.get_dtype(), tuple(one.get_shape())) for name, one in slices.items()}
-
-
-def _read(path: Path, reader: Callable[[Path], T]) -> T:
-    """What ``reader`` makes of a safetensors file; UserError when it can't be read."""
+def _read(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a safetensors file; UserError when it can't be read."""
     from safetensors import SafetensorError
+    from safetensors.torch import load_file
 
     try:
-        return reader(path)
-    except FileNotFoundError:
-        raise UserError(
-            f"{path}: missing; expected a model's folder with config.json and model.safetensors"
-        ) from None
+        return load_file(path)
     except (OSError, ValueError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:120]
         raise UserError(f"{path}: can't be read ({reason}); export the model again") from None
-
-
-def _shape(folder: Path, config: ConfigJson) -> Model:
-    shape = {
-        "layers": config.num_hidden_layers,
-        "width": config.hidden_size,
-        "heads": config.num_attention_heads,
-        "kv_heads": config.num_key_value_heads or config.num_attention_heads,
-        "head_dim": config.head_dim or config.hidden_size // config.num_attention_heads,
-        "hidden": config.intermediate_size,
-        "context": config.max_position_embeddings,
-        "rope_base": _rope_base(folder, config),
-        "tie_embeddings": config.tie_word_embeddings,
-        "qk_norm": config.model_type == KINDS[True][0],
-        "embedding_norm": False,
-        "norm_eps": config.rms_norm_eps,
-    }
-
-    where = f"{folder}/config.json: model"
-    checked = read_section(Model, shape, where)
-    check_shape(checked, where)
-    return checked
-
-
-def _rope_base(folder: Path, config: ConfigJson) -> float:
-    """From where either version of transformers keeps it; scaled rotations aren't ours."""
-    rope = config.rope_parameters or config.rope_scaling or {}
-    kind = rope.get("rope_type", rope.get("type", "default"))
-    if kind != "default" or rope.get("partial_rotary_factor", 1) != 1:
-        raise UserError(f"{folder}: rotary positions of type {kind!r}; expected default")
-
-    base = rope.get("rope_theta") or config.rope_theta
-    if not isinstance(base, int | float) or isinstance(base, bool) or base <= 0:
-        raise UserError(f"{folder}: config.json: rope_theta: found {base!r}; expected a number")
-    return float(base)

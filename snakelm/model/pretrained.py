@@ -16,9 +16,10 @@ from ..data.conversations.jinja_template import JINJA, PLAIN_JINJA, UNMARKED_JIN
 from ..errors import UserError
 from ..files import sha256_file
 from ..json_files import read_json
+from ..model_folders import SHAPE, TOKENIZER, WEIGHTS
 from ..tokenizer import Tokenizer
 from ..tokenizer.huggingface import tokenizer_json
-from ..user_paths import OURS, SHAPE, TOKENIZER, WEIGHTS, base_files
+from ..user_paths import OURS, base_files
 from .decoder import Decoder
 from .file import BaseRecord, TokenizerIdentity, load_model
 from .huggingface import from_huggingface, huggingface_weights

@@ -108,6 +108,8 @@ def _parts(path: Path, document: Document, assume_nfc: bool) -> ReadTokenizer:
     specials = _special_tokens(document.added_tokens, document.model.vocab)
     ranks = _ranks(document.model.vocab, specials)
     facts: Json = {"read_from": "tokenizer.json"}
+    if document.normalizer:
+        facts["normalizer_left_out"] = "NFC"
     if left_out := _types(document.post_processor) - {"ByteLevel"}:
         facts["post_processor_left_out"] = sorted(left_out)
     pattern = _pattern(document.pre_tokenizer)

@@ -26,6 +26,7 @@ from ..files import atomic_path, write_text
 from ..model.file import read_plain, write_plain
 
 __all__ = [
+    "has_begun",
     "load",
     "load_newest",
     "prune",
@@ -49,10 +50,16 @@ _sound: dict[Path, State] = {}
 
 
 def save(
-    run: Path, step: int, fingerprint: str, state: Mapping[str, Any], keep: int, stem: str = STEM
+    run: Path,
+    step: int,
+    fingerprint: str,
+    state: Mapping[str, Any],
+    keep: int,
+    stem: str = STEM,
+    pinned: int | None = None,
 ) -> Path:
     """Writes ``state`` (plain types and tensors) as the checkpoint of ``step``; drops all but the
-    newest ``keep``.
+    newest ``keep`` and that of the step ``pinned``.
     """
     path = _path(run, stem, step)
     record = {
@@ -69,7 +76,7 @@ def save(
     if not os.path.lexists(_mark(run, stem)):
         write_text(_mark(run, stem), "checkpoints were saved here\n")
 
-    prune(run, keep, stem, written=step)
+    prune(run, keep, stem, written=step, pinned=pinned)
     return path
 
 
@@ -102,6 +109,11 @@ def steps_in(run: Path, stem: str = STEM, before: str = "") -> list[int]:
         ) from None
     matches = [re.fullmatch(rf"{before}{stem}_(\d{{8,}})\.pt", name) for name in names]
     return sorted((int(match[1]) for match in matches if match), reverse=True)
+
+
+def has_begun(run: Path, stem: str = STEM) -> bool:
+    """Whether the run has, or had, a checkpoint."""
+    return bool(steps_in(run, stem)) or os.path.lexists(_mark(run, stem))
 
 
 def load_newest(run: Path, fingerprint: str, warn: Warn, stem: str = STEM) -> dict[str, Any] | None:
@@ -198,13 +210,21 @@ def _is_sound(path: Path) -> bool:
     return False
 
 
-def prune(run: Path, keep: int, stem: str = STEM, written: int | None = None) -> None:
+def prune(
+    run: Path,
+    keep: int,
+    stem: str = STEM,
+    written: int | None = None,
+    pinned: int | None = None,
+) -> None:
     """Removes what is older than the newest ``keep`` sound checkpoints, each one's hash file last;
-    never that of the step just ``written``.
+    never that of the step just ``written``, nor that of ``pinned``, which doesn't count.
     """
     kept: list[int] = []
     for step in steps_in(run, stem):
         path = _path(run, stem, step)
+        if step == pinned:
+            continue
         if len(kept) >= keep and step != written:
             _remove(path)
         elif _is_sound(path):

@@ -9,6 +9,7 @@ labelled tokens of all its rows.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -71,6 +72,7 @@ class Finetuning:
     names = FINETUNING
     evaluates_first = True
     chat = True
+    parts: Mapping[str, Any] | None = None  # its rate falls from the beginning
 
     def __init__(self, config: Config, files: FinetuningFiles, log: Log, verify: bool) -> None:
         assert config.sft.seed is not None, "the checks fill it in"

@@ -4,22 +4,26 @@ directory.
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ..config import Config, Evaluate, Train, as_mapping
 from ..data.bins import TokenBin, idx_path
 from ..files import sha256_file
+from ..model.base import base_hashes
 from ..model.pretrained import base_digest
+from ..user_paths import home
 
-__all__ = ["finetuning_fingerprint", "pretraining_fingerprint"]
+__all__ = ["finetuning_fingerprint", "fingerprint_of", "pretraining_parts"]
 
 # Raised when training itself changes what the same configuration leads to.
 PRETRAINING_VERSION, FINETUNING_VERSION = 2, 2
 
 
-def pretraining_fingerprint(config: Config, train: TokenBin, val: TokenBin) -> str:
-    """Over the configuration without its cosmetic keys, both token files and the tokenizer.
+def pretraining_parts(config: Config, train: TokenBin, val: TokenBin) -> dict[str, Any]:
+    """What decides pretraining's result: the configuration without its cosmetic keys, both token
+    files, the tokenizer and the base. Where the base lies doesn't count, what it is does.
 
     A token file is known by its idx, which holds the CRC of every chunk of its tokens and the
     offsets of its documents.
@@ -29,14 +33,14 @@ def pretraining_fingerprint(config: Config, train: TokenBin, val: TokenBin) -> s
     evaluate = config.evaluate.model_copy(update={"compressor_mb": Evaluate().compressor_mb})
     counted = config.model_copy(update={"evaluate": evaluate})
     settings = as_mapping(counted, ["model", "train", "evaluate"], cosmetic=False)
-    parts = {
+    return {
         "version": PRETRAINING_VERSION,
         "config": _with_seed(_as_ever(settings), "train"),
         "train": sha256_file(idx_path(train.path)),
         "val": sha256_file(idx_path(val.path)),
         "tokenizer": train.meta.tokenizer_sha256,
+        **({"base": base_hashes(home(config.train.base))} if config.train.base else {}),
     }
-    return _digits(parts)
 
 
 def finetuning_fingerprint(
@@ -58,7 +62,7 @@ def finetuning_fingerprint(
         "train": sha256_file(idx_path(train)),
         "val": sha256_file(idx_path(val)),
     }
-    return _digits(parts)
+    return fingerprint_of(parts)
 
 
 def _as_ever(settings: dict[str, Any]) -> dict[str, Any]:
@@ -66,7 +70,7 @@ def _as_ever(settings: dict[str, Any]) -> dict[str, Any]:
     off: earlier versions had none, and their runs so keep their folders.
     """
     train = {**settings["train"], "processes": 1}
-    off = {name for name in ("reproducible", "bigram_steps") if not train[name]}
+    off = {name for name in ("reproducible", "bigram_steps") if not train[name]} | {"base"}
     if train["sampled_softmax"] == "off":
         off |= {"sampled_softmax", "sampled_common", "sampled_random"}
     return {**settings, "train": {name: train[name] for name in train if name not in off}}
@@ -80,5 +84,6 @@ def _with_seed(settings: dict[str, Any], section: str) -> dict[str, Any]:
     return {**settings, section: own, "seed": settings[section]["seed"]}
 
 
-def _digits(parts: dict[str, Any]) -> str:
+def fingerprint_of(parts: Mapping[str, Any]) -> str:
+    """16 hex digits over what decides a result."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]

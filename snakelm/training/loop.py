@@ -28,7 +28,7 @@ from ..model import Decoder, model_size, save_model
 from ..tokenizer import Tokenizer
 from ..workflow.lock import locked
 from ..workflow.signals import StopRequest
-from . import checkpoint, lora
+from . import branching, checkpoint, lora
 from .batches import BatchStream
 from .distributed import World, process_group
 from .machine import check_machine, machine_of
@@ -70,6 +70,7 @@ class Recipe(Protocol):
     training: Train  # steps, rates and how often to evaluate, save and log
     seed: int
     fingerprint: str
+    parts: Mapping[str, Any] | None  # of the fingerprint; None where no run goes on from another
     held_out: dict[str, str | None]  # what it is measured on, as the run's figures have it
     evaluates_first: bool  # whether held-out text is measured before the first step too
     chat: bool  # whether the model's chat tokens are trained
@@ -113,6 +114,8 @@ def start(
     with process_group(device) as world:
         made = recipe(world.local_rank == 0)  # every host verifies what it reads, once
         with _sole_writer(made, world, log), StopRequest() as stop:
+            if world.writes:
+                branching.go_on_from_earlier(made.files.run_root, made, log)
             return run(made, log, world, lambda: stop.requested, threads)
 
 
@@ -183,7 +186,7 @@ def run(recipe: Recipe, log: Log, world: World, stopped: Stopped, threads: int |
     if saved:
         optimizer.load_state_dict(saved["optimizer"])
         torch.set_rng_state(saved["rng"])
-        log.say(f"resumes after step {progress.step} of {training.steps}")
+        log.say(progress.resumption(training.steps))
     forward = _compiled(model, training, device, plan, log)
 
     # Metrics and samples, without what an earlier start wrote after that checkpoint.
@@ -193,7 +196,7 @@ def run(recipe: Recipe, log: Log, world: World, stopped: Stopped, threads: int |
     if world.writes:
         metrics = MetricsWriter(folder, recipe.files.logs, kept_until, names, record=record)
 
-    saved_step = progress.step
+    saved_step, pinned = progress.step, branching.pinned_step(training)
     progress.clock.start(progress.step)
     with log.progress(training.steps, "steps") as bar:
         while True:
@@ -232,14 +235,14 @@ def run(recipe: Recipe, log: Log, world: World, stopped: Stopped, threads: int |
                 progress.clock.mark(step)
 
             # Save.
-            if step != saved_step and (done or ending or step % training.save_every == 0):
+            saving = done or ending or step == pinned or step % training.save_every == 0
+            if saving and step != saved_step:
                 if metrics:
                     with progress.clock.paused():
                         state = _state(model, optimizer, device, progress)
                         state |= {"record": metrics.record(), "machine": machine}
-                        checkpoint.save(
-                            folder, step, recipe.fingerprint, state, training.keep, names.stem
-                        )
+                        identity = (recipe.fingerprint, state, training.keep, names.stem)
+                        checkpoint.save(folder, step, *identity, pinned=pinned)
                 world.wait()
                 saved_step = step
 
@@ -367,4 +370,8 @@ def _finish(recipe: Recipe, model: Decoder, progress: Progress, world: World) ->
     }
     if recipe.evaluates_first:
         result["val_loss_before"] = progress.loss_before
+        if progress.bpb_before is not None:
+            result["val_bpb_before"] = progress.bpb_before
+    if progress.continues:
+        result["continues"] = progress.continues
     return cast(RunResult, result)

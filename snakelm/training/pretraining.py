@@ -5,6 +5,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -16,12 +17,14 @@ from ..device import Device, choose_device
 from ..errors import UserError
 from ..log import Log
 from ..model import Decoder, generate
+from ..model.base import from_base
 from ..tokenizer import Tokenizer
+from ..user_paths import home
 from . import bigram_init, loop
 from .batches import Batches
 from .bigram_refinement import refine_bigrams
 from .distributed import World
-from .fingerprint import pretraining_fingerprint
+from .fingerprint import fingerprint_of, pretraining_parts
 from .metrics import PRETRAINING, Sample
 from .plan import Plan, check_sizes, make_plan
 from .progress import RunResult
@@ -58,13 +61,12 @@ def train(
 
 
 class Pretraining:
-    """A run over train.bin, from random weights or from counted bigrams.
+    """A run over train.bin, from random weights, from counted bigrams or from a base.
 
     ``verify``: whether to check the token files against their checksums.
     """
 
     names = PRETRAINING
-    evaluates_first = False
     chat = False
 
     def __init__(self, config: Config, files: PretrainingFiles, log: Log, verify: bool) -> None:
@@ -72,6 +74,8 @@ class Pretraining:
         self.files, self.log, self.seed = files, log, config.train.seed
         self.shape, self.training = config.model, config.train
         self.tokenizer = Tokenizer.load(files.tokenizer)
+        self.base = home(self.training.base) if self.training.base else None
+        self.evaluates_first = self.base is not None
 
         sha256 = self.tokenizer.sha256
         self.train_bin = open_bin(files.train_bin, sha256, verify=verify)
@@ -82,7 +86,9 @@ class Pretraining:
         self.batches = Batches(
             self.train_bin, config.model.context, config.train.batch_tokens, self.seed
         )
-        self.fingerprint = pretraining_fingerprint(config, self.train_bin, self.val_bin)
+        parts = pretraining_parts(config, self.train_bin, self.val_bin)
+        self.parts: Mapping[str, Any] | None = parts
+        self.fingerprint = fingerprint_of(parts)
         self.held_out = {
             "held_out_text": texts_digest(self.val_bin.document_ids),
             "held_out_clean": texts_digest(self.val_bin.document_ids[self.clean]),
@@ -121,7 +127,11 @@ class Pretraining:
         )
 
     def build_model(self, weights: Mapping[str, torch.Tensor] | None) -> Decoder:
-        """The model with ``weights``, or with random ones, or with those counted from bigrams."""
+        """The model with ``weights``, or with a base's, random ones or those counted from
+        bigrams.
+        """
+        if weights is None and self.base:
+            return from_base(self.base, self.shape, self.tokenizer)
         model = Decoder(self.shape, self.tokenizer.vocab_size)
         if weights is not None:
             model.load_state_dict(weights)
@@ -149,14 +159,19 @@ class Pretraining:
     def validate(
         self, model: Decoder, step: int, last: bool, world: World, stopped: loop.Stopped
     ) -> dict[str, float | None] | None:
-        """Loss and bits per byte on about train.eval_tokens held-out tokens; at last on all."""
-        most_tokens = None if last else self.training.eval_tokens
+        """Loss and bits per byte on about train.eval_tokens held-out tokens; on all at last, and
+        before the first step.
+        """
+        whole = last or step == 0
+        most_tokens = None if whole else self.training.eval_tokens
         evaluation = self._evaluate(model, most_tokens, world, stopped)
         if evaluation is None:
             return None
 
         bpb, clean = evaluation.bpb(), evaluation.bpb(clean_only=True)
-        share = "all" if last else f"{evaluation.text_tokens.sum():,}"
+        share = "all" if whole else f"{evaluation.text_tokens.sum():,}"
+        if step == 0:
+            self.log.say(f"before the first step: val bpb {_figure(bpb)}, clean {_figure(clean)}")
         self.log.file_only(
             f"step {step}: val bpb {_figure(bpb)}, clean {_figure(clean)} on {share} held-out "
             "tokens"

@@ -37,7 +37,8 @@ class RunResult(TypedDict, total=False):
     fingerprint: str
     parameters: int
     val_loss: float
-    val_loss_before: float | None  # before the first step; fine-tuning only
+    val_loss_before: float | None  # before the first step; of a run that starts from a model
+    val_bpb_before: float | None  # likewise; of pretraining alone
     val_bpb: float | None
     val_bpb_clean: float | None
     held_out_text: str | None  # digest of the documents it was measured on (`texts_digest`)
@@ -47,6 +48,7 @@ class RunResult(TypedDict, total=False):
     device: str
     processes: int
     operators: dict[str, str]  # operator → backend
+    continues: dict[str, Any]  # fingerprint and step of the run that it went on from
     processes_from_step: dict[str, int]  # step from which on → processes; of a run that changed
     peak_bytes: int  # resident memory of the process that writes
     gpu_peak_bytes: int
@@ -121,6 +123,8 @@ class Progress:
     last: StepResult | None = None
     final: dict[str, Any] | None = None  # figures of the last evaluation, once the run is complete
     processes: dict[str, int] = field(default_factory=dict)  # step from which on → how many
+    bpb_before: float | None = None  # as loss_before
+    continues: dict[str, Any] | None = None  # the run that it went on from, and after which step
 
     @classmethod
     def of_checkpoint(cls, saved: Mapping[str, Any]) -> "Progress":
@@ -135,6 +139,8 @@ class Progress:
             StepResult(**saved["last"]),
             saved["final"],
             dict(saved.get("processes", {"0": 1})),
+            saved.get("bpb_before"),
+            saved.get("continues"),
         )
 
     def note_processes(self, count: int, exact: bool, say: Callable[[str], None]) -> None:
@@ -152,6 +158,13 @@ class Progress:
                 f"results equal {equal}"
             )
 
+    def resumption(self, steps: int) -> str:
+        """A line on where the run goes on; where it was merely begun by another one, no resume."""
+        if self.continues and self.continues["step"] == self.step:
+            before = self.continues["fingerprint"]
+            return f"begins after step {self.step} of {steps}, trained by run {before}"
+        return f"resumes after step {self.step} of {steps}"
+
     def took_step(self, result: StepResult, skipped: int) -> None:
         """Counts a step; ``skipped``: steps in a row without an update, this one included."""
         self.last, self.skipped = result, skipped
@@ -163,6 +176,7 @@ class Progress:
         self.evaluated = self.step
         if self.step == 0:
             self.loss_before = figures["val_loss"]
+            self.bpb_before = figures.get("val_bpb")
 
     def checkpoint_keys(self) -> dict[str, Any]:
         """Plain types; the step is the checkpoint's own key.
@@ -179,6 +193,8 @@ class Progress:
             "last": {**vars(self.last), "stop": False},
             "final": self.final,
             **({} if self.loss_before is None else {"before": self.loss_before}),
+            **({} if self.bpb_before is None else {"bpb_before": self.bpb_before}),
+            **({} if self.continues is None else {"continues": self.continues}),
             **({} if self.processes == {"0": 1} else {"processes": self.processes}),
         }
 

@@ -20,6 +20,10 @@ MODEL = "results/final_model.pt"
             ["--config", "compare=[nowhere]"],
             ["compare: nowhere: no logs/training_metrics.csv there", "name another"],
         ),
+        (
+            ["--config", "train={base: nowhere}"],
+            ["train.base: nowhere: no such file or folder; name an exported folder"],
+        ),
     ],
     ids=[
         "text for a number",
@@ -27,6 +31,7 @@ MODEL = "results/final_model.pt"
         "unknown preset",
         "braces in a path",
         "no run to compare with",
+        "no model to go on from",
     ],
 )
 def test_wrong_keys_stop_before_any_job(checkout, arguments, said):

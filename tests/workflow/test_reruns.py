@@ -159,6 +159,7 @@ ELSEWHERE = {
     "export",
     "compare",
     "tokenizer.kind",
+    "train.base",
     "model.tie_embeddings",
 }
 CHECKS = {"quality": "quality", "decontaminate": "decontaminate"}

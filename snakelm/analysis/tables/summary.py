@@ -165,6 +165,8 @@ def _facts(record: RunRecord) -> Iterator[tuple[str, str | None]]:
         if tokens and epochs
         else None,
     )
+    yield "started from", _base(record)
+    yield "went on from", _earlier(record)
     yield "steps", None if step is None else f"{step:,.0f} of {train.steps:,}"
     yield "training time", duration(metrics.last("seconds"))
     yield "training CPU time", duration(metrics.last("cpu_seconds") or None)
@@ -175,6 +177,29 @@ def _facts(record: RunRecord) -> Iterator[tuple[str, str | None]]:
     yield "run", result.fingerprint
     yield "host", _host(record)
     yield "git commit", record.commit
+
+
+def _base(record: RunRecord) -> str | None:
+    """The model that pretraining went on from, and what it gave."""
+    base, result = record.started_from(), record.training_result()
+    if base.name is None:
+        return None
+
+    name = f"{base.name} (SHA-256 {base.sha256[:12]}…)"
+    before, after = result.val_bpb_before, result.val_bpb
+    if before is None or after is None:
+        return name
+    return (
+        f"{name}: held-out text {before:.3f} bits per byte before the first step, {after:.3f} now"
+    )
+
+
+def _earlier(record: RunRecord) -> str | None:
+    """The run whose flat part this one shares."""
+    before = record.training_result().continues
+    if before.fingerprint is None:
+        return None
+    return f"step {before.step:,} of run {before.fingerprint}; its time counts above"
 
 
 def _cost(record: RunRecord) -> str | None:

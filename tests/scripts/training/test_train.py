@@ -76,24 +76,25 @@ def test_learns(results):
 
 
 def test_a_finished_run_is_not_trained_again(results, monkeypatch):
-    config = results.config()
+    config = results.config(**SHORT)
     first = train(results, config)
     (results.folder / "final_model.pt").unlink()
     (results.folder / "logs/training_metrics.csv").unlink()
     monkeypatch.setattr(loop, "training_step", None)
     assert train(results, config) == first
-    assert int(rows(results)[-1]["step"]) == 60
+    assert int(rows(results)[-1]["step"]) == 20
 
 
 def test_cosmetic_keys_do_not_make_another_run(results, monkeypatch):
-    first = train(results, results.config())
+    first = train(results, results.config(**SHORT))
     monkeypatch.setattr(loop, "training_step", None)
-    assert train(results, results.config(log_every=7, sample_prompt="x", keep=5)) == first
+    shown = {"log_every": 7, "sample_prompt": "x", "keep": 5}
+    assert train(results, results.config(**{**SHORT, **shown})) == first
 
 
 def test_another_seed_or_rate_is_another_run(results):
-    train(results, results.config())
-    train(results, results.config(lr=0.01))
+    train(results, results.config(**SHORT))
+    train(results, results.config(**SHORT, lr=0.01))
     train(results, results.config(seed=7, steps=5))
     assert len(list(results.folder.glob("checkpoints/*/"))) == 3
     made = read_manifest(results.folder / "final_model.pt")
@@ -278,7 +279,7 @@ def test_all_checkpoints_damaged_stops_and_changes_nothing(results, monkeypatch)
     for path in results.checkpoints():
         path.write_bytes(b"")
     before = [(p.name, p.stat().st_size) for p in results.checkpoints()]
-    with pytest.raises(UserError, match="none of its 3 checkpoints is sound"):
+    with pytest.raises(UserError, match="none of its 4 checkpoints is sound"):
         main(results.arguments(config))
     assert [(p.name, p.stat().st_size) for p in results.checkpoints()] == before
     assert not (results.folder / "final_model.pt").exists()
@@ -329,8 +330,8 @@ def test_another_tokenizer_is_refused(results):
 
 def test_micro_batches_change_the_way_not_the_goal(make_results):
     a, b = make_results("a"), make_results("b")
-    train(a, a.config(micro_batch=8))
-    train(b, b.config(micro_batch=3))
+    train(a, a.config(**SHORT, micro_batch=8))
+    train(b, b.config(**SHORT, micro_batch=3))
     for x, y in zip(rows(a), rows(b), strict=True):
         assert float(x["loss"]) == pytest.approx(float(y["loss"]), rel=1e-2)
 

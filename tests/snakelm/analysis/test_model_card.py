@@ -123,6 +123,17 @@ def test_without_an_evaluation_training_speaks_for_itself(artefacts):
     )
 
 
+def test_it_names_the_model_that_it_was_trained_further_from(manifest, artefacts):
+    base = {"name": "base | <b>", "sha256": "cd" * 32}
+    trained = manifest("other_model.pt", "train", base=base, result={"val_bpb_before": 2.5})
+    card = model_card(about(), [trained])
+    line = next(line for line in card.split("\n") if "trained further from" in line)
+    assert f"weights {'cd' * 32})" in line
+    assert not set(line) & set("<>")
+    assert "| pretraining | bits per byte of held-out text before the first step | 2.5000 |" in card
+    assert "trained further" not in model_card(about(), artefacts)
+
+
 @pytest.mark.parametrize("chat", [False, True], ids=["base", "tuned"])
 def test_it_says_how_to_use_the_model(chat):
     card = model_card(about(chat=chat))

@@ -137,7 +137,14 @@ def test_summary_shows_the_numbers(make_record, manifest, whole_run, tmp_path):
     model = manifest(
         "model.pt",
         "train",
-        result={"parameters": 1_234_567, "val_bpb": 1.0625, "val_bpb_clean": 1.2345},
+        result={
+            "parameters": 1_234_567,
+            "val_bpb": 1.0625,
+            "val_bpb_clean": 1.2345,
+            "val_bpb_before": 3.75,
+            "continues": {"fingerprint": "0123456789abcdef", "step": 41},
+        },
+        base={"name": "somewhere/base", "sha256": "cd" * 32},
     )
     PAGES["summary"](
         make_record(whole_run, artefacts=[model], rerun="snakemake it"), tmp_path / "page.html"
@@ -152,6 +159,8 @@ def test_summary_shows_the_numbers(make_record, manifest, whole_run, tmp_path):
         "1,234,567",
         "snakemake it",
         "100 of 100",
+        "somewhere/base (SHA-256 cdcdcdcdcdcd…): held-out text 3.750 bits per byte before",
+        "step 41 of run 0123456789abcdef",
     ):
         assert part in text, part
 

@@ -15,6 +15,7 @@ KEYS = {
     "classifier.base": lambda path: {"classifier": {"base": path}},
     "tokenizer.file": lambda path: {"tokenizer": {"kind": "tiktoken", "file": path}},
     "sft_data.sources[0].path": lambda path: {"sft_data": {"sources": [{"path": path}]}},
+    "train.base": lambda path: {"train": {"base": path}},
     "sft.base": lambda path: {"sft": {"base": path}},
     "tasks[0].path": lambda path: {"tasks": [{"path": path}]},
     "compare": lambda path: {"compare": [path]},

@@ -10,7 +10,7 @@ from snakelm.config import Train, from_mapping
 from snakelm.device import Device
 from snakelm.errors import UserError
 from snakelm.training.batches import Batches
-from snakelm.training.fingerprint import pretraining_fingerprint
+from snakelm.training.fingerprint import fingerprint_of, pretraining_parts
 from snakelm.training.sampled_softmax import SoftmaxSampler, choose_sampler
 
 VOCAB = 1000
@@ -107,7 +107,7 @@ def test_what_is_off_makes_no_other_run(make_bin):
     tokens = make_bin([300] * 10)
 
     def run(**train):
-        return pretraining_fingerprint(from_mapping({"train": train}), tokens, tokens)
+        return fingerprint_of(pretraining_parts(from_mapping({"train": train}), tokens, tokens))
 
     assert run() == run(sampled_random=5) == run(sampled_common=5)
     drawn = {"sampled_softmax": "on"}

@@ -1,0 +1,139 @@
+"""Pretraining from a base as a user runs it: what it says and leaves, that it resumes to the same
+bytes, and that what the base holds decides.
+"""
+
+import json
+import os
+import shutil
+import signal
+
+import pytest
+import torch
+import yaml
+
+from snakelm.errors import Interrupted
+from snakelm.files import sha256_file
+from snakelm.model import load_model
+from snakelm.model.export import export
+from snakelm.tokenizer import EOT, Tokenizer
+from snakelm.training import loop
+from tests.scripts.training.conftest import TINY
+from tests.scripts.training.test_train import main, rows
+
+SHORT = {"steps": 20, "eval_every": 10, "save_every": 5, "sampled_softmax": "off", "lr": 0.01}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A finished run and its export, copied by the tests."""
+    from tests.scripts.training.conftest import make_training_results
+
+    results = make_training_results(tmp_path_factory.mktemp("made") / "first")
+    assert main(results.arguments(results.config(**{**SHORT, "lr": 0.045}))) == 0
+    tokenizer = Tokenizer.load(results.folder / "tokenizer")
+    export(results.folder / "final_model.pt", tokenizer, results.folder / "final", "")
+    return results
+
+
+def based(results, base, **train):
+    """The configuration of a run of ``results`` from ``base``."""
+    path = results.folder / f"based-{len(list(results.folder.glob('based-*')))}.yaml"
+    keys = {**{k: TINY["train"][k] for k in ("batch_tokens", "micro_batch", "warmup", "precision")}}
+    keys |= {"eval_tokens": 400, "sample_tokens": 4, **SHORT, "base": str(base), **train}
+    path.write_text(yaml.safe_dump({"train": keys}))
+    return path
+
+
+def result_of(results):
+    manifest = json.loads((results.folder / "final_model.pt.manifest.json").read_text())
+    return manifest, manifest["counts"]["result"]
+
+
+def test_goes_on_from_a_run_s_file_and_says_what_it_gave(made, results, capfd):
+    base = made.folder / "final_model.pt"
+    assert main(results.arguments(based(results, base))) == 0
+    manifest, result = result_of(results)
+    before, first = result["val_bpb_before"], result_of(made)[1]
+    assert before == pytest.approx(first["val_bpb"], rel=1e-5), "the base as its own run left it"
+    assert result["val_bpb"] < before
+    assert f"before the first step: val bpb {before:.4f}" in capfd.readouterr().err
+    zero, *_ = rows(results)
+    assert (zero["step"], float(zero["val_bpb"])) == ("0", pytest.approx(before, rel=1e-4))
+    assert manifest["counts"]["base"]["sha256"] == sha256_file(base)
+    assert sha256_file(base) in {one["sha256"] for one in manifest["inputs"]}
+
+
+def test_a_stopped_run_needs_its_base_no_more_and_ends_with_the_same_bytes(
+    made, make_results, monkeypatch
+):
+    whole, stopped = make_results("whole"), make_results("stopped")
+    base = made.folder / "final_model.pt"
+    assert main(whole.arguments(based(whole, base))) == 0
+    one_step = loop.training_step
+
+    def signalled(done, *more):
+        if done == 6:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return one_step(done, *more)
+
+    config = based(stopped, base)
+    monkeypatch.setattr(loop, "training_step", signalled)
+    with pytest.raises(Interrupted):
+        main(stopped.arguments(config))
+    monkeypatch.undo()
+    monkeypatch.setattr("snakelm.training.pretraining.from_base", None)
+    assert main(stopped.arguments(config)) == 0
+    models = [sha256_file(r.folder / "final_model.pt") for r in (whole, stopped)]
+    assert models[0] == models[1]
+    assert result_of(whole)[1]["val_bpb_before"] == result_of(stopped)[1]["val_bpb_before"]
+
+
+def test_what_the_base_holds_decides_and_not_where_it_lies(made, results, monkeypatch):
+    moved = results.folder.parent / "elsewhere"
+    shutil.copytree(made.folder / "final", moved)
+    old = Tokenizer.load(made.folder / "tokenizer")
+    assert set(old.special_tokens) == {EOT}, "the run's has chat tokens too: four new rows"
+    config = based(results, moved)
+    prepare_for(results, moved)
+    assert main(results.arguments(config)) == 0
+    model, _ = load_model(results.folder / "final_model.pt")
+    assert model.vocab_size == old.vocab_size + 4
+    first = result_of(results)[1]["fingerprint"]
+
+    shutil.move(moved, moved.with_name("again"))
+    monkeypatch.setattr(loop, "training_step", None)
+    assert main(results.arguments(based(results, moved.with_name("again")))) == 0
+    assert result_of(results)[1]["fingerprint"] == first
+    monkeypatch.undo()
+
+    weights = moved.with_name("again") / "model.safetensors"
+    replaced(weights)
+    assert main(results.arguments(based(results, weights.parent))) == 0
+    assert result_of(results)[1]["fingerprint"] != first
+
+
+def replaced(weights):
+    """Other numbers in the same shapes."""
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(weights)
+    tensors["model.norm.weight"] = torch.ones_like(tensors["model.norm.weight"])
+    save_file(tensors, weights, metadata={"format": "pt"})
+
+
+def prepare_for(results, base):
+    """Token files of the tokenizer that the run takes over from ``base``."""
+    from snakelm.data.bins import BinWriter, open_bin
+    from snakelm.tokenizer.of_base import tokenizer_of_base
+
+    tokenizer = tokenizer_of_base(base).tokenizer
+    tokenizer.save(results.folder / "tokenizer")
+    for split in ("train", "val"):
+        path = results.folder / f"data/processed/{split}.bin"
+        old = open_bin(path)
+        ids, starts = old.tokens[:].copy(), old.document_offsets[:].copy()
+        names, text = old.document_ids[:].copy(), int(old.meta.text_bytes)
+        meta = type(old.meta)("uint16", tokenizer.vocab_size, tokenizer.eot, tokenizer.sha256)
+        with BinWriter(path, meta) as writer:
+            lengths = starts[1:] - starts[:-1]
+            writer.append(ids.astype("int64"), lengths, names, text)
