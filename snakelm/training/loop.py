@@ -31,6 +31,7 @@ from ..workflow.signals import StopRequest
 from . import checkpoint, lora
 from .batches import BatchStream
 from .distributed import World, process_group
+from .judged import JudgedWeights
 from .machine import check_machine, machine_of
 from .metrics import MetricsRow, RunFiles, Sample
 from .metrics_writer import NO_STEP, MetricsWriter, last_step
@@ -38,6 +39,7 @@ from .operators import check_attention, operators_taken
 from .optimizer import Optimizer
 from .plan import Plan
 from .progress import Progress, RunResult, resident_peak, status_line
+from .regime import Regime
 from .step import check_skips, reproducible_step, training_step
 
 __all__ = ["Recipe", "RunFolders", "Stopped", "start"]
@@ -73,6 +75,10 @@ class Recipe(Protocol):
     held_out: dict[str, str | None]  # what it is measured on, as the run's figures have it
     evaluates_first: bool  # whether held-out text is measured before the first step too
     chat: bool  # whether the model's chat tokens are trained
+
+    @property
+    def regime(self) -> Regime | None:
+        """How repeated text is treated; None where that is no question."""
 
     @property
     def files(self) -> RunFolders:
@@ -180,8 +186,10 @@ def run(recipe: Recipe, log: Log, world: World, stopped: Stopped, threads: int |
     model.to(device.device)
     model.compute_dtype, model.attention_backend = device.dtype, attention_backend
     optimizer = Optimizer(model, training)
+    judged = JudgedWeights(model, training, names.metric)
     if saved:
         optimizer.load_state_dict(saved["optimizer"])
+        judged.load_state_dict(saved.get("judged", {}))
         torch.set_rng_state(saved["rng"])
         log.say(f"resumes after step {progress.step} of {training.steps}")
     forward = _compiled(model, training, device, plan, log)
@@ -205,9 +213,13 @@ def run(recipe: Recipe, log: Log, world: World, stopped: Stopped, threads: int |
             due = (done or step % training.eval_every == 0) and progress.evaluated != step
             if due and not ending:
                 row = _metrics_row(progress, recipe.batches, peak_tokens_per_second)
-                with progress.clock.paused():
+                with progress.clock.paused(), judged.in_model():
                     model.eval()
-                    figures = recipe.validate(model, step, done, world, stopped)
+                    figures = judged.figures(
+                        lambda last: recipe.validate(model, progress.step, last, world, stopped),
+                        step,
+                        done,
+                    )
                     if figures is None:
                         ending = True
                     else:
@@ -225,7 +237,7 @@ def run(recipe: Recipe, log: Log, world: World, stopped: Stopped, threads: int |
                         used["operators"] = operators
                         if len(progress.processes) > 1:
                             used["processes_from_step"] = progress.processes
-                        progress.final = {**figures, **elapsed, **used}
+                        progress.final = {**figures, **elapsed, **used, **judged.record(step)}
             elif not due and step != saved_step and step % training.log_every == 0:
                 if metrics:
                     metrics.row(_metrics_row(progress, recipe.batches, peak_tokens_per_second))
@@ -235,7 +247,7 @@ def run(recipe: Recipe, log: Log, world: World, stopped: Stopped, threads: int |
             if step != saved_step and (done or ending or step % training.save_every == 0):
                 if metrics:
                     with progress.clock.paused():
-                        state = _state(model, optimizer, device, progress)
+                        state = _state(model, optimizer, judged, device, progress)
                         state |= {"record": metrics.record(), "machine": machine}
                         checkpoint.save(
                             folder, step, recipe.fingerprint, state, training.keep, names.stem
@@ -268,6 +280,7 @@ def run(recipe: Recipe, log: Log, world: World, stopped: Stopped, threads: int |
             progress.took_step(
                 result, check_skips(result, step + 1, progress.skipped, training, names.section)
             )
+            judged.took_step(progress.step)
             if progress.skipped:
                 log.warn(
                     f"step {progress.step}: loss or gradient is NaN or infinite; no update "
@@ -331,15 +344,21 @@ def _metrics_row(
 
 
 def _state(
-    model: Decoder, optimizer: Optimizer, device: Device, progress: Progress
+    model: Decoder,
+    optimizer: Optimizer,
+    judged: JudgedWeights,
+    device: Device,
+    progress: Progress,
 ) -> dict[str, Any]:
     """What a checkpoint holds: plain types and tensors."""
+    others = judged.state_dict()
     return {
         "model": model.state_dict(),
         "optimizer": optimizer.state_dict(),
         "rng": torch.get_rng_state(),
         "threads": device.threads,
         **progress.checkpoint_keys(),
+        **({"judged": others} if others else {}),
     }
 
 
@@ -349,11 +368,12 @@ def _finish(recipe: Recipe, model: Decoder, progress: Progress, world: World) ->
         return {}
 
     lora.fold(model)  # a plain model again; nothing to do without LoRA
+    final = progress.final or {}
     save_model(
         recipe.files.output,
         model,
         tokenizer_sha256=recipe.tokenizer.sha256,
-        step=progress.step,
+        step=final.get("weights_of_step", progress.step),
         fingerprint=recipe.fingerprint,
         chat=recipe.chat,
     )
@@ -362,9 +382,11 @@ def _finish(recipe: Recipe, model: Decoder, progress: Progress, world: World) ->
         "steps": progress.step,
         "fingerprint": recipe.fingerprint,
         "parameters": model_size(recipe.shape, recipe.tokenizer.vocab_size).total,
-        **(progress.final or {}),
+        **final,
         **recipe.held_out,
     }
+    if recipe.regime:
+        result["regime"] = recipe.regime.record()
     if recipe.evaluates_first:
         result["val_loss_before"] = progress.loss_before
     return cast(RunResult, result)
