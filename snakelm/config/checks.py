@@ -153,8 +153,8 @@ def _check_regularisation(train: Train) -> None:
 
     if train.average and train.average * train.steps < 2:
         raise UserError(
-            f"train.average: {train.average:g} of {train.steps} steps is less than two, and there "
-            "is nothing to average; raise either, or set average: 0"
+            f"train.average: {train.average:g} of {train.steps} steps is a memory of less than two "
+            "steps, and there is nothing to average; raise either, or set average: 0"
         )
     if train.keep_best and train.eval_every >= train.steps:
         raise UserError(

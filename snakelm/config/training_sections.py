@@ -110,8 +110,8 @@ class Train(Section):
     )
     average: float | None = key(
         None,
-        "last share of the run whose weights, one set a step, are averaged; the average is what is "
-        "evaluated and written; null for what train.regime takes, 0 for the last weights alone",
+        "memory of an exponential average of the weights, as a share of the run's steps; the "
+        "average is what is evaluated and written; null for what train.regime takes, 0 for none",
         ge=0,
         le=1,
     )

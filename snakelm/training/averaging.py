@@ -1,8 +1,14 @@
-"""The average of a run's last weights, one set a step, in float32.
+"""An exponential average of a run's weights, in float32.
 
-Weights that still move go around a place that their mean is nearer to (Polyak & Juditsky, 1992;
-Izmailov et al., 2018, arXiv:1803.05407). The model trains on as if there were no average; it has
-the average's weights where it is evaluated and written (judged.py).
+The average forgets what it took in by a factor of e in train.average of the run's steps: a share
+and not a number of steps, so that a run of another length is averaged alike. Weights that learn
+their text by heart move on from what served any text, and weights that still move go around a place
+that their mean is nearer to (Polyak & Juditsky, 1992; Morales-Brotons et al., 2024,
+arXiv:2411.18704). The model trains on as if there were no average; it has the average's weights
+where it is evaluated and written (judged.py).
+
+Before it has a memory's worth of weights it is their plain mean, so the first ones, which are
+random, don't linger. A set every twentieth of the memory is enough, and costs next to nothing.
 """
 
 from collections.abc import Mapping
@@ -15,33 +21,36 @@ from ..config import Train
 
 __all__ = ["WeightAverage"]
 
+SETS = 20  # of weights in the memory
+
 
 class WeightAverage:
-    """The mean over the last train.average of a run's steps; nothing before.
-
-    ``parameters``: by name. ``mean``: float32, by the same names, on their devices.
+    """``parameters``: by name. ``mean``: float32, by the same names, on their devices; empty before
+    the first set.
     """
 
     def __init__(self, parameters: Mapping[str, nn.Parameter], train: Train) -> None:
         self.parameters = parameters
-        self.before = train.steps - round((train.average or 0.0) * train.steps)
-        self.count = 0  # sets of weights in the mean
+        memory = (train.average or 0.0) * train.steps
+        self.every = max(1, round(memory / SETS))
+        self.memory = max(1.0, memory / self.every)  # in sets
+        self.count = 0  # sets taken in
         self.mean: dict[str, torch.Tensor] = {}
 
     @torch.no_grad()
     def took_step(self, step: int) -> None:
-        """Takes in the weights after ``step`` (from 1)."""
-        if step <= self.before:
+        """Takes in the weights after ``step`` (from 1), where it is one of those that count."""
+        if step % self.every:
             return
         self.count += 1
         for name, p in self.parameters.items():
             if self.count == 1:
                 self.mean[name] = p.detach().clone()
             else:
-                self.mean[name].lerp_(p, 1 / self.count)
+                self.mean[name].lerp_(p, 1 / min(self.count, self.memory))
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain types and tensors; empty as long as there is no average."""
+        """Plain types and tensors; empty before the first set."""
         return {"count": self.count, "mean": self.mean} if self.count else {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

@@ -73,13 +73,10 @@ class JudgedWeights:
         return figures
 
     def record(self, step: int) -> dict[str, Any]:
-        """Of a finished run: the step of its weights, and of how many steps they are the mean;
-        empty for the last weights.
+        """Of a finished run of ``step`` steps: which evaluation its weights are of, where the best
+        are kept.
         """
-        step = self.best.step or step if self.best else step
-        kept = {"weights_of_step": step} if self.best else {}
-        averaged = max(0, step - self.average.before) if self.average else 0
-        return kept | ({"averaged_steps": averaged} if self.average else {})
+        return {"weights_of_step": self.best.step or step} if self.best else {}
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint holds besides the model: nothing where nothing is on or all is done."""

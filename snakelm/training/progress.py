@@ -49,7 +49,6 @@ class RunResult(TypedDict, total=False):
     operators: dict[str, str]  # operator → backend
     regime: dict[str, Any]  # how it treats repeated text (`Regime.record`); pretraining only
     weights_of_step: int  # where the best weights are kept: the step they are of
-    averaged_steps: int  # where weights are averaged: of how many steps they are the mean
     processes_from_step: dict[str, int]  # step from which on → processes; of a run that changed
     peak_bytes: int  # resident memory of the process that writes
     gpu_peak_bytes: int

@@ -19,7 +19,7 @@ __all__ = ["REPEATED_FROM", "Regime", "settle"]
 REPEATED_FROM = 4.0  # epochs
 # What a key that is null stands for.
 FRESH: dict[str, float] = {"dropout": 0.0, "weight_decay": 0.0, "average": 0.0}
-REPEATED: dict[str, float] = {"dropout": 0.1, "weight_decay": 0.1, "average": 0.1}
+REPEATED: dict[str, float] = {"dropout": 0.1, "weight_decay": 0.3, "average": 0.25}
 
 
 @dataclass(frozen=True)

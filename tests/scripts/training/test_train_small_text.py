@@ -18,7 +18,6 @@ from snakelm.workflow.manifest import read_manifest
 from tests.scripts.training.conftest import EVERYTHING, make_training_results
 from tests.scripts.training.test_train import main, rows, stop_at, train
 
-# Half of the run is averaged, so that a stop falls into it.
 ALL = {**EVERYTHING, "steps": 24, "eval_every": 8, "sample_tokens": 0}
 
 
@@ -33,7 +32,7 @@ def uninterrupted(tmp_path_factory):
     return train(results, results.config(**ALL)), results
 
 
-@pytest.mark.parametrize("step", [9, 18], ids=["before_the_average", "within_it"])
+@pytest.mark.parametrize("step", [8, 18], ids=["evaluation", "between"])
 def test_a_stopped_run_ends_with_the_same_bytes(uninterrupted, results, monkeypatch, step):
     expected, whole = uninterrupted
     stop_at(monkeypatch, step)
@@ -79,7 +78,6 @@ def test_the_manifest_and_the_log_say_what_was_on(uninterrupted):
     on = {"dropout", "weight_decay", "weight_decay_schedule", "average", "keep_best"}
     assert (result["regime"]["name"], set(result["regime"]["settings"])) == ("repeated", on)
     assert record["step"] == result["weights_of_step"]
-    assert result["averaged_steps"] == max(0, result["weights_of_step"] - 12)
     log = (results.folder / "logs/training.log").read_text()
     assert log.count("repeated text (") == 1
 
@@ -103,19 +101,28 @@ def test_the_best_weights_are_those_of_the_best_evaluation(results, monkeypatch)
     assert any(not torch.equal(w, seen[12, False][n]) for n, w in model.state_dict().items())
 
 
-def test_the_average_is_the_mean_of_the_last_weights(results, monkeypatch):
-    steps, took_step = [], loop.JudgedWeights.took_step
+def test_the_average_is_what_is_evaluated_and_written(results, monkeypatch):
+    """With a memory of all steps it is their plain mean."""
+    steps, evaluated, took_step = [], [], loop.JudgedWeights.took_step
+    validate = pretraining.Pretraining.validate
 
     def noted(self, step):
         took_step(self, step)
         steps.append({name: p.detach().clone() for name, p in self.parameters.items()})
 
+    def seen(self, model, *more):
+        evaluated.append({name: p.clone() for name, p in model.state_dict().items()})
+        return validate(self, model, *more)
+
     monkeypatch.setattr(loop.JudgedWeights, "took_step", noted)
-    train(results, results.config(average=0.5, steps=12, eval_every=12))
+    monkeypatch.setattr(pretraining.Pretraining, "validate", seen)
+    train(results, results.config(average=1.0, steps=12, eval_every=6))
     model, _ = load_model(results.folder / "final_model.pt")
     for name, weight in model.state_dict().items():
-        mean = torch.stack([one[name].double() for one in steps[-6:]]).mean(0)
-        torch.testing.assert_close(weight.double(), mean, rtol=1e-5, atol=1e-6)
+        for count, found in ((6, evaluated[0][name]), (12, evaluated[1][name])):
+            mean = torch.stack([one[name].double() for one in steps[:count]]).mean(0)
+            torch.testing.assert_close(found.double(), mean, rtol=1e-5, atol=1e-6)
+        assert torch.equal(weight, evaluated[1][name])
 
 
 def test_the_best_of_no_held_out_text_is_refused(results):

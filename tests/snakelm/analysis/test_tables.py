@@ -137,7 +137,13 @@ def test_summary_shows_the_numbers(make_record, manifest, whole_run, tmp_path):
     model = manifest(
         "model.pt",
         "train",
-        result={"parameters": 1_234_567, "val_bpb": 1.0625, "val_bpb_clean": 1.2345},
+        result={
+            "parameters": 1_234_567,
+            "val_bpb": 1.0625,
+            "val_bpb_clean": 1.2345,
+            "regime": {"name": "repeated", "epochs": 8.0, "settings": {"dropout": 0.1}},
+            "weights_of_step": 2_500,
+        },
     )
     PAGES["summary"](
         make_record(whole_run, artefacts=[model], rerun="snakemake it"), tmp_path / "page.html"
@@ -152,6 +158,8 @@ def test_summary_shows_the_numbers(make_record, manifest, whole_run, tmp_path):
         "1,234,567",
         "snakemake it",
         "100 of 100",
+        "dropout 0.1 (repeated text)",
+        "those of step 2,500",
     ):
         assert part in text, part
 

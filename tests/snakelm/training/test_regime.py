@@ -1,6 +1,9 @@
 """What a run holds against learning its text by heart, by how often it reads it."""
 
+import math
+
 import pytest
+import torch
 
 from snakelm.config import Train, from_mapping
 from snakelm.errors import UserError
@@ -69,21 +72,39 @@ def test_weight_decay_follows_its_schedule():
     )
 
 
-def test_an_average_has_the_steps_of_its_share():
-    """19 and 20 of twenty."""
-    average = WeightAverage({}, Train(steps=20, average=0.1))
-    counts = []
-    for step in range(1, 21):
+def test_an_average_forgets_in_its_share_of_the_run():
+    """Of weights that are 0 for half of the run and then 1: by the textbook's formula."""
+    steps, share = 4000, 0.1
+    p = torch.nn.Parameter(torch.zeros(3))
+    average = WeightAverage({"p": p}, Train(steps=steps, average=share))
+    for step in range(1, steps + 1):
+        with torch.no_grad():
+            p.fill_(float(step > steps // 2))
         average.took_step(step)
-        counts.append(average.count)
-    assert counts[-3:] == [0, 1, 2]
+        if step == steps // 2 + steps * share:
+            expected = pytest.approx([1 - math.exp(-1)] * 3, abs=0.02)
+            assert average.mean["p"].tolist() == expected
+    assert average.mean["p"].min() > 0.99
+
+
+def test_a_young_average_is_the_plain_mean():
+    p = torch.nn.Parameter(torch.zeros(()))
+    average = WeightAverage({"p": p}, Train(steps=20, average=0.5))
+    for step in range(1, 9):
+        with torch.no_grad():
+            p.fill_(step)
+        average.took_step(step)
+        assert average.mean["p"].item() == pytest.approx((step + 1) / 2)
 
 
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
         ({"keep_best": True, "steps": 60, "eval_every": 60}, r"lower train\.eval_every"),
-        ({"steps": 60, "average": 0.01}, r"train\.average: 0\.01 of 60 steps is less than two"),
+        (
+            {"steps": 60, "average": 0.01},
+            "0.01 of 60 steps is a memory of less than two",
+        ),
         ({"weight_decay_schedule": [1.0]}, "two factors or more"),
         ({"weight_decay": 0.1, "weight_decay_schedule": [1.0, -1.0]}, "none below 0"),
         ({"weight_decay": 0.0, "weight_decay_schedule": [1.0, 0.5]}, "it has no effect"),
