@@ -1,5 +1,5 @@
-"""What helps when a text is small and read again and again: each key of train.regime alone and all
-of them, on some documents of a results folder.
+"""What helps when a text is small and read again and again: the keys of train.regime alone and
+together, weight decay and keeping the best, on some documents of a results folder.
 
     python benchmarks/small_text.py --results results --tokens 2_000_000 --epochs 8 --seeds 1 2 3
 
@@ -38,8 +38,10 @@ FRESH = {"regime": "fresh"}
 VARIANTS: dict[str, dict[str, Any]] = {
     "fresh": FRESH,
     **{name: {**FRESH, name: value} for name, value in REPEATED.items()},
+    "weight_decay": {**FRESH, "weight_decay": 0.3},
     "keep_best": {**FRESH, "keep_best": True},
     "repeated": {"regime": "repeated"},
+    "repeated, weight_decay": {"regime": "repeated", "weight_decay": 0.3},
     "repeated, keep_best": {"regime": "repeated", "keep_best": True},
 }
 EVALUATIONS = 10  # along the way, where the best is kept
@@ -65,14 +67,14 @@ def main(argv: list[str] | None = None) -> int:
         tokens = choose_documents(args.results, folder, args.tokens)
         print(f"{tokens:,} training tokens, {args.epochs:g} epochs", flush=True)
         print(
-            f"{'variant':<22}{'seed':>6}{'steps':>8}{'CPU-s':>8}{'bpb':>9}{'clean':>9}", flush=True
+            f"{'variant':<24}{'seed':>6}{'steps':>8}{'CPU-s':>8}{'bpb':>9}{'clean':>9}", flush=True
         )
 
         for seed in args.seeds:
             for name in args.variants:
                 row = {"variant": name, "seed": seed, **train(args, folder, tokens, name, seed)}
                 rows.append(row)
-                told = f"{name:<22}{seed:>6}{row['steps']:>8}{row['cpu']:>8.0f}"
+                told = f"{name:<24}{seed:>6}{row['steps']:>8}{row['cpu']:>8.0f}"
                 print(f"{told}{row['bpb']:>9.4f}{row['clean']:>9.4f}", flush=True)
 
     print_differences(rows)
@@ -144,7 +146,7 @@ def print_differences(rows: list[dict[str, Any]]) -> None:
     for name in dict.fromkeys(row["variant"] for row in rows if row["seed"] in fresh):
         gains = [row["bpb"] - fresh[row["seed"]] for row in rows if row["variant"] == name]
         mean = sum(gains) / len(gains)
-        print(f"{name:<22}{mean:>+9.4f} ({min(gains):+.4f} to {max(gains):+.4f})")
+        print(f"{name:<24}{mean:>+9.4f} ({min(gains):+.4f} to {max(gains):+.4f})")
 
 
 if __name__ == "__main__":

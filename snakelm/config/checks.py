@@ -139,12 +139,12 @@ def _check_regularisation(train: Train) -> None:
             f"train.weight_decay_schedule: found {factors}, allowed are two factors or more, none "
             "below 0; leave it out for the same weight decay throughout"
         )
-    if factors and train.weight_decay == 0:
+    if factors and not train.weight_decay:
         raise UserError(
             f"train.weight_decay_schedule: found {factors}, and train.weight_decay is 0, so it has "
             "no effect; set train.weight_decay, or leave the schedule out"
         )
-    most = (train.weight_decay or 0.0) * max(factors, default=1.0)
+    most = train.weight_decay * max(factors, default=1.0)
     if most * train.lr >= 1:
         raise UserError(
             f"train.weight_decay: {most:g} at its most, times train.lr {train.lr:g}, takes away "

@@ -85,9 +85,8 @@ class Train(Section):
     scalar_lr: float = key(0.02, "peak learning rate of the norms' gains (AdamW)", gt=0, le=1)
     regime: Literal["auto", "fresh", "repeated"] = key(
         "auto",
-        "whether the run reads new text or the same again and again: repeated changes what the "
-        "null ones of dropout, weight_decay and average stand for; auto takes it in a run of more "
-        "than 4 epochs",
+        "whether the run reads new text or the same again and again: what dropout and average are "
+        "where they are null; auto takes repeated in a run of more than 4 epochs",
     )
     dropout: float | None = key(
         None,
@@ -96,12 +95,8 @@ class Train(Section):
         ge=0,
         le=0.9,
     )
-    weight_decay: float | None = key(
-        None,
-        "decoupled weight decay of the matrices, times the learning rate; null for what "
-        "train.regime takes (0 for new text)",
-        ge=0,
-        le=10,
+    weight_decay: float = key(
+        0.0, "decoupled weight decay of the matrices, times their learning rate", ge=0, le=10
     )
     weight_decay_schedule: list[float] = key(
         [],

@@ -34,18 +34,34 @@ class Dropout(NamedTuple):
         """``x_BTC`` with a ``rate`` of its values zero and the others larger by as much; ``place``:
         a number of its own for each call in a forward pass.
         """
-        _, positions, width = x_BTC.shape
-        device = x_BTC.device
-
-        # Hashes of (row, place, position) and of the channel, each mixed before they meet.
-        rows_B1 = _mixed(_signed(self.keys_B) + place * 0x01000193)[:, None]
-        steps_T = _mixed(torch.arange(positions, dtype=torch.int32, device=device))
-        rows_BT1 = _mixed(rows_B1 ^ steps_T)[:, :, None]
-        channels_C = _mixed(torch.arange(width, dtype=torch.int32, device=device) + (1 << 24))
-        kept_BTC = _mixed(rows_BT1 ^ channels_C) >= round((self.rate - 0.5) * 2**32)
+        kept_BTC = _kept(self.keys_B, place, x_BTC.shape[1], x_BTC.shape[2], self.rate)
 
         # The scale on its own, in float32: rounded to bfloat16 it would be off by up to 0.4%.
         return x_BTC * kept_BTC.to(x_BTC.dtype) * (1 / (1 - self.rate))
+
+
+# An operator of its own, which torch.compile doesn't look into: its index arithmetic isn't int32's,
+# and a compiled model would drop other values.
+@torch.library.custom_op("snakelm::kept", mutates_args=())
+def _kept(
+    keys_B: torch.Tensor, place: int, positions: int, width: int, rate: float
+) -> torch.Tensor:
+    """Which values are kept: bool [B, T, C]."""
+    device = keys_B.device
+
+    # Hashes of (row, place, position) and of the channel, each mixed before they meet.
+    rows_B1 = _mixed(_signed(keys_B) ^ (place * 0x01000193 & 0x7FFFFFFF))[:, None]
+    steps_T = _mixed(torch.arange(positions, dtype=torch.int32, device=device))
+    rows_BT1 = _mixed(rows_B1 ^ steps_T)[:, :, None]
+    channels_C = _mixed(torch.arange(width, dtype=torch.int32, device=device) + (1 << 24))
+    return _mixed(rows_BT1 ^ channels_C) >= round((rate - 0.5) * 2**32)
+
+
+@_kept.register_fake
+def _kept_fake(
+    keys_B: torch.Tensor, place: int, positions: int, width: int, rate: float
+) -> torch.Tensor:
+    return keys_B.new_empty((keys_B.shape[0], positions, width), dtype=torch.bool)
 
 
 def _signed(keys_B: torch.Tensor) -> torch.Tensor:

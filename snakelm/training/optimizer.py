@@ -55,7 +55,7 @@ def momentum(step: int, train: Train) -> float:
 
 def weight_decay(step: int, train: Train) -> float:
     """The weight decay at ``step``: train.weight_decay times the schedule's factor there."""
-    peak, factors = train.weight_decay or 0.0, train.weight_decay_schedule
+    peak, factors = train.weight_decay, train.weight_decay_schedule
     if not factors:
         return peak
     place = (len(factors) - 1) * step / max(1, train.steps - 1)

@@ -53,13 +53,6 @@ def test_a_run_of_few_steps_is_not_averaged_by_itself():
     assert "average" not in found.settings
 
 
-def test_a_schedule_without_weight_decay_is_refused():
-    train = Train(weight_decay_schedule=[1.0, 0.5])
-    with pytest.raises(UserError, match=r"weight_decay is 0 here"):
-        settle(train, 0.5, 1000)
-    assert settle(train, 8.0, 1000)[1].settings["weight_decay_schedule"] == [1.0, 0.5]
-
-
 def test_weight_decay_follows_its_schedule():
     plain = Train(steps=101, weight_decay=0.5)
     assert {weight_decay(step, plain) for step in (0, 50, 100)} == {0.5}
@@ -107,7 +100,7 @@ def test_a_young_average_is_the_plain_mean():
         ),
         ({"weight_decay_schedule": [1.0]}, "two factors or more"),
         ({"weight_decay": 0.1, "weight_decay_schedule": [1.0, -1.0]}, "none below 0"),
-        ({"weight_decay": 0.0, "weight_decay_schedule": [1.0, 0.5]}, "it has no effect"),
+        ({"weight_decay_schedule": [1.0, 0.5]}, "it has no effect"),
         ({"weight_decay": 10.0, "lr": 0.2}, "all of a weight in one step"),
     ],
     ids=["best", "average", "one_factor", "below_0", "no_decay", "all_of_it"],
