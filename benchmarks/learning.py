@@ -252,6 +252,7 @@ def train_ours(args: argparse.Namespace, job: dict, budget: Budget) -> dict:
     shape = config.model.model_copy(update={"layers": job["layers"]})
     training = config.train.model_copy(update={"seed": job["seed"]})
     batches = Batches(train_bin, shape.context, training.batch_tokens, job["seed"])
+    batches.dropout = training.dropout or 0.0
 
     generator = torch.Generator().manual_seed(job["seed"])
     device = choose_device(training.device, training.precision, 1)

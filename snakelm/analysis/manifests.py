@@ -263,6 +263,16 @@ class Continued(Tolerant):
     step: int = 0
 
 
+class RegimeFacts(Tolerant):
+    """How a training treated repeated text; ``settings``: by key of the configuration, what was on
+    against learning it by heart.
+    """
+
+    name: str = "fresh"
+    epochs: FiniteFloat | None = None
+    settings: dict[str, Any] = {}
+
+
 class TrainingResult(Tolerant):
     """What a finished training says of itself; all None for one that isn't finished."""
 
@@ -281,6 +291,8 @@ class TrainingResult(Tolerant):
     peak_bytes: int | None = None
     gpu_peak_bytes: int | None = None
     gpu_watts: FiniteFloat | None = None
+    regime: RegimeFacts = RegimeFacts()
+    weights_of_step: int | None = None  # where the best weights were kept
 
 
 class TrainManifest(StepManifest):

@@ -16,7 +16,7 @@ from .analysis_sections import Task
 from .data_sections import SftSource, Source
 from .schema import Config
 from .section import Section
-from .training_sections import Model
+from .training_sections import Model, Train
 
 __all__ = ["check_exportable", "check_path", "check_shape", "checked"]
 
@@ -37,6 +37,7 @@ BUILTIN_TASKS = {"continuation": "choice", "answers": "greedy"}
 def checked(config: Config) -> Config:
     """The config completed; raises a UserError that names the first key that can't be."""
     _check_model(config)
+    _check_regularisation(config.train)
     _check_tokens(config)
     _check_publish(config)
     for where, path in _paths(config):
@@ -147,6 +148,39 @@ def _check_model(config: Config) -> None:
         raise UserError(
             f"train.reproducible: {train.reproducible} parts for {processes} processes "
             "(train.nodes × train.processes); make it as many or more"
+        )
+
+
+def _check_regularisation(train: Train) -> None:
+    """UserError for a schedule, an average or a best that can't be what was meant."""
+    factors = train.weight_decay_schedule
+    if len(factors) == 1 or any(factor < 0 for factor in factors):
+        raise UserError(
+            f"train.weight_decay_schedule: found {factors}, allowed are two factors or more, none "
+            "below 0; leave it out for the same weight decay throughout"
+        )
+    if factors and not train.weight_decay:
+        raise UserError(
+            f"train.weight_decay_schedule: found {factors}, and train.weight_decay is 0, so it has "
+            "no effect; set train.weight_decay, or leave the schedule out"
+        )
+    most = train.weight_decay * max(factors, default=1.0)
+    if most * train.lr >= 1:
+        raise UserError(
+            f"train.weight_decay: {most:g} at its most, times train.lr {train.lr:g}, takes away "
+            "all of a weight in one step; lower it, or its schedule"
+        )
+
+    if train.average and train.average * train.steps < 2:
+        raise UserError(
+            f"train.average: {train.average:g} of {train.steps} steps is a memory of less than two "
+            "steps, and there is nothing to average; raise either, or set average: 0"
+        )
+    if train.keep_best and train.eval_every >= train.steps:
+        raise UserError(
+            f"train.keep_best: the run has {train.steps} steps and an evaluation every "
+            f"{train.eval_every}, so no weights but the last would be compared; lower "
+            "train.eval_every, or set keep_best: false"
         )
 
 

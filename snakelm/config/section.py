@@ -52,6 +52,10 @@ class Section(BaseModel):
         }
         return {**values, **numbers} if numbers else values
 
+    def decisive(self) -> frozenset[str]:
+        """Cosmetic keys that aren't, because another key of the section makes them count."""
+        return frozenset()
+
     if not TYPE_CHECKING:  # or every misspelt key would pass a type checker
 
         def __getattr__(self, name: str) -> Any:

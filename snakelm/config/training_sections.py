@@ -88,7 +88,38 @@ class Train(Section):
         le=1,
     )
     scalar_lr: float = key(0.02, "peak learning rate of the norms' gains (AdamW)", gt=0, le=1)
-    weight_decay: float = key(0.0, "decoupled weight decay of the matrices", ge=0, le=1)
+    regime: Literal["auto", "fresh", "repeated"] = key(
+        "auto",
+        "whether the run reads new text or the same again and again: what dropout and average are "
+        "where they are null; auto takes repeated in a run of more than 4 epochs",
+    )
+    dropout: float | None = key(
+        None,
+        "share of the embedding's and of each sublayer's values that a step leaves out; null for "
+        "what train.regime takes",
+        ge=0,
+        le=0.9,
+    )
+    weight_decay: float = key(
+        0.0, "decoupled weight decay of the matrices, times their learning rate", ge=0, le=10
+    )
+    weight_decay_schedule: list[float] = key(
+        [],
+        "factors of the weight decay at even distances over the run, linear in between: "
+        "[1, 0.1, 1.2] dips in the middle; empty for the same throughout",
+    )
+    average: float | None = key(
+        None,
+        "memory of an exponential average of the weights, as a share of the run's steps; the "
+        "average is what is evaluated and written; null for what train.regime takes, 0 for none",
+        ge=0,
+        le=1,
+    )
+    keep_best: bool = key(
+        False,
+        "final_model.pt gets the weights of the best evaluation (of eval_tokens, every eval_every "
+        "steps, which then count as settings) instead of the last ones",
+    )
     momentum: float = key(
         0.95, "Muon's momentum once warmed up (from 0.85 over 300 steps)", ge=0, le=0.999
     )
@@ -182,6 +213,11 @@ class Train(Section):
         cosmetic=True,
     )
     sample_prompt: str = key("The function returns", "what each sample continues", cosmetic=True)
+
+    def decisive(self) -> frozenset[str]:
+        """Which weights are the best depends on when and on what they are measured."""
+        measured = frozenset({"eval_every", "eval_tokens"})
+        return measured if self.__dict__.get("keep_best") else frozenset()
 
 
 class Sft(Section):

@@ -127,11 +127,14 @@ def _check_key(key: str) -> None:
 
 
 def _kept(section: Section, cosmetic: bool) -> list[tuple[str, Any]]:
-    """Names and values of a section's keys, in order; cosmetic ones only with ``cosmetic``."""
+    """Names and values of a section's keys, in order; cosmetic ones only with ``cosmetic``, or
+    where another key makes them count.
+    """
+    decisive = section.decisive()
     return [
         (name, section.__dict__[name])
         for name, field in type(section).model_fields.items()
-        if name in section.__dict__ and (cosmetic or not is_cosmetic(field))
+        if name in section.__dict__ and (cosmetic or name in decisive or not is_cosmetic(field))
     ]
 
 

@@ -29,6 +29,7 @@ from torch import nn
 from pytorch_ext import attention, linear_cross_entropy, qk_norm_rope, rms_norm, rope, swiglu
 
 from ..config import Model
+from .dropout import Dropout
 from .products import product, products
 from .sampled_head import sampled_cross_entropy
 from .working_copies import working_copy
@@ -103,6 +104,7 @@ class Decoder(nn.Module):
         row_start_BT: torch.Tensor | None = None,
         targets_BT: torch.Tensor | None = None,
         sample: tuple[torch.Tensor, torch.Tensor] | None = None,
+        dropout: Dropout | None = None,
     ) -> torch.Tensor:
         """Logits [B, T, V], or with targets (int64, -100 doesn't count) the cross-entropy summed
         over them, in nats.
@@ -110,9 +112,10 @@ class Decoder(nn.Module):
         ``tokens_BT``: int64, T at most model.context. ``row_start_BT``: int32, the first position
         that each one attends to (its document's start); None lets every position attend to all of
         the row before it. ``sample``: the tokens that the softmax goes over instead of all, with
-        their corrections (`sampled_cross_entropy`); for training only.
+        their corrections (`sampled_cross_entropy`); ``dropout``: what is dropped; both for training
+        only.
         """
-        x_BTC = self.hidden(tokens_BT, row_start_BT)
+        x_BTC = self.hidden(tokens_BT, row_start_BT, dropout)
         if sample is not None and targets_BT is not None:
             x_NC, targets_N = x_BTC.flatten(0, 1), targets_BT.flatten()
             return sampled_cross_entropy(x_NC, self.head_weight, targets_N, *sample, IGNORE)
@@ -127,7 +130,10 @@ class Decoder(nn.Module):
         )
 
     def hidden(
-        self, tokens_BT: torch.Tensor, row_start_BT: torch.Tensor | None = None
+        self,
+        tokens_BT: torch.Tensor,
+        row_start_BT: torch.Tensor | None = None,
+        dropout: Dropout | None = None,
     ) -> torch.Tensor:
         """The residual stream [B, T, C] after the last norm: the head's input, and what document
         embeddings are made from.
@@ -136,9 +142,18 @@ class Decoder(nn.Module):
         cos_TD, sin_TD = self.cos[:length], self.sin[:length]
 
         x_BTC, added_BTC = self.embed(tokens_BT), None
-        for layer in self.layers:
+        if dropout is not None:
+            x_BTC = dropout(x_BTC, 0)
+        for number, layer in enumerate(self.layers):
             x_BTC, added_BTC = layer(
-                x_BTC, added_BTC, row_start_BT, cos_TD, sin_TD, self.attention_backend
+                x_BTC,
+                added_BTC,
+                row_start_BT,
+                cos_TD,
+                sin_TD,
+                self.attention_backend,
+                dropout,
+                1 + 2 * number,  # the embedding's masks have place 0
             )
 
         return add_and_norm(x_BTC, added_BTC, self.norm, self.shape.norm_eps)[0]
@@ -173,12 +188,21 @@ class Block(nn.Module):
         cos_TD: torch.Tensor,
         sin_TD: torch.Tensor,
         backend: str | None,
+        dropout: Dropout | None = None,
+        place: int = 0,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The stream [B, T, C] and what is to be added to it (None: nothing yet) → the same."""
+        """The stream [B, T, C] and what is to be added to it (None: nothing yet) → the same.
+
+        ``dropout``: of what each sublayer adds, with masks of ``place`` and the one after it.
+        """
         y_BTC, x_BTC = add_and_norm(x_BTC, added_BTC, self.attention_norm, self.eps)
         added_BTC = self.attention(y_BTC, row_start_BT, cos_TD, sin_TD, backend)
+        if dropout is not None:
+            added_BTC = dropout(added_BTC, place)
+
         y_BTC, x_BTC = rms_norm(added_BTC, self.mlp_norm, self.eps, residual=x_BTC)
-        return x_BTC, self.mlp(y_BTC)
+        added_BTC = self.mlp(y_BTC)
+        return x_BTC, added_BTC if dropout is None else dropout(added_BTC, place + 1)
 
 
 class Attention(nn.Module):

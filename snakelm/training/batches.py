@@ -21,6 +21,7 @@ import torch
 
 from ..data.bins import TokenBin
 from ..errors import UserError
+from .dropout import RowDropout, row_dropout
 from .sampled_softmax import SoftmaxSample, SoftmaxSampler
 
 __all__ = ["BatchStream", "Batches", "Rows", "lay_out"]
@@ -29,13 +30,14 @@ __all__ = ["BatchStream", "Batches", "Rows", "lay_out"]
 @dataclass(frozen=True)
 class Rows:
     """Rows [R, T]: tokens and targets int64, row_start int32. ``sample``: what the softmax of the
-    step goes over; None for the whole vocabulary.
+    step goes over; None for the whole vocabulary. ``dropout``: what is dropped; None for nothing.
     """
 
     tokens: np.ndarray
     targets: np.ndarray
     row_start: np.ndarray
     sample: SoftmaxSample | None = None
+    dropout: RowDropout | None = None
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -43,7 +45,8 @@ class Rows:
     def part(self, first: int, last: int) -> "Rows":
         """Rows first … last - 1, as views."""
         own = slice(first, last)
-        return Rows(self.tokens[own], self.targets[own], self.row_start[own], self.sample)
+        dropout = self.dropout.part(first, last) if self.dropout else None
+        return Rows(self.tokens[own], self.targets[own], self.row_start[own], self.sample, dropout)
 
     def to(self, device: torch.device) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """The model's arguments on ``device``: x_BT, start_BT, y_BT."""
@@ -93,6 +96,7 @@ class Batches:
                 "train.batch_tokens"
             )
         self.sampler: SoftmaxSampler | None = None  # of the softmax; None: the whole vocabulary
+        self.dropout = 0.0  # the share of values that a step drops
         self._epochs: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
     def targets(self, step: int) -> int:
@@ -126,8 +130,10 @@ class Batches:
         if self.sampler:
             batch = self._rows(step, 0, count)
             sample = self.sampler.draw(step, batch.targets)
-            return replace(batch, sample=sample).part(first, last)
-        return self._rows(step, first, last)
+            rows = replace(batch, sample=sample).part(first, last)
+        else:
+            rows = self._rows(step, first, last)
+        return replace(rows, dropout=row_dropout(self.dropout, self.seed, step, first, last))
 
     def _rows(self, step: int, first: int, last: int) -> Rows:
         """Rows first … last - 1 of the step's batch."""

@@ -7,8 +7,9 @@ beyond fixed training durations"). So runs that differ in `train.steps` and `tra
 one run up to the step at which the first of them begins its decay, and a checkpoint from before is
 a checkpoint of all of them, byte for byte. Each run keeps the one at its decay's start.
 
-What a run is made of is in `identity.json` in its folder: the parts of its fingerprint. Whatever
-comes to depend on a run's length beside the learning rate has to end at `flat_steps`, too.
+What a run is made of is in `identity.json` in its folder: the parts of its fingerprint. The
+schedule of weight decay and the memory of averaged weights are shares of a run's steps, so runs
+that have them are the same only with as many steps.
 """
 
 from collections.abc import Iterator, Mapping
@@ -28,6 +29,7 @@ __all__ = ["flat_steps", "go_on_from_earlier", "pinned_step"]
 
 IDENTITY = "identity.json"
 LENGTH = ("train.steps", "train.decay")  # of no effect before the decay
+STRETCHED = ("train.average", "train.weight_decay_schedule")  # whose steps are shares of the run's
 OWN = ("format", "version", "fingerprint", "step")  # what a checkpoint says of itself
 NAMES = {"train": "training text", "val": "held-out text", "version": "the trainer's version"}
 MOST_NAMED = 6  # differences, in a message
@@ -52,11 +54,12 @@ class Earlier:
     folder: Path
     differences: dict[str, str]  # key → "old → new"
     flat: int  # steps
+    length: tuple[str, ...]  # the keys of its length, as far as they have no effect before its end
 
     @property
     def same_but_length(self) -> bool:
         """Whether it is the same run up to the decay."""
-        return self.differences.keys() <= set(LENGTH)
+        return self.differences.keys() <= set(self.length)
 
 
 def flat_steps(steps: int, decay: float) -> int:
@@ -128,7 +131,12 @@ def _earlier_runs(run_root: Path, recipe: Branch) -> Iterator[Earlier]:
 
         names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
         said = {name: f"{_short(before.get(name))} → {_short(now.get(name))}" for name in names}
-        yield Earlier(file.parent, said, flat)
+        yield Earlier(file.parent, said, flat, _length(now))
+
+
+def _length(run: Mapping[str, Any]) -> tuple[str, ...]:
+    """The keys in which another run may differ from ``run`` and be the same up to the decay."""
+    return LENGTH[1:] if any(run.get(name) for name in STRETCHED) else LENGTH
 
 
 def _shared(earlier: list[Earlier], limit: int, recipe: Branch) -> Iterator[tuple[int, Earlier]]:
@@ -150,7 +158,7 @@ def _why_anew(nearest: Earlier, limit: int) -> str:
         )
     return (
         f"trained anew: run {name} in this folder had others ({_said(nearest)}); only "
-        f"{' and '.join(LENGTH)} may differ to go on from it"
+        f"{' and '.join(nearest.length)} may differ to go on from it"
     )
 
 

@@ -73,6 +73,7 @@ class Finetuning:
     evaluates_first = True
     chat = True
     parts: Mapping[str, Any] | None = None  # its rate falls from the beginning
+    regime = None
 
     def __init__(self, config: Config, files: FinetuningFiles, log: Log, verify: bool) -> None:
         assert config.sft.seed is not None, "the checks fill it in"
@@ -183,6 +184,11 @@ def _as_training(sft: Sft, train: Train, steps: int, batch_tokens: int) -> Train
             "start": "random",
             "bigram_steps": 0,
             "sampled_softmax": "off",
+            "regime": "fresh",
+            "dropout": 0.0,
+            "weight_decay_schedule": [],
+            "average": 0.0,
+            "keep_best": False,
             "warmup": round(sft.warmup * steps),
             "decay": 1.0,
             "lr": sft.lora_lr if sft.lora_rank else sft.lr,

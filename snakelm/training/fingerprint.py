@@ -17,6 +17,15 @@ from ..user_paths import home
 
 __all__ = ["finetuning_fingerprint", "fingerprint_of", "pretraining_parts"]
 
+# Keys that earlier versions didn't have, which are off when they are zero, false or empty.
+NEW = (
+    "reproducible",
+    "bigram_steps",
+    "dropout",
+    "weight_decay_schedule",
+    "average",
+    "keep_best",
+)
 # Raised when training itself changes what the same configuration leads to.
 PRETRAINING_VERSION, FINETUNING_VERSION = 2, 2
 
@@ -70,7 +79,8 @@ def _as_ever(settings: dict[str, Any]) -> dict[str, Any]:
     off: earlier versions had none, and their runs so keep their folders.
     """
     train = {**settings["train"], "processes": 1}
-    off = {name for name in ("reproducible", "bigram_steps") if not train[name]} | {"base"}
+    # What the regime settles stands in the other keys; a base, in the hashes of its files.
+    off = {name for name in NEW if not train[name]} | {"regime", "base"}
     if train["sampled_softmax"] == "off":
         off |= {"sampled_softmax", "sampled_common", "sampled_random"}
     return {**settings, "train": {name: train[name] for name in train if name not in off}}

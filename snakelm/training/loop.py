@@ -31,6 +31,7 @@ from ..workflow.signals import StopRequest
 from . import branching, checkpoint, lora
 from .batches import BatchStream
 from .distributed import World, process_group
+from .judged import JudgedWeights
 from .machine import check_machine, machine_of
 from .metrics import MetricsRow, RunFiles, Sample
 from .metrics_writer import NO_STEP, MetricsWriter, last_step
@@ -38,6 +39,7 @@ from .operators import check_attention, operators_taken
 from .optimizer import Optimizer
 from .plan import Plan
 from .progress import Progress, RunResult, resident_peak, status_line
+from .regime import Regime
 from .step import check_skips, reproducible_step, training_step
 
 __all__ = ["Recipe", "RunFolders", "Stopped", "start"]
@@ -74,6 +76,10 @@ class Recipe(Protocol):
     held_out: dict[str, str | None]  # what it is measured on, as the run's figures have it
     evaluates_first: bool  # whether held-out text is measured before the first step too
     chat: bool  # whether the model's chat tokens are trained
+
+    @property
+    def regime(self) -> Regime | None:
+        """How repeated text is treated; None where that is no question."""
 
     @property
     def files(self) -> RunFolders:
@@ -183,8 +189,10 @@ def run(recipe: Recipe, log: Log, world: World, stopped: Stopped, threads: int |
     model.to(device.device)
     model.compute_dtype, model.attention_backend = device.dtype, attention_backend
     optimizer = Optimizer(model, training)
+    judged = JudgedWeights(model, training, names.metric)
     if saved:
         optimizer.load_state_dict(saved["optimizer"])
+        judged.load_state_dict(saved.get("judged", {}))
         torch.set_rng_state(saved["rng"])
         log.say(progress.resumption(training.steps))
     forward = _compiled(model, training, device, plan, log)
@@ -208,9 +216,13 @@ def run(recipe: Recipe, log: Log, world: World, stopped: Stopped, threads: int |
             due = (done or step % training.eval_every == 0) and progress.evaluated != step
             if due and not ending:
                 row = _metrics_row(progress, recipe.batches, peak_tokens_per_second)
-                with progress.clock.paused():
+                with progress.clock.paused(), judged.in_model():
                     model.eval()
-                    figures = recipe.validate(model, step, done, world, stopped)
+                    figures = judged.figures(
+                        lambda last: recipe.validate(model, progress.step, last, world, stopped),
+                        step,
+                        done,
+                    )
                     if figures is None:
                         ending = True
                     else:
@@ -228,7 +240,7 @@ def run(recipe: Recipe, log: Log, world: World, stopped: Stopped, threads: int |
                         used["operators"] = operators
                         if len(progress.processes) > 1:
                             used["processes_from_step"] = progress.processes
-                        progress.final = {**figures, **elapsed, **used}
+                        progress.final = {**figures, **elapsed, **used, **judged.record(step)}
             elif not due and step != saved_step and step % training.log_every == 0:
                 if metrics:
                     metrics.row(_metrics_row(progress, recipe.batches, peak_tokens_per_second))
@@ -239,7 +251,7 @@ def run(recipe: Recipe, log: Log, world: World, stopped: Stopped, threads: int |
             if saving and step != saved_step:
                 if metrics:
                     with progress.clock.paused():
-                        state = _state(model, optimizer, device, progress)
+                        state = _state(model, optimizer, judged, device, progress)
                         state |= {"record": metrics.record(), "machine": machine}
                         identity = (recipe.fingerprint, state, training.keep, names.stem)
                         checkpoint.save(folder, step, *identity, pinned=pinned)
@@ -271,6 +283,7 @@ def run(recipe: Recipe, log: Log, world: World, stopped: Stopped, threads: int |
             progress.took_step(
                 result, check_skips(result, step + 1, progress.skipped, training, names.section)
             )
+            judged.took_step(progress.step)
             if progress.skipped:
                 log.warn(
                     f"step {progress.step}: loss or gradient is NaN or infinite; no update "
@@ -334,15 +347,21 @@ def _metrics_row(
 
 
 def _state(
-    model: Decoder, optimizer: Optimizer, device: Device, progress: Progress
+    model: Decoder,
+    optimizer: Optimizer,
+    judged: JudgedWeights,
+    device: Device,
+    progress: Progress,
 ) -> dict[str, Any]:
     """What a checkpoint holds: plain types and tensors."""
+    others = judged.state_dict()
     return {
         "model": model.state_dict(),
         "optimizer": optimizer.state_dict(),
         "rng": torch.get_rng_state(),
         "threads": device.threads,
         **progress.checkpoint_keys(),
+        **({"judged": others} if others else {}),
     }
 
 
@@ -352,11 +371,12 @@ def _finish(recipe: Recipe, model: Decoder, progress: Progress, world: World) ->
         return {}
 
     lora.fold(model)  # a plain model again; nothing to do without LoRA
+    final = progress.final or {}
     save_model(
         recipe.files.output,
         model,
         tokenizer_sha256=recipe.tokenizer.sha256,
-        step=progress.step,
+        step=final.get("weights_of_step", progress.step),
         fingerprint=recipe.fingerprint,
         chat=recipe.chat,
     )
@@ -365,9 +385,11 @@ def _finish(recipe: Recipe, model: Decoder, progress: Progress, world: World) ->
         "steps": progress.step,
         "fingerprint": recipe.fingerprint,
         "parameters": model_size(recipe.shape, recipe.tokenizer.vocab_size).total,
-        **(progress.final or {}),
+        **final,
         **recipe.held_out,
     }
+    if recipe.regime:
+        result["regime"] = recipe.regime.record()
     if recipe.evaluates_first:
         result["val_loss_before"] = progress.loss_before
         if progress.bpb_before is not None:

@@ -30,7 +30,7 @@ from ..config import Train
 from .adamw import AdamW, bfloat16_copies, mark_written
 from .lora import is_factor
 
-__all__ = ["Muon", "Optimizer", "lr_factor", "momentum"]
+__all__ = ["Muon", "Optimizer", "lr_factor", "momentum", "weight_decay"]
 
 # Early gradients turn quickly: a shorter memory follows them.
 MOMENTUM_START, MOMENTUM_STEPS = 0.85, 300
@@ -51,6 +51,17 @@ def momentum(step: int, train: Train) -> float:
     """Muon's momentum at ``step``, from 0.85 to train.momentum over the first 300 steps."""
     start = min(MOMENTUM_START, train.momentum)
     return start + (train.momentum - start) * min(1.0, step / MOMENTUM_STEPS)
+
+
+def weight_decay(step: int, train: Train) -> float:
+    """The weight decay at ``step``: train.weight_decay times the schedule's factor there."""
+    peak, factors = train.weight_decay, train.weight_decay_schedule
+    if not factors:
+        return peak
+    place = (len(factors) - 1) * step / max(1, train.steps - 1)
+    before = min(int(place), len(factors) - 2)
+    share = place - before
+    return peak * (factors[before] * (1 - share) + factors[before + 1] * share)
 
 
 class Muon:
@@ -125,13 +136,21 @@ class Optimizer:
         self.adamw = AdamW(groups, betas=(train.beta1, train.beta2), eps=1e-10)
         self.parameters = [*matrices, *(p for group in groups for p in group["params"])]
 
-    def step(self, lr_factor: float, momentum: float, gradient_scale: float = 1.0) -> None:
-        """One update of everything from .grad times ``gradient_scale``; .grad is then dropped."""
+    def step(
+        self,
+        lr_factor: float,
+        momentum: float,
+        gradient_scale: float = 1.0,
+        weight_decay: float = 0.0,
+    ) -> None:
+        """One update of everything from .grad times ``gradient_scale``; .grad is then dropped.
+
+        ``weight_decay``: of the matrices inside blocks, before it is multiplied with their rate.
+        """
         for group, peak in zip(self.adamw.param_groups, self.peak_lrs, strict=True):
             group["lr"] = peak * lr_factor
         self.adamw.update(gradient_scale)
-        lr, decay = self.train.lr * lr_factor, self.train.weight_decay
-        self.muon.step(lr, momentum, decay, gradient_scale)
+        self.muon.step(self.train.lr * lr_factor, momentum, weight_decay, gradient_scale)
         self.drop_gradients()
 
     def drop_gradients(self) -> None:

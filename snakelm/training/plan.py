@@ -7,7 +7,7 @@ import torch
 
 from pytorch_ext.dispatch import HAS_TRITON
 
-from ..config import Model
+from ..config import Model, Train
 from ..data.bins import TokenBin
 from ..device import Device
 from ..errors import UserError
@@ -73,6 +73,7 @@ def make_plan(
     world: int,
     heldout: float = math.inf,
     sampled: int | None = None,
+    train: Train | None = None,
 ) -> Plan:
     """The plan of a run over ``tokens`` tokens that takes ``rows`` rows of the context in one
     forward pass; ``peak``: FLOP/s of one process, of which there are ``world``; ``heldout``: tokens
@@ -82,7 +83,7 @@ def make_plan(
     flops = tokens * size.flops_per_token
     rate = peak * USUAL_SHARE[device.kind] * world
     read = tokens / max(1.0, epochs)
-    memory = _memory(model, size, device, rows, read, heldout, world, sampled)
+    memory = _memory(model, size, device, rows, read, heldout, world, sampled, train)
     return Plan(size, tokens, epochs, flops, memory, flops / rate, device.kind, world)
 
 
@@ -113,6 +114,7 @@ def _memory(
     heldout: float,
     world: int,
     sampled: int | None,
+    train: Train | None,
 ) -> float:
     """Bytes that one process takes at its peak: of a CPU resident memory, as the system and
     Snakemake's benchmark count it, of a GPU the tensors on it.
@@ -129,6 +131,9 @@ def _memory(
     states = 4 * (3 * size.matrices + 4 * others)
     states += width * (size.matrices + (size.head or size.embedding)) if width == 2 else 0
     states += 4 * size.total if world > 1 else 0  # gradients travel as one flat tensor
+    # Weights besides: their average where the model is, the best in the process's own memory.
+    average, best = _weights_besides(size, train)
+    states += average + (best if device.kind == "cpu" else 0)
 
     # What forward keeps of each token, in values, when it isn't compiled. Each sublayer: the stream
     # and its norm. Attention: queries, keys and values as it reads them and what it gives; queries
@@ -140,7 +145,8 @@ def _memory(
     # has the gradients of one SwiGLU and its norm besides.
     ends = (4 // width + 2) * model.width
     gradients = 3 * model.hidden + 2 * model.width
-    activations = rows * model.context * (model.layers * layer + ends + gradients) * width
+    values = model.layers * layer + ends + gradients + _mask_values(model, width, train)
+    activations = rows * model.context * values * width
     head = 8 * size.embedding  # the head's gradient, in float32 and rounded
     if sampled is not None:  # of the sample's rows: the rows, widened, and their gradients
         head = 4 * size.embedding + 16 * sampled * model.width
@@ -154,10 +160,27 @@ def _memory(
         return states + max(activations + head, evaluation)
 
     # Checkpoints are written through memory.
-    checkpoint = 4 * (2 * size.matrices + 3 * others)
+    checkpoint = 4 * (2 * size.matrices + 3 * others) + average + best
     tokens = read * (2 if vocabulary <= 1 << 16 else 4)
     process = PROCESS + (TRITON if HAS_TRITON else 0)
     return process + states + activations + head + evaluation + checkpoint + tokens
+
+
+def _mask_values(model: Model, width: int, train: Train | None) -> int:
+    """What dropout keeps of each token, in values of ``width`` bytes: a mask for each sublayer and
+    the embedding; and the hashes that one mask is made from, two at a time.
+    """
+    if train is None or not train.dropout:
+        return 0
+    return (2 * model.layers + 1 + 8 // width) * model.width
+
+
+def _weights_besides(size: ModelSize, train: Train | None) -> tuple[int, int]:
+    """Bytes of the average and of the best weights, float32, where ``train`` has them."""
+    weights = 4 * size.total
+    if train is None:
+        return 0, 0
+    return weights if train.average else 0, weights if train.keep_best else 0
 
 
 def _short(n: float) -> str:

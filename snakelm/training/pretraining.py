@@ -28,6 +28,7 @@ from .fingerprint import fingerprint_of, pretraining_parts
 from .metrics import PRETRAINING, Sample
 from .plan import Plan, check_sizes, make_plan
 from .progress import RunResult
+from .regime import settle
 from .sampled_softmax import choose_sampler
 from .validation import Evaluation, evaluate, spread_documents
 
@@ -72,9 +73,9 @@ class Pretraining:
     def __init__(self, config: Config, files: PretrainingFiles, log: Log, verify: bool) -> None:
         assert config.train.seed is not None, "the checks fill it in"
         self.files, self.log, self.seed = files, log, config.train.seed
-        self.shape, self.training = config.model, config.train
+        self.shape = config.model
         self.tokenizer = Tokenizer.load(files.tokenizer)
-        self.base = home(self.training.base) if self.training.base else None
+        self.base = home(config.train.base) if config.train.base else None
         self.evaluates_first = self.base is not None
 
         sha256 = self.tokenizer.sha256
@@ -86,7 +87,13 @@ class Pretraining:
         self.batches = Batches(
             self.train_bin, config.model.context, config.train.batch_tokens, self.seed
         )
-        parts = pretraining_parts(config, self.train_bin, self.val_bin)
+        epochs = self.batches.epoch(config.train.steps)
+        held_out = int(self.val_bin.meta.tokens)
+        self.training, self.regime = settle(config.train, epochs, held_out)
+        self.batches.dropout = self.training.dropout or 0.0
+
+        settled = config.model_copy(update={"train": self.training})
+        parts = pretraining_parts(settled, self.train_bin, self.val_bin)
         self.parts: Mapping[str, Any] | None = parts
         self.fingerprint = fingerprint_of(parts)
         self.held_out = {
@@ -104,6 +111,8 @@ class Pretraining:
             self.tokenizer.vocab_size,
         )
         check_sizes(self.train_bin, vocab_size, training.batch_tokens, context, processes)
+        if self.regime.name == "repeated" or self.regime.settings:
+            self.log.say(self.regime.said(training.regime))
 
         first = self.batches.rows(0)
         sampler = choose_sampler(training, self.train_bin, first.targets, device, self.log)
@@ -124,6 +133,7 @@ class Pretraining:
             processes,
             heldout,
             None if sample is None else len(sample.tokens),
+            training,
         )
 
     def build_model(self, weights: Mapping[str, torch.Tensor] | None) -> Decoder:

@@ -49,6 +49,8 @@ class RunResult(TypedDict, total=False):
     processes: int
     operators: dict[str, str]  # operator → backend
     continues: dict[str, Any]  # fingerprint and step of the run that it went on from
+    regime: dict[str, Any]  # how it treats repeated text (`Regime.record`); pretraining only
+    weights_of_step: int  # where the best weights are kept: the step they are of
     processes_from_step: dict[str, int]  # step from which on → processes; of a run that changed
     peak_bytes: int  # resident memory of the process that writes
     gpu_peak_bytes: int

@@ -16,7 +16,7 @@ from ..config import Train
 from ..errors import UserError
 from .batches import Rows
 from .distributed import World
-from .optimizer import Optimizer, lr_factor, momentum
+from .optimizer import Optimizer, lr_factor, momentum, weight_decay
 from .ordered_sum import ordered_sum
 
 __all__ = ["MOST_SKIPS", "StepResult", "check_skips", "reproducible_step", "training_step"]
@@ -104,8 +104,9 @@ def _backward(
     loss_sum = torch.zeros((), device=device)
     sample = rows.sample_to(device)
     for first in range(0, len(rows), micro_batch):
-        x_BT, start_BT, y_BT = rows.part(first, first + micro_batch).to(device)
-        loss = forward(x_BT, start_BT, y_BT, sample)
+        part = rows.part(first, first + micro_batch)
+        dropout = part.dropout.to(device) if part.dropout else None
+        loss = forward(*part.to(device), sample, dropout)
         (loss / targets).backward()
         loss_sum += loss.detach()
     if not len(rows):  # a short last step has fewer rows than there are processes
@@ -129,7 +130,7 @@ def _update(
     else:
         # Clipped where the gradients are read; 1e-6 as in torch.nn.utils.clip_grad_norm_.
         scale = 1.0 if train.clip is None else min(1.0, train.clip / (norm + 1e-6))
-        optimizer.step(factor, momentum(step, train), scale)
+        optimizer.step(factor, momentum(step, train), scale, weight_decay(step, train))
 
     return StepResult(total / targets, norm, train.lr * factor, stop, skipped)
 

@@ -138,6 +138,7 @@ VALUES = {
     "model.context": 32,
     "train.batch_tokens": 2048,
     "train.device": "cpu",
+    "train.weight_decay_schedule": [1.0, 0.5],
     "train.attention": "reference",
     "train.processes": 2,
     "sft_data.sources": [{"path": "my/talks.jsonl", "weight": 0.5}],

@@ -9,7 +9,7 @@ from pathlib import Path
 from ...evaluation.records import STAGES, Interval, ModelScores
 from ..changed_settings import changed_keys, describe_settings
 from ..cost import step_costs, total_cost
-from ..manifests import StepManifest
+from ..manifests import StepManifest, TrainingResult
 from ..pages import write_page
 from ..run_record import RunRecord
 from ..units import duration, energy, human, money
@@ -168,6 +168,8 @@ def _facts(record: RunRecord) -> Iterator[tuple[str, str | None]]:
     yield "started from", _base(record)
     yield "went on from", _earlier(record)
     yield "steps", None if step is None else f"{step:,.0f} of {train.steps:,}"
+    yield "against learning the text by heart", _held_back(result)
+    yield "weights", _weights(result)
     yield "training time", duration(metrics.last("seconds"))
     yield "training CPU time", duration(metrics.last("cpu_seconds") or None)
     yield "energy and cost of all steps", _cost(record)
@@ -200,6 +202,19 @@ def _earlier(record: RunRecord) -> str | None:
     if before.fingerprint is None:
         return None
     return f"step {before.step:,} of run {before.fingerprint}; its time counts above"
+
+
+def _held_back(result: TrainingResult) -> str | None:
+    """`dropout 0.1, weight_decay 0.3 (repeated text)`; nothing where nothing was on."""
+    settings = ", ".join(f"{name} {value}" for name, value in result.regime.settings.items())
+    return f"{settings} ({result.regime.name} text)" if settings else None
+
+
+def _weights(result: TrainingResult) -> str | None:
+    """Which the model has, where they aren't the last ones."""
+    if result.weights_of_step is None:
+        return None
+    return f"those of step {result.weights_of_step:,}, the best evaluation (train.keep_best)"
 
 
 def _cost(record: RunRecord) -> str | None:

@@ -52,6 +52,15 @@ TINY = {
         "sampled_random": 8,
     },
 }
+# Over the tiny keys: what holds a model back from learning its text by heart.
+EVERYTHING = {
+    "regime": "repeated",
+    "dropout": 0.2,
+    "weight_decay": 0.1,
+    "weight_decay_schedule": [1.0, 0.1, 1.2],
+    "average": 0.5,
+    "keep_best": True,
+}
 TINY_SFT = {  # rates for the random base model
     "lr": 0.03,
     "embedding_lr": 0.2,

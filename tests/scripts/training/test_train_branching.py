@@ -132,6 +132,22 @@ def test_what_forbids_it_is_named_and_the_run_trained_anew(
     assert re.search(said, found)
 
 
+@pytest.mark.parametrize(
+    "keys", [{"average": 0.2}, {"weight_decay": 0.1, "weight_decay_schedule": [1.0, 0.5]}], ids=str
+)
+def test_what_is_a_share_of_the_steps_forbids_more_of_them(results, monkeypatch, capfd, keys):
+    train(results, **FIRST, **keys)
+    done = steps_trained(monkeypatch)
+    train(results, **LONGER, **keys)
+    assert done == [*range(1, 31)]
+    assert "only train.decay may differ to go on from it" in capfd.readouterr().err.replace(
+        "\n", " "
+    )
+    done.clear()
+    train(results, **{**LONGER, **keys, "decay": 0.2})
+    assert done == [*range(17, 31)]
+
+
 def test_a_damaged_checkpoint_of_the_earlier_run_is_said_and_passed_over(
     finished, monkeypatch, capfd
 ):

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from snakelm.files import sha256_file
+from tests.scripts.training.conftest import EVERYTHING
 
 LONGER = {"steps": 240, "save_every": 5, "eval_every": 60}
 
@@ -130,7 +131,7 @@ def test_two_processes_under_torchrun_learn_what_one_learns(make_results):
 
 def test_a_signal_ends_two_processes_alike_and_one_goes_on_to_the_same_bytes(make_results):
     uninterrupted, stopped = make_results("uninterrupted"), make_results("stopped")
-    reproducible = {"steps": 60, "save_every": 5, "reproducible": 8}
+    reproducible = {"steps": 60, "save_every": 5, "reproducible": 8, **EVERYTHING}
     expected, _ = finish(uninterrupted, uninterrupted.config(**reproducible))
     process = stopped.start(stopped.config(processes=2, **reproducible))
     stopped.wait_for_step(process, 5)

@@ -143,6 +143,8 @@ def test_summary_shows_the_numbers(make_record, manifest, whole_run, tmp_path):
             "val_bpb_clean": 1.2345,
             "val_bpb_before": 3.75,
             "continues": {"fingerprint": "0123456789abcdef", "step": 41},
+            "regime": {"name": "repeated", "epochs": 8.0, "settings": {"dropout": 0.1}},
+            "weights_of_step": 2_500,
         },
         base={"name": "somewhere/base", "sha256": "cd" * 32},
     )
@@ -161,6 +163,8 @@ def test_summary_shows_the_numbers(make_record, manifest, whole_run, tmp_path):
         "100 of 100",
         "somewhere/base (SHA-256 cdcdcdcdcdcd…): held-out text 3.750 bits per byte before",
         "step 41 of run 0123456789abcdef",
+        "dropout 0.1 (repeated text)",
+        "those of step 2,500",
     ):
         assert part in text, part
 

@@ -129,3 +129,11 @@ def test_a_mapping_is_of_plain_types_that_can_be_changed():
     values["compare"].append("other")
     assert config.sft_data.sources[0].columns == {"x": "y"}
     assert config.compare == []
+
+
+def test_when_to_evaluate_counts_where_it_decides_which_weights_are_kept():
+    measured = {"eval_every", "eval_tokens"}
+    for keep_best in (False, True):
+        config = from_mapping({"train": {"keep_best": keep_best}})
+        counted = as_mapping(config, ["train"], cosmetic=False)["train"]
+        assert measured & counted.keys() == (measured if keep_best else set())

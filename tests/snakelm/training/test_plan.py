@@ -31,9 +31,14 @@ def test_the_plan_is_a_line_of_what_the_run_takes():
     assert "an estimate" in plan.summary()
 
 
+CASES = {"plain": {}, "average": {"average": 0.1}, "best": {"keep_best": True}}
+
+
 def _memory(config=None, device=CPU, rows=8, world=1, heldout=10**6):
     loaded = from_mapping(config or {})
-    plan = make_plan(loaded.model, 8192, 10**6, 0.5, rows, device, 1e9, world, heldout)
+    plan = make_plan(
+        loaded.model, 8192, 10**6, 0.5, rows, device, 1e9, world, heldout, None, loaded.train
+    )
     return plan.memory
 
 
@@ -46,6 +51,19 @@ def test_the_memory_said_counts_what_a_process_holds():
     assert _memory(rows=64) > 1.3 * _memory(), "activations"
     assert _memory(world=2) > _memory(), "gradients as one tensor"
     assert _memory({"model": {"layers": 24}}) > 2 * _memory()
+
+
+def test_the_memory_said_counts_the_weights_that_are_kept_besides_and_the_masks():
+    """Of 5.5M parameters in float32, and again in the checkpoint; of a GPU, what is on it."""
+    plain, weights = _memory(), 22e6
+    for key in ({"average": 0.1}, {"keep_best": True}):
+        assert _memory({"train": key}) - plain == pytest.approx(2 * weights, rel=0.05), key
+    assert _memory({"train": {"dropout": 0.1}}) > plain
+
+    gpu = Device(torch.device("cuda"), torch.bfloat16, 1)
+    on_it = {key: _memory({"train": train}, gpu) for key, train in CASES.items()}
+    assert on_it["average"] - on_it["plain"] == pytest.approx(weights, rel=0.05)
+    assert on_it["best"] == on_it["plain"]
 
 
 def test_the_memory_said_of_a_gpu_is_its_own_and_of_processes_is_each_ones():
