@@ -12,10 +12,14 @@ their losses are compared before anything is timed. Documents are ours alone: gp
 the whole row. plain and compiled have our attention, since torch's own takes documents as a mask
 only, with which they would be slower.
 
-Figures are medians of CPU time, and the best of wall-clock time, which says how threads scale where
-other work disturbs: `--threads 1 2` takes the rounds of both in turn. share_of_peak is the model's
-operations (multiply-adds count two, causal half of attention) over those of a bf16 product of
-1024 x 1024 matrices on one thread in the same time.
+Figures are medians of CPU time; tokens a second are of the median of wall-clock time. share_of_peak
+is the model's operations (multiply-adds count two, causal half of attention) over those of a bf16
+product of 1024 x 1024 matrices on one thread in the same time.
+
+`--threads 1 2` also says what the second thread gains: each round times a step on one thread, on
+two and on one again, and the median of the rounds' ratios is printed beside what the machine gives
+to independent products in the same rounds (scaling.py says why). It takes some 40 rounds where
+other work runs, and means nothing where other work keeps a core busy.
 """
 
 import argparse
@@ -35,6 +39,7 @@ import numpy as np
 import torch
 from attn import cpu_name
 from gpt2_shape import gpt
+from scaling import Machine, gained
 
 from pytorch_ext import dispatch
 from snakelm.config import Model, load_config
@@ -66,7 +71,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=["default", "4x256"])
     parser.add_argument("--who", nargs="+", choices=WHO, default=["ours", "plain", "gpt"])
     parser.add_argument("--rounds", type=int, default=9, help="steps a median is taken of")
-    parser.add_argument("--threads", nargs="+", type=int, default=[1], help="CPU threads")
+    parser.add_argument(
+        "--threads", nargs="+", type=int, default=[1], help="CPU threads; the first, then others"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
     return parser.parse_args(argv)
 
@@ -214,60 +221,89 @@ class Times:
         return made
 
 
-def measure(shape: str, who: list[str], rounds: int, threads: list[int]) -> list[dict]:
-    sides = {name: MAKE[name](shape) if name in MAKE else ours(shape, name) for name in who}
+class Side:
+    """One of WHO at a shape: its steps, their times and what threads gained, round by round."""
 
-    losses = {name: [step(0), step(1)] for name, (step, _) in sides.items()}
-    same = {name: losses[name] for name in SAME_MODEL if name in losses}
-    for side in same.values():
-        worst = max(abs(a / b - 1) for a, b in zip(side, *list(same.values())[:1], strict=True))
+    def __init__(self, shape: str, name: str, threads: list[int]) -> None:
+        self.name, (self.first, *self.others) = name, threads
+        self.step, self.operations = MAKE[name](shape) if name in MAKE else ours(shape, name)
+        self.losses = [self.step(0), self.step(1)]
+        self.times = {count: Times() for count in threads}
+        self.gains: dict[int, list[float]] = {count: [] for count in self.others}
+
+    def round(self, number: int) -> None:
+        """A step on the first number of threads, and for each other one a step on it and again one
+        on the first.
+        """
+        before = self._seconds(self.first, number)
+        for count in self.others:
+            many, after = self._seconds(count, number), self._seconds(self.first, number)
+            self.gains[count].append(gained((before, after), many))
+            before = after
+
+    def _seconds(self, count: int, number: int) -> float:
+        torch.set_num_threads(count)
+        self.losses.append(self.times[count].take(self.step, number))
+        return self.times[count].wall[-1]
+
+
+def measure(shape: str, who: list[str], rounds: int, threads: list[int]) -> list[dict]:
+    sides = [Side(shape, name, threads) for name in who]
+
+    same = {side.name: side.losses[:2] for side in sides if side.name in SAME_MODEL}
+    for losses in same.values():
+        worst = max(abs(a / b - 1) for a, b in zip(losses, *list(same.values())[:1], strict=True))
         if worst > 1e-3:
             raise SystemExit(f"train.py: losses {same} differ; nothing measured")
 
-    times = {(name, count): Times() for name in sides for count in threads}
+    machines = {count: Machine(count) for count in threads[1:]}
+    gains: dict[int, list[float]] = {count: [] for count in machines}
     product = Times()
-    number = 2
-    for _ in range(rounds):
+    for number in range(2, rounds + 2):
         torch.set_num_threads(1)
         product.take(torch.mm, *PEAK)
-        for count in threads:
-            torch.set_num_threads(count)
-            for name, (step, _) in sides.items():
-                losses[name].append(times[name, count].take(step, number))
-            number += 1
+        for side in sides:
+            side.round(number)
+        for count, machine in machines.items():
+            gains[count].append(machine.gains())
 
     peak = 2 * 1024**3 / statistics.median(product.cpu)
+    machine_gains = {count: statistics.median(taken) for count, taken in gains.items()}
+    return [row_of(shape, side, n, peak, machine_gains.get(n)) for n in threads for side in sides]
+
+
+def row_of(shape: str, side: Side, count: int, peak: float, machine: float | None) -> dict:
+    """Figures of a side on ``count`` threads; ``machine``: what so many gain products, None for the
+    number that others are compared with.
+    """
     _, _, _, _, _, length, batch = SHAPES[shape]
-    rows = []
-    for (name, count), taken in times.items():
-        median = statistics.median(taken.cpu)
-        rows.append(
-            {
-                "shape": shape,
-                "who": name,
-                "threads": count,
-                "ms": median * 1e3,
-                "tokens_per_cpu_second": batch * length / median,
-                "share_of_peak": sides[name][1] / median / peak,
-                "tokens_per_second": batch * length / min(taken.wall),
-                "loss": losses[name][-1],
-            }
-        )
-    return rows
+    cpu = statistics.median(side.times[count].cpu)
+    return {
+        "shape": shape,
+        "who": side.name,
+        "threads": count,
+        "ms": cpu * 1e3,
+        "tokens_per_cpu_second": batch * length / cpu,
+        "share_of_peak": side.operations / cpu / peak,
+        "tokens_per_second": batch * length / statistics.median(side.times[count].wall),
+        "gain_of_threads": machine and statistics.median(side.gains[count]),
+        "gain_of_products": machine,
+        "loss": side.losses[-1],
+    }
 
 
 def ratios(rows: list[dict]) -> Iterator[str]:
-    """Ours against each other side in CPU time, and each side's threads in wall-clock time."""
-    first = rows[0]["threads"]
+    """Ours against each other side in CPU time, and what threads gain each side."""
     mine = {row["threads"]: row for row in rows if row["who"] == "ours"}
     for row in rows:
         if row["who"] != "ours" and mine:
             ratio = mine[row["threads"]]["tokens_per_cpu_second"] / row["tokens_per_cpu_second"]
             yield f"ours / {row['who']} on {row['threads']}: {ratio:.2f}"
-        if row["threads"] != first:
-            one = next(r for r in rows if r["who"] == row["who"])
-            ratio = row["tokens_per_second"] / one["tokens_per_second"]
-            yield f"{row['who']} {first} -> {row['threads']} threads: {ratio:.2f}"
+        if row["gain_of_threads"] is not None:
+            yield (
+                f"{row['who']} {rows[0]['threads']} -> {row['threads']} threads: "
+                f"{row['gain_of_threads']:.2f} (products {row['gain_of_products']:.2f})"
+            )
 
 
 def main(argv: list[str] | None = None) -> int:
