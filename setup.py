@@ -78,6 +78,7 @@ KERNELS = {
     "csrc/ops/weight_gradients/weight_gradients_kernel.cpp": tuple(ISA_FLAGS),
     # Without one a text is split by scanners that any CPU runs.
     "csrc/text/split_kernel.cpp": ("avx2", "avx512"),
+    "csrc/text/word_kernel.cpp": ("portable", "avx512"),
 }
 
 # sm_80 (A100 and later), sm_90a (Hopper's own instructions), and PTX for what comes after. What

@@ -2,8 +2,11 @@
 
 Zero-copy: only addresses are passed on, so an array's owner must live until the call returns (the
 callers hold it). Offsets are checked in C++ against the size of the data.
+
+Importing this keeps pandas out of processes that don't ask for it.
 """
 
+import sys
 from typing import TypeAlias, TypeGuard
 
 import pyarrow as pa
@@ -17,6 +20,32 @@ ArrowTexts: TypeAlias = pa.Array | pa.ChunkedArray
 # (data address, data bytes, offsets address, offset width, first row, rows)
 Chunk = tuple[int, int, int, int, int, int]
 _WIDTHS = {pa.string(): 4, pa.binary(): 4, pa.large_string(): 8, pa.large_binary(): 8}
+
+
+def _leave_pandas_out() -> None:
+    """pyarrow imports pandas, where it is installed, as soon as it makes an array or hands one to
+    numpy, to know a Series if it saw one: a third of a second of every step. It asks once; whoever
+    wants a DataFrame later (`to_pandas`) still gets it.
+    """
+    if "pandas" in sys.modules:
+        return
+    sys.meta_path.insert(0, _NoPandas)
+    try:
+        pa.array([0])
+    finally:
+        sys.meta_path.remove(_NoPandas)
+
+
+class _NoPandas:
+    """Says to an import that pandas isn't there."""
+
+    @staticmethod
+    def find_spec(name: str, path: object = None, target: object = None) -> None:
+        if name == "pandas":
+            raise ModuleNotFoundError("left out", name=name)
+
+
+_leave_pandas_out()
 
 
 def is_arrow(texts: object) -> TypeGuard[ArrowTexts]:

@@ -17,6 +17,7 @@ from types import TracebackType
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from . import arrow  # noqa: F401  (keeps pandas out, before anything is read)
 from .errors import UserError
 from .signatures import foreign_file
 

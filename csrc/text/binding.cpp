@@ -13,6 +13,7 @@
 
 #include "text/batch.h"
 #include "text/bpe.h"
+#include "text/spans.h"
 #include "text/trainer.h"
 
 namespace py = pybind11;
@@ -205,6 +206,29 @@ py::array_t<int32_t> token_lengths_of(const Encoder& encoder) {
   return lengths;
 }
 
+template <class T>
+using Row = py::array_t<T, py::array::c_style>;
+
+template <class T>
+std::vector<T> vector_of(const Row<T>& row) {
+  return {row.data(), row.data() + row.size()};
+}
+
+template <class Token>
+void look(Spans& spans, const Row<Token>& tokens) {
+  const Token* const data = tokens.data();
+  const auto count = static_cast<size_t>(tokens.size());
+  const py::gil_scoped_release nogil;
+  spans.look(data, count);
+}
+
+py::array_t<bool> occurred_of(const Spans& spans) {
+  const std::vector<uint8_t>& occurred = spans.occurred();
+  py::array_t<bool> result(static_cast<py::ssize_t>(occurred.size()));
+  std::copy(occurred.begin(), occurred.end(), result.mutable_data());
+  return result;
+}
+
 py::list merges_of(const Encoder& encoder) {
   py::list result;
   for (const auto& [left, right] : encoder.merges()) {
@@ -294,6 +318,19 @@ PYBIND11_MODULE(_text, m) {
       .def_property_readonly("bytes", without_gil(&Trainer::bytes))
       .def_property_readonly("pieces", without_gil(&Trainer::pieces))
       .def_property_readonly("distinct_pieces", without_gil(&Trainer::distinct_pieces));
+
+  py::class_<Spans>(m, "Spans")
+      .def(py::init([](const Row<uint64_t>& known, size_t length, const Row<uint64_t>& numbers,
+                       uint64_t base) {
+             return std::make_unique<Spans>(vector_of(known), length, vector_of(numbers), base);
+           }),
+           py::arg("known"), py::arg("length"), py::arg("numbers"), py::arg("base"),
+           "Hashes of spans of `length` tokens, each once; a random number per token id, and the "
+           "polynomial's base (csrc/text/spans.h).")
+      .def("look", &look<uint16_t>, py::arg("tokens").noconvert(),
+           "Marks the spans that occur in tokens, uint16 or uint32 [n].")
+      .def("look", &look<uint32_t>, py::arg("tokens").noconvert())
+      .def("occurred", &occurred_of, "Which of the known hashes occurred, bool [known].");
 
   m.def("table", &table_of, py::arg("tokens"), py::arg("sha256"),
         "The file of an encoder's tables (csrc/text/table.h).");

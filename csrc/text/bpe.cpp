@@ -14,45 +14,14 @@ constexpr size_t SHORT_PIECE = 64;
 
 static_assert(SHORT_PIECE <= 64 && SHORT_PIECE % 2 == 0);
 
-// What stays of 16 loaded bytes for a word of that length, and the length; a longer word gets a key
-// that no entry has.
-struct KeyMask {
-  WordKey keep, length;
-};
-constexpr auto KEY_MASKS = [] {
-  struct {
-    KeyMask of[LONGEST_WORD + 2];
-  } masks{};
-  for (uint64_t n = 0; n <= LONGEST_WORD; ++n) {
-    masks.of[n].keep.low = n < 8 ? (uint64_t{1} << 8 * n) - 1 : ~uint64_t{0};
-    masks.of[n].keep.high = n < 8 ? 0 : (uint64_t{1} << 8 * (n - 8)) - 1;
-    masks.of[n].length = {0, n << 56};
-  }
-  masks.of[LONGEST_WORD + 1].length = {0, uint64_t{0xFF} << 56};
-  return masks;
-}();
-
-// The key of the word at p; `left` bytes may be read.
-WordKey word_key(Bytes p, size_t length, size_t left) {
-  const KeyMask& mask = KEY_MASKS.of[std::min(length, LONGEST_WORD + 1)];
-  uint64_t halves[2] = {0, 0};
-  if (left >= sizeof halves) {
-    std::memcpy(halves, p, sizeof halves);
-  } else {
-    std::memcpy(halves, p, left);
-  }
-  if constexpr (std::endian::native == std::endian::big) {
-    for (uint64_t& half : halves) half = __builtin_bswap64(half);
-  }
-  return {(halves[0] & mask.keep.low) | mask.length.low,
-          (halves[1] & mask.keep.high) | mask.length.high};
-}
+SNAKELM_KERNEL_TABLE(WORD_PLACES, word_places);
 
 }  // namespace
 
 Encoder::Encoder(const std::vector<std::string_view>& tokens, Pattern pattern, Isa isa,
                  const Seeds& seeds)
-    : vocabulary_(tokens, seeds), finder_(pattern, isa), merges_(tokens.size(), seeds) {
+    : vocabulary_(tokens, seeds), finder_(pattern, isa),
+      word_places_(linked_at_most(WORD_PLACES, isa)), merges_(tokens.size(), seeds) {
   index_bytes();
   Scratch scratch;
   for (uint32_t id = 0; id < tokens.size(); ++id) add_pair(id, scratch);
@@ -60,7 +29,7 @@ Encoder::Encoder(const std::vector<std::string_view>& tokens, Pattern pattern, I
 
 Encoder::Encoder(Tables tables, Pattern pattern, Isa isa)
     : vocabulary_(std::move(tables.vocabulary)), finder_(pattern, isa),
-      merges_(std::move(tables.merges)) {
+      word_places_(linked_at_most(WORD_PLACES, isa)), merges_(std::move(tables.merges)) {
   index_bytes();
 }
 
@@ -206,15 +175,14 @@ void Encoder::encode_piece(View piece, Scratch& scratch, Ids& out) const {
   merge(piece, NO_TOKEN, scratch, out);
 }
 
-void Encoder::encode_unknown(View piece, const WordKey& key, uint64_t hash, Scratch& scratch,
-                             Ids& out) const {
+void Encoder::encode_unknown(View piece, const WordKey& key, Scratch& scratch, Ids& out) const {
   if (piece.length > LongWords::LONGEST) return encode_piece(piece, scratch, out);
   if (piece.length > LONGEST_WORD) return encode_long_word(piece, scratch, out);
-  if (const WordEntry* const entry = scratch.words.find(key, hash))
+  if (const WordEntry* const entry = scratch.words.find(key))
     return out.wrote(scratch.words.write(*entry, out.room(WordCache::MOST_IDS)));
   const size_t before = out.size();
   encode_piece(piece, scratch, out);
-  scratch.words.insert(key, hash, out.data() + before, static_cast<uint32_t>(out.size() - before));
+  scratch.words.insert(key, out.data() + before, static_cast<uint32_t>(out.size() - before));
 }
 
 void Encoder::encode_long_word(View piece, Scratch& scratch, Ids& out) const {
@@ -230,34 +198,39 @@ void Encoder::encode_long_word(View piece, Scratch& scratch, Ids& out) const {
 
 void Encoder::encode_pieces(Bytes text, Bytes end, const uint32_t* ends, size_t count,
                             Scratch& scratch, Ids& out) const {
+  WordCache& cache = scratch.words;
   WordKey* const keys = scratch.keys;
-  uint64_t* const hashes = scratch.hashes;
+  uint32_t* const places = scratch.places;
   uint32_t start = 0;
   for (size_t first = 0; first < count; first += Scratch::AHEAD, ends += Scratch::AHEAD) {
     const size_t words = std::min(Scratch::AHEAD, count - first);
-    WordCache::Reader reader = scratch.words.reader();
-    uint32_t from = start;
-    for (size_t i = 0; i < words; from = ends[i++]) {
-      const Bytes p = text + from;
-      const WordKey key = word_key(p, ends[i] - from, static_cast<size_t>(end - p));
-      const uint64_t hash = reader.hash(key);
-      reader.prefetch(hash);
-      keys[i] = key, hashes[i] = hash;
-    }
+    size_t entries = cache.entries();
+    word_keys(text, end, start, ends, words, keys);
+    word_places_(keys, words, cache.hash(), places);
+    for (size_t i = 0; i < words; ++i) __builtin_prefetch(cache.bucket(places[i]));
 
     constexpr size_t ROOM = Scratch::AHEAD * WordCache::MOST_IDS;
     uint32_t* next = out.room(ROOM);
-    for (size_t i = 0; i < words; start = ends[i++]) {
-      if (const WordEntry* const entry = reader.find(keys[i], hashes[i])) [[likely]] {
-        next = scratch.words.write(*entry, next);
-        continue;
+    for (size_t i = 0; i < words; ++i) {
+      // Words met earlier stand first in their bucket, and the frequent ones are met early.
+      const WordEntry* entry = cache.bucket(places[i]);
+      if (!(entry->key == keys[i])) [[unlikely]] {
+        if (!((++entry)->key == keys[i])) [[unlikely]] {
+          out.wrote(next);
+          const uint32_t from = i ? ends[i - 1] : start;
+          encode_unknown({text + from, ends[i] - from}, keys[i], scratch, out);
+          next = out.room(ROOM);
+          if (cache.entries() != entries) {  // it has grown: all places are other ones
+            word_places_(keys, words, cache.hash(), places);
+            entries = cache.entries();
+          }
+          continue;
+        }
       }
-      out.wrote(next);
-      encode_unknown({text + start, ends[i] - start}, keys[i], hashes[i], scratch, out);
-      reader = scratch.words.reader();
-      next = out.room(ROOM);
+      next = cache.write(*entry, next);
     }
     out.wrote(next);
+    start = ends[words - 1];
   }
 }
 

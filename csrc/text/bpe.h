@@ -37,12 +37,13 @@ class Scratch {
     uint32_t previous, next;
   };
   static constexpr size_t AHEAD = 64;  // words whose entries are asked for before they are read
+  static_assert(AHEAD % HASH_BLOCK == 0);
 
   WordCache words;
   LongWords long_words;
   uint32_t ends[PieceFinder::ROOM];
-  WordKey keys[AHEAD];
-  uint64_t hashes[AHEAD];
+  WordKey keys[AHEAD] = {};
+  uint32_t places[AHEAD];
   std::vector<Part> parts;     // of a long piece, by their first byte
   std::vector<uint64_t> heap;  // rank << 32 | part
   Ids ids;                     // of one piece
@@ -89,8 +90,7 @@ class Encoder {
   void encode_pieces(Bytes text, Bytes end, const uint32_t* ends, size_t count, Scratch& scratch,
                      Ids& out) const;
   // The same for a word that the cache does not have. `key`: of length 0 for a long one.
-  void encode_unknown(View piece, const WordKey& key, uint64_t hash, Scratch& scratch,
-                      Ids& out) const;
+  void encode_unknown(View piece, const WordKey& key, Scratch& scratch, Ids& out) const;
   void encode_long_word(View piece, Scratch& scratch, Ids& out) const;
   // The ids of a piece, without any memory of it.
   void encode_piece(View piece, Scratch& scratch, Ids& out) const;
@@ -105,6 +105,7 @@ class Encoder {
 
   Vocabulary vocabulary_;
   PieceFinder finder_;
+  decltype(&portable::word_places) word_places_;
   MergeTable merges_;
   uint32_t byte_ids_[256];
   std::unique_ptr<uint32_t[]> byte_pairs_;  // [65536] id of two bytes, or NO_TOKEN

@@ -10,7 +10,7 @@ namespace snakelm::text {
 class PieceFinder {
  public:
   // The longest block, and the room its ends need.
-  static constexpr size_t BLOCK = 1024, ROOM = BLOCK + SPLIT_WINDOW + 8;
+  static constexpr size_t BLOCK = 1024, ROOM = BLOCK + SPLIT_WINDOW + 16;
 
   // `isa`: the most to use of what there is here.
   PieceFinder(Pattern pattern, Isa isa);

@@ -20,7 +20,7 @@ struct SplitRun {
 
 // Writes ends of pieces, as offsets from `base`, beginning with the piece at run.at, until it comes
 // to what only a scanner can split or to the last SPLIT_WINDOW bytes, or ends reach `full`. Up to
-// SPLIT_WINDOW + 8 elements behind `full` are overwritten.
+// SPLIT_WINDOW + 16 elements behind `full` are overwritten.
 SNAKELM_DECLARE_KERNEL(SplitRun, split_gpt2,
                        (SplitRun run, const uint8_t* base, const uint8_t* end, uint32_t* full))
 SNAKELM_DECLARE_KERNEL(SplitRun, split_cl100k,

@@ -12,11 +12,12 @@ namespace {
 
 constexpr size_t FIRST_ENTRIES = 512;            // 16 KB
 constexpr size_t FEW_ENTRIES = size_t{1} << 15;  // up to here a table grows in larger steps
+constexpr size_t MOST_BYTES = size_t{1} << 31;   // of a table: places have 32 bits
 constexpr size_t HUGE_PAGE = size_t{2} << 20;    // of x86-64; elsewhere an alignment as good
-constexpr uint64_t MOST_BUCKETS = 8;             // looked at before a word counts as unknown
+constexpr size_t MOST_BUCKETS = 8;               // looked at before a word counts as unknown
 
 size_t power_of_two_up_to(size_t n) {
-  size_t power = 2;
+  size_t power = 4;
   while (power * 2 <= n) power *= 2;
   return power;
 }
@@ -38,40 +39,48 @@ void* zeroed(size_t bytes) {
 
 WordCache::WordCache(const CacheLimits& limits)
     : hash_mask_(limits.hash_mask),
-      most_entries_(power_of_two_up_to(limits.word_bytes / sizeof(WordEntry))),
+      most_entries_(
+          power_of_two_up_to(std::min(limits.word_bytes, MOST_BYTES) / sizeof(WordEntry))),
       most_spilled_(limits.word_bytes / 4 / sizeof(uint32_t)) {
-  entries_ = std::min(FIRST_ENTRIES, most_entries_);
-  mask_ = entries_ / 2 - 1;
-  table_.reset(static_cast<WordEntry*>(zeroed(entries_ * sizeof(WordEntry))));
+  static_assert(2 * sizeof(WordEntry) == BUCKET_BYTES);
+  replace_table(std::min(FIRST_ENTRIES, most_entries_));
 }
 
-const WordEntry* WordCache::find(const WordKey& key, uint64_t hash) const {
-  const Reader buckets = reader();
-  for (uint64_t i = 0; i < MOST_BUCKETS; ++i) {
-    const WordEntry* const entry = buckets.bucket(hash + i);
+WordCache::Table WordCache::replace_table(size_t entries) {
+  Table table(static_cast<WordEntry*>(zeroed(entries * sizeof(WordEntry))));
+  std::swap(table, table_);
+  bucket_mask_ = entries / 2 - 1;
+  shift_ = static_cast<uint32_t>(__builtin_clzll(bucket_mask_));
+  return table;
+}
+
+const WordEntry* WordCache::find(const WordKey& key) const {
+  const size_t first = hash().place(key) / BUCKET_BYTES;
+  for (size_t i = 0; i < MOST_BUCKETS; ++i) {
+    const WordEntry* const found = at(first + i);
     for (int j = 0; j < 2; ++j) {
-      if (entry[j].key == key) return entry + j;
-      if (entry[j].key.high == 0) return nullptr;
+      if (found[j].key == key) return found + j;
+      if (found[j].key.high == 0) return nullptr;
     }
   }
   return nullptr;
 }
 
 // The first empty entry that find would come to; where there is none, one that goes.
-WordEntry* WordCache::place(uint64_t hash) const {
-  const Reader buckets = reader();
-  for (uint64_t i = 0; i < MOST_BUCKETS; ++i) {
-    WordEntry* const entry = buckets.bucket(hash + i);
+WordEntry* WordCache::room_for(const WordKey& key) const {
+  const size_t first = hash().place(key) / BUCKET_BYTES;
+  for (size_t i = 0; i < MOST_BUCKETS; ++i) {
+    WordEntry* const found = at(first + i);
     for (int j = 0; j < 2; ++j) {
-      if (entry[j].key.high == 0) return entry + j;
+      if (found[j].key.high == 0) return found + j;
     }
   }
-  return buckets.bucket(hash) + 1;
+  return at(first) + 1;
 }
 
-void WordCache::insert(const WordKey& key, uint64_t hash, const uint32_t* ids, uint32_t count) {
+void WordCache::insert(const WordKey& key, const uint32_t* ids, uint32_t count) {
   if (count > WordEntry::INLINE_IDS && spilled_.size() + MOST_IDS > most_spilled_) return;
-  if (2 * (used_ + 1) > entries_ && entries_ < most_entries_) grow();
+  if (2 * (used_ + 1) > entries() && entries() < most_entries_) grow();
 
   WordEntry entry{key, {}};
   if (count <= WordEntry::INLINE_IDS) {
@@ -84,20 +93,17 @@ void WordCache::insert(const WordKey& key, uint64_t hash, const uint32_t* ids, u
     std::memcpy(spilled_.data() + entry.ids[1], ids, count * sizeof *ids);
   }
 
-  WordEntry* const place_of = place(hash);
-  if (place_of->key.high == 0) ++used_;
-  *place_of = entry;
+  WordEntry* const room = room_for(key);
+  if (room->key.high == 0) ++used_;
+  *room = entry;
 }
 
 void WordCache::grow() {
-  const size_t before = entries_;
-  const size_t larger = std::min(entries_ * (entries_ < FEW_ENTRIES ? 4 : 2), most_entries_);
-  Table table(static_cast<WordEntry*>(zeroed(larger * sizeof(WordEntry))));
-  std::swap(table, table_);
-  entries_ = larger, mask_ = larger / 2 - 1;
-  const Reader hasher = reader();
+  const size_t before = entries();
+  const size_t larger = std::min(before * (before < FEW_ENTRIES ? 4 : 2), most_entries_);
+  const Table old = replace_table(larger);
   for (size_t i = 0; i < before; ++i) {
-    if (table[i].key.high != 0) *place(hasher.hash(table[i].key)) = table[i];
+    if (old[i].key.high != 0) *room_for(old[i].key) = old[i];
   }
 }
 

@@ -17,19 +17,9 @@
 
 #include "common/texts.h"
 #include "text/hash.h"
+#include "text/word_keys.h"
 
 namespace snakelm::text {
-
-// A word of up to 15 bytes: its bytes, zeros, and its length in the last byte.
-struct WordKey {
-  uint64_t low, high;
-
-  bool operator==(const WordKey& other) const {
-    return ((low ^ other.low) | (high ^ other.high)) == 0;
-  }
-};
-
-constexpr size_t LONGEST_WORD = 15;
 
 struct WordEntry {
   static constexpr uint32_t INLINE_IDS = 4, COUNT_SHIFT = 30;
@@ -57,31 +47,15 @@ class WordCache {
 
   explicit WordCache(const CacheLimits& limits);
 
-  // What looking up takes, to be held in registers by a loop; valid until the next insert.
-  class Reader {
-   public:
-    uint64_t hash(const WordKey& key) const {
-      return mix(key.low ^ secret_0, key.high ^ secret_1) & hash_mask;
-    }
-    void prefetch(uint64_t hash) const { __builtin_prefetch(bucket(hash)); }
-    // The word's entry in its own bucket, or nullptr.
-    const WordEntry* find(const WordKey& key, uint64_t hash) const {
-      const WordEntry* const entry = bucket(hash);
-      const WordEntry* const likely = entry + !(entry[0].key == key);
-      return likely->key == key ? likely : nullptr;
-    }
-
-    WordEntry* bucket(uint64_t hash) const { return table + 2 * (hash & mask); }
-
-    WordEntry* table;
-    uint64_t mask;  // of buckets
-    uint64_t hash_mask;
-    uint64_t secret_0 = SECRET_0, secret_1 = SECRET_1;
-  };
-  Reader reader() const { return {table_.get(), mask_, hash_mask_}; }
+  // Which places words have; valid until the next insert.
+  WordHash hash() const { return {SECRET_0 | 1, SECRET_1, shift_, bucket_mask_ & hash_mask_}; }
+  // The bucket of two entries at a place; valid until the next insert.
+  const WordEntry* bucket(uint32_t place) const {
+    return reinterpret_cast<const WordEntry*>(reinterpret_cast<const char*>(table_.get()) + place);
+  }
 
   // The word's entry wherever it is, or nullptr; valid until the next insert.
-  const WordEntry* find(const WordKey& key, uint64_t hash) const;
+  const WordEntry* find(const WordKey& key) const;
 
   // Writes the entry's ids and up to MOST_IDS in all; returns behind the last one that counts.
   uint32_t* write(const WordEntry& entry, uint32_t* out) const {
@@ -89,16 +63,20 @@ class WordCache {
       std::memcpy(out, spilled_.data() + entry.ids[1], MOST_IDS * sizeof *out);
       return out + (entry.ids[0] & WordEntry::ID);
     }
-    std::memcpy(out, entry.ids, sizeof entry.ids);
-    out[0] &= WordEntry::ID;
+    using Four = uint32_t __attribute__((vector_size(sizeof entry.ids)));
+    Four ids;
+    std::memcpy(&ids, entry.ids, sizeof ids);
+    ids &= Four{WordEntry::ID, ~0u, ~0u, ~0u};
+    std::memcpy(out, &ids, sizeof ids);
     return out + entry.count();
   }
 
   // Remembers the ids of a word that isn't there.
-  void insert(const WordKey& key, uint64_t hash, const uint32_t* ids, uint32_t count);
+  void insert(const WordKey& key, const uint32_t* ids, uint32_t count);
 
+  size_t entries() const { return 2 * (bucket_mask_ + 1); }  // that there is room for
   size_t bytes() const {
-    return entries_ * sizeof(WordEntry) + spilled_.capacity() * sizeof(uint32_t);
+    return entries() * sizeof(WordEntry) + spilled_.capacity() * sizeof(uint32_t);
   }
 
  private:
@@ -107,12 +85,15 @@ class WordCache {
   };
   using Table = std::unique_ptr<WordEntry[], Free>;
 
-  WordEntry* place(uint64_t hash) const;
+  Table replace_table(size_t entries);  // by an empty one; gives the old one
+  WordEntry* at(size_t bucket) const { return table_.get() + 2 * (bucket & bucket_mask_); }
+  WordEntry* room_for(const WordKey& key) const;
   void grow();
 
   Table table_;
-  uint64_t mask_, hash_mask_;
-  size_t entries_, used_ = 0;
+  uint64_t bucket_mask_, hash_mask_;
+  uint32_t shift_;
+  size_t used_ = 0;
   size_t most_entries_, most_spilled_;
   std::vector<uint32_t> spilled_;  // MOST_IDS each
 };

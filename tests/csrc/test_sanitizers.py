@@ -16,6 +16,7 @@ SOURCES = {
         *("hash.cpp", "unicode.cpp", "vocabulary.cpp", "bpe.cpp", "batch.cpp", "trainer.cpp"),
         *("piece_counts.cpp", "word_corpus.cpp"),
         *("merge_table.cpp", "pieces.cpp", "split_kernel.cpp", "table.cpp", "word_cache.cpp"),
+        *("spans.cpp", "word_kernel.cpp"),
     ],
     "dedup": ["normal_form.cpp", "shingles.cpp", "minhash.cpp", "minhash_kernel.cpp"],
     "ops/attention": ["attention_cpu.cpp", "attention_kernel.cpp"],
@@ -34,7 +35,7 @@ AVX2 = ["-mavx2", "-mfma", "-mf16c"]
 AVX512 = [*AVX2, "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx512bf16"]
 AMX = [*AVX512, "-mamx-tile", "-mamx-bf16"]
 KERNEL_FLAGS = {"portable": [], "avx2": AVX2}
-TEXT_FLAGS = {"avx2": AVX2, "avx512": AVX512[:-1]}
+TEXT_FLAGS = {"portable": [], "avx2": AVX2, "avx512": AVX512[:-1]}
 # The operators compile slowly: in minutes for all vector widths, in seconds for one.
 NARROW_FLAGS: dict[str, list[str]] = {"portable": []}
 WIDE_FLAGS = {**KERNEL_FLAGS, "avx512bf16": AVX512}

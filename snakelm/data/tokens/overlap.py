@@ -6,9 +6,9 @@ end-of-text token left out) that also occurs in train.bin. Memory is that of the
 train.bin streams past once.
 
 The hash of a span is that of Karp and Rabin (1987): a polynomial over a random number per token,
-here modulo 2**64. Not rolled token by token, which numpy can't, but doubled: from the hashes of all
-spans of n tokens those of 2n (and 2n + 1) tokens follow by one array operation, so ``span`` takes
-log2(span) passes.
+here modulo 2**64. The held-out text's are doubled, since numpy can't roll token by token: from the
+hashes of all spans of n tokens those of 2n (and 2n + 1) tokens follow by one array operation, so
+``span`` takes log2(span) passes. The training text's are rolled in the core, to the same numbers.
 """
 
 from collections.abc import Callable
@@ -16,12 +16,14 @@ from pathlib import Path
 
 import numpy as np
 
+from snakelm import _text
+
 from ...errors import UserError
 from ..bins import TokenBin
 
 __all__ = ["copied_share", "read_shares", "rolling_hashes"]
 
-BLOCK = 1 << 17  # training tokens hashed at a time: their 8-byte hashes stay in the cache
+BLOCK = 1 << 20  # training tokens read at a time
 BASE = np.uint64(0xD6E8FEB86659FD93)  # odd, so that powers of it lose no bits
 
 Progress = Callable[[int], None]
@@ -113,28 +115,16 @@ def _occurring(
     table: np.ndarray,
     on_progress: Progress | None,
 ) -> np.ndarray:
-    """Which of the ``known`` hashes (sorted) a span of train.bin has: bool [known].
-
-    A bitmap over the top bits comes first: nearly all training spans end there, after one memory
-    access each.
-    """
-    occurs = np.zeros(known.size, bool)
+    """Which of the ``known`` hashes (each once) a span of train.bin has: bool [known]."""
     if not known.size:
-        return occurs
+        return np.zeros(0, bool)
 
-    bits = min(30, max(16, int(16 * known.size).bit_length()))
-    shift = np.uint64(64 - bits)
-    bitmap = np.zeros(1 << bits, bool)
-    bitmap[known >> shift] = True
-
+    spans = _text.Spans(known, span, table, int(BASE))
     for first in range(0, train.meta.tokens, BLOCK):
-        hashes = rolling_hashes(train.read(first, first + BLOCK + span - 1), span, table)
-        hashes = hashes[bitmap[hashes >> shift]]
-        at = np.minimum(np.searchsorted(known, hashes), known.size - 1)
-        occurs[at[known[at] == hashes]] = True
+        spans.look(train.read(first, first + BLOCK + span - 1))
         if on_progress:
             on_progress(min(first + BLOCK, train.meta.tokens))
-    return occurs
+    return spans.occurred()
 
 
 def _covered(starts: np.ndarray, total: int, span: int) -> np.ndarray:

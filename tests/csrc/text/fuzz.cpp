@@ -6,7 +6,8 @@
 // Checked besides: pieces cover the input and are the same on every instruction set, ids are those
 // of the definition whatever the caches hold and tokens spell the input, a batch on three threads,
 // its texts cut anywhere, equals one text after the other, training on any bytes gives merges that
-// spell tokens, chosen words share no hash, and Arrow's offsets are followed only inside the data.
+// spell tokens, chosen words share no hash, spans of tokens are found where they are, and Arrow's
+// offsets are followed only inside the data.
 // Exit status 1 and a line on stderr where one does not hold.
 #include <algorithm>
 #include <memory>
@@ -19,6 +20,7 @@
 #include "text/batch.h"
 #include "text/bpe.h"
 #include "text/hash.h"
+#include "text/spans.h"
 #include "text/table.h"
 #include "text/trainer.h"
 
@@ -256,6 +258,49 @@ void check_table(const Encoder& encoder, Pattern pattern) {
   }
 }
 
+// Spans found by rolling hash are those of a search by tokens, wherever the stream is cut.
+template <class Token>
+void check_spans() {
+  constexpr uint64_t BASE = 0xD6E8FEB86659FD93;
+  const size_t length = 1 + below(20), ids = 1 + below(3);
+  std::vector<uint64_t> numbers(ids);
+  for (uint64_t& number : numbers) number = source();
+  std::vector<Token> stream(below(3000));
+  for (Token& token : stream) token = static_cast<Token>(below(ids));
+
+  std::set<std::vector<Token>> there, wanted;
+  for (size_t i = 0; i + length <= stream.size(); ++i) {
+    const auto first = stream.begin() + static_cast<ptrdiff_t>(i);
+    there.insert({first, first + static_cast<ptrdiff_t>(length)});
+    if (below(4) == 0) wanted.insert({first, first + static_cast<ptrdiff_t>(length)});
+  }
+  for (size_t i = below(50); i > 0; --i) {
+    std::vector<Token> span(length);
+    for (Token& token : span) token = static_cast<Token>(below(ids));
+    wanted.insert(span);
+  }
+
+  std::vector<uint64_t> known;
+  for (const std::vector<Token>& span : wanted) {
+    uint64_t hash = 0;
+    for (const Token token : span) hash = hash * BASE + numbers[token];
+    known.push_back(hash);
+  }
+  Spans spans(known, length, numbers, BASE);
+  for (size_t first = 0, count; first < stream.size(); first += count) {
+    count = 1 + below(2000);
+    const size_t read = std::min(count + length - 1, stream.size() - first);
+    spans.look(std::vector<Token>(stream.begin() + static_cast<ptrdiff_t>(first),
+                                  stream.begin() + static_cast<ptrdiff_t>(first + read))
+                   .data(),
+               read);
+  }
+  size_t i = 0;
+  for (const std::vector<Token>& span : wanted) {
+    if (spans.occurred()[i++] != there.count(span)) fail("a span is found wrongly", "");
+  }
+}
+
 // Offsets as a damaged or cut file has them, at any address: views lie in the data, or none come.
 template <class Offset>
 void check_arrow() {
@@ -297,6 +342,7 @@ int main(int argc, char** argv) {
 
     check_chosen_words();
     check_table(encoder, pattern);
+    check_spans<uint16_t>(), check_spans<uint32_t>();
     for (int i = 0; i < 20; ++i) {
       check_ids(encoder, pattern), check_arrow<int32_t>(), check_arrow<int64_t>();
       const std::string text = below(2) ? random_input() : random_text();

@@ -1,0 +1,29 @@
+"""pandas stays out until someone asks for it."""
+
+import subprocess
+import sys
+
+import pytest
+
+CALLS = """
+import sys
+from snakelm import parquet
+import numpy as np, pyarrow as pa, pyarrow.compute as pc
+numbers = pa.array([1, 2])
+assert numbers.to_numpy().tolist() == [1, 2]
+assert pa.chunked_array([pa.array(np.arange(2)), numbers]).to_numpy().size == 4
+assert np.asarray(pa.array(["a"])).tolist() == ["a"]
+assert numbers.is_null().to_numpy(zero_copy_only=False).sum() == 0
+assert pc.fill_null(pa.scalar(1), 0).as_py() == 1
+assert pa.Table.from_pylist([{"a": 1}]).num_rows == 1
+assert not [name for name in sys.modules if name.startswith("pandas")]
+"""
+
+
+def test_arrow_arrays_come_and_go_without_pandas():
+    pytest.importorskip("pandas", reason="pandas isn't installed: nothing could import it")
+    wanted = "assert numbers.to_pandas().tolist() == [1, 2]\nassert 'pandas' in sys.modules\n"
+    done = subprocess.run(
+        [sys.executable, "-c", CALLS + wanted], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
