@@ -1,5 +1,5 @@
-"""Checks every input file, the free disk and the filter before anything is read: footers, columns,
-rows, nulls.
+"""Checks every input file, the free disk, and what filter and checks need, before anything is read:
+footers, columns, rows, nulls.
 """
 
 import sys
@@ -14,7 +14,11 @@ from snakelm.workflow.step import File, Run, Step
 
 def _keys(config: Config) -> tuple[str, ...]:
     filtered = ("classifier",) if config.filter != "none" else ()
-    return ("sources", "on_bad_file", "max_document_mb", "filter", *filtered)
+    told = ("languages",) if config.languages.keep is not None else ("languages.keep",)
+    looks = config.personal_data.action != "off"
+    personal = ("personal_data",) if looks else ("personal_data.action",)
+    keys = ("sources", "on_bad_file", "max_document_mb", "filter")
+    return (*keys, *filtered, *told, *personal)
 
 
 STEP = Step(
@@ -28,6 +32,8 @@ STEP = Step(
 
 @STEP
 def main(run: Run) -> None:
+    from snakelm.data.documents.identification import Identifier
+    from snakelm.data.documents.personal_data import check_personal_data
     from snakelm.data.reading.preflight import preflight
     from snakelm.files import write_json
     from snakelm.filter.base import check_filter
@@ -37,6 +43,10 @@ def main(run: Run) -> None:
 
     if run.config.filter != "none":
         facts["filter"] = check_filter(run.config.classifier)
+    if run.config.personal_data.action != "off":
+        check_personal_data(run.config.personal_data)
+    if run.config.languages.keep is not None:
+        Identifier(run.config.languages)  # its package, and that it knows the languages to keep
     write_json(output, facts)
 
 

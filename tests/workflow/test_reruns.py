@@ -153,7 +153,12 @@ ELSEWHERE = {
     "tokenizer.kind",
     "model.tie_embeddings",
 }
-CHECKS = {"quality": "quality", "decontaminate": "decontaminate"}
+CHECKS = {
+    "personal_data": "personal_data",
+    "languages": "languages",
+    "quality": "quality",
+    "decontaminate": "decontaminate",
+}
 
 
 @dataclass
