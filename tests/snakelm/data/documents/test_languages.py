@@ -182,3 +182,8 @@ def test_later_checks_keep_the_column_and_take_stop_words_by_it(tmp_path):
 )
 def test_stop_words_are_those_of_the_language(text, language, passes):
     assert (judge(text, {"min_stop_words": 2}, language) is None) == passes
+
+
+def test_norwegian_is_not_false():
+    """YAML 1.1 reads `[en, no]` as ["en", False]."""
+    assert Languages(keep=["en", False]).keep == ["en", "no"]
