@@ -101,6 +101,8 @@ REPORTING = any(word.split("=")[0] == "--report" for word in sys.argv)
 
 # What stands between duplicates and tokens, in order; each only where the configuration says so.
 CHECKS = {
+    "personal_data": CONFIG.personal_data.action != "off",
+    "languages": CONFIG.languages.keep is not None,
     "quality": any(CONFIG.quality.model_dump().values()),
     "filtered": CONFIG.filter != "none",
     "decontaminated": bool(CONFIG.decontaminate.files),
@@ -111,6 +113,8 @@ UNUSED = {
     name
     for wanted, names in [
         (COLLECTED, ["collect"]),
+        (CHECKS["personal_data"], ["personal_data"]),
+        (CHECKS["languages"], ["languages"]),
         (CHECKS["quality"], ["quality"]),
         (CHECKS["filtered"], ["setfit_train", "filter_dataset"]),
         (CHECKS["decontaminated"], ["decontaminate"]),

@@ -106,6 +106,48 @@ rule deduplicate:
         command("deduplicate")
 
 
+rule personal_data:
+    input:
+        documents=documents("personal_data"),
+        config=settings("personal_data"),
+    output:
+        output=results("data/personal_data/documents.parquet"),
+        places=results("data/personal_data/places.json"),
+    log:
+        log("personal_data"),
+    benchmark:
+        timing("personal_data")
+    conda:
+        "../envs/preparation.yaml"
+    threads: 1
+    resources:
+        mem_mb=growing(2000),
+        runtime=480,
+    shell:
+        command("personal_data")
+
+
+rule languages:
+    input:
+        documents=documents("languages"),
+        config=settings("languages"),
+    output:
+        output=results("data/languages/documents.parquet"),
+        examples=results("data/languages/examples.json"),
+    log:
+        log("languages"),
+    benchmark:
+        timing("languages")
+    conda:
+        "../envs/preparation.yaml"
+    threads: 1
+    resources:
+        mem_mb=growing(2000),
+        runtime=480,
+    shell:
+        command("languages")
+
+
 rule quality:
     input:
         documents=documents("quality"),

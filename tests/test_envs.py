@@ -3,6 +3,7 @@ envs' bounds.
 """
 
 import ast
+import functools
 import re
 import sys
 import tomllib
@@ -33,7 +34,10 @@ def bounds():
 
 
 def pins():
-    files = (ROOT / name for name in ("requirements.txt", "requirements-filter.txt"))
+    files = (
+        ROOT / name
+        for name in ("requirements.txt", "requirements-filter.txt", "requirements-checks.txt")
+    )
     lines = [line.split("#")[0].strip() for file in files for line in file.read_text().splitlines()]
     return {r.name.lower(): str(r.specifier)[2:] for r in map(Requirement, filter(None, lines))}
 
@@ -100,6 +104,7 @@ def python_files(script):
             yield file
 
 
+@functools.cache
 def imports(file, kind):
     """Those at a module's top: what is imported inside a function is needed only where it is
     there.
@@ -123,6 +128,7 @@ def test_every_requirement_says_why():
     for file in (
         "requirements.txt",
         "requirements-filter.txt",
+        "requirements-checks.txt",
         "requirements-dev.txt",
         "requirements-harness.txt",
     ):

@@ -1,5 +1,5 @@
-"""Checks every input file, the free disk, the filter and the model to go on from before anything is
-read: footers, columns, rows, nulls.
+"""Checks every input file, the free disk, and what filter, checks and a model to go on from need,
+before anything is read: footers, columns, rows, nulls.
 """
 
 import sys
@@ -14,7 +14,11 @@ from snakelm.workflow.step import File, Run, Step
 
 def _keys(config: Config) -> tuple[str, ...]:
     filtered = ("classifier",) if config.filter != "none" else ()
-    return ("sources", "on_bad_file", "max_document_mb", "filter", *filtered, "train.base")
+    told = ("languages",) if config.languages.keep is not None else ("languages.keep",)
+    looks = config.personal_data.action != "off"
+    personal = ("personal_data",) if looks else ("personal_data.action",)
+    keys = ("sources", "on_bad_file", "max_document_mb", "filter")
+    return (*keys, *filtered, *told, *personal, "train.base")
 
 
 STEP = Step(
@@ -28,6 +32,8 @@ STEP = Step(
 
 @STEP
 def main(run: Run) -> None:
+    from snakelm.data.documents.identification import Identifier
+    from snakelm.data.documents.personal_data import check_personal_data
     from snakelm.data.reading.preflight import preflight
     from snakelm.data.tokens.base_tokenizer import check_base
     from snakelm.files import write_json
@@ -40,6 +46,10 @@ def main(run: Run) -> None:
         facts["filter"] = check_filter(run.config.classifier)
     if run.config.train.base:
         facts["base"] = check_base(run.config.train.base, run.log)
+    if run.config.personal_data.action != "off":
+        check_personal_data(run.config.personal_data)
+    if run.config.languages.keep is not None:
+        Identifier(run.config.languages)  # its package, and that it knows the languages to keep
     write_json(output, facts)
 
 

@@ -89,6 +89,10 @@ def _left_out(config: Config) -> str:
     parts = ["exact copies"] if duplicates.exact else []
     if duplicates.minhash:
         parts.append(f"near copies (similarity of {duplicates.threshold:.0%} or more)")
+    if config.personal_data.action == "drop":
+        parts.append("documents that hold personal data")
+    if isinstance(config.languages.keep, list):
+        parts.append(f"what is not in {' or '.join(config.languages.keep)}")
     if rules:
         parts.append(f"what fails {rules} quality rule{'s' * (rules > 1)}")
     if config.filter != "none":

@@ -29,9 +29,11 @@ __all__ = [
     "DeduplicateManifest",
     "FileRecord",
     "FilterManifest",
+    "LanguagesManifest",
     "Package",
     "PackedPart",
     "PacksManifest",
+    "PersonalDataManifest",
     "SampleManifest",
     "SplitManifest",
     "StartedFrom",
@@ -160,10 +162,41 @@ class CheckCounts(Tolerant):
 
 
 class CheckManifest(StepManifest):
-    """Of quality and of decontaminate."""
+    """Of personal_data, languages, quality and decontaminate."""
 
     sources: dict[str, CheckCounts] = {}
     documents: int | None = None
+
+
+class PersonalDataCounts(CheckCounts):
+    """Of a source, by kind: places found, documents with any, and places of documentation, which
+    were left alone.
+    """
+
+    found: dict[str, int] = {}
+    documents_with: dict[str, int] = {}
+    excepted: dict[str, int] = {}
+
+
+class PersonalDataManifest(StepManifest):
+    """Of personal_data."""
+
+    action: str = ""
+    sources: dict[str, PersonalDataCounts] = {}
+
+
+class LanguageCounts(Tolerant):
+    """Documents of a source in one language, before and after the check."""
+
+    documents: int = 0
+    bytes: int = 0
+    kept: int = 0
+
+
+class LanguagesManifest(CheckManifest):
+    """Of languages."""
+
+    languages: dict[str, dict[str, LanguageCounts]] = {}  # language → source → counts
 
 
 class FilterCounts(Tolerant):

@@ -183,6 +183,8 @@ def _counts(manifests: Sequence[StepManifest]) -> Iterator[str]:
 
     for step, manifest in (
         ("without duplicates", first("deduplicate", DeduplicateManifest)),
+        ("looked through for personal data", first("personal_data", CheckManifest)),
+        ("in the languages to keep", first("languages", CheckManifest)),
         ("after quality rules", first("quality", CheckManifest)),
         ("kept by the filter", first("filter_dataset", FilterManifest)),
         ("without text of evaluation sets", first("decontaminate", CheckManifest)),

@@ -3,6 +3,7 @@ user's own keys.
 """
 
 from .analysis_sections import Cost, Embeddings, Evaluate, Publish, Task, Tsne
+from .check_sections import Languages, PersonalData
 from .checks import check_exportable, check_shape
 from .data_sections import (
     Classifier,
@@ -41,7 +42,9 @@ __all__ = [
     "Deduplicate",
     "Embeddings",
     "Evaluate",
+    "Languages",
     "Model",
+    "PersonalData",
     "Prepare",
     "Publish",
     "Quality",

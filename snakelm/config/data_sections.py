@@ -123,7 +123,8 @@ class Quality(Section):
     )
     min_stop_words: int | None = key(
         None,
-        "how many of the, be, to, of, and, that, have, with must occur (Gopher: 2); English only",
+        "how many of a language's eight stop words must occur (Gopher: 2): English, Italian or "
+        "Russian by what `languages` tells, other languages pass; English where it is off",
         ge=1,
         le=8,
     )

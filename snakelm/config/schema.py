@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from .analysis_sections import Cost, Embeddings, Evaluate, Publish, Task, Tsne
+from .check_sections import Languages, PersonalData
 from .data_sections import (
     Classifier,
     Decontaminate,
@@ -63,6 +64,8 @@ class Config(Section):
     )
     classifier: Classifier = Field(default_factory=Classifier)
     deduplicate: Deduplicate = Field(default_factory=Deduplicate)
+    personal_data: PersonalData = Field(default_factory=PersonalData)
+    languages: Languages = Field(default_factory=Languages)
     quality: Quality = Field(default_factory=Quality)
     decontaminate: Decontaminate = Field(default_factory=Decontaminate)
     tokenizer: TokenizerConfig = Field(default_factory=TokenizerConfig)

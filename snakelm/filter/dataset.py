@@ -82,11 +82,12 @@ def filter_documents(
     """
     parts = _parts_folder(documents, model, model_file, output)
     with open_documents(documents) as file:
+        schema = file.schema
         sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
     with log.progress(sum(sizes), "documents") as bar:
         _score_all(documents, sizes, model, parts, log, bar)
 
-    counts = _write(documents, model, parts, output)
+    counts = _write(documents, schema, model, parts, output)
     if not counts["documents"]:
         output.unlink()
         raise UserError(
@@ -170,7 +171,9 @@ def _read_part(path: Path) -> tuple[np.ndarray, np.ndarray]:
     return table["score"].to_numpy(), table["by_setfit"].to_numpy()
 
 
-def _write(documents: Path, model: Filter, parts: Path, output: Path) -> FilteredCounts:
+def _write(
+    documents: Path, schema: pa.Schema, model: Filter, parts: Path, output: Path
+) -> FilteredCounts:
     """The kept documents, the scores of all, and samples near the threshold."""
     threshold = model.meta.threshold
     sources: dict[str, SourceCounts] = {}
@@ -181,7 +184,7 @@ def _write(documents: Path, model: Filter, parts: Path, output: Path) -> Filtere
         table = stack.enter_context(
             pq.ParquetWriter(temporary, SCORES, compression="zstd", write_page_checksum=True)
         )
-        writer = stack.enter_context(DocumentWriter(output))
+        writer = stack.enter_context(DocumentWriter(output, schema))
         for batch, scores, by_setfit in _with_scores(documents, parts):
             kept = scores >= threshold
             table.write_batch(_score_rows(batch, scores, by_setfit, kept))

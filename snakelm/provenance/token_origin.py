@@ -210,8 +210,8 @@ def _compared(sampled: Node, used: Node, source: str, row: int, document_id: np.
     if hash_of(text.encode()) == document_id:
         return "read again: the same text, byte for byte"
     return (
-        "read again: another text than the document has, for quality rules took lines out or the "
-        "file changed"
+        "read again: another text than the document has, for personal data was masked, quality "
+        "rules took lines out, or the file changed"
     )
 
 

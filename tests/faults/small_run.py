@@ -148,7 +148,13 @@ MORE = {
     "plot_compare": [METRICS, SFT_METRICS],
 }
 FILTERS = {"setfit_train", "filter_dataset", "plot_filter"}  # their packages take long to load
-CHECKS = {"quality", "decontaminate", "preflight"}  # read documents as deduplicate's readers do
+CHECKS = {
+    "personal_data",
+    "languages",
+    "quality",
+    "decontaminate",
+    "preflight",
+}  # read documents as deduplicate's readers do
 LAST_OF_SAMPLE = "train"
 
 SMALL = {

@@ -6,10 +6,14 @@ import json
 
 import pytest
 
+pytest.importorskip("py3langid", reason="requirements-checks.txt is not installed")
+
 OWN = """\
 preset: smoke
 sources: [{path: "my/*.parquet", text: body}]
 quality: {min_words: 31}
+languages: {keep: [en], unknown: keep}
+personal_data: {action: mask}
 decontaminate: {files: ["sets/*.jsonl"]}
 """
 CLEAN = "results/data/decontaminated/documents.parquet"
@@ -36,20 +40,21 @@ def test_quality_and_decontamination_are_done_where_they_are_on(checkout):
     assert counts["counts"]["evaluation"]["sets/one.jsonl"]["documents_dropped"] == 1
     listed = checkout.snakemake("-n", MODEL, "--configfile", "my.yaml").jobs()
     assert "train_tokenizer" in listed
-    assert not {"quality", "decontaminate"} & listed, "they are done"
+    assert not {"personal_data", "languages", "quality", "decontaminate"} & listed, "they are done"
 
 
 def test_a_changed_rule_checks_again_from_there(checkout):
     checkout.write("more.yaml", "decontaminate: {share: 0.5}")
     listed = checkout.snakemake("-n", MODEL, "--configfile", "my.yaml", "more.yaml").jobs()
     assert "decontaminate" in listed
-    assert not {"deduplicate", "quality"} & listed
+    assert not {"deduplicate", "personal_data", "languages", "quality"} & listed
 
 
 def test_without_them_there_is_no_such_job(checkout):
     listed = checkout.snakemake("-n", MODEL, "--config", "preset=smoke").jobs()
     assert "deduplicate" in listed
-    assert not {"quality", "filter_dataset", "decontaminate", "setfit_train"} & listed
+    off = {"personal_data", "languages", "quality", "filter_dataset", "decontaminate"}
+    assert not {*off, "setfit_train"} & listed
 
 
 def test_evaluation_files_that_are_not_there_stop_it_before_any_job(checkout):

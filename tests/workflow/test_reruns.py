@@ -163,7 +163,12 @@ ELSEWHERE = {
     "train.base",
     "model.tie_embeddings",
 }
-CHECKS = {"quality": "quality", "decontaminate": "decontaminate"}
+CHECKS = {
+    "personal_data": "personal_data",
+    "languages": "languages",
+    "quality": "quality",
+    "decontaminate": "decontaminate",
+}
 
 
 @dataclass

@@ -11,21 +11,37 @@ from ...files import human_bytes
 from ...publishing import publishable
 from ..funnel import FunnelStage, funnel
 from ..licences import source_licence
-from ..manifests import CollectManifest, FileRecord, Package, SampleManifest
+from ..manifests import (
+    CollectManifest,
+    FileRecord,
+    LanguagesManifest,
+    Package,
+    PersonalDataManifest,
+    SampleManifest,
+)
 from ..pages import write_page
 from ..run_record import RunRecord
 
 __all__ = ["write_sources"]
 
 MOST_FILES = 200  # of a source that are listed; the manifest has all
+MOST_LANGUAGES = 40  # that are listed; the manifest has all
 LONGEST = 2000  # characters of a list of file names
 
 
 @dataclass(frozen=True)
-class SourcesByStage:
-    """Documents left of each source after each step that tells sources apart."""
+class ManyColumns:
+    """A table with as many columns as there are steps or sources."""
 
     head: list[str]
+    rows: list[list[str]]
+
+
+@dataclass(frozen=True)
+class PersonalDataFound:
+    """Counts by source and kind, and what was done with what was found."""
+
+    action: str
     rows: list[list[str]]
 
 
@@ -52,10 +68,18 @@ def write_sources(record: RunRecord, path: str | Path) -> None:
         )
         for source in record.config.sources
     ]
-    write_page(path, "sources.html", stages=_by_stage(funnel(record)), sources=sources)
+
+    write_page(
+        path,
+        "sources.html",
+        stages=_by_stage(funnel(record)),
+        personal_data=_by_kind(record.made_by("personal_data", PersonalDataManifest)),
+        languages=_by_language(record.made_by("languages", LanguagesManifest)),
+        sources=sources,
+    )
 
 
-def _by_stage(stages: Sequence[FunnelStage]) -> SourcesByStage | None:
+def _by_stage(stages: Sequence[FunnelStage]) -> ManyColumns | None:
     by_source = [stage for stage in stages if "" not in stage.documents]
     if not by_source:
         return None
@@ -64,7 +88,42 @@ def _by_stage(stages: Sequence[FunnelStage]) -> SourcesByStage | None:
     rows = [[name, *(f"{s.documents.get(name, 0):,}" for s in by_source)] for name in names]
     if len(names) > 1:
         rows.append(["all", *(f"{stage.total:,}" for stage in by_source)])
-    return SourcesByStage(["source", *(stage.name for stage in by_source)], rows)
+    return ManyColumns(["source", *(stage.name for stage in by_source)], rows)
+
+
+def _by_kind(manifests: Sequence[PersonalDataManifest]) -> PersonalDataFound | None:
+    """Personal data by source and kind; None where nobody looked."""
+    if not manifests:
+        return None
+
+    rows = [
+        [
+            name,
+            kind,
+            f"{counts.found.get(kind, 0):,}",
+            f"{counts.documents_with.get(kind, 0):,}",
+            f"{counts.excepted.get(kind, 0):,}",
+        ]
+        for name, counts in manifests[0].sources.items()
+        for kind in sorted(counts.found.keys() | counts.excepted.keys())
+    ]
+    return PersonalDataFound(manifests[0].action, rows)
+
+
+def _by_language(manifests: Sequence[LanguagesManifest]) -> ManyColumns | None:
+    """Documents of each source in each language; None where languages weren't told."""
+    found = manifests[0].languages if manifests else {}
+    if not found:
+        return None
+
+    names = sorted({name for sources in found.values() for name in sources})
+    rows = []
+    for language, sources in list(found.items())[:MOST_LANGUAGES]:
+        each = [f"{sources[name].documents:,}" if name in sources else "" for name in names]
+        kept = sum(counts.kept for counts in sources.values())
+        size = human_bytes(sum(counts.bytes for counts in sources.values()))
+        rows.append([language, *each, size, f"{kept:,}"])
+    return ManyColumns(["language", *names, "text", "kept"], rows)
 
 
 def _shown(source: Source, sampled: SampleManifest, packages: Sequence[Package]) -> ShownSource:

@@ -60,9 +60,9 @@ def decontaminate(
     _log_sets(sets, rules, log)
     cleaning = _Cleaning(sets, rules, seed)
     with open_documents(documents) as file:
-        total = file.num_rows
+        total, schema = file.num_rows, file.schema
 
-    with log.progress(total, "documents") as bar, DocumentWriter(output) as writer:
+    with log.progress(total, "documents") as bar, DocumentWriter(output, schema) as writer:
         done = 0
         for batch in read_documents(documents):
             for part in slices(batch, SLICE_BYTES):

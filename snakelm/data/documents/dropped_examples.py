@@ -21,8 +21,9 @@ ORIGIN = ("source", "id", "origin_file", "origin_row")
 class DroppedExamples:
     """Collects examples; `by_reason` returns them."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, shown: int = SHOWN) -> None:
         self.seed = seed
+        self.shown = shown  # characters of a text; with 0 it is left out, and only its place given
         # Reason → (hash, order of arrival, example), ascending. The order of arrival breaks the tie
         # of equal texts: the first stays in front, and dictionaries are never compared.
         self._smallest: dict[str, list[tuple[int, int, dict[str, Any]]]] = {}
@@ -39,8 +40,10 @@ class DroppedExamples:
 
         self._arrivals += 1
         origin = {name: batch.column(name)[row].as_py() for name in ORIGIN}
-        text = batch.column("text")[row].as_py()[:SHOWN]
-        smallest.append((key, self._arrivals, {**origin, **more, "text": text}))
+        example = {**origin, **more}
+        if self.shown:
+            example["text"] = batch.column("text")[row].as_py()[: self.shown]
+        smallest.append((key, self._arrivals, example))
         smallest[:] = heapq.nsmallest(EACH, smallest)
 
     def by_reason(self) -> dict[str, list[dict[str, Any]]]:

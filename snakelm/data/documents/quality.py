@@ -14,10 +14,10 @@ import pyarrow as pa
 from ...config import Quality
 from ...errors import UserError
 from ...log import Log
-from ..split import document_ids
+from .changed_texts import with_texts
 from .dropped_examples import DroppedExamples
 from .quality_rules import bounds_of, drop_lines, judge
-from .table import SCHEMA, DocumentWriter, open_documents, read_documents, text_sizes
+from .table import DocumentWriter, languages_of, open_documents, read_documents, text_sizes
 
 __all__ = ["quality"]
 
@@ -34,9 +34,9 @@ def quality(
     """
     judging = _Judging(rules, seed)
     with open_documents(documents) as file:
-        total = file.num_rows
+        total, schema = file.num_rows, file.schema
 
-    with log.progress(total, "documents") as bar, DocumentWriter(output) as writer:
+    with log.progress(total, "documents") as bar, DocumentWriter(output, schema) as writer:
         done = 0
         for batch in read_documents(documents):
             writer.append(judging.kept(batch))
@@ -69,6 +69,7 @@ class _Judging:
     def kept(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """The documents that pass, those with dropped lines under their new text."""
         texts, sources = batch.column("text").to_pylist(), batch.column("source").to_pylist()
+        languages = languages_of(batch)
         kept: list[int] = []
         changed: dict[int, str] = {}  # row → its new text
 
@@ -79,7 +80,9 @@ class _Judging:
             counts["read"] += 1
 
             left = drop_lines(text, self.rules)
-            broken = (NO_LINES, 0.0) if not left.strip() else judge(left, self.bounds)
+            broken = (
+                (NO_LINES, 0.0) if not left.strip() else judge(left, self.bounds, languages[row])
+            )
             if broken is not None:
                 rule, value = broken
                 counts["dropped"][rule] = counts["dropped"].get(rule, 0) + 1
@@ -92,7 +95,7 @@ class _Judging:
                 counts["changed"] += 1
                 changed[row] = left
 
-        result = _with_changes(batch, texts, kept, changed)
+        result = with_texts(batch, texts, kept, changed)
         sizes = text_sizes(result.column("text")).tolist()
         for row, size in zip(kept, sizes, strict=True):
             self.counts[sources[row]]["kept_bytes"] += size
@@ -107,21 +110,3 @@ class _Judging:
         reasons = [f"{rule} {count:,}" for rule, count in dropped.most_common()]
         changed = sum(counts["changed"] for counts in self.counts.values())
         return f"{', '.join(reasons) or 'nothing dropped'}; lines taken out of {changed:,}"
-
-
-def _with_changes(
-    batch: pa.RecordBatch, texts: list[str], kept: list[int], changed: dict[int, str]
-) -> pa.RecordBatch:
-    """The rows ``kept`` of the batch; those ``changed`` with their new text and its id."""
-    result = batch if len(kept) == batch.num_rows else batch.take(pa.array(kept, pa.int64()))
-    if not changed:
-        return result
-
-    new = pa.array([changed.get(row, texts[row]) for row in kept], pa.large_string())
-    ids = result.column("id").to_numpy().copy()
-    places = [place for place, row in enumerate(kept) if row in changed]
-    ids[places] = document_ids(changed[kept[place]].encode() for place in places)
-
-    replaced = {"text": new, "id": pa.array(ids)}
-    columns = [replaced.get(name, result.column(name)) for name in SCHEMA.names]
-    return pa.RecordBatch.from_arrays(columns, schema=SCHEMA)

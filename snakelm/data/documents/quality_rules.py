@@ -19,16 +19,17 @@ Gopher: Rae et al. 2021, "Scaling Language Models", appendix A.1. C4: Raffel et 
 2.2.
 """
 
+import math
 import re
 from collections import Counter
 from collections.abc import Callable
 from functools import cached_property
 
 from ...config import Quality
+from .stop_words import STOP_WORDS
 
 __all__ = ["LINE_RULES", "MEASURES", "Text", "bounds_of", "drop_lines", "judge"]
 
-STOP_WORDS = frozenset(("the", "be", "to", "of", "and", "that", "have", "with"))
 BULLETS = ("•", "-", "*", "‣", "·")
 ELLIPSES = ("...", "…")
 TERMINAL = (".", "!", "?", '"', "'", "”", "’", "»", "。", "！", "？")
@@ -44,8 +45,9 @@ _BLANK_LINES = re.compile(r"\n{3,}")
 class Text:
     """A document's text with its words and lines, each split when first needed."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, language: str | None = None) -> None:
         self.text = text[:MEASURED]
+        self.language = language  # None where `languages` didn't tell it
 
     @cached_property
     def words(self) -> list[str]:
@@ -94,9 +96,11 @@ def bounds_of(rules: Quality) -> dict[str, float]:
     }
 
 
-def judge(text: str, bounds: dict[str, float]) -> tuple[str, float] | None:
+def judge(
+    text: str, bounds: dict[str, float], language: str | None = None
+) -> tuple[str, float] | None:
     """(the first rule that the text breaks, its measure), or None. ``bounds``: key → bound."""
-    document = Text(text)
+    document = Text(text, language)
     for key, bound in bounds.items():
         value = MEASURES[key](document)
         if value < bound if key.startswith("min_") else value > bound:
@@ -172,8 +176,9 @@ def alphabetic_words(text: Text) -> float:
 
 @measures("min_stop_words")
 def stop_words(text: Text) -> float:
-    """How many of the eight English stop words occur."""
-    return len(STOP_WORDS.intersection(map(str.lower, text.words)))
+    """How many of the language's eight stop words occur; a language without a list passes."""
+    stop = STOP_WORDS.get(text.language or "en")
+    return math.inf if stop is None else len(stop.intersection(map(str.lower, text.words)))
 
 
 @measures("max_duplicate_lines")

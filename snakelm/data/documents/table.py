@@ -21,9 +21,11 @@ from ...parquet import REMEDY_OURS, ParquetReader, open_parquet
 __all__ = [
     "RAW_SCHEMA",
     "SCHEMA",
+    "WITH_LANGUAGE",
     "DocumentWriter",
     "by_source",
     "byte_views",
+    "languages_of",
     "open_documents",
     "read_documents",
     "slices",
@@ -42,8 +44,9 @@ SCHEMA = pa.schema(
         ("origin_row", pa.int64()),
     ]
 )
+WITH_LANGUAGE = SCHEMA.append(pa.field("language", pa.string()))  # where `languages` tells it
 SMALLEST_GROUP, LARGEST_GROUP = 1 << 20, 32 << 20  # bytes of text
-DICTIONARY_CODED = ("source", "origin_file")
+DICTIONARY_CODED = ("source", "origin_file", "language")
 
 
 class DocumentWriter:
@@ -155,6 +158,13 @@ def by_source(batch: pa.RecordBatch) -> Iterator[tuple[str, np.ndarray]]:
     codes = sources.indices.to_numpy()
     for code, name in enumerate(sources.dictionary.to_pylist()):
         yield name, codes == code
+
+
+def languages_of(batch: pa.RecordBatch) -> list[str | None]:
+    """The language of each document; None for all where `languages` didn't tell it."""
+    if "language" not in batch.schema.names:
+        return [None] * batch.num_rows
+    return batch.column("language").to_pylist()
 
 
 def text_sizes(texts: pa.Array) -> np.ndarray:

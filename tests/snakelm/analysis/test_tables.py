@@ -7,7 +7,9 @@ import re
 
 import pytest
 
+from snakelm.analysis.funnel import funnel
 from snakelm.analysis.plot import LAST_TABLES, TABLES
+from snakelm.analysis.tables.sources import write_sources
 from tests.browser import PHONE
 from tests.snakelm.analysis.parsed_page import ATTACKS, ParsedPage
 
@@ -205,3 +207,33 @@ def test_samples_stand_newest_first_with_their_loss(make_record, whole_run, tmp_
     text = ParsedPage((tmp_path / "page.html").read_text(encoding="utf-8")).text
     assert text.index("t40") < text.index("t20")
     assert "1.600 bits per byte" in text
+
+
+def test_the_page_of_sources_counts_languages_and_personal_data(manifest, make_record, tmp_path):
+    found = {"found": {"email": 1234}, "documents_with": {"email": 7}, "excepted": {"ip": 3}}
+    artefacts = [
+        manifest(
+            "personal_data/documents.parquet",
+            "personal_data",
+            action="mask",
+            sources={"web": {"read": 9, "kept": 9, **found}},
+        ),
+        manifest(
+            "languages/documents.parquet",
+            "languages",
+            sources={"web": {"read": 9, "kept": 6, "dropped": {"other languages": 3}}},
+            languages={
+                "it": {"web": {"documents": 6, "bytes": 2500, "kept": 6}},
+                "de": {"web": {"documents": 3, "bytes": 900, "kept": 0}},
+            },
+        ),
+    ]
+    record = make_record([], artefacts=artefacts)
+    write_sources(record, tmp_path / "sources.html")
+    html = (tmp_path / "sources.html").read_text(encoding="utf-8")
+    for said in ("Personal data: mask", "1,234", "Documents by language", "2.5 kB", "email"):
+        assert said in html
+    assert [(s.name, s.total, s.dropped) for s in funnel(record)] == [
+        ("looked through for personal data", 9, {}),
+        ("in the languages to keep", 6, {"other languages": 3}),
+    ]
