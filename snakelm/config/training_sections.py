@@ -173,6 +173,9 @@ class Train(Section):
     sample_prompt: str = key("The function returns", "what each sample continues", cosmetic=True)
 
 
+MIX = 0.25  # sft.mix of a run that tunes its own model
+
+
 class Sft(Section):
     """Instruction tuning: packed conversations in, results/sft_model.pt out. No key of it touches
     the base model.
@@ -184,6 +187,13 @@ class Sft(Section):
         "for results/final_model.pt",
     )
     epochs: float = key(2.0, "times each conversation is seen", gt=0, le=1000)
+    mix: float | None = key(
+        None,
+        "share of the tokens that is pretraining text, so that the model goes on knowing it; null "
+        f"for {MIX}, and for 0 with a `base` of your own, whose text may be another",
+        ge=0,
+        le=0.95,
+    )
     batch_rows: int = key(
         8, "packed rows of `context` tokens in an optimizer step", unit="rows", ge=1, le=MANY
     )
