@@ -226,7 +226,7 @@ def test_without_text_in_tuning_train_bin_is_not_read(sft_results, capfd):
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
-        (lambda path: path.unlink(), r"train\.bin: no such file.*sft\.mix: 0\.25.*snakemake"),
+        (lambda path: path.unlink(), r"train\.bin: no such file.*sft\.mix: 0\.4.*snakemake"),
         (lambda path: path.write_bytes(b"no tokens"), r"train\.bin"),
     ],
     ids=["missing", "damaged"],
