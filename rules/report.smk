@@ -82,22 +82,22 @@ rule plot_sft:
         tokenizer=results("tokenizer/meta.json"),
         config=settings("plot_sft"),
     output:
-        sft_loss=reported("figures/sft_loss.svg", "tuning", "1. Loss"),
-        answers=reported("tables/answers.html", "tuning", "2. Answers before and after"),
+        sft_loss=reported("figures/sft_loss.svg", "tuning", "2. Loss"),
+        answers=reported("tables/answers.html", "tuning", "3. Answers before and after"),
         sft_packing=reported(
-            "figures/sft_packing.svg", "tuning", "3. Packs and what is learned"
+            "figures/sft_packing.svg", "tuning", "4. Packs and what is learned"
         ),
         conversations=reported(
-            "tables/conversations.html", "tuning", "4. Conversations"
+            "tables/conversations.html", "tuning", "5. Conversations"
         ),
         sft_samples=reported("tables/sft_samples.html", "samples", "2. While tuning"),
         sft_learning_rate=reported(
-            "figures/sft_learning_rate.svg", "tuning", "5. Learning rate"
+            "figures/sft_learning_rate.svg", "tuning", "6. Learning rate"
         ),
         sft_gradient_norm=reported(
-            "figures/sft_gradient_norm.svg", "tuning", "6. Gradient norm"
+            "figures/sft_gradient_norm.svg", "tuning", "7. Gradient norm"
         ),
-        sft_throughput=reported("figures/sft_throughput.svg", "tuning", "7. Speed"),
+        sft_throughput=reported("figures/sft_throughput.svg", "tuning", "8. Speed"),
     log:
         log("plot_sft"),
     benchmark:
@@ -128,7 +128,7 @@ rule plot_compare:
             "figures/compare_pretraining.svg", "pretraining", "5. Runs side by side"
         ),
         compare_tuning=(
-            [reported("figures/compare_tuning.svg", "tuning", "8. Runs side by side")]
+            [reported("figures/compare_tuning.svg", "tuning", "9. Runs side by side")]
             if TUNED
             else []
         ),
@@ -214,6 +214,15 @@ rule plot_loss:
         ),
         scaling_law=reported(
             "figures/scaling_law.svg", "evaluation", "7. The curve's law"
+        ),
+        tuning_change=(
+            [
+                reported(
+                    "tables/tuning_change.html", "tuning", "1. Learned and forgotten"
+                )
+            ]
+            if TUNED
+            else []
         ),
         seeds=results("tables/seeds.json"),
     log:

@@ -58,6 +58,11 @@ rule train_sft:
         awaited=awaited(BASE),
         stamp=base_stamp if BASE else [],
         processed=files_of("data/processed", PACKS),
+        text=(
+            [results("data/processed/train.bin"), results("data/processed/train.idx")]
+            if CONFIG.sft.mix
+            else []
+        ),
         tokenizer=results("tokenizer/meta.json"),
         config=settings("train_sft"),
     output:

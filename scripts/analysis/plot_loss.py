@@ -28,7 +28,8 @@ STEP = Step(
             ),
         ),
         "tables": Folder(
-            "folder for the tables", files=("evaluation.html", "loss_documents.html", "seeds.json")
+            "folder for the tables",
+            files=("evaluation.html", "loss_documents.html", "tuning_change.html", "seeds.json"),
         ),
     },
     manifest=False,
@@ -40,7 +41,7 @@ def main(run: Run) -> None:
     from snakelm.analysis.figures.evaluation import evaluation
     from snakelm.analysis.figures.loss import FIGURES
     from snakelm.analysis.tables.evaluation import write_evaluation
-    from snakelm.analysis.tables.loss import write_loss
+    from snakelm.analysis.tables.loss import write_loss, write_tuning_change
     from snakelm.evaluation.loss_record import read_loss
     from snakelm.evaluation.records import read_evaluation
     from snakelm.evaluation.seeds import TABLE, scatter
@@ -55,12 +56,15 @@ def main(run: Run) -> None:
         draw(loss, files.figures / f"{name}.svg")
     evaluation(tasks, files.figures / "tasks.svg")
     write_loss(loss, files.tables / "loss_documents.html")
+    if loss.change:
+        write_tuning_change(loss, files.tables / "tuning_change.html")
     write_evaluation(tasks, over_seeds, files.tables / "evaluation.html")
     write_json(files.tables / "seeds.json", over_seeds.as_json())
 
     for one in over_seeds.left_out:
         run.log.say(f"{one.results}: not counted among the seeds, {one.why}")
-    run.log.say(f"{len(FIGURES) + 1} figures in {files.figures}, 2 tables in {files.tables}")
+    pages = 3 if loss.change else 2
+    run.log.say(f"{len(FIGURES) + 1} figures in {files.figures}, {pages} tables in {files.tables}")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
 """Tunes a trained model on packed conversations, or goes on tuning it, and writes sft_model.pt.
 
 Starts from final_model.pt, or from the model that sft.base or --base names: a file of ours, or a
-folder as export or transformers writes it. Ctrl-C, SIGTERM or SIGHUP saves and ends with exit code
-3; the same command goes on, and ends with the same bytes as a run that was never stopped. Runs
-under torchrun; with train.processes above 1 it starts that many processes by itself.
+folder as export or transformers writes it. Text of train.bin is mixed in, as much as sft.mix says.
+Ctrl-C, SIGTERM or SIGHUP saves and ends with exit code 3; the same command goes on, and ends with
+the same bytes as a run that was never stopped. Runs under torchrun; with train.processes above 1 it
+starts that many processes by itself.
 """
 
 import sys
@@ -44,6 +45,9 @@ STEP = Step(
         "train_packs": File("training packs", at="data/processed/train_sft_packed.bin"),
         "val_packs": File("held-out packs", at="data/processed/val_sft_packed.bin"),
         "tokenizer": Folder("their tokenizer", files=TOKENIZER.files, at="tokenizer"),
+        "train_bin": File(
+            "pretraining text, for sft.mix", at="data/processed/train.bin", verified=False
+        ),
         "base": File("the model to start from", optional=True, verified=False),
     },
     writes={
@@ -73,11 +77,12 @@ def _tune(run: Run, writes: bool) -> None:
     given = run.config.sft.base
     base = f.base or (home(given) if given else run.results / "final_model.pt")
     files = FinetuningFiles(
-        f.train_packs, f.val_packs, f.tokenizer, base, f.run_root, f.output, f.logs
+        f.train_packs, f.val_packs, f.tokenizer, f.train_bin, base, f.run_root, f.output, f.logs
     )
-    inputs = [*base_files(base), f.train_packs, f.val_packs, f.tokenizer / "meta.json"]
+    text = [f.train_bin] if run.config.sft.mix else []
+    inputs = [*base_files(base), f.train_packs, f.val_packs, *text, f.tokenizer / "meta.json"]
     if writes:
-        run.check(base_files(base))
+        run.check([*base_files(base), *filter(Path.is_file, text)])
     result = finetune(run.config, files, run.log, run.most_threads)
     if not writes:
         return

@@ -1,12 +1,14 @@
 """What no single key can say: combinations that can't work, and what follows from other keys.
 
 `checked` takes a config whose keys are valid one by one. It gives the same config with the names of
-sources and tasks, the length of a pack and the seeds of both trainings filled in.
+sources and tasks, the length of a pack, the seeds of both trainings and the text in tuning
+filled in.
 """
 
 import os
 import re
 from collections.abc import Iterator, Sequence
+from pathlib import PurePosixPath
 
 from ..errors import UserError
 from ..expressions import Expression, is_name
@@ -16,7 +18,7 @@ from .analysis_sections import Task
 from .data_sections import SftSource, Source
 from .schema import Config
 from .section import Section
-from .training_sections import Model, Train
+from .training_sections import MIX, Model, Train
 
 __all__ = ["check_exportable", "check_path", "check_shape", "checked"]
 
@@ -63,7 +65,7 @@ def checked(config: Config) -> Config:
             "sft_data": sft_data,
             "tasks": tasks,
             "train": config.train.model_copy(update={"seed": train_seed}),
-            "sft": config.sft.model_copy(update={"seed": sft_seed}),
+            "sft": config.sft.model_copy(update={"seed": sft_seed, "mix": _mix(config, results)}),
         }
     )
 
@@ -261,6 +263,17 @@ def _named_sources(sources: Sequence[Source]) -> list[Source]:
             name = f"{name}-{i}"
         named.append(source.model_copy(update={"name": name}))
     return named
+
+
+def _mix(config: Config, results: str) -> float:
+    """The share of pretraining text in tuning: of a model of the user's own nobody knows what it
+    was trained on.
+    """
+    given, base = config.sft.mix, config.sft.base
+    if given is not None:
+        return given
+    own = base is None or PurePosixPath(base) == PurePosixPath(results, "final_model.pt")
+    return MIX if own else 0.0
 
 
 def _check_conversations(config: Config) -> None:

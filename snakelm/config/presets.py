@@ -35,7 +35,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             "compile": "off",
         },
         "sft_data": {"sources": [{"builtin": "docs", "limit": 1000}]},
-        "sft": {"epochs": 1.0},
+        "sft": {"epochs": 1.0, "batch_rows": 8},
         "embeddings": {"documents": 500},
     },
     # Six minutes on two cores, corpus and tokenizer included.
@@ -64,6 +64,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             "eval_every": 250,
             "save_every": 250,
         },
+        "sft": {"batch_rows": 8},
     },
     # One GPU of 80 GB (7 billion tokens).
     "350m": {
@@ -89,6 +90,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             "eval_every": 500,
             "save_every": 500,
         },
+        "sft": {"batch_rows": 8},
     },
     # Eight GPUs of 80 GB (20 billion tokens).
     "1b": {
@@ -115,5 +117,6 @@ PRESETS: dict[str, dict[str, Any]] = {
             "eval_every": 500,
             "save_every": 500,
         },
+        "sft": {"batch_rows": 8},
     },
 }

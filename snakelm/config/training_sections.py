@@ -220,6 +220,9 @@ class Train(Section):
         return measured if self.__dict__.get("keep_best") else frozenset()
 
 
+MIX = 0.4  # sft.mix of a run that tunes its own model
+
+
 class Sft(Section):
     """Instruction tuning: packed conversations in, results/sft_model.pt out. No key of it touches
     the base model.
@@ -230,9 +233,20 @@ class Sft(Section):
         "model to start from, a file of ours or a folder that export or transformers wrote; null "
         "for results/final_model.pt",
     )
-    epochs: float = key(2.0, "times each conversation is seen", gt=0, le=1000)
+    epochs: float = key(2.5, "times each conversation is seen", gt=0, le=1000)
+    mix: float | None = key(
+        None,
+        "share of the tokens that is pretraining text, so that the model goes on knowing it; null "
+        f"for {MIX}, and for 0 with a `base` of your own, whose text may be another",
+        ge=0,
+        le=0.95,
+    )
     batch_rows: int = key(
-        8, "packed rows of `context` tokens in an optimizer step", unit="rows", ge=1, le=MANY
+        4,
+        "packed rows of `sft_data.context` tokens in an optimizer step; text comes beside them",
+        unit="rows",
+        ge=1,
+        le=MANY,
     )
     micro_batch: int = key(8, "rows in one forward pass", unit="rows", ge=1, le=MANY)
     lr: float = key(

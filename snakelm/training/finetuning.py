@@ -2,8 +2,9 @@
 held-out answers.
 
 The steps are pretraining's (loop.py) with other batches and rates: warm-up, then linearly down to
-zero. Only the assistant's tokens count, each the same: a step's summed loss is divided by the
-labelled tokens of all its rows.
+zero. Of conversations only the assistant's tokens count, of the pretraining text that sft.mix puts
+beside them all do, each the same: a step's summed loss is divided by the labelled tokens of all its
+rows.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,6 +15,7 @@ from typing import Any
 import torch
 
 from ..config import Config, Sft, Train
+from ..data.bins import open_bin
 from ..data.packs import open_packs
 from ..data.split import texts_digest
 from ..device import Device
@@ -28,6 +30,7 @@ from .chat_rows import start_chat_rows
 from .distributed import World
 from .fingerprint import finetuning_fingerprint
 from .metrics import FINETUNING, Sample
+from .mixed_batches import MixedBatches, check_text
 from .packed_batches import PackedBatches, answer_loss, spread_packs
 from .plan import Plan, make_plan
 from .progress import RunResult
@@ -44,6 +47,7 @@ class FinetuningFiles:
     train_packs: Path
     val_packs: Path
     tokenizer: Path
+    train_bin: Path  # pretraining text, read where sft.mix asks for it
     base: Path  # a model's file, or a folder that snakelm.model.pretrained reads
     run_root: Path  # run folders, by fingerprint
     output: Path
@@ -64,9 +68,9 @@ def finetune(
 
 
 class Finetuning:
-    """A run over packed conversations, from a trained model.
+    """A run over packed conversations and some pretraining text, from a trained model.
 
-    ``verify``: whether to check the packs against their checksums.
+    ``verify``: whether to check packs and text against their checksums.
     """
 
     names = FINETUNING
@@ -77,6 +81,7 @@ class Finetuning:
 
     def __init__(self, config: Config, files: FinetuningFiles, log: Log, verify: bool) -> None:
         assert config.sft.seed is not None, "the checks fill it in"
+        assert config.sft.mix is not None, "likewise"
         self.files, self.log, self.seed, self.sft = files, log, config.sft.seed, config.sft
         self.eval_tokens = config.train.eval_tokens
         self.tokenizer = Tokenizer.load(files.tokenizer)
@@ -89,17 +94,36 @@ class Finetuning:
         for packs in (self.train_packs, self.val_packs):
             _check_context(packs.path, packs.context, files.base, self.shape.context)
 
-        self.batches = PackedBatches(self.train_packs, sft.batch_rows, sft.epochs, self.seed)
+        self.packed = PackedBatches(self.train_packs, sft.batch_rows, sft.epochs, self.seed)
+        self.batches: PackedBatches | MixedBatches = self.packed
+        if config.sft.mix:
+            self.batches = self._with_text(config.sft.mix, verify)
         batch_tokens = sft.batch_rows * self.shape.context
         self.training = _as_training(sft, config.train, self.batches.steps, batch_tokens)
         self.fingerprint = finetuning_fingerprint(
-            config, self.training, files.base, files.train_packs, files.val_packs
+            config,
+            self.training,
+            files.base,
+            [files.train_packs, files.val_packs],
+            files.train_bin if config.sft.mix else None,
         )
         self.held_out = {"held_out_text": texts_digest(self.val_packs.bin.document_ids)}
 
+    def _with_text(self, share: float, verify: bool) -> MixedBatches:
+        """The packs with text as ``share`` of the tokens; UserError where there is none."""
+        path = self.files.train_bin
+        if not path.is_file():
+            raise UserError(
+                f"{path}: no such file, and sft.mix: {share:g} mixes pretraining text into tuning; "
+                f"make it with `snakemake --cores 8 {path}`, or set sft.mix: 0"
+            )
+        text = open_bin(path, self.tokenizer.sha256, verify=verify)
+        check_text(text, self.shape.context)
+        return MixedBatches(self.packed, text, share, self.shape.context)
+
     def plan(self, device: Device, peak: float, processes: int) -> Plan:
         """What the run will take, and a line on what it learns from."""
-        batches, vocab_size = self.batches, self.tokenizer.vocab_size
+        batches, vocab_size = self.packed, self.tokenizer.vocab_size
         conversations, held_out = (
             len(packs.document_offsets) - 1 for packs in (self.train_packs, self.val_packs)
         )
@@ -109,8 +133,19 @@ class Finetuning:
             f"{held_out:,} conversations held out"
         )
 
-        tokens, epochs = batches.tokens(batches.steps), self.sft.epochs
-        rows = min(self.training.micro_batch, self.sft.batch_rows)
+        tokens, epochs = self.batches.tokens(batches.steps), self.sft.epochs
+        if isinstance(self.batches, MixedBatches):
+            text = self.batches.text_tokens
+            self.log.say(
+                f"{text:,} tokens of pretraining text beside them, {text / tokens:.1%} of all "
+                "(sft.mix)"
+            )
+        elif self.sft.base:
+            self.log.say(
+                "no pretraining text beside them, so what the model knew may be forgotten; sft.mix "
+                "mixes train.bin in"
+            )
+        rows = min(self.training.micro_batch, len(self.batches.rows(0)))
         heldout = len(self.val_packs.tokens)
         return make_plan(
             self.shape, vocab_size, tokens, epochs, rows, device, peak, processes, heldout

@@ -4,7 +4,7 @@ directory.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,10 +53,10 @@ def pretraining_parts(config: Config, train: TokenBin, val: TokenBin) -> dict[st
 
 
 def finetuning_fingerprint(
-    config: Config, training: Train, base: Path, train: Path, val: Path
+    config: Config, training: Train, base: Path, packs: Sequence[Path], text: Path | None
 ) -> str:
-    """Over the keys of sft, ``training`` as they set it, the base model's bytes and both packed
-    files.
+    """Over the keys of sft, ``training`` as they set it, the base model's bytes, both packed files
+    (for training and held out) and the pretraining text that is mixed in, where some is.
 
     The packs' idx holds their tokenizer too. Where the base model lies doesn't count, what it is
     does.
@@ -64,13 +64,20 @@ def finetuning_fingerprint(
     sft = config.sft.model_copy(update={"base": None})
     counted = config.model_copy(update={"train": training, "sft": sft})
     settings = as_mapping(counted, ["train", "sft"], cosmetic=False)
-    parts = {
+    train, val = packs
+
+    parts: dict[str, Any] = {
         "version": FINETUNING_VERSION,
         "config": _with_seed(_as_ever(settings), "sft"),
         "base": base_digest(base),
         "train": sha256_file(idx_path(train)),
         "val": sha256_file(idx_path(val)),
     }
+
+    if text is None:
+        del parts["config"]["sft"]["mix"]  # as before there was one
+    else:
+        parts["text"] = sha256_file(idx_path(text))
     return fingerprint_of(parts)
 
 

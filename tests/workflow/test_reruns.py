@@ -144,6 +144,7 @@ VALUES = {
     "sft_data.sources": [{"path": "my/talks.jsonl", "weight": 0.5}],
     "sft_data.context": 32,
     "sft.lora_rank": 8,
+    "sft.mix": 0.1,
     "sft.base": "results/final_model.pt",
     "tasks": [{"builtin": "continuation", "limit": 10}],
     "cost.currency": "USD",

@@ -71,11 +71,21 @@ def test_the_tuned_model_is_traced_to_the_persons_own_files(tuned):
     [
         ("sft: {lr: 0.003}", {"train_sft"}),
         ("sft: {lora_rank: 4}", {"train_sft"}),
+        ("sft: {mix: 0.2}", {"train_sft"}),
+        ("sft: {mix: 0}", {"train_sft"}),
         ("sft: {log_every: 3, keep: 7}", set()),
         ("sft_data: {val_fraction: 0.3}", {"prepare_sft_data", "train_sft"}),
         ("train: {lr: 0.03}", {"train", "train_sft"}),
     ],
-    ids=["sft.lr", "sft.lora_rank", "what_is_only_shown", "sft_data", "train.lr"],
+    ids=[
+        "sft.lr",
+        "sft.lora_rank",
+        "sft.mix",
+        "sft.mix_off",
+        "what_is_only_shown",
+        "sft_data",
+        "train.lr",
+    ],
 )
 def test_what_a_changed_key_reruns(tuned, change, reruns):
     tuned.write("more.yaml", change)

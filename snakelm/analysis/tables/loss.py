@@ -1,9 +1,10 @@
 """loss_documents.html: the loss in numbers, the gap to text that training has read, and the hardest
-and easiest documents.
+and easiest documents. tuning_change.html: what tuning taught, and what it cost.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 from ...evaluation.loss_record import (
@@ -18,7 +19,7 @@ from ..pages import write_page
 from ..units import human, per_character
 from ..verdict import ENOUGH_DOCUMENTS
 
-__all__ = ["TwoLines", "two_lines", "write_loss"]
+__all__ = ["TwoLines", "two_lines", "write_loss", "write_tuning_change"]
 
 LONGEST = 600  # characters of a document
 LONGEST_NAME = 60  # of a source
@@ -74,6 +75,33 @@ def write_loss(loss: LossRecord, path: str | Path) -> None:
             "Easiest": [_document(excerpt) for excerpt in loss.easiest],
         },
     )
+
+
+def write_tuning_change(loss: LossRecord, path: str | Path) -> None:
+    """The page of loss.json on tuning: answers and text before and after it."""
+    change = loss.change
+    assert change is not None, "asked for where something was tuned"
+    write_page(
+        path,
+        "tuning_change.html",
+        stage_names=list(STAGE_NAMES.values()),
+        stages=list(_stages(loss)),
+        text=_tuning_in_words(change.all),
+        answers=change.answers.in_words("+.3f") if change.answers else None,
+        seen=list(_seen(loss)),
+    )
+
+
+def _seen(loss: LossRecord) -> Iterator[LossRow]:
+    """Of each range of tokens before the target: the loss of each stage."""
+    bins = loss.by_visible
+    of_stages = [bins.of(stage) for stage in STAGES]
+    for i, (first, end) in enumerate(pairwise(bins.edges)):
+        losses = [losses[i] if losses else None for losses in of_stages]
+        values = [None if one is None else TwoLines(f"{one:.3f}", None) for one in losses]
+        if any(values):
+            name = f"{first:,}" if end == first + 1 else f"{first:,}–{end - 1:,}"
+            yield LossRow(name, f"{bins.tokens[i]:,} tokens", values)
 
 
 def two_lines(values: Interval | None, style: str = ".3f") -> TwoLines | None:

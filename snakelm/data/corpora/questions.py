@@ -7,6 +7,11 @@ docstring says; addition, subtraction, multiplication; some of it over several t
 system prompt. A base model trained on the docstrings has seen the answers; what it learns here is
 to give them to a question.
 
+A part of the conversations goes on with another topic: a second function, or a sum. What follows
+such a change ("Which parameters does it take?") is about the new topic, so that a model learns to
+look for what was spoken of last. A function is spoken of in one conversation only: held out with
+it, it is asked about nowhere in training.
+
 Packages are found and parsed as for the corpus (docstrings.py), never imported. A function goes by
 the package, or the public subpackage, in which it is defined.
 """
@@ -29,16 +34,19 @@ PACKAGES = ("", "numpy", "scipy", "sklearn", "networkx", "pandas")  # '' is the 
 SUMS = 3000
 SHORTEST, LONGEST = 15, 240  # characters of an answer taken from a docstring
 MOST_PARAMETERS = 10
+CHANGES, MOST_TOPICS = 0.3, 3  # chance that a conversation goes on with another topic
 
 ROLE = re.compile(r":[\w:]+:`[~!]?(?:[^`<]*<)?([^`>]+)>?`")  # :func:`~a.b` and :ref:`text <a.b>`
 RULE = re.compile(r"-{3,}\s*$")
 PARAMETER = re.compile(r"(\w+)\s*:\s*\S")
 SENTENCE = re.compile(r"(.+?[.!?])(?=\s+[A-Z]|\s*$)")
+CHANGE = ["", "", "Something else: ", "Another question. ", "Thanks. "]
 SYSTEMS = [
     "Answer in one sentence.",
     "You help people with Python libraries.",
     "Be brief and exact.",
 ]
+SUM_SYSTEM = "You are good at sums."
 WHAT = [
     "What does the {kind} {name} of {module} do?",
     "What is {name} of {module} for?",
@@ -57,6 +65,9 @@ FIND = [
 ]
 
 
+Pair = tuple[str, str]  # a question and its answer
+
+
 @dataclass(frozen=True)
 class Entry:
     """A documented public function or class."""
@@ -70,11 +81,18 @@ class Entry:
 
 
 def conversations(seed: int) -> Iterator[Messages]:
-    """Those about functions, in the order of their names, then the sums."""
-    for entry in entries():
-        yield _about(entry, random.Random(f"{seed}:{entry.module}.{entry.name}"))
-    for number in range(SUMS):
-        yield _sums(random.Random(f"{seed}:sum {number}"))
+    """Of every function and of `SUMS` sums, in an order of chance; one or a few to a
+    conversation.
+    """
+    topics: list[Entry | int] = [*entries(), *range(SUMS)]
+    random.Random(f"{seed}:order").shuffle(topics)
+    waiting = iter(topics)
+    for topic in waiting:
+        chance = random.Random(f"{seed}:{_name(topic)}")
+        talk = [topic]
+        while len(talk) < MOST_TOPICS and chance.random() < CHANGES:
+            talk += itertools.islice(waiting, 1)
+        yield _conversation(talk, chance)
 
 
 def entries() -> list[Entry]:
@@ -181,9 +199,29 @@ def _described(lines: list[str]) -> dict[str, str]:
     return described
 
 
-def _about(entry: Entry, chance: random.Random) -> Messages:
-    """One of: what it does; what it takes; what one parameter means; which it is; or some of these
-    in turn.
+def _name(topic: Entry | int) -> str:
+    return f"{topic.module}.{topic.name}" if isinstance(topic, Entry) else f"sum {topic}"
+
+
+def _conversation(topics: list[Entry | int], chance: random.Random) -> Messages:
+    """Topics one after the other, perhaps under a system prompt."""
+    only_sums = not any(isinstance(topic, Entry) for topic in topics)
+    system = SUM_SYSTEM if only_sums else chance.choice(SYSTEMS)
+    prompted = chance.random() < (0.1 if only_sums else 0.2)
+    messages: Messages = [{"role": "system", "content": system}] if prompted else []
+
+    for number, topic in enumerate(topics):
+        pairs = _about(topic, chance) if isinstance(topic, Entry) else _sums(chance)
+        change = chance.choice(CHANGE) if number else ""
+        for i, (question, answer) in enumerate(pairs):
+            messages.append({"role": "user", "content": question if i else change + question})
+            messages.append({"role": "assistant", "content": answer})
+    return messages
+
+
+def _about(entry: Entry, chance: random.Random) -> list[Pair]:
+    """Questions and answers: what it does; what it takes; what one parameter means; which it is; or
+    some of these in turn.
     """
     values = {
         "module": entry.module,
@@ -206,11 +244,10 @@ def _about(entry: Entry, chance: random.Random) -> Messages:
         plans += [[one], [what, one], [what, which, one]] if parameter else []
 
     turns = chance.choice(plans)
-    pairs = [
+    return [
         (chance.choice(first if i == 0 else later).format(**values), answer)
         for i, (first, later, answer) in enumerate(turns)
     ]
-    return _conversation(pairs, chance.choice(SYSTEMS) if chance.random() < 0.2 else "")
 
 
 def _takes(names: list[str]) -> str:
@@ -220,9 +257,9 @@ def _takes(names: list[str]) -> str:
     return f"It takes {listed}."
 
 
-def _sums(chance: random.Random) -> Messages:
+def _sums(chance: random.Random) -> list[Pair]:
     """A sum, and perhaps another with its result."""
-    pairs: list[tuple[str, str]] = []
+    pairs: list[Pair] = []
     before = None
     for _ in range(chance.choice([1, 1, 2, 3])):
         kind = chance.choice(["plus", "minus", "times"])
@@ -239,12 +276,4 @@ def _sums(chance: random.Random) -> Messages:
         if not 0 < result < 200:
             break
         before = result
-    return _conversation(pairs, "You are good at sums." if chance.random() < 0.1 else "")
-
-
-def _conversation(pairs: list[tuple[str, str]], system: str) -> Messages:
-    messages: Messages = [{"role": "system", "content": system}] if system else []
-    for question, answer in pairs:
-        messages.append({"role": "user", "content": question})
-        messages.append({"role": "assistant", "content": answer})
-    return messages
+    return pairs

@@ -203,6 +203,7 @@ def test_a_run_that_tunes_nothing_says_so(results, capfd):
     assert "tuned" not in evaluation["tasks"]["continuation"]
     pages = draw(results)
     assert "Nothing was tuned" in pages["loss_documents"]
+    assert "tuning_change" not in pages
     assert "export: base" in pages["evaluation"]
 
 
@@ -219,6 +220,7 @@ def test_figures_and_tables_stand_and_say_the_numbers(results):
     for name in ("tasks", "loss_by_source", "loss_by_position", "loss_by_frequency", "scaling_law"):
         assert ET.fromstring(pages[name]).tag.endswith("}svg")
     assert f"{table['stages']['base']['all']['value']:.3f}" in pages["loss_documents"]
+    assert f"{table['stages']['tuned']['answers']['value']:.3f}" in pages["tuning_change"]
     assert (
         f"{evaluation['tasks']['continuation']['base']['acc']['value']:.1%}" in pages["evaluation"]
     )

@@ -71,6 +71,7 @@ TINY_SFT = {  # rates for the random base model
     "eval_every": 20,
     "save_every": 10,
     "log_every": 5,
+    "mix": 0.0,
 }
 
 
@@ -130,14 +131,21 @@ def make_training_results(folder: Path) -> Results:
     tokenizer.save(folder / "tokenizer")
     generator = np.random.default_rng(0)
     for split, count in (("train", 300), ("val", 20)):
-        meta = Meta("uint16", tokenizer.vocab_size, tokenizer.eot, tokenizer.sha256)
-        with BinWriter(folder / f"data/processed/{split}.bin", meta) as writer:
-            for i in range(count):
-                text = " ".join(generator.choice(SENTENCE.split(), generator.integers(3, 20)))
-                ids = np.array([tokenizer.eot, *tokenizer.encode_ordinary(text)])
-                writer.append(ids, np.array([ids.size]), np.array([i], np.uint64), len(text))
+        write_text(folder / f"data/processed/{split}.bin", count, tokenizer, generator)
     np.save(folder / "data/processed/val_overlap.npy", np.linspace(0, 0.5, 20))
     return Results(folder)
+
+
+def write_text(
+    path: Path, count: int, tokenizer: Tokenizer, generator: np.random.Generator
+) -> None:
+    """Documents of words of the sentence."""
+    meta = Meta("uint16", tokenizer.vocab_size, tokenizer.eot, tokenizer.sha256)
+    with BinWriter(path, meta) as writer:
+        for i in range(count):
+            text = " ".join(generator.choice(SENTENCE.split(), generator.integers(3, 20)))
+            ids = np.array([tokenizer.eot, *tokenizer.encode_ordinary(text)])
+            writer.append(ids, np.array([ids.size]), np.array([i], np.uint64), len(text))
 
 
 @pytest.fixture
@@ -153,8 +161,8 @@ def results(make_results):
 
 @pytest.fixture
 def make_sft_results(tmp_path):
-    """Makes a results folder to tune in: packed conversations and a base model; the same content
-    each time.
+    """Makes a results folder to tune in: packed conversations, text and a base model; the same
+    content each time.
     """
 
     def make(name: str = "results") -> Results:
@@ -165,6 +173,8 @@ def make_sft_results(tmp_path):
         for split, first, count in (("train", 0, 60), ("val", 60, 6)):
             said = [(f"{i * 7 % 60}?", f"{i * 7 % 60 + 1}.") for i in range(first, first + count)]
             write_packs(folder / f"data/processed/{split}_sft_packed.bin", said, tokenizer)
+        generator = np.random.default_rng(0)
+        write_text(folder / "data/processed/train.bin", 40, tokenizer, generator)
         base = Decoder(Model(**TINY["model"]), tokenizer.vocab_size).initialize(
             torch.Generator().manual_seed(0)
         )

@@ -6,6 +6,7 @@ import csv
 import importlib.util
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -110,25 +111,30 @@ def test_a_finished_run_is_not_trained_again(sft_results, monkeypatch):
     assert result["val_loss_before"] > result["val_loss"]
 
 
-@pytest.mark.parametrize("step", [1, 20, 37], ids=["first", "evaluation", "middle"])
-@pytest.mark.parametrize("rank", [0, 2], ids=["full", "lora"])
-def test_a_signal_saves_and_the_same_command_ends_with_the_same_bytes(
-    make_sft_results, monkeypatch, step, rank
+@pytest.mark.parametrize(
+    "keys", [{}, {"lora_rank": 2}, {"mix": 0.4}], ids=["full", "lora", "mixed"]
+)
+def test_signals_save_and_the_same_command_ends_with_the_same_bytes(
+    make_sft_results, monkeypatch, keys
 ):
+    """Stopped after its first step, at an evaluation, and between two."""
     uninterrupted, stopped = make_sft_results("uninterrupted"), make_sft_results("stopped")
-    expected = tune(uninterrupted, uninterrupted.sft_config(lora_rank=rank))
-    config, one_step = stopped.sft_config(lora_rank=rank), loop.training_step
+    expected = tune(uninterrupted, uninterrupted.sft_config(**keys))
+    config, one_step = stopped.sft_config(**keys), loop.training_step
 
-    def signalled(done, *more):
-        if done == step - 1:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return one_step(done, *more)
+    for step in (1, 20, 37):
 
-    monkeypatch.setattr(loop, "training_step", signalled)
-    with pytest.raises(Interrupted, match=f"saved step {step}; resume: the same command"):
-        main(stopped.arguments(config))
+        def signalled(done, *more, last=step - 1):
+            if done == last:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return one_step(done, *more)
+
+        monkeypatch.setattr(loop, "training_step", signalled)
+        with pytest.raises(Interrupted, match=f"saved step {step}; resume: the same command"):
+            main(stopped.arguments(config))
+        assert stopped.checkpoints()[-1].stem == f"sft_step_{step:08d}"
+
     monkeypatch.undo()
-    assert stopped.checkpoints()[-1].stem == f"sft_step_{step:08d}"
     assert tune(stopped, config) == expected
     for name in ("step", "tokens", "loss", "grad_norm", "val_loss"):
         assert [r[name] for r in rows(stopped)] == [r[name] for r in rows(uninterrupted)], name
@@ -158,7 +164,7 @@ def test_a_run_that_died_before_its_first_checkpoint_leaves_no_row_twice(sft_res
 
 def test_killed_and_run_again_ends_with_the_same_bytes(make_sft_results):
     uninterrupted, killed = make_sft_results("uninterrupted"), make_sft_results("killed")
-    longer = {"epochs": 40.0, "save_every": 5}
+    longer = {"epochs": 40.0, "save_every": 5, "mix": 0.3}
     expected, _ = finish(uninterrupted, uninterrupted.sft_config(**longer))
     config = killed.sft_config(**longer)
     process = killed.start(config)
@@ -172,19 +178,72 @@ def test_killed_and_run_again_ends_with_the_same_bytes(make_sft_results):
     assert [r["loss"] for r in rows(killed)] == [r["loss"] for r in rows(uninterrupted)]
 
 
-def test_two_processes_learn_what_one_learns(make_sft_results):
+def test_two_processes_write_the_bytes_that_one_writes(make_sft_results):
+    """Packs, and text beside them, with sums in an order that is fixed."""
     one, two = make_sft_results("one"), make_sft_results("two")
-    finish(one, one.sft_config(batch_rows=5))
+    keys = {"batch_rows": 5, "mix": 0.4, "train": {"reproducible": 2}}
+    expected = tune(one, one.sft_config(**keys))
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    command = [*torchrun, str(SCRIPT), *two.arguments(two.sft_config(batch_rows=5))]
+    command = [*torchrun, str(SCRIPT), *two.arguments(two.sft_config(**keys))]
     ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert ran.returncode == 0, ran.stderr
     assert ran.stderr.count("DONE") == 1
+    assert sha256_file(two.folder / "sft_model.pt") == expected
     for a, b in zip(rows(one), rows(two), strict=True):
-        for name in ("loss", "val_loss"):
-            assert bool(a[name]) == bool(b[name])
-            if a[name]:
-                assert float(b[name]) == pytest.approx(float(a[name]), rel=1e-2), (a["step"], name)
+        assert (a["loss"], a["val_loss"]) == (b["loss"], b["val_loss"]), a["step"]
+
+
+def result_of(results):
+    manifest = json.loads((results.folder / "sft_model.pt.manifest.json").read_text())
+    return manifest["counts"]["result"], [Path(one["path"]).name for one in manifest["inputs"]]
+
+
+def test_text_beside_conversations_is_said_and_an_input(sft_results, capfd):
+    tune(sft_results, sft_results.sft_config(mix=0.4))
+    assert re.search(
+        r"tokens of pretraining text beside them, (39|40)\.\d%", capfd.readouterr().err
+    )
+    result, inputs = result_of(sft_results)
+    assert "train.bin" in inputs
+    assert result["val_loss"] < result["val_loss_before"]
+
+
+def test_without_text_in_tuning_train_bin_is_not_read(sft_results, capfd):
+    """Neither where it is missing nor where it is damaged; a model of one's own gets none, and that
+    is said.
+    """
+    given, text = sft_results.folder / "given.pt", sft_results.folder / "data/processed/train.bin"
+    shutil.copy(sft_results.folder / "final_model.pt", given)
+    text.unlink()
+    first = tune(sft_results, sft_results.sft_config(base=str(given), mix=None))
+    assert "no pretraining text beside them" in capfd.readouterr().err
+    assert "train.bin" not in result_of(sft_results)[1]
+
+    text.write_bytes(b"damaged")
+    assert tune(sft_results, sft_results.sft_config()) == first
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda path: path.unlink(), r"train\.bin: no such file.*sft\.mix: 0\.4.*snakemake"),
+        (lambda path: path.write_bytes(b"no tokens"), r"train\.bin"),
+    ],
+    ids=["missing", "damaged"],
+)
+def test_text_that_is_asked_for_and_not_there_is_an_error(sft_results, damage, said):
+    damage(sft_results.folder / "data/processed/train.bin")
+    with pytest.raises(UserError, match=said):
+        main(sft_results.arguments(sft_results.sft_config(mix=None)))
+    assert not (sft_results.folder / "sft_model.pt").exists()
+
+
+def test_text_of_another_tokenizer_is_refused(sft_results, make_results):
+    other = make_results("other").folder / "data/processed"
+    for name in ("train.bin", "train.idx"):
+        shutil.copy(other / name, sft_results.folder / "data/processed" / name)
+    with pytest.raises(UserError, match=r"train\.bin: .*tokenizer"):
+        main(sft_results.arguments(sft_results.sft_config(mix=0.5)))
 
 
 def test_lora_gives_a_plain_model_and_leaves_the_tables_alone(sft_results):

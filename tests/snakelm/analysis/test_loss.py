@@ -4,6 +4,7 @@ in its texts.
 
 import copy
 import json
+import re
 import xml.etree.ElementTree as ET
 
 import pytest
@@ -12,7 +13,7 @@ from snakelm.analysis.figures.evaluation import evaluation
 from snakelm.analysis.figures.loss import FIGURES
 from snakelm.analysis.figures.style import DARK
 from snakelm.analysis.tables.evaluation import write_evaluation
-from snakelm.analysis.tables.loss import write_loss
+from snakelm.analysis.tables.loss import write_loss, write_tuning_change
 from snakelm.errors import UserError
 from snakelm.evaluation.loss_record import LossRecord, read_loss
 from snakelm.evaluation.records import (
@@ -220,6 +221,17 @@ def test_the_table_of_loss_is_harmless_and_says_what_there_is(table, tmp_path):
     assert ("no gap to tell" in page) == (table is little)
     assert "No law of the curve on held-out text: " in page
     assert ("1.400–1.600" in page) == (table is not little)
+
+
+def test_the_page_of_tuning_has_both_measures_and_the_loss_over_what_is_seen(tmp_path):
+    table = complete()
+    table["by_visible"]["edges"][-1], table["by_visible"]["tuned"][-1] = 1025, None
+    write_tuning_change(LossRecord(**table), tmp_path / "a.html")
+    page = harmless((tmp_path / "a.html").read_text(encoding="utf-8"))
+    assert "Tuning costs 0.800 bits per byte on plain text (0.700 to 0.900)" in page
+    assert page.count("1.400–1.600") == 5, "answers, all, clean; clean of one stage"
+    cells = re.findall(r"<div>([^<]*)</div>", page)
+    assert cells[-5:] == ["8", "2.000", "3.000", "9–1,024", "2.000"]
 
 
 def test_tuning_that_gains_says_so(tmp_path):

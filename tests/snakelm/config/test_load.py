@@ -21,6 +21,7 @@ from snakelm.config import (
     read_section,
 )
 from snakelm.config.presets import PRESETS
+from snakelm.config.training_sections import MIX
 from snakelm.errors import UserError
 
 WRONG = {
@@ -344,6 +345,21 @@ def test_the_configuration_is_read_without_the_large_libraries():
 def test_the_seeds_of_training_follow_the_one_above_them(values, seeds):
     config = from_mapping(values)
     assert (config.train.seed, config.sft.seed) == seeds
+
+
+@pytest.mark.parametrize(
+    ("sft", "mix"),
+    [
+        ({}, MIX),
+        ({"base": "./results/final_model.pt"}, MIX),
+        ({"base": "theirs.pt"}, 0.0),
+        ({"base": "theirs.pt", "mix": 0.1}, 0.1),
+        ({"mix": 0}, 0.0),
+    ],
+    ids=["own", "own_by_name", "theirs", "theirs_and_text", "none"],
+)
+def test_text_is_mixed_into_the_tuning_of_the_run_s_own_model(sft, mix):
+    assert from_mapping({"sft": sft}).sft.mix == mix
 
 
 def test_a_task_is_not_named_after_a_home_folder():

@@ -4,6 +4,7 @@ checked.
 
 import operator
 import re
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -76,23 +77,66 @@ def test_a_file_that_is_no_python_tells_nothing(tmp_path):
 @pytest.fixture
 def few(module, monkeypatch):
     """The conversations about one small file, and sums."""
-    found = [
-        e for name in ("a", "b", "c", "d", "e", "f", "g", "h") for e in file_entries(module, name)
-    ]
+    found = [e for name in "abcdefgh" for e in file_entries(module, name)]
     monkeypatch.setattr(questions, "entries", lambda: found)
     monkeypatch.setattr(questions, "SUMS", 200)
     return list(conversations(1))
 
 
+def said(talk, role):
+    return [message["content"] for message in talk if message["role"] == role]
+
+
+def is_sum(question):
+    return re.search(r" (plus|minus|times) \d+\?$", question) is not None
+
+
 def test_they_are_conversations(few):
-    assert len(few) == 16 + 200
     for messages in few:
         assert checked(messages) == messages
     assert {len(m) for m in few} >= {2, 3, 4, 6}
 
 
+def test_every_function_is_spoken_of_in_one_conversation(monkeypatch):
+    """Or a held-out one would be learned in another."""
+    found = [Entry(f"m{n}", "f", "function", "Does it all.", {"x": "It."}) for n in range(60)]
+    monkeypatch.setattr(questions, "entries", lambda: found)
+    monkeypatch.setattr(questions, "SUMS", 20)
+    about = [set(re.findall(r"m\d+", " ".join(said(talk, "user")))) for talk in conversations(1)]
+    assert sorted(name for names in about for name in names) == sorted(e.module for e in found)
+    assert max(map(len, about)) in (2, 3)
+
+
+def test_some_go_on_with_another_topic(few):
+    """From a function to a sum and the reverse, to another function or sum; what is asked next is
+    about the new topic.
+    """
+    sums = [[is_sum(question) for question in said(talk, "user")] for talk in few]
+    assert any(kinds[0] and not kinds[-1] for kinds in sums)
+    assert any(not kinds[0] and kinds[-1] for kinds in sums)
+    assert sum(len(set(kinds)) == 2 for kinds in sums) < len(few) / 2
+
+    asked_next = 0
+    for talk in few:
+        turns = list(zip(said(talk, "user"), said(talk, "assistant"), strict=True))
+        for (question, answer), (following, its) in pairwise(turns):
+            if following == "Which parameters does it take?":
+                assert its == "It takes values and factor."
+                assert "Multiply values" in answer
+                assert "scale" in question
+            if following.startswith("And ") and is_sum(following):
+                assert its.split()[0] == answer.split()[-1].rstrip(".")
+                asked_next += 1
+    assert asked_next > 20
+
+
 def test_answers_come_from_the_docstring(few):
-    answers = {m["content"] for talk in few[:16] for m in talk if m["role"] == "assistant"}
+    answers = {
+        answer
+        for talk in few
+        for question, answer in zip(said(talk, "user"), said(talk, "assistant"), strict=True)
+        if not is_sum(question)
+    }
     assert answers <= {
         "Multiply values by a factor, see numpy.multiply.",
         "It takes values and factor.",
@@ -106,13 +150,14 @@ def test_answers_come_from_the_docstring(few):
 
 def test_sums_are_right(few):
     operators = {"plus": operator.add, "minus": operator.sub, "times": operator.mul}
-    for messages in few[16:]:
-        for message in messages:
-            if message["role"] == "assistant":
-                a, kind, b, result = re.fullmatch(
-                    r"(\d+) (\w+) (\d+) is (\d+)\.", message["content"]
-                ).groups()
+    checked_sums = 0
+    for talk in few:
+        for question, answer in zip(said(talk, "user"), said(talk, "assistant"), strict=True):
+            if is_sum(question):
+                a, kind, b, result = re.fullmatch(r"(\d+) (\w+) (\d+) is (\d+)\.", answer).groups()
                 assert operators[kind](int(a), int(b)) == int(result)
+                checked_sums += 1
+    assert checked_sums >= 200
 
 
 def test_the_same_seed_gives_the_same_and_another_others(few):
