@@ -110,7 +110,16 @@ class Finetuning:
         rows = min(self.training.micro_batch, self.sft.batch_rows)
         heldout = len(self.val_packs.tokens)
         return make_plan(
-            self.shape, vocab_size, tokens, epochs, rows, device, peak, processes, heldout
+            self.shape,
+            vocab_size,
+            tokens,
+            epochs,
+            rows,
+            device,
+            peak,
+            processes,
+            heldout,
+            checkpointing=self.training.activation_checkpointing,
         )
 
     def build_model(self, weights: Mapping[str, torch.Tensor] | None) -> Decoder:
@@ -181,6 +190,8 @@ def _as_training(sft: Sft, train: Train, steps: int, batch_tokens: int) -> Train
             "start": "random",
             "bigram_steps": 0,
             "sampled_softmax": "off",
+            # Of low-rank updates there is nothing to shard, and what is frozen isn't.
+            "sharding": "none" if sft.lora_rank else train.sharding,
             "warmup": round(sft.warmup * steps),
             "decay": 1.0,
             "lr": sft.lora_lr if sft.lora_rank else sft.lr,

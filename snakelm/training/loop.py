@@ -38,7 +38,8 @@ from .operators import check_attention, operators_taken
 from .optimizer import Optimizer
 from .plan import Plan
 from .progress import Progress, RunResult, resident_peak, status_line
-from .step import check_skips, reproducible_step, training_step
+from .sharding import ShardedOptimizer, Shards, is_sharded
+from .step import check_skips, reproducible_step, sharded_step, training_step
 
 __all__ = ["Recipe", "RunFolders", "Stopped", "start"]
 
@@ -179,12 +180,14 @@ def run(recipe: Recipe, log: Log, world: World, stopped: Stopped, threads: int |
         world.broadcast(model.parameters())
     model.to(device.device)
     model.compute_dtype, model.attention_backend = device.dtype, attention_backend
-    optimizer = Optimizer(model, training)
+    model.checkpoint_blocks = training.activation_checkpointing
+    shards = Shards(model, world) if is_sharded(training, world, log.say) else None
+    optimizer = ShardedOptimizer(shards, training) if shards else Optimizer(model, training)
     if saved:
         optimizer.load_state_dict(saved["optimizer"])
         torch.set_rng_state(saved["rng"])
         log.say(f"resumes after step {progress.step} of {training.steps}")
-    forward = _compiled(model, training, device, plan, log)
+    forward = model if shards else _compiled(model, training, device, plan, log)
 
     # Metrics and samples, without what an earlier start wrote after that checkpoint.
     kept_until = progress.step if saved else NO_STEP
@@ -206,17 +209,19 @@ def run(recipe: Recipe, log: Log, world: World, stopped: Stopped, threads: int |
             if due and not ending:
                 row = _metrics_row(progress, recipe.batches, peak_tokens_per_second)
                 with progress.clock.paused():
-                    model.eval()
-                    figures = recipe.validate(model, step, done, world, stopped)
+                    whole = shards.whole() if shards else model
+                    whole.eval()
+                    figures = recipe.validate(whole, step, done, world, stopped)
                     if figures is None:
                         ending = True
                     else:
                         progress.saw_evaluation(figures, names.metric)
                         if metrics:
                             metrics.row(replace(row, **figures))  # type: ignore[arg-type]
-                            for sample in recipe.samples(model, step):
+                            for sample in recipe.samples(whole, step):
                                 metrics.sample(sample)
                     model.train()
+                    del whole  # of shards it is a copy
                 if figures is not None:
                     progress.clock.mark(step)
                     if done:
@@ -233,9 +238,11 @@ def run(recipe: Recipe, log: Log, world: World, stopped: Stopped, threads: int |
 
             # Save.
             if step != saved_step and (done or ending or step % training.save_every == 0):
-                if metrics:
-                    with progress.clock.paused():
-                        state = _state(model, optimizer, device, progress)
+                with progress.clock.paused():
+                    gathered = (shards.weights(), optimizer.state_dict()) if shards else None
+                    if metrics:
+                        weights, rest = gathered or (model.state_dict(), optimizer.state_dict())
+                        state = _state(weights, rest, device, progress)
                         state |= {"record": metrics.record(), "machine": machine}
                         checkpoint.save(
                             folder, step, recipe.fingerprint, state, training.keep, names.stem
@@ -262,9 +269,11 @@ def run(recipe: Recipe, log: Log, world: World, stopped: Stopped, threads: int |
                 )
             else:
                 rows = recipe.batches.rows(step, world.rank, world.size)
-                result = training_step(
-                    step, forward, optimizer, rows, targets, training, world, stopped
-                )
+                arguments = rows, targets, training, world, stopped
+                if isinstance(optimizer, ShardedOptimizer):
+                    result = sharded_step(step, forward, optimizer, *arguments)
+                else:
+                    result = training_step(step, forward, optimizer, *arguments)
             progress.took_step(
                 result, check_skips(result, step + 1, progress.skipped, training, names.section)
             )
@@ -278,7 +287,7 @@ def run(recipe: Recipe, log: Log, world: World, stopped: Stopped, threads: int |
 
     if metrics:
         metrics.close()
-    return _finish(recipe, model, progress, world)
+    return _finish(recipe, shards.whole() if shards else model, progress, world)
 
 
 def _run_folder(recipe: Recipe) -> Path:
@@ -331,12 +340,12 @@ def _metrics_row(
 
 
 def _state(
-    model: Decoder, optimizer: Optimizer, device: Device, progress: Progress
+    weights: Mapping[str, Any], optimizer: Mapping[str, Any], device: Device, progress: Progress
 ) -> dict[str, Any]:
     """What a checkpoint holds: plain types and tensors."""
     return {
-        "model": model.state_dict(),
-        "optimizer": optimizer.state_dict(),
+        "model": weights,
+        "optimizer": optimizer,
         "rng": torch.get_rng_state(),
         "threads": device.threads,
         **progress.checkpoint_keys(),

@@ -73,16 +73,21 @@ def make_plan(
     world: int,
     heldout: float = math.inf,
     sampled: int | None = None,
+    checkpointing: bool = False,
 ) -> Plan:
     """The plan of a run over ``tokens`` tokens that takes ``rows`` rows of the context in one
     forward pass; ``peak``: FLOP/s of one process, of which there are ``world``; ``heldout``: tokens
-    that an evaluation takes; ``sampled``: tokens that a step's softmax goes over, None for all.
+    that an evaluation takes; ``sampled``: tokens that a step's softmax goes over, None for all;
+    ``checkpointing``: train.activation_checkpointing.
     """
     size = model_size(model, vocab_size, sampled)
     flops = tokens * size.flops_per_token
+    if checkpointing:  # a second forward pass of the blocks, a third of their operations
+        head = 6.0 * (size.embedding if sampled is None else sampled * model.width)
+        flops += tokens * (size.flops_per_token - head) / 3
     rate = peak * USUAL_SHARE[device.kind] * world
     read = tokens / max(1.0, epochs)
-    memory = _memory(model, size, device, rows, read, heldout, world, sampled)
+    memory = _memory(model, size, device, rows, read, heldout, world, sampled, checkpointing)
     return Plan(size, tokens, epochs, flops, memory, flops / rate, device.kind, world)
 
 
@@ -113,6 +118,7 @@ def _memory(
     heldout: float,
     world: int,
     sampled: int | None,
+    checkpointing: bool,
 ) -> float:
     """Bytes that one process takes at its peak: of a CPU resident memory, as the system and
     Snakemake's benchmark count it, of a GPU the tensors on it.
@@ -130,17 +136,15 @@ def _memory(
     states += width * (size.matrices + (size.head or size.embedding)) if width == 2 else 0
     states += 4 * size.total if world > 1 else 0  # gradients travel as one flat tensor
 
-    # What forward keeps of each token, in values, when it isn't compiled. Each sublayer: the stream
-    # and its norm. Attention: queries, keys and values as it reads them and what it gives; queries
-    # and keys before their norm. SwiGLU: its two inputs and its result.
-    queries, keys = model.heads * model.head_dim, model.kv_heads * model.head_dim
-    layer = 4 * model.width + 2 * queries + 2 * keys + 3 * model.hidden
-    layer += queries + keys if model.qk_norm else 0
     # Around the layers: the embedding in float32, the stream's last values and their norm. Backward
     # has the gradients of one SwiGLU and its norm besides.
+    layer = _kept_of_layer(model)
     ends = (4 // width + 2) * model.width
     gradients = 3 * model.hidden + 2 * model.width
-    activations = rows * model.context * (model.layers * layer + ends + gradients) * width
+    kept = model.layers * layer
+    if checkpointing:  # what goes into each layer, and one layer computed again
+        kept = model.layers * 2 * model.width + layer
+    activations = rows * model.context * (kept + ends + gradients) * width
     head = 8 * size.embedding  # the head's gradient, in float32 and rounded
     if sampled is not None:  # of the sample's rows: the rows, widened, and their gradients
         head = 4 * size.embedding + 16 * sampled * model.width
@@ -158,6 +162,16 @@ def _memory(
     tokens = read * (2 if vocabulary <= 1 << 16 else 4)
     process = PROCESS + (TRITON if HAS_TRITON else 0)
     return process + states + activations + head + evaluation + checkpoint + tokens
+
+
+def _kept_of_layer(model: Model) -> int:
+    """Values that a layer's forward keeps of each token, when it isn't compiled."""
+    queries, keys = model.heads * model.head_dim, model.kv_heads * model.head_dim
+
+    # Each sublayer: the stream and its norm. Attention: queries, keys and values as it reads them
+    # and what it gives; queries and keys before their norm. SwiGLU: its two inputs and its result.
+    kept = 4 * model.width + 2 * queries + 2 * keys + 3 * model.hidden
+    return kept + (queries + keys if model.qk_norm else 0)
 
 
 def _short(n: float) -> str:

@@ -118,6 +118,7 @@ class Pretraining:
             processes,
             heldout,
             None if sample is None else len(sample.tokens),
+            training.activation_checkpointing,
         )
 
     def build_model(self, weights: Mapping[str, torch.Tensor] | None) -> Decoder:

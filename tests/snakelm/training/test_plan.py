@@ -31,9 +31,9 @@ def test_the_plan_is_a_line_of_what_the_run_takes():
     assert "an estimate" in plan.summary()
 
 
-def _memory(config=None, device=CPU, rows=8, world=1, heldout=10**6):
+def _memory(config=None, device=CPU, rows=8, world=1, heldout=10**6, **more):
     loaded = from_mapping(config or {})
-    plan = make_plan(loaded.model, 8192, 10**6, 0.5, rows, device, 1e9, world, heldout)
+    plan = make_plan(loaded.model, 8192, 10**6, 0.5, rows, device, 1e9, world, heldout, **more)
     return plan.memory
 
 
@@ -46,6 +46,10 @@ def test_the_memory_said_counts_what_a_process_holds():
     assert _memory(rows=64) > 1.3 * _memory(), "activations"
     assert _memory(world=2) > _memory(), "gradients as one tensor"
     assert _memory({"model": {"layers": 24}}) > 2 * _memory()
+    deep = {"model": {"layers": 24}}
+    activations = _memory(deep, rows=64) - _memory(deep, rows=0)
+    left = _memory(deep, rows=64, checkpointing=True) - _memory(deep, rows=0)
+    assert left < activations / 4, "of each layer what goes into it, and one layer"
 
 
 def test_the_memory_said_of_a_gpu_is_its_own_and_of_processes_is_each_ones():
