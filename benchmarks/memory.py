@@ -63,6 +63,11 @@ RUNS: dict[str, tuple[int, dict[str, Any]]] = {
     "4x256, tied": (8192, {"model": {**DEEP, "tie_embeddings": True, "embedding_norm": False}}),
     "4x256, compiled": (8192, {"model": DEEP, "train": {"compile": "on"}}),
     "default, 2 processes": (8192, {"train": {"processes": 2}}),
+    "12x768, 2 processes": (8192, {"model": SMALL, "train": {**ROWS, "processes": 2}}),
+    "12x768, 2 processes, sharded": (
+        8192,
+        {"model": SMALL, "train": {**ROWS, "processes": 2, "sharding": "fsdp"}},
+    ),
     "12x768, 2 rows of 1024": (
         8192,
         {"model": SMALL, "train": {"batch_tokens": 2048, "micro_batch": 2, "start": "random"}},

@@ -120,6 +120,7 @@ class Finetuning:
             processes,
             heldout,
             checkpointing=self.training.activation_checkpointing,
+            sharded=self.training.sharding == "fsdp",
         )
 
     def build_model(self, weights: Mapping[str, torch.Tensor] | None) -> Decoder:

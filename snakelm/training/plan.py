@@ -74,11 +74,12 @@ def make_plan(
     heldout: float = math.inf,
     sampled: int | None = None,
     checkpointing: bool = False,
+    sharded: bool = False,
 ) -> Plan:
     """The plan of a run over ``tokens`` tokens that takes ``rows`` rows of the context in one
     forward pass; ``peak``: FLOP/s of one process, of which there are ``world``; ``heldout``: tokens
     that an evaluation takes; ``sampled``: tokens that a step's softmax goes over, None for all;
-    ``checkpointing``: train.activation_checkpointing.
+    ``checkpointing``: train.activation_checkpointing; ``sharded``: train.sharding.
     """
     size = model_size(model, vocab_size, sampled)
     flops = tokens * size.flops_per_token
@@ -87,7 +88,10 @@ def make_plan(
         flops += tokens * (size.flops_per_token - head) / 3
     rate = peak * USUAL_SHARE[device.kind] * world
     read = tokens / max(1.0, epochs)
-    memory = _memory(model, size, device, rows, read, heldout, world, sampled, checkpointing)
+    shares = world if sharded else 1
+    memory = _memory(
+        model, size, device, rows, read, heldout, world, sampled, checkpointing, shares
+    )
     return Plan(size, tokens, epochs, flops, memory, flops / rate, device.kind, world)
 
 
@@ -119,11 +123,13 @@ def _memory(
     world: int,
     sampled: int | None,
     checkpointing: bool,
+    shares: int,
 ) -> float:
     """Bytes that one process takes at its peak: of a CPU resident memory, as the system and
     Snakemake's benchmark count it, of a GPU the tensors on it.
 
-    ``read``: training tokens read at least once; ``heldout``: held-out tokens. The parts are added
+    ``read``: training tokens read at least once; ``heldout``: held-out tokens; ``shares``: of the
+    states, each process has one. The parts are added
     up although they aren't all alive at once: what a heap frees in one phase seldom fits the next,
     and the sum is what was measured (docs/EXPERIMENTS.md).
     """
@@ -132,9 +138,13 @@ def _memory(
 
     # float32 weight, gradient and Muon's momentum; AdamW has two moments; and the working copies of
     # what is multiplied: matrices and head.
-    states = 4 * (3 * size.matrices + 4 * others)
-    states += width * (size.matrices + (size.head or size.embedding)) if width == 2 else 0
-    states += 4 * size.total if world > 1 else 0  # gradients travel as one flat tensor
+    states: float = 4 * (3 * size.matrices + 4 * others)
+    copies = width * (size.matrices + (size.head or size.embedding)) if width == 2 else 0
+    if shares > 1:
+        states = states / shares + _gathered(model, size, width, shares)
+        copies += 4 * size.total  # an evaluation has a whole model
+    else:
+        states += copies + (4 * size.total if world > 1 else 0)  # gradients as one flat tensor
 
     # Around the layers: the embedding in float32, the stream's last values and their norm. Backward
     # has the gradients of one SwiGLU and its norm besides.
@@ -153,7 +163,7 @@ def _memory(
     vocabulary = size.embedding // model.width
     at_once = min(heldout, max(1, LOGIT_BYTES // (4 * vocabulary * model.context)) * model.context)
     logits = vocabulary * (8 if width == 4 else 10)  # float32 needs no copy
-    evaluation = at_once * (logits + layer * width)
+    evaluation = at_once * (logits + layer * width) + (copies if shares > 1 else 0)
     if device.kind != "cpu":
         return states + max(activations + head, evaluation)
 
@@ -162,6 +172,17 @@ def _memory(
     tokens = read * (2 if vocabulary <= 1 << 16 else 4)
     process = PROCESS + (TRITON if HAS_TRITON else 0)
     return process + states + activations + head + evaluation + checkpoint + tokens
+
+
+def _gathered(model: Model, size: ModelSize, width: int, shares: int) -> float:
+    """Bytes that a process holds of what is sharded, besides its share: the weights and gradients
+    of two blocks (the next one comes while one computes), those of the tables, the head's copy; and
+    of Muon's matrices whole weights, and gradients and weights on their way to and from the owner.
+    """
+    block = size.matrices / model.layers
+    tables = size.embedding + size.head
+    head = width * (size.head or size.embedding) if width == 2 else 0
+    return 2 * 2 * width * block + 2 * 4 * tables + head + 3 * 4 * size.matrices / shares
 
 
 def _kept_of_layer(model: Model) -> int:

@@ -119,6 +119,7 @@ class Pretraining:
             heldout,
             None if sample is None else len(sample.tokens),
             training.activation_checkpointing,
+            training.sharding == "fsdp",
         )
 
     def build_model(self, weights: Mapping[str, torch.Tensor] | None) -> Decoder:

@@ -50,6 +50,10 @@ def test_the_memory_said_counts_what_a_process_holds():
     activations = _memory(deep, rows=64) - _memory(deep, rows=0)
     left = _memory(deep, rows=64, checkpointing=True) - _memory(deep, rows=0)
     assert left < activations / 4, "of each layer what goes into it, and one layer"
+    gpu = {"device": Device(torch.device("cuda"), torch.bfloat16, 1), "rows": 0, "heldout": 0}
+    whole = _memory(deep, world=16, **gpu)
+    assert _memory(deep, world=16, sharded=True, **gpu) < whole / 2, "a sixteenth of the states"
+    assert _memory(deep, world=1, sharded=True, **gpu) == _memory(deep, world=1, **gpu)
 
 
 def test_the_memory_said_of_a_gpu_is_its_own_and_of_processes_is_each_ones():
