@@ -29,6 +29,7 @@ SCRIPT = Path(__file__).resolve().parents[1] / "scripts/training/train.py"
 STEPS = {"steps": 4, "eval_every": 2, "save_every": 2, "log_every": 1, "device": "cpu"}
 DEEP = {"layers": 4, "width": 256, "heads": 4, "kv_heads": 4, "hidden": 768}
 SMALL = {"layers": 12, "width": 768, "heads": 12, "kv_heads": 12, "hidden": 2048, "context": 1024}
+ROWS = {"batch_tokens": 4096, "micro_batch": 4, "start": "random"}
 
 # What lies over the default preset: (vocabulary, configuration).
 RUNS: dict[str, tuple[int, dict[str, Any]]] = {
@@ -48,15 +49,36 @@ RUNS: dict[str, tuple[int, dict[str, Any]]] = {
             "train": {"batch_tokens": 8192, "micro_batch": 16},
         },
     ),
+    "4x256, context 512, 16 rows, checkpointing": (
+        8192,
+        {
+            "model": {**DEEP, "context": 512},
+            "train": {
+                "batch_tokens": 8192,
+                "micro_batch": 16,
+                "activation_checkpointing": True,
+            },
+        },
+    ),
     "4x256, tied": (8192, {"model": {**DEEP, "tie_embeddings": True, "embedding_norm": False}}),
     "4x256, compiled": (8192, {"model": DEEP, "train": {"compile": "on"}}),
     "default, 2 processes": (8192, {"train": {"processes": 2}}),
+    "12x768, 2 processes": (8192, {"model": SMALL, "train": {**ROWS, "processes": 2}}),
+    "12x768, 2 processes, sharded": (
+        8192,
+        {"model": SMALL, "train": {**ROWS, "processes": 2, "sharding": "fsdp"}},
+    ),
     "12x768, 2 rows of 1024": (
         8192,
         {"model": SMALL, "train": {"batch_tokens": 2048, "micro_batch": 2, "start": "random"}},
     ),
+    "12x768, 4 rows of 1024": (8192, {"model": SMALL, "train": ROWS}),
+    "12x768, 4 rows of 1024, checkpointing": (
+        8192,
+        {"model": SMALL, "train": {**ROWS, "activation_checkpointing": True}},
+    ),
 }
-COLUMNS = f"{'run':<30} {'said MB':>8} {'peak MB':>8} {'said / peak':>12}"
+COLUMNS = f"{'run':<42} {'said MB':>8} {'peak MB':>8} {'said / peak':>12}"
 # A child's peak counts from the process that started it, so that is a small one. It also keeps the
 # largest of the processes that training starts, of which each has the model.
 LAUNCHER = """
@@ -120,7 +142,7 @@ def main(argv: list[str] | None = None) -> int:
         with tempfile.TemporaryDirectory() as folder:
             said, peak = measure(Path(folder), *RUNS[name])
         rows.append({"run": name, "said": said, "peak": peak})
-        print(f"{name:<30} {said / 1e6:>8.0f} {peak / 1e6:>8.0f} {said / peak:>12.2f}", flush=True)
+        print(f"{name:<42} {said / 1e6:>8.0f} {peak / 1e6:>8.0f} {said / peak:>12.2f}", flush=True)
     if options.json:
         write_json(options.json, {"rows": rows})
     return 0

@@ -1,6 +1,7 @@
 """Whole training steps, tokens for each CPU-second: `python benchmarks/train.py [--json FILE]`.
 
     ours      forward, backward, clipping and both optimizers, as training runs them
+    again     the same with train.activation_checkpointing
     plain     our reference model: the same without compiled operators, but for attention
     compiled  the same through torch.compile, and with all logits, which it fuses with the loss
     gpt       GPT-2's shape by nanoGPT's recipe, the baseline of benchmarks/learning.py
@@ -57,8 +58,9 @@ SHAPES = {
     "30m": (6, 512, 8, 1536, 8192, 512, 4),
     "124m": (12, 768, 12, 2048, 32768, 512, 1),
 }
-WHO = ("ours", "plain", "compiled", "gpt", "hf")
-SAME_MODEL = ("ours", "plain", "compiled")  # their losses are to agree
+WHO = ("ours", "again", "plain", "compiled", "gpt", "hf")
+OURS = ("ours", "again")
+SAME_MODEL = (*OURS, "plain", "compiled")  # their losses are to agree
 COLUMNS = (
     f"{'shape':>8}{'who':>10}{'threads':>8}{'ms':>9}{'tok/CPU-s':>11}{'of peak':>9}"
     f"{'tok/s':>9}{'loss':>8}"
@@ -118,19 +120,20 @@ def shape_of(shape: str) -> tuple[Model, int, int]:
 
 
 def ours(shape: str, who: str = "ours") -> tuple[Step, float]:
-    """(a step, operations of one); ``who``: ours, plain or compiled."""
+    """(a step, operations of one); ``who``: ours, again, plain or compiled."""
     model, vocabulary, rows = shape_of(shape)
     tokens = rows * model.context
     train = load_config([]).train.model_copy(update={"batch_tokens": tokens, "micro_batch": rows})
     network = Decoder(model, vocabulary, torch.bfloat16)
     network.initialize(torch.Generator().manual_seed(1))
+    network.checkpoint_blocks = who == "again"
     optimizer, world = Optimizer(network, train), World()
     forward = torch.compile(network) if who == "compiled" else network
 
     def step(number: int) -> float:
         batch = rows_of(number, vocabulary, model.context, rows)
         plain = plain_operators(logits=who == "compiled")
-        with contextlib.nullcontext() if who == "ours" else plain:
+        with contextlib.nullcontext() if who in OURS else plain:
             done = training_step(
                 number, forward, optimizer, batch, tokens, train, world, lambda: False
             )

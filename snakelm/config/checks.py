@@ -151,6 +151,20 @@ def _check_model(config: Config) -> None:
             f"train.reproducible: {train.reproducible} parts for {processes} processes "
             "(train.nodes × train.processes); make it as many or more"
         )
+    if train.sharding == "fsdp" and train.reproducible:
+        raise UserError(
+            "train.sharding: fsdp sums gradients in an order of its own, train.reproducible asks "
+            "for a fixed one; set sharding: none or reproducible: 0"
+        )
+    if train.sharding == "fsdp" and (train.average or train.keep_best):
+        raise UserError(
+            "train.sharding: fsdp keeps neither averaged nor best weights; set sharding: none, or "
+            "average: 0 and keep_best: false"
+        )
+    if train.sharding == "fsdp" and train.compile == "on":
+        raise UserError(
+            "train.sharding: fsdp isn't compiled, and train.compile is on; set compile: auto"
+        )
 
 
 def _check_regularisation(train: Train) -> None:

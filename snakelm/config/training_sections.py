@@ -141,6 +141,12 @@ class Train(Section):
     compile: Literal["auto", "on", "off"] = key(
         "auto", "torch.compile; auto decides by the length of the run"
     )
+    activation_checkpointing: bool = key(
+        False,
+        "compute each block again on the way back instead of keeping what it computed: the same "
+        "model for less memory and about a quarter more time",
+        cosmetic=True,
+    )
     attention: AttentionBackend = key("auto", "kernel behind pytorch_ext.attention")
     on_nan: Literal["error", "skip"] = key(
         "error", "a loss of NaN or infinity: stop, or skip the step (at most 3 in a row)"
@@ -163,6 +169,13 @@ class Train(Section):
         "hosts of a Slurm job that train together (slurm/config.yaml)",
         ge=1,
         le=1024,
+        cosmetic=True,
+    )
+    sharding: Literal["none", "fsdp"] = key(
+        "none",
+        "what each of several processes holds: all of the model, or a share of weights, gradients "
+        "and optimizer state (torch's fully_shard), gathered block by block; not compiled, and of "
+        "no effect on low-rank tuning",
         cosmetic=True,
     )
     reproducible: int = key(

@@ -136,6 +136,14 @@ class World:
         dist.all_reduce(losses)
         return None if losses[-1] > 0 else losses[:-1].cpu().numpy()
 
+    def most(self, count: int) -> int:
+        """The largest ``count`` of any process."""
+        if self.size == 1:
+            return count
+        counts = _for_backend(torch.tensor(count))
+        dist.all_reduce(counts, dist.ReduceOp.MAX)
+        return int(counts)
+
     def broadcast(self, parameters: Iterable[torch.nn.Parameter]) -> None:
         """Gives every process rank 0's weights: all compute the same ones, but hosts may differ in
         the last bit.

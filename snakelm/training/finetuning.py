@@ -148,7 +148,16 @@ class Finetuning:
         rows = min(self.training.micro_batch, len(self.batches.rows(0)))
         heldout = len(self.val_packs.tokens)
         return make_plan(
-            self.shape, vocab_size, tokens, epochs, rows, device, peak, processes, heldout
+            self.shape,
+            vocab_size,
+            tokens,
+            epochs,
+            rows,
+            device,
+            peak,
+            processes,
+            heldout,
+            train=self.training,
         )
 
     def build_model(self, weights: Mapping[str, torch.Tensor] | None) -> Decoder:
@@ -224,6 +233,8 @@ def _as_training(sft: Sft, train: Train, steps: int, batch_tokens: int) -> Train
             "weight_decay_schedule": [],
             "average": 0.0,
             "keep_best": False,
+            # Of low-rank updates there is nothing to shard, and what is frozen isn't.
+            "sharding": "none" if sft.lora_rank else train.sharding,
             "warmup": round(sft.warmup * steps),
             "decay": 1.0,
             "lr": sft.lora_lr if sft.lora_rank else sft.lr,

@@ -10,22 +10,21 @@ run that was stopped and started again, in whatever way and however often, ends 
 one that never stopped (on the same kind of machine, with the same number of threads).
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import torch
 
-from ..config import Model, Train
+from ..config import Train
 from ..device import Device, choose_device, choose_threads, pays_to_compile, peak_flops
 from ..errors import Interrupted, UserError
 from ..files import human_bytes
 from ..log import Log
 from ..model import Decoder, model_size, save_model
-from ..tokenizer import Tokenizer
 from ..workflow.lock import locked
 from ..workflow.signals import StopRequest
 from . import branching, checkpoint, lora
@@ -33,78 +32,17 @@ from .batches import BatchStream
 from .distributed import World, process_group
 from .judged import JudgedWeights
 from .machine import check_machine, machine_of
-from .metrics import MetricsRow, RunFiles, Sample
+from .metrics import MetricsRow
 from .metrics_writer import NO_STEP, MetricsWriter, last_step
 from .operators import check_attention, operators_taken
 from .optimizer import Optimizer
 from .plan import Plan
 from .progress import Progress, RunResult, resident_peak, status_line
-from .regime import Regime
-from .step import check_skips, reproducible_step, training_step
+from .recipe import Recipe, Stopped
+from .sharding import ShardedOptimizer, Shards, is_sharded
+from .step import check_skips, reproducible_step, sharded_step, training_step
 
-__all__ = ["Recipe", "RunFolders", "Stopped", "start"]
-
-Stopped = Callable[[], bool]  # whether a signal has come
-
-
-class RunFolders(Protocol):
-    """Where a run writes."""
-
-    @property
-    def run_root(self) -> Path:
-        """Run folders, by fingerprint: checkpoints, and the record of metrics and samples."""
-
-    @property
-    def output(self) -> Path:
-        """The model's file."""
-
-    @property
-    def logs(self) -> Path:
-        """Copies of the metrics and samples, and TensorBoard's files."""
-
-
-class Recipe(Protocol):
-    """What differs between pretraining and fine-tuning."""
-
-    names: RunFiles
-    tokenizer: Tokenizer
-    shape: Model
-    training: Train  # steps, rates and how often to evaluate, save and log
-    seed: int
-    fingerprint: str
-    parts: Mapping[str, Any] | None  # of the fingerprint; None where no run goes on from another
-    held_out: dict[str, str | None]  # what it is measured on, as the run's figures have it
-    evaluates_first: bool  # whether held-out text is measured before the first step too
-    chat: bool  # whether the model's chat tokens are trained
-
-    @property
-    def regime(self) -> Regime | None:
-        """How repeated text is treated; None where that is no question."""
-
-    @property
-    def files(self) -> RunFolders:
-        """What it reads, and where the run writes."""
-
-    @property
-    def batches(self) -> BatchStream:
-        """The training text, step by step."""
-
-    def plan(self, device: Device, peak: float, processes: int) -> Plan:
-        """What the run will take; UserError for sizes that can't work. ``peak``: FLOP/s."""
-
-    def build_model(self, weights: Mapping[str, torch.Tensor] | None) -> Decoder:
-        """The model on the CPU, with ``weights`` of a checkpoint or with its first ones."""
-
-    def validate(
-        self, model: Decoder, step: int, last: bool, world: World, stopped: Stopped
-    ) -> dict[str, float | None] | None:
-        """Figures on held-out text, by column of the metrics; ``last``: after the last step.
-
-        Each process takes its share. None when a signal came on the way.
-        """
-
-    def samples(self, model: Decoder, step: int) -> Iterable[Sample]:
-        """What the model writes now."""
+__all__ = ["Recipe", "Stopped", "start"]
 
 
 def start(
@@ -188,14 +126,16 @@ def run(recipe: Recipe, log: Log, world: World, stopped: Stopped, threads: int |
         world.broadcast(model.parameters())
     model.to(device.device)
     model.compute_dtype, model.attention_backend = device.dtype, attention_backend
-    optimizer = Optimizer(model, training)
+    model.checkpoint_blocks = training.activation_checkpointing
+    shards = Shards(model, world) if is_sharded(training, world, log.say) else None
+    optimizer = ShardedOptimizer(shards, training) if shards else Optimizer(model, training)
     judged = JudgedWeights(model, training, names.metric)
     if saved:
         optimizer.load_state_dict(saved["optimizer"])
         judged.load_state_dict(saved.get("judged", {}))
         torch.set_rng_state(saved["rng"])
         log.say(progress.resumption(training.steps))
-    forward = _compiled(model, training, device, plan, log)
+    forward = model if shards else _compiled(model, training, device, plan, log)
 
     # Metrics and samples, without what an earlier start wrote after that checkpoint.
     kept_until = progress.step if saved else NO_STEP
@@ -217,21 +157,20 @@ def run(recipe: Recipe, log: Log, world: World, stopped: Stopped, threads: int |
             if due and not ending:
                 row = _metrics_row(progress, recipe.batches, peak_tokens_per_second)
                 with progress.clock.paused(), judged.in_model():
-                    model.eval()
-                    figures = judged.figures(
-                        lambda last: recipe.validate(model, progress.step, last, world, stopped),
-                        step,
-                        done,
-                    )
+                    whole = shards.whole() if shards else model
+                    whole.eval()
+                    measure = partial(recipe.validate, whole, step, world=world, stopped=stopped)
+                    figures = judged.figures(measure, step, done)
                     if figures is None:
                         ending = True
                     else:
                         progress.saw_evaluation(figures, names.metric)
                         if metrics:
                             metrics.row(replace(row, **figures))  # type: ignore[arg-type]
-                            for sample in recipe.samples(model, step):
+                            for sample in recipe.samples(whole, step):
                                 metrics.sample(sample)
                     model.train()
+                    del whole  # of shards it is a copy
                 if figures is not None:
                     progress.clock.mark(step)
                     if done:
@@ -249,9 +188,11 @@ def run(recipe: Recipe, log: Log, world: World, stopped: Stopped, threads: int |
             # Save.
             saving = done or ending or step == pinned or step % training.save_every == 0
             if saving and step != saved_step:
-                if metrics:
-                    with progress.clock.paused():
-                        state = _state(model, optimizer, judged, device, progress)
+                with progress.clock.paused():
+                    gathered = (shards.weights(), optimizer.state_dict()) if shards else None
+                    if metrics:
+                        weights, rest = gathered or (model.state_dict(), optimizer.state_dict())
+                        state = _state(weights, rest, judged, device, progress)
                         state |= {"record": metrics.record(), "machine": machine}
                         identity = (recipe.fingerprint, state, training.keep, names.stem)
                         checkpoint.save(folder, step, *identity, pinned=pinned)
@@ -277,9 +218,11 @@ def run(recipe: Recipe, log: Log, world: World, stopped: Stopped, threads: int |
                 )
             else:
                 rows = recipe.batches.rows(step, world.rank, world.size)
-                result = training_step(
-                    step, forward, optimizer, rows, targets, training, world, stopped
-                )
+                arguments = rows, targets, training, world, stopped
+                if isinstance(optimizer, ShardedOptimizer):
+                    result = sharded_step(step, forward, optimizer, *arguments)
+                else:
+                    result = training_step(step, forward, optimizer, *arguments)
             progress.took_step(
                 result, check_skips(result, step + 1, progress.skipped, training, names.section)
             )
@@ -294,7 +237,7 @@ def run(recipe: Recipe, log: Log, world: World, stopped: Stopped, threads: int |
 
     if metrics:
         metrics.close()
-    return _finish(recipe, model, progress, world)
+    return _finish(recipe, shards.whole() if shards else model, progress, world)
 
 
 def _run_folder(recipe: Recipe) -> Path:
@@ -347,8 +290,8 @@ def _metrics_row(
 
 
 def _state(
-    model: Decoder,
-    optimizer: Optimizer,
+    weights: Mapping[str, Any],
+    optimizer: Mapping[str, Any],
     judged: JudgedWeights,
     device: Device,
     progress: Progress,
@@ -356,8 +299,8 @@ def _state(
     """What a checkpoint holds: plain types and tensors."""
     others = judged.state_dict()
     return {
-        "model": model.state_dict(),
-        "optimizer": optimizer.state_dict(),
+        "model": weights,
+        "optimizer": optimizer,
         "rng": torch.get_rng_state(),
         "threads": device.threads,
         **progress.checkpoint_keys(),

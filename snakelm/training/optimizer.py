@@ -19,7 +19,7 @@ Legend: G matrices of one shape, M × N.
 """
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -108,10 +108,17 @@ class Muon:
             buffer.copy_(state[f"{m}x{n}"])
 
 
+class HasParameters(Protocol):
+    """A module, or whatever has parameters by a Decoder's names."""
+
+    def named_parameters(self) -> Iterable[tuple[str, nn.Parameter]]:
+        """Each of them."""
+
+
 class Optimizer:
     """Both, over a Decoder's parameters that require gradients."""
 
-    def __init__(self, model: nn.Module, train: Train) -> None:
+    def __init__(self, model: HasParameters, train: Train) -> None:
         self.train = train
         trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
         inside_blocks = {

@@ -77,13 +77,19 @@ def make_plan(
 ) -> Plan:
     """The plan of a run over ``tokens`` tokens that takes ``rows`` rows of the context in one
     forward pass; ``peak``: FLOP/s of one process, of which there are ``world``; ``heldout``: tokens
-    that an evaluation takes; ``sampled``: tokens that a step's softmax goes over, None for all.
+    that an evaluation takes; ``sampled``: tokens that a step's softmax goes over, None for all;
+    ``train``: what else is kept, or computed again; None for nothing of that.
     """
     size = model_size(model, vocab_size, sampled)
     flops = tokens * size.flops_per_token
+    if train is not None and train.activation_checkpointing:
+        # A second forward pass of the blocks, a third of their operations.
+        head = 6.0 * (size.embedding if sampled is None else sampled * model.width)
+        flops += tokens * (size.flops_per_token - head) / 3
     rate = peak * USUAL_SHARE[device.kind] * world
     read = tokens / max(1.0, epochs)
-    memory = _memory(model, size, device, rows, read, heldout, world, sampled, train)
+    shares = world if train is not None and train.sharding == "fsdp" else 1
+    memory = _memory(model, size, device, rows, read, heldout, world, sampled, train, shares)
     return Plan(size, tokens, epochs, flops, memory, flops / rate, device.kind, world)
 
 
@@ -115,11 +121,13 @@ def _memory(
     world: int,
     sampled: int | None,
     train: Train | None,
+    shares: int,
 ) -> float:
     """Bytes that one process takes at its peak: of a CPU resident memory, as the system and
     Snakemake's benchmark count it, of a GPU the tensors on it.
 
-    ``read``: training tokens read at least once; ``heldout``: held-out tokens. The parts are added
+    ``read``: training tokens read at least once; ``heldout``: held-out tokens; ``shares``: of the
+    states, each process has one. The parts are added
     up although they aren't all alive at once: what a heap frees in one phase seldom fits the next,
     and the sum is what was measured (docs/EXPERIMENTS.md).
     """
@@ -128,24 +136,27 @@ def _memory(
 
     # float32 weight, gradient and Muon's momentum; AdamW has two moments; and the working copies of
     # what is multiplied: matrices and head.
-    states = 4 * (3 * size.matrices + 4 * others)
-    states += width * (size.matrices + (size.head or size.embedding)) if width == 2 else 0
-    states += 4 * size.total if world > 1 else 0  # gradients travel as one flat tensor
+    states: float = 4 * (3 * size.matrices + 4 * others)
+    copies = width * (size.matrices + (size.head or size.embedding)) if width == 2 else 0
+    if shares > 1:
+        states = states / shares + _gathered(model, size, width, shares)
+        copies += 4 * size.total  # an evaluation has a whole model
+    else:
+        states += copies + (4 * size.total if world > 1 else 0)  # gradients as one flat tensor
+
     # Weights besides: their average where the model is, the best in the process's own memory.
     average, best = _weights_besides(size, train)
     states += average + (best if device.kind == "cpu" else 0)
 
-    # What forward keeps of each token, in values, when it isn't compiled. Each sublayer: the stream
-    # and its norm. Attention: queries, keys and values as it reads them and what it gives; queries
-    # and keys before their norm. SwiGLU: its two inputs and its result.
-    queries, keys = model.heads * model.head_dim, model.kv_heads * model.head_dim
-    layer = 4 * model.width + 2 * queries + 2 * keys + 3 * model.hidden
-    layer += queries + keys if model.qk_norm else 0
     # Around the layers: the embedding in float32, the stream's last values and their norm. Backward
     # has the gradients of one SwiGLU and its norm besides.
+    layer = _kept_of_layer(model)
     ends = (4 // width + 2) * model.width
     gradients = 3 * model.hidden + 2 * model.width
-    values = model.layers * layer + ends + gradients + _mask_values(model, width, train)
+    kept = model.layers * layer
+    if train is not None and train.activation_checkpointing:
+        kept = model.layers * 2 * model.width + layer  # what goes into each, and one computed again
+    values = kept + ends + gradients + _mask_values(model, width, train)
     activations = rows * model.context * values * width
     head = 8 * size.embedding  # the head's gradient, in float32 and rounded
     if sampled is not None:  # of the sample's rows: the rows, widened, and their gradients
@@ -155,7 +166,7 @@ def _memory(
     vocabulary = size.embedding // model.width
     at_once = min(heldout, max(1, LOGIT_BYTES // (4 * vocabulary * model.context)) * model.context)
     logits = vocabulary * (8 if width == 4 else 10)  # float32 needs no copy
-    evaluation = at_once * (logits + layer * width)
+    evaluation = at_once * (logits + layer * width) + (copies if shares > 1 else 0)
     if device.kind != "cpu":
         return states + max(activations + head, evaluation)
 
@@ -181,6 +192,27 @@ def _weights_besides(size: ModelSize, train: Train | None) -> tuple[int, int]:
     if train is None:
         return 0, 0
     return weights if train.average else 0, weights if train.keep_best else 0
+
+
+def _gathered(model: Model, size: ModelSize, width: int, shares: int) -> float:
+    """Bytes that a process holds of what is sharded, besides its share: the weights and gradients
+    of two blocks (the next one comes while one computes), those of the tables, the head's copy; and
+    of Muon's matrices whole weights, and gradients and weights on their way to and from the owner.
+    """
+    block = size.matrices / model.layers
+    tables = size.embedding + size.head
+    head = width * (size.head or size.embedding) if width == 2 else 0
+    return 2 * 2 * width * block + 2 * 4 * tables + head + 3 * 4 * size.matrices / shares
+
+
+def _kept_of_layer(model: Model) -> int:
+    """Values that a layer's forward keeps of each token, when it isn't compiled."""
+    queries, keys = model.heads * model.head_dim, model.kv_heads * model.head_dim
+
+    # Each sublayer: the stream and its norm. Attention: queries, keys and values as it reads them
+    # and what it gives; queries and keys before their norm. SwiGLU: its two inputs and its result.
+    kept = 4 * model.width + 2 * queries + 2 * keys + 3 * model.hidden
+    return kept + (queries + keys if model.qk_norm else 0)
 
 
 def _short(n: float) -> str:

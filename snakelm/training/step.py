@@ -14,12 +14,21 @@ from pytorch_ext import total_norm
 
 from ..config import Train
 from ..errors import UserError
+from ..model.decoder import IGNORE
 from .batches import Rows
 from .distributed import World
 from .optimizer import Optimizer, lr_factor, momentum, weight_decay
 from .ordered_sum import ordered_sum
+from .sharding import ShardedOptimizer
 
-__all__ = ["MOST_SKIPS", "StepResult", "check_skips", "reproducible_step", "training_step"]
+__all__ = [
+    "MOST_SKIPS",
+    "StepResult",
+    "check_skips",
+    "reproducible_step",
+    "sharded_step",
+    "training_step",
+]
 
 MOST_SKIPS = 3  # steps in a row without a usable gradient
 
@@ -56,7 +65,36 @@ def training_step(
     # Sum over processes: gradients, loss and the wish to stop travel together.
     extras = [loss_sum.item(), float(stop())]
     total, stops = world.sum_gradients(optimizer.parameters, extras)
-    return _update(step, optimizer, total, targets, stops > 0, train)
+    return _update(step, optimizer, total, _norm(optimizer.parameters), targets, stops > 0, train)
+
+
+def sharded_step(
+    step: int,
+    forward: Callable[..., torch.Tensor],
+    optimizer: ShardedOptimizer,
+    rows: Rows,
+    targets: int,
+    train: Train,
+    world: World,
+    stop: Callable[[], bool],
+) -> StepResult:
+    """The same where every process has a share of the weights: torch sums gradients of sharded ones
+    in each backward pass, so all processes make as many, with nothing in them if need be.
+    """
+    shards = optimizer.shards
+    own = -(-len(rows) // train.micro_batch)
+    most = world.most(own)
+    loss_sum = _backward(forward, optimizer.parameters, rows, targets, train.micro_batch)
+    for _ in range(own, most):
+        _backward_of_nothing(forward, rows, shards.device)
+    shards.take_gradients()
+
+    # What is whole on every process is summed here, with the rest's share of the norm.
+    rest = _norm([p for p in optimizer.parameters if p.ndim == 2])
+    extras = [loss_sum.item(), float(stop()), rest**2]
+    total, stops, squares = world.sum_gradients(shards.gains, extras)
+    norm = math.hypot(math.sqrt(squares), _norm(shards.gains))
+    return _update(step, optimizer, total, norm, targets, stops > 0, train)
 
 
 def reproducible_step(
@@ -87,7 +125,7 @@ def reproducible_step(
     for p, summed in zip(parameters, flat[: sum(sizes)].split(sizes), strict=True):
         p.grad = summed.view_as(p)
     total, stops = flat[sum(sizes) :].tolist()
-    return _update(step, optimizer, total, targets, stops > 0, train)
+    return _update(step, optimizer, total, _norm(parameters), targets, stops > 0, train)
 
 
 def _backward(
@@ -115,13 +153,35 @@ def _backward(
     return loss_sum
 
 
-def _update(
-    step: int, optimizer: Optimizer, total: float, targets: int, stop: bool, train: Train
-) -> StepResult:
-    """The optimizer's step from the summed gradients; ``total``: the summed loss."""
-    gradients = [p.grad for p in optimizer.parameters if p.grad is not None]
-    norm = total_norm(gradients).item()
+def _backward_of_nothing(
+    forward: Callable[..., torch.Tensor], rows: Rows, device: torch.device
+) -> None:
+    """Forward and backward of a row without targets: no loss, gradients of zero."""
+    x_BT, start_BT, y_BT = (
+        torch.full((1, like.shape[1]), value, dtype=like.dtype, device=device)
+        for like, value in zip(rows.part(0, 0).to(device), (0, 0, IGNORE), strict=True)
+    )
+    forward(x_BT, start_BT, y_BT, rows.sample_to(device)).backward()
 
+
+def _norm(parameters: Sequence[torch.nn.Parameter]) -> float:
+    """Of all their gradients."""
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    return total_norm(gradients).item() if gradients else 0.0
+
+
+def _update(
+    step: int,
+    optimizer: Optimizer,
+    total: float,
+    norm: float,
+    targets: int,
+    stop: bool,
+    train: Train,
+) -> StepResult:
+    """The optimizer's step from the summed gradients, of this ``norm``; ``total``: the summed
+    loss.
+    """
     # Update, unless it would write NaN into the weights.
     skipped = not (math.isfinite(total) and math.isfinite(norm))
     factor = lr_factor(step, train)

@@ -40,7 +40,7 @@ def trials(folder: Path, whole: bool) -> Iterator[Trial]:
         yield Trial("signal: a training", what, partial(training.is_signalled, number, delay))
     yield Trial("signal: a training", "its bytes", training.ends_alike)
 
-    pair = Training(folder / "killed", processes=2)
+    pair = Training(folder / "killed", processes=2, steps=300)  # five of them between two kills
     for i in range(20):
         yield Trial("kill: one of two processes", f"{i}", partial(pair.loses_one, i % 2))
     yield Trial("kill: one of two processes", "its bytes", pair.ends_alike)
@@ -85,8 +85,8 @@ def _send(process: subprocess.Popen, number: int, delay: float) -> None:
 class Training:
     """A training that something befalls again and again, and one beside it that nothing does."""
 
-    def __init__(self, folder: Path, processes: int = 1) -> None:
-        self.keys = {"steps": 60, "save_every": 5, "eval_every": 20, "reproducible": 8}
+    def __init__(self, folder: Path, processes: int = 1, steps: int = 60) -> None:
+        self.keys = {"steps": steps, "save_every": 5, "eval_every": 20, "reproducible": 8}
         self.processes, self.step = processes, 0
         self.results = make_training_results(folder / "befallen")
         alone = make_training_results(folder / "alone")

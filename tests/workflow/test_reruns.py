@@ -121,6 +121,7 @@ COSMETIC = {  # keys that change what is shown or kept, or how many do it, never
     "prepare.shards",
     "train.eval_every", "train.eval_tokens", "train.save_every", "train.keep", "train.log_every",
     "train.sample_tokens", "train.sample_prompt", "train.processes", "train.nodes",
+    "train.activation_checkpointing", "train.sharding",
     "sft.eval_every", "sft.save_every", "sft.keep", "sft.log_every",
 }  # fmt: skip
 

@@ -5,6 +5,7 @@ import torch
 
 from snakelm.config import Model
 from snakelm.model import Decoder, generate, model_size
+from snakelm.training import lora
 
 TINY = Model(layers=2, width=32, heads=4, kv_heads=2, head_dim=8, hidden=48, context=16)
 SHAPES = {
@@ -70,6 +71,64 @@ def test_packed_documents_score_like_separate_ones():
     row_start = torch.tensor([[0] * 7 + [7] * 9], dtype=torch.int32)
     packed = made(torch.cat([a, b], dim=1), row_start)
     torch.testing.assert_close(packed, torch.cat([made(a), made(b)], dim=1), atol=1e-4, rtol=1e-4)
+
+
+def loss_and_gradients(made, forward=None):
+    """Of packed documents, some of whose tokens don't count."""
+    row_start = torch.tensor([[0] * 7 + [7] * 9] * 2, dtype=torch.int32)
+    targets = tokens(2, 16, 1).masked_fill(tokens(2, 16, 2) < 9, -100)
+    loss = (made if forward is None else forward)(tokens(2, 16), row_start, targets)
+    made.zero_grad()
+    loss.backward()
+    return [loss.detach(), *(p.grad for p in made.parameters() if p.grad is not None)]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+@pytest.mark.parametrize("kind", [*SHAPES, "low rank"])
+def test_blocks_that_are_computed_again_give_the_same_bits(kind, dtype):
+    made = decoder(SHAPES.get(kind, TINY))
+    made.compute_dtype = dtype
+    if kind == "low rank":
+        lora.adapt(made, 2, 4.0, torch.Generator().manual_seed(0))
+    kept = loss_and_gradients(made)
+    calls = []
+    for layer in made.layers:
+        layer.attention.register_forward_hook(lambda *_: calls.append(torch.is_grad_enabled()))
+    made.checkpoint_blocks = True
+    again = loss_and_gradients(made)
+    assert len(calls) == 2 * TINY.layers, "forward, and once more on the way back"
+    assert len(kept) == len(again) > 1
+    assert all(map(torch.equal, kept, again))
+    with torch.no_grad():
+        made(tokens(1, 4))
+    assert len(calls) == 3 * TINY.layers, "an evaluation keeps nothing anyway"
+
+
+def test_blocks_that_are_computed_again_keep_what_goes_into_them(monkeypatch):
+    def kept_bytes(made):
+        sizes = {}
+
+        def pack(x):
+            sizes[x.data_ptr()] = x.untyped_storage().nbytes()
+            return x
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
+            made.hidden(tokens(2, 16))
+        return sum(sizes.values())
+
+    made = decoder(TINY.model_copy(update={"layers": 12}))
+    everything = kept_bytes(made)
+    made.checkpoint_blocks = True
+    assert kept_bytes(made) < everything / 3
+
+
+def test_blocks_are_computed_again_under_compilation_too():
+    made = decoder(TINY.model_copy(update={"layers": 1}))
+    kept = loss_and_gradients(made)
+    made.checkpoint_blocks = True
+    again = loss_and_gradients(made, torch.compile(made, fullgraph=True, backend="aot_eager"))
+    for a, b in zip(kept, again, strict=True):
+        torch.testing.assert_close(a, b)
 
 
 def test_loss_is_the_summed_cross_entropy_of_the_logits():

@@ -51,6 +51,16 @@ def test_the_memory_said_counts_what_a_process_holds():
     assert _memory(rows=64) > 1.3 * _memory(), "activations"
     assert _memory(world=2) > _memory(), "gradients as one tensor"
     assert _memory({"model": {"layers": 24}}) > 2 * _memory()
+    deep = {"model": {"layers": 24}}
+    again = {**deep, "train": {"activation_checkpointing": True}}
+    shared = {**deep, "train": {"sharding": "fsdp"}}
+    activations = _memory(deep, rows=64) - _memory(deep, rows=0)
+    left = _memory(again, rows=64) - _memory(deep, rows=0)
+    assert left < activations / 4, "of each layer what goes into it, and one layer"
+    gpu = {"device": Device(torch.device("cuda"), torch.bfloat16, 1), "rows": 0, "heldout": 0}
+    whole = _memory(deep, world=16, **gpu)
+    assert _memory(shared, world=16, **gpu) < whole / 2, "a sixteenth of the states"
+    assert _memory(shared, world=1, **gpu) == _memory(deep, world=1, **gpu)
 
 
 def test_the_memory_said_counts_the_weights_that_are_kept_besides_and_the_masks():
