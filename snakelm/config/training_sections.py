@@ -24,7 +24,7 @@ class Model(Section):
     head_dim: int = key(64, "size of a head; even, for rotary pairs", ge=2, le=512)
     hidden: int = key(512, "inner size of the SwiGLU block", ge=8, le=1_000_000)
     context: int = key(
-        256, "positions a query may look back over", unit="tokens", ge=8, le=1_048_576
+        1024, "positions a query may look back over", unit="tokens", ge=8, le=1_048_576
     )
     rope_base: float = key(10_000.0, "base of the rotary frequencies", gt=1, le=1e10)
     tie_embeddings: bool = key(False, "one matrix for embedding and output head")
@@ -38,7 +38,7 @@ class Model(Section):
 class Train(Section):
     """Pretraining: Muon for matrices, AdamW for the rest; warm-up, flat, linear decay."""
 
-    steps: int = key(850, "optimizer steps", unit="steps", ge=1, le=MANY)
+    steps: int = key(1800, "optimizer steps", unit="steps", ge=1, le=MANY)
     batch_tokens: int = key(
         2048, "tokens in an optimizer step, over all devices", unit="tokens", ge=8, le=MANY
     )
@@ -59,7 +59,7 @@ class Train(Section):
         le=10_000,
     )
     sampled_softmax: Literal["auto", "on", "off"] = key(
-        "off",
+        "auto",
         "train the head on the batch's targets, the commonest tokens and random others; auto does "
         "it on a CPU where that is at most half of the vocabulary",
     )
@@ -185,7 +185,7 @@ class Sft(Section):
     )
     epochs: float = key(2.0, "times each conversation is seen", gt=0, le=1000)
     batch_rows: int = key(
-        8, "packed rows of `context` tokens in an optimizer step", unit="rows", ge=1, le=MANY
+        2, "packed rows of `context` tokens in an optimizer step", unit="rows", ge=1, le=MANY
     )
     micro_batch: int = key(8, "rows in one forward pass", unit="rows", ge=1, le=MANY)
     lr: float = key(
