@@ -7,8 +7,10 @@ and tokenizer.
 Every run is a process of its own with one thread, the same allocator settings, and a budget of
 CPU-seconds that counts all it does from its start (imports, compilation, the counted start), but
 for evaluations. Its learning rate follows the share of the budget that is used up, so each figure
-is of a run annealed at that budget. Both sides are measured in bits per byte of the same held-out
-documents: all of them, and the clean ones. Several seeds give the mean and the spread as well.
+is of a run annealed at that budget. `--steps 0` trains the configured number of steps instead, and
+its CPU-seconds are part of the result. Both sides are measured in bits per byte of the same
+held-out documents: all of them, and the clean ones. Several seeds give the mean and the spread as
+well.
 
 Settings that were chosen on held-out documents flatter themselves there. `--chosen-on FRACTION`
 reports the documents that are held out at that prepare.val_fraction, which choices saw, and all
@@ -20,8 +22,6 @@ your own clone of nanoGPT.
 """
 
 import argparse
-import contextlib
-import importlib.util
 import itertools
 import json
 import math
@@ -56,6 +56,13 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         "--cpu", type=float, nargs="*", default=[60.0, 200.0], help="budgets of ours, CPU-seconds"
     )
     parser.add_argument(
+        "--steps",
+        type=int,
+        nargs="*",
+        default=[],
+        help="runs of ours by steps instead of a budget; 0 for the config's train.steps",
+    )
+    parser.add_argument(
         "--layers",
         type=int,
         nargs="*",
@@ -72,6 +79,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         metavar="DIR",
         help="a clone of nanoGPT; its model.py is a baseline too",
     )
+    parser.add_argument("--ppmd", action="store_true", help="primed PPMd beside the models")
     parser.add_argument("--baseline-layers", type=int, nargs="*", default=[3])
     parser.add_argument("--baseline-lr", type=float, nargs="*", default=[1e-3])
     parser.add_argument("--baseline-context", type=int, default=256)
@@ -117,7 +125,7 @@ def print_spread(rows: list[dict], names: tuple[str, ...]) -> None:
     print(f"\n{'mean (least to most)':<28}{'budget':>8}" + "".join(f"{name:>28}" for name in names))
     for name, budget in dict.fromkeys((r["name"], r["budget"]) for r in rows):
         same = [r for r in rows if (r["name"], r["budget"]) == (name, budget)]
-        told = f"{name:<28}{budget:>8.0f}"
+        told = f"{name:<28}" + (f"{budget:>8.0f}" if budget else " " * 8)
         for figure in names:
             values = [r[figure] for r in same]
             mean, spread = sum(values) / len(values), f"({min(values):.4f} to {max(values):.4f})"
@@ -131,11 +139,17 @@ def jobs(args: argparse.Namespace) -> list[dict]:
         kind for kind in (args.baseline, "nanogpt" if args.nanogpt else "none") if kind != "none"
     ]
     runs = []
+    config = load_config(args.config)
+    if args.ppmd:
+        runs.append({"kind": "ppmd", "name": "primed PPMd", "seed": config.seed, "budget": 0})
 
     for seed in args.seeds:
-        for layers in args.layers or [load_config(args.config).model.layers]:
-            job = {"kind": "ours", "name": f"ours, {layers} layers", "layers": layers, "seed": seed}
+        for layers in args.layers or [config.model.layers]:
+            name = f"ours, {layers} layer{'s' * (layers > 1)}"
+            job = {"kind": "ours", "name": name, "layers": layers, "seed": seed}
             runs += [{**job, "budget": budget} for budget in args.cpu]
+            for steps in (steps or config.train.steps for steps in args.steps):
+                runs.append({**job, "name": f"{name}, {steps} steps", "steps": steps, "budget": 0})
         for kind, layers, lr in itertools.product(kinds, args.baseline_layers, args.baseline_lr):
             job = {
                 "kind": kind,
@@ -188,8 +202,8 @@ def run_one(args: argparse.Namespace, job: dict) -> dict:
     import torch
 
     torch.set_num_threads(1)
-    train = {"ours": train_ours}.get(job["kind"], train_baseline)
-    return train(args, job, budget)
+    measure = {"ours": train_ours, "ppmd": measure_ppmd}.get(job["kind"], train_baseline)
+    return measure(args, job, budget)
 
 
 def opened(results: Path):
@@ -209,8 +223,8 @@ def opened(results: Path):
     )
 
 
-def figures(args: argparse.Namespace, config, val, overlap, nll, text_bytes) -> dict[str, float]:
-    """Bits per byte from the ``nll`` (nats) and ``text_bytes`` of every held-out document."""
+def parts_of(args: argparse.Namespace, config, val, overlap) -> list:
+    """The held-out documents of each of FIGURES, bool [documents]."""
     import numpy as np
 
     from snakelm.data.split import is_validation
@@ -219,13 +233,34 @@ def figures(args: argparse.Namespace, config, val, overlap, nll, text_bytes) -> 
     seen = np.ones_like(clean)
     if args.chosen_on:
         seen = is_validation(val.document_ids, args.chosen_on, config.seed)
+    return [seen, seen & clean, ~seen, ~seen & clean]
 
-    def bits_per_byte(chosen: np.ndarray) -> float:
+
+def figures(args: argparse.Namespace, config, val, overlap, nll, text_bytes) -> dict[str, float]:
+    """Bits per byte from the ``nll`` (nats) and ``text_bytes`` of every held-out document."""
+
+    def bits_per_byte(chosen) -> float:
         size = float(text_bytes[chosen].sum())
         return float(nll[chosen].sum()) / math.log(2) / size if size else math.nan
 
-    parts = (seen, seen & clean, ~seen, ~seen & clean)
+    parts = parts_of(args, config, val, overlap)
     return dict(zip(FIGURES, map(bits_per_byte, parts), strict=True))
+
+
+def measure_ppmd(args: argparse.Namespace, job: dict, budget: Budget) -> dict:
+    """The workflow's own baseline, primed with the training text for each set by itself."""
+    from learning_baselines import ppmd_bits_per_byte
+
+    config = load_config(args.config)
+    train_bin, val, _, overlap = opened(args.results)
+    seen, seen_clean, apart, apart_clean = parts_of(args, config, val, overlap)
+    pairs = ((seen, seen_clean), (apart, apart_clean))
+    rates = [ppmd_bits_per_byte(train_bin, val, args.results, *pair) for pair in pairs]
+    return {
+        "cpu": budget.used(),
+        "tokens": int(train_bin.meta.tokens),
+        **dict(zip(FIGURES, itertools.chain(*rates), strict=True)),
+    }
 
 
 def train_ours(args: argparse.Namespace, job: dict, budget: Budget) -> dict:
@@ -266,10 +301,10 @@ def train_ours(args: argparse.Namespace, job: dict, budget: Budget) -> dict:
     forward = torch.compile(model) if training.compile == "on" else model
     optimizer = Optimizer(model, training)
 
-    step = 0
-    while (share := budget.share()) < 1:
+    step, steps = 0, job.get("steps")
+    while step < steps if steps else budget.share() < 1:
         # The schedule of a run whose length puts this step at the share of it that is used up.
-        length = max(step + 1, round((step + 1) / max(share, 1e-3)))
+        length = steps or max(step + 1, round((step + 1) / max(budget.share(), 1e-3)))
         schedule = training.model_copy(
             update={"steps": length, "warmup": min(training.warmup, length)}
         )
@@ -298,6 +333,7 @@ def train_baseline(args: argparse.Namespace, job: dict, budget: Budget) -> dict:
     """
     import numpy as np
     import torch
+    from learning_baselines import baseline_losses, baseline_model
 
     config = load_config(args.config)
     train_bin, val, lengths, overlap = opened(args.results)
@@ -305,7 +341,7 @@ def train_baseline(args: argparse.Namespace, job: dict, budget: Budget) -> dict:
     rows = config.train.batch_tokens // context
 
     torch.manual_seed(job["seed"])
-    model = baseline_model(args, job, train_bin.meta.vocab_size, context)
+    model = baseline_model(args.nanogpt, job, train_bin.meta.vocab_size, context)
     matrices = [p for p in model.parameters() if p.ndim >= 2]
     others = [p for p in model.parameters() if p.ndim < 2]
     groups = [
@@ -342,51 +378,6 @@ def train_baseline(args: argparse.Namespace, job: dict, budget: Budget) -> dict:
         **figures(args, config, val, overlap, nll, text_bytes),
         "wall": time.monotonic() - begun,
     }
-
-
-def baseline_model(args: argparse.Namespace, job: dict, vocab_size: int, context: int):
-    """A model whose forward(x, y) gives (logits, mean loss)."""
-    if job["kind"] == "gpt":
-        from gpt2_shape import gpt
-
-        return gpt(vocab_size, context, job["layers"], width=256, heads=4)
-    spec = importlib.util.spec_from_file_location("nanogpt_model", args.nanogpt / "model.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["nanogpt_model"] = module
-    with contextlib.redirect_stdout(sys.stderr):
-        spec.loader.exec_module(module)
-        shape = {
-            "block_size": context,
-            "vocab_size": vocab_size,
-            "n_layer": job["layers"],
-            "n_head": 4,
-        }
-        return module.GPT(module.GPTConfig(**shape, n_embd=256, dropout=0.0, bias=False))
-
-
-def baseline_losses(model, val, lengths, context: int):
-    """Nats and bytes of each held-out document, in rows of the plain stream."""
-    import numpy as np
-    import torch
-
-    tokens = np.asarray(val.tokens, dtype=np.int64)
-    owner = np.repeat(np.arange(val.meta.documents), np.diff(val.document_offsets))
-    nll, text_bytes = np.zeros(val.meta.documents), np.zeros(val.meta.documents)
-
-    model.eval()
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        for first in range(0, len(tokens) - 1, context):
-            row = tokens[first : first + context + 1]
-            x_T, y_T = torch.from_numpy(row[:-1]), torch.from_numpy(row[1:])
-            logits_TV = model(x_T[None], y_T[None])[0][0].float()
-            loss_T = torch.nn.functional.cross_entropy(logits_TV, y_T, reduction="none").numpy()
-
-            text = row[1:] != val.meta.eot  # no byte of text pays for an end-of-text token
-            documents = owner[first + 1 : first + len(row)][text]
-            np.add.at(nll, documents, loss_T[text])
-            np.add.at(text_bytes, documents, lengths[row[1:][text]])
-
-    return nll, text_bytes
 
 
 if __name__ == "__main__":

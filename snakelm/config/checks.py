@@ -144,7 +144,7 @@ def _check_model(config: Config) -> None:
         raise UserError(
             f"train.batch_tokens: {rows} rows of model.context {model.context}, fewer than "
             f"{processes} processes (train.nodes × train.processes) or train.reproducible "
-            f"{train.reproducible}"
+            f"{train.reproducible}; raise train.batch_tokens or lower model.context"
         )
     if train.reproducible and processes > train.reproducible:
         raise UserError(

@@ -27,6 +27,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             "steps": 60,
             "batch_tokens": 1024,
             "micro_batch": 16,
+            "sampled_softmax": "off",
             "warmup": 5,
             "eval_every": 20,
             "save_every": 20,
@@ -38,7 +39,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "sft": {"epochs": 1.0, "batch_rows": 8},
         "embeddings": {"documents": 500},
     },
-    # Six minutes on two cores, corpus and tokenizer included.
+    # About six minutes on two cores, corpus and tokenizer included.
     "default": {},
     # One GPU of 24 GB or more; GPT-2 small's size on a corpus of your own (2.5 billion tokens).
     "gpt2-124m": {
@@ -57,6 +58,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             "steps": 4800,
             "batch_tokens": 524_288,
             "micro_batch": 32,
+            "sampled_softmax": "off",
             "lr": 0.02,
             "embedding_lr": 0.3,
             "head_lr": 0.004,
@@ -83,6 +85,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             "steps": 13_400,
             "batch_tokens": 524_288,
             "micro_batch": 16,
+            "sampled_softmax": "off",
             "lr": 0.02,
             "embedding_lr": 0.2,
             "head_lr": 0.003,
@@ -109,6 +112,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             "steps": 19_100,
             "batch_tokens": 1_048_576,
             "micro_batch": 8,
+            "sampled_softmax": "off",
             "lr": 0.015,
             "embedding_lr": 0.1,
             "head_lr": 0.002,

@@ -24,7 +24,7 @@ class Model(Section):
     head_dim: int = key(64, "size of a head; even, for rotary pairs", ge=2, le=512)
     hidden: int = key(512, "inner size of the SwiGLU block", ge=8, le=1_000_000)
     context: int = key(
-        256, "positions a query may look back over", unit="tokens", ge=8, le=1_048_576
+        1024, "positions a query may look back over", unit="tokens", ge=8, le=1_048_576
     )
     rope_base: float = key(10_000.0, "base of the rotary frequencies", gt=1, le=1e10)
     tie_embeddings: bool = key(False, "one matrix for embedding and output head")
@@ -38,7 +38,7 @@ class Model(Section):
 class Train(Section):
     """Pretraining: Muon for matrices, AdamW for the rest; warm-up, flat, linear decay."""
 
-    steps: int = key(850, "optimizer steps", unit="steps", ge=1, le=MANY)
+    steps: int = key(1800, "optimizer steps", unit="steps", ge=1, le=MANY)
     batch_tokens: int = key(
         2048, "tokens in an optimizer step, over all devices", unit="tokens", ge=8, le=MANY
     )
@@ -64,7 +64,7 @@ class Train(Section):
         le=10_000,
     )
     sampled_softmax: Literal["auto", "on", "off"] = key(
-        "off",
+        "auto",
         "train the head on the batch's targets, the commonest tokens and random others; auto does "
         "it on a CPU where that is at most half of the vocabulary",
     )
@@ -255,7 +255,7 @@ class Sft(Section):
         le=0.95,
     )
     batch_rows: int = key(
-        4,
+        1,
         "packed rows of `sft_data.context` tokens in an optimizer step; text comes beside them",
         unit="rows",
         ge=1,

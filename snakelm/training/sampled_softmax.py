@@ -97,6 +97,7 @@ def choose_sampler(
 
     if train.sampled_softmax == "auto":
         if device.kind != "cpu":
+            log.say(f"full softmax: a sample pays on a CPU, and this is {device.kind}")
             return None
         if size > LARGEST_SHARE * vocab_size:
             log.say(

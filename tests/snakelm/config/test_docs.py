@@ -36,7 +36,7 @@ def test_the_json_schema_says_what_an_editor_shows():
     schema = docs.json_schema()
     steps = schema["$defs"]["Train"]["properties"]["steps"]
     assert steps["description"] == "optimizer steps (steps)"
-    assert (steps["type"], steps["minimum"], steps["default"]) == ("integer", 1, 850)
+    assert (steps["type"], steps["minimum"], steps["default"]) == ("integer", 1, 1800)
     assert schema["properties"]["train"] == {"$ref": "#/$defs/Train"}
     assert (
         schema["additionalProperties"] is schema["$defs"]["Train"]["additionalProperties"] is False

@@ -294,6 +294,13 @@ def test_every_preset_is_a_valid_config(name):
     assert from_mapping(as_mapping(config)) == config
 
 
+@pytest.mark.parametrize("name", sorted(PRESETS.keys() - {"default"}))
+def test_no_preset_inherits_what_is_chosen_for_the_default_run(name):
+    for key in ("model.context", "train.steps", "train.sampled_softmax", "sft.batch_rows"):
+        section, _, rest = key.partition(".")
+        assert rest in PRESETS[name].get(section, {}), key
+
+
 def test_own_keys_go_over_the_preset_and_leave_its_others():
     config = from_mapping({"preset": "smoke", "train": {"steps": 7}})
     assert config.train.steps == 7

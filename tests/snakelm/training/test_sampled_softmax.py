@@ -92,7 +92,8 @@ def test_auto_leaves_sampling_out_where_it_does_not_pay_and_says_so(make_bin):
         chosen, said = choose(make_bin, **keys)
         assert chosen is None
         assert said == ["full softmax: a sample would be 50 of 50 tokens, which doesn't pay"]
-    assert choose(make_bin, device=GPU, sampled_common=1, sampled_random=1) == (None, [])
+    on_a_gpu = choose(make_bin, device=GPU, sampled_common=1, sampled_random=1)
+    assert on_a_gpu == (None, ["full softmax: a sample pays on a CPU, and this is cuda"])
     assert choose(make_bin, sampled_softmax="off") == (None, [])
 
 
@@ -109,7 +110,7 @@ def test_what_is_off_makes_no_other_run(make_bin):
     def run(**train):
         return fingerprint_of(pretraining_parts(from_mapping({"train": train}), tokens, tokens))
 
-    assert run() == run(sampled_random=5) == run(sampled_common=5)
-    drawn = {"sampled_softmax": "on"}
-    runs = [run(), run(**drawn), run(**drawn, sampled_random=5), run(bigram_steps=20)]
+    off, drawn = {"sampled_softmax": "off"}, {"sampled_softmax": "on"}
+    assert run(**off) == run(**off, sampled_random=5) == run(**off, sampled_common=5)
+    runs = [run(**off), run(**drawn), run(**drawn, sampled_random=5), run(**off, bigram_steps=20)]
     assert len(set(runs)) == 4
