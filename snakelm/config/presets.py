@@ -39,7 +39,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "sft": {"epochs": 1.0, "batch_rows": 8},
         "embeddings": {"documents": 500},
     },
-    # About six minutes on two cores, corpus and tokenizer included.
+    # About seven minutes on two cores, corpus and tokenizer included.
     "default": {},
     # One GPU of 24 GB or more; GPT-2 small's size on a corpus of your own (2.5 billion tokens).
     "gpt2-124m": {

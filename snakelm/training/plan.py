@@ -127,9 +127,9 @@ def _memory(
     Snakemake's benchmark count it, of a GPU the tensors on it.
 
     ``read``: training tokens read at least once; ``heldout``: held-out tokens; ``shares``: of the
-    states, each process has one. The parts are added
-    up although they aren't all alive at once: what a heap frees in one phase seldom fits the next,
-    and the sum is what was measured (docs/EXPERIMENTS.md).
+    states, each process has one. The parts are added up although they aren't all alive at once:
+    what a heap frees in one phase seldom fits the next, and the sum is what was measured
+    (docs/EXPERIMENTS.md).
     """
     width = 2 if device.dtype == torch.bfloat16 else 4
     others = size.total - size.matrices
@@ -148,16 +148,8 @@ def _memory(
     average, best = _weights_besides(size, train)
     states += average + (best if device.kind == "cpu" else 0)
 
-    # Around the layers: the embedding in float32, the stream's last values and their norm. Backward
-    # has the gradients of one SwiGLU and its norm besides.
     layer = _kept_of_layer(model)
-    ends = (4 // width + 2) * model.width
-    gradients = 3 * model.hidden + 2 * model.width
-    kept = model.layers * layer
-    if train is not None and train.activation_checkpointing:
-        kept = model.layers * 2 * model.width + layer  # what goes into each, and one computed again
-    values = kept + ends + gradients + _mask_values(model, width, train)
-    activations = rows * model.context * values * width
+    activations = rows * model.context * _kept_of_token(model, layer, width, train) * width
     head = 8 * size.embedding  # the head's gradient, in float32 and rounded
     if sampled is not None:  # of the sample's rows: the rows, widened, and their gradients
         head = 4 * size.embedding + 16 * sampled * model.width
@@ -175,6 +167,20 @@ def _memory(
     tokens = read * (2 if vocabulary <= 1 << 16 else 4)
     process = PROCESS + (TRITON if HAS_TRITON else 0)
     return process + states + activations + head + evaluation + checkpoint + tokens
+
+
+def _kept_of_token(model: Model, layer: int, width: int, train: Train | None) -> int:
+    """What a step keeps of each token, in values of ``width`` bytes, ``layer`` of them in a layer.
+
+    Around the layers: the embedding in float32, the stream's last values and their norm. Backward
+    has the gradients of one SwiGLU and its norm besides.
+    """
+    ends = (4 // width + 2) * model.width
+    gradients = 3 * model.hidden + 2 * model.width
+    kept = model.layers * layer
+    if train is not None and train.activation_checkpointing:
+        kept = model.layers * 2 * model.width + layer  # what goes into each, and one computed again
+    return kept + ends + gradients + _mask_values(model, width, train)
 
 
 def _mask_values(model: Model, width: int, train: Train | None) -> int:
