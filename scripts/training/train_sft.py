@@ -25,6 +25,8 @@ OF_TRAIN = (
     "attention",
     "processes",
     "nodes",
+    "sharding",
+    "activation_checkpointing",
     "reproducible",
     "on_nan",
     "on_other_machine",
