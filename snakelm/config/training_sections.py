@@ -246,7 +246,7 @@ class Sft(Section):
         "model to start from, a file of ours or a folder that export or transformers wrote; null "
         "for results/final_model.pt",
     )
-    epochs: float = key(2.5, "times each conversation is seen", gt=0, le=1000)
+    epochs: float = key(2.0, "times each conversation is seen", gt=0, le=1000)
     mix: float | None = key(
         None,
         "share of the tokens that is pretraining text, so that the model goes on knowing it; null "

@@ -165,7 +165,7 @@ def test_a_run_that_died_before_its_first_checkpoint_leaves_no_row_twice(sft_res
 def test_killed_and_run_again_ends_with_the_same_bytes(make_sft_results):
     uninterrupted, killed = make_sft_results("uninterrupted"), make_sft_results("killed")
     longer = {"epochs": 40.0, "save_every": 5, "mix": 0.3}
-    expected, _ = finish(uninterrupted, uninterrupted.sft_config(**longer))
+    expected = tune(uninterrupted, uninterrupted.sft_config(**longer))
     config = killed.sft_config(**longer)
     process = killed.start(config)
     killed.wait_for_step(process, 20)
