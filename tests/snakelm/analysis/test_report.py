@@ -13,7 +13,8 @@ import pytest
 from snakelm.analysis.plot import FIGURES, LAST_FIGURES, LAST_TABLES, TABLES, TUNING_FIGURES
 
 ROOT = Path(__file__).resolve().parents[3]
-RULES = (ROOT / "rules/report.smk").read_text(encoding="utf-8")
+DEFAULT = (ROOT / "rules/report.smk").read_text(encoding="utf-8")
+RULES = DEFAULT + (ROOT / "rules/sweep.smk").read_text(encoding="utf-8")
 CHAPTERS = re.findall(
     r'^    "(\w+)": "(\d)\. ', (ROOT / "rules/common.smk").read_text(encoding="utf-8"), re.MULTILINE
 )
@@ -49,8 +50,8 @@ def test_the_chapters_are_in_order_and_no_two_parts_have_one_place():
 
 
 def test_every_rule_of_the_report_is_drawn_by_default():
-    rules = set(re.findall(r"^rule (\w+):", RULES, re.MULTILINE))
-    assert set(re.findall(r"rules\.(\w+)\.output", RULES[RULES.index("DRAWN = ") :])) == rules
+    rules = set(re.findall(r"^rule (\w+):", DEFAULT, re.MULTILINE))
+    assert set(re.findall(r"rules\.(\w+)\.output", DEFAULT[DEFAULT.index("DRAWN = ") :])) == rules
 
 
 def test_only_single_files_so_that_a_bare_report_works():

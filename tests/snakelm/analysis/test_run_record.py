@@ -27,10 +27,12 @@ def test_resumes_of_the_last_run_in_the_log(tmp_path):
 
 
 def test_the_log_is_read_as_training_writes_it():
-    trainer = Path(__file__).resolve().parents[3] / "snakelm/training/loop.py"
-    text = trainer.read_text(encoding="utf-8")
-    assert 'f"run {recipe.fingerprint} on {' in text
-    assert 'f"resumes after step {progress.step} of' in text
+    training = Path(__file__).resolve().parents[3] / "snakelm/training"
+    loop, progress = (
+        (training / f"{name}.py").read_text(encoding="utf-8") for name in ("loop", "progress")
+    )
+    assert 'f"run {recipe.fingerprint} on {' in loop
+    assert 'f"resumes after step {self.step} of' in progress
 
 
 @pytest.mark.parametrize("text", ["", "[1]", "{"], ids=["empty", "a list", "torn"])
