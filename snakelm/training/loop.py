@@ -159,7 +159,7 @@ def run(recipe: Recipe, log: Log, world: World, stopped: Stopped, threads: int |
                 with progress.clock.paused(), judged.in_model():
                     whole = shards.whole() if shards else model
                     whole.eval()
-                    measure = partial(recipe.validate, whole, step, world=world, stopped=stopped)
+                    measure = partial(_measure, recipe, whole, step, world, stopped)
                     figures = judged.figures(measure, step, done)
                     if figures is None:
                         ending = True
@@ -267,6 +267,13 @@ def _compiled(
         return model
     log.say("compiling: the first step waits for it, half a minute or more")
     return torch.compile(model)
+
+
+def _measure(
+    recipe: Recipe, model: Decoder, step: int, world: World, stopped: Stopped, last: bool
+) -> dict[str, float | None] | None:
+    """What the recipe measures; ``last`` comes last, for it is all that is left to decide."""
+    return recipe.validate(model, step, last, world, stopped)
 
 
 def _metrics_row(
