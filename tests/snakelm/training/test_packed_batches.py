@@ -74,7 +74,7 @@ def test_processes_share_the_rows_of_a_step(packs, world):
 class Caught(Optimizer):
     """An optimizer that keeps the gradients it was given, and changes nothing."""
 
-    def step(self, lr_factor, momentum, gradient_scale=1.0):
+    def step(self, lr_factor, momentum, gradient_scale=1.0, weight_decay=0.0):
         self.caught = [p.grad.clone() for p in self.parameters]
         self.drop_gradients()
 

@@ -148,7 +148,7 @@ def test_a_damaged_memory_is_made_anew(tree, damage):
 NATIVE_OF = {
     "collect": set(),
     "sample_data": set(),
-    "preflight": set(),
+    "preflight": {"text", "common"},  # the tokenizer of train.base
     "quality": set(),
     "deduplicate": {"dedup", "common"},
     "train_tokenizer": {"text", "common"},
