@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from snakelm.errors import UserError
 from snakelm.training.launch import restart_with_environment, run_trainer
-from snakelm.workflow.artefacts import LOGS, RUN_ROOT, TOKENIZER
+from snakelm.workflow.artefacts import LOGS, PRETRAINING_KEYS, RUN_ROOT, TOKENIZER
 from snakelm.workflow.exit_codes import exit_code
 from snakelm.workflow.step import File, Folder, Run, Step
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 STEP = Step(
     __file__,
     __doc__,
-    config=("model", "train", "evaluate.clean_share", "evaluate.span"),
+    config=PRETRAINING_KEYS,
     seed="train.seed",
     reads={
         "train_bin": File("training tokens", at="data/processed/train.bin"),

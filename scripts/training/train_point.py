@@ -9,14 +9,14 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from snakelm.training.launch import restart_with_environment, run_trainer
-from snakelm.workflow.artefacts import LOGS, RUN_ROOT, TOKENIZER
+from snakelm.workflow.artefacts import LOGS, PRETRAINING_KEYS, RUN_ROOT, TOKENIZER
 from snakelm.workflow.exit_codes import exit_code
 from snakelm.workflow.step import File, Run, Step
 
 STEP = Step(
     __file__,
     __doc__,
-    config=("model", "train", "evaluate.clean_share", "evaluate.span"),
+    config=PRETRAINING_KEYS,
     seed="train.seed",
     reads={
         "train_bin": File("training tokens"),

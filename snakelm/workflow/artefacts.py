@@ -1,4 +1,6 @@
-"""Files and folders that several steps read or write, and what is in them."""
+"""Files and folders that several steps read or write, and what is in them; the keys that decide a
+pretrained model, whichever step trains it.
+"""
 
 from .flags import File, Folder
 
@@ -7,6 +9,7 @@ __all__ = [
     "LOGS",
     "MANIFESTS",
     "PACKS",
+    "PRETRAINING_KEYS",
     "RUN_ROOT",
     "TOKENIZER",
     "TOKEN_FILES",
@@ -44,3 +47,5 @@ LOGS = Folder("folder for metrics, samples and TensorBoard", at="logs")
 
 TRAINING_LOG = File("training.log; says where a run was resumed", optional=True)
 MANIFESTS = File("files whose manifests are read", many=True, optional=True, verified=False)
+
+PRETRAINING_KEYS = ("model", "train", "evaluate.clean_share", "evaluate.span")

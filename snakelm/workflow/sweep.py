@@ -21,7 +21,7 @@ from ..config import Config, every_key, from_mapping
 from ..errors import UserError
 from .step import Step
 
-__all__ = ["Point", "sweep_keys", "sweep_points"]
+__all__ = ["Point", "sweep_keys", "sweep_points", "value_text"]
 
 FOLDER = "sweep"
 TRAINING = "train_point"  # the step that trains a point
@@ -105,16 +105,16 @@ def _check_effect(
         changed = _with(given, {key: value})
         if prepared := sorted(_prepared_anew(config, changed, steps)):
             raise UserError(
-                f"sweep.{key}: {_text(value)} changes what is prepared ({', '.join(prepared)}), "
-                "and a sweep's runs share that; give each value a results folder of its own and "
-                "draw them side by side with compare"
+                f"sweep.{key}: {value_text(value)} changes what is prepared "
+                f"({', '.join(prepared)}), and a sweep's runs share that; give each "
+                "value a results folder of its own and draw them side by side with compare"
             )
 
         settings = repr(steps[TRAINING].settings_of(changed))
         if settings in seen:
             raise UserError(
-                f"sweep.{key}: {_text(seen[settings])} and {_text(value)} make the same training; "
-                "take one out"
+                f"sweep.{key}: {value_text(seen[settings])} and {value_text(value)} make the same "
+                "training; take one out"
             )
         seen[settings] = value
 
@@ -139,15 +139,15 @@ def _with(given: Mapping[str, Any], values: Mapping[str, Any]) -> Config:
     try:
         return from_mapping(merged)
     except UserError as error:
-        at = ", ".join(f"{key}: {_text(value)}" for key, value in values.items())
+        at = ", ".join(f"{key}: {value_text(value)}" for key, value in values.items())
         raise UserError(f"sweep: with {at}: {error}") from None
 
 
 def _name(values: Mapping[str, Any]) -> str:
-    return "/".join(f"{key}~{_text(value)}" for key, value in values.items())
+    return "/".join(f"{key}~{value_text(value)}" for key, value in values.items())
 
 
-def _text(value: Any) -> str:
+def value_text(value: Any) -> str:
     """A value as YAML writes it."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]

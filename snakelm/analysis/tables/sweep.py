@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ...evaluation.records import Interval
 from ...evaluation.sweep_record import Setting, SweepPoint, SweepRecord, Value
+from ...workflow.sweep import value_text
 from ..pages import write_page
 from ..units import duration, human
 
@@ -58,13 +59,13 @@ def verdict(record: SweepRecord) -> Iterator[str]:
 
 def named(values: dict[str, Value]) -> str:
     """`train.lr 0.01, model.layers 2`; of a sweep over seeds alone, that."""
-    return ", ".join(f"{key} {_value(value)}" for key, value in values.items()) or "all seeds"
+    return ", ".join(f"{key} {value_text(value)}" for key, value in values.items()) or "all seeds"
 
 
 def _setting(record: SweepRecord, setting: Setting) -> list[str]:
     above = setting.above_best
     return [
-        *(_value(setting.values[key]) for key in record.varied()),
+        *(value_text(setting.values[key]) for key in record.varied()),
         f"{len(setting.runs)}",
         f"{setting.mean.value:.4f}",
         _bounds(setting.mean),
@@ -81,7 +82,7 @@ def _bounds(interval: Interval, sign: str = "") -> str:
 
 def _point(record: SweepRecord, point: SweepPoint) -> list[str]:
     return [
-        *(_value(point.values[key]) for key in record.keys),
+        *(value_text(point.values[key]) for key in record.keys),
         f"{point.val_bpb:.4f}",
         "–" if point.val_bpb_clean is None else f"{point.val_bpb_clean:.4f}",
         f"{point.val_loss:.4f}",
@@ -89,9 +90,3 @@ def _point(record: SweepRecord, point: SweepPoint) -> list[str]:
         duration(point.seconds) or "–",
         f"{point.parameters:,}",
     ]
-
-
-def _value(value: Value) -> str:
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    return str(value)
