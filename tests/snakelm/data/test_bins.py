@@ -396,21 +396,16 @@ def test_killed_writers_leave_no_accepted_part(tmp_path):
     complete.
     """
     path, random_, refused = tmp_path / "a.bin", random.Random(1), 0
-    reference = None
+    command = [sys.executable, "-c", WRITER, path, "20"]
+    subprocess.run([*command, str(20 << 16)], cwd=ROOT, stdout=subprocess.DEVNULL, check=True)
+    reference = open_bin(path).tokens.tobytes()
+
     for _ in range(20):
-        process = subprocess.Popen(
-            [sys.executable, "-c", WRITER, path, "20", "0"], cwd=ROOT, stdout=subprocess.PIPE
-        )
-        assert (
-            process.stdout.readline() == b"start\n"
-        )  # it is past its imports: the kill lands in the writing
-        if reference is None:
-            assert process.stdout.readline() == b"written\n"
-            reference = open_bin(path).tokens.tobytes()
-        time.sleep(random_.random() * 0.1)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        process.stdout.close()
+        with subprocess.Popen([*command, "0"], cwd=ROOT, stdout=subprocess.PIPE) as process:
+            started = process.stdout.readline()  # past its imports: the kill lands in the writing
+            time.sleep(random_.random() * 0.1)
+            process.send_signal(signal.SIGKILL)
+        assert started == b"start\n"
         try:
             assert open_bin(path).tokens.tobytes() == reference
         except UserError:
