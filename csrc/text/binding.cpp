@@ -13,6 +13,7 @@
 
 #include "text/batch.h"
 #include "text/bpe.h"
+#include "text/crc32.h"
 #include "text/spans.h"
 #include "text/trainer.h"
 
@@ -229,6 +230,15 @@ py::array_t<bool> occurred_of(const Spans& spans) {
   return result;
 }
 
+uint32_t crc32_of(const py::buffer& data, uint32_t crc, bool folding) {
+  const py::buffer_info info = data.request();
+  if (!PyBuffer_IsContiguous(info.view(), 'C'))
+    throw std::invalid_argument("expected contiguous bytes");
+  const auto length = static_cast<size_t>(info.size * info.itemsize);
+  const py::gil_scoped_release nogil;
+  return crc32(static_cast<Bytes>(info.ptr), length, crc, folding);
+}
+
 py::list merges_of(const Encoder& encoder) {
   py::list result;
   for (const auto& [left, right] : encoder.merges()) {
@@ -332,6 +342,8 @@ PYBIND11_MODULE(_text, m) {
       .def("look", &look<uint32_t>, py::arg("tokens").noconvert())
       .def("occurred", &occurred_of, "Which of the known hashes occurred, bool [known].");
 
+  m.def("crc32", &crc32_of, py::arg("data"), py::arg("crc") = 0, py::arg("folding") = true,
+        "zlib.crc32; `folding` false: without carry-less products.");
   m.def("table", &table_of, py::arg("tokens"), py::arg("sha256"),
         "The file of an encoder's tables (csrc/text/table.h).");
   m.def("split", &piece_lengths, py::arg("pattern"), py::arg("text"), py::arg("level") = -1,

@@ -7,9 +7,9 @@ over from any point that `written` described.
 """
 
 import json
+import os
 import struct
 import tempfile
-import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -19,6 +19,7 @@ from typing import IO, Self
 
 import numpy as np
 
+from .._text import crc32
 from ..errors import UserError
 from ..files import atomic_path, fsync_folder, renamed_when_done, reserve
 from .bin_index import DTYPES, HEADER, MAGIC, PLAIN, Meta, idx_path
@@ -72,7 +73,7 @@ class BinWriter:
             self._idx = self._unfinished(idx_path(self.path), stack)
             self._bin = self._unfinished(self.path, stack)
             reserve(self._bin, self._expected * self._dtype.itemsize)
-            self._file = stack.enter_context(open(self._bin, "r+b", buffering=0))
+            self._file = self._open_tokens(stack)
             self._documents = stack.enter_context(self._open_documents())
             self._stack = stack.pop_all()
         return self
@@ -85,6 +86,9 @@ class BinWriter:
         kept.touch()
         stack.enter_context(renamed_when_done(kept, path))
         return kept
+
+    def _open_tokens(self, stack: ExitStack) -> IO[bytes]:
+        return stack.enter_context(open(self._bin, "r+b", buffering=0))
 
     def _open_documents(self) -> IO[bytes]:
         if self._partial is None:
@@ -111,7 +115,7 @@ class BinWriter:
         pairs = np.stack([np.asarray(ends, "<u8"), np.asarray(ids, "<u8")], axis=1)
         self.meta.documents += len(pairs)
         data = pairs.tobytes()
-        self._documents_crc = zlib.crc32(data, self._documents_crc)
+        self._documents_crc = crc32(data, self._documents_crc)
         _write(self._documents, memoryview(data))
 
     def append_tokens(self, tokens: np.ndarray) -> None:
@@ -129,9 +133,30 @@ class BinWriter:
                 self._crcs.append(0)
                 self._filled = 0
             part = data[: chunk - self._filled]
-            self._crcs[-1] = zlib.crc32(part, self._crcs[-1])
+            self._crcs[-1] = crc32(part, self._crcs[-1])
             self._filled += len(part)
             data = data[len(part) :]
+
+    def link_tokens(self, path: Path, meta: Meta, crcs: np.ndarray) -> bool:
+        """Makes all tokens of another bin this one's without writing them again: one file of two
+        names. False, and space for a copy is reserved, where the file system has no such thing.
+
+        A bin is only ever replaced, never changed, so neither name can spoil the other.
+        """
+        if meta.chunk_bytes != self.meta.chunk_bytes:
+            return False
+        link = self.path.with_name(f".{self.path.name}.link.{os.getpid()}.tmp")
+        try:
+            os.link(path, link)
+        except OSError:
+            reserve(self._bin, meta.tokens * self._dtype.itemsize)
+            return False
+
+        os.replace(link, self._bin)
+        self._file = self._open_tokens(self._stack)
+        self._crcs = crcs.tolist()
+        self.meta.tokens, self.meta.max_token = meta.tokens, meta.max_token
+        return True
 
     def _check_range(self, low: int, high: int) -> None:
         # Before the conversion to the file's dtype, which would wrap silently.
@@ -151,7 +176,7 @@ class BinWriter:
             meta.documents,
             meta.text_bytes,
             meta.max_token,
-            zlib.crc32(np.array(self._crcs, "<u4").tobytes()),
+            crc32(np.array(self._crcs, "<u4").tobytes()),
             self._documents_crc,
         )
 
@@ -162,10 +187,10 @@ class BinWriter:
         self._file.truncate(point.tokens * self._dtype.itemsize)
         self._documents.truncate(point.documents * PAIR)
         while chunk := self._file.read(self.meta.chunk_bytes):
-            self._crcs.append(zlib.crc32(chunk))
+            self._crcs.append(crc32(chunk))
             self._filled = len(chunk)
         while block := self._documents.read(BLOCK * PAIR):
-            self._documents_crc = zlib.crc32(block, self._documents_crc)
+            self._documents_crc = crc32(block, self._documents_crc)
 
         meta = self.meta
         meta.tokens, meta.documents = point.tokens, point.documents
@@ -196,12 +221,14 @@ class BinWriter:
             return self._stack.__exit__(kind, error, trace)
 
         with self._stack:  # an error in here unwinds the stack as an error: nothing is renamed
-            self._file.truncate(self.meta.tokens * self._dtype.itemsize)
+            size = self.meta.tokens * self._dtype.itemsize
+            if os.fstat(self._file.fileno()).st_size != size:  # less than was reserved
+                self._file.truncate(size)
             with open(self._idx, "wb") as idx:
                 crc = 0
                 for part in self._index():
                     idx.write(part)
-                    crc = zlib.crc32(part, crc)
+                    crc = crc32(part, crc)
                 idx.write(struct.pack("<I", crc))
 
             # An older bin of this name ends here: its idx goes before its tokens are replaced.

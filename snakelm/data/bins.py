@@ -18,17 +18,17 @@ document's offset points at that token.
     u32        CRC-32 of all of X.idx before this field
 
 The CRC is zlib's CRC-32 (ISO-HDLC), not CRC-32C: both detect every burst of up to 32 bits and miss
-one in 2**32 of other damage, so the choice is one of speed and dependencies, and zlib is in the
-standard library, at 4 GB/s here.
+one in 2**32 of other damage, and any language's standard library has zlib's. Ours, in the core, is
+the same function at four times the speed.
 """
 
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from .._text import crc32
 from ..errors import UserError
 from .bin_index import (
     DTYPES,
@@ -143,15 +143,16 @@ def open_kind(
 
 
 def verified_chunks(path: Path, meta: Meta, crcs: np.ndarray, again: str) -> Iterator[np.ndarray]:
-    """The tokens, a chunk at a time; UserError for one whose checksum is not the idx's, and at the
-    end where the largest token is not.
+    """The tokens, a chunk at a time, each in the place of the one before; UserError for one whose
+    checksum is not the idx's, and at the end where the largest token is not.
     """
     largest, left = 0, meta.tokens * DTYPES[meta.dtype].itemsize
+    buffer = memoryview(bytearray(min(meta.chunk_bytes, left)))
     with open(path, "rb", buffering=0) as file:
         for i, expected in enumerate(crcs):
-            chunk = file.read(min(meta.chunk_bytes, left))
+            chunk = buffer[: file.readinto(buffer[:left])]
             left -= len(chunk)
-            if zlib.crc32(chunk) != expected:
+            if crc32(chunk) != expected:
                 first = i * meta.chunk_bytes
                 raise UserError(
                     f"{path}: damaged between bytes {first} and {first + len(chunk)} (checksum "

@@ -16,7 +16,7 @@ SOURCES = {
         *("hash.cpp", "unicode.cpp", "vocabulary.cpp", "bpe.cpp", "batch.cpp", "trainer.cpp"),
         *("piece_counts.cpp", "word_corpus.cpp"),
         *("merge_table.cpp", "pieces.cpp", "split_kernel.cpp", "table.cpp", "word_cache.cpp"),
-        *("spans.cpp", "word_kernel.cpp"),
+        *("spans.cpp", "word_kernel.cpp", "crc32.cpp"),
     ],
     "dedup": ["normal_form.cpp", "shingles.cpp", "minhash.cpp", "minhash_kernel.cpp"],
     "ops/attention": ["attention_cpu.cpp", "attention_kernel.cpp"],

@@ -91,12 +91,15 @@ def gather(
     _check_shards(metas, config_hash)
 
     meta = Meta(**_shared(metas[0][1]))
-    with BinWriter(path, meta, sum(one.tokens for _, one in metas)) as writer:
+    alone = len(metas) == 1
+    with BinWriter(path, meta, 0 if alone else sum(one.tokens for _, one in metas)) as writer:
         for shard, _ in metas:
             one = _open(shard, tokenizer_sha256)
             writer.append_documents(meta.tokens + one.offsets[1:], one.ids)
+            linked = alone and writer.link_tokens(shard, one.meta, one.crcs)
             for tokens in verified_chunks(shard, one.meta, one.crcs, AGAIN):
-                writer.append_tokens(tokens)
+                if not linked:
+                    writer.append_tokens(tokens)
             meta.text_bytes += one.meta.text_bytes
     return meta
 

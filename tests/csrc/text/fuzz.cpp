@@ -6,9 +6,9 @@
 // Checked besides: pieces cover the input and are the same on every instruction set, ids are those
 // of the definition whatever the caches hold and tokens spell the input, a batch on three threads,
 // its texts cut anywhere, equals one text after the other, training on any bytes gives merges that
-// spell tokens, chosen words share no hash, spans of tokens are found where they are, and Arrow's
-// offsets are followed only inside the data.
-// Exit status 1 and a line on stderr where one does not hold.
+// spell tokens, chosen words share no hash, spans of tokens are found where they are, both ways to
+// a checksum agree, and Arrow's offsets are followed only inside the data. Exit status 1 and a line
+// on stderr where one does not hold.
 #include <algorithm>
 #include <memory>
 #include <set>
@@ -19,6 +19,7 @@
 #include "../fuzz.h"
 #include "text/batch.h"
 #include "text/bpe.h"
+#include "text/crc32.h"
 #include "text/hash.h"
 #include "text/spans.h"
 #include "text/table.h"
@@ -301,6 +302,18 @@ void check_spans() {
   }
 }
 
+// Both ways to a checksum give one result, for a text in two parts as for the whole.
+void check_crc() {
+  const std::string text = random_input();
+  const Block whole(text);
+  const size_t cut = below(text.size() + 1);
+  const Block first(text.substr(0, cut)), second(text.substr(cut));
+  const uint32_t by_tables = crc32(whole.view.data, whole.view.length, 0, false);
+  const uint32_t before = crc32(first.view.data, first.view.length, 0);
+  if (crc32(second.view.data, second.view.length, before) != by_tables)
+    fail("checksums differ", text);
+}
+
 // Offsets as a damaged or cut file has them, at any address: views lie in the data, or none come.
 template <class Offset>
 void check_arrow() {
@@ -344,7 +357,7 @@ int main(int argc, char** argv) {
     check_table(encoder, pattern);
     check_spans<uint16_t>(), check_spans<uint32_t>();
     for (int i = 0; i < 20; ++i) {
-      check_ids(encoder, pattern), check_arrow<int32_t>(), check_arrow<int64_t>();
+      check_ids(encoder, pattern), check_crc(), check_arrow<int32_t>(), check_arrow<int64_t>();
       const std::string text = below(2) ? random_input() : random_text();
       for (size_t j = 0; j < PATTERNS; ++j) check_pieces(static_cast<Pattern>(j), text);
     }

@@ -2,6 +2,7 @@
 is accepted.
 """
 
+import errno
 import json
 import os
 import random
@@ -17,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from snakelm._text import crc32
 from snakelm.data import bin_index
 from snakelm.data.bin_index import HEADER, MAGIC
 from snakelm.data.bins import BinWriter, Meta, idx_path, open_bin, token_dtype
@@ -346,6 +348,49 @@ def test_gather_gives_the_same_bytes_for_any_number_of_shards(tmp_path, n):
     gather(reversed(_shards(tmp_path, n, docs)), tmp_path / "train.bin", SHA, "c")
     assert (tmp_path / "train.bin").read_bytes() == complete.read_bytes()
     assert (tmp_path / "train.idx").read_bytes() == idx_path(complete).read_bytes()
+
+
+def test_a_single_shard_is_linked_and_where_that_fails_copied(tmp_path, monkeypatch):
+    (shard,) = _shards(tmp_path, 1, documents(20))
+    train = tmp_path / "train.bin"
+    for _ in range(2):  # the second finds its own file under the name
+        gather([shard], train, SHA, "c")
+        assert train.samefile(shard)
+    linked = [path.read_bytes() for path in (train, idx_path(train))]
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EXDEV, "another file system")
+
+    monkeypatch.setattr(os, "link", refuse)
+    gather([shard], train, SHA, "c")
+    assert not train.samefile(shard)
+    assert [path.read_bytes() for path in (train, idx_path(train))] == linked
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_a_damaged_single_shard_is_refused_and_the_old_bin_stays(tmp_path):
+    (shard,) = _shards(tmp_path, 1, documents(20))
+    train = write(tmp_path / "train.bin", documents(5))
+    before = train.read_bytes()
+    data = bytearray(shard.read_bytes())
+    data[7] ^= 1
+    shard.write_bytes(data)
+    with pytest.raises(UserError, match=r"damaged between bytes 0 and .*run prepare_shard again"):
+        gather([shard], train, SHA, "c")
+    assert train.read_bytes() == before
+    open_bin(train)
+
+
+@pytest.mark.parametrize("folding", [True, False], ids=["products", "tables"])
+def test_the_cores_checksum_is_zlibs(folding):
+    data = np.random.default_rng(0).bytes(5000)
+    for length in [*range(200), 255, 256, 257, 1023, 4096, 4999]:
+        for first, before in ((0, 0), (1, 0xFFFF_FFFF), (13, 0x1234_5678)):
+            part = memoryview(data)[first : first + length]
+            assert crc32(part, before, folding) == zlib.crc32(part, before)
+    assert crc32(np.arange(999, dtype=np.uint16), 5) == zlib.crc32(np.arange(999, dtype="<u2"), 5)
+    with pytest.raises(ValueError, match="contiguous"):
+        crc32(memoryview(data)[::2])
 
 
 def test_gather_refuses_missing_repeated_and_foreign_shards(tmp_path):
