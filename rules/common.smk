@@ -33,7 +33,7 @@ from snakelm.config.base import pretraining_files, tokenizer_file
 from snakelm.config.yaml_files import read_yaml
 from snakelm.data.reading import readers
 from snakelm.errors import EXIT_USER, UserError
-from snakelm.files import write_text
+from snakelm.files import json_text, write_text
 from snakelm.filter.labels import label_files
 from snakelm.machine_errors import killed
 from snakelm.publishing import public_url
@@ -303,7 +303,7 @@ def timings(wildcards):
     return [
         path
         for declared, step in steps
-        if step.manifest
+        if step.manifest and declared.benchmark  # none of what is shared (sharing.smk)
         for path in each(str(declared.benchmark))
     ]
 

@@ -220,7 +220,7 @@ def shard_count():
     made = Path(at("data/processed/train.bin"))
     try:
         recorded = len(read_manifest(made)["through"])
-        finished = made.stat().st_mtime
+        finished = made.lstat().st_mtime  # of a link, as shared files are, its own
     except (UserError, OSError):
         return CONFIG.prepare.shards
 

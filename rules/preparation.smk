@@ -41,6 +41,7 @@ rule preflight:
 onstart:
     end_with_jobs()
     hold_results()
+    note_shared()
     look_first()
 
 

@@ -11,6 +11,7 @@ however it ends.
 """
 
 import errno
+import fcntl
 import glob
 import hashlib
 import json
@@ -20,7 +21,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -43,7 +44,7 @@ __all__ = [
     "write_text",
 ]
 
-ABANDONED_S = 600  # seconds without a write after which a dead process's temporary file goes
+ABANDONED_S = 600  # without a write; where there are no locks to ask
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 NO_FALLOCATE = (errno.EOPNOTSUPP, errno.EINVAL)
 
@@ -62,8 +63,8 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
 
     try:
-        with renamed_when_done(temporary, path):
-            _create(temporary)
+        with ExitStack() as until_renamed, renamed_when_done(temporary, path):
+            until_renamed.enter_context(_created(temporary))
             yield temporary
     finally:
         temporary.unlink(missing_ok=True)
@@ -93,11 +94,26 @@ def renamed_when_done(temporary: Path, path: Path) -> Iterator[None]:
         raise
 
 
-def _create(path: Path) -> None:
-    """An empty file of our own; what is there under the name, a link for one, goes."""
-    with suppress(FileNotFoundError):
-        path.unlink()
-    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666))
+@contextmanager
+def _created(path: Path) -> Iterator[None]:
+    """An empty file of our own, locked while the block runs; what is there under the name, a link
+    for one, goes. The kernel lets go of the lock when the process ends, however it ends.
+    """
+    descriptor = None
+    try:
+        while descriptor is None or not os.fstat(descriptor).st_nlink:  # swept before it was locked
+            if descriptor is not None:
+                os.close(descriptor)
+            with suppress(FileNotFoundError):
+                path.unlink()
+            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+            descriptor = os.open(path, flags, 0o666)
+            with suppress(OSError):  # a file system without locks
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
 
 
 def open_own(path: str | os.PathLike, mode: str) -> IO[str]:
@@ -121,19 +137,32 @@ def open_own(path: str | os.PathLike, mode: str) -> IO[str]:
 
 
 def _remove_abandoned(path: Path) -> None:
-    """Removes temporary files of ``path`` that killed processes left behind.
-
-    A file goes when its process is dead and nobody has written to it recently: both, because on a
-    shared file system the process may be alive on another machine.
+    """Removes temporary files of ``path`` that killed processes left behind: at once, for they may
+    be as large as the room that is left.
     """
     for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
         pid = leftover.name.split(".")[-2]
-        if not pid.isdigit() or _alive(int(pid)):
-            continue
+        if pid.isdigit():
+            with suppress(OSError):
+                if _abandoned(leftover, int(pid)):
+                    leftover.unlink()
 
-        with suppress(OSError):
-            if time.time() - leftover.stat().st_mtime > ABANDONED_S:
-                leftover.unlink()
+
+def _abandoned(leftover: Path, pid: int) -> bool:
+    """Whether nobody holds a temporary file's lock. Where there are no locks: whether its process
+    is dead and nobody has written to it recently, both, because on a shared file system the process
+    may be alive on another machine.
+    """
+    descriptor = os.open(leftover, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return not _alive(pid) and time.time() - leftover.stat().st_mtime > ABANDONED_S
+    finally:
+        os.close(descriptor)
+    return True
 
 
 def _alive(pid: int) -> bool:

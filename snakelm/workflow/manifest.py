@@ -33,6 +33,7 @@ __all__ = [
     "manifest_path",
     "read_manifest",
     "seal",
+    "to_delete",
     "with_counts",
     "write_manifest",
 ]
@@ -163,7 +164,7 @@ def read_manifest(artefact: str | Path) -> dict[str, Any]:
     written.
     """
     path = manifest_path(artefact)
-    again = f"delete {artefact} and run its step again"
+    again = f"delete {to_delete(path)} and run its step again"
     if not path.exists():
         raise UserError(
             f"{path}: missing, so {artefact} is unfinished or not ours; run its step again"
@@ -183,6 +184,14 @@ def read_manifest(artefact: str | Path) -> dict[str, Any]:
     ):
         raise UserError(f"{path}: its artefact or its inputs are not as we write them; {again}")
     return with_counts(record)
+
+
+def to_delete(path: str | Path) -> str:
+    """What has to go so that ``path`` is made anew: where runs share files (rules/sharing.smk) the
+    shared one, to which it is a link, or it would be taken again.
+    """
+    path = Path(path)
+    return f"{path.resolve()}, which {path} is a link to," if path.is_symlink() else str(path)
 
 
 def with_counts(record: dict[str, Any]) -> dict[str, Any]:

@@ -335,7 +335,7 @@ class Step:
         by name, and for a folder by the names of its files without their suffixes.
         """
         if len(self.writes) == 1 and not kind.leaves:
-            return "{output:q}"
+            return "{output:q}" if isinstance(kind, Folder) or kind.many else "{output[0]:q}"
         if isinstance(kind, Folder):
             return " ".join(f"{{output.{Path(file).stem}:q}}" for file in kind.files)
         return f"{{output.{_in_rule(name)}:q}}"

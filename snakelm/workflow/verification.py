@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from .manifest import MARK, content_hash, manifest_path, read_manifest
+from .manifest import MARK, content_hash, manifest_path, read_manifest, to_delete
 
 __all__ = ["check_files"]
 
@@ -63,10 +63,11 @@ def check_files(
 
 
 def _difference(path: Path, sha256: str, expected: Expected) -> str:
+    it = to_delete(path) if path.is_symlink() else "it"
     return (
         f"{path}: not as {expected.step} wrote it (found SHA-256 {sha256[:12]}…, expected "
         f"{expected.sha256[:12]}… by {expected.manifest}): damaged, or put there from elsewhere; "
-        f"delete it and run the same command again, which makes it anew ({expected.step}), or "
+        f"delete {it} and run the same command again, which makes it anew ({expected.step}), or "
         "bring back the one that was written"
     )
 

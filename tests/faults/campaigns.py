@@ -16,8 +16,8 @@ CAMPAIGNS = {
     "checkpoints": "what is called a checkpoint and isn't a sound one",
     "consumers": "every file that a step reads, damaged",
     "kills": "kill -9 while checkpoints are written",
-    "preparation": "steps from documents to token files, killed, and on a full disk",
     "signals": "signals at any moment, one of two processes killed, other numbers of processes",
+    "steps": "preparation killed, and every step on a full disk",
 }
 
 

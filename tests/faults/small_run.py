@@ -3,6 +3,7 @@ steps reads.
 """
 
 import importlib.util
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -183,6 +184,7 @@ class SmallRun:
     folder: Path
     whole: bool
     steps: dict[str, Step] = field(default_factory=load_steps)
+    _config: Config = field(init=False)
 
     def make(self) -> None:
         """Runs the steps."""
@@ -195,9 +197,13 @@ class SmallRun:
         names = list(STEPS)
         return names if self.whole else names[: names.index(LAST_OF_SAMPLE) + 1]
 
-    @cached_property
-    def _config(self) -> Config:
-        return from_mapping(SMALL)
+    def __post_init__(self) -> None:
+        conversations = self.folder / "conversations.jsonl"  # the user's
+        lines = [json.dumps({"question": f"What is {i}?", "answer": f"{i}."}) for i in range(60)]
+        conversations.write_text("\n".join(lines) + "\n")
+        self._config = from_mapping(
+            SMALL | {"sft_data": {"sources": [{"path": str(conversations)}]}}
+        )
 
     def settings(self, name: str) -> list[Path]:
         """The files that the workflow gives a step as its settings."""

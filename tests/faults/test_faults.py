@@ -13,7 +13,7 @@ from tests.faults.campaigns import CAMPAIGNS, trials
 from tests.faults.table import Table, Trial, try_all
 
 ROOT = Path(__file__).resolve().parents[2]
-FORKS = {"preparation"}  # from a process that no other test has started threads in
+FORKS = {"steps"}  # from a process that no other test has started threads in
 
 
 @pytest.mark.parametrize(

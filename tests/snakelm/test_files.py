@@ -1,5 +1,7 @@
 """snakelm.files: a file is complete or absent."""
 
+import errno
+import fcntl
 import os
 import resource
 import signal
@@ -88,24 +90,49 @@ def test_a_file_of_ours_has_the_rights_that_the_user_gives_new_files(tmp_path):
     assert (tmp_path / "a.txt").stat().st_mode & 0o777 == 0o640
 
 
-def test_a_kill_leaves_the_old_file(tmp_path):
+WRITE = (
+    "import sys, time\nfrom snakelm.files import atomic_path\n"
+    "with atomic_path(sys.argv[1]) as t:\n"
+    "    t.write_text('half'); print('writing', flush=True); time.sleep(60)\n"
+)
+
+
+def start_writing(target):
+    child = subprocess.Popen(
+        [sys.executable, "-c", WRITE, str(target)], stdout=subprocess.PIPE, cwd=os.getcwd()
+    )
+    assert child.stdout.readline() == b"writing\n"
+    return child
+
+
+def test_a_kill_leaves_the_old_file_and_the_next_write_sweeps_at_once(tmp_path):
     target = tmp_path / "a.txt"
     write_text(target, "old")
-    code = (
-        "import sys, time\nfrom snakelm.files import atomic_path\n"
-        "with atomic_path(sys.argv[1]) as t:\n"
-        "    t.write_text('half'); print('writing', flush=True); time.sleep(60)\n"
-    )
-    child = subprocess.Popen(
-        [sys.executable, "-c", code, str(target)], stdout=subprocess.PIPE, cwd=os.getcwd()
-    )
-    with child:
-        assert child.stdout.readline() == b"writing\n"
+    with start_writing(target) as child:
         child.send_signal(signal.SIGKILL)
     assert target.read_text() == "old"
+    assert len(os.listdir(tmp_path)) == 2
+    write_text(target, "new")
+    assert os.listdir(tmp_path) == ["a.txt"]
 
 
-def test_what_a_killed_process_left_is_swept_by_the_next_write(tmp_path):
+def test_what_a_process_still_writes_is_not_swept(tmp_path):
+    target = tmp_path / "a.txt"
+    with start_writing(target) as child:
+        leftover = tmp_path / f".a.txt.{child.pid}.tmp"
+        os.utime(leftover, (0, 0))
+        # Under the number of a process that is none here, as one on another host may have.
+        elsewhere = leftover.rename(tmp_path / ".a.txt.999999999.tmp")
+        write_text(target, "new")
+        assert elsewhere.read_text() == "half"
+        child.kill()
+
+
+def test_without_locks_a_dead_processs_old_file_is_swept(tmp_path, monkeypatch):
+    def flock(*_):
+        raise OSError(errno.ENOLCK, "no locks")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
     with subprocess.Popen([sys.executable, "-c", ""]) as gone:
         gone.wait()
     names = {

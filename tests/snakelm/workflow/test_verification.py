@@ -8,6 +8,7 @@ import shutil
 import pytest
 
 from snakelm.errors import UserError
+from snakelm.files import write_text
 from snakelm.workflow.code_digest import ROOT
 from snakelm.workflow.manifest import manifest_path, write_manifest
 from snakelm.workflow.verification import check_files
@@ -94,3 +95,15 @@ def test_what_was_read_is_what_is_sealed(run):
     path.write_bytes(b"another")
     with pytest.raises(UserError, match="written anew while it was being read"):
         write_manifest(out, inputs=[path], config={}, script=SCRIPT, seed=None, verified=verified)
+
+
+def test_of_a_damaged_file_that_is_shared_the_shared_one_is_to_be_deleted(tmp_path):
+    shared, ours = tmp_path / "shared.bin", tmp_path / "results/ours.bin"
+    write_text(ours, "as it was written")
+    write_manifest(ours, inputs=[], config={}, script=SCRIPT, seed=None)
+    ours.rename(shared)
+    ours.symlink_to(shared)
+    assert check_files([ours])
+    shared.write_text("damaged")
+    with pytest.raises(UserError, match=f"delete {shared}, which {ours} is a link to, and run"):
+        check_files([ours])
