@@ -28,6 +28,7 @@ include: "rules/training.smk"
 include: "rules/analysis.smk"
 include: "rules/report.smk"
 include: "rules/sweep.smk"
+include: "rules/memorisation.smk"
 
 
 rule all:
