@@ -29,6 +29,7 @@ include: "rules/analysis.smk"
 include: "rules/report.smk"
 include: "rules/sweep.smk"
 include: "rules/sharing.smk"
+include: "rules/memorisation.smk"
 
 
 rule all:

@@ -101,6 +101,7 @@ REPORTING = any(word.split("=")[0] == "--report" for word in sys.argv)
 
 # What stands between duplicates and tokens, in order; each only where the configuration says so.
 CHECKS = {
+    "not_forgotten": CONFIG.forget.of_documents,
     "personal_data": CONFIG.personal_data.action != "off",
     "languages": CONFIG.languages.keep is not None,
     "quality": any(CONFIG.quality.model_dump().values()),
@@ -113,6 +114,7 @@ UNUSED = {
     name
     for wanted, names in [
         (COLLECTED, ["collect"]),
+        (CHECKS["not_forgotten"], ["forget"]),
         (CHECKS["personal_data"], ["personal_data"]),
         (CHECKS["languages"], ["languages"]),
         (CHECKS["quality"], ["quality"]),
@@ -120,6 +122,7 @@ UNUSED = {
         (CHECKS["decontaminated"], ["decontaminate"]),
         (TUNED, ["prepare_sft_data", "train_sft"]),
         (False, ["train_point"]),  # a sweep's trainings are runs of their own
+        (False, ["memorisation"]),  # a target of its own
     ]
     if not wanted
     for name in names

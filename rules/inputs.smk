@@ -111,6 +111,40 @@ def task_stamp(wildcards):
     return stamp("tasks", files, "tables/evaluation.json")
 
 
+def forget_stamps(what, made):
+    """What the lists of documents, or conversations, hold that are to be forgotten; none without lists."""
+    files = own_files(getattr(CONFIG.forget, what), f"forget.{what}")
+    return [stamp(f"forget.{what}", files, made)] if files else []
+
+
+def forgotten_documents(wildcards=None):
+    return forget_stamps("documents", "data/not_forgotten/documents.parquet")
+
+
+def forgotten_conversations(wildcards=None):
+    return forget_stamps("conversations", "data/processed/train_sft_packed.bin")
+
+
+def asked_documents(wildcards=None):
+    """What the lists of documents hold whose memory is checked."""
+    own = CONFIG.memorisation.documents
+    paths, key = (own, "memorisation") if own else (CONFIG.forget.documents, "forget")
+    files = own_files(paths, f"{key}.documents")
+    return [stamp("memorisation", files, "tables/memorisation.json")] if files else []
+
+
+def before_stamps(wildcards=None):
+    """What the earlier model holds that memory is compared with."""
+    if not CONFIG.memorisation.before:
+        return []
+    files = or_stop(pretraining_files, user_paths.home(CONFIG.memorisation.before))
+    return [stamp("before", files, "tables/memorisation.json")]
+
+
+def forget_lists(wildcards=None):
+    return [*forgotten_documents(), *forgotten_conversations()]
+
+
 def evaluation_stamp(wildcards):
     """What the evaluation sets hold that no training document may have text of."""
     files = own_files(CONFIG.decontaminate.files, "decontaminate.files")
@@ -188,6 +222,8 @@ if MAIN:
     for source in CONFIG.sources:
         own_files(source.path, "sources[].path")
     own_files(CONFIG.decontaminate.files, "decontaminate.files")
+    own_files(CONFIG.forget.documents, "forget.documents")
+    own_files(CONFIG.forget.conversations, "forget.conversations")
 
 with remembered(Path(PLACE, "config/code.json")):
     for step in STEPS.values():
@@ -233,7 +269,7 @@ def shard_count():
         for step in STEPS.values()
         if step.stage == "preparation" and step.name not in beside
     ]
-    before = own_stamps()
+    before = [*own_stamps(), *forgotten_documents()]
     for step in steps:
         names = sources_of(step.name)
         choices = (
@@ -307,7 +343,7 @@ def look_first():
     ):
         return
     config = on_disk(settings("preflight"))
-    looked = config, *own_stamps(), *pretrained_stamps()
+    looked = config, *own_stamps(), *forget_lists(), *pretrained_stamps()
     record = Path(at("config/preflight.passed"))
     if record.is_file() and record.read_text() == "\n".join(looked):
         return

@@ -19,6 +19,7 @@ rule preflight:
     input:
         awaited=awaited(*(source.path for source in CONFIG.sources)),
         stamp=own_stamps,
+        forget=forget_lists,
         labels=label_stamp if CHECKS["filtered"] else [],
         config=settings("preflight"),
     output:
@@ -105,6 +106,34 @@ rule deduplicate:
         runtime=480,
     shell:
         command("deduplicate")
+
+
+rule forget:
+    input:
+        documents=documents("not_forgotten"),
+        sampled=(
+            expand(results("data/sampled/{source}.parquet"), source=SOURCES)
+            if CONFIG.forget.documents
+            else []
+        ),
+        awaited=awaited(CONFIG.forget.documents),
+        stamp=forgotten_documents,
+        config=settings("forget"),
+    output:
+        output=results("data/not_forgotten/documents.parquet"),
+        places=results("data/not_forgotten/places.json"),
+    log:
+        log("forget"),
+    benchmark:
+        timing("forget")
+    conda:
+        "../envs/preparation.yaml"
+    threads: 2
+    resources:
+        mem_mb=growing(2000),
+        runtime=480,
+    shell:
+        command("forget")
 
 
 rule personal_data:
@@ -292,6 +321,7 @@ rule prepare_sft_data:
     input:
         awaited=awaited(*(source.path for source in CONFIG.sft_data.sources)),
         stamp=conversation_stamp,
+        forget=forgotten_conversations,
         tokenizer=results("tokenizer/meta.json"),
         config=settings("prepare_sft_data"),
     output:

@@ -18,7 +18,7 @@ def _keys(config: Config) -> tuple[str, ...]:
     looks = config.personal_data.action != "off"
     personal = ("personal_data",) if looks else ("personal_data.action",)
     keys = ("sources", "on_bad_file", "max_document_mb", "filter")
-    return (*keys, *filtered, *told, *personal, "train.base")
+    return (*keys, *filtered, *told, *personal, "forget", "train.base")
 
 
 STEP = Step(
@@ -32,16 +32,24 @@ STEP = Step(
 
 @STEP
 def main(run: Run) -> None:
+    from snakelm.data.documents.forget_list import check_forget
     from snakelm.data.documents.identification import Identifier
     from snakelm.data.documents.personal_data import check_personal_data
     from snakelm.data.reading.preflight import preflight
     from snakelm.data.tokens.base_tokenizer import check_base
     from snakelm.files import write_json
     from snakelm.filter.base import check_filter
+    from snakelm.user_paths import expand
 
     output = run.files.output
     facts = preflight(run.config, output.absolute().parent, run.log)
 
+    check_forget(run.config.forget, expand)
+    if run.config.train.base and run.config.forget.of_documents:
+        run.log.warn(
+            "forget: takes documents out of this run's text; what the model of train.base was "
+            "trained on stays in it"
+        )
     if run.config.filter != "none":
         facts["filter"] = check_filter(run.config.classifier)
     if run.config.train.base:

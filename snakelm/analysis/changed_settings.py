@@ -89,6 +89,8 @@ def _left_out(config: Config) -> str:
     parts = ["exact copies"] if duplicates.exact else []
     if duplicates.minhash:
         parts.append(f"near copies (similarity of {duplicates.threshold:.0%} or more)")
+    if config.forget.of_documents:
+        parts.append("documents to be forgotten")
     if config.personal_data.action == "drop":
         parts.append("documents that hold personal data")
     if isinstance(config.languages.keep, list):

@@ -40,6 +40,7 @@ def funnel(record: RunRecord) -> list[FunnelStage]:
     return [
         *_sampled(record),
         *_deduplicated(record),
+        *_checked(record, "forget", "without what is forgotten"),
         *_checked(record, "personal_data", "looked through for personal data"),
         *_checked(record, "languages", "in the languages to keep"),
         *_checked(record, "quality", "after quality rules"),

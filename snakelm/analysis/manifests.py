@@ -162,7 +162,7 @@ class CheckCounts(Tolerant):
 
 
 class CheckManifest(StepManifest):
-    """Of personal_data, languages, quality and decontaminate."""
+    """Of forget, personal_data, languages, quality and decontaminate."""
 
     sources: dict[str, CheckCounts] = {}
     documents: int | None = None

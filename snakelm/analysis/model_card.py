@@ -183,6 +183,7 @@ def _counts(manifests: Sequence[StepManifest]) -> Iterator[str]:
 
     for step, manifest in (
         ("without duplicates", first("deduplicate", DeduplicateManifest)),
+        ("without what was to be forgotten", first("forget", CheckManifest)),
         ("looked through for personal data", first("personal_data", CheckManifest)),
         ("in the languages to keep", first("languages", CheckManifest)),
         ("after quality rules", first("quality", CheckManifest)),

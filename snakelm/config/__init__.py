@@ -16,6 +16,7 @@ from .data_sections import (
     Source,
     TokenizerConfig,
 )
+from .forget_sections import Forget, Memorisation
 from .load import (
     NAMED_BY_CONTENT,
     SETTINGS_MARK,
@@ -42,7 +43,9 @@ __all__ = [
     "Deduplicate",
     "Embeddings",
     "Evaluate",
+    "Forget",
     "Languages",
+    "Memorisation",
     "Model",
     "PersonalData",
     "Prepare",

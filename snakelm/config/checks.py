@@ -74,7 +74,11 @@ def _paths(config: Config) -> Iterator[tuple[str, str]]:
     """Every path of the configuration, with its key."""
     one_or_many: dict[str, str | list[str] | None] = {
         "results": config.results,
+        "forget.documents": config.forget.documents,
+        "forget.conversations": config.forget.conversations,
         "decontaminate.files": config.decontaminate.files,
+        "memorisation.documents": config.memorisation.documents,
+        "memorisation.before": config.memorisation.before,
         "classifier.labels": config.classifier.labels,
         "classifier.base": config.classifier.base,
         "tokenizer.file": config.tokenizer.file,

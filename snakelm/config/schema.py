@@ -20,6 +20,7 @@ from .data_sections import (
     Source,
     TokenizerConfig,
 )
+from .forget_sections import Forget, Memorisation
 from .presets import PRESETS
 from .section import Section, key
 from .training_sections import Model, Sft, Train
@@ -64,6 +65,7 @@ class Config(Section):
     )
     classifier: Classifier = Field(default_factory=Classifier)
     deduplicate: Deduplicate = Field(default_factory=Deduplicate)
+    forget: Forget = Field(default_factory=Forget)
     personal_data: PersonalData = Field(default_factory=PersonalData)
     languages: Languages = Field(default_factory=Languages)
     quality: Quality = Field(default_factory=Quality)
@@ -86,6 +88,7 @@ class Config(Section):
         ],
         description="tests for the finished model",
     )
+    memorisation: Memorisation = Field(default_factory=Memorisation)
     embeddings: Embeddings = Field(default_factory=Embeddings)
     tsne: Tsne = Field(default_factory=Tsne)
     compare: list[str] = key([], "results folders of other runs, drawn beside this one")

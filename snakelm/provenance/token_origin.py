@@ -31,7 +31,7 @@ from ..errors import UserError
 from ..tokenizer import Tokenizer
 from .chain import Chain, Node
 
-__all__ = ["BINS", "Origin", "token_origin"]
+__all__ = ["BINS", "Origin", "conversations_read", "row_in_words", "token_origin"]
 
 BINS = {"train": "train.bin", "val": "val.bin", "sft": "train_sft_packed.bin"}
 AROUND = 24  # tokens shown on either side
@@ -156,7 +156,7 @@ def _look_again(
     used = sampled.inputs.get(file) if sampled else None
     if sampled is None or used is None:
         return _collected(sampled, file, row)
-    return _row_in_words(file, row), _compared(sampled, used, source, row, document_id)
+    return row_in_words(file, row), _compared(sampled, used, source, row, document_id)
 
 
 def _sampled(documents: Node, source: str) -> Node | None:
@@ -183,10 +183,10 @@ def _collected(sampled: Node | None, file: str, row: int) -> tuple[str, str]:
     if name in versions:
         return f"{file}, line {row:,}", f"a docstring of the installed {name} {versions[name]}"
     if "generator_seed" in collected:
-        return _row_in_words(None, row), f"generated, seed {collected['generator_seed']}"
+        return row_in_words(None, row), f"generated, seed {collected['generator_seed']}"
     if "urls" in collected:
-        return _row_in_words(file, row), f"fetched from {', '.join(collected['urls'])}"
-    return _row_in_words(file, row), "collected"
+        return row_in_words(file, row), f"fetched from {', '.join(collected['urls'])}"
+    return row_in_words(file, row), "collected"
 
 
 def _compared(sampled: Node, used: Node, source: str, row: int, document_id: np.uint64) -> str:
@@ -224,32 +224,40 @@ def _row_of(file: Path, reading: Reading, format: str, row: int) -> str | None:
     return None
 
 
-def _row_in_words(file: str | None, row: int | None) -> str:
+def row_in_words(file: str | None, row: int | None) -> str:
+    """A place in a file, as far as it is known."""
     row_words = None if row is None else f"row {row:,} (the first is 0)"
     return ", ".join(part for part in (file, row_words) if part)
 
 
 def _of_conversation(node: Node, wanted_id: np.uint64) -> _Location:
-    """Reads the sources of the packs ``node`` again, as its manifest says, until one has the
-    conversation.
+    """Reads the sources of the packs ``node`` again until one has the conversation."""
+    context = (node.manifest or {})["config"]["sft_data"]["context"]
+    meta = next(used.path for used in node.inputs.values() if used.path.name == "meta.json")
+    tokenizer = Tokenizer.load(meta.parent)
+
+    for source, file, row, messages in conversations_read(node):
+        # A conversation longer than the context was packed without its oldest turns.
+        short = shortened(messages, context, tokenizer)
+        if wanted_id in (conversation_id(one) for one in (messages, short) if one is not None):
+            where = row_in_words(file, row)
+            return _Location(source, where, "read again: the same conversation")
+    return _Location(
+        "unknown", "unknown", "none of the sources that are still there has this conversation"
+    )
+
+
+def conversations_read(node: Node) -> Iterator[tuple[str, str | None, int | None, Messages]]:
+    """(source, file, row, conversation) of all that the packs ``node`` were made from, as far as
+    its files are there: they are read again, as the manifest says.
     """
     manifest = node.manifest or {}
     settings, seed = manifest["config"]["sft_data"], manifest["seed"]
     files = {name: used.path for name, used in node.inputs.items() if used.path.is_file()}
-    meta = next(path for path in files.values() if path.name == "meta.json")
-    tokenizer = Tokenizer.load(meta.parent)
-    own = {name: path for name, path in files.items() if path != meta}
-
+    own = {name: path for name, path in files.items() if path.name != "meta.json"}
     for source in (read_section(SftSource, values) for values in settings["sources"]):
         for file, row, messages in _conversations(source, own, seed):
-            # A conversation longer than the context was packed without its oldest turns.
-            short = shortened(messages, settings["context"], tokenizer)
-            if wanted_id in (conversation_id(one) for one in (messages, short) if one is not None):
-                where = _row_in_words(file, row)
-                return _Location(_name(source), where, "read again: the same conversation")
-    return _Location(
-        "unknown", "unknown", "none of the sources that are still there has this conversation"
-    )
+            yield _name(source), file, row, messages
 
 
 def _name(source: SftSource) -> str:

@@ -378,7 +378,7 @@ def load_steps(scripts: Path = ROOT / "scripts") -> dict[str, Step]:
     steps: dict[str, Step] = {}
     for file in sorted(scripts.glob("*/*.py")):
         if "\nSTEP = Step(" not in file.read_text(encoding="utf-8"):
-            continue  # chat.py and trace.py are for people
+            continue  # chat.py, trace.py … are for people
 
         spec = importlib.util.spec_from_file_location(f"snakelm_step_{file.stem}", file)
         assert spec is not None

@@ -150,6 +150,7 @@ MORE = {
 }
 FILTERS = {"setfit_train", "filter_dataset", "plot_filter"}  # their packages take long to load
 CHECKS = {
+    "forget",
     "personal_data",
     "languages",
     "quality",
@@ -157,6 +158,7 @@ CHECKS = {
     "preflight",
 }  # read documents as deduplicate's readers do
 SWEEP = {"train_point", "plot_sweep"}  # read token files as train does, metrics as plot_compare
+MEMORY = {"memorisation"}  # reads models and token files as loss does, documents as forget
 LAST_OF_SAMPLE = "train"
 
 SMALL = {
@@ -234,7 +236,7 @@ class SmallRun:
 
     def _reads(self, name: str, step: Step) -> Iterator[Path]:
         if name not in STEPS:
-            assert name in FILTERS | CHECKS | SWEEP, f"{name}: say in STEPS what it reads"
+            assert name in FILTERS | CHECKS | SWEEP | MEMORY, f"{name}: say in STEPS what it reads"
             return
         for flag, kind in [*step.reads.items(), *step.beside.items()]:
             given = STEPS[name].get(flag.replace("_", "-"), kind.at)

@@ -37,6 +37,9 @@ AFTER = {
     "deduplicate": {
         "train_tokenizer", "prepare_shard", "measure_tokenizer", "loss", "generate_embeddings",
     },
+    "forget": {
+        "train_tokenizer", "prepare_shard", "measure_tokenizer", "loss", "generate_embeddings",
+    },
     "train_tokenizer": {
         "prepare_shard", "prepare_sft_data", "measure_tokenizer", "export", "export_gguf",
     },
@@ -116,6 +119,7 @@ EXPECTED = {
     "publish.datasets": {"export"},
     "publish.gguf": {"export_gguf"},
     "sweep": set(),  # a target of its own
+    "memorisation": set(),  # likewise
 }
 COSMETIC = {  # keys that change what is shown or kept, or how many do it, never a byte
     "prepare.shards",
@@ -166,6 +170,7 @@ ELSEWHERE = {
     "model.tie_embeddings",
 }
 CHECKS = {
+    "forget": "not_forgotten",
     "personal_data": "personal_data",
     "languages": "languages",
     "quality": "quality",
@@ -326,6 +331,38 @@ def test_a_change_of_one_source_leaves_the_other_alone(run):
 def test_a_key_changed_and_changed_back_finds_the_earlier_run(run):
     changed(run, "train.lr")
     assert run.jobs() == set()
+
+
+def test_ten_forgotten_documents_rerun_what_learns_from_documents_and_no_more(run):
+    import pyarrow.parquet as pq
+
+    documents = pq.read_table(run.root / "results/data/deduplicated/documents.parquet")
+    ids = "".join(f"{one:016x}\n" for one in documents["id"][:10].to_pylist())
+    run.checkout.write("forget.txt", ids)
+    run.checkout.write("more.yaml", "forget: {documents: forget.txt}")
+
+    done = run.checkout.snakemake("-n", "--configfile", "my.yaml", "more.yaml")
+    assert done.jobs() == with_what_follows({"forget"} | SHOW_SETTINGS)
+    counted = dict(re.findall(r"^(\w+) +(\d+)$", done.said, flags=re.MULTILINE))
+    assert counted.pop("prepare_shard") == "2"
+    del counted["total"]
+    assert set(counted.values()) == {"1"}
+
+
+def test_a_forgotten_conversation_reruns_tuning_and_no_more(run):
+    run.checkout.write("forget.txt", "0" * 16)
+    run.checkout.write("more.yaml", "forget: {conversations: forget.txt}")
+    assert run.jobs("more.yaml") == with_what_follows({"prepare_sft_data"} | SHOW_SETTINGS)
+
+
+def test_a_list_that_is_none_stops_it_before_any_job(run):
+    run.checkout.write("forget.txt", "Anna Rossi")
+    run.checkout.write("more.yaml", "forget: {documents: forget.txt}")
+    done = run.checkout.snakemake("--configfile", "my.yaml", "more.yaml")
+    assert done.code != 0
+    assert "forget.txt:1: found 'Anna Rossi', expected a text's SHA-256" in done.said
+    assert "Traceback" not in done.said
+    assert not done.jobs()
 
 
 # Edits of the code: the file, what is added to it, and the steps that run again; training never

@@ -26,6 +26,7 @@ from ..packs import PackWriter, best_fit
 from ..reading.readers import expand
 from ..split import is_validation, mixed, repeats, validation_threshold
 from .chat_template import render_batch
+from .forget import Forgetting
 from .formats import Messages, is_answer
 from .reader import ConversationReader
 from .token_store import ConversationTable, TokenStore
@@ -48,6 +49,7 @@ class SftCounts:
     truncated: int = 0  # kept without their oldest turns
     duplicates: int = 0
     over_limit: int = 0
+    forgotten: int = 0
     kept: int = 0
     answers_only_read: int = 0  # of all found and not too long, as their rows say
 
@@ -58,6 +60,7 @@ class SftCounts:
             "longer than the context": self.too_long,
             "duplicate": self.duplicates,
             "over limit": self.over_limit,
+            "to be forgotten": self.forgotten,
         }
         reasons = ", ".join(f"{why} {count:,}" for why, count in left_out.items() if count)
 
@@ -89,9 +92,13 @@ def prepare_sft(
     sources, context = config.sft_data.sources, config.sft_data.context or 0
     counts = [SftCounts(source.builtin or _name(source)) for source in sources]
 
+    forgetting = Forgetting(config.forget)
     with TokenStore(output) as store:
         for number, source in enumerate(sources):
-            _read(source, number, counts[number], store, tokenizer, config, threads, log)
+            _read(
+                source, number, counts[number], store, tokenizer, config, forgetting, threads, log
+            )
+        forgetting.check(log.warn)
 
         table = store.table()
         chosen = _chosen(table, sources, counts, config.seed)
@@ -143,6 +150,7 @@ def _read(
     store: TokenStore,
     tokenizer: Tokenizer,
     config: Config,
+    forgetting: Forgetting,
     threads: int,
     log: Log,
 ) -> None:
@@ -165,8 +173,7 @@ def _read(
     context = config.sft_data.context or 0
     truncate = config.sft_data.too_long == "truncate"
     with log.progress(None, "conversations") as bar:
-        for batch in _batches(conversations):
-            counts.found += len(batch)
+        for batch in _remembered(_batches(conversations), forgetting, counts):
             ids, mask, starts = render_batch(batch, tokenizer, threads)
 
             too_long = np.flatnonzero(np.diff(starts) > context).tolist()
@@ -191,6 +198,18 @@ def _read(
         counts.reading = {**reader.counts.as_dict(), "unread": reader.unread}
     else:
         counts.reading = {"packages": questions.packages()}
+
+
+def _remembered(
+    batches: Iterator[list[Messages]], forgetting: Forgetting, counts: SftCounts
+) -> Iterator[list[Messages]]:
+    """What stays of each batch, counted."""
+    for batch in batches:
+        kept = forgetting.kept(batch, counts.name)
+        counts.found += len(batch)
+        counts.forgotten += len(batch) - len(kept)
+        if kept:
+            yield kept
 
 
 def _batches(conversations: Iterator[Messages]) -> Iterator[list[Messages]]:

@@ -19,7 +19,7 @@ from ..documents.shingles import comparable
 from ..split import document_id, document_ids
 from .chat_template import Message
 
-__all__ = ["ConversationTable", "TokenStore", "conversation_id"]
+__all__ = ["ConversationTable", "TokenStore", "conversation_bytes", "conversation_id"]
 
 Conversation = Sequence[Message]
 
@@ -44,7 +44,12 @@ def conversation_id(messages: Conversation) -> np.uint64:
     """The id of a conversation in token files: that of its roles and contents, and of which aren't
     learned.
     """
-    return document_id(_SEPARATOR.join(_parts(messages)))
+    return document_id(conversation_bytes(messages))
+
+
+def conversation_bytes(messages: Conversation) -> bytes:
+    """What ids and hashes of a conversation are of."""
+    return _SEPARATOR.join(_parts(messages))
 
 
 def _parts(messages: Conversation) -> list[bytes]:

@@ -36,7 +36,7 @@ from ...errors import UserError
 from ...files import Scratch
 from .shingles import NO_WORDS, signatures
 
-__all__ = ["NearDuplicates", "bands"]
+__all__ = ["NearDuplicates", "band_keys", "bands"]
 
 RECALL = 0.97  # the probability with which a pair just at the threshold must become a candidate
 FULLEST_BUCKET = 1000  # kept documents of one bucket that a new one is compared with: a worst case
@@ -100,7 +100,7 @@ class NearDuplicates:
 
         for band in range(self.bands):
             first = band * self.band_rows
-            self._keys[band, here] = _band_keys(made[:, first : first + self.band_rows])
+            self._keys[band, here] = band_keys(made[:, first : first + self.band_rows])
 
         self._filled = here.stop
         if self._filled - self._last_forget > SLAB:
@@ -148,7 +148,7 @@ class NearDuplicates:
             file.forget()
 
 
-def _band_keys(columns: np.ndarray) -> np.ndarray:
+def band_keys(columns: np.ndarray) -> np.ndarray:
     """One number for a band of each signature (uint32 [n, rows]): uint32 [n]."""
     keys = np.zeros(len(columns), np.uint64)
     for column in columns.T:

@@ -16,6 +16,8 @@ from snakelm.data.bins import idx_path
 from snakelm.data.conversations import prepare as prepare_sft_module
 from snakelm.data.conversations.chat_template import render
 from snakelm.data.conversations.prepare import prepare_sft, shortened
+from snakelm.data.conversations.token_store import conversation_bytes, conversation_id
+from snakelm.data.documents.forget_list import text_hash
 from snakelm.data.documents.shingles import comparable
 from snakelm.data.packs import open_packs
 from snakelm.errors import UserError
@@ -51,7 +53,10 @@ def write(path, talks):
 
 def prepare(folder, sources, threads=1, **more):
     """(the packs by split, the counts)."""
-    config = from_mapping({"sft_data": {"sources": sources, "context": 64, **more}})
+    forget = more.pop("forget", {})
+    config = from_mapping(
+        {"sft_data": {"sources": sources, "context": 64, **more}, "forget": forget}
+    )
     with Log("prepare_sft_data", folder / "log", quiet=True) as log:
         paths, counts = prepare_sft(config, tokenizer(), folder / "out", threads=threads, log=log)
     return {split: open_packs(path, tokenizer().sha256) for split, path in paths.items()}, counts
@@ -332,3 +337,34 @@ def test_neither_threads_nor_the_ends_of_batches_change_anything(tmp_path, monke
         (p.tokens.tobytes(), p.mask_bits.tobytes(), p.pack_offsets.tolist()) for p in two.values()
     ] == before
     assert sorted(t for p in two.values() for t in talks_in(p)) == sorted(map(text, many))
+
+
+def test_conversations_to_be_forgotten_are_not_packed(tmp_path):
+    path = write(tmp_path / "talks.jsonl", TALKS)
+    named = tmp_path / "list.txt"
+    ids = [f"{int(conversation_id(TALKS[7])):016x}", text_hash(conversation_bytes(TALKS[8]))]
+    named.write_text("\n".join(ids))
+    packs, counts = prepare(
+        tmp_path,
+        [{"path": path}],
+        forget={"conversations": str(named), "text": r"is 9\d\?"},
+    )
+    said = [text for one in packs.values() for text in talks_in(one)]
+    assert counts["sources"][0]["forgotten"] == 12
+    assert len(said) == len(TALKS) - 12
+    assert not any(f"What is {i}?" in text for i in (7, 8, *range(90, 100)) for text in said)
+
+
+def test_conversations_of_a_source_go_by_its_name(tmp_path):
+    one = write(tmp_path / "one.jsonl", TALKS[:60])
+    two = write(tmp_path / "two.jsonl", TALKS[60:])
+    sources = [{"path": one}, {"path": two}]
+    _, counts = prepare(tmp_path, sources, forget={"origin": r"/two\."})
+    assert [(s["kept"], s["forgotten"]) for s in counts["sources"]] == [(60, 0), (0, 60)]
+
+
+def test_a_conversation_to_be_forgotten_that_is_not_there_is_an_error(tmp_path):
+    path = write(tmp_path / "talks.jsonl", TALKS)
+    (tmp_path / "list.txt").write_text("0" * 64)
+    with pytest.raises(UserError, match="1 of 1 lines name no conversation there is"):
+        prepare(tmp_path, [{"path": path}], forget={"conversations": str(tmp_path / "list.txt")})
