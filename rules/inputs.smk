@@ -103,6 +103,15 @@ def conversation_stamp(wildcards):
     return stamp("conversations", files, "data/processed/train_sft_packed.bin")
 
 
+def preference_stamp(wildcards):
+    """What the user's own preferences hold."""
+    paths = [source.path for source in CONFIG.preferences.sources]
+    files = [
+        file for path in paths for file in own_files(path, "preferences.sources[].path")
+    ]
+    return stamp("preferences", files, "data/processed/train_preferences.bin")
+
+
 def task_stamp(wildcards):
     """What the user's own test items hold."""
     files = [
@@ -188,6 +197,8 @@ if MAIN:
     for source in CONFIG.sources:
         own_files(source.path, "sources[].path")
     own_files(CONFIG.decontaminate.files, "decontaminate.files")
+    for source in CONFIG.preferences.sources:
+        own_files(source.path, "preferences.sources[].path")
 
 with remembered(Path(PLACE, "config/code.json")):
     for step in STEPS.values():
@@ -227,6 +238,7 @@ def shard_count():
     beside = UNUSED | {
         "preflight",
         "prepare_sft_data",
+        "prepare_preferences",
     }  # train.bin is not made from these
     steps = [
         step
