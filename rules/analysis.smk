@@ -49,7 +49,7 @@ rule measure_tokenizer:
 
 rule export:
     input:
-        model=results("sft_model.pt" if CONFIG.export == "sft" else "final_model.pt"),
+        model=results(LAST if TUNED else "final_model.pt"),
         tokenizer=results("tokenizer/meta.json"),
         evaluation=results("tables/evaluation.json"),
         config=settings("export"),
@@ -82,7 +82,7 @@ rule export:
 
 rule export_gguf:
     input:
-        model=results("sft_model.pt" if CONFIG.export == "sft" else "final_model.pt"),
+        model=results(LAST if TUNED else "final_model.pt"),
         tokenizer=results("tokenizer/meta.json"),
         config=settings("export_gguf"),
     output:
@@ -106,7 +106,7 @@ rule loss:
     input:
         processed=files_of("data/processed", TOKEN_FILES),
         base=results("final_model.pt"),
-        tuned=results("sft_model.pt") if TUNED else [],
+        tuned=results(LAST) if TUNED else [],
         packs=(
             multiext(
                 results("data/processed/"), "val_sft_packed.bin", "val_sft_packed.idx"
@@ -139,7 +139,7 @@ rule evaluate:
     input:
         processed=multiext(results("data/processed/"), "val.bin", "val.idx"),
         base=results("final_model.pt"),
-        tuned=results("sft_model.pt") if TUNED else [],
+        tuned=results(LAST) if TUNED else [],
         packs=(
             multiext(
                 results("data/processed/"), "val_sft_packed.bin", "val_sft_packed.idx"

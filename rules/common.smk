@@ -39,7 +39,13 @@ from snakelm.machine_errors import killed
 from snakelm.publishing import public_url
 from snakelm.terminal import harmless_lines
 from snakelm.workflow import hints
-from snakelm.workflow.artefacts import FILTER, PACKS, TOKEN_FILES, TOKENIZER
+from snakelm.workflow.artefacts import (
+    FILTER,
+    PACKS,
+    PREFERENCE_PACKS,
+    TOKEN_FILES,
+    TOKENIZER,
+)
 from snakelm.workflow.code_digest import ROOT, code_digest, remembered
 from snakelm.workflow.lock import locked
 from snakelm.workflow.manifest import read_manifest
@@ -97,6 +103,9 @@ FIRST = workflow.default_target is None
 SOURCES = {source.name: source for source in CONFIG.sources}
 COLLECTED = [name for name, source in SOURCES.items() if not source.path]
 TUNED = CONFIG.export == "sft"  # whether the run goes on to instruction tuning
+PREFERRED = bool(CONFIG.preferences.sources)  # and from there to preferences
+# What a run with tuning ends with.
+LAST = "preference_model.pt" if PREFERRED else "sft_model.pt"
 REPORTING = any(word.split("=")[0] == "--report" for word in sys.argv)
 
 # What stands between duplicates and tokens, in order; each only where the configuration says so.
@@ -121,6 +130,7 @@ UNUSED = {
         (CHECKS["filtered"], ["setfit_train", "filter_dataset"]),
         (CHECKS["decontaminated"], ["decontaminate"]),
         (TUNED, ["prepare_sft_data", "train_sft"]),
+        (PREFERRED, ["prepare_preferences", "train_preferences"]),
         (False, ["train_point"]),  # a sweep's trainings are runs of their own
         (False, ["memorisation"]),  # a target of its own
     ]
@@ -138,6 +148,7 @@ CHAPTERS = {
     "tokenizer": "3. Tokenizer",
     "pretraining": "4. Pretraining",
     "tuning": "5. Instruction tuning",
+    "preferences": "5b. Preferences",
     "evaluation": "6. Evaluation",
     "samples": "7. Samples",
     "embeddings": "8. Embeddings",

@@ -103,6 +103,15 @@ def conversation_stamp(wildcards):
     return stamp("conversations", files, "data/processed/train_sft_packed.bin")
 
 
+def preference_stamp(wildcards):
+    """What the user's own preferences hold."""
+    paths = [source.path for source in CONFIG.preferences.sources]
+    files = [
+        file for path in paths for file in own_files(path, "preferences.sources[].path")
+    ]
+    return stamp("preferences", files, "data/processed/train_preferences.bin")
+
+
 def task_stamp(wildcards):
     """What the user's own test items hold."""
     files = [
@@ -224,6 +233,8 @@ if MAIN:
     own_files(CONFIG.decontaminate.files, "decontaminate.files")
     own_files(CONFIG.forget.documents, "forget.documents")
     own_files(CONFIG.forget.conversations, "forget.conversations")
+    for source in CONFIG.preferences.sources:
+        own_files(source.path, "preferences.sources[].path")
 
 with remembered(Path(PLACE, "config/code.json")):
     for step in STEPS.values():
@@ -263,6 +274,7 @@ def shard_count():
     beside = UNUSED | {
         "preflight",
         "prepare_sft_data",
+        "prepare_preferences",
     }  # train.bin is not made from these
     steps = [
         step

@@ -338,3 +338,26 @@ rule prepare_sft_data:
         runtime=240,
     shell:
         command("prepare_sft_data")
+
+
+rule prepare_preferences:
+    input:
+        awaited=awaited(*(source.path for source in CONFIG.preferences.sources)),
+        stamp=preference_stamp,
+        tokenizer=results("tokenizer/meta.json"),
+        config=settings("prepare_preferences"),
+    output:
+        files_of("data/processed", PREFERENCE_PACKS),
+    log:
+        log("prepare_preferences"),
+    benchmark:
+        timing("prepare_preferences")
+    priority: 1  # before hours of training: what it refuses is known soon
+    conda:
+        "../envs/preparation.yaml"
+    threads: 2
+    resources:
+        mem_mb=growing(2000),
+        runtime=240,
+    shell:
+        command("prepare_preferences")

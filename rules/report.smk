@@ -117,6 +117,40 @@ rule plot_sft:
         command("plot_sft")
 
 
+rule plot_preferences:
+    input:
+        model=results("preference_model.pt"),
+        metrics=results("logs/preference_metrics.csv"),
+        config=settings("plot_preferences"),
+    output:
+        preference_loss=reported(
+            "figures/preference_loss.svg", "preferences", "1. Loss"
+        ),
+        preference_rewards=reported(
+            "figures/preference_rewards.svg", "preferences", "2. Rewards"
+        ),
+        preferences=reported(
+            "tables/preferences.html", "preferences", "3. Data and answers"
+        ),
+    log:
+        log("plot_preferences"),
+    benchmark:
+        timing("plot_preferences")
+    conda:
+        "../envs/analysis.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=30,
+    params:
+        # Written by training beside its outputs; read where they are there.
+        samples=at("logs/preference_samples.jsonl"),
+        training_log=at("logs/preference_training.log"),
+        artefacts=[at("data/processed/train_preferences.bin")],
+    shell:
+        command("plot_preferences")
+
+
 rule plot_compare:
     input:
         model=results("final_model.pt"),
@@ -152,7 +186,7 @@ rule plot_compare:
 rule summarise:
     input:
         model=results("final_model.pt"),
-        tuned_model=results("sft_model.pt") if TUNED else [],
+        tuned_model=results(LAST) if TUNED else [],
         tuned=results("logs/sft_metrics.csv") if TUNED else [],
         metrics=results("logs/training_metrics.csv"),
         baseline=results("tables/baseline.json"),
@@ -336,6 +370,7 @@ DRAWN = [
     *rules.visualize_embeddings.output[1:],
     *(rules.plot_filter.output if CHECKS["filtered"] else []),
     *(rules.plot_sft.output if TUNED else []),
+    *(rules.plot_preferences.output if PREFERRED else []),
     *(rules.plot_compare.output if CONFIG.compare else []),
 ]
 UNMADE = [path for path in DRAWN if not Path(path).exists()]

@@ -85,6 +85,32 @@ rule train_sft:
         command("train_sft")
 
 
+rule train_preferences:
+    input:
+        base=results("sft_model.pt"),
+        processed=files_of("data/processed", PREFERENCE_PACKS),
+        tokenizer=results("tokenizer/meta.json"),
+        config=settings("train_preferences"),
+    output:
+        model=results("preference_model.pt"),
+        metrics=results("logs/preference_metrics.csv"),
+    log:
+        log("train_preferences"),
+    benchmark:
+        timing("train_preferences")
+    conda:
+        "../envs/training.yaml"
+    threads: 8
+    resources:
+        mem_mb=growing(6000),
+        runtime=1440,
+    params:
+        results=lambda wildcards: PLACE,
+        shown=shown("train_preferences"),
+    shell:
+        command("train_preferences")
+
+
 # Weeks of training are not thrown away over an edit of the code; a word about it must be enough.
 if workflow.is_main_process:
     for declared, step in in_this_run(["training"]):

@@ -13,35 +13,14 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from snakelm.training.launch import restart_with_environment, run_trainer
-from snakelm.workflow.artefacts import LOGS, RUN_ROOT, TOKENIZER
+from snakelm.workflow.artefacts import LOGS, RUN_ROOT, TOKENIZER, TUNING_KEYS
 from snakelm.workflow.exit_codes import exit_code
 from snakelm.workflow.step import File, Folder, Run, Step
-
-# What fine-tuning takes over from pretraining; the rest of `train` has its own keys in `sft`.
-OF_TRAIN = (
-    "device",
-    "precision",
-    "compile",
-    "attention",
-    "processes",
-    "nodes",
-    "sharding",
-    "activation_checkpointing",
-    "reproducible",
-    "on_nan",
-    "on_other_machine",
-    "momentum",
-    "beta1",
-    "beta2",
-    "eval_tokens",
-    "sample_tokens",
-    "sample_prompt",
-)
 
 STEP = Step(
     __file__,
     __doc__,
-    config=("sft", *(f"train.{key}" for key in OF_TRAIN)),
+    config=("sft", *(f"train.{key}" for key in TUNING_KEYS)),
     seed="sft.seed",
     reads={
         "train_packs": File("training packs", at="data/processed/train_sft_packed.bin"),

@@ -2,6 +2,7 @@
 
     plot_metrics  plot             FIGURES, TABLES            from a RunRecord, and train.bin
     plot_sft      plot_tuning      TUNING_FIGURES, …_TABLES   from a TuningRecord
+    plot_preferences  likewise     PREFERENCE_FIGURES, …      from a PreferenceRecord
     plot_compare  plot_comparison  compare_….svg              from the Trainings of several runs
     summarise     summarise        LAST_FIGURES, LAST_TABLES  from a RunRecord, last of all
 
@@ -20,11 +21,14 @@ from .cost import step_costs
 from .figures.compare import compare
 from .figures.cost import time_by_step
 from .figures.data import document_lengths, draw_funnel, packing
+from .figures.preferences import rewards
 from .figures.training import bits_per_byte, gradient_norm, learning_rate, loss, throughput
 from .funnel import funnel
+from .preference_record import PreferenceRecord
 from .run_record import RunRecord
 from .tables.configuration import write_configuration
 from .tables.cost import write_cost
+from .tables.preferences import write_preferences
 from .tables.samples import write_samples
 from .tables.sources import write_sources
 from .tables.summary import write_summary
@@ -36,11 +40,14 @@ __all__ = [
     "FIGURES",
     "LAST_FIGURES",
     "LAST_TABLES",
+    "PREFERENCE_FIGURES",
+    "PREFERENCE_TABLES",
     "TABLES",
     "TUNING_FIGURES",
     "TUNING_TABLES",
     "plot",
     "plot_comparison",
+    "plot_preferences",
     "plot_tuning",
     "summarise",
 ]
@@ -81,6 +88,11 @@ TUNING_TABLES: Drawings[TuningRecord] = {
     "answers": write_answers,
     "sft_samples": write_tuning_samples,
 }
+PREFERENCE_FIGURES: Drawings[PreferenceRecord] = {
+    "preference_loss": lambda record, path: loss(record.training, path),
+    "preference_rewards": lambda record, path: rewards(record.training, path),
+}
+PREFERENCE_TABLES: Drawings[PreferenceRecord] = {"preferences": write_preferences}
 
 
 def plot(
@@ -118,6 +130,16 @@ def plot_tuning(
         *_draw(TUNING_FIGURES, tuned, figures, "svg"),
         *_draw(TUNING_TABLES, tuned, tables, "html"),
         conversations_path,
+    ]
+
+
+def plot_preferences(
+    record: PreferenceRecord, figures: str | Path, tables: str | Path
+) -> list[Path]:
+    """Draws learning from preferences."""
+    return [
+        *_draw(PREFERENCE_FIGURES, record, figures, "svg"),
+        *_draw(PREFERENCE_TABLES, record, tables, "html"),
     ]
 
 

@@ -27,6 +27,7 @@ from .load import (
     load_settings,
 )
 from .messages import read_section
+from .preference_section import Preferences, PreferenceSource
 from .schema import Config
 from .section import Section, UndeclaredKeyError
 from .training_sections import Model, Sft, Train
@@ -48,6 +49,8 @@ __all__ = [
     "Memorisation",
     "Model",
     "PersonalData",
+    "PreferenceSource",
+    "Preferences",
     "Prepare",
     "Publish",
     "Quality",

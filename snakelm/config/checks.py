@@ -16,6 +16,7 @@ from ..publishing import is_after_folder, public_url
 from ..user_paths import CONTROL, home
 from .analysis_sections import Task
 from .data_sections import SftSource, Source
+from .preference_section import PreferenceSource, check_preferences
 from .schema import Config
 from .section import Section
 from .training_sections import MIX, Model, Train
@@ -51,18 +52,25 @@ def checked(config: Config) -> Config:
 
     # The length of a pack is a key of its own, so that a step that packs needn't know the model.
     _check_conversations(config)
+    check_preferences(config.preferences, config.export)
     context = config.sft_data.context or config.model.context
     sft_data = config.sft_data.model_copy(update={"context": context})
 
     # Likewise the seeds of both trainings: theirs alone may change, and the data stays.
     train_seed = config.seed if config.train.seed is None else config.train.seed
     sft_seed = train_seed if config.sft.seed is None else config.sft.seed
+    own = config.preferences
+    preferences = {
+        "context": own.context or config.model.context,
+        "seed": train_seed if own.seed is None else own.seed,
+    }
     return config.model_copy(
         update={
             "results": results,
             "compare": [home(folder).as_posix() for folder in config.compare],
             "sources": sources,
             "sft_data": sft_data,
+            "preferences": own.model_copy(update=preferences),
             "tasks": tasks,
             "train": config.train.model_copy(update={"seed": train_seed}),
             "sft": config.sft.model_copy(update={"seed": sft_seed, "mix": _mix(config, results)}),
@@ -85,9 +93,10 @@ def _paths(config: Config) -> Iterator[tuple[str, str]]:
         "sft.base": config.sft.base,
         "compare": config.compare,
     }
-    lists: dict[str, Sequence[Source | SftSource | Task]] = {
+    lists: dict[str, Sequence[Source | SftSource | PreferenceSource | Task]] = {
         "sources": config.sources,
         "sft_data.sources": config.sft_data.sources,
+        "preferences.sources": config.preferences.sources,
         "tasks": config.tasks,
     }
 

@@ -21,6 +21,7 @@ from .data_sections import (
     TokenizerConfig,
 )
 from .forget_sections import Forget, Memorisation
+from .preference_section import Preferences
 from .presets import PRESETS
 from .section import Section, key
 from .training_sections import Model, Sft, Train
@@ -77,8 +78,11 @@ class Config(Section):
     evaluate: Evaluate = Field(default_factory=Evaluate)
     sft_data: SftData = Field(default_factory=SftData)
     sft: Sft = Field(default_factory=Sft)
+    preferences: Preferences = Field(default_factory=Preferences)
     export: Literal["sft", "base"] = key(
-        "sft", "which model becomes results/models/final; base leaves instruction tuning out"
+        "sft",
+        "which model becomes results/models/final: sft the tuned one, after `preferences` where "
+        "there are some; base leaves tuning out",
     )
     publish: Publish = Field(default_factory=Publish)
     tasks: list[Task] = Field(

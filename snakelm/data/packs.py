@@ -28,7 +28,7 @@ from ..errors import UserError
 from .bin_index import rises
 from .bins import BinKind, BinWriter, Meta, TokenBin, open_kind
 
-__all__ = ["IGNORED", "PackWriter", "Packs", "best_fit", "open_packs"]
+__all__ = ["IGNORED", "PackWriter", "Packs", "best_fit", "open_packs", "open_packs_of"]
 
 PACKED = BinKind(2, "prepare_sft_data")
 HEAD = struct.Struct("<QQ")
@@ -155,7 +155,7 @@ class PackWriter(BinWriter):
     def _more(self) -> bytes:
         assert self.pack_offsets[-1] == self.meta.documents, "packs must hold every conversation"
         if not self.learned:
-            raise _no_mask(self.path)
+            raise _no_mask(self.path, self.kind)
 
         bits = np.concatenate([*self._bits, np.packbits(self._rest, bitorder="little")])
         head = HEAD.pack(self.context, self.pack_offsets.size - 1)
@@ -243,9 +243,18 @@ def open_packs(path: str | Path, tokenizer_sha256: str | None = None, verify: bo
     """Opens packed conversations, or raises a UserError that says what does not verify (see
     `open_bin`).
     """
-    opened, more = open_kind(PACKED, path, tokenizer_sha256, verify)
-    again = f"run {PACKED.step} again"
-    broken = UserError(f"{path}: packs or mask don't fit its conversations; {again}")
+    packs, rest = open_packs_of(PACKED, path, tokenizer_sha256, verify)
+    if rest:
+        raise _broken(path, PACKED)
+    return packs
+
+
+def open_packs_of(
+    kind: BinKind, path: str | Path, tokenizer_sha256: str | None, verify: bool
+) -> tuple[Packs, bytes]:
+    """`open_packs` for files of a ``kind``, with the bytes that its idx adds behind the mask."""
+    opened, more = open_kind(kind, path, tokenizer_sha256, verify)
+    broken = _broken(path, kind)
 
     # The sizes first, so that nothing is read past the end.
     if len(more) < HEAD.size:
@@ -253,7 +262,7 @@ def open_packs(path: str | Path, tokenizer_sha256: str | None = None, verify: bo
     context, packs = HEAD.unpack_from(more)
     mask_bytes = -(-opened.meta.tokens // 8)
     mask_at = HEAD.size + 8 * (packs + 1)
-    if len(more) != mask_at + mask_bytes:
+    if len(more) < mask_at + mask_bytes:
         raise broken
 
     offsets = np.frombuffer(more, "<u8", packs + 1, HEAD.size)
@@ -265,14 +274,19 @@ def open_packs(path: str | Path, tokenizer_sha256: str | None = None, verify: bo
     if (bits[firsts // 8] >> (firsts % 8).astype(np.uint8) & 1).any():  # would cross documents
         raise broken
     if (np.diff(opened.document_offsets[offsets]) > context).any():
-        raise UserError(f"{path}: a pack holds more than {context} tokens; {again}")
+        raise UserError(f"{path}: a pack holds more than {context} tokens; run {kind.step} again")
     if not bits.any():
-        raise _no_mask(path)
-    return Packs(opened, context, offsets, bits)
+        raise _no_mask(path, kind)
+    return Packs(opened, context, offsets, bits), more[mask_at + mask_bytes :]
 
 
-def _no_mask(path: str | Path) -> UserError:
+def _broken(path: str | Path, kind: BinKind) -> UserError:
+    again = f"run {kind.step} again"
+    return UserError(f"{path}: packs or mask don't fit its conversations; {again}")
+
+
+def _no_mask(path: str | Path, kind: BinKind) -> UserError:
     return UserError(
         f"{path}: no token is to be predicted, so there is nothing to learn; bring conversations "
-        f"in which the assistant answers and run {PACKED.step} again"
+        f"in which the assistant answers and run {kind.step} again"
     )

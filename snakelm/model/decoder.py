@@ -33,6 +33,7 @@ from ..config import Model
 from .dropout import Dropout
 from .products import product, products
 from .sampled_head import sampled_cross_entropy
+from .token_log_probs import token_log_probs
 from .working_copies import working_copy
 
 __all__ = ["Decoder", "rotary_table"]
@@ -109,6 +110,7 @@ class Decoder(nn.Module):
         targets_BT: torch.Tensor | None = None,
         sample: tuple[torch.Tensor, torch.Tensor] | None = None,
         dropout: Dropout | None = None,
+        by_token: bool = False,
     ) -> torch.Tensor:
         """Logits [B, T, V], or with targets (int64, -100 doesn't count) the cross-entropy summed
         over them, in nats.
@@ -117,7 +119,7 @@ class Decoder(nn.Module):
         that each one attends to (its document's start); None lets every position attend to all of
         the row before it. ``sample``: the tokens that the softmax goes over instead of all, with
         their corrections (`sampled_cross_entropy`); ``dropout``: what is dropped; both for training
-        only.
+        only. ``by_token``: the log-probability of each target that counts instead, in their order.
         """
         x_BTC = self.hidden(tokens_BT, row_start_BT, dropout)
         if sample is not None and targets_BT is not None:
@@ -127,6 +129,8 @@ class Decoder(nn.Module):
         head_VC = working_copy(self.head_weight, x_BTC.dtype)
         if targets_BT is None:
             return F.linear(x_BTC, head_VC)
+        if by_token:
+            return token_log_probs(x_BTC.flatten(0, 1), head_VC, targets_BT.flatten(), IGNORE)
 
         # One fused operation, so that the logits [B·T, V] never exist as a whole.
         return linear_cross_entropy(

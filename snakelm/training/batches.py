@@ -13,6 +13,7 @@ crops or reorders text for rows that the mask makes equal anyway.
 Legend: R or B rows, T positions.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -62,6 +63,21 @@ class Rows:
             return None
         tokens, correction = self.sample.tokens, self.sample.correction
         return torch.from_numpy(tokens).to(device), torch.from_numpy(correction).to(device)
+
+    def losses(
+        self, forward: Callable[..., torch.Tensor], device: torch.device
+    ) -> Callable[[int, int], torch.Tensor]:
+        """A function (first, last) that gives the loss summed over rows first … last - 1, by the
+        model's ``forward``.
+        """
+        sample = self.sample_to(device)
+
+        def loss(first: int, last: int) -> torch.Tensor:
+            part = self.part(first, last)
+            dropout = part.dropout.to(device) if part.dropout else None
+            return forward(*part.to(device), sample, dropout)
+
+        return loss
 
 
 class BatchStream(Protocol):

@@ -14,30 +14,28 @@ from typing import Any
 
 import torch
 
-from ..config import Config, Sft, Train
+from ..config import Config, Preferences, Sft, Train
 from ..data.bins import open_bin
-from ..data.packs import open_packs
+from ..data.packs import Packs, open_packs
 from ..data.split import texts_digest
 from ..device import Device
 from ..errors import UserError
 from ..log import Log
-from ..model import Decoder, generate
+from ..model import Decoder
 from ..model.pretrained import load_base
 from ..tokenizer import Tokenizer
-from ..tokenizer.special import END
 from . import loop, lora
 from .chat_rows import start_chat_rows
 from .distributed import World
 from .fingerprint import finetuning_fingerprint
+from .held_out_answers import held_out_answers
 from .metrics import FINETUNING, Sample
 from .mixed_batches import MixedBatches, check_text
 from .packed_batches import PackedBatches, answer_loss, spread_packs
 from .plan import Plan, make_plan
 from .progress import RunResult
 
-__all__ = ["Finetuning", "FinetuningFiles", "finetune"]
-
-QUESTIONS = 3  # held-out conversations that are answered at each evaluation
+__all__ = ["Finetuning", "FinetuningFiles", "as_training", "check_context", "finetune"]
 
 
 @dataclass(frozen=True)
@@ -92,14 +90,14 @@ class Finetuning:
         self.train_packs = open_packs(files.train_packs, sha256, verify=verify)
         self.val_packs = open_packs(files.val_packs, sha256, verify=verify)
         for packs in (self.train_packs, self.val_packs):
-            _check_context(packs.path, packs.context, files.base, self.shape.context)
+            check_context(packs, files.base, self.shape.context, "sft_data")
 
         self.packed = PackedBatches(self.train_packs, sft.batch_rows, sft.epochs, self.seed)
         self.batches: PackedBatches | MixedBatches = self.packed
         if config.sft.mix:
             self.batches = self._with_text(config.sft.mix, verify)
         batch_tokens = sft.batch_rows * self.shape.context
-        self.training = _as_training(sft, config.train, self.batches.steps, batch_tokens)
+        self.training = as_training(sft, config.train, self.batches.steps, batch_tokens)
         self.fingerprint = finetuning_fingerprint(
             config,
             self.training,
@@ -196,27 +194,12 @@ class Finetuning:
         """Answers to the first question of some held-out conversations, the likeliest token each
         time.
         """
-        length, end = self.training.sample_tokens, self.tokenizer.special_tokens[END]
-        if not length:
-            return
-
-        last = len(self.val_packs.document_offsets) - 2
-        spread = {place * last // max(1, QUESTIONS - 1) for place in range(QUESTIONS)}
-        for conversation in sorted(spread):
-            prompt, expected = self._question(conversation, end)
-            answer = generate(model, prompt, length, temperature=0, stop=end)
-            decode = self.tokenizer.decode
-            yield Sample(step, decode(prompt), decode(answer), decode(expected))
-
-    def _question(self, conversation: int, end: int) -> tuple[list[int], list[int]]:
-        """Ids of a held-out conversation up to its first answer, and of that answer."""
-        first, last = self.val_packs.document_offsets[conversation : conversation + 2].tolist()
-        ids, mask = self.val_packs.tokens[first:last].tolist(), self.val_packs.mask[first:last]
-        answer = int(mask.argmax())
-        return ids[:answer], ids[answer : ids.index(end, answer)]
+        questions = range(len(self.val_packs.document_offsets) - 1)
+        length = self.training.sample_tokens
+        yield from held_out_answers(model, self.tokenizer, self.val_packs, questions, step, length)
 
 
-def _as_training(sft: Sft, train: Train, steps: int, batch_tokens: int) -> Train:
+def as_training(sft: Sft | Preferences, train: Train, steps: int, batch_tokens: int) -> Train:
     """The keys of ``sft`` where the loop looks for them; device, precision and the like stay."""
     same = "micro_batch embedding_lr head_lr scalar_lr weight_decay clip"
     same += " eval_every save_every keep log_every"
@@ -243,9 +226,12 @@ def _as_training(sft: Sft, train: Train, steps: int, batch_tokens: int) -> Train
     )
 
 
-def _check_context(packs: Path, packed: int, base: Path, context: int) -> None:
-    if packed > context:
+def check_context(packs: Packs, base: Path, context: int, section: str) -> None:
+    """UserError for packs of more than the ``context`` of the model ``base``; ``section``: of the
+    configuration, where theirs is.
+    """
+    if packs.context > context:
         raise UserError(
-            f"{packs}: packs of {packed} tokens, {base} looks back over {context}; set "
-            f"sft_data.context to {context}"
+            f"{packs.path}: packs of {packs.context} tokens, {base} looks back over {context}; set "
+            f"{section}.context to {context}"
         )

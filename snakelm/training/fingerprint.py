@@ -15,7 +15,12 @@ from ..model.base import base_hashes
 from ..model.pretrained import base_digest
 from ..user_paths import home
 
-__all__ = ["finetuning_fingerprint", "fingerprint_of", "pretraining_parts"]
+__all__ = [
+    "finetuning_fingerprint",
+    "fingerprint_of",
+    "preference_fingerprint",
+    "pretraining_parts",
+]
 
 # Keys that earlier versions didn't have, which are off when they are zero, false or empty.
 NEW = (
@@ -27,7 +32,7 @@ NEW = (
     "keep_best",
 )
 # Raised when training itself changes what the same configuration leads to.
-PRETRAINING_VERSION, FINETUNING_VERSION = 2, 2
+PRETRAINING_VERSION, FINETUNING_VERSION, PREFERENCE_VERSION = 2, 2, 1
 
 
 def pretraining_parts(config: Config, train: TokenBin, val: TokenBin) -> dict[str, Any]:
@@ -79,6 +84,26 @@ def finetuning_fingerprint(
     else:
         parts["text"] = sha256_file(idx_path(text))
     return fingerprint_of(parts)
+
+
+def preference_fingerprint(
+    config: Config, training: Train, base: Path, packs: Sequence[Path]
+) -> str:
+    """Over the keys of preferences, ``training`` as they set it, the bytes of the model that it
+    starts from, and both packed files (for training and held out).
+    """
+    counted = config.model_copy(update={"train": training})
+    settings = as_mapping(counted, ["train", "preferences"], cosmetic=False)
+    train, val = packs
+    return fingerprint_of(
+        {
+            "version": PREFERENCE_VERSION,
+            "config": _with_seed(_as_ever(settings), "preferences"),
+            "base": base_digest(base),
+            "train": sha256_file(idx_path(train)),
+            "val": sha256_file(idx_path(val)),
+        }
+    )
 
 
 def _as_ever(settings: dict[str, Any]) -> dict[str, Any]:

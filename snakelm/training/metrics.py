@@ -18,6 +18,7 @@ from ..json_files import JsonError, parse_json
 __all__ = [
     "COLUMNS",
     "FINETUNING",
+    "PREFERENCES",
     "PRETRAINING",
     "Metrics",
     "MetricsRow",
@@ -48,6 +49,15 @@ class MetricsRow:
     val_loss: float | None = None
     val_bpb: float | None = None
     val_bpb_clean: float | None = None
+    rewards_chosen: float | None = None
+    rewards_rejected: float | None = None
+    rewards_margins: float | None = None
+    rewards_accuracies: float | None = None
+    val_rewards_chosen: float | None = None
+    val_rewards_rejected: float | None = None
+    val_rewards_margins: float | None = None
+    val_rewards_accuracies: float | None = None
+    val_logps_accuracies: float | None = None
 
 
 @dataclass(frozen=True)
@@ -75,13 +85,14 @@ class RunFiles:
 
 COLUMNS = tuple(field.name for field in fields(MetricsRow))
 UP_TO_LOSS = COLUMNS[: COLUMNS.index("val_loss") + 1]  # bytes are not counted in conversations
+REWARDS = COLUMNS[COLUMNS.index("rewards_chosen") :]  # of preferences alone
 
 PRETRAINING = RunFiles(
     section="train",
     stem="step",
     csv="training_metrics.csv",
     samples="samples.jsonl",
-    columns=COLUMNS,
+    columns=COLUMNS[: -len(REWARDS)],
     metric="val_bpb",
     answers=False,
 )
@@ -91,6 +102,16 @@ FINETUNING = RunFiles(
     csv="sft_metrics.csv",
     samples="sft_samples.jsonl",
     columns=UP_TO_LOSS,
+    metric="val_loss",
+    answers=True,
+)
+
+PREFERENCES = RunFiles(
+    section="preferences",
+    stem="preference_step",
+    csv="preference_metrics.csv",
+    samples="preference_samples.jsonl",
+    columns=(*UP_TO_LOSS, *REWARDS),
     metric="val_loss",
     answers=True,
 )

@@ -17,34 +17,26 @@ from ..data.packs import Packs
 from ..model import Decoder
 from .batches import Rows
 
-__all__ = ["PackedBatches", "answer_loss", "answer_losses", "spread_packs"]
+__all__ = ["PackStream", "PackedBatches", "answer_loss", "answer_losses", "spread_packs"]
 
 ROWS_AT_ONCE = 8
 
 
-class PackedBatches:
-    """The training stream of one packed file: ``epochs`` times all its packs, ``batch_rows`` a
-    step.
+class PackStream:
+    """An order of packs: ``epochs`` times all of them, ``batch_rows`` a step.
+
+    ``lengths``: tokens of each pack, int64 [packs]; ``targets``: what of each its loss counts.
     """
 
-    def __init__(self, packs: Packs, batch_rows: int, epochs: float, seed: int) -> None:
-        self.packs, self.batch_rows, self.seed = packs, batch_rows, seed
-        self.count = len(packs)
+    def __init__(
+        self, lengths: np.ndarray, targets: np.ndarray, batch_rows: int, epochs: float, seed: int
+    ) -> None:
+        self.lengths, self.answers = lengths, targets
+        self.batch_rows, self.seed = batch_rows, seed
+        self.count = lengths.size
         self.total = max(1, round(epochs * self.count))  # rows of the run
         self.steps = -(-self.total // batch_rows)
-
-        bounds = packs.document_offsets[packs.pack_offsets]  # of packs, in tokens
-        self.lengths = np.diff(bounds)  # tokens of each pack, int64 [packs]
-        self.answers = np.add.reduceat(packs.mask, bounds[:-1], dtype=np.int64)  # of them learned
         self._orders: dict[int, np.ndarray] = {}
-
-    def rows(self, step: int, rank: int = 0, world: int = 1) -> Rows:
-        """The packs of ``step`` (from 0) that fall to ``rank`` of ``world`` processes; may be
-        none.
-        """
-        chosen = self.chosen(step)
-        first, last = rank * len(chosen) // world, (rank + 1) * len(chosen) // world
-        return Rows(*self.packs.rows(chosen[first:last]))
 
     def chosen(self, step: int) -> np.ndarray:
         """Numbers of the packs of ``step``, in order: int64."""
@@ -53,7 +45,7 @@ class PackedBatches:
         return np.array(packs, np.int64)
 
     def targets(self, step: int) -> int:
-        """Tokens to predict in ``step``: at least 1, to be divided by."""
+        """What the loss of ``step`` counts: at least 1, to be divided by."""
         return max(1, int(self.answers[self.chosen(step)].sum()))
 
     def tokens(self, step: int) -> int:
@@ -75,6 +67,24 @@ class PackedBatches:
             self._orders = {k: v for k, v in self._orders.items() if k == epoch - 1}
             self._orders[epoch] = generator.permutation(self.count)
         return self._orders[epoch]
+
+
+class PackedBatches(PackStream):
+    """The training stream of one packed file; its loss counts the tokens of answers."""
+
+    def __init__(self, packs: Packs, batch_rows: int, epochs: float, seed: int) -> None:
+        self.packs = packs
+        bounds = packs.document_offsets[packs.pack_offsets]  # of packs, in tokens
+        answers = np.add.reduceat(packs.mask, bounds[:-1], dtype=np.int64)
+        super().__init__(np.diff(bounds), answers, batch_rows, epochs, seed)
+
+    def rows(self, step: int, rank: int = 0, world: int = 1) -> Rows:
+        """The packs of ``step`` (from 0) that fall to ``rank`` of ``world`` processes; may be
+        none.
+        """
+        chosen = self.chosen(step)
+        first, last = rank * len(chosen) // world, (rank + 1) * len(chosen) // world
+        return Rows(*self.packs.rows(chosen[first:last]))
 
 
 def spread_packs(packs: Packs, most_tokens: int | None) -> np.ndarray:

@@ -24,6 +24,7 @@ __all__ = [
     "RunResult",
     "done_line",
     "peak_memory",
+    "preference_line",
     "resident_peak",
     "status_line",
     "tuned_line",
@@ -41,6 +42,7 @@ class RunResult(TypedDict, total=False):
     val_bpb_before: float | None  # likewise; of pretraining alone
     val_bpb: float | None
     val_bpb_clean: float | None
+    val_rewards_accuracies: float  # of preferences alone
     held_out_text: str | None  # digest of the documents it was measured on (`texts_digest`)
     held_out_clean: str | None  # and of the clean ones; of pretraining alone
     seconds: float
@@ -282,6 +284,16 @@ def tuned_line(result: RunResult, output: Path) -> str:
     answers = f"{result['val_loss_before']:.3f} → {result['val_loss']:.3f} nats a token"
     following = hints.chat(output.parent)
     return f"DONE held-out answers {answers} · {_duration(result)} · {output} · next: {following}"
+
+
+def preference_line(result: RunResult, output: Path) -> str:
+    """The last line of learning from preferences: `DONE held-out pairs 78.0% in order, loss 0.693 →
+    0.412 · 0m41s · … · next: …`.
+    """
+    in_order = f"{result['val_rewards_accuracies']:.1%} in order"
+    loss = f"loss {result['val_loss_before']:.3f} → {result['val_loss']:.3f}"
+    following = hints.chat(output.parent, output)
+    return f"DONE held-out {in_order}, {loss} · {_duration(result)} · {output} · next: {following}"
 
 
 def _duration(result: RunResult) -> str:

@@ -140,11 +140,9 @@ def _backward(
     """
     device = parameters[0].device
     loss_sum = torch.zeros((), device=device)
-    sample = rows.sample_to(device)
+    loss_of = rows.losses(forward, device)
     for first in range(0, len(rows), micro_batch):
-        part = rows.part(first, first + micro_batch)
-        dropout = part.dropout.to(device) if part.dropout else None
-        loss = forward(*part.to(device), sample, dropout)
+        loss = loss_of(first, first + micro_batch)
         (loss / targets).backward()
         loss_sum += loss.detach()
     if not len(rows):  # a short last step has fewer rows than there are processes

@@ -52,8 +52,9 @@ def snakemake(*words: str) -> str:
     return " ".join(filter(None, [shlex.join(["snakemake", *cores, *words]), options]))
 
 
-def chat(results: Path) -> str:
-    """How to talk with the tuned model of ``results``."""
+def chat(results: Path, model: Path | None = None) -> str:
+    """How to talk with the tuned model of ``results``, or with another ``model`` there."""
     script = CHAT if Path(CHAT).is_file() else str(ROOT / CHAT)
     elsewhere = [] if results == Path("results") else ["--results", str(results)]
-    return shlex.join(["python", script, *elsewhere])
+    other = ["--model", str(model)] if model else []
+    return shlex.join(["python", script, *elsewhere, *other])

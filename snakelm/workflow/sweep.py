@@ -25,7 +25,8 @@ __all__ = ["Point", "sweep_keys", "sweep_points", "value_text"]
 
 FOLDER = "sweep"
 TRAINING = "train_point"  # the step that trains a point
-UNREAD = {"prepare_sft_data"}  # of the preparation, what pretraining doesn't read
+# Of the preparation, what pretraining doesn't read.
+UNREAD = {"prepare_sft_data", "prepare_preferences"}
 SHORT = {"seed": "train.seed"}
 WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}")  # a text that may stand in a folder's name
 

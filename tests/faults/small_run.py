@@ -54,6 +54,8 @@ STEPS: dict[str, Flags] = {
     "train": {"results": ""},
     "prepare_sft_data": {"tokenizer": TOKENIZER, "output-dir": PROCESSED},
     "train_sft": {"results": ""},
+    "prepare_preferences": {"tokenizer": TOKENIZER, "output-dir": PROCESSED},
+    "train_preferences": {"results": ""},
     "loss": {
         "base": "final_model.pt",
         "tuned": "sft_model.pt",
@@ -118,6 +120,12 @@ STEPS: dict[str, Flags] = {
         "figures": "figures",
         "tables": "tables",
     },
+    "plot_preferences": {
+        "metrics": "logs/preference_metrics.csv",
+        "samples": "logs/preference_samples.jsonl",
+        "figures": "figures",
+        "tables": "tables",
+    },
     "plot_loss": {
         "loss": LOSS,
         "evaluation": EVALUATION,
@@ -176,6 +184,7 @@ SMALL = {
     },
     "train": {"steps": 4, "batch_tokens": 256, "micro_batch": 4, "sample_tokens": 4, "warmup": 1},
     "evaluate": {"compressor_mb": 0.1},
+    "preferences": {"sources": [{"builtin": "docs", "limit": 40}], "batch_rows": 16},
 }
 
 

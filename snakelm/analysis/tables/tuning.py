@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...config import SftSource
+from ...training.metrics import Sample
 from ..licences import conversations_licence
 from ..manifests import PackedPart, PacksManifest
 from ..pages import write_page
 from ..tuning_record import Answers, Span, TuningRecord, answers, turns
 
-__all__ = ["write_answers", "write_conversations", "write_tuning_samples"]
+__all__ = ["shown_answers", "write_answers", "write_conversations", "write_tuning_samples"]
 
 LONGEST = 2000  # characters of a text that are shown
 
@@ -35,8 +36,12 @@ class ShownQuestion:
 
 def write_answers(tuned: TuningRecord, path: str | Path) -> None:
     """The page of answers: to each question the wanted answer, the first and the last."""
-    questions = [_before_and_after(answer) for answer in answers(tuned.samples)]
-    write_page(path, "answers.html", questions=questions)
+    write_page(path, "answers.html", questions=shown_answers(tuned.samples))
+
+
+def shown_answers(samples: Iterable[Sample]) -> list[ShownQuestion]:
+    """To each question of ``samples`` the wanted answer, the first and the last."""
+    return [_before_and_after(answer) for answer in answers(samples)]
 
 
 def write_tuning_samples(tuned: TuningRecord, path: str | Path) -> None:

@@ -26,6 +26,7 @@ __all__ = [
     "Messages",
     "Rejected",
     "Row",
+    "begun",
     "checked",
     "format_of",
     "is_answer",
@@ -65,7 +66,7 @@ def messages_of(row: Row, format: str = "auto") -> Messages:
 def read_as(kind: ConversationFormat, row: Row) -> Messages:
     """The sound messages of a row in the format ``kind``; else `Rejected`."""
     check_row(row)
-    return checked(_begun(row, kind.read(row)))
+    return checked(begun(row, kind.read(row)))
 
 
 @lru_cache(1024)
@@ -135,7 +136,7 @@ def _turns(row: Row) -> Messages:
     return messages
 
 
-def _begun(row: Row, messages: Messages) -> Messages:
+def begun(row: Row, messages: Messages) -> Messages:
     """The messages with what the row's other columns put in front: a system prompt, and a history
     of earlier turns.
     """

@@ -31,7 +31,7 @@ from .formats import Messages, is_answer
 from .reader import ConversationReader
 from .token_store import ConversationTable, TokenStore
 
-__all__ = ["prepare_sft", "shortened", "source_paths"]
+__all__ = ["append_in_order", "prepare_sft", "shortened", "source_paths"]
 
 BATCH, BATCH_CHARACTERS = 4096, 4 << 20  # conversations, and characters, rendered at a time
 GATHERED = 1 << 20  # tokens put in the packs' order at a time
@@ -296,17 +296,8 @@ def _write(
     order, bounds = best_fit(table.length[chosen], context)
     chosen = chosen[order]
 
-    # In the packs' order, a slice of about GATHERED tokens at a time.
-    ends = np.cumsum(table.length[chosen])
-    cuts = np.searchsorted(ends, np.arange(GATHERED, ends[-1], GATHERED), "right")
-    cuts = np.unique([0, *cuts, chosen.size])
-    with PackWriter(path, meta, context, bounds, int(ends[-1])) as writer:
-        for first, last in pairwise(cuts.tolist()):
-            some = chosen[first:last]
-            tokens, mask = store.gather(table, some)
-            writer.append_masked(
-                tokens, mask, table.length[some], table.id[some], int(table.bytes[some].sum())
-            )
+    with PackWriter(path, meta, context, bounds, int(table.length[chosen].sum())) as writer:
+        append_in_order(writer, store, table, chosen)
 
     packs = bounds.size - 1
     return {
@@ -317,6 +308,23 @@ def _write(
         "packs": packs,
         "efficiency": round(meta.tokens / (packs * context), 5),
     }
+
+
+def append_in_order(
+    writer: PackWriter, store: TokenStore, table: ConversationTable, chosen: np.ndarray
+) -> None:
+    """Gives ``writer`` the conversations ``chosen``, in this order, a slice of about GATHERED
+    tokens at a time.
+    """
+    ends = np.cumsum(table.length[chosen])
+    cuts = np.searchsorted(ends, np.arange(GATHERED, ends[-1], GATHERED), "right")
+    cuts = np.unique([0, *cuts, chosen.size])
+    for first, last in pairwise(cuts.tolist()):
+        some = chosen[first:last]
+        tokens, mask = store.gather(table, some)
+        writer.append_masked(
+            tokens, mask, table.length[some], table.id[some], int(table.bytes[some].sum())
+        )
 
 
 def _line(split: str, counts: dict[str, Any], context: int) -> str:

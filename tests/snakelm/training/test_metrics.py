@@ -14,6 +14,7 @@ from snakelm.errors import UserError
 from snakelm.training.metrics import (
     COLUMNS,
     FINETUNING,
+    PRETRAINING,
     MetricsRow,
     Sample,
     read_metrics,
@@ -46,7 +47,7 @@ def test_metrics_of_a_resumed_run_hold_each_step_once(tmp_path):
         ("3", "1.25", "2"),
     ]
     assert rows(run) == rows(logs)
-    assert tuple(rows(logs)[0]) == COLUMNS
+    assert tuple(rows(logs)[0]) == PRETRAINING.columns
     samples = (logs / "samples.jsonl").read_text(encoding="utf-8").splitlines()
     assert [json.loads(s)["step"] for s in samples] == [1, 2]
 
