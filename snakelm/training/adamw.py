@@ -4,6 +4,7 @@ Its state, and so its part of a checkpoint, is torch's own.
 """
 
 from collections.abc import Sequence
+from inspect import unwrap
 from typing import Any
 
 import torch
@@ -19,6 +20,13 @@ Copies = list[torch.Tensor | None]
 
 class AdamW(torch.optim.AdamW):
     """torch.optim.AdamW of float32 parameters, fused and without weight decay."""
+
+    # As torch has them they import its compiler first, at every start: a second or more for what is
+    # never compiled here.
+    add_param_group = unwrap(torch.optim.Optimizer.add_param_group)
+    load_state_dict = unwrap(torch.optim.Optimizer.load_state_dict)
+    state_dict = unwrap(torch.optim.Optimizer.state_dict)
+    zero_grad = unwrap(torch.optim.Optimizer.zero_grad)
 
     def __init__(
         self, groups: list[dict[str, Any]], betas: tuple[float, float], eps: float

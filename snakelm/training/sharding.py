@@ -16,14 +16,11 @@ number of processes, sharded or not, goes on from, and what evaluates gets a who
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 import torch.distributed as dist
 from torch import nn
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
-from torch.distributed.tensor import DTensor
 
 from ..config import Train
 from ..errors import UserError
@@ -31,6 +28,10 @@ from ..model import Decoder
 from .distributed import World
 from .optimizer import Optimizer
 from .row_exchange import RowExchange, row_span
+
+if TYPE_CHECKING:  # they take a second or more to import, at every start, and few runs need them
+    from torch.distributed.fsdp import FSDPModule
+    from torch.distributed.tensor import DTensor
 
 __all__ = ["ShardedOptimizer", "Shards", "is_sharded"]
 
@@ -173,6 +174,9 @@ def _shard(model: Decoder, size: int) -> None:
     """Makes each block, and what is around the blocks, something that torch shards by rows; sums
     gradients, doesn't average them.
     """
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+
     mesh = init_device_mesh(model.norm.device.type, (size,))
     gains = {p for p in model.parameters() if p.ndim == 1}
     rounded = model.compute_dtype if model.compute_dtype != torch.float32 else None
@@ -183,7 +187,7 @@ def _shard(model: Decoder, size: int) -> None:
     modules = [(layer, blocks) for layer in model.layers] + [(model, around)]
     for module, policy in modules:
         fully_shard(module, mesh=mesh, mp_policy=policy, ignored_params=gains)
-        sharded = cast(FSDPModule, module)
+        sharded = cast("FSDPModule", module)
         sharded.set_gradient_divide_factor(1.0)
         sharded.set_force_sum_reduction_for_comms(True)
 
@@ -198,7 +202,7 @@ def _shard(model: Decoder, size: int) -> None:
 
 def _rows(sharded: torch.Tensor) -> torch.Tensor:
     """This process's rows of a sharded parameter or gradient; the same memory."""
-    return cast(DTensor, sharded.detach()).to_local()
+    return cast("DTensor", sharded.detach()).to_local()
 
 
 class ShardedOptimizer(Optimizer):

@@ -5,6 +5,7 @@ Without --whole each tries the sample that CI tries.
 
 import argparse
 import tempfile
+from functools import partial
 from pathlib import Path
 
 from tests.faults.campaigns import CAMPAIGNS, trials
@@ -15,13 +16,15 @@ def main() -> int:
     flags = argparse.ArgumentParser(description=__doc__)
     flags.add_argument("names", nargs="*", choices=[[], *CAMPAIGNS], metavar="NAME")
     flags.add_argument("--whole", action="store_true", help="all trials: minutes")
+    flags.add_argument("--each", action="store_true", help="a line for each trial, as it ends")
     given = flags.parse_args()
 
     with tempfile.TemporaryDirectory(prefix="faults-") as folder:
         asked = given.names or list(CAMPAIGNS)
-        table = try_all(
+        every = (
             trial for name in asked for trial in trials(name, Path(folder, name), whole=given.whole)
         )
+        table = try_all(every, partial(print, flush=True) if given.each else lambda _: None)
     print(table)
     for line in table.short:
         print(line)

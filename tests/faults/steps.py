@@ -20,6 +20,7 @@ from functools import partial
 from pathlib import Path
 
 from snakelm.files import sha256_file
+from snakelm.workflow.code_digest import code_digest
 from snakelm.workflow.exit_codes import exit_code
 from snakelm.workflow.manifest import MARK
 from tests.faults.small_run import SmallRun
@@ -52,6 +53,8 @@ def trials(folder: Path, whole: bool) -> Iterator[Trial]:
     if whole:
         for name in LIBRARIES:
             importlib.import_module(name)
+        for step in run.steps.values():
+            code_digest(step.script)  # remembered, so that it's not taken in each process
 
     for name in run.names if whole else run.names[: run.names.index(SAMPLE[-1]) + 1]:
         made = _make(run, name)

@@ -59,9 +59,9 @@ class Table:
         )
 
 
-def try_all(trials: Iterable[Trial]) -> Table:
-    """Runs the trials, one after the other. One that raises fell short: a fault of the project, or
-    of the campaign.
+def try_all(trials: Iterable[Trial], say: Callable[[str], object] = lambda _: None) -> Table:
+    """Runs the trials, one after the other, and says of each how it went. One that raises fell
+    short: a fault of the project, or of the campaign.
     """
     table = Table()
     for trial in trials:
@@ -70,4 +70,5 @@ def try_all(trials: Iterable[Trial]) -> Table:
         except Exception as error:
             wrong = f"{type(error).__name__}: {error}"
         table.add(trial, wrong)
+        say(f"{trial.kind}: {trial.what}: {wrong or 'held'}")
     return table

@@ -1,6 +1,8 @@
 """Muon's orthogonalisation, its batches of one shape, the schedule."""
 
 import copy
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -115,3 +117,17 @@ def test_momentum_warms_up():
         pytest.approx(0.95),
     ]
     assert momentum(0, Train(momentum=0.5)) == 0.5
+
+
+def test_making_an_optimizer_does_not_import_torchs_compiler():
+    code = (
+        "import sys, torch\nfrom snakelm.training import loop\n"
+        "from snakelm.training.adamw import AdamW\n"
+        "groups = [{'params': [torch.nn.Parameter(torch.ones(2))], 'lr': 0.1}]\n"
+        "made = AdamW(groups, (0.9, 0.99), 1e-8)\n"
+        "made.load_state_dict(made.state_dict())\nmade.zero_grad()\n"
+        "late = 'torch._dynamo', 'torch.distributed.fsdp'\n"
+        "print([name for name in late if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout == "[]\n", done.stderr
