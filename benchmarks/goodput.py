@@ -60,7 +60,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parse(argv)
     with tempfile.TemporaryDirectory() as made:
         plain = Training(args, Path(made, "plain"))
-        plain.run_on()
+        assert plain.run_on() == 0, plain.said()
         rows = [plain.figures("none", plain)]
         for name in args.signals:
             befallen = Training(args, Path(made, name))
@@ -102,21 +102,18 @@ class Training:
         counted = np.memmap(file, np.float64, "w+", shape=COUNTERS)
         counted[FIRST] = np.nan
         command = [sys.executable, __file__, "--worker", str(file), *self.arguments]
-        process = subprocess.Popen(
-            [*command, "--threads", "1"],
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            stderr=subprocess.DEVNULL,
-        )
-        number = sent = 0
-        while True:
-            pid, status, used = os.wait4(process.pid, os.WNOHANG)
-            if pid:
-                break
-            number = 0 if sent else ends(counted)
-            if number:
-                os.kill(process.pid, number)
-                sent = number
+        with open(self.folder / "said", "w") as said:
+            process = subprocess.Popen(
+                [*command, "--threads", "1"],
+                env={**os.environ, "OMP_NUM_THREADS": "1"},
+                stderr=said,
+            )
+        sent = 0
+        while not (ended := os.wait4(process.pid, os.WNOHANG))[0]:
+            if not sent and (sent := ends(counted)):
+                os.kill(process.pid, sent)
             time.sleep(0.01)
+        _, status, used = ended
         process.returncode = os.waitstatus_to_exitcode(status)
         self.starts.append(Started(np.array(counted), used.ru_utime + used.ru_stime))
         return process.returncode
@@ -129,8 +126,11 @@ class Training:
             code = self.run_on(
                 lambda counted, at=at: number if counted[FIRST] + counted[STEPS] >= at else 0
             )
-            assert code in (3, -signal.SIGKILL), f"exit code {code}"
-        assert self.run_on() == 0
+            assert code in (3, -signal.SIGKILL), f"exit code {code}: {self.said()}"
+        assert self.run_on() == 0, self.said()
+
+    def said(self) -> str:
+        return (self.folder / "said").read_text(encoding="utf-8")[-2000:]
 
     def sha256(self) -> str:
         return sha256_file(self.folder / "final_model.pt")

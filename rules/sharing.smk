@@ -11,17 +11,21 @@ from importlib.metadata import distributions
 from snakemake.caching import LOCATION_ENVVAR
 from snakemake.caching.rule import CacheFlag
 
+from snakelm.workflow import artefacts as known_files
 from snakelm.workflow.last_settings import note_settings
 from snakelm.workflow.manifest import MARK
 
 SHARING = MAIN and workflow.workflow_settings.cache is not None
-VOUCHED = {*TOKEN_FILES.vouched, *PACKS.vouched, "setfit_train.json"}
+VOUCHED = {
+    name for kind in vars(known_files).values() for name in getattr(kind, "vouched", ())
+} | {"setfit_train.json"}
 
 
 def shared_rules():
     """What token files and packs are made by, each rule with its step."""
     for declared, step in in_this_run(["preparation", "training"]):
-        if step.manifest and step.name not in ("train", "train_sft", "train_point"):
+        before = step.stage == "preparation" or step.name == "setfit_train"
+        if before and step.manifest:
             yield declared, step
 
 
