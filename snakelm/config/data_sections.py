@@ -39,7 +39,7 @@ class Source(Section):
         "text",
         "column (parquet, CSV) or field (JSONL) with the text; dots reach into nested fields",
     )
-    format: Literal["auto", "parquet", "jsonl", "csv", "text"] = key(
+    format: Literal["auto", "parquet", "jsonl", "csv", "warc", "text"] = key(
         "auto", "auto goes by the file's name"
     )
     split: Literal["auto", "file", "size", "blank_lines", "lines", "endoftext"] = key(

@@ -13,6 +13,7 @@ from .parquet_text import parquet_columns, parquet_glance, parquet_records, parq
 from .plain import plain_glance, plain_texts
 from .rows import Glance, Reading, Record, TextBatch
 from .streams import SUFFIXES as COMPRESSION
+from .warc_text import warc_glance, warc_texts
 
 __all__ = ["FORMATS", "SourceFormat", "file_format", "source_format"]
 
@@ -41,6 +42,7 @@ FORMATS = {
         (".jsonl", ".ndjson", ".json"), jsonl_texts, jsonl_glance, jsonl_columns, jsonl_records
     ),
     "csv": SourceFormat((".csv", ".tsv", ".tab"), csv_texts, csv_glance, csv_columns, csv_records),
+    "warc": SourceFormat((".warc", ".wet"), warc_texts, warc_glance),
     "text": SourceFormat((".txt", ".text", ".md", ".rst"), plain_texts, plain_glance),
 }
 TABLES = (".xls", ".xlsx", ".ods", ".arrow", ".feather", ".orc", ".avro")
