@@ -49,6 +49,7 @@ from snakelm.workflow.artefacts import (
 from snakelm.workflow.code_digest import ROOT, code_digest, remembered
 from snakelm.workflow.lock import locked
 from snakelm.workflow.manifest import read_manifest
+from snakelm.workflow.remote import fetch
 from snakelm.workflow.settings import (
     changed_since,
     public_copy,

@@ -41,6 +41,7 @@ def pins():
             "requirements-filter.txt",
             "requirements-checks.txt",
             "requirements-warc.txt",
+            "requirements-remote.txt",
         )
     )
     lines = [line.split("#")[0].strip() for file in files for line in file.read_text().splitlines()]
@@ -135,6 +136,7 @@ def test_every_requirement_says_why():
         "requirements-filter.txt",
         "requirements-checks.txt",
         "requirements-warc.txt",
+        "requirements-remote.txt",
         "requirements-dev.txt",
         "requirements-harness.txt",
     ):

@@ -25,7 +25,9 @@ class Source(Section):
     name: str | None = key(
         None, "name in file names, counts and figures; made from the path when left out"
     )
-    path: str | list[str] | None = key(None, "local files, globs allowed")
+    path: str | list[str] | None = key(
+        None, "local files, or addresses such as hf://datasets/… and s3://…; globs allowed"
+    )
     url: str | list[str] | None = key(None, "http(s) addresses, fetched with retries")
     sha256: str | list[str] | None = key(
         None, "SHA-256 each fetched file must have, in the order of url"
