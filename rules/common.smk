@@ -59,6 +59,7 @@ from snakelm.workflow.settings import (
 from snakelm.workflow.step import load_steps
 from snakelm.workflow.sweep import sweep_points
 from snakelm.workflow.user_files import stamp_file
+from snakelm.workflow.what_next import what_next
 
 # Steps are run as `python "$SNAKELM"/scripts/…`: by this interpreter, or by the rule's conda env, from any folder.
 os.environ.update(
