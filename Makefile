@@ -61,7 +61,7 @@ $(VENV)/.installed: requirements.txt $(VENV)/.created
 	$(PIP) -r requirements.txt
 	touch $@
 
-$(VENV)/.dev: requirements-dev.txt requirements-filter.txt requirements-checks.txt requirements-harness.txt $(VENV)/.installed
+$(VENV)/.dev: requirements-dev.txt requirements-filter.txt requirements-checks.txt requirements-warc.txt requirements-harness.txt $(VENV)/.installed
 	$(PIP) -r requirements-dev.txt
 	rm -rf $(VENV)/harness
 	$(PIP) --no-deps --target $(VENV)/harness -r requirements-harness.txt

@@ -47,3 +47,7 @@ rule sweep:
 
 
 check_targets()
+
+
+onsuccess:
+    print(what_next(Path(PLACE)), end="", file=sys.stderr)

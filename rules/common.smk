@@ -49,6 +49,7 @@ from snakelm.workflow.artefacts import (
 from snakelm.workflow.code_digest import ROOT, code_digest, remembered
 from snakelm.workflow.lock import locked
 from snakelm.workflow.manifest import read_manifest
+from snakelm.workflow.remote import fetch
 from snakelm.workflow.settings import (
     changed_since,
     public_copy,
@@ -58,6 +59,7 @@ from snakelm.workflow.settings import (
 from snakelm.workflow.step import load_steps
 from snakelm.workflow.sweep import sweep_points
 from snakelm.workflow.user_files import stamp_file
+from snakelm.workflow.what_next import what_next
 
 # Steps are run as `python "$SNAKELM"/scripts/…`: by this interpreter, or by the rule's conda env, from any folder.
 os.environ.update(

@@ -9,6 +9,8 @@
 def expanded(paths, where):
     """The files that the user's paths and globs stand for; what a glob leaves out is said once."""
     say = logger.warning if workflow.is_main_process else None
+    if say:
+        or_stop(fetch, as_list(paths), where, say)
     return or_stop(lambda: user_paths.expand(paths, where, results=PLACE, say=say))
 
 

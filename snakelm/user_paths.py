@@ -18,6 +18,7 @@ from pathlib import Path
 
 from .errors import UserError
 from .model_folders import model_files
+from .remote_files import is_address, local_files
 
 __all__ = ["CONTROL", "MADE", "RESULTS_MARK", "base_files", "expand", "home"]
 
@@ -78,6 +79,9 @@ def _matches(
     pattern: str, where: str, own: str | None, say: Callable[[str], None] | None
 ) -> list[Path]:
     """The files of one path or glob; ``own``: where this run's results really are."""
+    if is_address(pattern):
+        return local_files(pattern, where)
+
     expanded = os.path.expanduser(pattern)
     if os.path.isdir(expanded):
         raise UserError(

@@ -2,6 +2,9 @@
 
 import functools
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -121,6 +124,22 @@ def flags_of(script: Path) -> set[str]:
     if step is not None and step.script == script:
         return {flag for action in step.parser()._actions for flag in action.option_strings}
     return set(re.findall(r'"(--[\w-]+)"', script.read_text(encoding="utf-8")))
+
+
+def test_the_hub_takes_the_commands_that_are_shown():
+    cli = shutil.which("hf", path=Path(sys.executable).parent)
+    if cli is None:
+        pytest.skip("huggingface_hub is not installed")
+
+    shown = [c for doc in DOCS for c in commands(doc) if c.startswith("hf ")]
+    assert any(command.startswith("hf upload") for command in shown)
+    for command in shown:
+        words = command.split()
+        verbs = [word for word in words[1:3] if re.fullmatch("[a-z]+", word)]
+        asked = subprocess.run([cli, *verbs, "--help"], capture_output=True, text=True)
+        assert asked.returncode == 0, command
+        for flag in (word for word in words if word.startswith("--")):
+            assert flag in asked.stdout, f"{command}: no {flag}"
 
 
 def test_every_step_is_explained_and_every_step_explained_exists():

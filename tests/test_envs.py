@@ -36,7 +36,13 @@ def bounds():
 def pins():
     files = (
         ROOT / name
-        for name in ("requirements.txt", "requirements-filter.txt", "requirements-checks.txt")
+        for name in (
+            "requirements.txt",
+            "requirements-filter.txt",
+            "requirements-checks.txt",
+            "requirements-warc.txt",
+            "requirements-remote.txt",
+        )
     )
     lines = [line.split("#")[0].strip() for file in files for line in file.read_text().splitlines()]
     return {r.name.lower(): str(r.specifier)[2:] for r in map(Requirement, filter(None, lines))}
@@ -129,6 +135,8 @@ def test_every_requirement_says_why():
         "requirements.txt",
         "requirements-filter.txt",
         "requirements-checks.txt",
+        "requirements-warc.txt",
+        "requirements-remote.txt",
         "requirements-dev.txt",
         "requirements-harness.txt",
     ):

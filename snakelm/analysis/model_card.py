@@ -20,7 +20,7 @@ from ..evaluation.records import (
 )
 from ..publishing import is_after_folder, public_path
 from ..workflow.manifest import manifest_path, read_manifest
-from .licences import conversations_licence, source_licence
+from .licences import HUB, conversations_licence, source_licence
 from .manifests import (
     CheckManifest,
     CollectManifest,
@@ -120,6 +120,7 @@ def model_card(
     return render_markdown(
         "model_card.md",
         about=about,
+        hub=HUB,
         architecture="Qwen3" if about.shape.qk_norm else "Llama",
         data=[
             *_packages(steps),

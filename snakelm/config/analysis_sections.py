@@ -38,8 +38,8 @@ class Task(Section):
     name: str | None = key(None, "name in tables; made from the path when left out")
     path: str | list[str] | None = key(
         None,
-        "parquet or JSONL files of question, choices and answer (docs/TRAINING_PROCESS.md), globs "
-        "allowed",
+        "parquet, JSONL or CSV files of question, choices and answer (docs/TRAINING_PROCESS.md), "
+        "globs allowed",
     )
     builtin: Literal["continuation", "answers"] | None = key(
         None,

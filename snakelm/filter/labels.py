@@ -1,5 +1,5 @@
-"""Labelled texts: a few examples of what to keep and what to drop, ours or the user's, from JSONL
-or parquet.
+"""Labelled texts: a few examples of what to keep and what to drop, ours or the user's, from
+JSONL, CSV or parquet.
 
 Columns: text; label, `academic` or `other`; group (optional), the field or kind that a text stands
 for. Which of them only measure is chosen by hash within each class, so it depends on the texts and
@@ -73,8 +73,8 @@ def label_files(named: str | Sequence[str]) -> list[str]:
 
 
 def read_labels(named: str | Sequence[str]) -> Labels:
-    """The labels of JSONL or parquet files together; UserError for what can't be trained on, naming
-    the row.
+    """The labels of JSONL, CSV or parquet files together; UserError for what can't be trained on,
+    naming the row.
     """
     files = label_files(named)
     texts: dict[str, tuple[str, str]] = {}
@@ -120,7 +120,9 @@ def _checked(where: str, row: dict[str, Any]) -> tuple[str, str]:
 def _rows(path: str) -> Iterator[Row]:
     if not Path(path).is_file():
         raise _missing(path)
-    kind = "parquet" if path.lower().endswith(FORMATS["parquet"].suffixes) else "jsonl"
+    tables = ("parquet", "csv")
+    kinds = [kind for kind in tables if path.lower().endswith(FORMATS[kind].suffixes)]
+    kind = kinds[0] if kinds else "jsonl"
     if kind == "parquet":  # of which all rows have the columns, or none has
         open_parquet(path, columns=COLUMNS[:2], remedy=FIX.removeprefix("; ")).close()
 

@@ -38,7 +38,7 @@ from .operators import check_attention, operators_taken
 from .optimizer import Optimizer
 from .plan import Plan
 from .progress import Progress, RunResult, resident_peak, status_line
-from .recipe import Recipe, Stopped
+from .recipe import Recipe, Stopped, board_name
 from .sharding import ShardedOptimizer, Shards, is_sharded
 from .step import check_skips, reproducible_step, sharded_step, training_step
 
@@ -88,7 +88,7 @@ def run(recipe: Recipe, log: Log, world: World, stopped: Stopped, threads: int |
             log.say(f"run {recipe.fingerprint} is complete: its last checkpoint is taken")
             if world.writes:
                 logs, step = recipe.files.logs, progress.step
-                MetricsWriter(folder, logs, step, names, board=False, record=record)
+                MetricsWriter(folder, logs, step, names, record=record)
             return _finish(recipe, recipe.build_model(saved["model"]), progress, world)
 
     if training.reproducible and world.size > training.reproducible:
@@ -142,7 +142,8 @@ def run(recipe: Recipe, log: Log, world: World, stopped: Stopped, threads: int |
     saved = None  # its tensors are copies by now
     metrics = None
     if world.writes:
-        metrics = MetricsWriter(folder, recipe.files.logs, kept_until, names, record=record)
+        board, logs = board_name(recipe), recipe.files.logs
+        metrics = MetricsWriter(folder, logs, kept_until, names, board, record)
 
     saved_step, pinned = progress.step, branching.pinned_step(training)
     progress.clock.start(progress.step)

@@ -49,7 +49,8 @@ class LogTexts(TypedDict):
 class MetricsWriter:
     """Appends the rows and samples of one run, from the step after ``resumed`` on.
 
-    What the record says of later steps is dropped; with NO_STEP, everything. ``record``: that of
+    ``board``: what TensorBoard calls the run; None for no files of its own. What the record says of
+    later steps is dropped; with NO_STEP, everything. ``record``: that of
     the checkpoint; None for one of an earlier version, whose record is in the run's files.
     """
 
@@ -59,7 +60,7 @@ class MetricsWriter:
         logs: Path,
         resumed: int,
         files: RunFiles = PRETRAINING,
-        board: bool = True,
+        board: str | None = None,
         record: LogTexts | None = None,
     ) -> None:
         self.folders, self.files = (run, logs), files
@@ -70,7 +71,7 @@ class MetricsWriter:
         for folder in self.folders:
             folder.mkdir(parents=True, exist_ok=True)
         self._write_whole()
-        self._board = _open_board(logs / "runs" / run.name, resumed) if board else None
+        self._board = _open_board(logs / "runs" / board, resumed) if board else None
 
     def record(self) -> LogTexts:
         """Everything up to now, for a checkpoint."""

@@ -16,7 +16,7 @@ from .metrics import RunFiles, Sample
 from .plan import Plan
 from .regime import Regime
 
-__all__ = ["Recipe", "RunFolders", "Stopped"]
+__all__ = ["Recipe", "RunFolders", "Stopped", "board_name"]
 
 Stopped = Callable[[], bool]  # whether a signal has come
 
@@ -79,3 +79,18 @@ class Recipe(Protocol):
 
     def samples(self, model: Decoder, step: int) -> Iterable[Sample]:
         """What the model writes now."""
+
+
+def board_name(recipe: Recipe) -> str:
+    """What TensorBoard calls the run: what people vary, then the beginning of the fingerprint."""
+    shape, training = recipe.shape, recipe.training
+    return "-".join(
+        [
+            "tuning" if recipe.names.answers else "pretraining",
+            f"{shape.layers}x{shape.width}",
+            f"lr{training.lr:g}",
+            f"{training.steps}steps",
+            f"seed{recipe.seed}",
+            recipe.fingerprint[:6],
+        ]
+    )

@@ -115,15 +115,15 @@ class ConversationReader(FileReader[Messages]):
     def _file(self, file: Path) -> Iterator[Messages]:
         kind = file_format(file)
         if FILE_FORMATS[kind].records is None:
-            raise BadFile("a text file, expected conversations as JSONL or parquet", file)
+            raise BadFile("a text file, expected conversations as JSONL, CSV or parquet", file)
 
-        # The format, by the columns: of a parquet file they hold for all rows, of JSONL they are
-        # those of the first row and each row is looked at anew.
+        # The format, by the columns: of a parquet or CSV file they hold for all rows, of JSONL they
+        # are those of the first row and each row is looked at anew.
         theirs = columns_of(file, kind)
         ours = {name: self.ours.get(name, name) for name in theirs}
         tree = self._is_tree(list(ours.values()))
         known = is_tree(ours.values()) if tree else _formats(ours.values(), self._kinds())
-        if kind == "parquet" and not known:
+        if kind != "jsonl" and not known:
             raise BadFile(self._no_format(theirs), file)
 
         wanted = {n: our for n, our in ours.items() if our in COLUMN_NAMES or is_read(our)}

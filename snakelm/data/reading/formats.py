@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...parquet import BadFile
+from .csv_text import csv_columns, csv_glance, csv_records, csv_texts
 from .lines import jsonl_columns, jsonl_glance, jsonl_records, jsonl_texts
 from .parquet_text import parquet_columns, parquet_glance, parquet_records, parquet_texts
 from .plain import plain_glance, plain_texts
 from .rows import Glance, Reading, Record, TextBatch
 from .streams import SUFFIXES as COMPRESSION
+from .warc_text import warc_glance, warc_texts
 
 __all__ = ["FORMATS", "SourceFormat", "file_format", "source_format"]
 
@@ -39,9 +41,11 @@ FORMATS = {
     "jsonl": SourceFormat(
         (".jsonl", ".ndjson", ".json"), jsonl_texts, jsonl_glance, jsonl_columns, jsonl_records
     ),
+    "csv": SourceFormat((".csv", ".tsv", ".tab"), csv_texts, csv_glance, csv_columns, csv_records),
+    "warc": SourceFormat((".warc", ".wet"), warc_texts, warc_glance),
     "text": SourceFormat((".txt", ".text", ".md", ".rst"), plain_texts, plain_glance),
 }
-TABLES = (".csv", ".tsv", ".xls", ".xlsx", ".ods", ".arrow", ".feather", ".orc", ".avro")
+TABLES = (".xls", ".xlsx", ".ods", ".arrow", ".feather", ".orc", ".avro")
 SUFFIXES = {suffix: name for name, kind in FORMATS.items() for suffix in kind.suffixes}
 
 

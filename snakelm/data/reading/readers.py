@@ -5,6 +5,7 @@ Files are read in sorted order, rows in their file's order. What becomes of a do
     null, or empty (white space only)     dropped and counted, always
     not UTF-8, UTF-16, lone surrogate,    on_bad_file: error stops and names file and line;
       not JSON, too large                 warn and skip drop the row
+    a page of a crawl that isn't text     dropped and counted by reason, always
     a file that can't be read, or whose   on_bad_file: error stops; warn and skip leave it out from
       column is missing or not text       where it broke, its rows counted if its footer tells
     a file without rows                   left out with a warning
@@ -139,6 +140,9 @@ class FileReader(Generic[Item]):
         raise NotImplementedError
 
     def _bad_row(self, file: Path, place: Place, problem: Problem | str) -> None:
+        if isinstance(problem, Problem) and problem.sound:
+            self.counts.invalid[problem.why] = self.counts.invalid.get(problem.why, 0) + 1
+            return
         if self.on_bad == "error":
             raise UserError(
                 f"{place.of(file)}: {problem}; fix it, or set on_bad_file: warn to leave such rows "

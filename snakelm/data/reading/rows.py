@@ -34,12 +34,14 @@ class Reading:
 @dataclass(frozen=True)
 class Problem:
     """What is wrong with a row: ``why`` is what it is counted under, ``detail`` is of this row, and
-    so many ``line_ends`` of its text come before the fault.
+    so many ``line_ends`` of its text come before the fault. ``sound``: the file is as it should be
+    and this row merely holds no text; it is left out and counted, whatever on_bad_file says.
     """
 
     why: str
     detail: str = ""
     line_ends: int = 0
+    sound: bool = False
 
     def __str__(self) -> str:
         return f"{self.why} ({self.detail})" if self.detail else self.why

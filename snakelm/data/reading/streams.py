@@ -21,7 +21,7 @@ from ...parquet import REMEDY_USERS, BadFile
 from ...signatures import HEAD, byte_order_mark, compression, foreign
 from .encodings import wide_encoding
 
-__all__ = ["SUFFIXES", "OpenText", "lines", "open_text"]
+__all__ = ["CHUNK", "SUFFIXES", "OpenText", "lines", "open_bytes", "open_text"]
 
 # Names of compressed files; .zip only so that the format is told by what stands before it.
 SUFFIXES = {
@@ -29,6 +29,7 @@ SUFFIXES = {
     ".zst": "zstd", ".zstd": "zstd", ".lz4": "lz4", ".zip": "zip",
 }  # fmt: skip
 CHUNK, BUFFER = 1 << 18, 1 << 20  # bytes
+UNPACKED = "not compressed"
 XZ_MEMORY = 1 << 30  # bytes that an xz file may ask for to be unpacked
 
 
@@ -123,6 +124,24 @@ def open_text(path: Path) -> Iterator[OpenText]:
     """The file's text as UTF-8 bytes, without a byte order mark; BadFile, now or while it is read,
     where it is damaged or no text.
     """
+    with open_bytes(path) as (file, names):
+        notes = list(names)
+        head = _head(file)
+        _refuse(head, notes, path)
+        if mark := byte_order_mark(head):
+            encoding, size = mark
+            file.read(size)
+            if encoding != "UTF-8":
+                file = _buffered(_decoded(file, encoding, path))
+                notes.append(f"{encoding}; read as such")
+        yield OpenText(file, tuple(notes))
+
+
+@contextmanager
+def open_bytes(path: Path) -> Iterator[OpenText]:
+    """The file unpacked, whatever is in it; BadFile, now or while it is read, where its compressed
+    data is damaged.
+    """
     try:
         with ExitStack() as stack:
             raw = stack.enter_context(open(path, "rb", buffering=0))
@@ -131,15 +150,9 @@ def open_text(path: Path) -> Iterator[OpenText]:
             notes = _name_notes(path, packed)
             if packed:
                 file = stack.enter_context(_unpacked(file, packed, path))
-
-            head = _head(file)
-            _refuse(head, packed, notes, path)
-            if mark := byte_order_mark(head):
-                encoding, size = mark
-                file.read(size)
-                if encoding != "UTF-8":
-                    file = _buffered(_decoded(file, encoding, path))
-                    notes.append(f"{encoding}; read as such")
+                if again := compression(_head(file)):
+                    why = f"compressed twice, by {packed} and by {again}; unpack it once"
+                    raise BadFile(why, path)
             yield OpenText(file, tuple(notes))
     except (OSError, zlib.error, lzma.LZMAError) as error:
         if isinstance(error, OSError) and error.errno is not None:
@@ -168,14 +181,12 @@ def _name_notes(path: Path, packed: str | None) -> list[str]:
     if packed and packed != named:
         return [f"compressed by {packed}, which its name doesn't say; read as such"]
     if named and not packed:
-        return [f"not compressed, though its name says {path.suffix}; read as it is"]
+        return [f"{UNPACKED}, though its name says {path.suffix}; read as it is"]
     return []
 
 
-def _refuse(head: bytes, packed: str | None, notes: list[str], path: Path) -> None:
-    """BadFile for what is no text."""
-    if packed and (again := compression(head)):
-        raise BadFile(f"compressed twice, by {packed} and by {again}; unpack it once", path)
+def _refuse(head: bytes, notes: list[str], path: Path) -> None:
+    """BadFile for what is no text. ``notes``: what its name says that isn't so."""
     if what := foreign(head):
         raise BadFile(what, path)
     if byte_order_mark(head):
@@ -187,7 +198,7 @@ def _refuse(head: bytes, packed: str | None, notes: list[str], path: Path) -> No
             f"iconv -f {wide} -t UTF-8",
             path,
         )
-    if notes and not packed and not _is_utf8(head):
+    if any(note.startswith(UNPACKED) for note in notes) and not _is_utf8(head):
         raise BadFile(
             f"neither text nor compressed as its name {path.suffix} says (it begins with "
             f"{head[:8].hex(' ')}); {REMEDY_USERS}",

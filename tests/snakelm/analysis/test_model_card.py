@@ -172,6 +172,13 @@ def test_its_head_tells_hubs_the_licence_the_languages_and_the_data():
     assert "# Otter, a language model made with snakelm" in card
 
 
+def test_a_licence_that_the_hub_has_no_name_for_is_another():
+    said = {"licence": "EUPL-1.2-or-later"}
+    card = model_card(about(config=from_mapping({**CONFIG, "publish": said})))
+    head = yaml.safe_load(card.split("---")[1])
+    assert (head["license"], head["license_name"]) == ("other", "eupl-1.2-or-later")
+
+
 def test_a_head_without_them_claims_nothing():
     card = model_card(about())
     assert yaml.safe_load(card.split("---")[1]).keys() == {

@@ -32,14 +32,14 @@ def rows(folder):
 
 def test_metrics_of_a_resumed_run_hold_each_step_once(tmp_path):
     run, logs = tmp_path / "run", tmp_path / "logs"
-    first = MetricsWriter(run, logs, 0, board=False)
+    first = MetricsWriter(run, logs, 0)
     for step in (1, 2, 3):
         first.row(MetricsRow(step=step, loss=step / 2))
         first.sample(Sample(step, "a", "é\nb"))
     with open(run / "training_metrics.csv", "a") as file:
         file.write("4,9")  # killed in the middle of a line
     (logs / "training_metrics.csv").unlink()  # as Snakemake does
-    again = MetricsWriter(run, logs, 2, board=False)
+    again = MetricsWriter(run, logs, 2)
     again.row(MetricsRow(step=3, loss=1.25, val_bpb=2.0))
     assert [(r["step"], r["loss"], r["val_bpb"]) for r in rows(logs)] == [
         ("1", "0.5", ""),
@@ -56,7 +56,7 @@ def test_tensorboard_files_are_written(tmp_path):
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    metrics = MetricsWriter(tmp_path / "run", tmp_path / "logs", 0)
+    metrics = MetricsWriter(tmp_path / "run", tmp_path / "logs", 0, board="run")
     metrics.row(MetricsRow(step=3, loss=1.5, val_bpb=2.5))
     metrics.close()
     events = EventAccumulator(str(tmp_path / "logs/runs/run")).Reload()
@@ -66,7 +66,7 @@ def test_tensorboard_files_are_written(tmp_path):
 def test_tensorboard_files_are_not_named_by_the_host(tmp_path, monkeypatch):
     pytest.importorskip("tensorboard")
     monkeypatch.setattr(socket, "gethostname", lambda: "dear-alices-laptop")
-    metrics = MetricsWriter(tmp_path / "run", tmp_path / "logs", 0)
+    metrics = MetricsWriter(tmp_path / "run", tmp_path / "logs", 0, board="run")
     metrics.row(MetricsRow(step=3, loss=1.5))
     metrics.close()
     assert socket.gethostname() == "dear-alices-laptop"
@@ -88,7 +88,7 @@ def line(step, loss="2.5", seconds=1):
 
 def test_what_is_written_is_read(tmp_path):
     row = MetricsRow(step=3, tokens=300, epoch=0.5, loss=1.25, seconds=2.0, val_bpb=1.5)
-    writer = MetricsWriter(tmp_path / "run", tmp_path / "logs", 0, board=False)
+    writer = MetricsWriter(tmp_path / "run", tmp_path / "logs", 0)
     writer.row(row)
     metrics = read_metrics(tmp_path / "logs/training_metrics.csv")
     assert tuple(metrics.columns) == COLUMNS
@@ -98,7 +98,7 @@ def test_what_is_written_is_read(tmp_path):
 
 
 def test_a_sample_with_line_separators_of_its_own_is_one_line(tmp_path):
-    writer = MetricsWriter(tmp_path / "run", tmp_path / "logs", 0, board=False)
+    writer = MetricsWriter(tmp_path / "run", tmp_path / "logs", 0)
     sample = Sample(2, "a\u2028b", "c\u2029d\u0085e\x0bf\x0cg\x1ch\ri")
     writer.sample(sample)
     assert read_samples(tmp_path / "logs/samples.jsonl") == [sample]
@@ -106,7 +106,7 @@ def test_a_sample_with_line_separators_of_its_own_is_one_line(tmp_path):
 
 @pytest.mark.parametrize("expected", ["yes", ""], ids=["answer", "empty answer"])
 def test_answers_are_written_with_the_expected_one(tmp_path, expected):
-    writer = MetricsWriter(tmp_path / "run", tmp_path / "logs", 0, FINETUNING, board=False)
+    writer = MetricsWriter(tmp_path / "run", tmp_path / "logs", 0, FINETUNING)
     sample = Sample(2, "ask", "no", expected)
     writer.sample(sample)
     assert read_samples(tmp_path / "logs/sft_samples.jsonl") == [sample]
@@ -207,8 +207,8 @@ def test_numbers_survive_as_they_were_written(tmp_path):
 
 def test_damaged_samples_are_dropped_when_a_run_resumes(tmp_path):
     run, logs = tmp_path / "run", tmp_path / "logs"
-    MetricsWriter(run, logs, 0, board=False).sample(Sample(1, "a", "b"))
+    MetricsWriter(run, logs, 0).sample(Sample(1, "a", "b"))
     with open(run / "samples.jsonl", "ab") as file:
         file.write(b'{"step": [], "prompt": "a", "text": "b"}\n{"step": 1, "pro}\n{"st')
-    MetricsWriter(run, logs, 1, board=False)
+    MetricsWriter(run, logs, 1)
     assert (logs / "samples.jsonl").read_text() == '{"step": 1, "prompt": "a", "text": "b"}\n'

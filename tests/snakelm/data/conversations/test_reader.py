@@ -386,7 +386,7 @@ BAD_FILES = {
     "array.json": (lambda p: p.write_text("[{}]"), "a JSON array, expected one JSON object a line"),
     "prose.txt": (
         lambda p: p.write_text("hi"),
-        "a text file, expected conversations as JSONL or parquet",
+        "a text file, expected conversations as JSONL, CSV or parquet",
     ),
     "what.bin": (lambda p: p.write_text("hi"), "can't tell its format"),
     "cut.jsonl.gz": (

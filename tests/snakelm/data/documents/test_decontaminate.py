@@ -260,7 +260,7 @@ def test_evaluation_files_of_many_kinds(tmp_path, name, make, columns):
             "a JSON array, expected one JSON object a line",
         ),
         ("a.jsonl", lambda p: p.write_text(""), "no text in"),
-        ("a.csv", lambda p: p.write_text("text\nx\n"), "a table that isn't read"),
+        ("a.xlsx", lambda p: p.write_text("text\nx\n"), "a table that isn't read"),
         (
             "a.txt.gz",
             lambda p: p.write_bytes(gzip.compress(b"x" * 99)[:20]),

@@ -436,16 +436,17 @@ def test_formats_are_recognised_by_names():
     from pathlib import Path
 
     kinds = defaultdict(list)
-    for name in ("a.parquet", "a.PQ", "a.jsonl.zst", "a.json.gz", "a.txt", "a.md.gz"):
+    for name in ("a.parquet", "a.PQ", "a.jsonl.zst", "a.json.gz", "a.txt", "a.md.gz", "a.tsv.gz"):
         kinds[file_format(Path(name))].append(name)
     assert dict(kinds) == {
         "parquet": ["a.parquet", "a.PQ"],
         "jsonl": ["a.jsonl.zst", "a.json.gz"],
         "text": ["a.txt", "a.md.gz"],
+        "csv": ["a.tsv.gz"],
     }
     assert file_format(Path("a.csv"), "text") == "text"
     with pytest.raises(BadFile):
-        file_format(Path("a.csv"))
+        file_format(Path("a.xlsx"))
 
 
 def test_the_configuration_offers_the_formats_that_are_read():
