@@ -30,6 +30,7 @@ except ModuleNotFoundError:
 from snakelm import user_paths
 from snakelm.config import from_mapping
 from snakelm.config.base import pretraining_files, tokenizer_file
+from snakelm.config.dial import size_line
 from snakelm.config.yaml_files import read_yaml
 from snakelm.data.reading import readers
 from snakelm.errors import EXIT_USER, UserError
@@ -85,6 +86,8 @@ if workflow.is_main_process:
     os.environ[hints.RUN] = shlex.join(hints.options_of(sys.argv[1:]))
 
 CONFIG = or_stop(from_mapping, config)
+if CONFIG.size and workflow.is_main_process:
+    logger.info(size_line(config, CONFIG))
 STEPS = or_stop(load_steps)
 RESULTS = Path(CONFIG.results).as_posix()
 

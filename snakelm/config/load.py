@@ -9,6 +9,7 @@ from typing import Any
 from ..errors import UserError
 from .base import based
 from .checks import checked
+from .dial import dialled
 from .messages import read_section
 from .presets import PRESETS
 from .schema import Config
@@ -110,9 +111,10 @@ def from_mapping(values: Mapping[str, Any]) -> Config:
     if not isinstance(values, Mapping):
         return read_section(Config, values)  # raises: no mapping is no config
 
+    sized = dialled(values)
     preset = values.get("preset", "default")
     known = isinstance(preset, str) and preset in PRESETS
-    merged = based(_merge(PRESETS[preset], values), values) if known else values
+    merged = based(_merge(PRESETS[preset], sized), values) if known else sized
     return checked(read_section(Config, merged))
 
 

@@ -40,6 +40,14 @@ class Config(Section):
     seed: int = key(
         1337, "the one seed: split, tokenizer, weights, batches, samples", ge=0, le=2**32 - 1
     )
+    size: int | None = key(
+        None,
+        "one number instead of a preset: width, depth, vocabulary, batch, steps and rates by the "
+        "rules of snakelm/config/dial.py, from what was measured at 4, which is the default; keys "
+        "of your own win",
+        ge=1,
+        le=64,
+    )
     sources: list[Source] = Field(
         default_factory=lambda: [Source(builtin="docs")],
         description="where the documents come from",

@@ -157,6 +157,7 @@ VALUES = {
 # Keys that ask for another run altogether, or for steps that this one does not have.
 ELSEWHERE = {
     "preset",
+    "size",
     "results",
     "filter",
     "export",
