@@ -26,6 +26,7 @@ include: "rules/inputs.smk"
 include: "rules/preparation.smk"
 include: "rules/training.smk"
 include: "rules/analysis.smk"
+include: "rules/plan.smk"
 include: "rules/report.smk"
 include: "rules/sweep.smk"
 

@@ -34,6 +34,7 @@ from snakelm.config.dial import size_line
 from snakelm.config.yaml_files import read_yaml
 from snakelm.data.reading import readers
 from snakelm.errors import EXIT_USER, UserError
+from snakelm.evaluation.plan_record import planned_for
 from snakelm.files import write_text
 from snakelm.filter.labels import label_files
 from snakelm.machine_errors import killed
@@ -122,6 +123,7 @@ UNUSED = {
         (CHECKS["filtered"], ["setfit_train", "filter_dataset"]),
         (CHECKS["decontaminated"], ["decontaminate"]),
         (TUNED, ["prepare_sft_data", "train_sft"]),
+        (CONFIG.plan.hours, ["plan"]),
         (False, ["train_point"]),  # a sweep's trainings are runs of their own
     ]
     if not wanted

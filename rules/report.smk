@@ -337,6 +337,7 @@ DRAWN = [
     *(rules.plot_filter.output if CHECKS["filtered"] else []),
     *(rules.plot_sft.output if TUNED else []),
     *(rules.plot_compare.output if CONFIG.compare else []),
+    *PLANNED,
 ]
 UNMADE = [path for path in DRAWN if not Path(path).exists()]
 

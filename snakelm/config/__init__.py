@@ -26,6 +26,7 @@ from .load import (
     load_settings,
 )
 from .messages import read_section
+from .planning_sections import Candidate, Planning
 from .schema import Config
 from .section import Section, UndeclaredKeyError
 from .training_sections import Model, Sft, Train
@@ -35,6 +36,7 @@ __all__ = [
     "NAMED_BY_CONTENT",
     "SETTINGS_MARK",
     "SHOWN_MARK",
+    "Candidate",
     "Classifier",
     "Config",
     "Cost",
@@ -45,6 +47,7 @@ __all__ = [
     "Languages",
     "Model",
     "PersonalData",
+    "Planning",
     "Prepare",
     "Publish",
     "Quality",

@@ -30,7 +30,7 @@ from .schema import Config
 from .section import Section
 from .training_sections import Model, Train
 
-__all__ = ["MOST_COUNTED", "dialled", "multiplied", "size_line"]
+__all__ = ["LOOKS", "MOST_COUNTED", "dialled", "multiplied", "size_line"]
 
 HEAD_DIM = 64
 TOKENS_OF_A_HEAD = 2048  # in the vocabulary

@@ -11,6 +11,7 @@ from .base import based
 from .checks import checked
 from .dial import dialled
 from .messages import read_section
+from .planning import with_candidates
 from .presets import PRESETS
 from .schema import Config
 from .view import public
@@ -115,7 +116,7 @@ def from_mapping(values: Mapping[str, Any]) -> Config:
     preset = values.get("preset", "default")
     known = isinstance(preset, str) and preset in PRESETS
     merged = based(_merge(PRESETS[preset], sized), values) if known else sized
-    return checked(read_section(Config, merged))
+    return with_candidates(values, checked(read_section(Config, merged)))
 
 
 def _merge(

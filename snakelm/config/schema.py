@@ -20,6 +20,7 @@ from .data_sections import (
     Source,
     TokenizerConfig,
 )
+from .planning_sections import Planning
 from .presets import PRESETS
 from .section import Section, key
 from .training_sections import Model, Sft, Train
@@ -102,6 +103,7 @@ class Config(Section):
         "keys of model and train, each with the values to train with: `snakemake sweep` trains "
         "every combination on the same train.bin and sets them side by side; seed means train.seed",
     )
+    plan: Planning = Field(default_factory=Planning)
     cost: Cost = Field(default_factory=Cost)
 
     @property

@@ -14,7 +14,9 @@ from snakelm.analysis.plot import FIGURES, LAST_FIGURES, LAST_TABLES, TABLES, TU
 
 ROOT = Path(__file__).resolve().parents[3]
 DEFAULT = (ROOT / "rules/report.smk").read_text(encoding="utf-8")
-RULES = DEFAULT + (ROOT / "rules/sweep.smk").read_text(encoding="utf-8")
+RULES = DEFAULT + "".join(
+    (ROOT / f"rules/{name}.smk").read_text(encoding="utf-8") for name in ("sweep", "plan")
+)
 CHAPTERS = re.findall(
     r'^    "(\w+)": "(\d)\. ', (ROOT / "rules/common.smk").read_text(encoding="utf-8"), re.MULTILINE
 )
