@@ -7,7 +7,7 @@ run that was measured (the defaults, which are size 4).
   Scaling Laws with Vocabulary, have them grow a little slower than the rest).
 - Tokens: as many for each parameter that is multiplied (matrices and head) as in the default run:
   data and model in proportion (Hoffmann et al. 2022). Few beside the 20 that they call optimal;
-  whoever has the time sets train.steps.
+  whoever has the time sets train.steps, or asks `snakemake plan` what to set.
 - Batch: tokens to the power of 0.38 (as nanochat measured; Zhang et al. 2024, How Does Critical
   Batch Size Scale, find about a half), in rows of the context, a power of two of them.
 - Rates: Muon's update has the spectral norm that the rate says, whatever the width (Yang, Simon &

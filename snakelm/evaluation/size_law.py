@@ -9,7 +9,8 @@ The runs are in recorded_runs.json, which benchmarks/size_dial.py wrote: no cons
 written down, it is fitted to them each time. They are of one text on which the law is fitted; a few
 of others say how far it holds elsewhere. Bits per byte of another text are those of the law times
 how much harder it is for xz, and the error of that, in proportion to how different it is, is part
-of the interval.
+of the interval. So is, beyond the largest of the runs, how far the law is off at sizes that it was
+not fitted to.
 """
 
 import math
@@ -89,6 +90,7 @@ class SizeLaw:
 
     def __init__(self, record: RecordedRuns, runs: Sequence[RecordedRun] | None = None) -> None:
         """``runs``: fitted to these instead of to all of the record's."""
+        of_some = runs is not None
         runs = record.of_the_law() if runs is None else runs
         self.record, self.count = record, len(runs)
         self.n = np.array([run.parameters for run in runs]) / UNIT
@@ -106,6 +108,7 @@ class SizeLaw:
         known = slopes.T @ slopes / self.scatter**2 + np.diag(1 / np.square(DOUBT))
         self.covariance = np.linalg.inv(known)
         self.text_error = self._error_elsewhere()
+        self.misfit = self.scatter if of_some else self._error_without()
 
     def predict(
         self, parameters: float, effective: float, difficulty: float | None = None
@@ -121,7 +124,8 @@ class SizeLaw:
         # Of the law (to first order), of the run itself, of the text: logarithms, independent.
         slope = _slope(self.law, n, t)
         of_law = math.sqrt(float(slope @ self.covariance @ slope))
-        parts = (of_law, self.scatter, self.text_error * abs(shift))
+        besides = self.misfit if self.beyond(parameters, effective) else self.scatter
+        parts = (of_law, besides, self.text_error * abs(shift))
         half = float(stats.t.ppf(0.975, self.freedom)) * math.hypot(*parts)
         value = float(_loss(self.law, n, t)) * math.exp(shift)
         return Interval(value, value * math.exp(-half), value * math.exp(half))
@@ -131,6 +135,20 @@ class SizeLaw:
         n, t = parameters / UNIT, effective / UNIT
         larger = {"size": n > 1.01 * self.n.max(), "text": t > 1.01 * self.t.max()}
         return [name for name, is_larger in larger.items() if is_larger]
+
+    def _error_without(self) -> float:
+        """How far the logarithm of the loss is off at a size that the law was not fitted to: root
+        of the mean square over the sizes but the smallest, each left out in turn.
+        """
+        runs = self.record.of_the_law()
+        sizes = sorted({run.size for run in runs})
+        errors = []
+        for left_out in sizes[1:] if len(sizes) > 3 else []:
+            law = SizeLaw(self.record, [run for run in runs if run.size != left_out])
+            for run in (run for run in runs if run.size == left_out):
+                expected = law.predict(run.parameters, run.effective).value
+                errors.append(math.log(run.bpb / expected))
+        return math.sqrt(float(np.mean(np.square(errors)))) if errors else self.scatter
 
     def _error_elsewhere(self) -> float:
         """How far the logarithm of the loss is off for each unit in which a text differs in

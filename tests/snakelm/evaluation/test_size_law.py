@@ -79,6 +79,17 @@ def test_an_interval_holds_the_truth_and_is_wider_where_no_run_was():
     assert law.beyond(1e8, 1e9) == ["size", "text"]
 
 
+def test_a_law_that_missed_a_size_is_trusted_less_beyond_all():
+    law_abiding, odd = record(noise=0.002), record(noise=0.002)
+    kept = [run for run in odd.runs if run.size != 4 or run.text != "docs"]
+    off = [run for run in odd.runs if run.size == 4 and run.text == "docs"]
+    off = [run.model_copy(update={"bpb": 1.1 * run.bpb}) for run in off]
+    missed = SizeLaw(odd.model_copy(update={"runs": [*kept, *off]}))
+    assert missed.misfit > 0.04 > SizeLaw(law_abiding).misfit
+    beyond = missed.predict(1e8, 1e8)
+    assert math.log(beyond.high / beyond.low) > 4 * missed.misfit
+
+
 def test_another_text_costs_certainty_as_far_as_it_did_before():
     sure, unsure = SizeLaw(record(noise=0.01)), SizeLaw(record(noise=0.01, shift=0.3))
     assert unsure.text_error == pytest.approx(0.3 / math.log(2), rel=0.1)
