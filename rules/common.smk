@@ -30,9 +30,11 @@ except ModuleNotFoundError:
 from snakelm import user_paths
 from snakelm.config import from_mapping
 from snakelm.config.base import pretraining_files, tokenizer_file
+from snakelm.config.dial import size_line
 from snakelm.config.yaml_files import read_yaml
 from snakelm.data.reading import readers
 from snakelm.errors import EXIT_USER, UserError
+from snakelm.evaluation.plan_record import planned_for
 from snakelm.files import json_text, write_text
 from snakelm.filter.labels import label_files
 from snakelm.machine_errors import killed
@@ -93,6 +95,8 @@ if workflow.is_main_process:
     os.environ[hints.RUN] = shlex.join(hints.options_of(sys.argv[1:]))
 
 CONFIG = or_stop(from_mapping, config)
+if CONFIG.size and workflow.is_main_process:
+    logger.info(size_line(config, CONFIG))
 STEPS = or_stop(load_steps)
 RESULTS = Path(CONFIG.results).as_posix()
 
@@ -133,6 +137,7 @@ UNUSED = {
         (CHECKS["decontaminated"], ["decontaminate"]),
         (TUNED, ["prepare_sft_data", "train_sft"]),
         (PREFERRED, ["prepare_preferences", "train_preferences"]),
+        (CONFIG.plan.hours, ["plan"]),
         (False, ["train_point"]),  # a sweep's trainings are runs of their own
         (False, ["memorisation"]),  # a target of its own
     ]

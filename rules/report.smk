@@ -372,6 +372,7 @@ DRAWN = [
     *(rules.plot_sft.output if TUNED else []),
     *(rules.plot_preferences.output if PREFERRED else []),
     *(rules.plot_compare.output if CONFIG.compare else []),
+    *PLANNED,
 ]
 UNMADE = [path for path in DRAWN if not Path(path).exists()]
 

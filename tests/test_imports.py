@@ -47,6 +47,7 @@ RECORDS_FOR_ANALYSIS = {
     "evaluation": {
         "snakelm.evaluation.records",
         "snakelm.evaluation.loss_record",
+        "snakelm.evaluation.plan_record",
         "snakelm.evaluation.sweep_record",
         "snakelm.evaluation.memorisation_record",
         "snakelm.evaluation.embeddings.map",

@@ -27,6 +27,7 @@ from .load import (
     load_settings,
 )
 from .messages import read_section
+from .planning_sections import Candidate, Planning
 from .preference_section import Preferences, PreferenceSource
 from .schema import Config
 from .section import Section, UndeclaredKeyError
@@ -37,6 +38,7 @@ __all__ = [
     "NAMED_BY_CONTENT",
     "SETTINGS_MARK",
     "SHOWN_MARK",
+    "Candidate",
     "Classifier",
     "Config",
     "Cost",
@@ -49,6 +51,7 @@ __all__ = [
     "Memorisation",
     "Model",
     "PersonalData",
+    "Planning",
     "PreferenceSource",
     "Preferences",
     "Prepare",

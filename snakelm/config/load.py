@@ -9,7 +9,9 @@ from typing import Any
 from ..errors import UserError
 from .base import based
 from .checks import checked
+from .dial import dialled
 from .messages import read_section
+from .planning import with_candidates
 from .presets import PRESETS
 from .schema import Config
 from .view import public
@@ -110,10 +112,11 @@ def from_mapping(values: Mapping[str, Any]) -> Config:
     if not isinstance(values, Mapping):
         return read_section(Config, values)  # raises: no mapping is no config
 
+    sized = dialled(values)
     preset = values.get("preset", "default")
     known = isinstance(preset, str) and preset in PRESETS
-    merged = based(_merge(PRESETS[preset], values), values) if known else values
-    return checked(read_section(Config, merged))
+    merged = based(_merge(PRESETS[preset], sized), values) if known else sized
+    return with_candidates(values, checked(read_section(Config, merged)))
 
 
 def _merge(

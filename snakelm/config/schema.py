@@ -21,6 +21,7 @@ from .data_sections import (
     TokenizerConfig,
 )
 from .forget_sections import Forget, Memorisation
+from .planning_sections import Planning
 from .preference_section import Preferences
 from .presets import PRESETS
 from .section import Section, key
@@ -41,6 +42,14 @@ class Config(Section):
     results: str = key("results", "folder for everything that is produced", cosmetic=True)
     seed: int = key(
         1337, "the one seed: split, tokenizer, weights, batches, samples", ge=0, le=2**32 - 1
+    )
+    size: int | None = key(
+        None,
+        "one number instead of a preset: width, depth, vocabulary, batch, steps and rates by the "
+        "rules of snakelm/config/dial.py, from what was measured at 4, which is the default; keys "
+        "of your own win",
+        ge=1,
+        le=64,
     )
     sources: list[Source] = Field(
         default_factory=lambda: [Source(builtin="docs")],
@@ -101,6 +110,7 @@ class Config(Section):
         "keys of model and train, each with the values to train with: `snakemake sweep` trains "
         "every combination on the same train.bin and sets them side by side; seed means train.seed",
     )
+    plan: Planning = Field(default_factory=Planning)
     cost: Cost = Field(default_factory=Cost)
 
     @property

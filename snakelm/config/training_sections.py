@@ -34,6 +34,12 @@ class Model(Section):
     )
     norm_eps: float = key(1e-6, "added under the root of every RMS-norm", ge=1e-12, le=0.1)
 
+    @property
+    def matrices(self) -> int:
+        """Parameters in the matrices inside blocks."""
+        heads = (self.heads + self.kv_heads) * self.head_dim
+        return self.layers * self.width * (2 * heads + 3 * self.hidden)
+
 
 class Train(Section):
     """Pretraining: Muon for matrices, AdamW for the rest; warm-up, flat, linear decay."""

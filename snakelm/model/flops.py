@@ -35,8 +35,7 @@ def model_size(model: Model, vocab_size: int, sampled: int | None = None) -> Mod
     """The size of a Decoder of this shape and vocabulary. ``sampled``: tokens that the softmax of a
     training step goes over; None for all.
     """
-    queries, keys = model.heads * model.head_dim, model.kv_heads * model.head_dim
-    layer = 2 * model.width * queries + 2 * model.width * keys + 3 * model.width * model.hidden
+    queries = model.heads * model.head_dim
     gains = 2 * model.width + (2 * model.head_dim if model.qk_norm else 0)
     table = vocab_size * model.width
 
@@ -46,10 +45,10 @@ def model_size(model: Model, vocab_size: int, sampled: int | None = None) -> Mod
     attention = 2 * 2 * queries * attended  # forward: scores, and their weighted sum of values
 
     return ModelSize(
-        matrices=model.layers * layer,
+        matrices=model.matrices,
         embedding=table,
         head=0 if model.tie_embeddings else table,
         gains=model.layers * gains + model.width,
         # For each weight 2 forward and 4 backward; attention's backward costs two forwards as well.
-        flops_per_token=6.0 * (model.layers * layer + multiplied) + 3.0 * model.layers * attention,
+        flops_per_token=6.0 * (model.matrices + multiplied) + 3.0 * model.layers * attention,
     )

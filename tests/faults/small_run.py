@@ -167,6 +167,7 @@ CHECKS = {
 }  # read documents as deduplicate's readers do
 SWEEP = {"train_point", "plot_sweep"}  # read token files as train does, metrics as plot_compare
 MEMORY = {"memorisation"}  # reads models and token files as loss does, documents as forget
+PLAN = {"plan", "plot_plan"}  # documents as train_tokenizer, a manifest as plot_sweep
 LAST_OF_SAMPLE = "train"
 
 SMALL = {
@@ -245,7 +246,9 @@ class SmallRun:
 
     def _reads(self, name: str, step: Step) -> Iterator[Path]:
         if name not in STEPS:
-            assert name in FILTERS | CHECKS | SWEEP | MEMORY, f"{name}: say in STEPS what it reads"
+            assert name in FILTERS | CHECKS | SWEEP | MEMORY | PLAN, (
+                f"{name}: say in STEPS what it reads"
+            )
             return
         for flag, kind in [*step.reads.items(), *step.beside.items()]:
             given = STEPS[name].get(flag.replace("_", "-"), kind.at)

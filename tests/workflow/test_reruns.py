@@ -120,6 +120,7 @@ EXPECTED = {
     "publish.gguf": {"export_gguf"},
     "sweep": set(),  # a target of its own
     "memorisation": set(),  # likewise
+    "plan": set(),  # likewise
 }
 COSMETIC = {  # keys that change what is shown or kept, or how many do it, never a byte
     "prepare.shards",
@@ -157,10 +158,14 @@ VALUES = {
     "publish.languages": ["en"],
     "publish.datasets": ["a/b"],
     "sweep": {"train.lr": [0.01]},
+    "plan.sizes": [2, 3],
+    "plan.candidates": [{"size": 3}],
 }
 # Keys that ask for another run altogether, or for steps that this one does not have.
 ELSEWHERE = {
     "preset",
+    "size",
+    "plan.hours",  # a preset can't be planned
     "results",
     "filter",
     "export",
@@ -295,6 +300,17 @@ SOURCES = {
     "a weight of one": ({"weight": 2.0}, {"prepare_data"} | SHOW_SOURCES),
     "a licence": ({"licence": "CC0-1.0"}, SHOW_SOURCES | SHOW_SETTINGS),
 }
+
+
+def test_a_plan_needs_the_documents_alone(run):
+    budget = {"preset": "default", "plan": {"hours": 1.0}}
+    run.checkout.write("more.yaml", json.dumps(budget))
+    done = run.checkout.snakemake("plan", "-n", "--configfile", "my.yaml", "more.yaml")
+    assert done.jobs() == {"plan"}
+
+    none = run.checkout.snakemake("plan", "-n", "--configfile", "my.yaml")
+    assert none.code == 2
+    assert "plan.hours: missing; set how long training may take here" in none.said
 
 
 def test_a_sweep_trains_each_point_and_prepares_nothing_anew(run):
