@@ -28,6 +28,7 @@ include: "rules/training.smk"
 include: "rules/analysis.smk"
 include: "rules/report.smk"
 include: "rules/sweep.smk"
+include: "rules/source_ablation.smk"
 
 
 rule all:
@@ -41,7 +42,14 @@ rule all:
 
 rule sweep:
     input:
-        rules.plot_sweep.output if POINTS else [],
+        rules.plot_sweep.output if SWEPT else [],
+
+
+rule source_ablation:
+    input:
+        [rules.plot_source_ablation.output, rules.judge_sources.output]
+        if PROXIES
+        else [],
 
 
 check_targets()

@@ -48,6 +48,7 @@ RECORDS_FOR_ANALYSIS = {
         "snakelm.evaluation.records",
         "snakelm.evaluation.loss_record",
         "snakelm.evaluation.sweep_record",
+        "snakelm.evaluation.source_ablation_record",
         "snakelm.evaluation.embeddings.map",
     },
     "provenance": set(),

@@ -156,6 +156,11 @@ CHECKS = {
     "preflight",
 }  # read documents as deduplicate's readers do
 SWEEP = {"train_point", "plot_sweep"}  # read token files as train does, metrics as plot_compare
+ABLATION = {  # reads token files and documents as loss does
+    "mix_sources",
+    "judge_sources",
+    "plot_source_ablation",
+}
 LAST_OF_SAMPLE = "train"
 
 SMALL = {
@@ -228,7 +233,9 @@ class SmallRun:
 
     def _reads(self, name: str, step: Step) -> Iterator[Path]:
         if name not in STEPS:
-            assert name in FILTERS | CHECKS | SWEEP, f"{name}: say in STEPS what it reads"
+            assert name in FILTERS | CHECKS | SWEEP | ABLATION, (
+                f"{name}: say in STEPS what it reads"
+            )
             return
         for flag, kind in [*step.reads.items(), *step.beside.items()]:
             given = STEPS[name].get(flag.replace("_", "-"), kind.at)

@@ -14,7 +14,8 @@ from snakelm.analysis.plot import FIGURES, LAST_FIGURES, LAST_TABLES, TABLES, TU
 
 ROOT = Path(__file__).resolve().parents[3]
 DEFAULT = (ROOT / "rules/report.smk").read_text(encoding="utf-8")
-RULES = DEFAULT + (ROOT / "rules/sweep.smk").read_text(encoding="utf-8")
+STUDIES = [ROOT / "rules/sweep.smk", ROOT / "rules/source_ablation.smk"]  # targets of their own
+RULES = DEFAULT + "".join(file.read_text(encoding="utf-8") for file in STUDIES)
 CHAPTERS = re.findall(
     r'^    "(\w+)": "(\d)\. ', (ROOT / "rules/common.smk").read_text(encoding="utf-8"), re.MULTILINE
 )
