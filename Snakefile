@@ -31,6 +31,7 @@ include: "rules/report.smk"
 include: "rules/sweep.smk"
 include: "rules/sharing.smk"
 include: "rules/memorisation.smk"
+include: "rules/source_ablation.smk"
 
 
 rule all:
@@ -44,7 +45,14 @@ rule all:
 
 rule sweep:
     input:
-        rules.plot_sweep.output if POINTS else [],
+        rules.plot_sweep.output if SWEPT else [],
+
+
+rule source_ablation:
+    input:
+        [rules.plot_source_ablation.output, rules.judge_sources.output]
+        if PROXIES
+        else [],
 
 
 check_targets()

@@ -58,6 +58,7 @@ from snakelm.workflow.settings import (
     settings_file,
     shown_file,
 )
+from snakelm.workflow.source_ablation import ablation_points
 from snakelm.workflow.step import load_steps
 from snakelm.workflow.sweep import sweep_points
 from snakelm.workflow.user_files import stamp_file
@@ -138,15 +139,19 @@ UNUSED = {
         (TUNED, ["prepare_sft_data", "train_sft"]),
         (PREFERRED, ["prepare_preferences", "train_preferences"]),
         (CONFIG.plan.hours, ["plan"]),
-        (False, ["train_point"]),  # a sweep's trainings are runs of their own
-        (False, ["memorisation"]),  # a target of its own
+        # The trainings of a sweep or a source ablation are runs of their own; the last is a target.
+        (False, ["train_point", "mix_sources", "judge_sources", "memorisation"]),
     ]
     if not wanted
     for name in names
 }
 
-# The trainings of the sweep, by their folders' names.
-POINTS = {point.name: point for point in or_stop(sweep_points, config, CONFIG, STEPS)}
+# The trainings of the sweep and of the source ablation, by their folders' names.
+SWEPT = {point.name: point for point in or_stop(sweep_points, config, CONFIG, STEPS)}
+PROXIES = {
+    point.name: point for point in or_stop(ablation_points, config, CONFIG, STEPS)
+}
+POINTS = {**SWEPT, **PROXIES}
 
 # The report's chapters, in the order of the story; Snakemake sorts them by name.
 CHAPTERS = {
@@ -168,6 +173,7 @@ wildcard_constraints:
     shard=r"\d+",
     shards=r"\d+",
     point="|".join(map(re.escape, POINTS)) or "-",
+    study="|".join({point.study for point in POINTS.values()}) or "-",
 
 
 # Names of files
@@ -263,8 +269,8 @@ def settings(name):
 
 
 def point_place(point):
-    """The results folder of one training of the sweep, as a step finds it."""
-    return f"{PLACE}/sweep/{point}"
+    """The results folder of one training of a study, as a step finds it."""
+    return f"{PLACE}/{POINTS[point].study}/{point}"
 
 
 def sources_of(name):

@@ -319,10 +319,15 @@ def check_targets():
     """Ends the run where a file is asked for that no rule makes, as with a results folder of another name."""
     if not (MAIN and workflow.is_main_process):
         return
-    if "sweep" in sys.argv[1:] and not POINTS:
+    if "sweep" in sys.argv[1:] and not SWEPT:
         stop(
             "sweep: no keys to vary; name them with their values in your configuration, as "
             "sweep: {train.lr: [0.01, 0.03], seed: [1, 2, 3]}"
+        )
+    if "source_ablation" in sys.argv[1:] and not PROXIES:
+        stop(
+            "source_ablation: no seeds; name them in your configuration, as "
+            "source_ablation: {seeds: [1, 2, 3], proxy: {train.steps: 300}}"
         )
     mine = f"{RESULTS}/", "results/"
     if not any(word.startswith(mine) and unmade(word) for word in sys.argv[1:]):

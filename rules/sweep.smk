@@ -1,26 +1,39 @@
 # Trainings on the same token files that differ in the keys of `sweep`, and what they show. `snakemake sweep` asks for
-# all of it (snakelm/workflow/sweep.py).
+# all of it (snakelm/workflow/sweep.py). A source ablation's proxies are trained by the same rule, each on its mixture.
+
+
+def point_bin(wildcards):
+    """The training tokens of a point."""
+    return results(POINTS[wildcards.point].train_bin)
+
+
+def beside_point_bins(wildcards):
+    """What lies beside the token files that it reads; a mixture's goes when no job needs it."""
+    train_bin = point_bin(wildcards)
+    mixed = wildcards.point in PROXIES
+    return [
+        Path(train_bin).with_suffix(".idx").as_posix(),
+        *([f"{train_bin}.manifest.json"] if mixed else []),
+        results("data/processed/val.idx"),
+    ]
 
 
 rule train_point:
     input:
-        train_bin=results("data/processed/train.bin"),
+        train_bin=point_bin,
         val_bin=results("data/processed/val.bin"),
         val_overlap=results("data/processed/val_overlap.npy"),
-        indices=[
-            results("data/processed/train.idx"),
-            results("data/processed/val.idx"),
-        ],
+        indices=beside_point_bins,
         tokenizer=files_of("tokenizer", TOKENIZER),
         pretrained=pretrained_stamps,
         config=settings("train_point"),
     output:
-        model=results("sweep/{point}/final_model.pt"),
-        metrics=results("sweep/{point}/logs/training_metrics.csv"),
+        model=results("{study}/{point}/final_model.pt"),
+        metrics=results("{study}/{point}/logs/training_metrics.csv"),
     log:
-        log("train_point.{point}"),
+        log("train_point.{study}/{point}"),
     benchmark:
-        timing("train_point.{point}")
+        timing("train_point.{study}/{point}")
     conda:
         "../envs/training.yaml"
     threads: 8
@@ -40,10 +53,8 @@ rule train_point:
 
 rule plot_sweep:
     input:
-        models=[results(f"sweep/{point}/final_model.pt") for point in POINTS],
-        metrics=[
-            results(f"sweep/{point}/logs/training_metrics.csv") for point in POINTS
-        ],
+        models=[results(f"sweep/{point}/final_model.pt") for point in SWEPT],
+        metrics=[results(f"sweep/{point}/logs/training_metrics.csv") for point in SWEPT],
         config=settings("plot_sweep"),
     output:
         figure=reported("figures/sweep.svg", "verdict", "4. The sweep"),

@@ -27,8 +27,9 @@ ENVIRONMENT_MARKS = ("pyvenv.cfg", "conda-meta")
 
 # What a run makes, seen from its results folder, which may be one with files of the user's in it.
 MADE = re.compile(
-    r"(data/(raw|sampled|deduplicated|not_forgotten|languages|personal_data|quality|filtered|decontaminated"
-    r"|processed)|benchmarks|checkpoints|embeddings|figures|logs|models|sweep|tables|tokenizer)/"
+    r"(data/(raw|sampled|deduplicated|not_forgotten|languages|personal_data|quality|filtered"
+    r"|decontaminated|processed)|benchmarks|checkpoints|embeddings|figures|logs|models"
+    r"|source_ablation|sweep|tables|tokenizer)/"
     r"|config/([^/]+|[^/]+/\w+\.files)$|(final|sft)_model\.pt"
 )
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")

@@ -50,6 +50,7 @@ RECORDS_FOR_ANALYSIS = {
         "snakelm.evaluation.plan_record",
         "snakelm.evaluation.sweep_record",
         "snakelm.evaluation.memorisation_record",
+        "snakelm.evaluation.source_ablation_record",
         "snakelm.evaluation.embeddings.map",
     },
     "provenance": set(),

@@ -4,7 +4,7 @@ from typing import Literal
 
 from .section import MANY, Section, key
 
-__all__ = ["Cost", "Embeddings", "Evaluate", "Publish", "Task", "Tsne"]
+__all__ = ["Cost", "Embeddings", "Evaluate", "Publish", "SourceAblation", "Task", "Tsne"]
 
 
 class Evaluate(Section):
@@ -104,6 +104,36 @@ class Publish(Section):
         "f32",
         "weights in model.gguf: f32 answers as ours do; f16 is half as large, q8_0 (8 bits and a "
         "scale for 32 weights) about a quarter",
+    )
+
+
+class SourceAblation(Section):
+    """Which source helped? Proxy models on mixtures of the same train.bin: all sources, each left
+    out, and random mixtures (`snakemake source_ablation`).
+    """
+
+    seeds: list[int] = key(
+        [],
+        "train.seed of the proxies, one of each mixture for each seed: [1, 2, 3]; empty for no "
+        "study, one seed for no intervals",
+    )
+    proxy: dict[str, float | int | bool | str | None] = key(
+        {},
+        "keys of model and train in which the proxies differ from the run, such as "
+        "{model.layers: 1, train.steps: 300}; empty for models as large and as long as the run's",
+    )
+    judge_by: str | list[str] = key(
+        "all",
+        "held-out text that decides: all of it, or a list of the sources that count; a source that "
+        "is left out and judged by helps by construction",
+    )
+    mixtures: int = key(
+        0,
+        "random mixtures beside those, one proxy each, seeds in turn, from which weights are "
+        "fitted; 0, or at least twice as many as there are sources",
+        unit="mixtures",
+        ge=0,
+        le=512,
     )
 
 

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from .analysis_sections import Cost, Embeddings, Evaluate, Publish, Task, Tsne
+from .analysis_sections import (
+    Cost,
+    Embeddings,
+    Evaluate,
+    Publish,
+    SourceAblation,
+    Task,
+    Tsne,
+)
 from .check_sections import Languages, PersonalData
 from .data_sections import (
     Classifier,
@@ -111,6 +119,7 @@ class Config(Section):
         "every combination on the same train.bin and sets them side by side; seed means train.seed",
     )
     plan: Planning = Field(default_factory=Planning)
+    source_ablation: SourceAblation = Field(default_factory=SourceAblation)
     cost: Cost = Field(default_factory=Cost)
 
     @property

@@ -114,11 +114,11 @@ def validation_threshold(ids: np.ndarray, fraction: float, seed: int) -> int:
     return min(max(_threshold(fraction), int(values.min()) + 1), int(values.max()))
 
 
-def repeats(ids: np.ndarray, weight: float, seed: int) -> np.ndarray:
+def repeats(ids: np.ndarray, weight: float, seed: int, purpose: str = "weight") -> np.ndarray:
     """How often each training document occurs in train.bin for a source's ``weight``: int64 [n].
 
     2.25 is twice, and three times for a quarter of the documents.
     """
     always = int(weight)
-    extra = _below(mixed(ids, seed, "weight"), _threshold(weight - always))
+    extra = _below(mixed(ids, seed, purpose), _threshold(weight - always))
     return always + extra.astype(np.int64)

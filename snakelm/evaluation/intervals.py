@@ -5,6 +5,10 @@ items. A rate over documents (bits per byte) gets a bootstrap over documents, be
 one document are not independent: documents are drawn again, with replacement, and the rate is taken
 of each draw. With very many documents the draws would say what the normal interval of a ratio says,
 so that one is taken then.
+
+A rate that several trainings have on the same documents is uncertain twice: other documents, other
+seeds. Drawing seeds again would say too little, for there are two to five of them; so their part is
+Student's, the documents' the bootstrap's, and both variances are added (Satterthwaite 1946).
 """
 
 import math
@@ -15,7 +19,7 @@ from scipy import stats
 
 from .records import Interval
 
-__all__ = ["Interval", "difference", "rate", "rounded", "share"]
+__all__ = ["Interval", "difference", "rate", "rate_over_seeds", "rounded", "share"]
 
 CONFIDENCE = 0.95
 DRAWS = 2000
@@ -47,6 +51,34 @@ def rate(amounts: np.ndarray, sizes: np.ndarray, seed: int, scale: float = 1.0) 
 
     low, high = _normal(amounts, sizes) if n > MANY else _bootstrap(amounts, sizes, seed)
     return Interval(scale * value, scale * low, scale * high)
+
+
+def rate_over_seeds(
+    amounts: np.ndarray, sizes: np.ndarray, seed: int, scale: float = 1.0
+) -> Interval | None:
+    """``scale`` times the mean over trainings of sum(amounts) / sum(sizes), with its interval over
+    trainings and documents; None when the sizes sum to nothing.
+
+    ``amounts``: [trainings, documents], where it is a difference of two settings that of the same
+    seed; ``sizes``: [documents]. Of one training, or one document, only the value is known.
+    """
+    amounts, sizes = np.asarray(amounts, np.float64), np.asarray(sizes, np.float64)
+    over_documents = rate(amounts.mean(axis=0), sizes, seed, scale)
+    if over_documents is None or over_documents.low is None or over_documents.high is None:
+        return over_documents
+    value, trainings = over_documents.value, len(amounts)
+    if trainings < 2:
+        return Interval(value, None, None)
+
+    each = scale * amounts.sum(axis=1) / sizes.sum()
+    of_seeds = float(each.var(ddof=1)) / trainings
+    width = over_documents.high - over_documents.low
+    variance = of_seeds + (width / (2 * stats.norm.ppf(0.5 + CONFIDENCE / 2))) ** 2
+    if not variance:
+        return Interval(value, value, value)
+    freedom = (trainings - 1) * (variance / of_seeds) ** 2 if of_seeds else math.inf
+    half = float(stats.t.ppf(0.5 + CONFIDENCE / 2, freedom) * math.sqrt(variance))
+    return Interval(value, value - half, value + half)
 
 
 def _normal(amounts: np.ndarray, sizes: np.ndarray) -> tuple[float, float]:

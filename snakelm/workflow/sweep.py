@@ -21,7 +21,15 @@ from ..config import Config, every_key, from_mapping
 from ..errors import UserError
 from .step import Step
 
-__all__ = ["Point", "sweep_keys", "sweep_points", "value_text"]
+__all__ = [
+    "Point",
+    "check_trained",
+    "prepared_anew",
+    "sweep_keys",
+    "sweep_points",
+    "value_text",
+    "with_values",
+]
 
 FOLDER = "sweep"
 TRAINING = "train_point"  # the step that trains a point
@@ -33,11 +41,15 @@ WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}")  # a text that may stand 
 
 @dataclass(frozen=True)
 class Point:
-    """One training of a sweep. ``name``: of its folder below `sweep/`."""
+    """One training of a study. ``name``: of its folder below ``study``, `sweep` or another;
+    ``train_bin``: what it reads; paths from the results folder.
+    """
 
     name: str
     values: Mapping[str, Any]
     config: Config
+    study: str = FOLDER
+    train_bin: str = "data/processed/train.bin"
 
 
 def sweep_points(
@@ -56,7 +68,7 @@ def sweep_points(
         _check_values(key, values)
         _check_effect(key, values, given, config, steps)
     return [
-        Point(_name(values), values, _with(given, values))
+        Point(_name(values), values, with_values("sweep", given, values))
         for values in (
             dict(zip(keys, combined, strict=True)) for combined in itertools.product(*keys.values())
         )
@@ -65,17 +77,34 @@ def sweep_points(
 
 def sweep_keys(config: Config) -> dict[str, list[Any]]:
     """The keys that vary, by their full names, and their values; UserError for unknown ones."""
-    known, keys = every_key(), {}
+    keys: dict[str, list[Any]] = {}
     for key, values in config.sweep.items():
         name = SHORT.get(key, key)
-        if name not in known:
-            close = difflib.get_close_matches(name, known, 1)
-            hint = f"did you mean {close[0]}?" if close else "docs/TRAINING_CONFIG.md lists all"
-            raise UserError(f"sweep.{key}: no such key; {hint}")
+        _check_known(f"sweep.{key}", name)
         if name in keys:
             raise UserError(f"sweep.{key}: the same as {name}, which is there too; take one out")
         keys[name] = values
     return keys
+
+
+def _check_known(where: str, key: str) -> None:
+    known = every_key()
+    if key not in known:
+        close = difflib.get_close_matches(key, known, 1)
+        hint = f"did you mean {close[0]}?" if close else "docs/TRAINING_CONFIG.md lists all"
+        raise UserError(f"{where}: no such key; {hint}")
+
+
+def check_trained(where: str, key: str, config: Config, steps: Mapping[str, Step]) -> None:
+    """UserError, beginning with ``where``, unless pretraining reads ``key``."""
+    _check_known(where, key)
+    section, _, name = key.rpartition(".")
+    read = steps[TRAINING].settings_of(config)
+    if key != "preset" and name not in (read.get(section, {}) if section else read):
+        raise UserError(
+            f"{where}: changes nothing in a pretrained model; vary keys of model and train "
+            "(docs/TRAINING_CONFIG.md), but for those that it marks *shown only*"
+        )
 
 
 def _check_values(key: str, values: list[Any]) -> None:
@@ -93,18 +122,11 @@ def _check_effect(
     key: str, values: list[Any], given: Mapping[str, Any], config: Config, steps: Mapping[str, Step]
 ) -> None:
     """UserError unless each value of ``key`` makes another training of the same data."""
-    section, _, name = key.rpartition(".")
-    read = steps[TRAINING].settings_of(config)
-    if key != "preset" and name not in (read.get(section, {}) if section else read):
-        raise UserError(
-            f"sweep.{key}: changes nothing in a pretrained model; vary keys of model and train "
-            "(docs/TRAINING_CONFIG.md), but for those that it marks *shown only*"
-        )
-
+    check_trained(f"sweep.{key}", key, config, steps)
     seen: dict[str, Any] = {}
     for value in values:
-        changed = _with(given, {key: value})
-        if prepared := sorted(_prepared_anew(config, changed, steps)):
+        changed = with_values("sweep", given, {key: value})
+        if prepared := sorted(prepared_anew(config, changed, steps)):
             raise UserError(
                 f"sweep.{key}: {value_text(value)} changes what is prepared "
                 f"({', '.join(prepared)}), and a sweep's runs share that; give each "
@@ -120,7 +142,7 @@ def _check_effect(
         seen[settings] = value
 
 
-def _prepared_anew(config: Config, changed: Config, steps: Mapping[str, Step]) -> Iterator[str]:
+def prepared_anew(config: Config, changed: Config, steps: Mapping[str, Step]) -> Iterator[str]:
     """The steps of the preparation that would run again."""
     for name, step in steps.items():
         shared = step.stage == "preparation" and name not in UNREAD
@@ -128,8 +150,10 @@ def _prepared_anew(config: Config, changed: Config, steps: Mapping[str, Step]) -
             yield name
 
 
-def _with(given: Mapping[str, Any], values: Mapping[str, Any]) -> Config:
-    """The user's keys with ``values`` over them, checked; UserError that names the value."""
+def with_values(where: str, given: Mapping[str, Any], values: Mapping[str, Any]) -> Config:
+    """The user's keys with ``values`` over them, checked; UserError, beginning with ``where``, that
+    names the value.
+    """
     merged = dict(given)
     for key, value in values.items():
         section, _, name = key.rpartition(".")
@@ -141,7 +165,7 @@ def _with(given: Mapping[str, Any], values: Mapping[str, Any]) -> Config:
         return from_mapping(merged)
     except UserError as error:
         at = ", ".join(f"{key}: {value_text(value)}" for key, value in values.items())
-        raise UserError(f"sweep: with {at}: {error}") from None
+        raise UserError(f"{where}: with {at}: {error}") from None
 
 
 def _name(values: Mapping[str, Any]) -> str:

@@ -168,6 +168,11 @@ CHECKS = {
 SWEEP = {"train_point", "plot_sweep"}  # read token files as train does, metrics as plot_compare
 MEMORY = {"memorisation"}  # reads models and token files as loss does, documents as forget
 PLAN = {"plan", "plot_plan"}  # documents as train_tokenizer, a manifest as plot_sweep
+ABLATION = {  # reads token files and documents as loss does
+    "mix_sources",
+    "judge_sources",
+    "plot_source_ablation",
+}
 LAST_OF_SAMPLE = "train"
 
 SMALL = {
@@ -246,7 +251,7 @@ class SmallRun:
 
     def _reads(self, name: str, step: Step) -> Iterator[Path]:
         if name not in STEPS:
-            assert name in FILTERS | CHECKS | SWEEP | MEMORY | PLAN, (
+            assert name in FILTERS | CHECKS | SWEEP | MEMORY | PLAN | ABLATION, (
                 f"{name}: say in STEPS what it reads"
             )
             return

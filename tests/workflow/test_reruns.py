@@ -121,6 +121,7 @@ EXPECTED = {
     "sweep": set(),  # a target of its own
     "memorisation": set(),  # likewise
     "plan": set(),  # likewise
+    "source_ablation": set(),  # likewise
 }
 COSMETIC = {  # keys that change what is shown or kept, or how many do it, never a byte
     "prepare.shards",
@@ -160,6 +161,10 @@ VALUES = {
     "sweep": {"train.lr": [0.01]},
     "plan.sizes": [2, 3],
     "plan.candidates": [{"size": 3}],
+    "source_ablation.seeds": [1, 2],
+    "source_ablation.proxy": {"train.steps": 8},
+    "source_ablation.judge_by": ["own"],
+    "source_ablation.mixtures": 4,
 }
 # Keys that ask for another run altogether, or for steps that this one does not have.
 ELSEWHERE = {
@@ -319,6 +324,16 @@ def test_a_sweep_trains_each_point_and_prepares_nothing_anew(run):
     done = run.checkout.snakemake("sweep", "-n", "--configfile", "my.yaml", "more.yaml")
     assert done.jobs() == {"train_point", "plot_sweep", "sweep"}
     assert re.search(r"^train_point +6$", done.said, flags=re.MULTILINE), done.said
+
+
+def test_a_source_ablation_mixes_once_and_prepares_nothing_anew(run):
+    study = {"seeds": [1, 2], "mixtures": 4, "proxy": {"train.steps": 8}}
+    run.checkout.write("more.yaml", json.dumps({"source_ablation": study}))
+    done = run.checkout.snakemake("source_ablation", "-n", "--configfile", "my.yaml", "more.yaml")
+    steps = {"mix_sources", "train_point", "judge_sources", "plot_source_ablation"}
+    assert done.jobs() == {*steps, "source_ablation"}
+    assert re.search(r"^train_point +10$", done.said, flags=re.MULTILINE), done.said
+    assert re.search(r"^mix_sources +1$", done.said, flags=re.MULTILINE), done.said
 
 
 @pytest.mark.parametrize("change", SOURCES)

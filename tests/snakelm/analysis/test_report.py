@@ -22,7 +22,7 @@ from snakelm.analysis.plot import (
 
 ROOT = Path(__file__).resolve().parents[3]
 DEFAULT = (ROOT / "rules/report.smk").read_text(encoding="utf-8")
-OF_THEIR_OWN = ("sweep", "memorisation", "plan")  # targets
+OF_THEIR_OWN = ("sweep", "memorisation", "plan", "source_ablation")  # targets
 RULES = DEFAULT + "".join(
     (ROOT / f"rules/{name}.smk").read_text(encoding="utf-8") for name in OF_THEIR_OWN
 )
