@@ -15,13 +15,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from snakelm.errors import UserError
 from snakelm.workflow.exit_codes import exit_code, parser
+from snakelm.workflow.tuned_model import tuned_model
 from snakelm.workflow.verification import check_files
 
 
 def main(argv: list[str] | None = None) -> int:
     args = _arguments().parse_args(argv)
     _check(args)
-    path = args.model or args.results / ("final_model.pt" if args.base else "sft_model.pt")
+    own = args.results / "final_model.pt" if args.base else tuned_model(args.results)
+    path = args.model or own
     if not path.is_file():
         raise UserError(f"{path}: missing; make it first: snakemake --cores 8 {path}")
 
@@ -50,7 +52,12 @@ def _arguments() -> argparse.ArgumentParser:
     flags = parser(__doc__)
     add = flags.add_argument
     add("--results", type=Path, default=Path("results"), help="folder with model and tokenizer")
-    add("--model", type=Path, help="<results>/sft_model.pt, with --base <results>/final_model.pt")
+    add(
+        "--model",
+        type=Path,
+        help="by default <results>/preference_model.pt where it was made from the sft_model.pt "
+        "there, else <results>/sft_model.pt; with --base <results>/final_model.pt",
+    )
     add("--tokenizer", type=Path, help="<results>/tokenizer")
 
     add("--prompt", help="answer this and end")

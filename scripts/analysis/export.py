@@ -23,7 +23,7 @@ STEP = Step(
     ),
     shows=("sources", "sft_data"),  # their licences, for the model card
     reads={
-        "model": File("final_model.pt or sft_model.pt"),
+        "model": File("final_model.pt, sft_model.pt or preference_model.pt"),
         "tokenizer": TOKENIZER,
         "evaluation": File("evaluation.json, for the model card", optional=True),
     },

@@ -15,7 +15,10 @@ STEP = Step(
     __file__,
     __doc__,
     config=("export", "publish"),
-    reads={"model": File("final_model.pt or sft_model.pt"), "tokenizer": TOKENIZER},
+    reads={
+        "model": File("final_model.pt, sft_model.pt or preference_model.pt"),
+        "tokenizer": TOKENIZER,
+    },
     writes={"output": File("GGUF file to write", leaves=("Modelfile",))},
     published=True,
 )
