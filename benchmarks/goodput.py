@@ -7,9 +7,9 @@ run through, and run again while it is pre-empted once in every tenth of its ste
 Goodput is the share of what was spent that is in the result. Of steps: those of the finished run
 over all that were computed, those that a kill took back included. Of time: the time of the finished
 run's steps and evaluations over all time, starts (imports, verifying, loading), checkpoints and
-repeated steps included. Stall: the time in which a run saves and doesn't train, over its time
-without starts. Time is CPU time, of one thread, so that other work on the machine doesn't count;
-waiting for the disk (fsync) doesn't either, so a save is given in wall time too.
+repeated steps included. Stall: the time in which a run saves and doesn't train, over that of both.
+Time is CPU time, of one thread, so that other work on the machine doesn't count; waiting for the
+disk (fsync) doesn't either, so a save is given in wall time too.
 
 Each pre-emption comes at a random step within its tenth, as SIGTERM, of which a run saves, or as
 SIGKILL, as when a host is lost. Every run has to end with the same bytes. A start costs the same in
@@ -43,7 +43,7 @@ WANTED = 0.95
 PARTS = 10
 SIGNALS = {"SIGTERM": signal.SIGTERM, "SIGKILL": signal.SIGKILL}
 # What a started process counts, in a file that stays when it is killed.
-FIRST, STEPS, START_S, SAVES, SAVE_S, SAVE_WALL_S, COUNTERS = range(7)
+FIRST, STEPS, START_S, USEFUL_S, SAVES, SAVE_S, SAVE_WALL_S, COUNTERS = range(8)
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -141,7 +141,7 @@ class Training:
     def figures(self, name: str, plain: "Training") -> dict[str, Any]:
         """``plain``: the same training without pre-emption; its steps are what counts."""
         spent = sum(started.cpu for started in self.starts)
-        useful = plain.starts[0].cpu - plain.total(START_S) - plain.total(SAVE_S)
+        useful = plain.total(USEFUL_S)
         return {
             "preempted by": name,
             "starts": len(self.starts),
@@ -153,7 +153,7 @@ class Training:
             "saves": int(self.total(SAVES)),
             "CPU-s a save": self.total(SAVE_S) / self.total(SAVES),
             "wall s a save": self.total(SAVE_WALL_S) / self.total(SAVES),
-            "stall": self.total(SAVE_S) / (spent - self.total(START_S)),
+            "stall": self.total(SAVE_S) / (self.total(SAVE_S) + self.total(USEFUL_S)),
             "goodput of time": useful / spent,
             "95% from CPU-s of steps": long_enough(useful, self, plain),
         }
@@ -187,30 +187,27 @@ def work(counters: str, argv: list[str]) -> int:
     from snakelm.workflow.exit_codes import exit_code
 
     counted = np.memmap(counters, np.float64, "r+", shape=COUNTERS)
-    step, save, state = loop.training_step, checkpoint.save, optimizer.Optimizer.state_dict
 
-    def counted_step(number, *given):
-        if np.isnan(counted[FIRST]):
-            counted[FIRST], counted[START_S] = number, time.process_time()
-        done = step(number, *given)
-        counted[STEPS] += 1
-        return done
-
-    def watched(function, saves):
+    def watched(function, cpu, wall=None, count=None):
         def watch(*given, **named):
             begun = time.process_time(), time.monotonic()
-            try:
-                return function(*given, **named)
-            finally:
-                counted[SAVES] += saves
-                counted[SAVE_S] += time.process_time() - begun[0]
-                counted[SAVE_WALL_S] += time.monotonic() - begun[1]
+            if function is step and np.isnan(counted[FIRST]):
+                counted[FIRST], counted[START_S] = given[0], begun[0]
+            done = function(*given, **named)
+            counted[cpu] += time.process_time() - begun[0]
+            if wall is not None:
+                counted[wall] += time.monotonic() - begun[1]
+            if count is not None:
+                counted[count] += 1
+            return done
 
         return watch
 
-    loop.training_step = counted_step
-    checkpoint.save = watched(save, 1)
-    optimizer.Optimizer.state_dict = watched(state, 0)
+    step, state = loop.training_step, optimizer.Optimizer.state_dict
+    loop.training_step = watched(step, USEFUL_S, count=STEPS)
+    loop._measure = watched(loop._measure, USEFUL_S)
+    checkpoint.save = watched(checkpoint.save, SAVE_S, SAVE_WALL_S, SAVES)
+    optimizer.Optimizer.state_dict = watched(state, SAVE_S, SAVE_WALL_S)
     return exit_code(lambda: train.main(argv))
 
 
