@@ -6,6 +6,7 @@ import argparse
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import NoReturn
 
 from ..errors import EXIT_INTERRUPTED, EXIT_USER, Interrupted, Terminated, UserError
@@ -61,7 +62,8 @@ def exit_code(main: Callable[[], int | None]) -> int:
 def _end(message: str, code: int) -> int:
     from rich.console import Console  # a tenth of a second, and few scripts end so
 
-    Console(file=sys.stderr, soft_wrap=True, highlight=False).print(
-        harmless_lines(message), style="red", markup=False
-    )
+    with suppress(OSError):  # stderr may be a file on the disk that is full; the code still counts
+        Console(file=sys.stderr, soft_wrap=True, highlight=False).print(
+            harmless_lines(message), style="red", markup=False
+        )
     return code

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from snakelm.files import sha256_file
 from snakelm.workflow.code_digest import code_digest
@@ -45,6 +46,13 @@ class Made:
     hashes: dict[Path, str]
     largest: int
     seconds: float
+
+
+class Started(NamedTuple):
+    """A step at work: its process, and where to read what it says."""
+
+    process: int
+    said: int
 
 
 def trials(folder: Path, whole: bool) -> Iterator[Trial]:
@@ -109,7 +117,7 @@ def _make(run: SmallRun, name: str) -> Made:
 
 
 def _run(run: SmallRun, name: str) -> None:
-    code, said = _ended(run, _start(run, name))
+    code, said = _ended(_start(run, name))
     assert code == 0, f"{name}: {said}"
 
 
@@ -128,15 +136,15 @@ def _files(folder: Path) -> set[Path]:
 def _kill(run: SmallRun, name: str, made: Made, seconds: float) -> tuple[int, str]:
     """How a step ended that was killed after so many seconds."""
     _take_away(run, made)
-    process = _start(run, name)
+    started = _start(run, name)
     time.sleep(seconds)
-    os.kill(process, signal.SIGKILL)  # it is waited for below: the number is still its own
-    return _ended(run, process)
+    os.kill(started.process, signal.SIGKILL)  # waited for below: the number is still its own
+    return _ended(started)
 
 
 def _filled(run: SmallRun, name: str, made: Made, offset: int, again: bool) -> str:
     _take_away(run, made)
-    code, said = _ended(run, _start(run, name, partial(_limit_files, offset)))
+    code, said = _ended(_start(run, name, partial(_limit_files, offset)))
     wrong = _half_written(made)
     if again:  # in any case: the next step reads what this one makes
         wrong = _again(run, name, made) or wrong
@@ -154,7 +162,7 @@ def _half_written(made: Made) -> str:
 def _again(run: SmallRun, name: str, made: Made) -> str:
     """What is wrong after a failure, or once the step has run again; afterwards all is there."""
     wrong = _half_written(made)
-    code, said = _ended(run, _start(run, name))
+    code, said = _ended(_start(run, name))
     if wrong:
         return wrong
     if code:
@@ -189,28 +197,25 @@ def _limit_files(size: int) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
 
-def _start(run: SmallRun, name: str, prepare: Callable[[], None] = lambda: None) -> int:
-    """The step as a process; what it says goes to a file beside the run."""
+def _start(run: SmallRun, name: str, prepare: Callable[[], None] = lambda: None) -> Started:
+    """The step as a process; what it says goes through a pipe, which no disk limits."""
     settings = run.settings(name)
-    _said_file(run).parent.mkdir(exist_ok=True)
-    said = os.open(_said_file(run), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    reading, writing = os.pipe()
     process = os.fork()
     if not process:
         try:
-            sys.stderr = os.fdopen(said, "w", buffering=1)
+            sys.stderr = os.fdopen(writing, "w", buffering=1)
             prepare()
             os._exit(exit_code(partial(run.start, name, settings)))
         finally:
             os._exit(70)
-    os.close(said)
-    return process
+    os.close(writing)
+    return Started(process, reading)
 
 
-def _ended(run: SmallRun, process: int) -> tuple[int, str]:
+def _ended(started: Started) -> tuple[int, str]:
     """Its exit code (below 0: the signal) and what it said."""
-    _, status = os.waitpid(process, 0)
-    return os.waitstatus_to_exitcode(status), _said_file(run).read_text(errors="replace")
-
-
-def _said_file(run: SmallRun) -> Path:
-    return run.folder / "logs/said"
+    with open(started.said, errors="replace") as said:
+        words = said.read()
+    _, status = os.waitpid(started.process, 0)
+    return os.waitstatus_to_exitcode(status), words

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 import textwrap
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,16 @@ def test_what_the_system_refuses_is_said_in_a_line_with_code_2(capsys, number):
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     assert said.startswith(f"error: results/train.bin: {SAID[number]}")
+
+
+def test_where_the_words_find_no_room_the_code_still_says_so(monkeypatch):
+    def step():
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "results/train.bin")
+
+    with suppress(OSError), open("/dev/full", "w", buffering=1) as full:  # closing it fails too
+        monkeypatch.setattr(sys, "stderr", full)
+        code = exit_code(step)
+    assert code == 2
 
 
 def test_a_fault_of_ours_keeps_its_traceback():
