@@ -82,11 +82,13 @@ class Recipe(Protocol):
 
 
 def board_name(recipe: Recipe) -> str:
-    """What TensorBoard calls the run: what people vary, then the beginning of the fingerprint."""
+    """What TensorBoard calls the run: its stage, what people vary, and the beginning of the
+    fingerprint.
+    """
     shape, training = recipe.shape, recipe.training
     return "-".join(
         [
-            "tuning" if recipe.names.answers else "pretraining",
+            recipe.names.csv.removesuffix("_metrics.csv"),
             f"{shape.layers}x{shape.width}",
             f"lr{training.lr:g}",
             f"{training.steps}steps",

@@ -51,13 +51,14 @@ class _Feed:
         self.stream, self.largest = stream, largest
         self.separator = ""  # once the first line has told
         self.line = 0  # of the last one given
-        self.bytes_read = 0
+        self.bytes_before = self.row_bytes = 0  # of the rows that are done, and of this one
         self.others = re.compile(rb'[^"\r\n' + re.escape(SEPARATORS).encode() + rb"]+")
         self.begin()
 
     def begin(self) -> None:
         """Forgets the row that is done."""
         self.row: list[str] = []
+        self.bytes_before += self.row_bytes
         self.row_bytes = 0
 
     @property
@@ -65,25 +66,25 @@ class _Feed:
         """Whether the row is."""
         return self.row_bytes > self.largest
 
-    def __iter__(self) -> "_Feed":
-        return self
+    def __iter__(self) -> Iterator[str]:
+        while part := self.stream.readline(CHUNK):
+            self.line += 1
+            line = self._kept(part)
+            if not part.endswith(b"\n"):
+                line += b"".join(map(self._kept, self._rest_of_line()))
+            text = line.decode("latin-1")
+            self.row.append(text)
+            yield text
 
-    def __next__(self) -> str:
-        part = self.stream.readline(CHUNK)
-        if not part:
-            raise StopIteration
-        self.line += 1
-        parts = [self._kept(part)]
-        while not part.endswith(b"\n") and (part := self.stream.readline(CHUNK)):
-            parts.append(self._kept(part))
-        line = b"".join(parts).decode("latin-1")
-        self.row.append(line)
-        return line
+    def _rest_of_line(self) -> Iterator[bytes]:
+        while part := self.stream.readline(CHUNK):
+            yield part
+            if part.endswith(b"\n"):
+                return
 
     def _kept(self, part: bytes) -> bytes:
-        self.bytes_read += len(part)
         self.row_bytes += len(part)
-        if not self.too_large:
+        if self.row_bytes <= self.largest:
             return part
         self.row.clear()
         return self.others.sub(b"x", part)
@@ -142,7 +143,7 @@ def csv_glance(path: Path, reading: Reading) -> Glance:
             count += 1
             if row.problem and not bad:
                 bad = f"line {row.line + row.problem.line_ends}: {row.problem}"
-            if feed.bytes_read >= GLANCE_BYTES:
+            if feed.bytes_before >= GLANCE_BYTES:
                 break
         complete = not opened.stream.peek(1)
         return Glance(count if complete else None, None, unpacked_bytes(path), opened.notes, bad)

@@ -19,6 +19,6 @@ def named(names=PRETRAINING, lr=0.04, seed=1):
 
 
 def test_runs_are_told_apart_by_name():
-    assert named() == "pretraining-8x256-lr0.04-1800steps-seed1-1f4543"
+    assert named() == "training-8x256-lr0.04-1800steps-seed1-1f4543"
     names = {named(), named(lr=0.01), named(seed=2), named(FINETUNING)}
     assert len(names) == 4
