@@ -158,6 +158,7 @@ class CheckCounts(Tolerant):
     """Documents of a source that a check kept, and those it dropped by reason."""
 
     kept: int = 0
+    kept_bytes: int = 0
     dropped: dict[str, int] = {}
 
 
