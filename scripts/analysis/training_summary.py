@@ -13,8 +13,8 @@ from snakelm.workflow.step import File, Run, Step
 STEP = Step(
     __file__,
     __doc__,
-    config=("sources", "sft_data", "sft.base", "publish"),
-    shows=("sources", "sft_data"),  # their licences and kinds
+    config=("sources", "sft_data", "sft.base", "preferences.sources", "publish"),
+    shows=("sources", "sft_data", "preferences"),  # their licences and kinds
     reads={"model": File("final_model.pt or sft_model.pt")},
     beside={
         "artefacts": File(

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from ..config import Config, SftSource, Source
+from ..config import Config, PreferenceSource, SftSource, Source
 from ..files import human_bytes
 from ..publishing import public_path, public_url
 from ..workflow.manifest import manifest_path, read_manifest
@@ -21,6 +21,7 @@ from .licences import UNKNOWN, conversations_licence, source_licence
 from .manifests import (
     CheckManifest,
     CollectManifest,
+    DeduplicateManifest,
     LanguagesManifest,
     M,
     PacksManifest,
@@ -34,6 +35,7 @@ from .manifests import (
 )
 from .model_card import public_name
 from .pages import render_markdown
+from .preference_record import PreferencesManifest
 
 __all__ = ["BLANK", "SECTIONS", "training_summary"]
 
@@ -98,7 +100,11 @@ def training_summary(config: Config, artefacts: Sequence[str | Path]) -> str:
     """
     paths = [path for path in artefacts if manifest_path(path).is_file()]
     steps = [StepManifest.model_validate(read_manifest(path)) for path in paths]
-    sources = [*_documents(config, steps), *_conversations(config, steps)]
+    sources = [
+        *_documents(config, steps),
+        *_conversations(config, steps),
+        *_preferences(config, steps),
+    ]
     tokens = _tokens(steps)
     personal = _first(steps, "personal_data", PersonalDataManifest)
 
@@ -142,16 +148,21 @@ def _documents(config: Config, steps: Sequence[StepManifest]) -> Iterator[Summar
             what=_what(source, sampled.get(name)),
             section=_section(source),
             amount=f"{documents:,} documents, {human_bytes(size)}",
-            licence=_stated(source_licence(source)),
+            licence=_of_packages(collected.get(name)) or _stated(source_licence(source)),
             read=read.created[:10] if read and read.created else None,
         )
 
 
+def _of_packages(manifest: CollectManifest | None) -> str | None:
+    """The licences of the packages whose docstrings were taken; None for another source."""
+    packages = manifest.collected.packages if manifest else ()
+    return ", ".join(sorted({one.licence or "unknown" for one in packages})) or None
+
+
 def _conversations(config: Config, steps: Sequence[StepManifest]) -> Iterator[SummarySource]:
     packs = _first(steps, "prepare_sft_data", PacksManifest)
-    for source, counts in zip(
-        config.sft_data.sources, packs.sources if packs else (), strict=False
-    ):
+    each = packs.sources if packs else ()
+    for source, counts in zip(config.sft_data.sources, each, strict=False):
         shown = ", ".join(map(public_path, counts.name.split(", ")))
         yield SummarySource(
             name=f"conversations of {shown}",
@@ -163,7 +174,21 @@ def _conversations(config: Config, steps: Sequence[StepManifest]) -> Iterator[Su
         )
 
 
-def _section(source: Source | SftSource) -> str | None:
+def _preferences(config: Config, steps: Sequence[StepManifest]) -> Iterator[SummarySource]:
+    packs = _first(steps, "prepare_preferences", PreferencesManifest)
+    each = packs.sources if packs else ()
+    for number, (source, counts) in enumerate(zip(config.preferences.sources, each, strict=False)):
+        yield SummarySource(
+            name=f"preferences {number + 1}",
+            what=QUESTIONS if source.builtin else "answers, and which of them are wanted",
+            section=_section(source),
+            amount=f"{counts.kept:,} pairs or answers",
+            licence=source.licence,
+            read=packs.created[:10] if packs and packs.created else None,
+        )
+
+
+def _section(source: Source | SftSource | PreferenceSource) -> str | None:
     """Of the template. What is built in is no data set that others publish, and no AI's."""
     kind = source.kind or ("other" if source.builtin else None)
     return SECTIONS[kind].number if kind else None
@@ -180,7 +205,7 @@ def _what(source: Source, sampled: SampleManifest | None) -> str:
         urls = [source.url] if isinstance(source.url, str) else source.url
         return ", ".join(map(public_url, urls))
     files = len(sampled.inputs) if sampled else 0
-    return f"{files:,} file{'s' * (files != 1)} of the provider's own"
+    return f"{files:,} local file{'s' * (files != 1)}"
 
 
 def _kept(steps: Sequence[StepManifest]) -> dict[str, tuple[int, int]]:
@@ -193,11 +218,13 @@ def _kept(steps: Sequence[StepManifest]) -> dict[str, tuple[int, int]]:
 
 
 def _tokens(steps: Sequence[StepManifest]) -> int:
-    """Of training text and conversations together."""
-    split = _first(steps, "prepare_data", SplitManifest)
-    packs = _first(steps, "prepare_sft_data", PacksManifest)
-    parts = [split.train if split else None, packs.train if packs else None]
-    return sum(part.tokens for part in parts if part)
+    """Of training text, conversations and preferences together."""
+    parts = (
+        _first(steps, "prepare_data", SplitManifest),
+        _first(steps, "prepare_sft_data", PacksManifest),
+        _first(steps, "prepare_preferences", PreferencesManifest),
+    )
+    return sum(part.train.tokens for part in parts if part and part.train)
 
 
 def _text_bytes(steps: Sequence[StepManifest]) -> int:
@@ -251,6 +278,14 @@ def _dropped(steps: Sequence[StepManifest], step: str) -> int | None:
 
 def _checks(steps: Sequence[StepManifest]) -> Iterator[str]:
     """What else the documents went through, with what it took out."""
+    duplicates = _first(steps, "deduplicate", DeduplicateManifest)
+    if duplicates:
+        exact, near = (
+            sum(getattr(counts, kind) for counts in duplicates.sources.values())
+            for kind in ("exact", "near")
+        )
+        yield f"duplicates: {exact:,} exact and {near:,} near copies taken out"
+
     names: Mapping[str, str] = {
         "quality": "rules on the quality of text",
         "languages": "languages that are not wanted",

@@ -15,6 +15,7 @@ __all__ = [
     "SftData",
     "SftSource",
     "Source",
+    "SourceKind",
     "TokenizerConfig",
 ]
 
