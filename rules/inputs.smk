@@ -161,6 +161,7 @@ def forget_lists(wildcards=None):
         *forgotten_documents(),
         *forgotten_conversations(),
         *forgotten_preferences(),
+        *asked_documents(),
     ]
 
 
