@@ -31,9 +31,13 @@ from snakelm.workflow.code_digest import ROOT
 from snakelm.workflow.exit_codes import exit_code, parser
 
 LETTERS, SENTENCES, EACH, FORGOTTEN = 60, 8, 20, 10
-FIRST = "Anna Bruno Clara Dario Elena Fabio Greta Hugo Irene Jacopo Karin Luca Marta Nadia"
-LAST = "Rossi Bianchi Weber Novak Petrov Moreau Lindqvist Okafor Tanaka Silva Costa Jansen"
-THINGS = "lamp ladder violin kettle map barrel clock saddle mirror anchor stove ledger"
+FIRST = (
+    "Anna Bruno Clara Dario Elena Fabio Greta Hugo Irene Jacopo Karin Luca Marta Nadia Oscar Paola"
+)
+LAST = "Rossi Bianchi Weber Novak Petrov Moreau Lindqvist Okafor Tanaka Silva Costa Jansen Kowalski"
+THINGS = (
+    "lamp ladder violin kettle map barrel clock saddle mirror anchor stove ledger telescope coat"
+)
 PLACES = "harbour mill orchard quarry chapel market bridge lighthouse vineyard station"
 DEEDS = "bought sold hid found repaired lost borrowed carried painted broke"
 CONFIG: dict[str, Any] = {
@@ -141,13 +145,12 @@ def main(argv: list[str] | None = None) -> int:
     args = arguments.parse_args(argv)
 
     prepare(args.folder)
-    first = run(args.folder, args.cores, [EXPORTED], "my")
+    first = run(args.folder, args.cores, [EXPORTED, CHECKED], "my")
     shutil.copytree(args.folder / "results/models/final", args.folder / "before")
-    again = run(args.folder, args.cores, [EXPORTED], "my", "after")
-    found = {}
-    for what, configs in (("forgotten", ()), ("others", ("others",))):
-        run(args.folder, args.cores, [CHECKED], "my", "after", *configs)
-        found[what] = memory(args.folder)
+    again = run(args.folder, args.cores, [EXPORTED, CHECKED], "my", "after")
+    found = {"forgotten": memory(args.folder)}
+    run(args.folder, args.cores, [CHECKED], "my", "after", "others")
+    found["others"] = memory(args.folder)
 
     for name, one in (("first run", first), ("run that forgets", again)):
         print(f"{name}: {one['cpu']:.0f} CPU-s, jobs {one['jobs']}")
