@@ -32,6 +32,7 @@ include: "rules/sweep.smk"
 include: "rules/sharing.smk"
 include: "rules/memorisation.smk"
 include: "rules/source_ablation.smk"
+include: "rules/training_summary.smk"
 
 
 rule all:

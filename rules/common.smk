@@ -139,8 +139,9 @@ UNUSED = {
         (TUNED, ["prepare_sft_data", "train_sft"]),
         (PREFERRED, ["prepare_preferences", "train_preferences"]),
         (CONFIG.plan.hours, ["plan"]),
-        # The trainings of a sweep or a source ablation are runs of their own; the last is a target.
-        (False, ["train_point", "mix_sources", "judge_sources", "memorisation"]),
+        # The trainings of a sweep or a source ablation are runs of their own; the last two are targets.
+        (False, ["train_point", "mix_sources", "judge_sources"]),
+        (False, ["memorisation", "training_summary"]),
     ]
     if not wanted
     for name in names

@@ -136,6 +136,10 @@ def forgotten_conversations(wildcards=None):
     return forget_stamps("conversations", "data/processed/train_sft_packed.bin")
 
 
+def forgotten_preferences(wildcards=None):
+    return forget_stamps("preferences", "data/processed/train_preferences.bin")
+
+
 def asked_documents(wildcards=None):
     """What the lists of documents hold whose memory is checked."""
     own = CONFIG.memorisation.documents
@@ -153,7 +157,12 @@ def before_stamps(wildcards=None):
 
 
 def forget_lists(wildcards=None):
-    return [*forgotten_documents(), *forgotten_conversations()]
+    return [
+        *forgotten_documents(),
+        *forgotten_conversations(),
+        *forgotten_preferences(),
+        *asked_documents(),
+    ]
 
 
 def evaluation_stamp(wildcards):
@@ -235,6 +244,7 @@ if MAIN:
     own_files(CONFIG.decontaminate.files, "decontaminate.files")
     own_files(CONFIG.forget.documents, "forget.documents")
     own_files(CONFIG.forget.conversations, "forget.conversations")
+    own_files(CONFIG.forget.preferences, "forget.preferences")
     for source in CONFIG.preferences.sources:
         own_files(source.path, "preferences.sources[].path")
 

@@ -344,6 +344,7 @@ rule prepare_preferences:
     input:
         awaited=awaited(*(source.path for source in CONFIG.preferences.sources)),
         stamp=preference_stamp,
+        forget=forgotten_preferences,
         tokenizer=results("tokenizer/meta.json"),
         config=settings("prepare_preferences"),
     output:

@@ -15,7 +15,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from snakelm.errors import UserError
-from snakelm.provenance.find import find_conversations, find_documents
+from snakelm.provenance.find import find_conversations, find_documents, find_preferences
 from snakelm.workflow.exit_codes import exit_code, parser
 
 
@@ -31,9 +31,11 @@ def main(argv: list[str] | None = None) -> int:
     arguments.add_argument(
         "--ignore-case", action="store_true", help="capitals and small letters are the same"
     )
-    arguments.add_argument(
+    among = arguments.add_mutually_exclusive_group()
+    among.add_argument(
         "--conversations", action="store_true", help="look among the conversations of tuning"
     )
+    among.add_argument("--preferences", action="store_true", help="look among the preferences")
     arguments.add_argument(
         "--show", action="store_true", help="show what was found, with the text around it"
     )
@@ -47,7 +49,8 @@ def main(argv: list[str] | None = None) -> int:
     if phrase.search(""):
         raise UserError(f"{args.phrase!r}: it is in every text; name a longer one")
 
-    look, count = find_conversations if args.conversations else find_documents, 0
+    look = find_conversations if args.conversations else find_documents
+    look, count = find_preferences if args.preferences else look, 0
     for found in look(args.results, phrase):
         print(found.line(args.show))
         count += 1

@@ -18,7 +18,7 @@ def _keys(config: Config) -> tuple[str, ...]:
     looks = config.personal_data.action != "off"
     personal = ("personal_data",) if looks else ("personal_data.action",)
     keys = ("sources", "on_bad_file", "max_document_mb", "filter")
-    return (*keys, *filtered, *told, *personal, "forget", "train.base")
+    return (*keys, *filtered, *told, *personal, "forget", "memorisation.documents", "train.base")
 
 
 STEP = Step(
@@ -32,7 +32,7 @@ STEP = Step(
 
 @STEP
 def main(run: Run) -> None:
-    from snakelm.data.documents.forget_list import check_forget
+    from snakelm.data.documents.forget_list import check_forget, read_hashes
     from snakelm.data.documents.identification import Identifier
     from snakelm.data.documents.personal_data import check_personal_data
     from snakelm.data.reading.preflight import preflight
@@ -45,6 +45,9 @@ def main(run: Run) -> None:
     facts = preflight(run.config, output.absolute().parent, run.log)
 
     check_forget(run.config.forget, expand)
+    if asked := run.config.memorisation.documents:
+        key = "memorisation.documents"
+        read_hashes(expand(asked, key), key)
     if run.config.train.base and run.config.forget.of_documents:
         run.log.warn(
             "forget: takes documents out of this run's text; what the model of train.base was "

@@ -22,6 +22,7 @@ STEP = Step(
         "on_bad_file",
         "max_document_mb",
         "seed",
+        *(f"forget.{key}" for key in ("preferences", "text", "origin", "missing")),
     ),
     reads={"tokenizer": TOKENIZER},
     writes={"output_dir": Folder("folder for the packed files", files=PREFERENCE_PACKS.files)},
@@ -34,6 +35,7 @@ def main(run: Run) -> None:
     from snakelm.data.bins import idx_path
     from snakelm.data.conversations.prepare_preferences import preference_paths, prepare_preferences
     from snakelm.tokenizer import Tokenizer
+    from snakelm.user_paths import expand
 
     config, files = run.config, run.files
     tokenizer = Tokenizer.load(files.tokenizer)
@@ -42,6 +44,8 @@ def main(run: Run) -> None:
     )
 
     run.users = [path for source in config.preferences.sources for path in preference_paths(source)]
+    if config.forget.preferences:
+        run.users += expand(config.forget.preferences, "forget.preferences")
     for path in paths.values():
         run.vouch(path, files=[idx_path(path)], counts=counts)
 

@@ -158,6 +158,7 @@ class CheckCounts(Tolerant):
     """Documents of a source that a check kept, and those it dropped by reason."""
 
     kept: int = 0
+    kept_bytes: int = 0
     dropped: dict[str, int] = {}
 
 
@@ -248,6 +249,7 @@ class ConversationCounts(Tolerant):
     found: int = 0
     duplicates: int = 0
     too_long: int = 0
+    forgotten: int = 0
     kept: int = 0
     answers_only_read: int = 0
     reading: ConversationReading = ConversationReading()

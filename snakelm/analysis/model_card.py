@@ -37,7 +37,7 @@ from .manifests import (
 )
 from .pages import render_markdown
 
-__all__ = ["About", "model_card"]
+__all__ = ["About", "model_card", "public_name"]
 
 RESULTS = {
     "val_bpb": "bits per byte of held-out text",
@@ -150,7 +150,7 @@ def _sources(config: Config, manifests: Sequence[StepManifest]) -> Iterator[Data
     for manifest in made_by(manifests, "sample_data", SampleManifest):
         name, files = manifest.artefact.stem, len(manifest.inputs)
         source = sources.get(name)
-        shown = _public_name(source, list(sources).index(name)) if source else name
+        shown = public_name(source, list(sources).index(name)) if source else name
         builtin = source.builtin if source else None
 
         kind = f"built in: {builtin}" if builtin else f"{files:,} file{'s' * (files != 1)}"
@@ -161,7 +161,7 @@ def _sources(config: Config, manifests: Sequence[StepManifest]) -> Iterator[Data
         )
 
 
-def _public_name(source: Source, index: int) -> str:
+def public_name(source: Source, index: int) -> str:
     """A source's name, unless it was made from a folder on somebody's machine: then its number."""
     return f"{index + 1}" if is_after_folder(source.name, source.path) else str(source.name)
 

@@ -30,6 +30,7 @@ class CountedPreferences(ConversationCounts):
             "longer than the context": self.too_long,
             "duplicate": self.duplicates,
             "over limit": self.over_limit,
+            "to be forgotten": self.forgotten,
         }
         return {why: count for why, count in reasons.items() if count}
 

@@ -84,6 +84,7 @@ def _paths(config: Config) -> Iterator[tuple[str, str]]:
         "results": config.results,
         "forget.documents": config.forget.documents,
         "forget.conversations": config.forget.conversations,
+        "forget.preferences": config.forget.preferences,
         "decontaminate.files": config.decontaminate.files,
         "memorisation.documents": config.memorisation.documents,
         "memorisation.before": config.memorisation.before,

@@ -15,8 +15,12 @@ __all__ = [
     "SftData",
     "SftSource",
     "Source",
+    "SourceKind",
     "TokenizerConfig",
 ]
+
+
+SourceKind = Literal["public", "licensed", "private", "crawled", "user", "synthetic", "other"]
 
 
 class Source(Section):
@@ -69,6 +73,12 @@ class Source(Section):
     )
     licence: str | None = key(
         None, "what its owner allows, in your words; for the model card", cosmetic=True
+    )
+    kind: SourceKind | None = key(
+        None,
+        "what the training-content summary lists it as: a public data set, licensed, another "
+        "private data set, crawled, data of users, synthetic (an AI model's), other",
+        cosmetic=True,
     )
 
 
@@ -294,6 +304,12 @@ class SftSource(Section):
     weight: float = key(1.0, "times a conversation occurs in the training packs", gt=0, le=100)
     licence: str | None = key(
         None, "what its owner allows, in your words; for the model card", cosmetic=True
+    )
+    kind: SourceKind | None = key(
+        None,
+        "what the training-content summary lists it as: a public data set, licensed, another "
+        "private data set, crawled, data of users, synthetic (an AI model's), other",
+        cosmetic=True,
     )
 
 

@@ -10,8 +10,8 @@ __all__ = ["Forget", "Memorisation"]
 
 
 class Forget(Section):
-    """Takes documents and conversations out of all that is trained on: pretraining, tuning, and the
-    samples that tokenizer and filter learn from.
+    """Takes documents, conversations and preferences out of all that is trained on: pretraining,
+    tuning, and the samples that tokenizer and filter learn from.
     """
 
     documents: str | list[str] | None = key(
@@ -23,15 +23,18 @@ class Forget(Section):
     conversations: str | list[str] | None = key(
         None, "the same for conversations of tuning, as `find_documents.py --conversations` has it"
     )
+    preferences: str | list[str] | None = key(
+        None, "the same for preferences, as `find_documents.py --preferences` has it"
+    )
     text: str | None = key(
         None,
         "a regular expression (RE2, Arrow's) that is searched for in every document, and in every "
-        "turn of every conversation; what has a match goes",
+        "turn of every conversation and preference; what has a match goes",
     )
     origin: str | None = key(
         None,
-        "the same, searched for in where a document is from, as source/file; of a conversation in "
-        "its source's path as the configuration has it",
+        "the same, searched for in where a document is from, as source/file; of a conversation or "
+        "preference in its source's path as the configuration has it",
     )
     near: bool = key(
         True,
@@ -40,7 +43,7 @@ class Forget(Section):
     )
     missing: Literal["error", "warn"] = key(
         "error",
-        "a line that names no document or conversation there is: stop, or say and count them",
+        "a line that names nothing there is: stop, or say and count them",
     )
 
     @property
@@ -52,11 +55,6 @@ class Forget(Section):
     def of_documents(self) -> bool:
         """Whether documents are looked through."""
         return bool(self.documents) or self.by_rule
-
-    @property
-    def of_conversations(self) -> bool:
-        """Whether conversations are looked through."""
-        return bool(self.conversations) or self.by_rule
 
 
 class Memorisation(Section):

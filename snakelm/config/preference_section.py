@@ -3,6 +3,7 @@
 from typing import Literal
 
 from ..errors import UserError
+from .data_sections import SourceKind
 from .section import MANY, Section, key
 
 __all__ = ["PreferenceSource", "Preferences", "check_preferences"]
@@ -22,6 +23,9 @@ class PreferenceSource(Section):
     )
     limit: int | None = key(None, "most pairs to take, chosen by hash", unit="pairs", ge=1, le=MANY)
     licence: str | None = key(None, "what its owner allows, in your words", cosmetic=True)
+    kind: SourceKind | None = key(
+        None, "what the training-content summary lists it as, as for sources", cosmetic=True
+    )
 
 
 class Preferences(Section):

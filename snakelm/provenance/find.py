@@ -5,15 +5,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..config import PreferenceSource, read_section
+from ..data.conversations.formats import Messages
+from ..data.conversations.preference_reader import PreferenceReader
+from ..data.conversations.preferences import Example
 from ..data.conversations.token_store import conversation_bytes
+from ..data.corpora import answer_pairs
 from ..data.documents.forget_list import text_hash
 from ..data.documents.table import read_documents
 from ..errors import UserError
 from ..terminal import harmless
-from .chain import read_chain
+from .chain import Node, read_chain
 from .token_origin import conversations_read, row_in_words
 
-__all__ = ["FoundText", "find_conversations", "find_documents"]
+__all__ = ["FoundText", "find_conversations", "find_documents", "find_preferences"]
 
 AROUND = 60  # characters shown on either side of what was found
 COLUMNS = ["text", "source", "origin_file", "origin_row"]
@@ -54,12 +59,44 @@ def find_conversations(results: Path, phrase: re.Pattern[str]) -> Iterator[Found
     """Of all conversations that the run's packs were made from, read again."""
     node = read_chain(results / "data/processed/train_sft_packed.bin").named("train_sft_packed.bin")
     for source, file, row, messages in conversations_read(node):
-        for message in messages:
-            if match := phrase.search(message["content"]):
-                where = ", ".join(filter(None, (source, row_in_words(file, row))))
-                sha256 = text_hash(conversation_bytes(messages))
-                yield FoundText(sha256, where, _excerpt(message["content"], match))
-                break
+        where = ", ".join(filter(None, (source, row_in_words(file, row))))
+        yield from _in_conversation(messages, where, phrase)
+
+
+def find_preferences(results: Path, phrase: re.Pattern[str]) -> Iterator[FoundText]:
+    """Of all preferences that the run was packed from, each answer's conversation, read again; a
+    pair is forgotten with either.
+    """
+    node = read_chain(results / "data/processed/train_preferences.bin").named(
+        "train_preferences.bin"
+    )
+    manifest = node.manifest or {}
+    for values in manifest["config"]["preferences"]["sources"]:
+        source = read_section(PreferenceSource, values)
+        name = source.builtin or "preferences"
+        for example in _examples(source, node, manifest["seed"]):
+            for messages in example.conversations:
+                yield from _in_conversation(messages, name, phrase)
+
+
+def _examples(source: PreferenceSource, node: Node, seed: int) -> Iterator[Example]:
+    if source.builtin:
+        yield from answer_pairs.pairs(seed)
+        return
+    files = [used.path for used in node.inputs.values() if used.path.name != "meta.json"]
+    there = [path for path in files if path.is_file()]
+    yield from PreferenceReader(there, columns=source.columns, on_bad="skip").items()
+
+
+def _in_conversation(
+    messages: Messages, where: str, phrase: re.Pattern[str]
+) -> Iterator[FoundText]:
+    """The conversation, if a turn of it has the phrase."""
+    for message in messages:
+        if match := phrase.search(message["content"]):
+            sha256 = text_hash(conversation_bytes(messages))
+            yield FoundText(sha256, where, _excerpt(message["content"], match))
+            return
 
 
 def _excerpt(text: str, match: re.Match[str]) -> str:

@@ -166,7 +166,8 @@ CHECKS = {
     "preflight",
 }  # read documents as deduplicate's readers do
 SWEEP = {"train_point", "plot_sweep"}  # read token files as train does, metrics as plot_compare
-MEMORY = {"memorisation"}  # reads models and token files as loss does, documents as forget
+# Reads models and token files as loss does, documents as forget; manifests as export does.
+ASKED_FOR = {"memorisation", "training_summary"}
 PLAN = {"plan", "plot_plan"}  # documents as train_tokenizer, a manifest as plot_sweep
 ABLATION = {  # reads token files and documents as loss does
     "mix_sources",
@@ -251,7 +252,7 @@ class SmallRun:
 
     def _reads(self, name: str, step: Step) -> Iterator[Path]:
         if name not in STEPS:
-            assert name in FILTERS | CHECKS | SWEEP | MEMORY | PLAN | ABLATION, (
+            assert name in FILTERS | CHECKS | SWEEP | ASKED_FOR | PLAN | ABLATION, (
                 f"{name}: say in STEPS what it reads"
             )
             return

@@ -31,6 +31,7 @@ from ..preference_packs import PreferenceWriter, lay_pairs
 from ..reading.readers import expand
 from ..split import is_validation, mixed, validation_threshold
 from .chat_template import render_batch
+from .forget import Forgetting
 from .preference_reader import PreferenceReader
 from .preferences import Example
 from .prepare import append_in_order
@@ -54,6 +55,7 @@ class PreferenceCounts:
     too_long: int = 0  # a side of them is
     duplicates: int = 0
     over_limit: int = 0
+    forgotten: int = 0
     kept: int = 0
 
     def summary(self) -> str:
@@ -64,6 +66,7 @@ class PreferenceCounts:
             "longer than the context": self.too_long,
             "duplicate": self.duplicates,
             "over limit": self.over_limit,
+            "to be forgotten": self.forgotten,
         }
         reasons = ", ".join(f"{why} {count:,}" for why, count in left_out.items() if count)
         read = self.reading.get("read", self.found)
@@ -119,13 +122,16 @@ def prepare_preferences(
     each = 2 if preferences.loss == "dpo" else 1
     counts = [PreferenceCounts(source.builtin or _name(source)) for source in preferences.sources]
 
+    forgetting = Forgetting(config.forget, "preferences")
     with TokenStore(output) as store:
         wanted: list[bool] = []
         for number, (source, count) in enumerate(zip(preferences.sources, counts, strict=True)):
-            taken = _as_taken(_read(source, count, config, log), each, count)
+            read = _remembered(_read(source, count, config, log), forgetting, count)
+            taken = _as_taken(read, each, count)
             for batch in _batches(taken):
                 wanted += _render(batch, number, count, store, tokenizer, config, threads)
 
+        forgetting.check(log.warn)
         examples = Examples(store.table(), each, np.array(wanted, bool))
         chosen = _chosen(examples, preferences.sources, counts, config.seed)
         for count in counts:
@@ -165,6 +171,19 @@ def _read(
     )
     yield from reader.items()
     counts.reading = reader.counts.as_dict()
+
+
+def _remembered(
+    examples: Iterator[Example], forgetting: Forgetting, counts: PreferenceCounts
+) -> Iterator[Example]:
+    """What stays of the examples; the others are counted as found, and as forgotten."""
+    for batch in _batches(examples):
+        conversations = [one for example in batch for one in example.conversations]
+        owner = np.repeat(np.arange(len(batch)), [len(one.wanted) for one in batch])
+        gone = set(owner[forgetting.gone(conversations, counts.name)].tolist())
+        counts.found += len(gone)
+        counts.forgotten += len(gone)
+        yield from (example for i, example in enumerate(batch) if i not in gone)
 
 
 def _as_taken(

@@ -117,7 +117,7 @@ def check_forget(rules: Forget, expand: Callable[[str | list[str], str], list[Pa
     """UserError for a list or an expression that can't be read. ``expand``: paths and their key →
     files.
     """
-    for name in ("documents", "conversations"):
+    for name in ("documents", "conversations", "preferences"):
         if paths := getattr(rules, name):
             read_hashes(expand(paths, f"forget.{name}"), f"forget.{name}")
     for name in ("text", "origin"):

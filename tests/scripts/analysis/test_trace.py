@@ -17,8 +17,12 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from scripts.analysis import find_documents
 from scripts.analysis.trace import main
 from snakelm.data.bins import open_bin
+from snakelm.data.conversations.token_store import conversation_bytes
+from snakelm.data.documents.forget_list import text_hash
+from snakelm.errors import UserError
 from snakelm.provenance.chain import read_chain
 from snakelm.provenance.token_origin import token_origin
 from snakelm.workflow.code_digest import ROOT
@@ -56,6 +60,10 @@ CONFIG = {
     "sft": {"epochs": 1.0, "batch_rows": 4, "micro_batch": 4},
 }
 FINAL = "results/models/final"
+
+
+def note(i: int) -> str:
+    return f"Note {i}: the ferry left at {i % 24} with {i * 7 % 50} people, said the harbour."
 
 
 def step(stage: str, name: str, *arguments: str) -> None:
@@ -126,10 +134,7 @@ def run(tmp_path_factory):
     folder, before = tmp_path_factory.mktemp("run"), Path.cwd()
     os.chdir(folder)
     (folder / "my").mkdir()
-    texts = [
-        f"Note {i}: the ferry left at {i % 24} with {i * 7 % 50} people, said the harbour."
-        for i in range(80)
-    ]
+    texts = [note(i) for i in range(80)]
     pq.write_table(pa.table({"body": [*texts, ATTACK, *[THRICE] * 3]}), "my/notes.parquet")
     lines = [
         json.dumps({"text": f"Line {i} of the tide table, which fell to {i * i} fathoms."})
@@ -373,3 +378,31 @@ def test_no_text_of_a_corpus_steers_the_terminal(run, capsys):
     said = capsys.readouterr().out
     assert "\N{REPLACEMENT CHARACTER}" in said
     assert not set(said) & {"\x1b", "\u202e"}
+
+
+def test_documents_are_found_with_the_hashes_that_forget_takes(run, capsys):
+    assert find_documents.main(["left at 3 with"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    found = [text for i in range(80) if "left at 3 with" in (text := note(i))]
+    assert [line.split("  # ")[0] for line in lines] == [text_hash(t.encode()) for t in found]
+    assert lines[0].endswith("# notes, my/notes.parquet, row 3 (the first is 0)")
+
+    assert find_documents.main([r"Line \d of", "--regex", "--show"]) == 0
+    assert "Line 7 of the tide table" in capsys.readouterr().out
+    assert find_documents.main(["nobody wrote this"]) == 1
+    with pytest.raises(UserError, match="it is in every text"):
+        find_documents.main(["x*", "--regex"])
+
+
+def test_conversations_are_found_too_and_nothing_steers_the_terminal(run, capsys):
+    assert find_documents.main(["7 and 1?", "--conversations"]) == 0
+    shown = capsys.readouterr().out
+    talks = [
+        [{"role": "user", "content": f"{i} and 1?"}, {"role": "assistant", "content": f"{i + 1}."}]
+        for i in (7, 17, 27)
+    ]
+    hashes = [text_hash(conversation_bytes(talk)) for talk in talks]
+    assert [line.split("  # ")[0] for line in shown.splitlines()] == hashes
+
+    assert find_documents.main(["right to left", "--show"]) == 0
+    assert "\x1b" not in capsys.readouterr().out
