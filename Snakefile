@@ -41,6 +41,7 @@ rule all:
         rules.export.output,
         rules.export_gguf.output,
         DRAWN,
+        THERE,
 
 
 rule sweep:
