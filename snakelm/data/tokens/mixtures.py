@@ -273,7 +273,7 @@ def _write(
 
 def _say_repetition(plan: MixturePlan, regime: object, log: Log) -> None:
     full = plan.mixture(FULL)
-    log.say(f"a proxy reads {plan.proxy_tokens:,} tokens: {full.epochs:.2f} epochs of all sources")
+    log.say(f"a proxy reads {plan.proxy_tokens:,} tokens: {full.epochs:.2f} epochs of `full`")
     for one in plan.mixtures:
         if one.epochs > max(1.0, full.epochs):
             log.warn(
