@@ -42,6 +42,7 @@ rule all:
         rules.export.output,
         rules.export_gguf.output,
         DRAWN,
+        THERE,
 
 
 rule sweep:

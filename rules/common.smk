@@ -374,6 +374,9 @@ def end_with_jobs():
 # The report
 
 
+THERE = []  # of a report that is being made, the parts; targets of their own are among them
+
+
 def reported(name, chapter, what):
     """A file of the run as a part of the report, captioned by report/<its name>.rst.
 
@@ -382,6 +385,8 @@ def reported(name, chapter, what):
     path = results(name)
     if REPORTING and not Path(on_disk(path)).exists():
         return path
+    if REPORTING:
+        THERE.append(path)
     caption = workflow.source_path(f"../report/{Path(name).stem}.rst")
     return report(
         path, caption=caption, category=CHAPTERS[chapter], labels={"what": what}

@@ -77,7 +77,10 @@ def complete(untuned):
 
 
 def test_a_report_of_half_a_run_stands_and_says_what_makes_the_rest(half):
+    of_a_study = half.write("results/tables/source_ablation.html", "<p>Which source helped</p>")
     said, text = report(half, "half.html")
+    of_a_study.unlink()
+    assert "Which source helped, in numbers" in text, "of a target of its own, once it is made"
     assert "none of the report's" in said
     assert "To make them: snakemake --cores 8 --configfile my.yaml; then" in said
     assert "This is the record of one run" in text

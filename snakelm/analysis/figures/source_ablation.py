@@ -28,7 +28,7 @@ def draw_source_ablation(record: SourceAblationRecord, path: str | Path) -> None
                 _bar(axes, row + APART, one.elsewhere, COLOURS["faint"], ".")
 
         axes.set_title("Without each source")
-        axes.set_xlabel("bits per byte more (right: it helps); small: on the others' text")
+        axes.set_xlabel("bits per byte more; pale: on the others' text")
         names = [f"{shortened(one.name, 20)}: {one.verdict}" for one in record.sources]
         axes.set_yticks(range(rows), names)
         axes.set_ylim(rows - 0.5, -0.5)

@@ -59,7 +59,7 @@ def sentences(record: SourceAblationRecord) -> Iterator[str]:
         f"Judged by {record.documents:,} held-out documents ({human(record.bytes)} bytes"
         f"{', clean' * record.clean}) of {', '.join(record.judge_by)}; proxies of "
         f"{record.parameters:,} parameters, {human(record.proxy_tokens)} tokens each "
-        f"({record.epochs:.2f} epochs of all sources), {len(record.seeds)} seeds."
+        f"({record.epochs:.2f} epochs of the mixture of all), {len(record.seeds)} seeds."
     )
     judged = [one.name for one in record.sources if one.judged and one.verdict == "helps"]
     if judged:

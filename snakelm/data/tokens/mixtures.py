@@ -34,7 +34,7 @@ from ...workflow.source_ablation import (
     mixture_without,
     proxy_tokens,
 )
-from ..bins import BinWriter, TokenBin, open_bin
+from ..bins import BinWriter, Meta, TokenBin, open_bin
 from ..documents.sources import source_numbers
 from ..split import repeats
 
@@ -91,11 +91,21 @@ def read_mixtures(path: Path) -> MixturePlan:
 
 @dataclass(frozen=True)
 class _Planned:
-    """A mixture before it is written. ``times``: how often each document occurs, int64 [n]."""
+    """A mixture before it is written. ``factors``: how often documents of each source occur in it,
+    [sources], beside how often they do in train.bin.
+    """
 
     name: str
-    times: np.ndarray
-    weights: dict[str, float]
+    factors: np.ndarray
+    seed: int
+
+    def times(self, ids: np.ndarray, number: np.ndarray) -> np.ndarray:
+        """How often each document occurs, int64 [n]. Not kept: there may be many documents."""
+        times = np.zeros(ids.size, np.int64)
+        for source, factor in enumerate(self.factors.tolist()):
+            own = number == source
+            times[own] = repeats(ids[own], factor, self.seed, "mixture")
+        return times
 
 
 def mix_sources(
@@ -118,34 +128,45 @@ def mix_sources(
     tokens = np.bincount(number, lengths, len(names)).astype(np.int64)
     _check_sources(config, names, tokens, held_out)
 
-    planned = list(_planned(config, names, number, tokens, train))
-    sizes = {one.name: int((one.times * lengths).sum()) for one in planned}
-    _check_sizes(config, sizes)
-    paths = {path.parent.name: path for path in outputs}
-    assert list(paths) == list(sizes), "rule and step name the same mixtures"
-
-    log.say(f"{len(planned)} mixtures of {len(names)} sources from {train.meta.tokens:,} tokens")
-    for first in range(0, len(planned), AT_ONCE):
-        _write(planned[first : first + AT_ONCE], train, paths, tokenizer, log)
-
+    planned = list(_planned(config, names, tokens))
     read, _ = proxy_tokens(config)
-    mixtures = []
-    for one in planned:
-        of_source = np.bincount(number, one.times * lengths, len(names)) / sizes[one.name]
-        mixtures.append(
-            Mixture(
-                name=one.name,
-                tokens=sizes[one.name],
-                documents=int(one.times.sum()),
-                shares=dict(zip(names, of_source.round(6).tolist(), strict=True)),
-                epochs=round(read / sizes[one.name], 4),
-            )
-        )
+    mixtures = [_described(one, names, train, number, read) for one in planned]
     plan = MixturePlan(
         tokens=dict(zip(names, tokens.tolist(), strict=True)), proxy_tokens=read, mixtures=mixtures
     )
+    _check_sizes(config, plan)
+    paths = {path.parent.name: path for path in outputs}
+    assert list(paths) == [one.name for one in planned], "rule and step name the same mixtures"
+
+    log.say(f"{len(planned)} mixtures of {len(names)} sources from {train.meta.tokens:,} tokens")
+    weights = np.array([source.weight for source in config.sources])
+    for first in range(0, len(planned), AT_ONCE):
+        part = planned[first : first + AT_ONCE]
+        metas = [
+            replace(train.meta, weights=dict(zip(names, weights * one.factors, strict=True)))
+            for one in part
+        ]
+        files = [paths[one.name] for one in part]
+        _write(part, metas, files, train, number, tokenizer.token_lengths, log)
+
     _say_repetition(plan, config.source_ablation.proxy.get("train.regime"), log)
     return plan
+
+
+def _described(
+    one: _Planned, names: list[str], train: TokenBin, number: np.ndarray, read: int
+) -> Mixture:
+    """``read``: tokens that a proxy reads."""
+    times = one.times(train.document_ids, number)
+    of_source = np.bincount(number, times * np.diff(train.document_offsets), len(names))
+    size = int(of_source.sum())
+    return Mixture(
+        name=one.name,
+        tokens=size,
+        documents=int(times.sum()),
+        shares=dict(zip(names, (of_source / max(1, size)).round(6).tolist(), strict=True)),
+        epochs=round(read / max(1, size), 4),
+    )
 
 
 def _check_sources(
@@ -165,12 +186,12 @@ def _check_sources(
         )
 
 
-def _check_sizes(config: Config, sizes: dict[str, int]) -> None:
+def _check_sizes(config: Config, plan: MixturePlan) -> None:
     _, batch = proxy_tokens(config)
-    for name, size in sizes.items():
-        if size < batch:
+    for one in plan.mixtures:
+        if one.tokens < batch:
             raise UserError(
-                f"source_ablation: {name} has {size:,} tokens, less than one batch "
+                f"source_ablation: {one.name} has {one.tokens:,} tokens, less than one batch "
                 f"(train.batch_tokens {batch:,}); bring more text, or set a smaller one in "
                 "source_ablation.proxy"
             )
@@ -196,80 +217,63 @@ def draw_shares(
     return kept + (1 - kept.sum()) * room / max(room.sum(), 1e-12)
 
 
-def _planned(
-    config: Config, names: list[str], number: np.ndarray, tokens: np.ndarray, train: TokenBin
-) -> Iterator[_Planned]:
+def _planned(config: Config, names: list[str], tokens: np.ndarray) -> Iterator[_Planned]:
     study, total = config.source_ablation, int(tokens.sum())
     largest = largest_shares(tokens, config.train.steps * config.train.batch_tokens)
     most = HEADROOM * proxy_tokens(config)[0]
 
     for place, name in enumerate(mixture_names(names, study.mixtures)):
         if place <= len(names):
-            kept = np.array([name != mixture_without(one) for one in names])
-            shares = tokens * kept / (tokens * kept).sum()
-            size = min(int((tokens * kept).sum()), most)
+            kept = tokens * np.array([name != mixture_without(one) for one in names])
+            shares, size = kept / kept.sum(), min(int(kept.sum()), most)
         else:
             generator = np.random.default_rng([config.seed, place - len(names)])
             shares, size = draw_shares(tokens, largest, generator), min(total, most)
-
-        factors = shares * size / tokens
-        times = np.zeros(number.size, np.int64)
-        for source, factor in enumerate(factors.tolist()):
-            own = number == source
-            times[own] = repeats(train.document_ids[own], factor, config.seed, "mixture")
-        weights = {
-            source.name or "": source.weight * factor
-            for source, factor in zip(config.sources, factors.tolist(), strict=True)
-        }
-        yield _Planned(name, times, weights)
+        yield _Planned(name, shares * size / tokens, config.seed)
 
 
 def _write(
     planned: Sequence[_Planned],
+    metas: Sequence[Meta],
+    files: Sequence[Path],
     train: TokenBin,
-    paths: dict[str, Path],
-    tokenizer: Tokenizer,
+    number: np.ndarray,
+    token_lengths: np.ndarray,
     log: Log,
 ) -> None:
     """One pass over train.bin, which gives each mixture its documents."""
-    offsets, ids = train.document_offsets, train.document_ids
+    offsets, ids, eot = train.document_offsets, train.document_ids, train.meta.eot
     with ExitStack() as stack:
         writers = []
-        for one in planned:
-            meta = replace(train.meta, weights=one.weights)
+        for meta, file in zip(metas, files, strict=True):
             meta.tokens = meta.documents = meta.text_bytes = meta.max_token = 0
-            paths[one.name].parent.mkdir(parents=True, exist_ok=True)
-            writers.append(stack.enter_context(BinWriter(paths[one.name], meta)))
+            file.parent.mkdir(parents=True, exist_ok=True)
+            writers.append(stack.enter_context(BinWriter(file, meta)))
         bar = stack.enter_context(log.progress(train.meta.tokens, "tokens"))
 
         first = 0
         while first < ids.size:
-            last = max(
-                first + 1, int(np.searchsorted(offsets, offsets[first] + BLOCK, "right")) - 1
-            )
+            ends = np.searchsorted(offsets, offsets[first] + BLOCK, "right")
+            last = max(first + 1, int(ends) - 1)
             block = train.read(int(offsets[first]), int(offsets[last]))
-            lengths = np.diff(offsets[first : last + 1])
-            sizes = np.add.reduceat(
-                tokenizer.token_lengths[block], offsets[first:last] - offsets[first]
-            )
-            sizes -= int(tokenizer.token_lengths[train.meta.eot])
+            lengths, own = np.diff(offsets[first : last + 1]), slice(first, last)
+            starts = offsets[own] - offsets[first]
+            sizes = np.add.reduceat(token_lengths[block], starts) - token_lengths[eot]
+
             for one, writer in zip(planned, writers, strict=True):
-                times = one.times[first:last]
+                times = one.times(ids[own], number[own])
                 for copy in range(int(times.max(initial=0))):
                     chosen = times > copy
-                    writer.append(
-                        block[np.repeat(chosen, lengths)],
-                        lengths[chosen],
-                        ids[first:last][chosen],
-                        int(sizes[chosen].sum()),
-                    )
+                    tokens = block[np.repeat(chosen, lengths)]
+                    size = int(sizes[chosen].sum())
+                    writer.append(tokens, lengths[chosen], ids[own][chosen], size)
             bar.update(int(offsets[last]), "mixed")
             first = last
 
 
 def _say_repetition(plan: MixturePlan, regime: object, log: Log) -> None:
     full = plan.mixture(FULL)
-    log.say(f"a proxy reads {plan.proxy_tokens:,} tokens: {full.epochs:.2f} epochs of all sources")
+    log.say(f"a proxy reads {plan.proxy_tokens:,} tokens: {full.epochs:.2f} epochs of `full`")
     for one in plan.mixtures:
         if one.epochs > max(1.0, full.epochs):
             log.warn(
