@@ -60,8 +60,8 @@ class AnswerRows:
 def answer_log_probs(forward: Forward, given: AnswerRows, device: torch.device) -> torch.Tensor:
     """Log-probability of each answer, at least float32 [A]."""
     log_probs = forward(*given.rows.to(device), by_token=True)
-    lengths = torch.from_numpy(given.counts).to(device)
-    return torch.segment_reduce(log_probs, "sum", lengths=lengths)
+    # Not index_add, whose order of summation on a GPU is one of chance.
+    return torch.stack([part.sum() for part in log_probs.split(given.counts.tolist())])
 
 
 def unit_rows(data: PreferencePacks, units: np.ndarray) -> tuple[AnswerRows, np.ndarray]:
