@@ -6,8 +6,8 @@ more of them in a larger vocabulary. Text that comes again counts for less (Muen
 Scaling Data-Constrained Language Models, eq. 5).
 
 The runs are in recorded_runs.json, which benchmarks/size_dial.py wrote: no constant of the law is
-written down, it is fitted to them each time. They are of one text on which the law is fitted; a few
-of others say how far it holds elsewhere. Bits per byte of another text are those of the law times
+written down, it is fitted to them each time. The law is of one text; runs on others, where there
+are any, say how far it holds elsewhere. Bits per byte of another text are those of the law times
 how much harder it is for xz, and the error of that, in proportion to how different it is, is part
 of the interval. So is, beyond the largest of the runs, how far the law is off at sizes that it was
 not fitted to.
@@ -152,7 +152,8 @@ class SizeLaw:
 
     def _error_elsewhere(self) -> float:
         """How far the logarithm of the loss is off for each unit in which a text differs in
-        difficulty: root of the mean square over the runs on other texts.
+        difficulty: root of the mean square over the runs on other texts; 1, as much as the step
+        itself, where there are none.
         """
         own = self.record.difficulty[self.record.law]
         errors = []

@@ -17,11 +17,13 @@ from snakelm.evaluation import plan_machine, planner
 from snakelm.evaluation.plan_machine import StepTime
 from snakelm.evaluation.plan_record import planned_for
 from snakelm.evaluation.plan_text import read_text, shortened
+from snakelm.evaluation.size_law import SizeLaw, recorded_runs
 from snakelm.files import write_json
 from snakelm.log import Log
 from snakelm.tokenizer import CHAT, EOT, train_bpe
 
 READ_ONCE = functools.cache(read_text)
+LAW = functools.cache(lambda: SizeLaw(recorded_runs()))
 QUIET = Log("plan", quiet=True)
 
 
@@ -48,6 +50,7 @@ def known_time(candidate, tokens, device, before):
 def known_machine(monkeypatch):
     monkeypatch.setattr(planner, "time_steps", known_time)
     monkeypatch.setattr(planner, "read_text", READ_ONCE)
+    monkeypatch.setattr(planner, "SizeLaw", lambda record: LAW())
 
 
 def plan_for(hours, documents, **more):
@@ -86,7 +89,7 @@ def test_a_budget_too_small_names_the_least_that_is_enough(documents, known_mach
         plan_for(0.8 * least, documents)
 
 
-def test_a_size_that_needs_more_memory_is_not_offered(documents, monkeypatch):
+def test_a_size_that_needs_more_memory_is_not_offered(documents, known_machine, monkeypatch):
     def hungry(candidate, *others):
         memory = 1e18 if candidate.size > 1 else 1e8
         return dataclasses.replace(known_time(candidate, *others), memory=memory)
