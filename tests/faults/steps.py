@@ -102,7 +102,7 @@ def _make(run: SmallRun, name: str) -> Made:
     files = frozenset(_files(run.folder) - before)
     made = Made(
         files,
-        {path: sha256_file(path) for path in files},
+        {path: sha256_file(path) for path in files if not _grows(path)},
         max(path.stat().st_size for path in files),
         seconds,
     )
@@ -114,6 +114,11 @@ def _make(run: SmallRun, name: str) -> Made:
     assert _files(run.folder) - before == files, f"{name} makes other files a second time"
     same = {path: sha256 for path, sha256 in made.hashes.items() if sha256_file(path) == sha256}
     return replace(made, hashes=same)
+
+
+def _grows(path: Path) -> bool:
+    """Whether it is a training's own record, which has no finished form until the training ends."""
+    return "checkpoints" in path.parts and path.suffix not in (".pt", ".sha256")
 
 
 def _run(run: SmallRun, name: str) -> None:
