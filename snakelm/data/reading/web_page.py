@@ -2,9 +2,9 @@
 
 Resiliparse took a twentieth of trafilatura's time on the same pages, and says nothing of a page
 where it finds no content. Its time grows with the square of how deep elements lie in each other, so
-a page with thousands of them unclosed is refused. Bytes are decoded by the
-server's word, else as UTF-8, else by the page's own word or what they look like; one that isn't of
-that encoding becomes U+FFFD.
+a page with thousands of them unclosed is refused. Bytes are decoded by the server's word, else as
+UTF-8, else by the page's own word or what they look like; one that isn't of that encoding becomes
+U+FFFD.
 """
 
 import importlib.util
@@ -46,7 +46,7 @@ def page_text(page: bytes, charset: str | None, html: bool) -> Page:
 
     text = _decoded(page, charset)
     if text is None:
-        encoding = detect_encoding(page, from_html_meta=html)
+        encoding = detect_encoding(page, from_html_meta=html) or "utf-8"
         text = bytes_to_str(page, encoding, errors="replace")
     if html:
         text = extract_plain_text(text, main_content=True)
