@@ -374,7 +374,9 @@ def end_with_jobs():
 # The report
 
 
-THERE = []  # of a report that is being made, the parts; targets of their own are among them
+THERE = (
+    []
+)  # of a report that is being made, the parts; targets of their own are among them
 
 
 def reported(name, chapter, what):
