@@ -23,6 +23,7 @@ report: "report/workflow.rst"
 
 include: "rules/common.smk"
 include: "rules/inputs.smk"
+include: "rules/target_inputs.smk"
 include: "rules/preparation.smk"
 include: "rules/training.smk"
 include: "rules/analysis.smk"

@@ -7,7 +7,7 @@ rule baseline:
         tokenizer=results("tokenizer/meta.json"),
         config=settings("baseline"),
     output:
-        results("tables/baseline.json"),
+        output=results("tables/baseline.json"),
     log:
         log("baseline"),
     benchmark:
@@ -32,7 +32,7 @@ rule measure_tokenizer:
         documents=documents(),
         config=settings("measure_tokenizer"),
     output:
-        results("tables/tokens.json"),
+        output=results("tables/tokens.json"),
     log:
         log("measure_tokenizer"),
     benchmark:
@@ -179,7 +179,7 @@ rule generate_embeddings:
         val_index=results("data/processed/val.idx"),
         config=settings("generate_embeddings"),
     output:
-        results("embeddings/documents.parquet"),
+        output=results("embeddings/documents.parquet"),
     log:
         log("generate_embeddings"),
     benchmark:

@@ -374,9 +374,8 @@ def end_with_jobs():
 # The report
 
 
-THERE = (
-    []
-)  # of a report that is being made, the parts; targets of their own are among them
+# The parts of a report that is being made; targets of their own are among them.
+THERE = []
 
 
 def reported(name, chapter, what):

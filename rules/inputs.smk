@@ -140,22 +140,6 @@ def forgotten_preferences(wildcards=None):
     return forget_stamps("preferences", "data/processed/train_preferences.bin")
 
 
-def asked_documents(wildcards=None):
-    """What the lists of documents hold whose memory is checked."""
-    own = CONFIG.memorisation.documents
-    paths, key = (own, "memorisation") if own else (CONFIG.forget.documents, "forget")
-    files = own_files(paths, f"{key}.documents")
-    return [stamp("memorisation", files, "tables/memorisation.json")] if files else []
-
-
-def before_stamps(wildcards=None):
-    """What the earlier model holds that memory is compared with."""
-    if not CONFIG.memorisation.before:
-        return []
-    files = or_stop(pretraining_files, user_paths.home(CONFIG.memorisation.before))
-    return [stamp("before", files, "tables/memorisation.json")]
-
-
 def forget_lists(wildcards=None):
     return [
         *forgotten_documents(),

@@ -2,21 +2,12 @@
 # (snakelm/evaluation/planner.py). A run that follows its plan has both side by side in the report.
 
 
-def planned_documents(wildcards):
-    """The documents, once there is a budget."""
-    if CONFIG.plan.hours is None:
-        stop(
-            "plan.hours: missing; set how long training may take here, e.g. plan: {hours: 0.5}"
-        )
-    return documents()
-
-
 rule plan:
     input:
         documents=planned_documents,
         config=settings("plan"),
     output:
-        results("plan.json"),
+        output=results("plan.json"),
     log:
         log("plan"),
     benchmark:
@@ -36,7 +27,7 @@ rule plot_plan:
         model=results("final_model.pt"),
         config=settings("plot_plan"),
     output:
-        reported("tables/plan.html", "pretraining", "6. Planned and found"),
+        output=reported("tables/plan.html", "pretraining", "6. Planned and found"),
     log:
         log("plot_plan"),
     benchmark:

@@ -23,7 +23,7 @@ rule preflight:
         labels=label_stamp if CHECKS["filtered"] else [],
         config=settings("preflight"),
     output:
-        results("tables/preflight.json"),
+        output=results("tables/preflight.json"),
     log:
         log("preflight"),
     benchmark:
@@ -51,7 +51,7 @@ rule collect:
         files=fetched_files,
         config=settings("collect"),
     output:
-        results("data/raw/{source}.parquet"),
+        output=results("data/raw/{source}.parquet"),
     log:
         log("collect.{source}"),
     benchmark:
@@ -73,7 +73,7 @@ rule sample_data:
         stamp=source_stamp,
         config=settings("sample_data"),
     output:
-        results("data/sampled/{source}.parquet"),
+        output=results("data/sampled/{source}.parquet"),
     log:
         log("sample_data.{source}"),
     benchmark:
@@ -93,7 +93,7 @@ rule deduplicate:
         inputs=expand(results("data/sampled/{source}.parquet"), source=SOURCES),
         config=settings("deduplicate"),
     output:
-        results("data/deduplicated/documents.parquet"),
+        output=results("data/deduplicated/documents.parquet"),
     log:
         log("deduplicate"),
     benchmark:

@@ -2,22 +2,6 @@
 # all of it (snakelm/workflow/sweep.py). A source ablation's proxies are trained by the same rule, each on its mixture.
 
 
-def point_bin(wildcards):
-    """The training tokens of a point."""
-    return results(POINTS[wildcards.point].train_bin)
-
-
-def beside_point_bins(wildcards):
-    """What lies beside the token files that it reads; a mixture's goes when no job needs it."""
-    train_bin = point_bin(wildcards)
-    mixed = wildcards.point in PROXIES
-    return [
-        Path(train_bin).with_suffix(".idx").as_posix(),
-        *([f"{train_bin}.manifest.json"] if mixed else []),
-        results("data/processed/val.idx"),
-    ]
-
-
 rule train_point:
     input:
         train_bin=point_bin,

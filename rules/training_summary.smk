@@ -7,7 +7,7 @@ rule training_summary:
         model=results(LAST if TUNED else "final_model.pt"),
         config=settings("training_summary"),
     output:
-        results("models/final/training_content_summary.md"),
+        output=results("models/final/training_content_summary.md"),
     log:
         log("training_summary"),
     benchmark:

@@ -331,11 +331,12 @@ class Step:
         return named[:1]
 
     def _written(self, name: str, kind: File) -> str:
-        """How a rule refers to an output: as `{output}` where one flag stands for all of them; else
-        by name, and for a folder by the names of its files without their suffixes.
+        """How a rule refers to an output: as `{output}` where one flag stands for several files;
+        else by name, and for a folder by the names of its files without their suffixes.
         """
-        if len(self.writes) == 1 and not kind.leaves:
-            return "{output:q}" if isinstance(kind, Folder) or kind.many else "{output[0]:q}"
+        several = isinstance(kind, Folder) or kind.many
+        if several and len(self.writes) == 1 and not kind.leaves:
+            return "{output:q}"
         if isinstance(kind, Folder):
             return " ".join(f"{{output.{Path(file).stem}:q}}" for file in kind.files)
         return f"{{output.{_in_rule(name)}:q}}"
