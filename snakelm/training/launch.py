@@ -27,7 +27,14 @@ from ..workflow.signals import StopRequest, is_insisted
 from ..workflow.step import Run
 from .nodes import launch_on_nodes, node_number
 
-__all__ = ["ENVIRONMENT", "STORE", "launch", "restart_with_environment", "run_trainer"]
+__all__ = [
+    "ENVIRONMENT",
+    "STORE",
+    "launch",
+    "restart_with_environment",
+    "return_freed_memory",
+    "run_trainer",
+]
 
 ENVIRONMENT = {
     "MALLOC_MMAP_THRESHOLD_": str(4 << 30),
@@ -56,6 +63,15 @@ def restart_with_environment(argv: Sequence[str]) -> None:
     # A signal waits until the new process has words for it (starting.py lets it through).
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     os.execv(sys.executable, [sys.executable, *argv])
+
+
+def return_freed_memory() -> None:
+    """Gives the kernel what is freed. With ENVIRONMENT glibc keeps it, which pays where blocks of
+    the same sizes come again at every step; where they differ, the heap would grow in holes.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # other libraries have none
+    if trim:
+        trim(0)
 
 
 def run_trainer(run: Run, own_log: Path, train: Callable[[Run, bool], None]) -> int:

@@ -23,6 +23,7 @@ import torch
 from ..data.packs import IGNORED, best_fit
 from ..data.preference_packs import PreferencePacks
 from .batches import Rows
+from .launch import return_freed_memory
 from .packed_batches import PackStream
 from .preference_losses import Loss
 
@@ -35,6 +36,7 @@ __all__ = [
     "unit_rows",
 ]
 
+TRIM_EVERY = 8  # steps, whose blocks are of other sizes each time
 TRIES = 16  # conversations that are looked at for a partner
 Forward = Callable[..., torch.Tensor]
 
@@ -185,6 +187,8 @@ class PreferenceBatches(PackStream):
         """
         chosen = self.chosen(step)
         units = chosen[rank * len(chosen) // world : (rank + 1) * len(chosen) // world]
+        if step % TRIM_EVERY == 0:
+            return_freed_memory()
         given, conversations = unit_rows(self.data, units)
         others, of = None, np.zeros(0, np.int64)
         if self.others:

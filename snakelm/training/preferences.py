@@ -8,7 +8,7 @@ while it trains.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,8 @@ from .preference_scores import measure, reference_scores, spread_units
 from .progress import RunResult
 
 __all__ = ["PreferenceFiles", "Preferring", "learn_preferences"]
+
+HEAP_IN_HOLES = 2.0  # times the memory of a run whose steps have blocks of the same sizes
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,7 @@ class Preferring:
         )
 
         most = int(np.diff(self.train.unit_packs).max())  # rows of a unit
-        return make_plan(
+        plan = make_plan(
             self.shape,
             self.tokenizer.vocab_size,
             self.batches.tokens(self.batches.steps),
@@ -135,6 +137,8 @@ class Preferring:
             len(self.val.packs.tokens),
             train=self.training,
         )
+        # Freed blocks of other sizes than the next ones lie between those in use.
+        return replace(plan, memory=HEAP_IN_HOLES * plan.memory)
 
     def build_model(self, weights: Mapping[str, torch.Tensor] | None) -> Decoder:
         """The tuned model with LoRA's factors, or with ``weights``. Before a step can be taken, the
