@@ -18,10 +18,11 @@ STEP = Step(
         "export",
         "sources",
         "sft_data",
+        "preferences.sources",
         "seed",
         *(f"publish.{key}" for key in ("name", "licence", "languages", "datasets")),
     ),
-    shows=("sources", "sft_data"),  # their licences, for the model card
+    shows=("sources", "sft_data", "preferences"),  # their licences, for the model card
     reads={
         "model": File("final_model.pt, sft_model.pt or preference_model.pt"),
         "tokenizer": TOKENIZER,

@@ -4,7 +4,7 @@ built in has it. One place, so that every page and the model card say the same.
 
 from collections.abc import Sequence
 
-from ..config import SftSource, Source
+from ..config import PreferenceSource, SftSource, Source
 
 __all__ = ["HUB", "conversations_licence", "source_licence"]
 
@@ -41,8 +41,8 @@ def source_licence(source: Source | None) -> str:
     return source.licence or BUILTIN.get(source.builtin or "", UNKNOWN)
 
 
-def conversations_licence(name: str, sources: Sequence[SftSource]) -> str:
-    """Of the source of conversations that the packs' manifest calls ``name``."""
+def conversations_licence(name: str, sources: Sequence[SftSource | PreferenceSource]) -> str:
+    """Of the source of conversations, or preferences, that the packs' manifest calls ``name``."""
     for source in sources:
         paths = [source.path] if isinstance(source.path, str) else source.path or []
         if name == (source.builtin or ", ".join(paths)):

@@ -36,6 +36,7 @@ from .manifests import (
     made_by,
 )
 from .pages import render_markdown
+from .preference_record import PreferencesManifest
 
 __all__ = ["About", "model_card", "public_name"]
 
@@ -126,6 +127,7 @@ def model_card(
             *_packages(steps),
             *_sources(about.config, steps),
             *_conversations(about.config, steps),
+            *_preferences(about.config, steps),
         ],
         counts=list(_counts(steps)),
         scores=[*measured, *_compressors(manifests)],
@@ -173,6 +175,16 @@ def _conversations(config: Config, manifests: Sequence[StepManifest]) -> Iterato
                 f"conversations of {', '.join(map(public_path, counts.name.split(', ')))}",
                 f"{counts.kept:,} conversations",
                 conversations_licence(counts.name, config.sft_data.sources),
+            )
+
+
+def _preferences(config: Config, manifests: Sequence[StepManifest]) -> Iterator[DataRow]:
+    for manifest in made_by(manifests, "prepare_preferences", PreferencesManifest)[:1]:
+        for counts in manifest.sources:
+            yield DataRow(
+                f"preferences of {', '.join(map(public_path, counts.name.split(', ')))}",
+                f"{counts.kept:,} pairs or answers",
+                conversations_licence(counts.name, config.preferences.sources),
             )
 
 

@@ -110,7 +110,8 @@ def _from_outside(manifest: Mapping[str, Any]) -> Iterator[str]:
 
 def _licences(config: Mapping[str, Any]) -> Iterator[str]:
     """Those that the configuration of a step states, which export's does."""
-    for source in [*config.get("sources", []), *config.get("sft_data", {}).get("sources", [])]:
+    sections = (config, config.get("sft_data", {}), config.get("preferences", {}))
+    for source in (one for section in sections for one in section.get("sources", [])):
         if source.get("licence"):
             name = source.get("name") or source.get("builtin") or source.get("path")
             yield f"licence of {name}: {source['licence']}"

@@ -5,27 +5,25 @@ from dataclasses import dataclass
 
 import torch
 
-from pytorch_ext.dispatch import HAS_TRITON
-
 from ..config import Model, Train
 from ..data.bins import TokenBin
-from ..device import Device
+from ..device import Device, pays_to_compile
 from ..errors import UserError
 from ..files import human_bytes
 from ..model import ModelSize, model_size
 from .validation import LOGIT_BYTES
 
-__all__ = ["Plan", "check_sizes", "make_plan"]
+__all__ = ["PROCESS", "Plan", "check_sizes", "make_plan"]
 
 # Share of the measured product rate that a training step reaches as a rule (docs/EXPERIMENTS.md);
 # for the estimate only.
 USUAL_SHARE = {"cpu": 0.45, "cuda": 0.35, "mps": 0.2}
 
 # Resident bytes of a trainer before it has a model: Python, torch and its libraries, the code that
-# oneDNN makes in the first steps; Triton, which torch's optimizers load where it is installed.
-# Measured (docs/EXPERIMENTS.md).
-PROCESS = 450_000_000
-TRITON = 85_000_000
+# oneDNN makes in the first steps. And torch's compiler with Triton, loaded where it is used and by
+# torch's sharding. Measured (docs/EXPERIMENTS.md).
+PROCESS = 400_000_000
+COMPILER = 135_000_000
 
 
 @dataclass(frozen=True)
@@ -90,6 +88,9 @@ def make_plan(
     read = tokens / max(1.0, epochs)
     shares = world if train is not None and train.sharding == "fsdp" else 1
     memory = _memory(model, size, device, rows, read, heldout, world, sampled, train, shares)
+    compiled = train is not None and pays_to_compile(train.compile, device, flops)
+    if device.kind == "cpu" and (compiled or shares > 1):
+        memory += COMPILER
     return Plan(size, tokens, epochs, flops, memory, flops / rate, device.kind, world)
 
 
@@ -165,8 +166,7 @@ def _memory(
     # Checkpoints are written through memory.
     checkpoint = 4 * (2 * size.matrices + 3 * others) + average + best
     tokens = read * (2 if vocabulary <= 1 << 16 else 4)
-    process = PROCESS + (TRITON if HAS_TRITON else 0)
-    return process + states + activations + head + evaluation + checkpoint + tokens
+    return PROCESS + states + activations + head + evaluation + checkpoint + tokens
 
 
 def _kept_of_token(model: Model, layer: int, width: int, train: Train | None) -> int:

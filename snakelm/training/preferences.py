@@ -30,7 +30,7 @@ from .finetuning import as_training, check_context
 from .fingerprint import preference_fingerprint
 from .held_out_answers import held_out_answers
 from .metrics import PREFERENCES, Sample
-from .plan import Plan, make_plan
+from .plan import PROCESS, Plan, make_plan
 from .preference_batches import OtherPrompts, PreferenceBatches, Scores
 from .preference_losses import loss_of
 from .preference_scores import measure, reference_scores, spread_units
@@ -38,7 +38,7 @@ from .progress import RunResult
 
 __all__ = ["PreferenceFiles", "Preferring", "learn_preferences"]
 
-HEAP_IN_HOLES = 2.0  # times the memory of a run whose steps have blocks of the same sizes
+HEAP_IN_HOLES = 4.0  # times the heap of a run whose steps have blocks of the same sizes
 
 
 @dataclass(frozen=True)
@@ -137,8 +137,10 @@ class Preferring:
             len(self.val.packs.tokens),
             train=self.training,
         )
+        if device.kind != "cpu":
+            return plan
         # Freed blocks of other sizes than the next ones lie between those in use.
-        return replace(plan, memory=HEAP_IN_HOLES * plan.memory)
+        return replace(plan, memory=PROCESS + HEAP_IN_HOLES * (plan.memory - PROCESS))
 
     def build_model(self, weights: Mapping[str, torch.Tensor] | None) -> Decoder:
         """The tuned model with LoRA's factors, or with ``weights``. Before a step can be taken, the

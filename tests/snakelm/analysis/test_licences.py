@@ -26,13 +26,14 @@ from snakelm.workflow.manifest import write_manifest
 from snakelm.workflow.settings import settings_file
 from snakelm.workflow.step import load_steps
 
-TEXTS, TALKS = "CC BY 4.0 of the texts", "ODbL of the talks"
+TEXTS, TALKS, PAIRS = "CC BY 4.0 of the texts", "ODbL of the talks", "CC0 of the pairs"
 GIVEN = {
     "sources": [
         {"path": "my/*.jsonl", "name": "mine", "licence": TEXTS},
         {"builtin": "docs", "licence": TEXTS + " collected"},
     ],
     "sft_data": {"sources": [{"path": "talks.jsonl", "licence": TALKS}]},
+    "preferences": {"sources": [{"path": "pairs.jsonl", "licence": PAIRS}]},
 }
 STEPS = load_steps()
 
@@ -49,7 +50,9 @@ def shown_keys_of_items(kind=Config, prefix=""):
 
 
 def test_these_are_all_such_keys():
-    assert sorted(shown_keys_of_items()) == ["sft_data.sources[].licence", "sources[].licence"]
+    sources = ("preferences.sources[]", "sft_data.sources[]", "sources[]")
+    keys = ("kind", "licence")  # kinds: test_training_summary.py
+    assert sorted(shown_keys_of_items()) == [f"{one}.{key}" for one in sources for key in keys]
 
 
 @pytest.fixture
@@ -93,6 +96,7 @@ def card(config, metrics, folder, manifest):
         manifest("sampled/mine.parquet", "sample_data"),
         manifest("sampled/docs.parquet", "sample_data"),
         manifest("p.bin", "prepare_sft_data", sources=[{"name": "talks.jsonl", "kept": 7}]),
+        manifest("q.bin", "prepare_preferences", sources=[{"name": "pairs.jsonl", "kept": 5}]),
     ]
     return model_card(About(Model(), 9, 300, chat=True, config=config), artefacts)
 
@@ -111,10 +115,10 @@ def trace(config, metrics, folder, manifest):
 READERS = {  # what is shown → the step that shows it, how, and whose licences stand there
     "page of the sources": ("plot_metrics", sources_page, [TEXTS, TEXTS + " collected"]),
     "page of the conversations": ("plot_sft", conversations_page, [TALKS]),
-    "page of the settings": ("summarise", page(write_configuration), [TEXTS, TALKS]),
-    "summary": ("summarise", page(write_summary), [TEXTS, TALKS]),
-    "model card": ("export", card, [TEXTS, TEXTS + " collected", TALKS]),
-    "trace": ("export", trace, [TEXTS, TEXTS + " collected", TALKS]),
+    "page of the settings": ("summarise", page(write_configuration), [TEXTS, TALKS, PAIRS]),
+    "summary": ("summarise", page(write_summary), [TEXTS, TALKS, PAIRS]),
+    "model card": ("export", card, [TEXTS, TEXTS + " collected", TALKS, PAIRS]),
+    "trace": ("export", trace, [TEXTS, TEXTS + " collected", TALKS, PAIRS]),
 }
 
 
