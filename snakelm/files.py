@@ -17,6 +17,7 @@ import hashlib
 import json
 import mmap
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -46,6 +47,8 @@ __all__ = [
 
 ABANDONED_S = 600  # without a write; where there are no locks to ask
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# What numpy says of a write that was cut short, without the system's reason.
+CUT_SHORT = re.compile(r"\d+ requested and \d+ written")
 NO_FALLOCATE = (errno.EOPNOTSUPP, errno.EINVAL)
 
 
@@ -232,7 +235,7 @@ class Scratch:
 
 def is_disk_full(error: OSError) -> bool:
     """Whether a write failed for lack of space: disk, quota or file size limit."""
-    return error.errno in NO_SPACE
+    return error.errno in NO_SPACE or bool(CUT_SHORT.fullmatch(str(error)))
 
 
 def disk_full(path: Path, size: int | None) -> DiskFullError:

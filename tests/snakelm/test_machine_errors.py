@@ -15,6 +15,7 @@ from snakelm import machine_errors
 from snakelm.machine_errors import killed, machine_error, memory_limit
 from snakelm.workflow.exit_codes import exit_code
 
+ROOT = Path(__file__).resolve().parents[2]
 SAID = {
     errno.ENOSPC: "disk full; free some room",
     errno.EDQUOT: "disk full: your quota",
@@ -36,6 +37,29 @@ def test_what_the_system_refuses_is_said_in_a_line_with_code_2(capsys, number):
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     assert said.startswith(f"error: results/train.bin: {SAID[number]}")
+
+
+def test_a_write_of_numpys_that_is_cut_short_is_a_full_disk(tmp_path):
+    """numpy keeps the system's reason to itself."""
+    writes = """
+        import resource, signal, sys
+        import numpy as np
+        from pathlib import Path
+        from snakelm.files import atomic_path
+        from snakelm.workflow.exit_codes import exit_code
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))
+        def step():
+            with atomic_path(Path("a.bin")) as temporary, open(temporary, "wb") as file:
+                np.zeros(9000).tofile(file)
+        raise SystemExit(exit_code(step))
+    """
+    command = [sys.executable, "-c", textwrap.dedent(writes)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert done.stderr.startswith("error: a.bin: disk full")
+    assert not list(tmp_path.iterdir())
 
 
 def test_where_the_words_find_no_room_the_code_still_says_so(monkeypatch):
