@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..config import Config, Model, Source
+from ..config import Config, Model, PreferenceSource, SftSource, Source
 from ..evaluation.records import (
     FEW_BYTES_MORE,
     EvaluationRecord,
@@ -126,8 +126,7 @@ def model_card(
         data=[
             *_packages(steps),
             *_sources(about.config, steps),
-            *_conversations(about.config, steps),
-            *_preferences(about.config, steps),
+            *_packed(about.config, steps),
         ],
         counts=list(_counts(steps)),
         scores=[*measured, *_compressors(manifests)],
@@ -168,23 +167,26 @@ def public_name(source: Source, index: int) -> str:
     return f"{index + 1}" if is_after_folder(source.name, source.path) else str(source.name)
 
 
-def _conversations(config: Config, manifests: Sequence[StepManifest]) -> Iterator[DataRow]:
-    for manifest in made_by(manifests, "prepare_sft_data", PacksManifest)[:1]:
-        for counts in manifest.sources:
-            yield DataRow(
-                f"conversations of {', '.join(map(public_path, counts.name.split(', ')))}",
-                f"{counts.kept:,} conversations",
-                conversations_licence(counts.name, config.sft_data.sources),
-            )
+def _packed(config: Config, manifests: Sequence[StepManifest]) -> Iterator[DataRow]:
+    """Every source of conversations, and of preferences."""
+    talks = made_by(manifests, "prepare_sft_data", PacksManifest)[:1]
+    yield from _packed_sources("conversations", "conversations", talks, config.sft_data.sources)
+    pairs = made_by(manifests, "prepare_preferences", PreferencesManifest)[:1]
+    yield from _packed_sources("preferences", "pairs or answers", pairs, config.preferences.sources)
 
 
-def _preferences(config: Config, manifests: Sequence[StepManifest]) -> Iterator[DataRow]:
-    for manifest in made_by(manifests, "prepare_preferences", PreferencesManifest)[:1]:
+def _packed_sources(
+    what: str,
+    unit: str,
+    manifests: Sequence[PacksManifest | PreferencesManifest],
+    sources: Sequence[SftSource | PreferenceSource],
+) -> Iterator[DataRow]:
+    for manifest in manifests:
         for counts in manifest.sources:
             yield DataRow(
-                f"preferences of {', '.join(map(public_path, counts.name.split(', ')))}",
-                f"{counts.kept:,} pairs or answers",
-                conversations_licence(counts.name, config.preferences.sources),
+                f"{what} of {', '.join(map(public_path, counts.name.split(', ')))}",
+                f"{counts.kept:,} {unit}",
+                conversations_licence(counts.name, sources),
             )
 
 

@@ -139,16 +139,13 @@ class BinWriter:
 
     def link_tokens(self, path: Path, meta: Meta, crcs: np.ndarray) -> bool:
         """Makes all tokens of another bin this one's without writing them again: one file of two
-        names. False, and space for a copy is reserved, where the file system has no such thing.
+        names. False, and space for a copy is reserved, where the file system has no such thing or
+        its checksums are of other chunks.
 
         A bin is only ever replaced, never changed, so neither name can spoil the other.
         """
-        if meta.chunk_bytes != self.meta.chunk_bytes:
-            return False
         link = self.path.with_name(f".{self.path.name}.link.{os.getpid()}.tmp")
-        try:
-            os.link(path, link)
-        except OSError:
+        if meta.chunk_bytes != self.meta.chunk_bytes or not _is_linked(path, link):
             reserve(self._bin, meta.tokens * self._dtype.itemsize)
             return False
 
@@ -253,6 +250,15 @@ class BinWriter:
     def _more(self) -> bytes:
         """What another kind of file adds to its idx."""
         return b""
+
+
+def _is_linked(path: Path, link: Path) -> bool:
+    """Gives the file ``path`` a second name; whether the file system does."""
+    try:
+        os.link(path, link)
+    except OSError:
+        return False
+    return True
 
 
 def _write(file: IO[bytes], data: memoryview) -> None:
