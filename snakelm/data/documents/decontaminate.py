@@ -20,19 +20,15 @@ import numpy as np
 import pyarrow as pa
 
 from ...config import Decontaminate
-from ...errors import UserError
 from ...log import Log
 from .benchmark_ngrams import BenchmarkSet, NgramIndex, benchmark_sets, ngram_indexes
 from .dropped_examples import DroppedExamples
 from .shingles import shingle_hashes, words
 from .table import (
-    DocumentWriter,
     by_source,
-    open_documents,
-    read_documents,
-    slices,
     text_sizes,
 )
+from .write_kept import write_kept
 
 __all__ = ["decontaminate"]
 
@@ -59,23 +55,15 @@ def decontaminate(
     sets = benchmark_sets(files, rules)
     _log_sets(sets, rules, log)
     cleaning = _Cleaning(sets, rules, seed)
-    with open_documents(documents) as file:
-        total, schema = file.num_rows, file.schema
-
-    with log.progress(total, "documents") as bar, DocumentWriter(output, schema) as writer:
-        done = 0
-        for batch in read_documents(documents):
-            for part in slices(batch, SLICE_BYTES):
-                clean = cleaning.clean(part)
-                writer.append(part if clean.all() else part.take(pa.array(np.flatnonzero(clean))))
-                done += part.num_rows
-                bar.update(done, f"{done - writer.documents:,} dropped")
-
-        if not writer.documents:
-            raise UserError(
-                f"{documents}: every document holds text of an evaluation set; raise "
-                "decontaminate.share"
-            )
+    total, writer = write_kept(
+        documents,
+        output,
+        cleaning.kept,
+        lambda _: "every document holds text of an evaluation set; raise decontaminate.share",
+        log,
+        slice_bytes=SLICE_BYTES,
+        dropped="dropped",
+    )
 
     log.say(f"{total:,} documents → {writer.documents:,} ({cleaning.summary()})")
     counts = {
@@ -116,8 +104,8 @@ class _Cleaning:
         self.dropped = [0] * len(sets)  # documents dropped for each set
         self.examples = DroppedExamples(seed)
 
-    def clean(self, batch: pa.RecordBatch) -> np.ndarray:
-        """Which documents stay: bool [rows]."""
+    def kept(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """The documents that stay."""
         matches, sizes = _matches(batch.column("text"), self.indexes, self.rules.ngram)
         clean = np.ones(batch.num_rows, bool)
         for row, match in matches.items():
@@ -129,7 +117,7 @@ class _Cleaning:
                     self._add_example(batch, row, number, match, int(sizes[row]))
 
         self._count(batch, clean)
-        return clean
+        return batch if clean.all() else batch.take(pa.array(np.flatnonzero(clean)))
 
     def _add_example(
         self, batch: pa.RecordBatch, row: int, number: int, match: Match, ngrams: int

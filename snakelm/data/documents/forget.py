@@ -24,20 +24,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ...config import Deduplicate, Forget
-from ...errors import UserError
 from ...log import Log
 from .forget_list import HashList, matches, read_hashes
 from .minhash import band_keys, bands
 from .shingles import NO_WORDS, signatures
 from .table import (
-    DocumentWriter,
     by_source,
     byte_views,
-    open_documents,
     read_documents,
-    slices,
     text_sizes,
 )
+from .write_kept import write_kept
 
 __all__ = ["forget", "named_documents"]
 
@@ -71,20 +68,15 @@ def forget(
         hashes.check("forget.documents", "document", rules.missing, log.warn)
 
     looking = _Fates(rules, hashes, _Near(texts, duplicates, threads) if rules.near else None)
-    with open_documents(documents) as file:
-        total, schema = file.num_rows, file.schema
-    with log.progress(total, "documents") as bar, DocumentWriter(output, schema) as writer:
-        done = 0
-        for batch in read_documents(documents):
-            for part in slices(batch, SLICE_BYTES):
-                writer.append(looking.kept(part))
-                done += part.num_rows
-                bar.update(done, f"{done - writer.documents:,} forgotten")
-
-        if not writer.documents:
-            raise UserError(
-                f"{documents}: all {total:,} documents are to be forgotten; name fewer in forget"
-            )
+    total, writer = write_kept(
+        documents,
+        output,
+        looking.kept,
+        lambda total: f"all {total:,} documents are to be forgotten; name fewer in forget",
+        log,
+        slice_bytes=SLICE_BYTES,
+        dropped="forgotten",
+    )
 
     log.say(f"{total:,} documents → {writer.documents:,} ({looking.summary()})")
     for name in ("text", "origin"):

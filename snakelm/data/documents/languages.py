@@ -9,11 +9,11 @@ from typing import Any
 import pyarrow as pa
 
 from ...config import Languages
-from ...errors import UserError
 from ...log import Log
 from .dropped_examples import DroppedExamples
 from .identification import UNKNOWN, Identifier, Verdict
-from .table import WITH_LANGUAGE, DocumentWriter, open_documents, read_documents, text_sizes
+from .table import WITH_LANGUAGE, text_sizes
+from .write_kept import write_kept
 
 __all__ = ["languages"]
 
@@ -29,21 +29,17 @@ def languages(
     and language, and examples of what was dropped.
     """
     sorting = _Sorting(rules, seed)
-    with open_documents(documents) as file:
-        total = file.num_rows
-
-    with log.progress(total, "documents") as bar, DocumentWriter(output, WITH_LANGUAGE) as writer:
-        done = 0
-        for batch in read_documents(documents):
-            writer.append(sorting.kept(batch))
-            done += batch.num_rows
-            bar.update(done, f"{writer.documents:,} kept")
-
-        if not writer.documents:
-            raise UserError(
-                f"{documents}: no document of {total:,} is in a language of languages.keep; found "
-                f"{sorting.summary()}; name one of these, or set languages.unknown: keep"
-            )
+    total, writer = write_kept(
+        documents,
+        output,
+        sorting.kept,
+        lambda total: (
+            f"no document of {total:,} is in a language of languages.keep; found "
+            f"{sorting.summary()}; name one of these, or set languages.unknown: keep"
+        ),
+        log,
+        schema=WITH_LANGUAGE,
+    )
 
     log.say(f"{total:,} documents → {writer.documents:,} ({sorting.summary()})")
     counts = {

@@ -17,7 +17,8 @@ from ...log import Log
 from .changed_texts import with_texts
 from .dropped_examples import DroppedExamples
 from .personal_rules import RULES, Found, find
-from .table import DocumentWriter, open_documents, read_documents, text_sizes
+from .table import text_sizes
+from .write_kept import write_kept
 
 __all__ = ["MASKS", "check_personal_data", "personal_data"]
 
@@ -62,21 +63,16 @@ def personal_data(
     """
     check_personal_data(rules)
     looking = _Looking(rules, seed)
-    with open_documents(documents) as file:
-        total, schema = file.num_rows, file.schema
-
-    with log.progress(total, "documents") as bar, DocumentWriter(output, schema) as writer:
-        done = 0
-        for batch in read_documents(documents):
-            writer.append(looking.kept(batch))
-            done += batch.num_rows
-            bar.update(done, f"{writer.documents:,} kept")
-
-        if not writer.documents:
-            raise UserError(
-                f"{documents}: all {total:,} documents hold personal data; set "
-                "personal_data.action: mask, or fewer kinds"
-            )
+    total, writer = write_kept(
+        documents,
+        output,
+        looking.kept,
+        lambda total: (
+            f"all {total:,} documents hold personal data; set personal_data.action: mask, or fewer "
+            "kinds"
+        ),
+        log,
+    )
 
     log.say(f"{total:,} documents → {writer.documents:,} ({looking.summary()})")
     counts = {

@@ -12,12 +12,12 @@ from typing import Any
 import pyarrow as pa
 
 from ...config import Quality
-from ...errors import UserError
 from ...log import Log
 from .changed_texts import with_texts
 from .dropped_examples import DroppedExamples
 from .quality_rules import bounds_of, drop_lines, judge
-from .table import DocumentWriter, languages_of, open_documents, read_documents, text_sizes
+from .table import languages_of, text_sizes
+from .write_kept import write_kept
 
 __all__ = ["quality"]
 
@@ -33,20 +33,13 @@ def quality(
     examples per rule.
     """
     judging = _Judging(rules, seed)
-    with open_documents(documents) as file:
-        total, schema = file.num_rows, file.schema
-
-    with log.progress(total, "documents") as bar, DocumentWriter(output, schema) as writer:
-        done = 0
-        for batch in read_documents(documents):
-            writer.append(judging.kept(batch))
-            done += batch.num_rows
-            bar.update(done, f"{writer.documents:,} kept")
-
-        if not writer.documents:
-            raise UserError(
-                f"{documents}: no document of {total:,} passes the rules of `quality`; loosen them"
-            )
+    total, writer = write_kept(
+        documents,
+        output,
+        judging.kept,
+        lambda total: f"no document of {total:,} passes the rules of `quality`; loosen them",
+        log,
+    )
 
     log.say(f"{total:,} documents → {writer.documents:,} ({judging.summary()})")
     counts = {
