@@ -36,7 +36,7 @@ from .preference_losses import loss_of
 from .preference_scores import measure, reference_scores, spread_units
 from .progress import RunResult
 
-__all__ = ["PreferenceFiles", "Preferring", "learn_preferences"]
+__all__ = ["PreferenceFiles", "PreferenceTuning", "learn_preferences"]
 
 HEAP_IN_HOLES = 4.0  # times the heap of a run whose steps have blocks of the same sizes
 
@@ -61,13 +61,13 @@ def learn_preferences(
     (`loop.start`).
     """
 
-    def recipe(verify: bool) -> Preferring:
-        return Preferring(config, files, log, verify)
+    def recipe(verify: bool) -> PreferenceTuning:
+        return PreferenceTuning(config, files, log, verify)
 
     return loop.start(config.train.device, log, threads, recipe)
 
 
-class Preferring:
+class PreferenceTuning:
     """A run over packed preferences.
 
     ``verify``: whether to check packs against their checksums, and to write the base's scores.

@@ -67,7 +67,7 @@ def forget(
         texts = pa.array([one["text"] for one in named], pa.large_string())
         hashes.check("forget.documents", "document", rules.missing, log.warn)
 
-    looking = _Fates(rules, hashes, _Near(texts, duplicates, threads) if rules.near else None)
+    looking = _Forgetting(rules, hashes, _Near(texts, duplicates, threads) if rules.near else None)
     total, writer = write_kept(
         documents,
         output,
@@ -143,7 +143,7 @@ class _Near:
         return [band_keys(made[:, first : first + self.rows]) for first in starts]
 
 
-class _Fates:
+class _Forgetting:
     """Looks through batches of documents, and counts what goes by source and reason."""
 
     def __init__(self, rules: Forget, hashes: HashList, near: _Near | None) -> None:
