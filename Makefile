@@ -19,6 +19,9 @@ NATIVE := $(shell find csrc pytorch_ext -name '*.cpp' -o -name '*.h' -o -name '*
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --no-input
 TORCH := $(shell sed -n 's/^\(torch==[0-9.]*\).*/\1/p' requirements.txt)
 
+# The tests start the interpreter some thousand times: modules are compiled once, whatever the environment says.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: model test check build clean
 
 model: $(VENV)/.built

@@ -191,7 +191,7 @@ SMALL = {
     },
     "train": {"steps": 4, "batch_tokens": 256, "micro_batch": 4, "sample_tokens": 4, "warmup": 1},
     "evaluate": {"compressor_mb": 0.1},
-    "preferences": {"sources": [{"builtin": "docs", "limit": 40}], "batch_rows": 16},
+    "preferences": {"batch_rows": 16},
 }
 
 
@@ -216,12 +216,23 @@ class SmallRun:
         return names if self.whole else names[: names.index(LAST_OF_SAMPLE) + 1]
 
     def __post_init__(self) -> None:
-        conversations = self.folder / "conversations.jsonl"  # the user's
-        lines = [json.dumps({"question": f"What is {i}?", "answer": f"{i}."}) for i in range(60)]
-        conversations.write_text("\n".join(lines) + "\n")
-        self._config = from_mapping(
-            SMALL | {"sft_data": {"sources": [{"path": str(conversations)}]}}
+        asked = [f"What is {i}?" for i in range(60)]
+        conversations = self._users(
+            "conversations", [{"question": asked[i], "answer": f"{i}."} for i in range(60)]
         )
+        pairs = [
+            {"prompt": asked[i], "chosen": f"{i}.", "rejected": f"Not {i}."} for i in range(60)
+        ]
+        preferences = SMALL["preferences"] | {"sources": [self._users("preferences", pairs)]}
+        self._config = from_mapping(
+            SMALL | {"sft_data": {"sources": [conversations]}, "preferences": preferences}
+        )
+
+    def _users(self, name: str, rows: list[dict[str, str]]) -> dict[str, str]:
+        """A source: a file of the user's with these rows."""
+        path = self.folder / f"{name}.jsonl"
+        path.write_text("\n".join(map(json.dumps, rows)) + "\n")
+        return {"path": str(path)}
 
     def settings(self, name: str) -> list[Path]:
         """The files that the workflow gives a step as its settings."""
