@@ -13,7 +13,6 @@ from typing import Any, Protocol, TypedDict
 import torch
 
 from ..files import human_bytes
-from ..workflow import hints
 from .metrics import MetricsRow
 from .step import StepResult
 
@@ -261,7 +260,7 @@ class BitsPerByte(Protocol):
 
 def done_line(result: RunResult, compressor: BitsPerByte | None, output: Path) -> str:
     """The last line of pretraining: `DONE val bpb 1.08 (clean 1.44; primed compressor 1.11, clean
-    1.51) · 3m41s · … · next: …`. ``compressor``: PPMd's rates of tables/baseline.json, where there
+    1.51) · 3m41s · …`. ``compressor``: PPMd's rates of tables/baseline.json, where there
     are some.
     """
     held_against = ""
@@ -273,27 +272,22 @@ def done_line(result: RunResult, compressor: BitsPerByte | None, output: Path) -
 
     bpb = _figure("", result["val_bpb"]) or "none (no held-out text)"
     comparison = f" ({inside})" if inside else ""
-    following = f"{hints.snakemake()} && {hints.snakemake('--report')}"
-    return f"DONE val bpb {bpb}{comparison} · {_duration(result)} · {output} · next: {following}"
+    return f"DONE val bpb {bpb}{comparison} · {_duration(result)} · {output}"
 
 
 def tuned_line(result: RunResult, output: Path) -> str:
-    """The last line of fine-tuning: `DONE held-out answers 5.21 → 1.08 nats a token · 0m41s · … ·
-    next: …`.
-    """
+    """Fine-tuning's last line: `DONE held-out answers 5.21 → 1.08 nats a token · 0m41s · …`."""
     answers = f"{result['val_loss_before']:.3f} → {result['val_loss']:.3f} nats a token"
-    following = hints.chat(output.parent)
-    return f"DONE held-out answers {answers} · {_duration(result)} · {output} · next: {following}"
+    return f"DONE held-out answers {answers} · {_duration(result)} · {output}"
 
 
 def preference_line(result: RunResult, output: Path) -> str:
     """The last line of learning from preferences: `DONE held-out pairs 78.0% in order, loss 0.693 →
-    0.412 · 0m41s · … · next: …`.
+    0.412 · 0m41s · …`.
     """
     in_order = f"{result['val_rewards_accuracies']:.1%} in order"
     loss = f"loss {result['val_loss_before']:.3f} → {result['val_loss']:.3f}"
-    following = hints.chat(output.parent, output)
-    return f"DONE held-out {in_order}, {loss} · {_duration(result)} · {output} · next: {following}"
+    return f"DONE held-out {in_order}, {loss} · {_duration(result)} · {output}"
 
 
 def _duration(result: RunResult) -> str:

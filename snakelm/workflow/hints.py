@@ -52,9 +52,8 @@ def snakemake(*words: str) -> str:
     return " ".join(filter(None, [shlex.join(["snakemake", *cores, *words]), options]))
 
 
-def chat(results: Path, model: Path | None = None) -> str:
-    """How to talk with the tuned model of ``results``, or with another ``model`` there."""
+def chat(results: Path) -> str:
+    """How to talk with the tuned model of ``results``."""
     script = CHAT if Path(CHAT).is_file() else str(ROOT / CHAT)
     elsewhere = [] if results == Path("results") else ["--results", str(results)]
-    other = ["--model", str(model)] if model else []
-    return shlex.join(["python", script, *elsewhere, *other])
+    return shlex.join(["python", script, *elsewhere])
