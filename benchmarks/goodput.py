@@ -5,11 +5,11 @@ run through, and run again while it is pre-empted once in every tenth of its ste
     python benchmarks/goodput.py --results results --steps 400
 
 Goodput is the share of what was spent that is in the result. Of steps: those of the finished run
-over all that were computed, those that a kill took back included. Of time: the time of the finished
-run's steps and evaluations over all time, starts (imports, verifying, loading), checkpoints and
-repeated steps included. Stall: the time in which a run saves and doesn't train, over that of both.
-Time is CPU time, of one thread, so that other work on the machine doesn't count; waiting for the
-disk (fsync) doesn't either, so a save is given in wall time too.
+over all that were computed, those that a kill took back included. Of time: that from the first step
+of each start to its last, but for checkpoints and for the share of repeated steps, over all time,
+starts (imports, verifying, loading) and ends included. Stall: the time in which a run saves and
+doesn't train, over that of both. Time is CPU time, of one thread, so that other work on the machine
+doesn't count; waiting for the disk (fsync) doesn't either, so a save is given in wall time too.
 
 Each pre-emption comes at a random step within its tenth, as SIGTERM, of which a run saves, or as
 SIGKILL, as when a host is lost. Every run has to end with the same bytes. A start costs the same in
@@ -139,9 +139,11 @@ class Training:
         return float(sum(started.counted[counter] for started in self.starts))
 
     def figures(self, name: str, plain: "Training") -> dict[str, Any]:
-        """``plain``: the same training without pre-emption; its steps are what counts."""
+        """``plain``: the same training without pre-emption. Of its time only what its saves took is
+        asked for: the machine's speed changes from one run to the next.
+        """
         spent = sum(started.cpu for started in self.starts)
-        useful = plain.total(USEFUL_S)
+        useful = self.total(USEFUL_S) * self.steps / self.total(STEPS)
         return {
             "preempted by": name,
             "starts": len(self.starts),
@@ -163,8 +165,8 @@ def long_enough(useful: float, run: Training, plain: Training) -> float:
     """CPU-seconds of steps from which on the goodput of time is as wanted: starts and steps taken
     back cost the same in a longer run, saves at the same distance cost the same share.
     """
-    saving = plain.total(SAVE_S) / useful
-    lost = (run.total(STEPS) - run.steps) * useful / run.steps
+    saving = plain.total(SAVE_S) / plain.total(USEFUL_S)
+    lost = run.total(USEFUL_S) - useful
     fixed = (
         run.total(START_S)
         + lost
@@ -188,26 +190,42 @@ def work(counters: str, argv: list[str]) -> int:
 
     counted = np.memmap(counters, np.float64, "r+", shape=COUNTERS)
 
-    def watched(function, cpu, wall=None, count=None):
+    mark = 0.0  # CPU time up to which all is counted
+
+    def training(function, is_step):
         def watch(*given, **named):
-            begun = time.process_time(), time.monotonic()
-            if function is step and np.isnan(counted[FIRST]):
-                counted[FIRST], counted[START_S] = given[0], begun[0]
+            nonlocal mark
+            if np.isnan(counted[FIRST]):
+                if not is_step:
+                    return function(*given, **named)
+                mark = time.process_time()
+                counted[FIRST], counted[START_S] = given[0], mark
             done = function(*given, **named)
-            counted[cpu] += time.process_time() - begun[0]
-            if wall is not None:
-                counted[wall] += time.monotonic() - begun[1]
-            if count is not None:
-                counted[count] += 1
+            now = time.process_time()
+            counted[USEFUL_S] += now - mark
+            counted[STEPS] += is_step
+            mark = now
             return done
 
         return watch
 
-    step, state = loop.training_step, optimizer.Optimizer.state_dict
-    loop.training_step = watched(step, USEFUL_S, count=STEPS)
-    loop._measure = watched(loop._measure, USEFUL_S)
-    checkpoint.save = watched(checkpoint.save, SAVE_S, SAVE_WALL_S, SAVES)
-    optimizer.Optimizer.state_dict = watched(state, SAVE_S, SAVE_WALL_S)
+    def saving(function, is_save):
+        def watch(*given, **named):
+            nonlocal mark
+            begun = time.process_time(), time.monotonic()
+            done = function(*given, **named)
+            mark = time.process_time()
+            counted[SAVE_S] += mark - begun[0]
+            counted[SAVE_WALL_S] += time.monotonic() - begun[1]
+            counted[SAVES] += is_save
+            return done
+
+        return watch
+
+    loop.training_step = training(loop.training_step, True)
+    loop._measure = training(loop._measure, False)
+    checkpoint.save = saving(checkpoint.save, True)
+    optimizer.Optimizer.state_dict = saving(optimizer.Optimizer.state_dict, False)
     return exit_code(lambda: train.main(argv))
 
 
