@@ -1,14 +1,15 @@
 """Documents and conversations of a run that hold a phrase, with the hashes that `forget` takes."""
 
 import re
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..config import PreferenceSource, read_section
 from ..data.conversations.formats import Messages
 from ..data.conversations.preference_reader import PreferenceReader
-from ..data.conversations.preferences import Example
+from ..data.conversations.prepare_preferences import source_name
 from ..data.conversations.token_store import conversation_bytes
 from ..data.corpora import answer_pairs
 from ..data.documents.forget_list import text_hash
@@ -22,6 +23,7 @@ __all__ = ["FoundText", "find_conversations", "find_documents", "find_preference
 
 AROUND = 60  # characters shown on either side of what was found
 COLUMNS = ["text", "source", "origin_file", "origin_row"]
+Placed = tuple[str, str | None, int | None, list[Messages]]  # source, file, row, conversations
 
 
 @dataclass(frozen=True)
@@ -58,9 +60,8 @@ def find_documents(results: Path, phrase: re.Pattern[str]) -> Iterator[FoundText
 def find_conversations(results: Path, phrase: re.Pattern[str]) -> Iterator[FoundText]:
     """Of all conversations that the run's packs were made from, read again."""
     node = read_chain(results / "data/processed/train_sft_packed.bin").named("train_sft_packed.bin")
-    for source, file, row, messages in conversations_read(node):
-        where = ", ".join(filter(None, (source, row_in_words(file, row))))
-        yield from _in_conversation(messages, where, phrase)
+    read = conversations_read(node)
+    return _holding(((name, file, row, [one]) for name, file, row, one in read), phrase)
 
 
 def find_preferences(results: Path, phrase: re.Pattern[str]) -> Iterator[FoundText]:
@@ -70,33 +71,44 @@ def find_preferences(results: Path, phrase: re.Pattern[str]) -> Iterator[FoundTe
     node = read_chain(results / "data/processed/train_preferences.bin").named(
         "train_preferences.bin"
     )
+    return _holding(_preferences_read(node), phrase)
+
+
+def _preferences_read(node: Node) -> Iterator[Placed]:
+    """All that the packs ``node`` were made from."""
     manifest = node.manifest or {}
+    files = {name: used.path for name, used in node.inputs.items() if used.path.is_file()}
+    own = {name: path for name, path in files.items() if path.name != "meta.json"}
     for values in manifest["config"]["preferences"]["sources"]:
         source = read_section(PreferenceSource, values)
-        name = source.builtin or "preferences"
-        for example in _examples(source, node, manifest["seed"]):
-            for messages in example.conversations:
-                yield from _in_conversation(messages, name, phrase)
+        if source.builtin:
+            for example in answer_pairs.pairs(manifest["seed"]):
+                yield source_name(source), None, None, example.conversations
+            continue
+
+        # As with conversations: each file as the source would be.
+        columns, largest = source.columns, sys.maxsize - 1
+        for file, path in own.items():
+            reader = PreferenceReader([path], columns=columns, largest=largest, on_bad="skip")
+            for example in reader.items():
+                yield source_name(source), file, reader.row, example.conversations
 
 
-def _examples(source: PreferenceSource, node: Node, seed: int) -> Iterator[Example]:
-    if source.builtin:
-        yield from answer_pairs.pairs(seed)
-        return
-    files = [used.path for used in node.inputs.values() if used.path.name != "meta.json"]
-    there = [path for path in files if path.is_file()]
-    yield from PreferenceReader(there, columns=source.columns, on_bad="skip").items()
+def _holding(read: Iterable[Placed], phrase: re.Pattern[str]) -> Iterator[FoundText]:
+    """The conversations of which a turn has the phrase; once, though two sources read a row."""
+    seen: set[tuple[str | None, int | None, str]] = set()
+    for source, file, row, conversations in read:
+        for messages in conversations:
+            turns = (message["content"] for message in messages)
+            match = next(filter(None, map(phrase.search, turns)), None)
+            if match is None:
+                continue
 
-
-def _in_conversation(
-    messages: Messages, where: str, phrase: re.Pattern[str]
-) -> Iterator[FoundText]:
-    """The conversation, if a turn of it has the phrase."""
-    for message in messages:
-        if match := phrase.search(message["content"]):
-            sha256 = text_hash(conversation_bytes(messages))
-            yield FoundText(sha256, where, _excerpt(message["content"], match))
-            return
+            found = (file, row, text_hash(conversation_bytes(messages)))
+            if file is None or found not in seen:
+                seen.add(found)
+                where = ", ".join(filter(None, (source, row_in_words(file, row))))
+                yield FoundText(found[2], where, _excerpt(match.string, match))
 
 
 def _excerpt(text: str, match: re.Match[str]) -> str:

@@ -26,6 +26,7 @@ preset: smoke
 sources: [{path: "my/*.parquet", text: body, name: own}, {builtin: synthetic, limit: 200}]
 train: {steps: 24, eval_every: 12, save_every: 12}
 sft_data: {sources: [{path: my/talks.jsonl}], val_fraction: 0.2}
+preferences: {sources: [{path: my/pairs.jsonl}], val_fraction: 0.2, eval_every: 5, save_every: 5}
 tasks: [{builtin: continuation, limit: 20}]
 embeddings: {documents: 60}
 """
@@ -41,7 +42,8 @@ AFTER = {
         "train_tokenizer", "prepare_shard", "measure_tokenizer", "loss", "generate_embeddings",
     },
     "train_tokenizer": {
-        "prepare_shard", "prepare_sft_data", "measure_tokenizer", "export", "export_gguf",
+        "prepare_shard", "prepare_sft_data", "prepare_preferences", "measure_tokenizer", "export",
+        "export_gguf",
     },
     "prepare_shard": {"prepare_data"},
     "prepare_data": {"prepare_shard", "baseline", "measure_tokenizer", "train"},
@@ -50,7 +52,11 @@ AFTER = {
     "train": {
         "train_sft", "loss", "evaluate", "generate_embeddings", "plot_metrics", "summarise",
     },
-    "train_sft": {"export", "export_gguf", "loss", "evaluate", "plot_sft", "summarise"},
+    "prepare_preferences": {"train_preferences"},
+    "train_sft": {"train_preferences", "plot_sft", "summarise"},
+    "train_preferences": {
+        "export", "export_gguf", "loss", "evaluate", "plot_preferences", "summarise",
+    },
     "measure_tokenizer": {"plot_tokenizer"},
     "loss": {"evaluate", "plot_loss"},
     "evaluate": {"export", "plot_loss", "summarise"},
@@ -72,7 +78,8 @@ def with_what_follows(steps: set[str]) -> set[str]:
 
 # Steps by what they need of the configuration; each stands for itself, not for what comes after it.
 SAMPLED = {"collect", "sample_data"}
-MODELS = {"train", "train_sft"}
+MODELS = {"train", "train_sft", "train_preferences"}
+READ_TALKS = {"prepare_sft_data", "prepare_preferences"}
 ASK_A_MODEL = {"loss", "evaluate", "generate_embeddings"}
 SHOW_SETTINGS = {"summarise"}  # configuration.html lists every key
 
@@ -81,17 +88,18 @@ EXPECTED = {
     "seed": SAMPLED
     | MODELS
     | ASK_A_MODEL
-    | {"train_tokenizer", "prepare_data", "prepare_sft_data", "measure_tokenizer"}
+    | READ_TALKS
+    | {"train_tokenizer", "prepare_data", "measure_tokenizer"}
     | {"visualize_embeddings"},
-    "on_bad_file": SAMPLED | {"prepare_sft_data"},
-    "max_document_mb": SAMPLED | {"prepare_sft_data"},
+    "on_bad_file": SAMPLED | READ_TALKS,
+    "max_document_mb": SAMPLED | READ_TALKS,
     "classifier": set(),  # without a filter, nobody reads it
     "deduplicate": {"deduplicate"},
     "tokenizer": {"train_tokenizer"},
     "prepare.val_fraction": {"train_tokenizer", "prepare_data"},
     "prepare.token_bits": {"prepare_data"},
     "model": {"train"},
-    "model.context": {"train", "prepare_sft_data", "plot_metrics"},
+    "model.context": {"train", "plot_metrics"} | READ_TALKS,
     "train": {"train"},
     "train.seed": MODELS,  # tuning follows where it has no seed of its own
     "train.steps": {"train", "plot_metrics"},
@@ -111,6 +119,12 @@ EXPECTED = {
     "sft_data": {"prepare_sft_data", "export"},
     "sft": {"train_sft"},
     "sft.clip": {"train_sft", "plot_sft"},
+    "preferences": {"train_preferences"},
+    "preferences.sources": {"prepare_preferences", "export"},
+    "preferences.context": {"prepare_preferences"},
+    "preferences.val_fraction": {"prepare_preferences"},
+    "preferences.loss": {"prepare_preferences", "train_preferences"},
+    "preferences.clip": {"train_preferences", "plot_preferences"},
     "tasks": {"evaluate"},
     "embeddings": {"generate_embeddings"},
     "tsne": {"visualize_embeddings"},
@@ -129,6 +143,8 @@ COSMETIC = {  # keys that change what is shown or kept, or how many do it, never
     "train.sample_tokens", "train.sample_prompt", "train.processes", "train.nodes",
     "train.activation_checkpointing", "train.sharding",
     "sft.eval_every", "sft.save_every", "sft.keep", "sft.log_every",
+    "preferences.eval_every", "preferences.save_every", "preferences.keep",
+    "preferences.log_every",
 }  # fmt: skip
 
 # Values for keys where a neighbour of the default would not do.
@@ -153,6 +169,9 @@ VALUES = {
     "sft.lora_rank": 8,
     "sft.mix": 0.1,
     "sft.base": "results/final_model.pt",
+    "preferences.sources": [{"path": "my/pairs.jsonl", "limit": 50}],
+    "preferences.context": 32,
+    "preferences.lora_rank": 8,
     "tasks": [{"builtin": "continuation", "limit": 10}],
     "cost.currency": "USD",
     "publish.licence": "mit",
@@ -178,6 +197,8 @@ ELSEWHERE = {
     "tokenizer.kind",
     "train.base",
     "model.tie_embeddings",
+    "preferences.desirable_weight",  # of the loss that this run doesn't have
+    "preferences.undesirable_weight",
 }
 CHECKS = {
     "forget": "not_forgotten",
@@ -215,6 +236,8 @@ def run(checkout, sentences):
     pq.write_table(pa.table({"body": sentences}), checkout.root / "my/notes.parquet")
     talks = [{"question": f"{i} and 1?", "answer": f"{i + 1}."} for i in range(120)]
     checkout.write("my/talks.jsonl", "".join(json.dumps(talk) + "\n" for talk in talks))
+    pairs = [{"prompt": f"{i} and 2?", "chosen": f"{i + 2}.", "rejected": "?"} for i in range(60)]
+    checkout.write("my/pairs.jsonl", "".join(json.dumps(pair) + "\n" for pair in pairs))
     checkout.write("my.yaml", OWN)
     done = checkout.snakemake("--configfile", "my.yaml", timeout=550)
     assert done.code == 0, done.said
@@ -272,7 +295,7 @@ SAMPLE = [
     "train.device",
     "prepare.shards",
     "classifier.steps",
-    "train.log_every",
+    "preferences.beta",
     "evaluate.compressor_mb",
 ]
 KEYS = [
@@ -284,6 +307,22 @@ KEYS = [
 
 def test_the_run_is_finished(run):
     assert run.jobs() == set()
+
+
+def test_preferences_are_learned_and_have_their_chapter_of_the_report(run):
+    manifest = json.loads((run.root / "results/preference_model.pt.manifest.json").read_text())
+    result = manifest["counts"]["result"]
+    assert result["val_loss"] < result["val_loss_before"]
+    exported = run.root / "results/models/final/model.safetensors.manifest.json"
+    inputs = [used["path"] for used in json.loads(exported.read_text())["inputs"]]
+    assert "results/preference_model.pt" in inputs
+
+    done = run.checkout.snakemake("--configfile", "my.yaml", "--report", "report.html")
+    assert done.code == 0, done.said
+    text = (run.root / "report.html").read_text(encoding="utf-8")
+    chapters = json.loads(re.search(r"^ *var categories = (.*);$", text, re.MULTILINE)[1])
+    shown = {name.rpartition("/")[2] for name in chapters["5b. Preferences"]["Other"]}
+    assert shown == {"preference_loss.svg", "preference_rewards.svg", "preferences.html"}
 
 
 @pytest.mark.parametrize("key", SAMPLE)

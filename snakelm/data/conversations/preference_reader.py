@@ -42,6 +42,7 @@ class PreferenceReader(FileReader[Example]):
     ) -> None:
         super().__init__(files, on_bad=on_bad, warn=warn)
         self.largest = largest
+        self.row: int | None = None  # of the file, that the latest example came from
         self.ours = {theirs: ours for ours, theirs in (columns or {}).items()}
         for name in columns or {}:
             if name not in KNOWN:
@@ -82,4 +83,5 @@ class PreferenceReader(FileReader[Example]):
                     invalid[str(reason)] = invalid.get(str(reason), 0) + 1
                 continue
             self.counts.kept += 1
+            self.row = place.row
             yield example

@@ -37,7 +37,7 @@ from .preferences import Example
 from .prepare import append_in_order
 from .token_store import ConversationTable, TokenStore
 
-__all__ = ["preference_paths", "prepare_preferences"]
+__all__ = ["preference_paths", "prepare_preferences", "source_name"]
 
 BATCH = 2048  # examples rendered at a time
 SETTINGS = ("sources", "loss", "context", "val_fraction")
@@ -120,7 +120,7 @@ def prepare_preferences(
     """
     preferences = config.preferences
     each = 2 if preferences.loss == "dpo" else 1
-    counts = [PreferenceCounts(source.builtin or _name(source)) for source in preferences.sources]
+    counts = [PreferenceCounts(source_name(source)) for source in preferences.sources]
 
     forgetting = Forgetting(config.forget, "preferences")
     with TokenStore(output) as store:
@@ -149,8 +149,10 @@ def prepare_preferences(
     return paths, result
 
 
-def _name(source: PreferenceSource) -> str:
-    return source.path if isinstance(source.path, str) else ", ".join(source.path or [])
+def source_name(source: PreferenceSource) -> str:
+    """What a source is called where its rows are told of."""
+    paths = [source.path] if isinstance(source.path, str) else source.path or []
+    return source.builtin or ", ".join(paths)
 
 
 def _read(

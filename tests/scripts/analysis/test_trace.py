@@ -21,12 +21,13 @@ from scripts.analysis import find_documents
 from scripts.analysis.trace import main
 from snakelm.data.bins import open_bin
 from snakelm.data.conversations.token_store import conversation_bytes
+from snakelm.data.corpora import questions
 from snakelm.data.documents.forget_list import text_hash
 from snakelm.errors import UserError
 from snakelm.provenance.chain import read_chain
 from snakelm.provenance.token_origin import token_origin
 from snakelm.workflow.code_digest import ROOT
-from snakelm.workflow.manifest import manifest_path, read_manifest
+from snakelm.workflow.manifest import manifest_path, read_manifest, write_manifest
 
 ATTACK = "\x1b[31mred\x1b[0m \u202eright to left"
 THRICE = "Three times the same, said the keeper of the light."
@@ -58,6 +59,13 @@ CONFIG = {
     },
     "sft_data": {"sources": [{"path": "my/talks.jsonl"}], "val_fraction": 0.2},
     "sft": {"epochs": 1.0, "batch_rows": 4, "micro_batch": 4},
+    "preferences": {
+        "sources": [
+            {"path": "my/pairs.jsonl"},
+            {"path": "my/sides.jsonl", "columns": {"prompt": "asked"}},
+        ],
+        "val_fraction": 0.2,
+    },
 }
 FINAL = "results/models/final"
 
@@ -115,6 +123,7 @@ def make_run() -> None:
     step("preparation", "prepare_data", "--shards", shards, *made, processed)
     shutil.rmtree(shards)
     step("preparation", "prepare_sft_data", *made, processed)
+    step("preparation", "prepare_preferences", *made, processed)
     step("training", "train", "--results", "results", "--threads", "1")
     step("training", "train_sft", "--results", "results", "--threads", "1")
     given = [
@@ -143,6 +152,9 @@ def run(tmp_path_factory):
     Path("my/lines.jsonl").write_text("\n".join(lines) + "\n")
     talks = [json.dumps({"question": f"{i} and 1?", "answer": f"{i + 1}."}) for i in range(30)]
     Path("my/talks.jsonl").write_text("\n".join(talks) + "\n")
+    for name, asked in (("pairs", "prompt"), ("sides", "asked")):
+        rows = [{asked: f"{name} {i}?", "chosen": f"{i}.", "rejected": "no"} for i in range(20)]
+        Path(f"my/{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     for file in ("my/notes.parquet", "my/talks.jsonl"):  # which is nobody's but the user's
         manifest_path(file).write_text('{"manifest": "of the ferry"}')
     Path("c.yaml").write_text(yaml.safe_dump(CONFIG))
@@ -406,3 +418,33 @@ def test_conversations_are_found_too_and_nothing_steers_the_terminal(run, capsys
 
     assert find_documents.main(["right to left", "--show"]) == 0
     assert "\x1b" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["pairs", "sides"], ids=["our_columns", "columns_of_their_own"])
+def test_preferences_are_found_by_either_answer_once_and_with_their_place(run, capsys, name):
+    assert find_documents.main([f"{name} 7?", "--preferences", "--show"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    hashes = []
+    for answer in ("7.", "no"):
+        asked = {"role": "user", "content": f"{name} 7?"}
+        pair = [asked, {"role": "assistant", "content": answer}]
+        hashes.append(text_hash(conversation_bytes(pair)))
+    assert [line.split("  # ")[0] for line in lines] == hashes
+    assert all(f", my/{name}.jsonl, row 7 (the first is 0): {name} 7?" in line for line in lines)
+    assert find_documents.main(["nobody asked this", "--preferences"]) == 1
+
+
+def test_built_in_preferences_are_found(tmp_path, capsys, monkeypatch):
+    asked = {"role": "user", "content": "What is 2 plus 3?"}
+    sums = [[asked, {"role": "assistant", "content": "2 plus 3 is 5."}]]
+    monkeypatch.setattr(questions, "conversations", lambda seed: sums)
+    packs = tmp_path / "data/processed/train_preferences.bin"
+    packs.parent.mkdir(parents=True)
+    packs.write_bytes(b"")
+    config = {"preferences": {"sources": [{"builtin": "docs"}]}}
+    write_manifest(packs, script=find_documents.__file__, inputs=[], config=config, seed=3)
+
+    assert find_documents.main(["2 plus 3?", "--preferences", "--results", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("  # ")[1] for line in lines] == ["docs", "docs"], "both sides"
+    assert lines[0].split()[0] == text_hash(conversation_bytes(sums[0]))
