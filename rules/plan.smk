@@ -25,6 +25,7 @@ rule plan:
 rule plot_plan:
     input:
         model=results("final_model.pt"),
+        stamp=plan_stamp,
         config=settings("plot_plan"),
     output:
         output=reported("tables/plan.html", "pretraining", "6. Planned and found"),
@@ -39,7 +40,7 @@ rule plot_plan:
         mem_mb=1000,
         runtime=30,
     params:
-        # No input: a new plan is no reason to make the model again.
+        # No input, which would be made again where its settings changed; the stamp stands for it.
         plan=at("plan.json"),
     shell:
         command("plot_plan")

@@ -11,6 +11,11 @@ def planned_documents(wildcards):
     return documents()
 
 
+def plan_stamp(wildcards):
+    """What the plan holds: a new one is drawn anew, and is no reason to plan or train again."""
+    return stamp("planned", [at("plan.json")], "tables/plan.html")
+
+
 def point_bin(wildcards):
     """The training tokens of a point."""
     return results(POINTS[wildcards.point].train_bin)

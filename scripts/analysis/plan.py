@@ -17,6 +17,7 @@ STEP = Step(
     __file__,
     __doc__,
     config=("seed", "plan", "prepare.val_fraction", "tokenizer.pattern"),
+    shows=("plan",),  # evaluations and processes take time, though they change no model
     reads={"documents": File("documents that the run will be trained on")},
     writes={"output": File("plan.json")},
     threads="at most this many",

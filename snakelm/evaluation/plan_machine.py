@@ -3,6 +3,10 @@ own text.
 
 The median of their wall-clock times, since other programs disturb single ones. A size whose steps
 would take too long to try is estimated from the operations of the next smaller one, and said to be.
+
+Of a run in several processes, one has its share of a batch here, with the threads that it would
+have. What they tell each other isn't counted, nor that those of a host share its memory's
+bandwidth: neither can be seen from one process, and the hosts needn't be like this one.
 """
 
 import os
@@ -57,6 +61,7 @@ def time_steps(
     assert train.seed is not None, "the checks fill it in"
     batches = Batches(tokens, model.context, train.batch_tokens, train.seed)
     targets = batches.rows(0).targets
+    world = train.nodes * train.processes
     batches.sampler = choose_sampler(train, tokens, targets, device, Log("plan", quiet=True))
     drawn = batches.sampler.draw(0, targets) if batches.sampler else None
     sampled = None if drawn is None else len(drawn.tokens)
@@ -64,43 +69,45 @@ def time_steps(
     vocab_size = tokens.meta.vocab_size
     size = model_size(model, vocab_size, sampled)
     flops = train.batch_tokens * size.flops_per_token
-    rows = min(train.micro_batch, train.batch_tokens // model.context)
-    memory = make_plan(
-        model,
-        vocab_size,
-        train.batch_tokens,
-        1.0,
-        rows,
-        device,
-        1.0,
-        1,
-        sampled=sampled,
-        train=train,
-    ).memory
+    memory, alone = (
+        make_plan(
+            model,
+            vocab_size,
+            train.batch_tokens,
+            1.0,
+            min(train.micro_batch, train.batch_tokens // model.context // world),
+            device,
+            1.0,
+            world,
+            sampled=sampled,
+            train=train.model_copy(update={"sharding": sharding}),
+        ).memory
+        for sharding in (train.sharding, "none")
+    )
 
     guess = before.step * flops / before.flops if before else 0.0
-    if before and (guess > LONGEST_S or memory > machine_memory(device)):
+    if before and (guess > LONGEST_S or alone > machine_memory(device, 1)):
         start, step, measured = before.start, guess, False
     else:
-        start, step = _tried(candidate, tokens, batches, device)
+        start, step = _tried(candidate, tokens, batches, device, world)
         measured = True
 
     whole = model_size(model, vocab_size).flops_per_token / 3
     return StepTime(step, start, flops, step * whole / flops, memory, measured)
 
 
-def machine_memory(device: Device) -> float:
-    """Bytes that the device has."""
+def machine_memory(device: Device, processes: int) -> float:
+    """Bytes that each of a host's ``processes`` can have: of a device of its own, or a share."""
     if device.kind == "cuda":
         return float(torch.cuda.get_device_properties(device.device).total_memory)
-    return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")) / processes
 
 
 def _tried(
-    candidate: Candidate, tokens: TokenBin, batches: Batches, device: Device
+    candidate: Candidate, tokens: TokenBin, batches: Batches, device: Device, world: int
 ) -> tuple[float, float]:
-    """Seconds of the start and the median of some steps."""
-    train, world = candidate.train, World()
+    """Seconds of the start, and the median of some steps of one of ``world`` processes."""
+    train = candidate.train
     begun = time.monotonic()
     torch.manual_seed(0)
     generator = torch.Generator().manual_seed(0)
@@ -123,8 +130,8 @@ def _tried(
     seconds = []
     for step in range(WARM + TIMED):
         before = time.monotonic()
-        rows = batches.rows(step)
+        rows = batches.rows(step, 0, world)
         targets = batches.targets(step)
-        training_step(step, forward, optimizer, rows, targets, train, world, lambda: False)
+        training_step(step, forward, optimizer, rows, targets, train, World(), lambda: False)
         seconds.append(time.monotonic() - before)  # a step ends with its loss on the CPU
     return start, statistics.median(seconds[WARM:])

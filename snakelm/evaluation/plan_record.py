@@ -42,6 +42,8 @@ class PlanRecord(JsonRecord):
 
     hours: float
     machine: str
+    nodes: int = 1
+    processes: int = 1  # on each
     documents: int
     text_bytes: int
     difficulty: float  # bits per byte of xz on a sample of the text
@@ -54,6 +56,17 @@ class PlanRecord(JsonRecord):
     def choice(self) -> PlannedSize:
         """The size that was chosen."""
         return self.sizes[self.chosen]
+
+    @property
+    def shared(self) -> str:
+        """What the times of a run in several processes leave out; nothing of one process."""
+        if self.nodes * self.processes == 1:
+            return ""
+        hosts = f" on each of {self.nodes:,} hosts" if self.nodes > 1 else ""
+        return (
+            f"For {self.processes:,} processes{hosts}: one process was timed with its share of a "
+            "batch. What they tell each other, and how they share a host's memory, isn't counted."
+        )
 
 
 def read_plan(path: str | Path) -> PlanRecord:

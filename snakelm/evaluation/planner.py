@@ -42,8 +42,8 @@ def make_size_plan(config: Config, documents: Path, log: Log, threads: int | Non
         raise UserError(
             "plan.hours: missing; set how long training may take here, such as plan: {hours: 0.5}"
         )
-    count = choose_threads(threads, None, 1, log.warn)
-    train = candidates[0].train
+    train = candidates[0].train  # what isn't of a size is the same in all
+    count = choose_threads(threads, None, train.processes, log.warn)
     device = choose_device(train.device, train.precision, count)
     law = SizeLaw(recorded_runs())
 
@@ -55,10 +55,13 @@ def make_size_plan(config: Config, documents: Path, log: Log, threads: int | Non
     sizes = _Sizes(text, plan.hours, fraction, law, device).of(candidates)
     offered = [i for i, size in enumerate(sizes) if size.bpb is not None]
     if not offered:
-        raise UserError(_nothing_offered(sizes, machine_memory(device), plan.hours))
+        memory = machine_memory(device, train.processes)
+        raise UserError(_nothing_offered(sizes, memory, plan.hours))
     return PlanRecord(
         hours=plan.hours,
         machine=device.description,
+        nodes=train.nodes,
+        processes=train.processes,
         documents=text.documents,
         text_bytes=text.text_bytes,
         difficulty=text.difficulty,
@@ -89,7 +92,7 @@ def table(plan: PlanRecord) -> list[str]:
         words += [f"beyond the recorded {' and '.join(size.beyond)}"] if size.beyond else []
         words += [] if size.measured else ["time from operations"]
         lines.append(f"{row}{size.bpb.value:>15.3f}  {', '.join(words)}")
-    return lines
+    return lines + ([plan.shared] if plan.shared else [])
 
 
 def _predicted(size: PlannedSize) -> float:
@@ -143,8 +146,8 @@ class _Sizes:
         room = int((3600 * self.hours - besides) / time.step)
         longest = int(MOST_EPOCHS * unique / train.batch_tokens)
         steps, fewest = min(room, longest), math.ceil(FEWEST * train.steps)
-        fits = time.memory <= machine_memory(self.device)
-        note = "" if fits else f"more memory than the {human_bytes(machine_memory(self.device))}"
+        there = machine_memory(self.device, train.processes)
+        note = "" if time.memory <= there else f"more memory than the {human_bytes(there)}"
         if steps < fewest:
             note = f"at least {fewest:,} steps: {(besides + fewest * time.step) / 3600:.3g} hours"
 

@@ -38,8 +38,11 @@ NATIVE = {
     "snakelm._dedup": ("csrc/dedup",),
     "pytorch_ext.library": ("csrc/ops", "pytorch_ext"),
 }
-# A module that renders files → the folder they are in.
-RENDERED = {"snakelm.analysis.pages": "snakelm/analysis/templates"}
+# A module that reads what lies beside it → the file, or the folder of files.
+READ = {
+    "snakelm.analysis.pages": "snakelm/analysis/templates",
+    "snakelm.evaluation.size_law": "snakelm/evaluation/recorded_runs.json",
+}
 SOURCES = {".cpp", ".cu", ".h", ".cuh"}
 
 
@@ -78,8 +81,11 @@ def imported_files(script: str | Path, *, carriers: bool = True) -> list[Path]:
 
     for extension in NATIVE.keys() & loaded:
         seen |= native_files(extension)
-    for renderer in RENDERED.keys() & loaded:
-        seen |= {file for file in (ROOT / RENDERED[renderer]).iterdir() if file.is_file()}
+    for reader in READ.keys() & loaded:
+        beside = ROOT / READ[reader]
+        seen |= (
+            {file for file in beside.iterdir() if file.is_file()} if beside.is_dir() else {beside}
+        )
     return sorted(seen)
 
 

@@ -57,7 +57,7 @@ class Checkout:
 
     def run(self, *command: str, timeout: float = 300) -> Done:
         """Runs the command in a session of its own; after ``timeout`` seconds all of it is ended
-        and the test fails.
+        and the test fails. When the test is ended from outside, all of it is ended too.
         """
         with tempfile.TemporaryFile(
             "w+", encoding="utf-8"
@@ -65,9 +65,11 @@ class Checkout:
             process = self.start(*command, stdout=said)
             try:
                 process.wait(timeout)
-            except subprocess.TimeoutExpired:
+            except BaseException as ended:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
+                if not isinstance(ended, subprocess.TimeoutExpired):
+                    raise
                 said.seek(0)
                 pytest.fail(
                     f"{' '.join(command)}: not done after {timeout} s; it said:\n{said.read()}"

@@ -37,6 +37,7 @@ def result_of(checkout, model):
 
 
 @pytest.mark.long
+@pytest.mark.timeout(3600)
 def test_a_run_goes_on_from_an_export_and_a_longer_one_from_a_finished_one(checkout):
     checkout.write("first.yaml", FIRST)
     exported = "results/models/final/config.json"

@@ -53,6 +53,8 @@ def sentences(plan: PlanRecord, result: Mapping[str, Any]) -> Iterator[str]:
             f"Training took {seconds / plan.choice.training_seconds:.2f} times the time that was "
             f"planned for it, of {plan.hours:g} hours."
         )
+    if plan.shared:
+        yield plan.shared
     if result.get("device") != plan.machine:
         yield f"Planned on {plan.machine}, trained on {result.get('device')}."
 

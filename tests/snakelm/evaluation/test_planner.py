@@ -21,6 +21,7 @@ from snakelm.evaluation.size_law import SizeLaw, recorded_runs
 from snakelm.files import write_json
 from snakelm.log import Log
 from snakelm.tokenizer import CHAT, EOT, train_bpe
+from snakelm.workflow.step import load_steps
 
 READ_ONCE = functools.cache(read_text)
 LAW = functools.cache(lambda: SizeLaw(recorded_runs()))
@@ -99,7 +100,7 @@ def test_a_size_that_needs_more_memory_is_not_offered(documents, known_machine, 
     assert plan.choice.size == 1
     assert [size.note[:11] for size in plan.sizes] == ["", "more memory", "more memory"]
 
-    monkeypatch.setattr(planner, "machine_memory", lambda device: 1.0)
+    monkeypatch.setattr(planner, "machine_memory", lambda device, processes: 1.0)
     with pytest.raises(UserError, match=r"plan\.sizes: the smallest takes .* of memory"):
         plan_for(0.01, documents)
 
@@ -154,6 +155,51 @@ def test_steps_are_timed_and_large_ones_estimated(documents, tmp_path, monkeypat
     large = plan_machine.time_steps(second, tokens, device, small)
     assert not large.measured
     assert large.step == pytest.approx(small.step * large.flops / small.flops)
+
+
+def test_of_several_processes_one_is_timed_with_its_share(documents, tmp_path, monkeypatch):
+    keys = {"plan": {"hours": 1.0, "sizes": [1]}, "tokenizer": {"vocab_size": 600}}
+    text = read_text(documents, "cl100k", 600, 4096, 0.02, 1337, 1)
+    tokens = text.token_file(tmp_path / "sample.bin", 600, 1)
+    device = choose_device("cpu", "fp32", 1)
+    rows = []
+    step = plan_machine.training_step
+    monkeypatch.setattr(
+        plan_machine, "training_step", lambda *given: (rows.append(len(given[3])), step(*given))
+    )
+
+    times = {}
+    for processes, nodes in ((1, 1), (2, 1), (2, 2)):
+        train = {"batch_tokens": 4096, "processes": processes, "nodes": nodes}
+        (one,) = from_mapping({**keys, "train": train}).plan.candidates
+        rows.clear()
+        times[processes * nodes] = plan_machine.time_steps(one, tokens, device, None)
+        assert set(rows) == {4096 // one.model.context // (processes * nodes)}
+    assert times[1].flops == times[2].flops, "of a whole step"
+    flat = times[2].memory + 4 * 300_000 / 2  # its gradients as one tensor; and fewer rows
+    assert times[4].memory < times[2].memory < times[1].memory + flat
+
+
+def test_a_plan_for_several_processes_says_what_it_leaves_out(documents, known_machine):
+    several = from_mapping(
+        {
+            "plan": {"hours": 0.001, "sizes": [1]},
+            "train": {"batch_tokens": 6144, "processes": 2, "nodes": 3},
+        }
+    )
+    plan = planner.make_size_plan(several, documents, QUIET, 2)
+    assert (plan.processes, plan.nodes) == (2, 3)
+    said = "For 2 processes on each of 3 hosts: one process was timed with its share"
+    assert planner.table(plan)[-1].startswith(said)
+    assert not plan_for(0.001, documents).shared
+
+
+def test_the_step_is_told_what_only_takes_time():
+    """Keys that change no model, and so are in no fingerprint, are in the plan's settings."""
+    config = from_mapping({"plan": {"hours": 1.0}, "train": {"processes": 2, "eval_tokens": 99}})
+    settings = load_steps()["plan"].settings_of(config)
+    train = settings["plan"]["candidates"][0]["train"]
+    assert (train["processes"], train["eval_tokens"]) == (2, 99)
 
 
 def test_the_report_has_a_plan_where_the_run_follows_it(documents, tmp_path, known_machine):

@@ -1,5 +1,7 @@
 """Which code is a step's: what an edit changes in its digests, and what it leaves alone."""
 
+from pathlib import Path
+
 import pytest
 
 from snakelm.workflow import code_digest as module
@@ -101,14 +103,30 @@ def test_what_an_edit_changes(tree, edit):
     )
 
 
-def test_a_template_counts_for_what_renders_it(tree, monkeypatch):
-    monkeypatch.setattr(module, "RENDERED", {"snakelm.b": "snakelm/templates"})
+@pytest.mark.parametrize("read", ["snakelm/templates", "snakelm/templates/page.html"])
+def test_what_a_module_reads_beside_it_counts_as_its_code(tree, monkeypatch, read):
+    monkeypatch.setattr(module, "READ", {"snakelm.b": read})
     (tree / "snakelm/templates").mkdir()
     page = tree / "snakelm/templates/page.html"
     page.write_text("<p>see https://one</p>")
     before = digest(tree)
     page.write_text("<p>see https://two</p>")
     assert digest(tree)["meaning"] != before["meaning"]
+
+
+def test_every_file_beside_the_modules_has_its_reader():
+    """Another file that a step reads would change its results, and nothing would run again."""
+    root = Path(__file__).resolve().parents[3]
+    elsewhere = (".py", ".pyi", ".pyc", ".so", "py.typed")
+    beside = {
+        file.relative_to(root)
+        for file in (root / "snakelm").rglob("*")
+        if file.is_file() and not file.name.endswith(elsewhere)
+    }
+    of_no_step = {file for file in beside if file.is_relative_to("snakelm/serve/page")}
+    read = {file for file in beside if any(map(file.is_relative_to, module.READ.values()))}
+    assert beside == of_no_step | read
+    assert all(root.joinpath(*name.split(".")).with_suffix(".py").is_file() for name in module.READ)
 
 
 def parsed_files(tree, monkeypatch):
@@ -163,3 +181,9 @@ def test_a_step_depends_on_the_native_code_that_it_runs(name):
     files = imported_files(load_steps()[name].script, carriers=False)
     native = [file.relative_to(module.ROOT) for file in files if "csrc" in file.parts]
     assert {file.parts[1] for file in native} <= NATIVE_OF[name]
+
+
+@pytest.mark.parametrize(("step", "reads"), [("plan", True), ("train", False)])
+def test_the_recorded_runs_are_part_of_the_plan_and_of_no_training(step, reads):
+    record = module.ROOT / "snakelm/evaluation/recorded_runs.json"
+    assert (record in imported_files(load_steps()[step].script)) is reads
