@@ -6,7 +6,9 @@ anew.
 Sixty letters that nobody could guess stand twenty times each beside docstrings, in a run of the
 workflow in FOLDER; then ten of them are forgotten, and the same command runs again. Printed are the
 jobs and CPU-seconds of both runs, and what both models have by heart of the forgotten letters and
-of ten others. Twenty minutes of a busy two-core machine, five CPU-minutes.
+of ten others: by the workflow's own check, whose controls are held-out documents, and beside 200
+letters of the same form that no model has read. Twenty minutes of a busy two-core machine, six
+CPU-minutes.
 """
 
 import hashlib
@@ -25,12 +27,19 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import yaml
 
+from snakelm.config import load_config
+from snakelm.data.split import document_id, is_validation
+from snakelm.evaluation.memorisation import Checked, measure_memory
 from snakelm.evaluation.memorisation_record import read_memorisation
 from snakelm.files import write_json
+from snakelm.log import Log
+from snakelm.model.huggingface import from_huggingface
+from snakelm.tokenizer.of_base import tokenizer_of_base
 from snakelm.workflow.code_digest import ROOT
 from snakelm.workflow.exit_codes import exit_code, parser
 
-LETTERS, SENTENCES, EACH, FORGOTTEN = 60, 8, 20, 10
+LETTERS, UNREAD, SENTENCES, EACH, FORGOTTEN = 60, 200, 8, 20, 10
+SEEDS = (5, 6)  # of the letters that stand in the text, and of those that don't
 FIRST = (
     "Anna Bruno Clara Dario Elena Fabio Greta Hugo Irene Jacopo Karin Luca Marta Nadia Oscar Paola"
 )
@@ -60,9 +69,9 @@ OTHERS = {"memorisation": {"documents": "others.txt"}}
 EXPORTED, CHECKED = "results/models/final/README.md", "results/tables/memorisation.html"
 
 
-def letters() -> list[str]:
+def letters(count: int, seed: int) -> list[str]:
     """The same each time."""
-    chance = np.random.default_rng(5)
+    chance = np.random.default_rng(seed)
 
     def of(words: str) -> str:
         some = words.split()
@@ -79,14 +88,14 @@ def letters() -> list[str]:
         " ".join(
             [f"Letter {chance.integers(10**5, 10**6)}.", *(sentence() for _ in range(SENTENCES))]
         )
-        for _ in range(LETTERS)
+        for _ in range(count)
     ]
 
 
 def prepare(folder: Path) -> None:
     """The user's files: letters, lists of some, configurations."""
     folder.mkdir(parents=True)
-    texts = letters()
+    texts = letters(LETTERS, SEEDS[0])
     lines = "".join(json.dumps({"text": text}) + "\n" for text in texts)
     (folder / "letters.jsonl").write_text(lines, encoding="utf-8")
     hashes = [hashlib.sha256(text.encode()).hexdigest() + "\n" for text in texts]
@@ -137,6 +146,35 @@ def memory(folder: Path) -> list[dict[str, Any]]:
     ]
 
 
+def beside_unread(folder: Path) -> list[dict[str, Any]]:
+    """What the model in ``folder`` has of both tens of letters, among letters that it never read:
+    there, a letter that is as good as unread has 1.4 bits of exposure.
+    """
+    model, tokenizer = from_huggingface(folder).eval(), tokenizer_of_base(folder).tokenizer
+    checked, config = Checked(folder.name, model, tokenizer), load_config()
+    read, unread = letters(LETTERS, SEEDS[0]), letters(UNREAD, SEEDS[1])
+    tens = {"forgotten": read[:FORGOTTEN], "others": read[FORGOTTEN : 2 * FORGOTTEN]}
+    rules, log, rows = config.memorisation, Log("forgetting", quiet=True), []
+    for what, texts in tens.items():
+        ids = np.array([document_id(text.encode()) for text in texts], np.uint64)
+        trained_on = ~is_validation(ids, config.prepare.val_fraction, config.seed)
+        found = measure_memory(checked, texts, trained_on, unread, rules, SEEDS[0], log)
+        assert found.exposure
+        assert found.similarity
+        assert found.control_similarity
+        rows.append(
+            {
+                "letters": what,
+                "exposure": [found.exposure.value, found.exposure.low, found.exposure.high],
+                "similarity": found.similarity.value,
+                "unread_similarity": found.control_similarity.value,
+                "bits_per_byte": found.bits_per_byte and found.bits_per_byte.value,
+                "unread_bits_per_byte": found.control_bits_per_byte,
+            }
+        )
+    return rows
+
+
 def main(argv: list[str] | None = None) -> int:
     arguments = parser(__doc__)
     arguments.add_argument("folder", type=Path, help="folder to make; must not be there")
@@ -151,6 +189,8 @@ def main(argv: list[str] | None = None) -> int:
     found = {"forgotten": memory(args.folder)}
     run(args.folder, args.cores, [CHECKED], "my", "after", "others")
     found["others"] = memory(args.folder)
+    models = {"before": args.folder / "before", "after": args.folder / "results/models/final"}
+    unread = {name: beside_unread(folder) for name, folder in models.items()}
 
     for name, one in (("first run", first), ("run that forgets", again)):
         print(f"{name}: {one['cpu']:.0f} CPU-s, jobs {one['jobs']}")
@@ -160,8 +200,16 @@ def main(argv: list[str] | None = None) -> int:
             shares = "".join(f"{row[key]:>7.1%}" for key in ("exact", "near"))
             rest = f"{row['similarity']:>7.2f}{row['exposure']:>6.1f}{row['bits_per_byte']:>7.3f}"
             print(f"{what:<11}{row['model']:<12}{shares}{rest}")
+    print(f"beside {UNREAD} unread letters: exposure (95%), similarity and bits per byte; of those")
+    for name, rows in unread.items():
+        for row in rows:
+            value, low, high = row["exposure"]
+            told = f"{value:.1f} ({low:.1f} to {high:.1f}), {row['similarity']:.2f}"
+            told += f", {row['bits_per_byte']:.3f}; {row['unread_similarity']:.2f}"
+            print(f"{row['letters']:<11}{name:<8}{told}, {row['unread_bits_per_byte']:.3f}")
     if args.json:
-        write_json(args.json, {"first": first, "again": again, "memory": found})
+        written = {"first": first, "again": again, "memory": found, "unread": unread}
+        write_json(args.json, written)
     return 0
 
 

@@ -1,6 +1,6 @@
 """A plan, its run, and the page that sets them side by side, by the command line.
 
-python -m pytest -m long tests/workflow/test_plan.py     a minute
+python -m pytest -m long tests/workflow/test_plan.py     two minutes
 """
 
 import json
@@ -9,8 +9,8 @@ import pytest
 
 OWN = """\
 export: base
-sources: [{builtin: synthetic, limit: 1500}]
-plan: {hours: 0.002, sizes: [1]}
+sources: [{builtin: synthetic, limit: 300}]
+plan: {hours: 1.0, sizes: [1]}
 """
 PAGE = "results/tables/plan.html"
 
@@ -34,7 +34,7 @@ def test_a_run_by_its_plan_is_set_beside_it_and_another_plan_is_drawn_alone(chec
     assert f"predicted {size['bpb']['value']:.4f}" in done.said
     assert "Nothing to be done" in checkout.snakemake("-n", *given).said
 
-    path.write_text(json.dumps({**plan, "hours": 0.003}))
+    path.write_text(json.dumps({**plan, "hours": 2.0}))
     assert checkout.snakemake("-n", *given).jobs() == {"plot_plan"}
     assert checkout.snakemake(*given).code == 0
-    assert "For 0.003 hours" in (checkout.root / PAGE).read_text(encoding="utf-8")
+    assert "For 2.0 hours" in (checkout.root / PAGE).read_text(encoding="utf-8")
