@@ -32,7 +32,12 @@ ACCESS = {
     'FSSPEC_GS=\'{"token": "anon"}\'',
 }
 VERSIONS = ("ETag", "etag", "md5Hash", "blob_id")
-UNREACHED = ("Connect", "Timeout", "Unreachable", "OfflineMode")  # in the names of errors
+# In the names of errors, whichever library's: nobody answers, or breaks off. So does a server that
+# answers with a status from 500 on.
+UNREACHED = (
+    *("Connect", "Timeout", "Unreachable", "OfflineMode", "Disconnected", "Proxy"),
+    *("ProtocolError", "ReadError", "WriteError", "IncompleteRead"),
+)
 
 
 def fetch(addresses: Iterable[str], where: str, say: Callable[[str], None]) -> None:
@@ -143,11 +148,14 @@ def _explain(error: Exception, address: str, where: str, say: Callable[[str], No
             "pip install -r requirements-remote.txt"
         ) from None
     if isinstance(error, FileNotFoundError) or "NotFound" in kind:
+        # The hub says so too of what one may not see.
+        private = f"; if it is private, {ACCESS[protocol]}" if protocol == "hf" else ""
         raise UserError(
-            f"{where}: {address}: no such file there; look at its name and the revision"
+            f"{where}: {address}: no such file there; look at its name and the revision{private}"
         ) from None
 
-    if any(word in kind for word in UNREACHED):
+    status = getattr(getattr(error, "response", None), "status_code", 0)
+    if any(word in kind for word in UNREACHED) or status >= 500:
         with suppress(UserError):
             local_files(address, where)
             say(f"{where}: {address}: can't be reached ({kind}); taken as it was fetched before")
