@@ -34,7 +34,11 @@ def test_a_run_by_its_plan_is_set_beside_it_and_another_plan_is_drawn_alone(chec
     assert f"predicted {size['bpb']['value']:.4f}" in done.said
     assert "Nothing to be done" in checkout.snakemake("-n", *given).said
 
-    path.write_text(json.dumps({**plan, "hours": 2.0}))
-    assert checkout.snakemake("-n", *given).jobs() == {"plot_plan"}
-    assert checkout.snakemake(*given).code == 0
+    # A plan of other hours that comes to the same run: it reads the text as often as it's worth.
+    checkout.write("more.yaml", "plan: {hours: 2.0}")
+    assert checkout.snakemake("plan", *given[1:], "more.yaml").code == 0
+    assert json.loads(path.read_text())["sizes"][0]["steps"] == size["steps"]
+    assert checkout.snakemake("-n", *given, "more.yaml").jobs() == {"plot_plan"}
+    done = checkout.snakemake(*given, "more.yaml")
+    assert done.code == 0, done.said
     assert "For 2.0 hours" in (checkout.root / PAGE).read_text(encoding="utf-8")
