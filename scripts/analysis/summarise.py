@@ -16,7 +16,7 @@ STEP = Step(
     __file__,
     __doc__,
     config=tuple(name for name in Config.model_fields if name != "results"),
-    shows=("sources", "sft_data", "preferences"),  # their licences
+    shows=("sources", "sft_data", "preferences.sources"),  # their licences
     values={"rerun": Value("the command that made this run, to be shown", param=True)},
     reads={
         "metrics": File("training_metrics.csv"),

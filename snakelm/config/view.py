@@ -26,14 +26,20 @@ def as_mapping(
     written down and shown, so addresses in it have no passwords and keys.
 
     Without ``cosmetic``, keys that don't change a result are left out; what is left is what a
-    fingerprint is made of. Names of sections instead of a flag: only theirs stay. Of a restricted
-    config, what is left of it.
+    fingerprint is made of. Names instead of a flag: only those of a section stay
+    (`sources`), or of what lies in one (`preferences.sources`). Of a restricted config, what is
+    left of it.
     """
     wanted = set(sections)
     named = cosmetic if isinstance(cosmetic, Collection) else ()
     values: dict[str, Any] = {}
     for name, value in _kept(config, cosmetic is True):
-        if not wanted or name in wanted:
+        if wanted and name not in wanted:
+            continue
+        inside = {one.partition(".")[2] for one in named if one.partition(".")[0] == name} - {""}
+        if isinstance(value, Section) and inside:
+            values[name] = {key: _plain(item, key in inside) for key, item in _kept(value, False)}
+        else:
             values[name] = _plain(value, cosmetic is True or name in named)
     return values
 

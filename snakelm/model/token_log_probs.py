@@ -25,37 +25,41 @@ def token_log_probs(
     their order.
     """
     places_K = (targets_N != ignore).nonzero()[:, 0]
-    found: torch.Tensor = _LogProbs.apply(x_NC[places_K], head_VC, targets_N[places_K])
+    found: torch.Tensor = _LogProbs.apply(x_NC, head_VC, places_K, targets_N[places_K])
     return found
 
 
 class _LogProbs(torch.autograd.Function):
-    """(x [K, C], head [V, C], targets int64 [K]) → log-probabilities [K]."""
+    """(x [N, C], head [V, C], places and targets int64 [K]) → log-probabilities [K]."""
 
     @staticmethod
     def forward(
-        ctx: Any, x_KC: torch.Tensor, head_VC: torch.Tensor, targets_K: torch.Tensor
+        ctx: Any,
+        x_NC: torch.Tensor,
+        head_VC: torch.Tensor,
+        places_K: torch.Tensor,
+        targets_K: torch.Tensor,
     ) -> torch.Tensor:
-        ctx.save_for_backward(x_KC, head_VC, targets_K)
-        found_K = x_KC.new_empty(len(x_KC), dtype=_wide(x_KC))
-        for chunk, terms, _ in _terms(x_KC, head_VC, targets_K):
+        ctx.save_for_backward(x_NC, head_VC, places_K, targets_K)
+        found_K = x_NC.new_empty(len(places_K), dtype=_wide(x_NC))
+        for chunk, terms, _ in _terms(x_NC, head_VC, places_K, targets_K):
             found_K[chunk] = terms.picked - terms.sums.log()
         return found_K
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         """d log p / d logits = one-hot - softmax, times what the target counts for."""
-        x_KC, head_VC, targets_K = ctx.saved_tensors
-        of_x_KC = torch.empty_like(x_KC)
+        x_NC, head_VC, places_K, targets_K = ctx.saved_tensors
+        of_x_NC = torch.zeros_like(x_NC)
         of_head_VC = torch.zeros_like(head_VC, dtype=_wide(head_VC))
-        for chunk, terms, rounded in _terms(x_KC, head_VC, targets_K):
+        for chunk, terms, (x_nC, rounded) in _terms(x_NC, head_VC, places_K, targets_K):
             counts = gradients[0][chunk]
             of_logits = terms.exponentials.mul_((-counts / terms.sums)[:, None])
             of_logits.scatter_add_(1, targets_K[chunk, None], counts[:, None])
             rounded.copy_(of_logits)
-            torch.mm(rounded, head_VC, out=of_x_KC[chunk])
-            of_head_VC += rounded.t() @ x_KC[chunk]
-        return of_x_KC, of_head_VC.to(head_VC.dtype), None
+            of_head_VC += rounded.t() @ x_nC
+            of_x_NC.index_copy_(0, places_K[chunk], torch.mm(rounded, head_VC, out=x_nC))
+        return of_x_NC, of_head_VC.to(head_VC.dtype), None, None
 
 
 class _Terms(NamedTuple):
@@ -69,24 +73,31 @@ class _Terms(NamedTuple):
 
 
 def _terms(
-    x_KC: torch.Tensor, head_VC: torch.Tensor, targets_K: torch.Tensor
-) -> Iterator[tuple[slice, _Terms, torch.Tensor]]:
-    """Each chunk with its terms, and room of the logits' size in x's dtype. All are in the same
-    memory: pieces that are of another size each time leave a heap in holes.
+    x_NC: torch.Tensor, head_VC: torch.Tensor, places_K: torch.Tensor, targets_K: torch.Tensor
+) -> Iterator[tuple[slice, _Terms, tuple[torch.Tensor, torch.Tensor]]]:
+    """Each chunk with its terms, and room that the next chunk takes again: x at its places [n, C],
+    and of the logits' size in x's dtype.
+
+    How many targets there are is another number each time, and blocks of other sizes leave a heap
+    in holes: so x is picked chunk by chunk, and room is as large as if all were targets.
     """
-    rows, vocabulary = len(x_KC), len(head_VC)
-    step = min(rows, max(16, LOGIT_BYTES // (4 * vocabulary)))
-    rounded = x_KC.new_empty(step, vocabulary)
-    wide = x_KC.new_empty(step, vocabulary, dtype=_wide(x_KC))
-    for first in range(0, rows, max(1, step)):
-        chunk = slice(first, min(first + step, rows))
+    vocabulary = len(head_VC)
+    step = min(len(x_NC), max(16, LOGIT_BYTES // (4 * vocabulary)))
+    picked_x = x_NC.new_empty(step, x_NC.shape[1])
+    rounded = x_NC.new_empty(step, vocabulary)
+    wide = x_NC.new_empty(step, vocabulary, dtype=_wide(x_NC))
+
+    for first in range(0, len(places_K), max(1, step)):
+        chunk = slice(first, min(first + step, len(places_K)))
         count = chunk.stop - first
-        logits = torch.mm(x_KC[chunk], head_VC.t(), out=rounded[:count])
+        x_nC = torch.index_select(x_NC, 0, places_K[chunk], out=picked_x[:count])
+        logits = torch.mm(x_nC, head_VC.t(), out=rounded[:count])
         logits = wide[:count].copy_(logits)
         logits.sub_(logits.amax(dim=1, keepdim=True))
         picked = logits.gather(1, targets_K[chunk, None])[:, 0]
         exponentials = logits.exp_()
-        yield chunk, _Terms(exponentials, exponentials.sum(dim=1), picked), rounded[:count]
+        terms = _Terms(exponentials, exponentials.sum(dim=1), picked)
+        yield chunk, terms, (x_nC, rounded[:count])
 
 
 def _wide(tensor: torch.Tensor) -> torch.dtype:

@@ -153,7 +153,7 @@ class Step:
     ``config``: dotted keys (`seed`, `train.device`, `sources[].name`) that the step may read; those
     that are not cosmetic decide whether it runs again. `sources[source]` is the one item that the
     value ``source`` names. A function of the configuration where one key decides whether others are
-    read. ``shows``: sections whose cosmetic keys stand in what the step writes, and so count too.
+    read. ``shows``: sections or keys whose cosmetic keys stand in what the step writes, and count.
     ``beside``: files that earlier steps left, read where they are there, and no reason to run
     again. ``manifest``: whether what it writes gets one; figures and pages do not.
     ``seed``: the key whose chance the step draws on, if it may read it; stands in its manifests.
