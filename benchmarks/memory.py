@@ -38,8 +38,8 @@ RUNS: dict[str, tuple[int, dict[str, Any]]] = {
     "default, fp32": (8192, {"train": {"precision": "fp32"}}),
     "default, random start": (8192, {"train": {"start": "random"}}),
     "default, vocabulary 32768": (32_768, {}),
-    "default, sampled softmax": (8192, {"train": {"sampled_softmax": "on"}}),
-    "default, sampled softmax, 32768": (32_768, {"train": {"sampled_softmax": "on"}}),
+    "default, full softmax": (8192, {"train": {"sampled_softmax": "off"}}),
+    "default, full softmax, 32768": (32_768, {"train": {"sampled_softmax": "off"}}),
     "4x256": (8192, {"model": DEEP}),
     "4x256, context 512": (8192, {"model": {**DEEP, "context": 512}}),
     "4x256, context 512, 16 rows": (

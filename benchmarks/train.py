@@ -7,6 +7,12 @@
     gpt       GPT-2's shape by nanoGPT's recipe, the baseline of benchmarks/learning.py
     hf        transformers' Qwen3 of our shape, trained by the same recipe
 
+The shape `default` is the default run as the configuration has it: its model, its rows and its
+softmax over a sample of the vocabulary, which is drawn anew each step as training draws it (ours,
+again, plain and compiled; gpt and hf have no such thing and take the whole vocabulary).
+`full-softmax` is that run before it was sampled, with rows of 256 tokens: what all sides compute
+alike, and what rows named default were until then. The other shapes take the whole vocabulary, too.
+
 All run in this process, in turn, one step each a round, on the same rows of synthetic documents and
 with the allocator's settings of training; ours, plain and compiled begin with the same weights, and
 their losses are compared before anything is timed. Documents are ours alone: gpt and hf attend to
@@ -14,7 +20,8 @@ the whole row. plain and compiled have our attention, since torch's own takes do
 only, with which they would be slower.
 
 Figures are medians of CPU time; tokens a second are of the median of wall-clock time. share_of_peak
-is the model's operations (multiply-adds count two, causal half of attention) over those of a bf16
+is the model's operations (multiply-adds count two, causal half of attention, of the head what the
+softmax goes over) over those of a bf16
 product of 1024 x 1024 matrices on one thread in the same time.
 
 `--threads 1 2` also says what the second thread gains: each round times a step on one thread, on
@@ -30,8 +37,9 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -49,20 +57,46 @@ from snakelm.training.batches import Rows
 from snakelm.training.distributed import World
 from snakelm.training.launch import restart_with_environment
 from snakelm.training.optimizer import Optimizer
+from snakelm.training.sampled_softmax import SoftmaxSampler
 from snakelm.training.step import training_step
 
-# Layers, width, heads, hidden size, vocabulary, context, rows of a batch.
+
+class Shape(NamedTuple):
+    layers: int
+    width: int
+    heads: int
+    hidden: int
+    vocabulary: int
+    context: int
+    rows: int  # of a batch
+    sampled: bool = False  # a softmax over some of the vocabulary, as train.sampled_softmax has it
+
+
+def default_shape() -> Shape:
+    """The default run."""
+    config = load_config([])
+    model, train, vocabulary = config.model, config.train, config.tokenizer.vocab_size
+    rows = train.batch_tokens // model.context
+    assert rows <= train.micro_batch, "one micro-batch"
+    sampled = train.sampled_softmax != "off"
+    return Shape(
+        *(model.layers, model.width, model.heads, model.hidden, vocabulary),
+        *(model.context, rows, sampled),
+    )
+
+
 SHAPES = {
-    "default": (2, 256, 4, 512, 8192, 256, 8),
-    "4x256": (4, 256, 4, 768, 8192, 512, 4),
-    "30m": (6, 512, 8, 1536, 8192, 512, 4),
-    "124m": (12, 768, 12, 2048, 32768, 512, 1),
+    "default": default_shape(),
+    "full-softmax": Shape(2, 256, 4, 512, 8192, 256, 8),
+    "4x256": Shape(4, 256, 4, 768, 8192, 512, 4),
+    "30m": Shape(6, 512, 8, 1536, 8192, 512, 4),
+    "124m": Shape(12, 768, 12, 2048, 32768, 512, 1),
 }
 WHO = ("ours", "again", "plain", "compiled", "gpt", "hf")
 OURS = ("ours", "again")
 SAME_MODEL = (*OURS, "plain", "compiled")  # their losses are to agree
 COLUMNS = (
-    f"{'shape':>8}{'who':>10}{'threads':>8}{'ms':>9}{'tok/CPU-s':>11}{'of peak':>9}"
+    f"{'shape':>12}{'who':>10}{'threads':>8}{'ms':>9}{'tok/CPU-s':>11}{'of peak':>9}"
     f"{'tok/s':>9}{'loss':>8}"
 )
 Step = Callable[[int], float]
@@ -70,7 +104,9 @@ Step = Callable[[int], float]
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], allow_abbrev=False)
-    parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=["default", "4x256"])
+    parser.add_argument(
+        "--shapes", nargs="+", choices=SHAPES, default=["default", "full-softmax", "4x256"]
+    )
     parser.add_argument("--who", nargs="+", choices=WHO, default=["ours", "plain", "gpt"])
     parser.add_argument("--rounds", type=int, default=9, help="steps a median is taken of")
     parser.add_argument(
@@ -104,42 +140,57 @@ def rows_of(step: int, vocabulary: int, length: int, rows: int) -> Rows:
     return Rows(stream[:, :-1].copy(), stream[:, 1:].copy(), start.astype(np.int32))
 
 
-def shape_of(shape: str) -> tuple[Model, int, int]:
-    """(the model's shape, vocabulary, rows of a batch)."""
-    layers, width, heads, hidden, vocabulary, length, rows = SHAPES[shape]
+def model_of(shape: Shape) -> Model:
+    """The configuration's model in this shape."""
     update = {
-        "layers": layers,
-        "width": width,
-        "heads": heads,
-        "kv_heads": heads,
-        "head_dim": width // heads,
-        "hidden": hidden,
-        "context": length,
+        "layers": shape.layers,
+        "width": shape.width,
+        "heads": shape.heads,
+        "kv_heads": shape.heads,
+        "head_dim": shape.width // shape.heads,
+        "hidden": shape.hidden,
+        "context": shape.context,
     }
-    return load_config([]).model.model_copy(update=update), vocabulary, rows
+    return load_config([]).model.model_copy(update=update)
 
 
-def ours(shape: str, who: str = "ours") -> tuple[Step, float]:
+def sampler_of(shape: Shape) -> SoftmaxSampler | None:
+    """Of a default run's size. Frequent tokens come first in `rows_of`."""
+    train = load_config([]).train
+    common = np.arange(train.sampled_common)
+    return (
+        SoftmaxSampler(shape.vocabulary, common, train.sampled_random, 1) if shape.sampled else None
+    )
+
+
+def ours(name: str, who: str = "ours") -> tuple[Step, float]:
     """(a step, operations of one); ``who``: ours, again, plain or compiled."""
-    model, vocabulary, rows = shape_of(shape)
-    tokens = rows * model.context
-    train = load_config([]).train.model_copy(update={"batch_tokens": tokens, "micro_batch": rows})
-    network = Decoder(model, vocabulary, torch.bfloat16)
+    shape = SHAPES[name]
+    model, sampler = model_of(shape), sampler_of(shape)
+    tokens = shape.rows * shape.context
+    update = {"batch_tokens": tokens, "micro_batch": shape.rows}
+    train = load_config([]).train.model_copy(update=update)
+    network = Decoder(model, shape.vocabulary, torch.bfloat16)
     network.initialize(torch.Generator().manual_seed(1))
     network.checkpoint_blocks = who == "again"
     optimizer, world = Optimizer(network, train), World()
     forward = torch.compile(network) if who == "compiled" else network
 
+    def batch(number: int) -> Rows:
+        rows = rows_of(number, shape.vocabulary, shape.context, shape.rows)
+        return replace(rows, sample=sampler.draw(number, rows.targets)) if sampler else rows
+
     def step(number: int) -> float:
-        batch = rows_of(number, vocabulary, model.context, rows)
         plain = plain_operators(logits=who == "compiled")
         with contextlib.nullcontext() if who in OURS else plain:
             done = training_step(
-                number, forward, optimizer, batch, tokens, train, world, lambda: False
+                number, forward, optimizer, batch(number), tokens, train, world, lambda: False
             )
         return done.loss
 
-    return step, model_size(model, vocabulary).flops_per_token * tokens
+    sample = batch(0).sample
+    size = model_size(model, shape.vocabulary, len(sample.tokens) if sample else None)
+    return step, size.flops_per_token * tokens
 
 
 def stock_step(
@@ -167,7 +218,7 @@ def stock_step(
 
 def gpt_side(shape: str) -> tuple[Step, float]:
     """The same for GPT-2's shape."""
-    layers, width, heads, _, vocabulary, length, rows = SHAPES[shape]
+    layers, width, heads, _, vocabulary, length, rows, _ = SHAPES[shape]
     torch.manual_seed(1)
     network = gpt(vocabulary, length, layers, width, heads)
     step = stock_step(network, lambda x, y: network(x, y)[1], vocabulary, length, rows)
@@ -181,7 +232,8 @@ def hf_side(shape: str) -> tuple[Step, float]:
     """The same for transformers' Qwen3 of our shape."""
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
-    model, vocabulary, rows = shape_of(shape)
+    vocabulary, rows = SHAPES[shape].vocabulary, SHAPES[shape].rows
+    model = model_of(SHAPES[shape])
     torch.manual_seed(1)
     network = Qwen3ForCausalLM(
         Qwen3Config(
@@ -279,16 +331,16 @@ def row_of(shape: str, side: Side, count: int, peak: float, machine: float | Non
     """Figures of a side on ``count`` threads; ``machine``: what so many gain products, None for the
     number that others are compared with.
     """
-    _, _, _, _, _, length, batch = SHAPES[shape]
+    tokens = SHAPES[shape].rows * SHAPES[shape].context
     cpu = statistics.median(side.times[count].cpu)
     return {
         "shape": shape,
         "who": side.name,
         "threads": count,
         "ms": cpu * 1e3,
-        "tokens_per_cpu_second": batch * length / cpu,
+        "tokens_per_cpu_second": tokens / cpu,
         "share_of_peak": side.operations / cpu / peak,
-        "tokens_per_second": batch * length / statistics.median(side.times[count].wall),
+        "tokens_per_second": tokens / statistics.median(side.times[count].wall),
         "gain_of_threads": machine and statistics.median(side.gains[count]),
         "gain_of_products": machine,
         "loss": side.losses[-1],
@@ -322,7 +374,7 @@ def main(argv: list[str] | None = None) -> int:
         measured = measure(shape, options.who, options.rounds, options.threads)
         for row in measured:
             print(
-                f"{row['shape']:>8}{row['who']:>10}{row['threads']:>8}{row['ms']:>9.1f}"
+                f"{row['shape']:>12}{row['who']:>10}{row['threads']:>8}{row['ms']:>9.1f}"
                 f"{row['tokens_per_cpu_second']:>11,.0f}{row['share_of_peak']:>9.0%}"
                 f"{row['tokens_per_second']:>9,.0f}{row['loss']:>8.4f}"
             )
