@@ -157,21 +157,16 @@ class Training:
             "wall s a save": self.total(SAVE_WALL_S) / self.total(SAVES),
             "stall": self.total(SAVE_S) / (self.total(SAVE_S) + self.total(USEFUL_S)),
             "goodput of time": useful / spent,
-            "95% from CPU-s of steps": long_enough(useful, self, plain),
+            "95% from CPU-s of steps": long_enough(spent, useful, plain),
         }
 
 
-def long_enough(useful: float, run: Training, plain: Training) -> float:
-    """CPU-seconds of steps from which on the goodput of time is as wanted: starts and steps taken
-    back cost the same in a longer run, saves at the same distance cost the same share.
+def long_enough(spent: float, useful: float, plain: Training) -> float:
+    """CPU-seconds of steps from which on the goodput of time is as wanted: starts, ends and steps
+    taken back cost the same in a longer run, saves at the same distance cost the same share.
     """
     saving = plain.total(SAVE_S) / plain.total(USEFUL_S)
-    lost = run.total(USEFUL_S) - useful
-    fixed = (
-        run.total(START_S)
-        + lost
-        + max(0, run.total(SAVES) - plain.total(SAVES)) * (run.total(SAVE_S) / run.total(SAVES))
-    )
+    fixed = spent - useful * (1 + saving)
     return WANTED * fixed / (1 - WANTED * (1 + saving))
 
 
