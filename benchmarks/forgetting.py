@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import yaml
 
-from snakelm.config import load_config
+from snakelm.config import from_mapping
 from snakelm.data.split import document_id, is_validation
 from snakelm.evaluation.memorisation import Checked, measure_memory
 from snakelm.evaluation.memorisation_record import read_memorisation
@@ -151,7 +151,7 @@ def beside_unread(folder: Path) -> list[dict[str, Any]]:
     there, a letter that is as good as unread has 1.4 bits of exposure.
     """
     model, tokenizer = from_huggingface(folder).eval(), tokenizer_of_base(folder).tokenizer
-    checked, config = Checked(folder.name, model, tokenizer), load_config()
+    checked, config = Checked(folder.name, model, tokenizer), from_mapping(CONFIG)
     read, unread = letters(LETTERS, SEEDS[0]), letters(UNREAD, SEEDS[1])
     tens = {"forgotten": read[:FORGOTTEN], "others": read[FORGOTTEN : 2 * FORGOTTEN]}
     rules, log, rows = config.memorisation, Log("forgetting", quiet=True), []

@@ -28,6 +28,7 @@ from .packed_batches import PackStream
 from .preference_losses import Loss
 
 __all__ = [
+    "TRIM_EVERY",
     "OtherPrompts",
     "PreferenceBatches",
     "PreferenceRows",
@@ -36,7 +37,7 @@ __all__ = [
     "unit_rows",
 ]
 
-TRIM_EVERY = 8  # steps, whose blocks are of other sizes each time
+TRIM_EVERY = 8  # steps, or rounds of scores, whose blocks are of other sizes each time
 TRIES = 16  # conversations that are looked at for a partner
 Forward = Callable[..., torch.Tensor]
 

@@ -20,7 +20,9 @@ from ..files import atomic_path
 from ..log import Log
 from ..model import Decoder
 from .distributed import World
+from .launch import return_freed_memory
 from .preference_batches import (
+    TRIM_EVERY,
     AnswerRows,
     OtherPrompts,
     Scores,
@@ -157,14 +159,20 @@ def _found(
     stopped: Callable[[], bool] = lambda: False,
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """Numbers of the conversations of ``units``, and the log-probabilities of their answers."""
-    numbers, found = [np.zeros(0, np.int64)], [np.zeros(0, np.float32)]
+    # Made before the loop: what is kept of each round would lie in the heap between the blocks of
+    # the next, and leave it in holes.
+    count = int(np.diff(data.unit_conversations)[units].sum())
+    numbers, found, at = np.empty(count, np.int64), np.empty(count, np.float32), 0
     for first in range(0, units.size, UNITS_AT_ONCE):
         if stopped():
             return None
+        if first % (TRIM_EVERY * UNITS_AT_ONCE) == 0:
+            return_freed_memory()
         given, conversations = unit_rows(data, units[first : first + UNITS_AT_ONCE])
-        numbers.append(conversations)
-        found.append(_log_probs(model, given))
-    return np.concatenate(numbers), np.concatenate(found)
+        filled = slice(at, at + conversations.size)
+        numbers[filled], found[filled] = conversations, _log_probs(model, given)
+        at = filled.stop
+    return numbers, found
 
 
 def _drift(

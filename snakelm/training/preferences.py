@@ -38,7 +38,7 @@ from .progress import RunResult
 
 __all__ = ["PreferenceFiles", "PreferenceTuning", "learn_preferences"]
 
-HEAP_IN_HOLES = 4.0  # times the heap of a run whose steps have blocks of the same sizes
+HEAP_IN_HOLES = 2.5  # times the heap of a run whose steps have blocks of the same sizes
 
 
 @dataclass(frozen=True)
