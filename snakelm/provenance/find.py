@@ -107,7 +107,8 @@ def _holding(read: Iterable[Placed], phrase: re.Pattern[str]) -> Iterator[FoundT
             found = (file, row, text_hash(conversation_bytes(messages)))
             if file is None or found not in seen:
                 seen.add(found)
-                where = ", ".join(filter(None, (source, row_in_words(file, row))))
+                # Which source's file it is isn't recorded; each was asked for all of them.
+                where = row_in_words(file, row) if file else source
                 yield FoundText(found[2], where, _excerpt(match.string, match))
 
 

@@ -430,7 +430,8 @@ def test_preferences_are_found_by_either_answer_once_and_with_their_place(run, c
         pair = [asked, {"role": "assistant", "content": answer}]
         hashes.append(text_hash(conversation_bytes(pair)))
     assert [line.split("  # ")[0] for line in lines] == hashes
-    assert all(f", my/{name}.jsonl, row 7 (the first is 0): {name} 7?" in line for line in lines)
+    where = f"  # my/{name}.jsonl, row 7 (the first is 0): {name} 7?"
+    assert all(where in line for line in lines)
     assert find_documents.main(["nobody asked this", "--preferences"]) == 1
 
 
