@@ -31,6 +31,7 @@ from pytorch_ext import attention, linear_cross_entropy, qk_norm_rope, rms_norm,
 
 from ..config import Model
 from .dropout import Dropout
+from .fused_block import fused, fused_inputs
 from .products import product, products
 from .sampled_head import sampled_cross_entropy
 from .token_log_probs import token_log_probs
@@ -202,6 +203,24 @@ class Block(nn.Module):
 
         ``dropout``: of what each sublayer adds, with masks of ``place`` and the one after it.
         """
+        if dropout is None:
+            inputs = fused_inputs(self, x_BTC, backend)
+            if inputs is not None:
+                return fused(self, x_BTC, added_BTC, row_start_BT, cos_TD, sin_TD, inputs)
+        return self.unfused(x_BTC, added_BTC, row_start_BT, cos_TD, sin_TD, backend, dropout, place)
+
+    def unfused(
+        self,
+        x_BTC: torch.Tensor,
+        added_BTC: torch.Tensor | None,
+        row_start_BT: torch.Tensor | None,
+        cos_TD: torch.Tensor,
+        sin_TD: torch.Tensor,
+        backend: str | None,
+        dropout: Dropout | None = None,
+        place: int = 0,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The same, operator by operator: what a block is."""
         y_BTC, x_BTC = add_and_norm(x_BTC, added_BTC, self.attention_norm, self.eps)
         added_BTC = self.attention(y_BTC, row_start_BT, cos_TD, sin_TD, backend)
         if dropout is not None:

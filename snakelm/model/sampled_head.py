@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from pytorch_ext import linear_cross_entropy
+from pytorch_ext.transforms import applied, compiling
 
 __all__ = ["sampled_cross_entropy"]
 
@@ -31,36 +32,54 @@ def sampled_cross_entropy(
     """Summed cross-entropy of the softmax over ``tokens_S`` (int64, ascending, with every target
     but ``ignore``), whose logits get ``correction_S`` (float32) added.
     """
-    places_N = torch.searchsorted(tokens_S, targets_N).where(targets_N != ignore, ignore)
-
-    high_S = correction_S.to(x_NC.dtype)
-    low_S = (correction_S - high_S).to(x_NC.dtype)
-    rows_SC = _SampledRows.apply(head_VC, tokens_S)
-    columns_S2 = torch.stack([high_S, low_S], dim=1).to(rows_SC.dtype)
-    padding = (-x_NC.shape[1] - 2) % BLOCK
-    ones_N2 = x_NC.new_ones(x_NC.shape[0], 2)
-    return linear_cross_entropy(
-        torch.cat([x_NC, F.pad(ones_N2, (0, padding))], dim=1),
-        torch.cat([rows_SC, F.pad(columns_S2, (0, padding))], dim=1),
-        places_N,
-        ignore,
-        reduction="sum",
-    )
+    places_N = torch.searchsorted(tokens_S, targets_N)
+    places_N.masked_fill_(targets_N == ignore, ignore)
+    inputs = x_NC, head_VC, tokens_S, correction_S
+    x_NW, rows_SW = _Sampled.apply(*inputs) if compiling() else applied(_Sampled, *inputs)
+    return linear_cross_entropy(x_NW, rows_SW, places_N, ignore, reduction="sum")
 
 
-class _SampledRows(torch.autograd.Function):
-    """(matrix [V, C], rows [S]) → [S, C]. Each row once, so that its gradient is put in its place
-    and not added: a pass over memory, and the same bits everywhere.
+class _Sampled(torch.autograd.Function):
+    """(x [N, C], matrix [V, C], tokens [S], correction [S]) → x and the tokens' rows, each with the
+    columns of the correction: [N, W], [S, W]. One function, since each operation costs a small
+    model's step as much as a thousand of its numbers. Every row of the matrix comes once, so its
+    gradient is put in its place and not added: a pass over memory, and the same bits everywhere.
     """
 
     @staticmethod
-    def forward(ctx: Any, matrix_VC: torch.Tensor, rows_S: torch.Tensor) -> torch.Tensor:
-        ctx.save_for_backward(rows_S)
-        ctx.vocabulary = matrix_VC.shape[0]
-        return matrix_VC.index_select(0, rows_S)
+    def forward(
+        x_NC: torch.Tensor,
+        matrix_VC: torch.Tensor,
+        tokens_S: torch.Tensor,
+        correction_S: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        width = x_NC.shape[1]
+        more = 2 + (-width - 2) % BLOCK
+        x_NW = F.pad(x_NC, (0, more), value=1.0)  # ones by zeros, but for the first two
+
+        high_S = correction_S.to(x_NC.dtype)
+        low_S = correction_S - high_S
+        rows_SW = matrix_VC.new_zeros(len(tokens_S), width + more)
+        rows_SW[:, :width] = matrix_VC.index_select(0, tokens_S)
+        rows_SW[:, width] = high_S
+        rows_SW[:, width + 1] = low_S.to(x_NC.dtype)
+        return x_NW, rows_SW
 
     @staticmethod
-    def backward(ctx: Any, grad_SC: torch.Tensor) -> tuple[torch.Tensor, None]:
-        (rows_S,) = ctx.saved_tensors
-        grad_VC = grad_SC.new_zeros(ctx.vocabulary, grad_SC.shape[1])
-        return grad_VC.index_copy_(0, rows_S, grad_SC), None
+    def setup_context(ctx: Any, inputs: tuple[torch.Tensor, ...], output: Any) -> None:
+        x_NC, matrix_VC, tokens_S, _ = inputs
+        ctx.save_for_backward(tokens_S)
+        ctx.set_materialize_grads(False)
+        ctx.vocabulary, ctx.width = matrix_VC.shape[0], x_NC.shape[1]
+
+    @staticmethod
+    def backward(
+        ctx: Any, grad_x_NW: torch.Tensor | None, grad_rows_SW: torch.Tensor | None
+    ) -> tuple[torch.Tensor | None, ...]:
+        (tokens_S,) = ctx.saved_tensors
+        grad_x_NC = None if grad_x_NW is None else grad_x_NW[:, : ctx.width]
+        if grad_rows_SW is None:
+            return grad_x_NC, None, None, None
+        grad_VC = grad_rows_SW.new_zeros(ctx.vocabulary, ctx.width)
+        grad_VC.index_copy_(0, tokens_S, grad_rows_SW[:, : ctx.width])
+        return grad_x_NC, grad_VC, None, None

@@ -8,7 +8,7 @@ import math
 import pytest
 import torch
 
-from pytorch_ext import adamw_step, library, muon_step, orthogonalize, total_norm
+from pytorch_ext import adamw_step, dispatch, library, muon_step, orthogonalize, total_norm
 from pytorch_ext.dispatch import LEVELS, VECTORS
 
 BACKENDS = ["reference", *(f"cpu:{level}" for level in VECTORS)]
@@ -142,6 +142,15 @@ def test_muon_without_decay_and_copies_only_moves(backend):
         assert torch.equal(a, b)
 
 
+def test_muon_takes_the_orthogonalisation_that_is_the_default(monkeypatch):
+    monkeypatch.setitem(dispatch.TABLE, "orthogonalize", (dispatch.REFERENCE,))
+    one, other = muon_inputs((24, 40)), muon_inputs((24, 40))
+    muon_step(**one, **MUON)
+    muon_step(**other, **MUON, backend="reference")
+    for a, b in zip(one["parameters"], other["parameters"], strict=True):
+        assert torch.equal(a, b)
+
+
 # ---- adamw_step -------------------------------------------------------------------------------
 
 SIZES = [(1,), (17,), (1023,), (129, 65), (300, 128)]
@@ -255,8 +264,8 @@ def test_the_operators_are_torchs_own():
     copies = [none, torch.zeros(5, 7, dtype=torch.bfloat16)]
     check = torch.library.opcheck
     check(ops.total_norm.default, (gradients, -1))
-    check(ops.muon_momentum.default, (gradients, buffer, 0.9, 1.0, -1))
-    check(ops.muon_update.default, (weights, copies, buffer.bfloat16(), 0.1, 0.0, -1))
+    settings = ([3.4, -4.8, 2.0], 0.1, 0.9, 0.0, 1.0, -1, -1)
+    check(ops.muon_step.default, (weights, copies, gradients, buffer, *settings))
     moments = [draw(5, 7) for _ in range(4)]
     numbers = (1, 0.1, 0.9, 0.95, 1e-8, 1.0, -1)
     lists = (weights, copies, gradients, moments[:2], [m.square() for m in moments[2:]])
@@ -265,10 +274,12 @@ def test_the_operators_are_torchs_own():
     for call in (
         lambda: ops.total_norm([draw(3).double()], -1),
         lambda: ops.total_norm([draw(4, 3).T], -1),
-        lambda: ops.muon_momentum(gradients[:1], buffer, 0.9, 1.0, -1),
-        lambda: ops.muon_momentum([draw(3), draw(3)], buffer, 0.9, 1.0, -1),
-        lambda: ops.muon_update(weights, copies, buffer, 0.1, 0.0, -1),
-        lambda: ops.muon_update(weights, [none, draw(3).bfloat16()], buffer.bfloat16(), 0.1, 0, -1),
+        lambda: ops.muon_step(weights, copies, gradients[:1], buffer, *settings),
+        lambda: ops.muon_step(weights, copies, [draw(3), draw(3)], buffer, *settings),
+        lambda: ops.muon_step(weights[:1], copies[:1], gradients[:1], buffer, *settings),
+        lambda: ops.muon_step(weights, copies, gradients, buffer.bfloat16(), *settings),
+        lambda: ops.muon_step(weights, [none, draw(3).bfloat16()], gradients, buffer, *settings),
+        lambda: ops.muon_step(weights, copies, gradients, buffer, [1.0, 2.0], *settings[1:]),
         lambda: ops.adamw_step(*lists[:4], moments[:1], *numbers),
         lambda: ops.adamw_step(*lists, 0, *numbers[1:]),
         lambda: ops.total_norm(gradients, len(LEVELS)),

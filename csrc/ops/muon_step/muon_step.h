@@ -1,6 +1,8 @@
-// What Muon does around the orthogonalisation, each in one pass over matrices of one size:
+// A step of Muon for matrices of one shape. Each is one thread's from its gradient to its copy, so
+// that what lies between stays in that core's cache and threads meet once:
 //
 //   momentum   m <- m + (1 - mu) (s g - m),   x = s g + mu (m - s g)      Nesterov's, in bfloat16
+//   then x is orthogonalised (ops/orthogonalize)
 //   update     p <- (1 - decay) p - rate x,   copy = p in bfloat16
 //
 // s scales the gradients: clipping needs no pass of its own.
@@ -11,6 +13,7 @@
 
 #include "common/isa.h"
 #include "common/parallel.h"
+#include "ops/orthogonalize/orthogonalize.h"
 
 namespace snakelm {
 
@@ -30,18 +33,20 @@ struct MuonUpdateProblem {
   float rate = 0, keep = 1;   // keep: 1 - decay
 };
 
-// level: as isa_level takes it. Null on success, else a message. Results don't depend on `threads`.
-const char* muon_momentum_cpu(const MuonMomentumProblem& problem, int level, int threads,
-                              ParallelFor parallel_for);
-const char* muon_update_cpu(const MuonUpdateProblem& problem, int level, int threads,
-                            ParallelFor parallel_for);
+// orthogonalize: from momentum.x to update.x, of as many matrices.
+struct MuonStepProblem {
+  MuonMomentumProblem momentum;
+  OrthogonalizeProblem orthogonalize;
+  MuonUpdateProblem update;
+};
 
-// In muon_step_kernel.cpp: `count` numbers of a matrix, from the `first` one on.
-SNAKELM_DECLARE_KERNEL(void, muon_momentum,
-                       (const MuonMomentumProblem& problem, int64_t matrix, int64_t first,
-                        int64_t count))
-SNAKELM_DECLARE_KERNEL(void, muon_update,
-                       (const MuonUpdateProblem& problem, int64_t matrix, int64_t first,
-                        int64_t count))
+// level and that of the orthogonalisation: as isa_level takes it. Null on success, else a message.
+// Results don't depend on `threads`.
+const char* muon_step_cpu(const MuonStepProblem& problem, int level, int orthogonalize_level,
+                          int threads, ParallelFor parallel_for);
+
+// In muon_step_kernel.cpp: one matrix.
+SNAKELM_DECLARE_KERNEL(void, muon_momentum, (const MuonMomentumProblem& problem, int64_t matrix))
+SNAKELM_DECLARE_KERNEL(void, muon_update, (const MuonUpdateProblem& problem, int64_t matrix))
 
 }  // namespace snakelm

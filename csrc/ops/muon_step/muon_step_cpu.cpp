@@ -1,38 +1,31 @@
-// Chooses the instruction set and hands pieces of matrices to threads.
+// Chooses the instruction set and hands matrices to threads.
 #include "ops/muon_step/muon_step.h"
-
-#include "common/chunks.h"
 
 namespace snakelm {
 namespace {
 
 SNAKELM_KERNEL_TABLE(MOMENTUM, muon_momentum);
+SNAKELM_KERNEL_TABLE(ORTHOGONALIZE, orthogonalize);
 SNAKELM_KERNEL_TABLE(UPDATE, muon_update);
-
-template <class Kernel, class Problem>
-const char* run(Kernel* const (&kernels)[ISA_COUNT], const Problem& problem, size_t matrices,
-                int level, int threads, ParallelFor parallel_for) {
-  const int isa = isa_level(level);
-  if (isa < 0) return NO_SUCH_ISA;
-
-  const auto kernel = linked_at_most(kernels, static_cast<Isa>(isa));
-  Chunks(std::vector<int64_t>(matrices, problem.size))
-      .run(threads, parallel_for, [&](int64_t, const Chunk& chunk) {
-        kernel(problem, chunk.array, chunk.first, chunk.count);
-      });
-  return nullptr;
-}
 
 }  // namespace
 
-const char* muon_momentum_cpu(const MuonMomentumProblem& problem, int level, int threads,
-                              ParallelFor parallel_for) {
-  return run(MOMENTUM, problem, problem.gradients.size(), level, threads, parallel_for);
-}
+const char* muon_step_cpu(const MuonStepProblem& problem, int level, int orthogonalize_level,
+                          int threads, ParallelFor parallel_for) {
+  const int isa = isa_level(level), tiles = isa_level(orthogonalize_level);
+  if (isa < 0 || tiles < 0) return NO_SUCH_ISA;
+  if (!problem.momentum.size) return nullptr;
 
-const char* muon_update_cpu(const MuonUpdateProblem& problem, int level, int threads,
-                            ParallelFor parallel_for) {
-  return run(UPDATE, problem, problem.parameters.size(), level, threads, parallel_for);
+  const auto momentum = linked_at_most(MOMENTUM, static_cast<Isa>(isa));
+  const auto orthogonalize = linked_at_most(ORTHOGONALIZE, static_cast<Isa>(tiles));
+  const auto update = linked_at_most(UPDATE, static_cast<Isa>(isa));
+  const bool done =
+      for_each_item(problem.orthogonalize.matrices, threads, parallel_for, [&](int64_t matrix) {
+        momentum(problem.momentum, matrix);
+        orthogonalize(problem.orthogonalize, matrix);
+        update(problem.update, matrix);
+      });
+  return done ? nullptr : "out of memory for the tiles of a matrix";
 }
 
 }  // namespace snakelm

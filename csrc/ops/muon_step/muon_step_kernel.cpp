@@ -6,12 +6,12 @@
 
 namespace snakelm::SNAKELM_ISA {
 
-void muon_momentum(const MuonMomentumProblem& p, int64_t matrix, int64_t first, int64_t count) {
-  const float* const gradient = p.gradients[matrix] + first;
-  float* const buffer = p.buffer + matrix * p.size + first;
-  BFloat16* const x = static_cast<BFloat16*>(p.x) + matrix * p.size + first;
+void muon_momentum(const MuonMomentumProblem& p, int64_t matrix) {
+  const float* const gradient = p.gradients[matrix];
+  float* const buffer = p.buffer + matrix * p.size;
+  BFloat16* const x = static_cast<BFloat16*>(p.x) + matrix * p.size;
   const Vec scale = splat(p.scale), momentum = splat(p.momentum), rest = splat(p.rest);
-  along(count, [&](int64_t j, auto lanes) {
+  along(p.size, [&](int64_t j, auto lanes) {
     const Vec g = read(gradient + j, lanes) * scale, before = read(buffer + j, lanes);
     const Vec m = multiply_add(rest, g - before, before);
     write(m, buffer + j, lanes);
@@ -19,13 +19,12 @@ void muon_momentum(const MuonMomentumProblem& p, int64_t matrix, int64_t first, 
   });
 }
 
-void muon_update(const MuonUpdateProblem& p, int64_t matrix, int64_t first, int64_t count) {
-  float* const parameter = p.parameters[matrix] + first;
-  BFloat16* const copy =
-      p.copies[matrix] ? static_cast<BFloat16*>(p.copies[matrix]) + first : nullptr;
-  const BFloat16* const x = static_cast<const BFloat16*>(p.x) + matrix * p.size + first;
+void muon_update(const MuonUpdateProblem& p, int64_t matrix) {
+  float* const parameter = p.parameters[matrix];
+  BFloat16* const copy = p.copies[matrix] ? static_cast<BFloat16*>(p.copies[matrix]) : nullptr;
+  const BFloat16* const x = static_cast<const BFloat16*>(p.x) + matrix * p.size;
   const Vec keep = splat(p.keep), rate = splat(-p.rate);
-  along(count, [&](int64_t j, auto lanes) {
+  along(p.size, [&](int64_t j, auto lanes) {
     const Vec moved = multiply_add(rate, read(x + j, lanes), read(parameter + j, lanes) * keep);
     write(moved, parameter + j, lanes);
     if (copy) write(moved, copy + j, lanes);

@@ -19,6 +19,7 @@
 #include <tuple>
 
 #include "ops/attention/attention.h"
+#include "pytorch_ext/calls.h"
 
 namespace {
 
@@ -164,9 +165,9 @@ void raise_if(const char* message) {
 
 std::tuple<Tensor, Tensor> outputs(const Tensor& q, AttentionProblem& problem) {
   Tensor out =
-      torch::stable::new_empty(q, {problem.batch, problem.time, problem.heads, problem.head_dim});
-  Tensor log_sum = torch::stable::new_empty(q, {problem.batch, problem.heads, 2, problem.time},
-                                            ScalarType::Float);
+      pytorch_ext::new_dense(q, {problem.batch, problem.time, problem.heads, problem.head_dim});
+  Tensor log_sum =
+      pytorch_ext::new_dense(q, {problem.batch, problem.heads, 2, problem.time}, ScalarType::Float);
   problem.out = out.mutable_data_ptr();
   problem.log_sum = static_cast<float*>(log_sum.mutable_data_ptr());
   return {out, log_sum};
@@ -214,9 +215,9 @@ struct Gradients {
     problem.out = out.data_ptr();
     problem.log_sum = static_cast<float*>(log_sum.data_ptr());
 
-    q = torch::stable::new_empty(inputs.q, {b, t, h, d});
-    k = torch::stable::new_empty(inputs.q, {b, t, problem.kv_heads, d});
-    v = torch::stable::new_empty(inputs.q, {b, t, problem.kv_heads, d});
+    q = pytorch_ext::new_dense(inputs.q, {b, t, h, d});
+    k = pytorch_ext::new_dense(inputs.q, {b, t, problem.kv_heads, d});
+    v = pytorch_ext::new_dense(inputs.q, {b, t, problem.kv_heads, d});
     problem.grad_q = q.mutable_data_ptr();
     problem.grad_k = k.mutable_data_ptr();
     problem.grad_v = v.mutable_data_ptr();
@@ -283,7 +284,7 @@ std::tuple<Tensor, Tensor, Tensor> backward_cuda(Tensor grad_out, Tensor q, Tens
   Inputs inputs(q, k, v, row_start, scale);
   check_cuda(inputs.problem);
   const Gradients made(inputs, grad_out, out, log_sum);
-  const Tensor delta = torch::stable::new_empty(
+  const Tensor delta = pytorch_ext::new_dense(
       made.log_sum, {inputs.problem.batch, inputs.problem.heads, inputs.problem.time});
   float* const workspace = static_cast<float*>(delta.mutable_data_ptr());
   if (delta.numel())
@@ -293,6 +294,23 @@ std::tuple<Tensor, Tensor, Tensor> backward_cuda(Tensor grad_out, Tensor q, Tens
 #endif
 
 }  // namespace
+
+namespace pytorch_ext {
+
+std::tuple<Tensor, Tensor> attention_forward(Tensor q, Tensor k, Tensor v,
+                                             std::optional<Tensor> row_start, double scale,
+                                             int64_t level) {
+  return forward_cpu(q, k, v, row_start, scale, level);
+}
+
+std::tuple<Tensor, Tensor, Tensor> attention_backward(Tensor grad_out, Tensor q, Tensor k, Tensor v,
+                                                      Tensor out, Tensor log_sum,
+                                                      std::optional<Tensor> row_start, double scale,
+                                                      int64_t level) {
+  return backward_cpu(grad_out, q, k, v, out, log_sum, row_start, scale, level);
+}
+
+}  // namespace pytorch_ext
 
 STABLE_TORCH_LIBRARY_FRAGMENT(pytorch_ext, m) {
   m.def(

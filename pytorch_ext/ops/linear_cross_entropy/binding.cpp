@@ -71,11 +71,11 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> forward(Tensor x, Tensor weight, Tens
   Tensor terms = torch::stable::new_zeros(x, {x.size(0), TERMS}, ScalarType::Float);
   Tensor grad_x = wants_x || both
                       ? torch::stable::new_zeros(x, x.sizes())  // of ignored rows it stays so
-                      : torch::stable::new_empty(x, {0});
+                      : new_dense(x, {0});
   problem.loss = losses.data(), problem.scale = static_cast<float>(call.share);
   problem.terms = static_cast<snakelm::RowTerms*>(terms.mutable_data_ptr());
   problem.grad_x = wants_x || both ? grad_x.mutable_data_ptr() : nullptr;
-  Tensor grad_weight = both ? contiguous_like(weight) : torch::stable::new_empty(weight, {0});
+  Tensor grad_weight = both ? contiguous_like(weight) : new_dense(weight, {0});
   if (both) problem.grad_weight = grad_weight.mutable_data_ptr();
   if (both && call.kept.empty()) torch::stable::zero_(grad_weight);
   const auto pass =
@@ -84,7 +84,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> forward(Tensor x, Tensor weight, Tens
 
   double total = 0;
   for (const float loss : losses) total += loss;
-  Tensor loss = torch::stable::new_empty(x, {}, ScalarType::Float);
+  Tensor loss = new_dense(x, {}, ScalarType::Float);
   *static_cast<float*>(loss.mutable_data_ptr()) = static_cast<float>(total * call.share);
   return {loss, grad_x, grad_weight, terms};
 }

@@ -16,7 +16,13 @@ from pytorch_ext import library
 from pytorch_ext.native import contiguous_like
 from pytorch_ext.ops.linear_cross_entropy.reference import linear_cross_entropy_reference
 from pytorch_ext.ops.linear_cross_entropy.targets import check_range
-from pytorch_ext.transforms import compiling, one_by_one, second_order, under_torch_func
+from pytorch_ext.transforms import (
+    applied,
+    compiling,
+    one_by_one,
+    second_order,
+    under_torch_func,
+)
 
 TERMS = 3  # float32 numbers that the rows pass leaves of each row (RowTerms of the kernel)
 
@@ -40,7 +46,7 @@ def linear_cross_entropy_native(
     inputs = (x, weight, target, ignore_index, mean, z_loss, softcap, *wanted, level)
     if compiling():
         return torch.ops.pytorch_ext.linear_cross_entropy_forward(*inputs)[0]
-    return CompiledCrossEntropy.apply(*inputs)[0]
+    return applied(CompiledCrossEntropy, *inputs)[0]
 
 
 class CompiledCrossEntropy(torch.autograd.Function):

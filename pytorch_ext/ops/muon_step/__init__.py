@@ -2,11 +2,10 @@
 one shape: `muon_step(parameters, gradients, momentum, ...)`.
 
 Backends (pytorch_ext/dispatch.py says which is the default where):
-    cpu        csrc/ops/muon_step: a pass before the orthogonalisation, from gradients and momentum
-               to bfloat16, and one after it, which writes weights and their bfloat16 copies.
-    reference  plain torch, any device and dtype.
-
-In both, pytorch_ext.orthogonalize is what lies between.
+    cpu        csrc/ops/muon_step: a core has a matrix from gradient and momentum, which it makes
+               one bfloat16 matrix of, over the orthogonalisation to the weights and their bfloat16
+               copies.
+    reference  plain torch around pytorch_ext.orthogonalize, any device and dtype.
 """
 
 from collections.abc import Sequence
@@ -14,9 +13,10 @@ from collections.abc import Sequence
 import torch
 
 from pytorch_ext.arguments import check_dense, check_like, check_list, check_number
-from pytorch_ext.dispatch import choose
+from pytorch_ext.dispatch import Placeholder, choose
 from pytorch_ext.ops.muon_step.native import muon_step_native
 from pytorch_ext.ops.muon_step.reference import muon_step_reference
+from pytorch_ext.ops.orthogonalize import chosen
 
 
 def muon_step(
@@ -60,9 +60,12 @@ def muon_step(
     check_dense("muon_step", parameters=parameters, momentum_GMN=[momentum_GMN], copies=copies)
 
     name, level = choose("muon_step", backend, "parameters[0]", parameters[0])
+    between, between_level = chosen(Placeholder(parameters[0].device, torch.bfloat16))
     with torch.no_grad():
         numbers = rate, momentum, decay, gradient_scale
-        if name == "reference":
+        if name == "reference" or between == "reference":
             muon_step_reference(parameters, gradients, momentum_GMN, copies, *numbers)
-        else:
-            muon_step_native(parameters, gradients, momentum_GMN, copies, *numbers, level)
+            return
+        muon_step_native(
+            *(parameters, gradients, momentum_GMN, copies, *numbers, level, between_level)
+        )

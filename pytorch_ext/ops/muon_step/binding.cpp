@@ -1,44 +1,42 @@
-// torch.ops.pytorch_ext.muon_momentum / muon_update: tensors to pointers, through torch's stable
-// ABI.
+// torch.ops.pytorch_ext.muon_step: tensors to pointers, through torch's stable ABI.
 #include "ops/muon_step/muon_step.h"
+
+#include "pytorch_ext/quintics.h"
 #include "pytorch_ext/tensor_lists.h"
 
 namespace pytorch_ext {
 namespace {
 
-void check_batch(const Tensor& batch, size_t matrices, ScalarType type) {
-  check_dense(batch, type);
-  check(batch.dim() == 3 && batch.size(0) == static_cast<int64_t>(matrices),
+void muon_step(Tensors parameters, Tensors copies, Tensors gradients, Tensor buffer,
+               std::vector<double> coefficients, double rate, double momentum, double decay,
+               double scale, int64_t level, int64_t orthogonalize_level) {
+  check_dense(buffer, ScalarType::Float);
+  check(buffer.dim() == 3 && buffer.size(0) == static_cast<int64_t>(parameters.size()),
         "muon_step: momentum [G, M, N] for G parameters expected");
-}
+  const int64_t size = buffer.size(1) * buffer.size(2);
+  const std::vector<int64_t> sizes(parameters.size(), size);
+  const Tensor x = new_dense(buffer, buffer.sizes(), ScalarType::BFloat16);
+  const Tensor out = contiguous_like(x);
 
-Tensor momentum(Tensors gradients, Tensor buffer, double momentum, double scale, int64_t level) {
-  check_batch(buffer, gradients.size(), ScalarType::Float);
-  snakelm::MuonMomentumProblem problem;
-  problem.size = buffer.size(1) * buffer.size(2);
-  problem.gradients = inputs_of(gradients, std::vector<int64_t>(gradients.size(), problem.size));
-  Tensor x = torch::stable::new_empty(buffer, buffer.sizes(), ScalarType::BFloat16);
-  problem.buffer = static_cast<float*>(buffer.mutable_data_ptr());
-  problem.x = x.mutable_data_ptr();
-  problem.momentum = static_cast<float>(momentum);
-  problem.rest = static_cast<float>(1 - momentum);
-  problem.scale = static_cast<float>(scale);
-  raise_if(snakelm::muon_momentum_cpu(problem, static_cast<int>(level), threads(), parallel));
-  return x;
-}
+  snakelm::MuonStepProblem problem;
+  problem.momentum.size = problem.update.size = size;
+  problem.momentum.gradients = inputs_of(gradients, sizes);
+  problem.momentum.buffer = static_cast<float*>(buffer.mutable_data_ptr());
+  problem.momentum.x = x.mutable_data_ptr();
+  problem.momentum.momentum = static_cast<float>(momentum);
+  problem.momentum.rest = static_cast<float>(1 - momentum);
+  problem.momentum.scale = static_cast<float>(scale);
 
-void update(Tensors parameters, Tensors copies, Tensor x, double rate, double decay,
-            int64_t level) {
-  check_batch(x, parameters.size(), ScalarType::BFloat16);
-  snakelm::MuonUpdateProblem problem;
-  problem.size = x.size(1) * x.size(2);
-  const std::vector<int64_t> sizes(parameters.size(), problem.size);
-  problem.parameters = outputs_of(parameters, sizes);
-  problem.copies = copies_of(copies, sizes);
-  problem.x = x.const_data_ptr();
-  problem.rate = static_cast<float>(rate);
-  problem.keep = static_cast<float>(1 - decay);
-  raise_if(snakelm::muon_update_cpu(problem, static_cast<int>(level), threads(), parallel));
+  const std::vector<snakelm::Quintic> steps = quintics_of(coefficients);
+  problem.orthogonalize = orthogonalization_of(x, out, steps);
+
+  problem.update.parameters = outputs_of(parameters, sizes);
+  problem.update.copies = copies_of(copies, sizes);
+  problem.update.x = out.const_data_ptr();
+  problem.update.rate = static_cast<float>(rate);
+  problem.update.keep = static_cast<float>(1 - decay);
+  raise_if(snakelm::muon_step_cpu(problem, static_cast<int>(level),
+                                  static_cast<int>(orthogonalize_level), threads(), parallel));
 }
 
 }  // namespace
@@ -46,14 +44,11 @@ void update(Tensors parameters, Tensors copies, Tensor x, double rate, double de
 
 STABLE_TORCH_LIBRARY_FRAGMENT(pytorch_ext, m) {
   m.def(
-      "muon_momentum(Tensor[] gradients, Tensor(a!) buffer, float momentum, float scale, "
-      "int level) -> Tensor");
-  m.def(
-      "muon_update(Tensor(a!)[] parameters, Tensor(b!)[] copies, Tensor x, float rate, "
-      "float decay, int level) -> ()");
+      "muon_step(Tensor(a!)[] parameters, Tensor(b!)[] copies, Tensor[] gradients, "
+      "Tensor(c!) buffer, float[] coefficients, float rate, float momentum, float decay, "
+      "float scale, int level, int orthogonalize_level) -> ()");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(pytorch_ext, CPU, m) {
-  m.impl("muon_momentum", TORCH_BOX(&pytorch_ext::momentum));
-  m.impl("muon_update", TORCH_BOX(&pytorch_ext::update));
+  m.impl("muon_step", TORCH_BOX(&pytorch_ext::muon_step));
 }

@@ -1,11 +1,11 @@
-"""Fakes of the compiled passes, csrc/ops/muon_step, and how they are called."""
+"""The fake of the compiled step, csrc/ops/muon_step, and how it is called."""
 
 from collections.abc import Sequence
 
 import torch
 
 from pytorch_ext import library
-from pytorch_ext.ops.orthogonalize import orthogonalize
+from pytorch_ext.ops.orthogonalize.native import COEFFICIENTS
 
 
 def muon_step_native(
@@ -18,38 +18,33 @@ def muon_step_native(
     decay: float,
     gradient_scale: float,
     level: int,
+    orthogonalize_level: int,
 ) -> None:
-    """As pytorch_ext.muon_step; level: an index into dispatch.LEVELS or BEST."""
-    dense = [g.contiguous() for g in gradients]
+    """As pytorch_ext.muon_step; each level: an index into dispatch.LEVELS or BEST."""
     none = momentum_GMN.new_empty(0, dtype=torch.bfloat16)
-    update_GMN = torch.ops.pytorch_ext.muon_momentum(
-        dense, momentum_GMN, momentum, gradient_scale, level
-    )
-    written = [none if copy is None else copy for copy in copies]
-    torch.ops.pytorch_ext.muon_update(
-        list(parameters), written, orthogonalize(update_GMN), rate, decay, level
+    torch.ops.pytorch_ext.muon_step(
+        list(parameters),
+        [none if copy is None else copy for copy in copies],
+        [g.contiguous() for g in gradients],
+        *(momentum_GMN, COEFFICIENTS, rate, momentum, decay, gradient_scale),
+        *(level, orthogonalize_level),
     )
 
 
 if library.LOADED:
 
-    @torch.library.register_fake("pytorch_ext::muon_momentum")
-    def _fake_momentum(
-        gradients: list[torch.Tensor],
-        buffer: torch.Tensor,
-        momentum: float,
-        scale: float,
-        level: int,
-    ) -> torch.Tensor:
-        return buffer.new_empty(buffer.shape, dtype=torch.bfloat16)
-
-    @torch.library.register_fake("pytorch_ext::muon_update")
-    def _fake_update(
+    @torch.library.register_fake("pytorch_ext::muon_step")
+    def _fake(
         parameters: list[torch.Tensor],
         copies: list[torch.Tensor],
-        x: torch.Tensor,
+        gradients: list[torch.Tensor],
+        buffer: torch.Tensor,
+        coefficients: list[float],
         rate: float,
+        momentum: float,
         decay: float,
+        scale: float,
         level: int,
+        orthogonalize_level: int,
     ) -> None:
         return None

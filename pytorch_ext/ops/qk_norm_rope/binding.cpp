@@ -4,7 +4,7 @@
 
 #include <tuple>
 
-#include "pytorch_ext/tensors.h"
+#include "pytorch_ext/calls.h"
 
 namespace pytorch_ext {
 namespace {
@@ -29,8 +29,11 @@ QkNormRopeProblem problem_of(Tensor& q, Tensor& k, Tensor& q_weight, Tensor& k_w
   return problem;
 }
 
-std::tuple<Tensor, Tensor> forward(Tensor q, Tensor k, Tensor q_weight, Tensor k_weight, Tensor cos,
-                                   Tensor sin, double eps, int64_t level) {
+}  // namespace
+
+std::tuple<Tensor, Tensor> qk_norm_rope_forward(Tensor q, Tensor k, Tensor q_weight,
+                                                Tensor k_weight, Tensor cos, Tensor sin, double eps,
+                                                int64_t level) {
   QkNormRopeProblem problem = problem_of(q, k, q_weight, k_weight, cos, sin, eps);
   Tensor out_q = contiguous_like(q), out_k = contiguous_like(k);
   problem.parts[0].out = out_q.mutable_data_ptr(), problem.parts[1].out = out_k.mutable_data_ptr();
@@ -39,10 +42,11 @@ std::tuple<Tensor, Tensor> forward(Tensor q, Tensor k, Tensor q_weight, Tensor k
   return {out_q, out_k};
 }
 
-std::tuple<Tensor, Tensor, Tensor, Tensor> backward(Tensor grad_q, Tensor grad_k, Tensor q,
-                                                    Tensor k, Tensor q_weight, Tensor k_weight,
-                                                    Tensor cos, Tensor sin, double eps,
-                                                    int64_t level) {
+std::tuple<Tensor, Tensor, Tensor, Tensor> qk_norm_rope_backward(Tensor grad_q, Tensor grad_k,
+                                                                 Tensor q, Tensor k,
+                                                                 Tensor q_weight, Tensor k_weight,
+                                                                 Tensor cos, Tensor sin, double eps,
+                                                                 int64_t level) {
   QkNormRopeProblem problem = problem_of(q, k, q_weight, k_weight, cos, sin, eps);
   check(same_shape(grad_q, q) && same_shape(grad_k, k) && element_of(grad_q) == problem.type &&
             element_of(grad_k) == problem.type,
@@ -60,7 +64,6 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> backward(Tensor grad_q, Tensor grad_k
   return {made[0], made[1], made[2], made[3]};
 }
 
-}  // namespace
 }  // namespace pytorch_ext
 
 STABLE_TORCH_LIBRARY_FRAGMENT(pytorch_ext, m) {
@@ -74,6 +77,6 @@ STABLE_TORCH_LIBRARY_FRAGMENT(pytorch_ext, m) {
 }
 
 STABLE_TORCH_LIBRARY_IMPL(pytorch_ext, CPU, m) {
-  m.impl("qk_norm_rope_forward", TORCH_BOX(&pytorch_ext::forward));
-  m.impl("qk_norm_rope_backward", TORCH_BOX(&pytorch_ext::backward));
+  m.impl("qk_norm_rope_forward", TORCH_BOX(&pytorch_ext::qk_norm_rope_forward));
+  m.impl("qk_norm_rope_backward", TORCH_BOX(&pytorch_ext::qk_norm_rope_backward));
 }

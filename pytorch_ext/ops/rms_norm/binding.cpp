@@ -3,7 +3,7 @@
 #include <tuple>
 
 #include "ops/rms_norm/rms_norm.h"
-#include "pytorch_ext/tensors.h"
+#include "pytorch_ext/calls.h"
 
 namespace pytorch_ext {
 namespace {
@@ -24,7 +24,9 @@ void check_like(const Tensor& tensor, const Tensor& x) {
         "rms_norm: residual and gradients of the shape and dtype of x expected");
 }
 
-Tensor forward(Tensor x, std::optional<Tensor> weight, double eps, int64_t level) {
+}  // namespace
+
+Tensor rms_norm_forward(Tensor x, std::optional<Tensor> weight, double eps, int64_t level) {
   snakelm::RmsNormProblem problem = problem_of(x, weight, eps);
   Tensor out = contiguous_like(x);
   problem.out = out.mutable_data_ptr();
@@ -32,8 +34,9 @@ Tensor forward(Tensor x, std::optional<Tensor> weight, double eps, int64_t level
   return out;
 }
 
-std::tuple<Tensor, Tensor> add_forward(Tensor x, Tensor residual, std::optional<Tensor> weight,
-                                       double eps, int64_t level) {
+std::tuple<Tensor, Tensor> add_rms_norm_forward(Tensor x, Tensor residual,
+                                                std::optional<Tensor> weight, double eps,
+                                                int64_t level) {
   snakelm::RmsNormProblem problem = problem_of(x, weight, eps);
   check_like(residual, x);
   problem.residual = rows_of(residual);
@@ -44,8 +47,9 @@ std::tuple<Tensor, Tensor> add_forward(Tensor x, Tensor residual, std::optional<
 }
 
 // x: what was normalised. The second result is empty without a weight.
-std::tuple<Tensor, Tensor> backward(Tensor grad_out, std::optional<Tensor> grad_sum, Tensor x,
-                                    std::optional<Tensor> weight, double eps, int64_t level) {
+std::tuple<Tensor, Tensor> rms_norm_backward(Tensor grad_out, std::optional<Tensor> grad_sum,
+                                             Tensor x, std::optional<Tensor> weight, double eps,
+                                             int64_t level) {
   snakelm::RmsNormProblem problem = problem_of(x, weight, eps);
   check_like(grad_out, x);
   problem.grad_out = rows_of(grad_out);
@@ -55,14 +59,13 @@ std::tuple<Tensor, Tensor> backward(Tensor grad_out, std::optional<Tensor> grad_
   }
 
   Tensor grad_x = contiguous_like(x);
-  Tensor grad_weight = torch::stable::new_empty(x, {weight ? problem.width : 0}, ScalarType::Float);
+  Tensor grad_weight = new_dense(x, {weight ? problem.width : 0}, ScalarType::Float);
   problem.grad_x = grad_x.mutable_data_ptr();
   problem.grad_weight = static_cast<float*>(grad_weight.mutable_data_ptr());
   raise_if(snakelm::rms_norm_backward_cpu(problem, static_cast<int>(level), threads(), parallel));
   return {grad_x, grad_weight};
 }
 
-}  // namespace
 }  // namespace pytorch_ext
 
 STABLE_TORCH_LIBRARY_FRAGMENT(pytorch_ext, m) {
@@ -76,7 +79,7 @@ STABLE_TORCH_LIBRARY_FRAGMENT(pytorch_ext, m) {
 }
 
 STABLE_TORCH_LIBRARY_IMPL(pytorch_ext, CPU, m) {
-  m.impl("rms_norm_forward", TORCH_BOX(&pytorch_ext::forward));
-  m.impl("add_rms_norm_forward", TORCH_BOX(&pytorch_ext::add_forward));
-  m.impl("rms_norm_backward", TORCH_BOX(&pytorch_ext::backward));
+  m.impl("rms_norm_forward", TORCH_BOX(&pytorch_ext::rms_norm_forward));
+  m.impl("add_rms_norm_forward", TORCH_BOX(&pytorch_ext::add_rms_norm_forward));
+  m.impl("rms_norm_backward", TORCH_BOX(&pytorch_ext::rms_norm_backward));
 }

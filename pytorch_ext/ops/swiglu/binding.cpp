@@ -3,7 +3,7 @@
 #include <tuple>
 
 #include "ops/swiglu/swiglu.h"
-#include "pytorch_ext/tensors.h"
+#include "pytorch_ext/calls.h"
 
 namespace pytorch_ext {
 namespace {
@@ -18,7 +18,9 @@ snakelm::SwigluProblem problem_of(Tensor& gate, Tensor& up) {
   return problem;
 }
 
-Tensor forward(Tensor gate, Tensor up, int64_t level) {
+}  // namespace
+
+Tensor swiglu_forward(Tensor gate, Tensor up, int64_t level) {
   snakelm::SwigluProblem problem = problem_of(gate, up);
   Tensor out = contiguous_like(gate);
   problem.out = out.mutable_data_ptr();
@@ -26,7 +28,7 @@ Tensor forward(Tensor gate, Tensor up, int64_t level) {
   return out;
 }
 
-std::tuple<Tensor, Tensor> backward(Tensor grad_out, Tensor gate, Tensor up, int64_t level) {
+std::tuple<Tensor, Tensor> swiglu_backward(Tensor grad_out, Tensor gate, Tensor up, int64_t level) {
   snakelm::SwigluProblem problem = problem_of(gate, up);
   check(same_shape(grad_out, gate) && grad_out.scalar_type() == gate.scalar_type(),
         "swiglu: a gradient like gate expected");
@@ -38,7 +40,6 @@ std::tuple<Tensor, Tensor> backward(Tensor grad_out, Tensor gate, Tensor up, int
   return {grad_gate, grad_up};
 }
 
-}  // namespace
 }  // namespace pytorch_ext
 
 STABLE_TORCH_LIBRARY_FRAGMENT(pytorch_ext, m) {
@@ -47,6 +48,6 @@ STABLE_TORCH_LIBRARY_FRAGMENT(pytorch_ext, m) {
 }
 
 STABLE_TORCH_LIBRARY_IMPL(pytorch_ext, CPU, m) {
-  m.impl("swiglu_forward", TORCH_BOX(&pytorch_ext::forward));
-  m.impl("swiglu_backward", TORCH_BOX(&pytorch_ext::backward));
+  m.impl("swiglu_forward", TORCH_BOX(&pytorch_ext::swiglu_forward));
+  m.impl("swiglu_backward", TORCH_BOX(&pytorch_ext::swiglu_backward));
 }

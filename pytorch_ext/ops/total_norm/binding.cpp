@@ -7,7 +7,7 @@ namespace {
 
 Tensor total_norm(Tensors tensors, int64_t level) {
   check(!tensors.empty(), "total_norm: at least one tensor expected");
-  Tensor norm = torch::stable::new_empty(tensors[0], {}, ScalarType::Float);
+  Tensor norm = new_dense(tensors[0], {}, ScalarType::Float);
   snakelm::TotalNormProblem problem;
   problem.sizes = sizes_of(tensors);
   problem.arrays = inputs_of(tensors, problem.sizes);

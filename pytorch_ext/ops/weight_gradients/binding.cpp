@@ -2,10 +2,10 @@
 #include <vector>
 
 #include "ops/weight_gradients/weight_gradients.h"
+#include "pytorch_ext/calls.h"
 #include "pytorch_ext/tensor_lists.h"
 
 namespace pytorch_ext {
-namespace {
 
 Tensors weight_gradients(Tensor x, Tensors gradients, int64_t level) {
   check(x.dim() == 2 && x.scalar_type() == ScalarType::BFloat16,
@@ -19,8 +19,7 @@ Tensors weight_gradients(Tensor x, Tensors gradients, int64_t level) {
     check(gradient.dim() == 2 && gradient.size(0) == problem.count &&
               gradient.scalar_type() == ScalarType::BFloat16 && gradient.is_cpu(),
           "weight_gradients: gradients bfloat16 [N, R] expected, as many rows as x");
-    made.push_back(
-        torch::stable::new_empty(x, {gradient.size(1), problem.width}, ScalarType::Float));
+    made.push_back(new_dense(x, {gradient.size(1), problem.width}, ScalarType::Float));
     problem.weights.push_back(
         {rows_of(gradient), gradient.size(1), static_cast<float*>(made.back().mutable_data_ptr())});
   }
@@ -28,7 +27,6 @@ Tensors weight_gradients(Tensor x, Tensors gradients, int64_t level) {
   return made;
 }
 
-}  // namespace
 }  // namespace pytorch_ext
 
 STABLE_TORCH_LIBRARY_FRAGMENT(pytorch_ext, m) {

@@ -230,15 +230,25 @@ void total_norm(Memory& memory) {
 
 void muon_step(Memory& memory) {
   const size_t matrices = below(4);
-  const int64_t size = some_count();
-  MuonMomentumProblem m;
-  MuonUpdateProblem u;
+  MuonStepProblem p;
+  p.orthogonalize.matrices = static_cast<int64_t>(matrices);
+  p.orthogonalize.rows = some_count(), p.orthogonalize.columns = 1 + below(40);
+  const int64_t size = p.orthogonalize.rows * p.orthogonalize.columns;
+  MuonMomentumProblem& m = p.momentum;
+  MuonUpdateProblem& u = p.update;
   m.size = u.size = size, m.momentum = 0.9f, m.rest = 0.1f, m.scale = 0.7f;
+  u.rate = 0.1f, u.keep = 0.9f;
+  const Quintic step = {3.4f, -4.8f, 2.0f};
+  p.orthogonalize.steps = &step, p.orthogonalize.step_count = 1;
+
   std::vector<Rewritten> all{rewritten(memory, static_cast<int64_t>(matrices) * size)};
   m.buffer = all[0].data;
-  void* const x = memory.float_output((static_cast<int64_t>(matrices) * size + 1) / 2);
-  std::memset(x, 0, (matrices * size + 1) / 2 * 4);
-  m.x = x, u.x = x, u.rate = 0.1f, u.keep = 0.9f;
+  const int64_t words = (static_cast<int64_t>(matrices) * size + 1) / 2;
+  for (void** const between : {&m.x, &p.orthogonalize.out}) {
+    *between = memory.float_output(words);
+    std::memset(*between, 0, words * 4);
+  }
+  p.orthogonalize.x = m.x, u.x = p.orthogonalize.out;
   for (size_t i = 0; i < matrices; ++i) {
     m.gradients.push_back(memory.floats(size));
     all.push_back(rewritten(memory, size));
@@ -246,8 +256,7 @@ void muon_step(Memory& memory) {
   }
   twice("muon_step", memory, [&](int level, int threads) {
     reset(all);
-    const char* message = muon_momentum_cpu(m, level, threads, on_threads);
-    return message ? message : muon_update_cpu(u, level, threads, on_threads);
+    return muon_step_cpu(p, level, level, threads, on_threads);
   });
 }
 

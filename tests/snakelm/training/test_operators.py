@@ -37,6 +37,7 @@ def test_what_is_said_is_what_a_step_takes(dtype, qk_norm, asked, monkeypatch):
 
     for name in TABLE:
         monkeypatch.setattr(importlib.import_module(f"pytorch_ext.ops.{name}"), "choose", spy)
+    monkeypatch.setattr("snakelm.model.fused_block.choose", spy)
     model = Decoder(shape(qk_norm), 31, dtype, asked).initialize(torch.Generator().manual_seed(0))
     tokens = torch.zeros(1, 8, dtype=torch.long)
     model(tokens, targets_BT=tokens).backward()
