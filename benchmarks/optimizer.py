@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
 from attn import cpu_name, medians
-from train import SHAPES
+from train import SHAPES, model_of
 
 from pytorch_ext import library, orthogonalize, total_norm
 from pytorch_ext.dispatch import LEVELS
@@ -34,12 +34,14 @@ from snakelm.training.optimizer import Optimizer
 
 JORDAN, JORDAN_STEPS = (3.4445, -4.7750, 2.0315), 5
 MOMENTUM, CLIP = 0.95, 1.0
-COLUMNS = f"{'shape':>8}{'what':>26}{'ours ms':>10}{'plain ms':>10}{'ratio':>7}"
+COLUMNS = f"{'shape':>12}{'what':>26}{'ours ms':>10}{'plain ms':>10}{'ratio':>7}"
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], allow_abbrev=False)
-    parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=list(SHAPES))
+    parser.add_argument(
+        "--shapes", nargs="+", choices=SHAPES, default=["default", "4x256", "30m", "124m"]
+    )
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
     parser.add_argument("--repeats", type=int, default=9, help="measurements of a median")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
@@ -61,19 +63,8 @@ def jordans(g_GMN: torch.Tensor) -> torch.Tensor:
 
 
 def decoder(shape: str) -> Decoder:
-    layers, width, heads, hidden, vocabulary, length, _ = SHAPES[shape]
-    model = load_config([]).model.model_copy(
-        update={
-            "layers": layers,
-            "width": width,
-            "heads": heads,
-            "kv_heads": heads,
-            "head_dim": width // heads,
-            "hidden": hidden,
-            "context": length,
-        }
-    )
-    return Decoder(model, vocabulary).initialize(torch.Generator().manual_seed(1))
+    model = Decoder(model_of(SHAPES[shape]), SHAPES[shape].vocabulary)
+    return model.initialize(torch.Generator().manual_seed(1))
 
 
 class Plain:
@@ -176,7 +167,7 @@ def main(argv: list[str] | None = None) -> int:
         for row in measure(shape, options.repeats):
             rows.append(row)
             print(
-                f"{row['shape']:>8}{row['what']:>26}{row['ours_ms']:>10.2f}"
+                f"{row['shape']:>12}{row['what']:>26}{row['ours_ms']:>10.2f}"
                 f"{row['plain_ms']:>10.2f}{row['ratio']:>7.2f}",
                 flush=True,
             )

@@ -3,9 +3,8 @@ there are.
 
 glibc gives large blocks back to the kernel and requests them again at every step; set to keep them,
 training is a fifth faster. Threads that spin while they wait for each other are fast alone and
-ruinous beside other work; asleep they take some 50 us to wake, a hundred times a step. So they spin
-for about twice as long, and then sleep. All of this is read when a process starts, so a trainer
-starts itself once more with it set.
+ruinous beside other work. Both settings are read when a process starts, so a trainer starts itself
+once more with them set.
 """
 
 import ctypes
@@ -42,7 +41,6 @@ ENVIRONMENT = {
     "MALLOC_TRIM_THRESHOLD_": str(4 << 30),
     "MALLOC_TOP_PAD_": str(256 << 20),
     "OMP_WAIT_POLICY": "passive",
-    "GOMP_SPINCOUNT": "2000",  # 0.1 ms, and then they sleep
 }
 MARK = "SNAKELM_ENVIRONMENT"
 STORE = "SNAKELM_STORE"  # the file where processes of our launcher find each other
