@@ -5,12 +5,14 @@
 // - Work is cut into tasks of about TASK_BYTES that follow each other in the batch, whole texts or
 //   parts of a long one, so that no text holds the others up. A text is cut only where pieces end
 //   whatever stands on either side (safe_cut), which leaves its ids as they are.
-// - A task writes into memory that its thread keeps, and leaves a copy of just the ids there are:
-//   the memory of a batch is that of its result twice over, not of an upper bound of it.
+// - Memory for more ids than most texts have is taken beforehand. One thread writes there; several
+//   write into memory of their own, and copy a task's ids over as soon as all tasks before it are
+//   counted, while they are still in the cache. What doesn't fit is put behind them at the end.
 #pragma once
 
 #include <cstdint>
-#include <memory>
+#include <mutex>
+#include <utility>
 #include <vector>
 
 #include "text/bpe.h"
@@ -35,24 +37,38 @@ class Batch {
   size_t size() const { return size_; }
   size_t texts() const { return starts_.size(); }
 
-  // Moves the result to ids [size] and offsets [texts + 1], where each text begins in ids.
-  void take(Id* ids, int64_t* offsets);
+  // Moves the ids out, once; offsets [texts + 1]: where each text begins in them.
+  IdsOf<Id> take(int64_t* offsets);
 
  private:
   struct Task {
     size_t text, byte;  // where it begins; it ends where the next one begins
-    std::unique_ptr<Id[]> ids;
-    size_t count = 0;
+    size_t count = 0;   // of its ids
+    size_t place = 0;   // of the first one among all
+    bool done = false;
+  };
+  // Of one thread; a cache line each, as IdsOf is.
+  struct Worker {
+    IdsOf<Id> ids;
+    std::vector<std::pair<size_t, size_t>> waiting;  // tasks, and where their ids are in ids
   };
 
   void cut(Pattern pattern, const std::vector<View>& texts, size_t task_bytes);
   void encode(const Encoder& encoder, const std::vector<View>& texts, uint32_t before, size_t task,
-              Scratch& scratch, Ids& ids);
+              Scratch<Id>& scratch, IdsOf<Id>& ids);
+  // Gives the task its place if those before it have theirs; copies what the worker can.
+  void finish(size_t task, Worker& worker);
+  void copy(const Worker& worker, std::pair<size_t, size_t> waiting);
 
   std::vector<Task> tasks_;     // the last one is the end of the batch and has no ids
   std::vector<size_t> starts_;  // [texts] first id of each text in its task
-  size_t size_ = 0;
-  int threads_;
+  std::vector<Worker> workers_;
+  IdsOf<Id> all_;
+  size_t room_ = 0;  // of all_
+
+  std::mutex lock_;    // of the tasks' places and of what follows
+  size_t placed_ = 0;  // tasks that have a place
+  size_t size_ = 0;    // their ids
 };
 
 extern template class Batch<uint16_t>;

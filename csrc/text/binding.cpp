@@ -91,6 +91,16 @@ Strings strings_of(const py::tuple& texts) {
   return strings;
 }
 
+// The ids where they are, which the array owns from now on.
+template <class Id>
+py::array_t<Id> array_of(std::unique_ptr<IdsOf<Id>> ids) {
+  const auto free = [](void* p) { delete static_cast<IdsOf<Id>*>(p); };
+  const IdsOf<Id>& there = *ids;
+  const py::capsule owner(ids.get(), free);
+  static_cast<void>(ids.release());
+  return py::array_t<Id>(static_cast<py::ssize_t>(there.size()), there.data(), owner);
+}
+
 // (ids [total], offsets int64 [texts + 1])
 template <class Id>
 py::tuple encode_views(const Encoder& encoder, const std::vector<View>& views, int threads,
@@ -102,15 +112,14 @@ py::tuple encode_views(const Encoder& encoder, const std::vector<View>& views, i
   }
 
   py::array_t<int64_t> offsets(static_cast<py::ssize_t>(views.size() + 1));
-  py::array_t<Id> ids(static_cast<py::ssize_t>(batch->size()));
   int64_t* const bounds = offsets.mutable_data();
-  Id* const out = ids.mutable_data();
+  auto ids = std::make_unique<IdsOf<Id>>();
   {
     const py::gil_scoped_release nogil;
-    batch->take(out, bounds);
+    *ids = batch->take(bounds);
     batch.reset();
   }
-  return py::make_tuple(ids, offsets);
+  return py::make_tuple(array_of(std::move(ids)), offsets);
 }
 
 // `bits`: 16 or 32; `before`: an id that each text begins with.
@@ -128,7 +137,7 @@ py::list encode_one(const Encoder& encoder, const py::object& text) {
   Ids ids;
   {
     const py::gil_scoped_release nogil;
-    Encoder::Lent scratch(encoder);
+    Encoder::Lent<uint32_t> scratch(encoder);
     encoder.encode(strings.views[0], *scratch, ids);
   }
 

@@ -11,6 +11,7 @@ namespace {
 
 // Below this many bytes a rescan of the parts per merge is faster than a heap.
 constexpr size_t SHORT_PIECE = 64;
+constexpr size_t MOST_KEPT = size_t{1} << 20;  // ids or bytes of one piece
 
 static_assert(SHORT_PIECE <= 64 && SHORT_PIECE % 2 == 0);
 
@@ -23,7 +24,7 @@ Encoder::Encoder(const std::vector<std::string_view>& tokens, Pattern pattern, I
     : vocabulary_(tokens, seeds), finder_(pattern, isa),
       word_places_(linked_at_most(WORD_PLACES, isa)), merges_(tokens.size(), seeds) {
   index_bytes();
-  Scratch scratch;
+  MergeScratch scratch;
   for (uint32_t id = 0; id < tokens.size(); ++id) add_pair(id, scratch);
 }
 
@@ -53,7 +54,7 @@ void Encoder::index_bytes() {
 
 // Under lower ids a token of a trained vocabulary merges to its two parts; so does any other unless
 // a part has a higher id than the whole. Then the parts are looked up by their bytes.
-void Encoder::add_pair(uint32_t id, Scratch& scratch) {
+void Encoder::add_pair(uint32_t id, MergeScratch& scratch) {
   const std::string_view token = vocabulary_.token(id);
   if (token.size() < 2) return;
   const View piece{reinterpret_cast<Bytes>(token.data()), token.size()};
@@ -70,7 +71,7 @@ void Encoder::add_pair(uint32_t id, Scratch& scratch) {
   if (parts.size() == 2) merges_.insert(parts.data()[0], parts.data()[1], id);
 }
 
-void Encoder::merge(View piece, uint32_t limit, Scratch& scratch, Ids& out) const {
+void Encoder::merge(View piece, uint32_t limit, MergeScratch& scratch, Ids& out) const {
   if (piece.length <= SHORT_PIECE) return merge_short(piece, limit, out);
   const auto rank = [&](size_t from, size_t middle, size_t) {
     const auto& parts = scratch.parts;
@@ -108,9 +109,10 @@ void Encoder::merge_short(View piece, uint32_t limit, Ids& out) const {
     ids[at] = static_cast<uint32_t>(best >> 32);
     ranks[__builtin_ctzll(behind)] = NONE;
     starts ^= behind ^ rest;
+    const auto i = static_cast<size_t>(63 - __builtin_clzll(before | 1));
+    merges_.prefetch(ids[i], ids[at]);
     ranks[at] = rest ? ranked(merges_.find(ids[at], ids[__builtin_ctzll(rest)]), at) : NONE;
     if (before) {
-      const auto i = static_cast<size_t>(63 - __builtin_clzll(before));
       ranks[i] = ranked(merges_.find(ids[i], ids[at]), i);
     }
   }
@@ -122,7 +124,7 @@ void Encoder::merge_short(View piece, uint32_t limit, Ids& out) const {
 // Merges until `fewest` parts are left, or no two of them are a token. rank(from, middle, to): the
 // id of the parts that begin at the bytes `from` and `middle` and end at `to`.
 template <class Rank>
-void Encoder::merge_long(View piece, size_t fewest, const Rank& rank, Scratch& scratch,
+void Encoder::merge_long(View piece, size_t fewest, const Rank& rank, MergeScratch& scratch,
                          Ids& out) const {
   if (piece.length >= NO_TOKEN)
     throw std::length_error("a piece of 4 GiB or more cannot be encoded");
@@ -166,54 +168,70 @@ void Encoder::merge_long(View piece, size_t fewest, const Rank& rank, Scratch& s
 
   for (uint32_t i = 0; i < n; i = parts[i].next) out.push_back(parts[i].id);
   // One huge piece must not hold its working memory for the rest of the batch.
-  if (n > (1u << 20)) parts = {}, heap = {};
+  if (n > MOST_KEPT) parts = {}, heap = {};
 }
 
-void Encoder::encode_piece(View piece, Scratch& scratch, Ids& out) const {
+const Ids& Encoder::encode_piece(View piece, MergeScratch& scratch) const {
+  Ids& ids = scratch.ids;
+  ids.clear();
   const uint32_t id = vocabulary_.find(piece.data, piece.length);
-  if (id != NO_TOKEN) return out.push_back(id);
-  merge(piece, NO_TOKEN, scratch, out);
+  if (id != NO_TOKEN)
+    ids.push_back(id);
+  else
+    merge(piece, NO_TOKEN, scratch, ids);
+  return ids;
 }
 
-void Encoder::encode_unknown(View piece, const WordKey& key, Scratch& scratch, Ids& out) const {
-  if (piece.length > LongWords::LONGEST) return encode_piece(piece, scratch, out);
-  if (piece.length > LONGEST_WORD) return encode_long_word(piece, scratch, out);
-  if (const WordEntry* const entry = scratch.words.find(key))
-    return out.wrote(scratch.words.write(*entry, out.room(WordCache::MOST_IDS)));
-  const size_t before = out.size();
-  encode_piece(piece, scratch, out);
-  scratch.words.insert(key, out.data() + before, static_cast<uint32_t>(out.size() - before));
-}
-
-void Encoder::encode_long_word(View piece, Scratch& scratch, Ids& out) const {
-  LongWords& known = scratch.long_words;
-  const uint64_t hash = known.hash(piece);
-  if (const LongWords::Entry* const entry = known.find(piece, hash)) {
-    return out.wrote(std::copy_n(known.ids(*entry), entry->count, out.room(entry->count)));
+template <class Id>
+void Encoder::encode_unknown(View piece, const WordKey& key, Scratch<Id>& scratch,
+                             IdsOf<Id>& out) const {
+  if (piece.length > LongWords<Id>::LONGEST) {
+    const Ids& ids = encode_piece(piece, scratch);
+    out.append(ids.data(), ids.size());
+    // One huge piece must not hold its memory for the rest of the batch.
+    if (ids.size() > MOST_KEPT) scratch.ids = Ids();
+    return;
   }
-  const size_t before = out.size();
-  encode_piece(piece, scratch, out);
-  known.insert(piece, hash, out.data() + before, static_cast<uint32_t>(out.size() - before));
+
+  if (piece.length > LONGEST_WORD) return encode_long_word(piece, scratch, out);
+  if (const auto* const entry = scratch.words.find(key))
+    return out.wrote(scratch.words.write(*entry, out.room(WordCache<Id>::MOST_IDS)));
+  const Ids& ids = encode_piece(piece, scratch);
+  out.append(ids.data(), ids.size());
+  scratch.words.insert(key, ids.data(), static_cast<uint32_t>(ids.size()));
 }
 
+template <class Id>
+void Encoder::encode_long_word(View piece, Scratch<Id>& scratch, IdsOf<Id>& out) const {
+  LongWords<Id>& known = scratch.long_words;
+  const uint64_t hash = known.hash(piece);
+  if (const auto* const entry = known.find(piece, hash))
+    return out.append(known.ids(*entry), entry->count);
+  const Ids& ids = encode_piece(piece, scratch);
+  out.append(ids.data(), ids.size());
+  known.insert(piece, hash, ids.data(), static_cast<uint32_t>(ids.size()));
+}
+
+template <class Id>
 void Encoder::encode_pieces(Bytes text, Bytes end, const uint32_t* ends, size_t count,
-                            Scratch& scratch, Ids& out) const {
-  WordCache& cache = scratch.words;
+                            Scratch<Id>& scratch, IdsOf<Id>& out) const {
+  constexpr size_t AHEAD = Scratch<Id>::AHEAD;
+  WordCache<Id>& cache = scratch.words;
   WordKey* const keys = scratch.keys;
   uint32_t* const places = scratch.places;
   uint32_t start = 0;
-  for (size_t first = 0; first < count; first += Scratch::AHEAD, ends += Scratch::AHEAD) {
-    const size_t words = std::min(Scratch::AHEAD, count - first);
+  for (size_t first = 0; first < count; first += AHEAD, ends += AHEAD) {
+    const size_t words = std::min(AHEAD, count - first);
     size_t entries = cache.entries();
     word_keys(text, end, start, ends, words, keys);
     word_places_(keys, words, cache.hash(), places);
     for (size_t i = 0; i < words; ++i) __builtin_prefetch(cache.bucket(places[i]));
 
-    constexpr size_t ROOM = Scratch::AHEAD * WordCache::MOST_IDS;
-    uint32_t* next = out.room(ROOM);
+    constexpr size_t ROOM = AHEAD * WordCache<Id>::MOST_IDS;
+    Id* next = out.room(ROOM);
     for (size_t i = 0; i < words; ++i) {
       // Words met earlier stand first in their bucket, and the frequent ones are met early.
-      const WordEntry* entry = cache.bucket(places[i]);
+      const WordEntry<Id>* entry = cache.bucket(places[i]);
       if (!(entry->key == keys[i])) [[unlikely]] {
         if (!((++entry)->key == keys[i])) [[unlikely]] {
           out.wrote(next);
@@ -234,7 +252,8 @@ void Encoder::encode_pieces(Bytes text, Bytes end, const uint32_t* ends, size_t 
   }
 }
 
-void Encoder::encode(View text, Scratch& scratch, Ids& out) const {
+template <class Id>
+void Encoder::encode(View text, Scratch<Id>& scratch, IdsOf<Id>& out) const {
   const Bytes end = text.data + text.length;
   for (Bytes p = text.data; p != end;) {
     const size_t count = finder_.ends(p, static_cast<size_t>(end - p), scratch.ends);
@@ -245,7 +264,7 @@ void Encoder::encode(View text, Scratch& scratch, Ids& out) const {
 
 std::vector<std::pair<uint32_t, uint32_t>> Encoder::merges() const {
   std::vector<std::pair<uint32_t, uint32_t>> result(vocabulary_.size(), {NO_TOKEN, NO_TOKEN});
-  Scratch scratch;
+  MergeScratch scratch;
   for (uint32_t id = 0; id < vocabulary_.size(); ++id) {
     const std::string_view token = vocabulary_.token(id);
     if (token.size() < 2) continue;
@@ -257,19 +276,35 @@ std::vector<std::pair<uint32_t, uint32_t>> Encoder::merges() const {
   return result;
 }
 
-Encoder::Lent::Lent(const Encoder& encoder) : encoder_(encoder) {
+template <class Id>
+std::vector<std::unique_ptr<Scratch<Id>>>& Encoder::idle() const {
+  if constexpr (sizeof(Id) == 2)
+    return idle_16_;
+  else
+    return idle_32_;
+}
+
+template <class Id>
+Encoder::Lent<Id>::Lent(const Encoder& encoder) : encoder_(encoder) {
   const std::lock_guard<std::mutex> guard(encoder.lock_);
-  if (encoder.idle_.empty()) {
-    scratch_ = std::make_unique<Scratch>();
+  auto& idle = encoder.idle<Id>();
+  if (idle.empty()) {
+    scratch_ = std::make_unique<Scratch<Id>>();
   } else {
-    scratch_ = std::move(encoder.idle_.back());
-    encoder.idle_.pop_back();
+    scratch_ = std::move(idle.back());
+    idle.pop_back();
   }
 }
 
-Encoder::Lent::~Lent() {
+template <class Id>
+Encoder::Lent<Id>::~Lent() {
   const std::lock_guard<std::mutex> guard(encoder_.lock_);
-  encoder_.idle_.push_back(std::move(scratch_));
+  encoder_.idle<Id>().push_back(std::move(scratch_));
 }
+
+template void Encoder::encode(View, Scratch<uint16_t>&, IdsOf<uint16_t>&) const;
+template void Encoder::encode(View, Scratch<uint32_t>&, IdsOf<uint32_t>&) const;
+template class Encoder::Lent<uint16_t>;
+template class Encoder::Lent<uint32_t>;
 
 }  // namespace snakelm::text

@@ -23,30 +23,37 @@
 
 namespace snakelm::text {
 
-// What one thread keeps from text to text: working memory, and what it has learned of an encoder's
-// words. Make one a thread, use it with one encoder, and keep it as long as there is text: a text
-// is encoded faster with the Scratch of the texts before it. The ids do not depend on it.
-class Scratch {
- public:
-  explicit Scratch(const CacheLimits& limits = {}) : words(limits), long_words(limits) {}
-
-  // The rest is the encoder's.
+// The working memory of merging one piece.
+struct MergeScratch {
   struct Part {
     uint32_t id;    // of the part
     uint32_t rank;  // id of this part and the next one together, or NO_TOKEN
     uint32_t previous, next;
   };
-  static constexpr size_t AHEAD = 64;  // words whose entries are asked for before they are read
-  static_assert(AHEAD % HASH_BLOCK == 0);
 
-  WordCache words;
-  LongWords long_words;
-  uint32_t ends[PieceFinder::ROOM];
-  WordKey keys[AHEAD] = {};
-  uint32_t places[AHEAD];
   std::vector<Part> parts;     // of a long piece, by their first byte
   std::vector<uint64_t> heap;  // rank << 32 | part
   Ids ids;                     // of one piece
+};
+
+// What one thread keeps from text to text: working memory, and what it has learned of an encoder's
+// words. Make one a thread, use it with one encoder, and keep it as long as there is text: a text
+// is encoded faster with the Scratch of the texts before it. The ids do not depend on it. They are
+// Ids, uint16_t or uint32_t.
+template <class Id>
+class alignas(64) Scratch : public MergeScratch {
+ public:
+  explicit Scratch(const CacheLimits& limits = {}) : words(limits), long_words(limits) {}
+
+  // The rest is the encoder's.
+  static constexpr size_t AHEAD = 64;  // words whose entries are asked for before they are read
+  static_assert(AHEAD % HASH_BLOCK == 0);
+
+  WordCache<Id> words;
+  LongWords<Id> long_words;
+  uint32_t ends[PieceFinder::ROOM];
+  WordKey keys[AHEAD] = {};
+  uint32_t places[AHEAD];
 };
 
 class Encoder {
@@ -57,8 +64,9 @@ class Encoder {
   // Of tables that were built before (table.h), in memory that stays as long as the encoder.
   Encoder(Tables tables, Pattern pattern, Isa isa = best_isa());
 
-  // Appends the ids of `text`, any bytes, to `out`.
-  void encode(View text, Scratch& scratch, Ids& out) const;
+  // Appends the ids of `text`, any bytes, to `out`. As uint16_t only where each fits.
+  template <class Id>
+  void encode(View text, Scratch<Id>& scratch, IdsOf<Id>& out) const;
 
   // The two parts each token of two or more bytes is made of, by id: what its bytes merge to under
   // lower ranks. {NO_TOKEN, NO_TOKEN} where that is not two parts (the token is only ever found as
@@ -71,37 +79,44 @@ class Encoder {
 
   // A Scratch of this encoder's, for the calling thread as long as it holds it; given back, it
   // serves the next call, on whichever thread.
+  template <class Id>
   class Lent {
    public:
     explicit Lent(const Encoder& encoder);
     ~Lent();
     Lent(const Lent&) = delete;
     Lent& operator=(const Lent&) = delete;
-    Scratch& operator*() { return *scratch_; }
+    Scratch<Id>& operator*() { return *scratch_; }
 
    private:
     const Encoder& encoder_;
-    std::unique_ptr<Scratch> scratch_;
+    std::unique_ptr<Scratch<Id>> scratch_;
   };
 
  private:
   // Appends the ids of the pieces that end at `ends`; the first begins at `text`. Up to `end` may
   // be read.
-  void encode_pieces(Bytes text, Bytes end, const uint32_t* ends, size_t count, Scratch& scratch,
-                     Ids& out) const;
+  template <class Id>
+  void encode_pieces(Bytes text, Bytes end, const uint32_t* ends, size_t count,
+                     Scratch<Id>& scratch, IdsOf<Id>& out) const;
   // The same for a word that the cache does not have. `key`: of length 0 for a long one.
-  void encode_unknown(View piece, const WordKey& key, Scratch& scratch, Ids& out) const;
-  void encode_long_word(View piece, Scratch& scratch, Ids& out) const;
-  // The ids of a piece, without any memory of it.
-  void encode_piece(View piece, Scratch& scratch, Ids& out) const;
+  template <class Id>
+  void encode_unknown(View piece, const WordKey& key, Scratch<Id>& scratch, IdsOf<Id>& out) const;
+  template <class Id>
+  void encode_long_word(View piece, Scratch<Id>& scratch, IdsOf<Id>& out) const;
+  // The ids of a piece, without any memory of it, in scratch.ids.
+  const Ids& encode_piece(View piece, MergeScratch& scratch) const;
 
   // Ids of the parts that `piece` merges to under ids < limit.
-  void merge(View piece, uint32_t limit, Scratch& scratch, Ids& out) const;
+  void merge(View piece, uint32_t limit, MergeScratch& scratch, Ids& out) const;
   void merge_short(View piece, uint32_t limit, Ids& out) const;
   template <class Rank>
-  void merge_long(View piece, size_t fewest, const Rank& rank, Scratch& scratch, Ids& out) const;
+  void merge_long(View piece, size_t fewest, const Rank& rank, MergeScratch& scratch,
+                  Ids& out) const;
   void index_bytes();
-  void add_pair(uint32_t id, Scratch& scratch);
+  void add_pair(uint32_t id, MergeScratch& scratch);
+  template <class Id>
+  std::vector<std::unique_ptr<Scratch<Id>>>& idle() const;  // that nobody has; under lock_
 
   Vocabulary vocabulary_;
   PieceFinder finder_;
@@ -110,8 +125,14 @@ class Encoder {
   uint32_t byte_ids_[256];
   std::unique_ptr<uint32_t[]> byte_pairs_;  // [65536] id of two bytes, or NO_TOKEN
 
-  mutable std::mutex lock_;  // of idle_
-  mutable std::vector<std::unique_ptr<Scratch>> idle_;
+  mutable std::mutex lock_;
+  mutable std::vector<std::unique_ptr<Scratch<uint16_t>>> idle_16_;
+  mutable std::vector<std::unique_ptr<Scratch<uint32_t>>> idle_32_;
 };
+
+extern template void Encoder::encode(View, Scratch<uint16_t>&, IdsOf<uint16_t>&) const;
+extern template void Encoder::encode(View, Scratch<uint32_t>&, IdsOf<uint32_t>&) const;
+extern template class Encoder::Lent<uint16_t>;
+extern template class Encoder::Lent<uint32_t>;
 
 }  // namespace snakelm::text

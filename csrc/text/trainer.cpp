@@ -134,7 +134,7 @@ Merges Trainer::extend(const Encoder& base, uint32_t first, size_t limit) {
     lengths[id] = static_cast<uint32_t>(tokens[id].size());
   }
 
-  Scratch scratch;
+  Scratch<uint32_t> scratch;
   Ids word;
   const Start encoded = [&](View piece, std::vector<uint32_t>& ids) {
     word.clear();

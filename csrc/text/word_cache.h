@@ -6,7 +6,8 @@
 // hold. Hashes are seeded (hash.h), so nobody can choose words that collide.
 //
 // Decision: an entry is 32 bytes, word and ids together, and a bucket is the two entries of one
-// cache line: a lookup touches one line, which `prefetch` has asked for some words ahead.
+// cache line: a lookup touches one line, asked for some words ahead. Ids have the width that the
+// caller wants (16 bits or 32), so they are copied as they are.
 #pragma once
 
 #include <cstddef>
@@ -17,21 +18,26 @@
 
 #include "common/texts.h"
 #include "text/hash.h"
+#include "text/ids.h"
 #include "text/word_keys.h"
 
 namespace snakelm::text {
 
+template <class Id>
 struct WordEntry {
-  static constexpr uint32_t INLINE_IDS = 4, COUNT_SHIFT = 30;
-  static constexpr uint32_t SPILLED = 1u << 29, ID = SPILLED - 1;  // vocabularies are smaller
+  static constexpr size_t INLINE_IDS = 16 / sizeof(Id) - 1;
 
   WordKey key;  // of length 0 where the entry is empty
-  // The first id has their number, less one, above COUNT_SHIFT. More than INLINE_IDS lie elsewhere:
-  // {SPILLED | number, place}.
-  uint32_t ids[INLINE_IDS];
+  // More than INLINE_IDS lie elsewhere; ids then has the place, in 32 bits.
+  Id ids[INLINE_IDS];
+  Id count;
 
-  bool spilled() const { return ids[0] & SPILLED; }
-  uint32_t count() const { return (ids[0] >> COUNT_SHIFT) + 1; }
+  bool spilled() const { return count > INLINE_IDS; }
+  uint32_t place() const {
+    uint32_t place;
+    std::memcpy(&place, ids, sizeof place);
+    return place;
+  }
 };
 
 struct CacheLimits {
@@ -40,8 +46,11 @@ struct CacheLimits {
   uint64_t hash_mask = ~uint64_t{0};     // of every hash: for tests that want collisions
 };
 
+template <class Id>
 class WordCache {
  public:
+  using Entry = WordEntry<Id>;
+
   // A word has no more ids than bytes; writing all of MOST_IDS costs less than a loop.
   static constexpr size_t MOST_IDS = 16;
 
@@ -50,44 +59,38 @@ class WordCache {
   // Which places words have; valid until the next insert.
   WordHash hash() const { return {SECRET_0 | 1, SECRET_1, shift_, bucket_mask_ & hash_mask_}; }
   // The bucket of two entries at a place; valid until the next insert.
-  const WordEntry* bucket(uint32_t place) const {
-    return reinterpret_cast<const WordEntry*>(reinterpret_cast<const char*>(table_.get()) + place);
+  const Entry* bucket(uint32_t place) const {
+    return reinterpret_cast<const Entry*>(reinterpret_cast<const char*>(table_.get()) + place);
   }
 
   // The word's entry wherever it is, or nullptr; valid until the next insert.
-  const WordEntry* find(const WordKey& key) const;
+  const Entry* find(const WordKey& key) const;
 
   // Writes the entry's ids and up to MOST_IDS in all; returns behind the last one that counts.
-  uint32_t* write(const WordEntry& entry, uint32_t* out) const {
-    if (entry.spilled()) [[unlikely]] {
-      std::memcpy(out, spilled_.data() + entry.ids[1], MOST_IDS * sizeof *out);
-      return out + (entry.ids[0] & WordEntry::ID);
-    }
-    using Four = uint32_t __attribute__((vector_size(sizeof entry.ids)));
-    Four ids;
-    std::memcpy(&ids, entry.ids, sizeof ids);
-    ids &= Four{WordEntry::ID, ~0u, ~0u, ~0u};
-    std::memcpy(out, &ids, sizeof ids);
-    return out + entry.count();
+  Id* write(const Entry& entry, Id* out) const {
+    if (entry.spilled()) [[unlikely]]
+      std::memcpy(out, spilled_.data() + entry.place(), MOST_IDS * sizeof *out);
+    else
+      std::memcpy(out, reinterpret_cast<const char*>(&entry) + sizeof entry.key,
+                  sizeof entry - sizeof entry.key);
+    return out + entry.count;
   }
 
   // Remembers the ids of a word that isn't there.
   void insert(const WordKey& key, const uint32_t* ids, uint32_t count);
 
   size_t entries() const { return 2 * (bucket_mask_ + 1); }  // that there is room for
-  size_t bytes() const {
-    return entries() * sizeof(WordEntry) + spilled_.capacity() * sizeof(uint32_t);
-  }
+  size_t bytes() const { return entries() * sizeof(Entry) + spilled_.capacity() * sizeof(Id); }
 
  private:
   struct Free {
-    void operator()(WordEntry* p) const { std::free(p); }
+    void operator()(Entry* p) const { std::free(p); }
   };
-  using Table = std::unique_ptr<WordEntry[], Free>;
+  using Table = std::unique_ptr<Entry[], Free>;
 
   Table replace_table(size_t entries);  // by an empty one; gives the old one
-  WordEntry* at(size_t bucket) const { return table_.get() + 2 * (bucket & bucket_mask_); }
-  WordEntry* room_for(const WordKey& key) const;
+  Entry* at(size_t bucket) const { return table_.get() + 2 * (bucket & bucket_mask_); }
+  Entry* room_for(const WordKey& key) const;
   void grow();
 
   Table table_;
@@ -95,9 +98,10 @@ class WordCache {
   uint32_t shift_;
   size_t used_ = 0;
   size_t most_entries_, most_spilled_;
-  std::vector<uint32_t> spilled_;  // MOST_IDS each
+  std::vector<Id> spilled_;  // MOST_IDS each
 };
 
+template <class Id>
 class LongWords {
  public:
   struct Entry {
@@ -112,7 +116,7 @@ class LongWords {
   uint64_t hash(View word) const { return hash_bytes(word.data, word.length) & limits_.hash_mask; }
   // The ids of a word, or nullptr; valid until the next insert.
   const Entry* find(View word, uint64_t hash) const;
-  const uint32_t* ids(const Entry& entry) const { return ids_.data() + entry.ids; }
+  const Id* ids(const Entry& entry) const { return ids_.data() + entry.ids; }
   // Remembers a word that isn't there. At the bound everything is forgotten first.
   void insert(View word, uint64_t hash, const uint32_t* ids, uint32_t count);
 
@@ -127,7 +131,12 @@ class LongWords {
   std::vector<uint32_t> slots_;  // entry + 1, or 0
   std::vector<Entry> entries_;
   std::vector<uint8_t> words_;
-  std::vector<uint32_t> ids_;
+  std::vector<Id> ids_;
 };
+
+extern template class WordCache<uint16_t>;
+extern template class WordCache<uint32_t>;
+extern template class LongWords<uint16_t>;
+extern template class LongWords<uint32_t>;
 
 }  // namespace snakelm::text
