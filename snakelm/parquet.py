@@ -47,9 +47,14 @@ class BadFile(UserError):
 
 
 def open_parquet(
-    path: str | Path, *, columns: Iterable[str] = (), remedy: str = REMEDY_USERS
+    path: str | Path,
+    *,
+    columns: Iterable[str] = (),
+    remedy: str = REMEDY_USERS,
+    coded: Sequence[str] = (),
 ) -> "ParquetReader":
     """The file with its footer read and its ``columns`` known to be there; BadFile otherwise.
+    ``coded``: columns to read as dictionaries, as they lie in the file.
 
     Neither prefetched nor mapped, and read through a small buffer: a file of any size takes the
     memory of one batch.
@@ -61,7 +66,11 @@ def open_parquet(
             raise BadFile(f"empty, 0 bytes; {remedy}", path)
 
         file = pq.ParquetFile(
-            path, page_checksum_verification=True, pre_buffer=False, buffer_size=1 << 20
+            path,
+            page_checksum_verification=True,
+            pre_buffer=False,
+            buffer_size=1 << 20,
+            read_dictionary=list(coded),
         )
     except FileNotFoundError:
         raise BadFile(f"no such file; {remedy}", path) from None
@@ -143,22 +152,39 @@ class ParquetReader:
         """All rows, a few megabytes at a time."""
         delivered = 0
         for group in range(self.num_row_groups):
-            rows = 0
-            try:
-                for batch in self._file.iter_batches(
-                    self._batch_rows(group), row_groups=[group], columns=columns, use_threads=False
-                ):
-                    rows += batch.num_rows
-                    yield batch
-            except (pa.ArrowException, OSError) as error:
-                raise self._damaged(group, _one_line(error), delivered + rows) from None
+            for batch in self.group_batches(group, columns, delivered=delivered):
+                yield batch
+                delivered += batch.num_rows
 
-            delivered += rows
-            self._check_rows(group, rows, delivered)
+    def group_batches(
+        self,
+        group: int,
+        columns: Sequence[str] | None = None,
+        size: int = BATCH_BYTES,
+        delivered: int = 0,
+    ) -> Iterator[pa.RecordBatch]:
+        """The rows of one row group, about ``size`` bytes of the file before compression at a time.
+        ``delivered``: how many rows were read before, for what an error tells.
+        """
+        rows = 0
+        try:
+            batches = self._file.iter_batches(
+                self._batch_rows(group, size),
+                row_groups=[group],
+                columns=columns,
+                use_threads=False,
+            )
+            for batch in batches:
+                rows += batch.num_rows
+                yield batch
+        except (pa.ArrowException, OSError) as error:
+            raise self._damaged(group, _one_line(error), delivered + rows) from None
 
-    def _batch_rows(self, group: int) -> int:
+        self._check_rows(group, rows, delivered + rows)
+
+    def _batch_rows(self, group: int, size: int) -> int:
         metadata = self.metadata.row_group(group)
-        rows = BATCH_BYTES * metadata.num_rows // max(1, metadata.total_byte_size)
+        rows = size * metadata.num_rows // max(1, metadata.total_byte_size)
         return max(1, min(BATCH_ROWS, rows))
 
     def _check_rows(self, group: int, rows: int, delivered: int = 0) -> None:

@@ -127,9 +127,11 @@ class DocumentWriter:
         self._waiting, self._waiting_bytes = [], 0
 
 
-def open_documents(path: str | Path) -> ParquetReader:
-    """A documents file of ours; BadFile (a UserError) when it is missing or damaged."""
-    return open_parquet(path, remedy=REMEDY_OURS)
+def open_documents(path: str | Path, coded: Sequence[str] = ()) -> ParquetReader:
+    """A documents file of ours; BadFile (a UserError) when it is missing or damaged. ``coded``:
+    columns to read as dictionaries.
+    """
+    return open_parquet(path, remedy=REMEDY_OURS, coded=coded)
 
 
 def read_documents(

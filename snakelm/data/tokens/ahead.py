@@ -5,11 +5,12 @@ each spends its time in native code that lets other threads run.
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 __all__ = ["ahead"]
 
 T = TypeVar("T")
+END: Any = object()  # what a spent iterator gives
 
 
 @contextmanager
@@ -26,7 +27,7 @@ def ahead(values: Iterator[T], threads: int) -> Iterator[Iterator[T]]:
 
 
 def _taken(values: Iterator[T], pool: ThreadPoolExecutor) -> Iterator[T]:
-    coming = pool.submit(next, values, None)
-    while (value := coming.result()) is not None:
-        coming = pool.submit(next, values, None)
+    coming = pool.submit(next, values, END)
+    while (value := coming.result()) is not END:
+        coming = pool.submit(next, values, END)
         yield value

@@ -7,8 +7,9 @@ held out or trained on (as one, so no text is on both sides), and occurs in trai
 the weight says. Copies follow each other slice by slice; the order of training is up to the
 trainer.
 
-Row groups are read, tokenised and written side by side, one ahead of the other, so memory is that
-of two groups whatever the size of the file. A shard that was interrupted goes on behind the last
+Slices of a few megabytes are read, tokenised and written side by side, one ahead of the other:
+memory is that of three of them whatever the size of the file, and on one thread each finds the
+memory of the one before still in the cache. A shard that was interrupted goes on behind the last
 group that it finished (journal.py), to the same bytes.
 """
 
@@ -40,7 +41,7 @@ from .journal import Journal
 
 __all__ = ["config_hash", "groups_of", "prepare_shard"]
 
-SLICE_BYTES = 8 << 20  # text tokenised at a time
+SLICE_BYTES = 4 << 20  # of text; with weights of 2 and more the order in a bin depends on it
 
 
 def config_hash(config: Config) -> str:
@@ -84,15 +85,17 @@ def prepare_shard(
             log.say(f"shard {shard} of {of}: going on behind row group {done} of {len(groups)}")
 
         encoder = _Encoder(tokenizer, config, weights, threshold, meta.dtype, threads)
-        read = _read_groups(documents, groups[done:])
-        groups_read = stack.enter_context(ahead(read, threads))
-        encoded = stack.enter_context(ahead(map(encoder.encode, groups_read), threads))
+        read = stack.enter_context(ahead(_read_slices(documents, groups[done:]), threads))
+        encoded = stack.enter_context(ahead(map(encoder.encode, read), threads))
         bar = stack.enter_context(log.progress(sum(sizes[done:]) / 1e6, "MB"))
+        finished = iter(np.cumsum(sizes[done:]) / 1e6)
         began = time.monotonic()
-        for megabytes, group in zip(np.cumsum(sizes[done:]) / 1e6, encoded, strict=True):
-            for one in group:
+        for one in encoded:
+            if one is not None:
                 one.append_to(writers)
+                continue
             journal.commit(writers)
+            megabytes = next(finished)
             rate = megabytes / max(1e-3, time.monotonic() - began)
             tokens = metas["train"].tokens + metas["val"].tokens
             bar.update(float(megabytes), f"{rate:.0f} MB/s | {tokens:,} tokens")
@@ -166,11 +169,13 @@ def _threshold(documents: Path, config: Config) -> int:
         ) from None
 
 
-def _read_groups(documents: Path, groups: list[int]) -> Iterator[list[pa.RecordBatch]]:
-    with open_documents(documents) as file:
+def _read_slices(documents: Path, groups: list[int]) -> Iterator[pa.RecordBatch | None]:
+    """The documents a few megabytes at a time, and None where a row group ends."""
+    with open_documents(documents, coded=["source"]) as file:
         for group in groups:
-            table = file.row_group(group, ["text", "source", "id"])
-            yield table.combine_chunks().to_batches()
+            for batch in file.group_batches(group, ["text", "source", "id"], SLICE_BYTES):
+                yield from slices(batch, SLICE_BYTES)
+            yield None
 
 
 def _times(
@@ -201,11 +206,11 @@ class _Encoder:
     dtype: DtypeName
     threads: int
 
-    def encode(self, group: list[pa.RecordBatch]) -> list["_Slice"]:
-        """The group's documents, a few megabytes at a time; a document is never cut."""
-        return [self._slice(one) for batch in group for one in slices(batch, SLICE_BYTES)]
+    def encode(self, batch: pa.RecordBatch | None) -> "_Slice | None":
+        """A slice's documents, each complete; the end of a row group is passed on."""
+        if batch is None:
+            return None
 
-    def _slice(self, batch: pa.RecordBatch) -> "_Slice":
         fraction, seed = self.config.prepare.val_fraction, self.config.seed
         ids, texts = batch.column("id").to_numpy(), batch.column("text")
         held_out = is_validation(ids, fraction, seed, self.threshold)

@@ -90,6 +90,19 @@ def test_pieces_equal_the_expressions_matches(pattern, nasty, documents):
 
 
 NEW = ("llama3", "qwen2", "nanochat", "elision")  # all code points of these: pytest -m long
+CONTEXTS = (("", "x"), ("x'", " "), ("x\u2019", "1"), (" ", "'s"))
+
+
+def levels() -> list[int]:
+    """The instruction sets of csrc/text that this CPU has."""
+    found = []
+    for level in range(3):
+        try:
+            _text.split("gpt2", b"a", level)
+        except ValueError:
+            continue
+        found.append(level)
+    return found
 
 
 @pytest.mark.parametrize("pattern", NEW)
@@ -99,7 +112,7 @@ def test_pieces_of_some_code_points_equal_the_expressions_matches(pattern, code_
     """
     split = pre_tokenizers.Split(Regex(huggingface_regex(pattern)), "isolated")
     some = code_points[:0x400] + code_points[0x400::97]
-    for before, after in (("", "x"), ("x'", " "), ("x\u2019", "1"), (" ", "'s")):
+    for before, after in CONTEXTS:
         text = "".join(before + c + after for c in some)
         expected = [len(piece.encode()) for piece, _ in split.pre_tokenize_str(text)]
         assert _text.split(pattern, text.encode()) == expected
@@ -110,11 +123,14 @@ def test_pieces_of_some_code_points_equal_the_expressions_matches(pattern, code_
     [pytest.param(p, marks=pytest.mark.long if p in NEW else ()) for p in PATTERNS],
 )
 def test_pieces_of_every_code_point_equal_the_expressions_matches(pattern, code_points):
+    """Those of `NEW` in more contexts, and on every instruction set that there is here."""
     split = pre_tokenizers.Split(Regex(huggingface_regex(pattern)), "isolated")
-    for separator in ("x", " "):
-        text = separator.join(code_points)
+    contexts = [("x", ""), (" ", ""), *(CONTEXTS if pattern in NEW else ())]
+    for before, after in contexts:
+        text = "".join(before + c + after for c in code_points)
         expected = [len(piece.encode()) for piece, _ in split.pre_tokenize_str(text)]
-        assert _text.split(pattern, text.encode()) == expected
+        for level in levels():
+            assert _text.split(pattern, text.encode(), level) == expected, (before, after, level)
 
 
 @pytest.mark.parametrize("level", [0, 1, 2])
