@@ -474,8 +474,8 @@ NATIVE_REMARK, NATIVE_CODE = (
     "\nnamespace snakelm { inline constexpr int more = 1; }\n",
 )
 DRAW = {
-    "plot_metrics", "plot_tokenizer", "plot_sft", "plot_loss", "plot_compare", "plot_filter",
-    "plot_tsne_interactive", "summarise", "visualize_embeddings", "export",
+    "plot_metrics", "plot_tokenizer", "plot_sft", "plot_preferences", "plot_loss", "plot_compare",
+    "plot_filter", "plot_tsne_interactive", "summarise", "visualize_embeddings", "export",
 }  # fmt: skip
 TOKENIZE = {"train_tokenizer", "prepare_data", "prepare_sft_data", "measure_tokenizer"}
 ENCODE = TOKENIZE | ASK_A_MODEL | {"baseline", "plot_sft", "export", "export_gguf"}
