@@ -24,7 +24,6 @@ class Planning(Section):
         None, "that training may take on this machine", unit="hours", gt=0, le=MANY
     )
     sizes: list[int] = key([1, 2, 3, 4, 6, 8, 12], "values of `size` to compare")
-    candidates: list[Candidate] = Field(
-        default_factory=list,
-        description="what each of them stands for; worked out where it is left out",
+    candidates: list[Candidate] = key(
+        [], "what each of them stands for; worked out where it is left out"
     )
