@@ -22,7 +22,7 @@ STEP = Step(
         "seed",
         *(f"publish.{key}" for key in ("name", "licence", "languages", "datasets")),
     ),
-    shows=("sources", "sft_data", "preferences"),  # their licences, for the model card
+    shows=("sources", "sft_data", "preferences.sources"),  # their licences, for the model card
     reads={
         "model": File("final_model.pt, sft_model.pt or preference_model.pt"),
         "tokenizer": TOKENIZER,

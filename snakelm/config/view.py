@@ -26,9 +26,8 @@ def as_mapping(
     written down and shown, so addresses in it have no passwords and keys.
 
     Without ``cosmetic``, keys that don't change a result are left out; what is left is what a
-    fingerprint is made of. Names instead of a flag: only those of a section stay
-    (`sources`), or of what lies in one (`preferences.sources`). Of a restricted config, what is
-    left of it.
+    fingerprint is made of. Names instead of a flag: only those of a section stay (`sources`), or of
+    what lies in one (`preferences.sources`). Of a restricted config, what is left of it.
     """
     wanted = set(sections)
     named = cosmetic if isinstance(cosmetic, Collection) else ()
@@ -36,7 +35,7 @@ def as_mapping(
     for name, value in _kept(config, cosmetic is True):
         if wanted and name not in wanted:
             continue
-        inside = {one.partition(".")[2] for one in named if one.partition(".")[0] == name} - {""}
+        inside = {one.removeprefix(f"{name}.") for one in named if one.startswith(f"{name}.")}
         if isinstance(value, Section) and inside:
             values[name] = {key: _plain(item, key in inside) for key, item in _kept(value, False)}
         else:

@@ -207,20 +207,7 @@ class Block(nn.Module):
             inputs = fused_inputs(self, x_BTC, backend)
             if inputs is not None:
                 return fused(self, x_BTC, added_BTC, row_start_BT, cos_TD, sin_TD, inputs)
-        return self.unfused(x_BTC, added_BTC, row_start_BT, cos_TD, sin_TD, backend, dropout, place)
 
-    def unfused(
-        self,
-        x_BTC: torch.Tensor,
-        added_BTC: torch.Tensor | None,
-        row_start_BT: torch.Tensor | None,
-        cos_TD: torch.Tensor,
-        sin_TD: torch.Tensor,
-        backend: str | None,
-        dropout: Dropout | None = None,
-        place: int = 0,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The same, operator by operator: what a block is."""
         y_BTC, x_BTC = add_and_norm(x_BTC, added_BTC, self.attention_norm, self.eps)
         added_BTC = self.attention(y_BTC, row_start_BT, cos_TD, sin_TD, backend)
         if dropout is not None:

@@ -260,8 +260,7 @@ class BitsPerByte(Protocol):
 
 def done_line(result: RunResult, compressor: BitsPerByte | None, output: Path) -> str:
     """The last line of pretraining: `DONE val bpb 1.08 (clean 1.44; primed compressor 1.11, clean
-    1.51) · 3m41s · …`. ``compressor``: PPMd's rates of tables/baseline.json, where there
-    are some.
+    1.51) · 3m41s · …`. ``compressor``: PPMd's rates of tables/baseline.json, where there are some.
     """
     held_against = ""
     if compressor is not None:

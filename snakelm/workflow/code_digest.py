@@ -83,9 +83,8 @@ def imported_files(script: str | Path, *, carriers: bool = True) -> list[Path]:
         seen |= native_files(extension)
     for reader in READ.keys() & loaded:
         beside = ROOT / READ[reader]
-        seen |= (
-            {file for file in beside.iterdir() if file.is_file()} if beside.is_dir() else {beside}
-        )
+        files = beside.iterdir() if beside.is_dir() else [beside]
+        seen |= {file for file in files if file.is_file()}
     return sorted(seen)
 
 

@@ -16,7 +16,6 @@ from pytorch_ext.arguments import check_dense, check_like, check_list, check_num
 from pytorch_ext.dispatch import Placeholder, choose
 from pytorch_ext.ops.muon_step.native import muon_step_native
 from pytorch_ext.ops.muon_step.reference import muon_step_reference
-from pytorch_ext.ops.orthogonalize import chosen
 
 
 def muon_step(
@@ -60,7 +59,8 @@ def muon_step(
     check_dense("muon_step", parameters=parameters, momentum_GMN=[momentum_GMN], copies=copies)
 
     name, level = choose("muon_step", backend, "parameters[0]", parameters[0])
-    between, between_level = chosen(Placeholder(parameters[0].device, torch.bfloat16))
+    update = Placeholder(parameters[0].device, torch.bfloat16)  # what is orthogonalised
+    between, between_level = choose("orthogonalize", None, "x", update)
     with torch.no_grad():
         numbers = rate, momentum, decay, gradient_scale
         if name == "reference" or between == "reference":

@@ -10,7 +10,7 @@ Backends (pytorch_ext/dispatch.py says which is the default where):
 import torch
 
 from pytorch_ext.arguments import check_floating, check_tensors
-from pytorch_ext.dispatch import Placed, choose
+from pytorch_ext.dispatch import choose
 from pytorch_ext.ops.orthogonalize.native import orthogonalize_native
 from pytorch_ext.ops.orthogonalize.reference import orthogonalize_reference
 
@@ -38,10 +38,3 @@ def orthogonalize(x: torch.Tensor, *, backend: str | None = None) -> torch.Tenso
     if name == "reference":
         return orthogonalize_reference(x)
     return orthogonalize_native(x, level)
-
-
-def chosen(x: Placed) -> tuple[str, int]:
-    """What `orthogonalize` takes for x, as `choose` says it: for an operator that does the same in
-    a call of its own.
-    """
-    return choose("orthogonalize", None, "x", x)
