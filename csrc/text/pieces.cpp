@@ -11,8 +11,10 @@ SNAKELM_KERNEL_TABLE(O200K, split_o200k);
 
 constexpr size_t LONGEST = size_t{1} << 31;  // of a block: its offsets have 32 bits
 
-// Does ASCII begin at p, as far as one can see at a glance?
-bool is_ascii(Bytes p) { return p[0] < 0x80 && p[1] < 0x80; }
+// Do characters begin at p that a kernel knows, as far as one can see at a glance? Those from
+// U+0080 to U+00BF are hardly ever letters.
+bool is_simple(uint8_t byte) { return byte < 0xE0 && byte != 0xC2; }
+bool begins_simply(Bytes p) { return is_simple(p[0]) && is_simple(p[1]); }
 
 template <class Split, class Kernel>
 size_t find_ends(Kernel kernel, Bytes text, size_t length, uint32_t* ends) {
@@ -20,7 +22,7 @@ size_t find_ends(Kernel kernel, Bytes text, size_t length, uint32_t* ends) {
   uint32_t* const full = ends + PieceFinder::BLOCK;
   SplitRun run{text, text, ends};
   do {
-    if (kernel && static_cast<size_t>(end - run.at) >= SPLIT_WINDOW && is_ascii(run.at)) {
+    if (kernel && static_cast<size_t>(end - run.at) >= SPLIT_WINDOW && begins_simply(run.at)) {
       run = kernel(run, text, end, full);
       if (run.ends >= full) break;
     }

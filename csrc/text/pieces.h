@@ -1,4 +1,5 @@
-// Pieces of a text in blocks: split_kernel.cpp where it is ASCII, split.h's scanners elsewhere.
+// Pieces of a text in blocks: by split_kernel.cpp where it is ASCII and letters of two bytes, by
+// split.h's scanners elsewhere.
 #pragma once
 
 #include "common/isa.h"

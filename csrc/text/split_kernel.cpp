@@ -1,12 +1,17 @@
-// Splitting ASCII by bitmask: 64 bytes are classified at once, one bit a byte, and the starts of
-// pieces follow from the masks by shifts and additions, without a branch a character. Compiled once
-// for each instruction set (common/isa.h).
+// Splitting by bitmask: 64 bytes are classified at once, one bit a byte, and the starts of pieces
+// follow from the masks by shifts and additions, without a branch a character. Compiled once for
+// each instruction set (common/isa.h).
 //
 // Decision: a window begins where a piece is known to start. What a piece is depends only on the
 // text behind its start, so no state passes from window to window; the last start that is certain
 // in one window is where the next one begins. Uncertain are: a run of white space that may go on
 // behind the window (what its last character and its last newline are is not known), and starts
-// near the end, which a contraction may move. A byte above 127 ends a window.
+// near the end, which a contraction may move.
+//
+// Known are ASCII and letters of two bytes, whose bits are set for both bytes: what the rules ask
+// of a letter (is the byte before one, the next one) is then the same whatever its length. Any
+// other character ends the window. Cyrillic, where nearly every letter has two bytes, is found by
+// comparing; of other scripts the classes are looked up one by one.
 //
 // Bit i of a mask is byte i; `mask << 1` is "the byte before is". An addition carries along a run
 // of ones: R + s clears the part of a run of R from its bit s on, so R & ~(R + s) is that part.
@@ -15,10 +20,16 @@
 #ifdef __AVX2__
 #include <immintrin.h>
 
+#include "text/char_class.h"
 #include "text/split_kernel.h"
 
 namespace snakelm::SNAKELM_ISA {
 namespace {
+
+// Bits of the bytes of letters, and of those in upper case.
+struct Letters {
+  uint64_t all, upper;
+};
 
 #ifdef __AVX512BW__
 
@@ -27,8 +38,8 @@ class Window {
   explicit Window(const uint8_t* p) : bytes_(_mm512_loadu_si512(p)) {}
   uint64_t is(char c) const { return _mm512_cmpeq_epi8_mask(bytes_, _mm512_set1_epi8(c)); }
   uint64_t range(char first, int count) const { return within(bytes_, first, count); }
-  uint64_t letters() const {
-    return within(_mm512_or_si512(bytes_, _mm512_set1_epi8(0x20)), 'a', 26);
+  Letters letters() const {
+    return {within(_mm512_or_si512(bytes_, _mm512_set1_epi8(0x20)), 'a', 26), range('A', 26)};
   }
   uint64_t high() const { return _mm512_movepi8_mask(bytes_); }
 
@@ -54,10 +65,11 @@ class Window {
   uint64_t range(char first, int count) const {
     return bits(within(low_, first, count), within(high_, first, count));
   }
-  uint64_t letters() const {
+  Letters letters() const {
     const __m256i fold = _mm256_set1_epi8(0x20);
-    return bits(within(_mm256_or_si256(low_, fold), 'a', 26),
-                within(_mm256_or_si256(high_, fold), 'a', 26));
+    return {bits(within(_mm256_or_si256(low_, fold), 'a', 26),
+                 within(_mm256_or_si256(high_, fold), 'a', 26)),
+            range('A', 26)};
   }
   uint64_t high() const { return bits(low_, high_); }
 
@@ -91,6 +103,28 @@ inline uint64_t below(unsigned i) { return (uint64_t{1} << i) - 1; }
 // The bits of runs of `set` from the seeds on; every seed is in `set`.
 inline uint64_t from_seeds(uint64_t set, uint64_t seeds) { return (set & ~(set + seeds)) | seeds; }
 
+// Letters of two bytes, up to the first other character above ASCII at least. With `cased`, up to a
+// letter that is neither lower nor upper case, too.
+inline Letters two_byte_letters(const Window& window, const uint8_t* p, bool cased) {
+  using namespace text;
+  constexpr uint32_t LONG_S = 0x17F;  // a contraction may have it
+  const uint64_t followed = window.range('\x80', 0x40) >> 1;
+  const uint64_t d0 = window.is('\xD0') & followed, d1 = window.is('\xD1') & followed;
+
+  // U+0400 to U+042F are upper case, U+0430 to U+045F lower, and from there on they alternate.
+  Letters leads{d0 | (d1 & window.range('\x80', 0x20) >> 1), d0 & window.range('\x80', 0x30) >> 1};
+  for (uint64_t more = window.range('\xC2', 0x1E) & followed & ~leads.all; more; more &= more - 1) {
+    const int at = __builtin_ctzll(more);
+    const uint32_t code = (p[at] & 0x1Fu) << 6 | (p[at + 1] & 0x3Fu);
+    const uint8_t kind = class_of_code_point[code];
+    if (kind < UPPER || code == LONG_S || (cased && kind == CASELESS)) break;
+    const uint64_t lead = more & -more;
+    leads.all |= lead;
+    if (kind == UPPER) leads.upper |= lead;
+  }
+  return {leads.all | leads.all << 1, leads.upper | leads.upper << 1};
+}
+
 // Every third of a run of numbers.
 inline uint64_t number_starts(uint64_t number) {
   uint64_t starts = number & ~(number << 1);
@@ -113,8 +147,10 @@ inline uint64_t white_starts(uint64_t white, uint64_t newline) {
 }
 
 struct Gpt2 {
-  static uint64_t starts(const Window& window, const uint8_t* p, uint64_t white) {
-    const uint64_t letter = window.letters(), number = window.range('0', 10);
+  static constexpr bool CASED = false;
+  static uint64_t starts(const Window& window, const Letters& letters, const uint8_t* p,
+                         uint64_t white) {
+    const uint64_t letter = letters.all, number = window.range('0', 10);
     const uint64_t other = ~(white | letter | number);
     const uint64_t runs =
         (letter & ~(letter << 1)) | (number & ~(number << 1)) | (other & ~(other << 1));
@@ -131,8 +167,10 @@ struct Gpt2 {
 };
 
 struct Cl100k {
-  static uint64_t starts(const Window& window, const uint8_t* p, uint64_t all_white) {
-    const uint64_t letter = window.letters(), number = window.range('0', 10);
+  static constexpr bool CASED = false;
+  static uint64_t starts(const Window& window, const Letters& letters, const uint8_t* p,
+                         uint64_t all_white) {
+    const uint64_t letter = letters.all, number = window.range('0', 10);
     const uint64_t other = ~(all_white | letter | number);
     const uint64_t newline = window.is('\n') | window.is('\r');
     const uint64_t white = all_white & ~from_seeds(newline, newline & other << 1);
@@ -151,8 +189,10 @@ struct Cl100k {
 };
 
 struct O200k {
-  static uint64_t starts(const Window& window, const uint8_t* p, uint64_t all_white) {
-    const uint64_t letter = window.letters(), upper = window.range('A', 26);
+  static constexpr bool CASED = true;
+  static uint64_t starts(const Window& window, const Letters& letters, const uint8_t* p,
+                         uint64_t all_white) {
+    const uint64_t letter = letters.all, upper = letters.upper;
     const uint64_t number = window.range('0', 10);
     const uint64_t newline = window.is('\n') | window.is('\r');
     const uint64_t any_other = ~(all_white | letter | number);
@@ -205,25 +245,33 @@ inline SplitRun split(SplitRun run, const uint8_t* base, const uint8_t* end, uin
   run.scalar_until = run.at;
   while (static_cast<size_t>(end - run.at) >= SPLIT_WINDOW && run.ends < full) {
     const Window window(run.at);
-    const uint64_t high = window.high();
-    const unsigned ascii =
-        high ? static_cast<unsigned>(__builtin_ctzll(high)) : unsigned{SPLIT_WINDOW};
     const uint64_t white = window.range('\t', 5) | window.is(' ');
+    Letters letters = window.letters();
+    unsigned known = SPLIT_WINDOW;  // bytes up to the first character that is not
+    if (const uint64_t high = window.high()) {
+      const Letters wide = two_byte_letters(window, run.at, Rules::CASED);
+      letters = {letters.all | wide.all, letters.upper | wide.upper};
+      if (const uint64_t rest = high & ~wide.all)
+        known = static_cast<unsigned>(__builtin_ctzll(rest));
+    }
+    // The last byte may begin a letter that the next window has whole.
+    const bool stopped = known < SPLIT_WINDOW - 1;
 
     // Certain are starts up to the run of white space that the window ends in, and UNSURE bytes
     // before its end.
-    const uint64_t seen = ascii == SPLIT_WINDOW ? ~white : ~white & below(ascii);
+    const uint64_t seen = known == SPLIT_WINDOW ? ~white : ~white & below(known);
     const unsigned last =
-        seen && ascii >= UNSURE ? 64 - static_cast<unsigned>(__builtin_clzll(seen)) : 0;
-    const unsigned sure = last < ascii - UNSURE ? last : ascii - UNSURE;
+        seen && known >= UNSURE ? 64 - static_cast<unsigned>(__builtin_clzll(seen)) : 0;
+    const unsigned sure = last < known - UNSURE ? last : known - UNSURE;
     uint64_t starts = 0;
-    if (last) starts = Rules::starts(window, run.at, white) & below(sure + 1) & ~uint64_t{1};
+    if (last)
+      starts = Rules::starts(window, letters, run.at, white) & below(sure + 1) & ~uint64_t{1};
 
     run.ends = write_bits(starts, static_cast<uint32_t>(run.at - base), run.ends);
-    const uint8_t* const stopped = run.at + ascii;
+    const uint8_t* const end_of_known = run.at + known;
     if (starts) run.at += 63 - __builtin_clzll(starts);
-    if (high || !starts) {
-      run.scalar_until = high ? stopped : run.at;
+    if (stopped || !starts) {
+      run.scalar_until = stopped ? end_of_known : run.at;
       return run;
     }
   }

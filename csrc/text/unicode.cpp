@@ -1,4 +1,4 @@
-// Expansion of the generated class runs, and the classes of characters beyond ASCII.
+// Expansion of the generated class runs.
 #include "text/unicode.h"
 
 #include <cstring>
@@ -27,10 +27,5 @@ const uint8_t* expand() {
 }  // namespace
 
 const uint8_t* const class_of_code_point = expand();
-
-Char read_multibyte(const uint8_t* p, const uint8_t* end) {
-  const Decoded c = decode_multibyte(p, end);
-  return {c.code < CODE_POINTS ? static_cast<Class>(class_of_code_point[c.code]) : OTHER, c.length};
-}
 
 }  // namespace snakelm::text

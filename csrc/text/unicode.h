@@ -13,20 +13,10 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "common/utf8.h"
+#include "text/char_class.h"
+
 namespace snakelm::text {
-
-// Numbers are shared with generate_unicode.py.
-enum Class : uint8_t {
-  OTHER = 0,
-  SPACE = 1,     // \s
-  NUMBER = 2,    // \p{N}
-  MARK = 3,      // \p{M}
-  UPPER = 4,     // \p{Lu} \p{Lt}
-  LOWER = 5,     // \p{Ll}
-  CASELESS = 6,  // \p{Lm} \p{Lo}
-};
-
-extern const uint8_t* const class_of_code_point;  // [0x110000]
 
 inline bool is_letter(Class c) { return c >= UPPER; }
 // [^\s\p{L}\p{N}]: marks count as punctuation there.
@@ -37,13 +27,12 @@ struct Char {
   uint8_t length;  // bytes; 0 only at the end of the text
 };
 
-Char read_multibyte(const uint8_t* p, const uint8_t* end);
-
 // The character at p; {OTHER, 0} where p == end.
 inline Char read_char(const uint8_t* p, const uint8_t* end) {
   if (p == end) return {OTHER, 0};
   if (*p < 0x80) return {static_cast<Class>(class_of_code_point[*p]), 1};
-  return read_multibyte(p, end);
+  const Decoded c = decode_multibyte(p, end);
+  return {c.code < CODE_POINTS ? static_cast<Class>(class_of_code_point[c.code]) : OTHER, c.length};
 }
 
 }  // namespace snakelm::text

@@ -35,15 +35,25 @@ namespace {
 
 constexpr size_t PATTERNS = static_cast<size_t>(Pattern::whole) + 1;
 
-// Random fragments between stretches of ASCII that are long enough for the kernels' windows.
+// Random fragments between stretches of what the kernels know, ASCII and letters of two bytes, long
+// enough for their windows; in some stretches with rare characters of two bytes, in upper case, in
+// none, or no letters.
 std::string random_text() {
   static constexpr char COMMON[] = "abcXYZ 's't'll'Ve  \n\r\t019.,-_/()\"";
+  static constexpr const char* WIDE[] = {
+      "д", "Я", "ё", "Ѡ", "é", "É",      "ß", "ω", "Ω", "ł",      "Ł",      "Ґ",    "š",   "ǅ",
+      "ª", "ʰ", "ſ", "ش", "٣", "\u0301", "×", "«", "¼", "\u00A0", "\u0085", "\xD0", "\x80"};
   std::string text;
   for (size_t parts = below(6); parts > 0; --parts) {
     if (below(3) == 0) text += random_input();
     const size_t few = 1 + below(std::size(COMMON) - 1);
-    for (size_t n = below(200); n > 0; --n)
-      text += COMMON[(below(2) ? below(few) : below(std::size(COMMON) - 1))];
+    const size_t wide = below(2) ? 1 + below(std::size(WIDE)) : 0;
+    for (size_t n = below(200); n > 0; --n) {
+      if (wide > 0 && below(2))
+        text += WIDE[below(below(8) ? std::min<size_t>(wide, 13) : wide)];
+      else
+        text += COMMON[(below(2) ? below(few) : below(std::size(COMMON) - 1))];
+    }
   }
   return text;
 }

@@ -133,6 +133,19 @@ def test_pieces_of_every_code_point_equal_the_expressions_matches(pattern, code_
             assert _text.split(pattern, text.encode(), level) == expected, (before, after, level)
 
 
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_letters_of_two_bytes_between_others_are_split_alike_on_every_level(pattern):
+    """Each among Cyrillic, English and upper case, at shifting places of the kernels' windows; the
+    portable level is split.h's scanners alone.
+    """
+    two_bytes = [chr(c) for c in range(0x80, 0x800)]
+    for before, after in (("слово", " д"), ("In", "'S "), (" «", "»\n"), ("Я", "Ё"), ("'", "s")):
+        text = "".join(before + c + after * (i % 5) for i, c in enumerate(two_bytes)).encode()
+        lengths = _text.split(pattern, text, 0)
+        for level in levels():
+            assert _text.split(pattern, text, level) == lengths, (before, after, level)
+
+
 @pytest.mark.parametrize("level", [0, 1, 2])
 def test_every_instruction_set_gives_the_same_ids(trained, level, nasty, documents):
     """The other tests use the best one here; the fuzzer of csrc/text compares pieces."""
