@@ -10,7 +10,7 @@ import json
 import os
 import struct
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -103,9 +103,17 @@ class BinWriter:
         """Adds complete documents: ``tokens`` [sum of lengths] of any integer dtype, ``lengths``
         and ``ids`` [n].
         """
-        assert (tokens.size, lengths.size) == (int(lengths.sum()), ids.size), "lengths don't add up"
+        self.append_parts([tokens], lengths, ids, text_bytes)
+
+    def append_parts(
+        self, parts: Sequence[np.ndarray], lengths: np.ndarray, ids: np.ndarray, text_bytes: int
+    ) -> None:
+        """`append` of tokens that lie in several arrays, wherever these end."""
+        size = sum(part.size for part in parts)
+        assert (size, lengths.size) == (int(lengths.sum()), ids.size), "lengths don't add up"
         self.append_documents(self.meta.tokens + np.cumsum(lengths, dtype=np.uint64), ids)
-        self.append_tokens(tokens)
+        for part in parts:
+            self.append_tokens(part)
         self.meta.text_bytes += text_bytes
 
     def append_documents(self, ends: np.ndarray, ids: np.ndarray) -> None:

@@ -33,6 +33,7 @@ from ..errors import UserError
 from .bin_index import (
     DTYPES,
     PLAIN,
+    BinIndex,
     BinKind,
     DtypeName,
     Meta,
@@ -46,6 +47,7 @@ __all__ = [
     "BinWriter",
     "Meta",
     "TokenBin",
+    "checked_index",
     "idx_path",
     "open_bin",
     "open_kind",
@@ -112,24 +114,8 @@ def open_kind(
 ) -> tuple[TokenBin, bytes]:
     """`open_bin` for files of a ``kind``, with the bytes that its idx adds."""
     path = Path(path)
-    again = f"run {kind.step} again"
-    index = read_index(idx_path(path), kind)
+    index = checked_index(kind, path, tokenizer_sha256)
     meta, dtype = index.meta, DTYPES[index.meta.dtype]
-
-    if not path.is_file():
-        raise UserError(f"{path}: missing, though {idx_path(path).name} is there; {again}")
-    size, expected = path.stat().st_size, meta.tokens * dtype.itemsize
-    if size != expected:
-        raise UserError(
-            f"{path}: {size} bytes, expected {expected} ({meta.tokens} tokens of {dtype.itemsize} "
-            f"bytes); truncated or overwritten: {again}"
-        )
-    if tokenizer_sha256 is not None and meta.tokenizer_sha256 != tokenizer_sha256:
-        raise UserError(
-            f"{path}: made with tokenizer {meta.tokenizer_sha256[:12]}…, this one is "
-            f"{tokenizer_sha256[:12]}…; {again} with this tokenizer, or give the one it was made "
-            "with"
-        )
 
     if meta.tokens:
         tokens: np.ndarray = np.memmap(path, dtype, "r", shape=(meta.tokens,))
@@ -137,9 +123,33 @@ def open_kind(
         tokens = np.zeros(0, dtype)
     tokens.flags.writeable = False
     if verify:
-        for _ in verified_chunks(path, meta, index.crcs, again):
+        for _ in verified_chunks(path, meta, index.crcs, f"run {kind.step} again"):
             pass
     return TokenBin(path, tokens, index.offsets, index.ids, meta), index.more
+
+
+def checked_index(kind: BinKind, path: Path, tokenizer_sha256: str | None) -> BinIndex:
+    """The index of a token file, after all checks of `open_bin` but that of the tokens."""
+    again = f"run {kind.step} again"
+    index = read_index(idx_path(path), kind)
+    meta = index.meta
+
+    if not path.is_file():
+        raise UserError(f"{path}: missing, though {idx_path(path).name} is there; {again}")
+    width = DTYPES[meta.dtype].itemsize
+    size, expected = path.stat().st_size, meta.tokens * width
+    if size != expected:
+        raise UserError(
+            f"{path}: {size} bytes, expected {expected} ({meta.tokens} tokens of {width} bytes); "
+            f"truncated or overwritten: {again}"
+        )
+    if tokenizer_sha256 is not None and meta.tokenizer_sha256 != tokenizer_sha256:
+        raise UserError(
+            f"{path}: made with tokenizer {meta.tokenizer_sha256[:12]}…, this one is "
+            f"{tokenizer_sha256[:12]}…; {again} with this tokenizer, or give the one it was made "
+            "with"
+        )
+    return index
 
 
 def verified_chunks(path: Path, meta: Meta, crcs: np.ndarray, again: str) -> Iterator[np.ndarray]:

@@ -13,8 +13,8 @@ from ...errors import UserError
 from ...files import atomic_path
 from ...log import Log
 from ...tokenizer import Tokenizer
-from ..bin_index import PLAIN, BinIndex, idx_path, read_index
-from ..bins import BinWriter, Meta, open_bin, verified_chunks
+from ..bin_index import PLAIN
+from ..bins import BinWriter, Meta, checked_index, open_bin, verified_chunks
 from .overlap import copied_share
 from .shards import config_hash
 
@@ -86,7 +86,8 @@ def gather(
     UserError when a shard is missing, does not verify, or was made with another tokenizer, config
     or input.
     """
-    metas = [(Path(shard), _open(shard, tokenizer_sha256).meta) for shard in shards]
+    paths = map(Path, shards)
+    metas = [(path, checked_index(PLAIN, path, tokenizer_sha256).meta) for path in paths]
     metas.sort(key=lambda one: one[1].part or [0, 0])
     _check_shards(metas, config_hash)
 
@@ -94,7 +95,7 @@ def gather(
     alone = len(metas) == 1
     with BinWriter(path, meta, 0 if alone else sum(one.tokens for _, one in metas)) as writer:
         for shard, _ in metas:
-            one = _open(shard, tokenizer_sha256)
+            one = checked_index(PLAIN, shard, tokenizer_sha256)  # read again: all need memory
             writer.append_documents(meta.tokens + one.offsets[1:], one.ids)
             linked = alone and writer.link_tokens(shard, one.meta, one.crcs)
             for tokens in verified_chunks(shard, one.meta, one.crcs, AGAIN):
@@ -102,14 +103,6 @@ def gather(
                     writer.append_tokens(tokens)
             meta.text_bytes += one.meta.text_bytes
     return meta
-
-
-def _open(shard: str | Path, tokenizer_sha256: str) -> BinIndex:
-    """A shard's index, after all checks but that of its tokens; these are verified as they are
-    copied.
-    """
-    open_bin(shard, tokenizer_sha256, verify=False)
-    return read_index(idx_path(shard), PLAIN)
 
 
 def _shared(meta: Meta) -> dict[str, Any]:

@@ -42,6 +42,7 @@ from .journal import Journal
 __all__ = ["config_hash", "groups_of", "prepare_shard"]
 
 SLICE_BYTES = 4 << 20  # of text; with weights of 2 and more the order in a bin depends on it
+FEW_RUNS = 64  # of a slice, that are written as they lie; more cost less as one copy
 
 
 def config_hash(config: Config) -> str:
@@ -244,12 +245,12 @@ class _Slice:
         if not chosen.any():
             return
 
-        # Runs of neighbours are copied as one: nearly all documents are on one side.
+        # Runs of neighbours are written as one: nearly all documents are on one side.
         edges = np.flatnonzero(np.diff(chosen, prepend=False, append=False))
         runs = self.offsets[edges].reshape(-1, 2)
         parts = [self.tokens[first:last] for first, last in runs.tolist()]
-        writer.append(
-            parts[0] if len(parts) == 1 else np.concatenate(parts),
+        writer.append_parts(
+            parts if len(parts) <= FEW_RUNS else [np.concatenate(parts)],
             np.diff(self.offsets)[chosen],
             self.ids[chosen],
             int(self.sizes[chosen].sum()),
