@@ -10,7 +10,8 @@ documents, cut at 3,000 characters, about the length of a web page; ids are comp
 is timed. Contestants take turns in one process that is pinned to a core; times are CPU time, the
 table has medians of the turns. *Cold* is the first text that a tokenizer made for the turn sees,
 *second* the same text again. Two threads are measured in wall time on two cores. On a machine that
-does something else besides only ratios within a run hold.
+does something else besides only ratios within a run hold. Memory is what a contestant's first pass
+or training adds to that of the process; of *bin* that of all its process.
 
 *bin* is zstd parquet → uint16 file, in a process of its own each, loading included, imports not.
 gigatoken's way is its reader of parquet and numpy; ours is prepare_shard and what puts shards
@@ -20,7 +21,6 @@ together, with journal, checksums, index and held-out documents.
 import argparse
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -34,6 +34,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 import pyarrow as pa
+from resident import growth
 from rich.console import Console
 from rich.table import Column, Table
 from tokenizer_peers import KINDS, PEERS, THREADED, documents_of, present, version
@@ -50,7 +51,7 @@ CORES = sorted(os.sched_getaffinity(0))
 
 # Ends with a line of JSON: CPU seconds, wall seconds, peak of resident memory in MB.
 OURS = """
-import sys, time, json, resource
+import sys, time, json
 sys.path.insert(0, ROOT)
 from pathlib import Path
 from snakelm.config import from_mapping
@@ -68,7 +69,7 @@ for split, path in paths.items():
     gather([path], folder / f"{split}.bin", tokenizer.sha256, config_hash(config))
 """
 GIGATOKEN = """
-import sys, time, json, resource
+import sys, time, json
 import awkward, numpy as np
 from gigatoken import ParquetFileSource, Tokenizer
 cpu, wall = time.process_time(), time.perf_counter()
@@ -82,8 +83,9 @@ flat = np.asarray(awkward.flatten(ids)).astype(np.uint16)
 np.insert(flat, np.cumsum(counts) - counts, EOT).tofile(f"{folder}/gigatoken.bin")
 """
 END = """
-print(json.dumps([time.process_time() - cpu, time.perf_counter() - wall,
-                  resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3]))
+taken = [time.process_time() - cpu, time.perf_counter() - wall]
+held = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
+print(json.dumps([*taken, int(held.split()[1]) * 1024 / 1e6]))
 """
 
 
@@ -149,7 +151,15 @@ class Benchmark:
             measures[name]()
         return self.rows
 
-    def add(self, what: str, text: str, megabytes: float, times: dict[str, list[float]]) -> None:
+    def add(
+        self,
+        what: str,
+        text: str,
+        megabytes: float,
+        times: dict[str, list[float]],
+        peaks: dict[str, float] | None = None,
+    ) -> None:
+        """A row for each contestant; ``times``: seconds of its turns, ``peaks``: MB."""
         for name, seconds in times.items():
             base = times["snakelm"]
             ratios = [other / ours for ours, other in zip(base, seconds, strict=True)]
@@ -162,7 +172,7 @@ class Benchmark:
                     "seconds": statistics.median(seconds),
                     "mb_per_second": megabytes / statistics.median(seconds),
                     "times_ours": statistics.median(ratios),
-                    "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3,
+                    "peak_mb": (peaks or {}).get(name),
                 }
             )
 
@@ -182,12 +192,15 @@ class Benchmark:
         self._compare(texts)
         cold: dict[str, list[float]] = {name: [] for name in self.peers}
         second: dict[str, list[float]] = {name: [] for name in self.peers}
+        peaks: dict[str, float] = {}
         for _ in range(self.args.rounds):
             for name, make in self.peers.items():
-                encode, _ = make(self.ranks, self.tokenizer.pattern)
-                cold[name].append(seconds(lambda: encode(texts, False)))  # noqa: B023
+                with growth() as grown:
+                    encode, _ = make(self.ranks, self.tokenizer.pattern)
+                    cold[name].append(seconds(lambda: encode(texts, False)))  # noqa: B023
+                peaks[name] = max(peaks.get(name, 0.0), grown.mb)
                 second[name].append(seconds(lambda: encode(texts, False)))  # noqa: B023
-        self.add("cold", kind, total(texts) / 1e6, cold)
+        self.add("cold", kind, total(texts) / 1e6, cold, peaks)
         self.add("second", kind, total(texts) / 1e6, second)
 
     def _compare(self, texts: list[str]) -> None:
@@ -240,9 +253,7 @@ class Benchmark:
             peer = self.folder / "gigatoken.bin"
             if peer.exists() and peer.stat().st_size != made:
                 raise SystemExit("bin: other numbers of tokens; a time would mean nothing")
-        self.add("parquet → bin", "documentation", total(texts) / 1e6, times)
-        for row in self.rows[-len(programs) :]:
-            row["peak_mb"] = peaks[row["contestant"].split()[0]]
+        self.add("parquet → bin", "documentation", total(texts) / 1e6, times, peaks)
 
     def load(self) -> None:
         """From the files to the first ids."""
@@ -258,17 +269,17 @@ class Benchmark:
         self.add("load", "one letter", 1e-6, times)
 
     def train(self) -> None:
-        """A vocabulary; the memory is the growth of the process's peak."""
+        """A vocabulary."""
         texts = head(self.training, self.args.train_mb * 1e6)
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
-        taken = [
-            seconds(lambda: train_bpe(texts, self.args.vocab_size, self.args.pattern))
-            for _ in range(min(3, self.args.rounds))
-        ]
+        with growth() as grown:
+            taken = [
+                seconds(lambda: train_bpe(texts, self.args.vocab_size, self.args.pattern))
+                for _ in range(min(3, self.args.rounds))
+            ]
         self.add(
-            f"train {self.args.vocab_size}", "documentation", total(texts) / 1e6, {"snakelm": taken}
+            *(f"train {self.args.vocab_size}", "documentation", total(texts) / 1e6),
+            *({"snakelm": taken}, {"snakelm": grown.mb}),
         )
-        self.rows[-1]["peak_mb"] -= before
 
 
 def write_documents(path: Path, texts: list[str]) -> None:
@@ -327,10 +338,14 @@ def show(rows: list[dict[str, Any]]) -> None:
         *("MB", "seconds", "MB/s", "÷ ours", "peak MB"),
     )
     for row in rows:
+        peak = row["peak_mb"]
         table.add_row(
             *(row["what"], row["text"], row["contestant"], f"{row['megabytes']:.2f}"),
             *(f"{row['seconds']:.4f}", f"{row['mb_per_second']:.1f}"),
-            *(f"{row['times_ours']:.2f}", f"{row['peak_mb']:.0f}"),
+            *(
+                f"{row['times_ours']:.2f}",
+                "" if (peak := row["peak_mb"]) is None else f"{peak:.0f}",
+            ),
         )
     Console(width=max(110, Console().width)).print(table)
 

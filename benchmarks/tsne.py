@@ -10,7 +10,6 @@ step is.
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
+from resident import resident_mb
 
 from snakelm.evaluation.embeddings.layout import MANY, lay_out
 from snakelm.files import write_json
@@ -73,7 +73,7 @@ def measured(method: str, count: int) -> dict[str, float | str]:
     began = time.process_time()
     places = lay_out(vectors, 30.0, method, 0)
     cpu_seconds = time.process_time() - began
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    memory = resident_mb()
     measured = {
         "cpu_seconds": cpu_seconds,
         "memory_mb": memory,
