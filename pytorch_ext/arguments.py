@@ -48,6 +48,8 @@ def check_list(operator: str, name: str, tensors: Sequence[Any]) -> None:
     """That there is a tensor at least, and that all are of one device and floating-point dtype."""
     if not len(tensors):
         raise ValueError(f"{operator}: {name} is empty; at least one tensor expected")
+    if all(is_like(x, tensors[0]) for x in tensors) and tensors[0].dtype.is_floating_point:
+        return  # without names for what nobody will read: an optimizer's lists are long
     named = {f"{name}[{i}]": x for i, x in enumerate(tensors)}
     check_tensors(operator, **named)
     check_floating(operator, **named)
@@ -73,12 +75,20 @@ def check_like(
     for i, (x, model) in enumerate(zip(tensors, models, strict=True)):
         if x is None and dtype is not None:
             continue
+        if is_like(x, model, dtype) and x.shape == model.shape:
+            continue
         check_tensors(operator, model=model, **{f"{name}[{i}]": x})
-        if x.shape != model.shape or x.dtype != (dtype or model.dtype):
-            raise ValueError(
-                f"{operator}: {name}[{i}] is {x.dtype} {list(x.shape)}; "
-                f"{dtype or model.dtype} {list(model.shape)} expected"
-            )
+        raise ValueError(
+            f"{operator}: {name}[{i}] is {x.dtype} {list(x.shape)}; "
+            f"{dtype or model.dtype} {list(model.shape)} expected"
+        )
+
+
+def is_like(x: Any, model: Any, dtype: torch.dtype | None = None) -> bool:
+    """Whether both are tensors of one device, and x of model's dtype or the given one."""
+    if not (isinstance(x, torch.Tensor) and isinstance(model, torch.Tensor)):
+        return False
+    return x.dtype == (dtype or model.dtype) and x.device == model.device
 
 
 def check_dense(operator: str, **lists: Sequence[torch.Tensor | None]) -> None:

@@ -38,8 +38,7 @@ class AdamW(torch.optim.AdamW):
         """A step with every .grad times ``gradient_scale``."""
         parameters = [p for group in self.param_groups for p in group["params"]]
         if all(p.device.type == "cpu" for p in parameters):
-            for group in self.param_groups:
-                self._update_group(group, gradient_scale)
+            self._update_on_cpu(gradient_scale)
             return
 
         if gradient_scale != 1:
@@ -47,26 +46,31 @@ class AdamW(torch.optim.AdamW):
             torch._foreach_mul_(gradients, gradient_scale)
         self.step()
 
-    def _update_group(self, group: dict[str, Any], gradient_scale: float) -> None:
-        """In one pass for all parameters that have taken as many steps."""
-        by_step: dict[int, list[torch.nn.Parameter]] = {}
-        for p in group["params"]:
-            if p.grad is not None:
-                state = self._state_of(p)
-                state["step"] += 1
-                by_step.setdefault(int(state["step"]), []).append(p)
+    def _update_on_cpu(self, gradient_scale: float) -> None:
+        """In one pass for all parameters that have taken as many steps, of whatever group: a pass
+        wakes the threads, which takes as long as a small one.
+        """
+        passes: dict[Any, list[tuple[torch.nn.Parameter, Any, float]]] = {}
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is not None:
+                    state = self._state_of(p)
+                    state["step"] += 1
+                    alike = int(state["step"]), tuple(group["betas"]), group["eps"]
+                    passes.setdefault(alike, []).append((p, state, group["lr"]))
 
-        for step, parameters in by_step.items():
+        for (step, betas, eps), members in passes.items():
+            parameters = [p for p, _, _ in members]
             copies = bfloat16_copies(parameters)
             adamw_step(
                 parameters,
                 [p.grad for p in parameters if p.grad is not None],
-                [self.state[p]["exp_avg"] for p in parameters],
-                [self.state[p]["exp_avg_sq"] for p in parameters],
+                [state["exp_avg"] for _, state, _ in members],
+                [state["exp_avg_sq"] for _, state, _ in members],
                 step=step,
-                rate=group["lr"],
-                betas=group["betas"],
-                eps=group["eps"],
+                rate=[rate for _, _, rate in members],
+                betas=betas,
+                eps=eps,
                 gradient_scale=gradient_scale,
                 copies=copies,
             )
@@ -89,8 +93,7 @@ def bfloat16_copies(parameters: Sequence[torch.nn.Parameter]) -> Copies:
 
 def mark_written(parameters: Sequence[torch.nn.Parameter], copies: Copies) -> None:
     """Tells torch that parameters have changed, and the working copies that they are right."""
-    for p, copy in zip(parameters, copies, strict=True):
-        if copy is None:
-            torch.autograd.graph.increment_version(p)
-        else:
-            refreshed(p)
+    torch.autograd.graph.increment_version(
+        [p for p, copy in zip(parameters, copies, strict=True) if copy is None]
+    )
+    refreshed(*(p for p, copy in zip(parameters, copies, strict=True) if copy is not None))

@@ -4,6 +4,7 @@ and thread sanitizers, fed random and damaged input.
 
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -41,7 +42,7 @@ NARROW_FLAGS: dict[str, list[str]] = {"portable": []}
 WIDE_FLAGS = {**KERNEL_FLAGS, "avx512bf16": AVX512}
 AMX_FLAGS = {"portable": [], "amx": AMX}
 LEVELS = {"text": TEXT_FLAGS, **dict.fromkeys(SLOW, NARROW_FLAGS)}
-COMPILER = os.environ.get("CXX") or shutil.which("c++")
+COMPILER = shlex.split(os.environ.get("CXX") or shutil.which("c++") or "")
 
 
 def build(
@@ -49,21 +50,21 @@ def build(
 ) -> Path:
     """The fuzzer of csrc/<part>, its kernels once for each instruction set."""
     levels = levels or LEVELS.get(part, KERNEL_FLAGS)
-    if COMPILER is None:
+    if not COMPILER:
         pytest.skip("no C++ compiler")
     flags = ["-std=c++20", "-O1", "-g", "-pthread", f"-I{ROOT}/csrc"]
     flags += [f"-fsanitize={sanitizers}", "-fno-sanitize-recover=all"]
     trial = folder / "trial.cpp"
     trial.write_text("int main() {}\n")
     if subprocess.run(
-        [COMPILER, *flags, trial, "-o", folder / "trial"], capture_output=True
+        [*COMPILER, *flags, trial, "-o", folder / "trial"], capture_output=True
     ).returncode:
-        pytest.skip(f"{COMPILER} has no sanitizers ({sanitizers})")
+        pytest.skip(f"{COMPILER[0]} has no sanitizers ({sanitizers})")
 
     inputs = [ROOT / "csrc/common/isa.cpp", Path(__file__).parent / part / "fuzz.cpp"]
     for source in (ROOT / "csrc" / part / name for name in SOURCES[part]):
         inputs += kernel_objects(folder, source, levels, flags) if is_kernel(source) else [source]
-    subprocess.run([COMPILER, *flags, *inputs, "-o", folder / "fuzz"], check=True)
+    subprocess.run([*COMPILER, *flags, *inputs, "-o", folder / "fuzz"], check=True)
     return folder / "fuzz"
 
 
@@ -80,7 +81,7 @@ def kernel_objects(
         objects.append(folder / f"{source.stem}.{isa}.o")
         level = [f"-DSNAKELM_ISA={isa}", *levels[isa]]
         subprocess.run(
-            [COMPILER, *flags, *level, "-c", source, "-o", objects[-1]],
+            [*COMPILER, *flags, *level, "-c", source, "-o", objects[-1]],
             check=True,
         )
     return objects
@@ -119,8 +120,8 @@ def skip_without_amx() -> None:
     info = Path("/proc/cpuinfo")
     if not info.exists() or "amx_bf16" not in info.read_text():
         pytest.skip("this CPU has no AMX")
-    command = [COMPILER or "c++", *AMX, "-fsyntax-only", "-xc++", os.devnull]
-    if COMPILER is None or subprocess.run(command, capture_output=True).returncode:
+    command = [*COMPILER, *AMX, "-fsyntax-only", "-xc++", os.devnull]
+    if not COMPILER or subprocess.run(command, capture_output=True).returncode:
         pytest.skip("no compiler here that knows AMX")
 
 

@@ -207,6 +207,19 @@ def test_adamw_is_torchs_of_clipped_gradients(backend):
         assert torch.equal(p.bfloat16(), written)
 
 
+def test_adamw_takes_a_rate_for_each_parameter(backend):
+    """The same bits as a call for each."""
+    inputs, alone = adamw_inputs(), adamw_inputs()
+    gradients, settings = gradients_of(1, inputs), {"step": 1, **ADAMW, "backend": backend}
+    rates = [0.01 * 2**i for i in range(len(SIZES))]
+    adamw_step(**inputs, gradients=gradients, **settings | {"rate": rates})
+    for i, rate in enumerate(rates):
+        one = {name: tensors[i : i + 1] for name, tensors in alone.items()}
+        adamw_step(**one, gradients=gradients[i : i + 1], **settings | {"rate": rate})
+    for a, b in zip(inputs["parameters"], alone["parameters"], strict=True):
+        assert torch.equal(a, b)
+
+
 def torchs(dtype: torch.dtype) -> list[torch.Tensor]:
     inputs = adamw_inputs()
     parameters = [torch.nn.Parameter(p.to(dtype)) for p in inputs["parameters"]]
@@ -248,6 +261,10 @@ def test_what_does_not_fit_is_an_error():
         adamw_step(**inputs, step=0, **ADAMW)
     with pytest.raises(ValueError, match="1 squares; 5 expected"):
         adamw_step(**inputs | {"squares": inputs["squares"][:1]}, step=1, **ADAMW)
+    with pytest.raises(ValueError, match="2 rates; 5 expected"):
+        adamw_step(**inputs, step=1, **ADAMW | {"rate": [0.1, 0.2]})
+    with pytest.raises(TypeError, match="rate is a str"):
+        adamw_step(**inputs, step=1, **ADAMW | {"rate": [0.1, 0.2, "0.3", 0.4, 0.5]})
     with pytest.raises(ValueError, match="tensors is empty"):
         total_norm([])
     with pytest.raises(ValueError, match=r"tensors\[1\] is torch.float64"):
@@ -267,7 +284,7 @@ def test_the_operators_are_torchs_own():
     settings = ([3.4, -4.8, 2.0], 0.1, 0.9, 0.0, 1.0, -1, -1)
     check(ops.muon_step.default, (weights, copies, gradients, buffer, *settings))
     moments = [draw(5, 7) for _ in range(4)]
-    numbers = (1, 0.1, 0.9, 0.95, 1e-8, 1.0, -1)
+    numbers = (1, [0.1, 0.2], 0.9, 0.95, 1e-8, 1.0, -1)
     lists = (weights, copies, gradients, moments[:2], [m.square() for m in moments[2:]])
     check(ops.adamw_step.default, (*lists, *numbers))
 
@@ -282,6 +299,7 @@ def test_the_operators_are_torchs_own():
         lambda: ops.muon_step(weights, copies, gradients, buffer, [1.0, 2.0], *settings[1:]),
         lambda: ops.adamw_step(*lists[:4], moments[:1], *numbers),
         lambda: ops.adamw_step(*lists, 0, *numbers[1:]),
+        lambda: ops.adamw_step(*lists, 1, [0.1], *numbers[2:]),
         lambda: ops.total_norm(gradients, len(LEVELS)),
     ):
         with pytest.raises(RuntimeError, match=r"expected|count from 1|lacks"):

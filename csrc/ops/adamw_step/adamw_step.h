@@ -3,7 +3,7 @@
 //   m <- m + (1 - beta1) (s g - m),   v <- beta2 v + (1 - beta2) (s g)^2
 //   p <- p - rate m / (sqrt(v) / root + eps),   copy = p in bfloat16
 //
-// s scales the gradients: clipping needs no pass of its own. rate has the first moment's bias
+// s scales the gradients: clipping needs no pass of its own. A rate has the first moment's bias
 // correction in it, root is the second's.
 #pragma once
 
@@ -20,7 +20,8 @@ struct AdamwProblem {
   std::vector<float*> parameters, averages, squares;
   std::vector<const float*> gradients;
   std::vector<void*> copies;  // bfloat16, null for none
-  float rate = 0, root = 1, eps = 0, scale = 1;
+  std::vector<float> rates;
+  float root = 1, eps = 0, scale = 1;
   float rest1 = 1, beta2 = 0, rest2 = 1;  // rest: 1 - beta, of which float has too few digits
 };
 

@@ -24,7 +24,7 @@ void adamw_step(const AdamwProblem& p, int64_t parameter, int64_t first, int64_t
   float* const square = p.squares[parameter] + first;
   BFloat16* const copy =
       p.copies[parameter] ? static_cast<BFloat16*>(p.copies[parameter]) + first : nullptr;
-  const Vec scale = splat(p.scale), rate = splat(-p.rate), eps = splat(p.eps);
+  const Vec scale = splat(p.scale), rate = splat(-p.rates[parameter]), eps = splat(p.eps);
   const Vec root = splat(1.0f / p.root), beta2 = splat(p.beta2);
   const Vec rest1 = splat(p.rest1), rest2 = splat(p.rest2);
   along(count, [&](int64_t j, auto lanes) {

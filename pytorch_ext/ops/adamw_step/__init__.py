@@ -24,7 +24,7 @@ def adamw_step(
     squares: Sequence[torch.Tensor],
     *,
     step: int,
-    rate: float,
+    rate: float | Sequence[float],
     betas: tuple[float, float],
     eps: float,
     gradient_scale: float = 1.0,
@@ -37,9 +37,9 @@ def adamw_step(
         v ← β₂ v + (1 - β₂) (s g)²
         p ← p - rate / (1 - β₁ᵗ) m / (√(v / (1 - β₂ᵗ)) + eps)
 
-    step: t, this step counted, from 1. copies: of each parameter in bfloat16, written too; None:
-    there is none. What is written must be contiguous. Torch's version counters don't see the writes
-    of the compiled backend.
+    step: t, this step counted, from 1. rate: of all, or of each parameter. copies: of each
+    parameter in bfloat16, written too; None: there is none. What is written must be contiguous.
+    Torch's version counters don't see the writes of the compiled backend.
 
     Raises ValueError when lists or shapes don't fit or step is below 1, TypeError for what is no
     tensor or number, RuntimeError for a backend that is missing here or doesn't take such tensors.
@@ -52,8 +52,9 @@ def adamw_step(
     check_dense(
         "adamw_step", parameters=parameters, averages=averages, squares=squares, copies=copies
     )
-    for name, value in (("rate", rate), ("eps", eps), ("gradient_scale", gradient_scale)):
-        check_number("adamw_step", name, value)
+    rates = _rates(rate, len(parameters))
+    check_number("adamw_step", "eps", eps)
+    check_number("adamw_step", "gradient_scale", gradient_scale)
     if step < 1:
         raise ValueError(f"adamw_step: step is {step}; at least 1 expected")
 
@@ -62,7 +63,7 @@ def adamw_step(
         if name == "reference":
             adamw_step_reference(
                 *(parameters, gradients, averages, squares, copies),
-                *(step, rate, betas, eps, gradient_scale),
+                *(step, rates, betas, eps, gradient_scale),
             )
             return
         none = parameters[0].new_empty(0, dtype=torch.bfloat16)
@@ -70,8 +71,18 @@ def adamw_step(
         dense = [g.contiguous() for g in gradients]
         torch.ops.pytorch_ext.adamw_step(
             *(list(parameters), written, dense, list(averages), list(squares)),
-            *(step, rate, *betas, eps, gradient_scale, level),
+            *(step, rates, *betas, eps, gradient_scale, level),
         )
+
+
+def _rates(rate: float | Sequence[float], count: int) -> list[float]:
+    """One for each parameter."""
+    rates = list(rate) if isinstance(rate, Sequence) else [rate] * count
+    if len(rates) != count:
+        raise ValueError(f"adamw_step: {len(rates)} rates; {count} expected")
+    for value in rates:
+        check_number("adamw_step", "rate", value)
+    return rates
 
 
 if library.LOADED:
@@ -84,7 +95,7 @@ if library.LOADED:
         averages: list[torch.Tensor],
         squares: list[torch.Tensor],
         step: int,
-        rate: float,
+        rates: list[float],
         beta1: float,
         beta2: float,
         eps: float,

@@ -8,8 +8,8 @@ namespace pytorch_ext {
 namespace {
 
 void adamw_step(Tensors parameters, Tensors copies, Tensors gradients, Tensors averages,
-                Tensors squares, int64_t step, double rate, double beta1, double beta2, double eps,
-                double scale, int64_t level) {
+                Tensors squares, int64_t step, std::vector<double> rates, double beta1,
+                double beta2, double eps, double scale, int64_t level) {
   check(step >= 1, "adamw_step: steps count from 1");
   snakelm::AdamwProblem problem;
   problem.sizes = sizes_of(parameters);
@@ -20,7 +20,9 @@ void adamw_step(Tensors parameters, Tensors copies, Tensors gradients, Tensors a
   problem.squares = outputs_of(squares, problem.sizes);
 
   const double steps = static_cast<double>(step);
-  problem.rate = static_cast<float>(rate / (1 - std::pow(beta1, steps)));
+  check(rates.size() == parameters.size(), "a rate for each parameter expected");
+  for (const double rate : rates)
+    problem.rates.push_back(static_cast<float>(rate / (1 - std::pow(beta1, steps))));
   problem.root = static_cast<float>(std::sqrt(1 - std::pow(beta2, steps)));
   problem.rest1 = static_cast<float>(1 - beta1);
   problem.beta2 = static_cast<float>(beta2), problem.rest2 = static_cast<float>(1 - beta2);
@@ -34,7 +36,7 @@ void adamw_step(Tensors parameters, Tensors copies, Tensors gradients, Tensors a
 STABLE_TORCH_LIBRARY_FRAGMENT(pytorch_ext, m) {
   m.def(
       "adamw_step(Tensor(a!)[] parameters, Tensor(b!)[] copies, Tensor[] gradients, "
-      "Tensor(c!)[] averages, Tensor(d!)[] squares, int step, float rate, float beta1, "
+      "Tensor(c!)[] averages, Tensor(d!)[] squares, int step, float[] rates, float beta1, "
       "float beta2, float eps, float scale, int level) -> ()");
 }
 

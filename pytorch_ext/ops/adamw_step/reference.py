@@ -12,21 +12,20 @@ def adamw_step_reference(
     squares: Sequence[torch.Tensor],
     copies: Sequence[torch.Tensor | None],
     step: int,
-    rate: float,
+    rates: Sequence[float],
     betas: tuple[float, float],
     eps: float,
     gradient_scale: float,
 ) -> None:
-    """As pytorch_ext.adamw_step."""
+    """As pytorch_ext.adamw_step; ``rates``: of each parameter."""
     beta1, beta2 = betas
-    corrected = rate / (1 - beta1**step)
     root = (1 - beta2**step) ** 0.5
-    for p, gradient, m, v, copy in zip(
-        parameters, gradients, averages, squares, copies, strict=True
+    for p, gradient, m, v, copy, rate in zip(
+        parameters, gradients, averages, squares, copies, rates, strict=True
     ):
         g = gradient * gradient_scale
         m.lerp_(g, 1 - beta1)
         v.mul_(beta2).addcmul_(g, g, value=1 - beta2)
-        p.addcdiv_(m, v.sqrt().div_(root).add_(eps), value=-corrected)
+        p.addcdiv_(m, v.sqrt().div_(root).add_(eps), value=-rate / (1 - beta1**step))
         if copy is not None:
             copy.copy_(p)

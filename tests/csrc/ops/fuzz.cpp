@@ -262,11 +262,12 @@ void muon_step(Memory& memory) {
 
 void adamw_step(Memory& memory) {
   AdamwProblem p;
-  p.rate = 0.1f, p.eps = 1e-8f, p.rest1 = 0.1f, p.beta2 = 0.9f, p.rest2 = 0.1f;
+  p.eps = 1e-8f, p.rest1 = 0.1f, p.beta2 = 0.9f, p.rest2 = 0.1f;
   std::vector<Rewritten> all;
   for (size_t i = below(4); i > 0; --i) {
     const int64_t size = some_count();
     p.sizes.push_back(size), p.gradients.push_back(memory.floats(size));
+    p.rates.push_back(0.1f);
     for (auto* const list : {&p.parameters, &p.averages, &p.squares}) {
       all.push_back(rewritten(memory, size)), list->push_back(all.back().data);
     }
