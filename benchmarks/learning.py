@@ -2,7 +2,7 @@
 and tokenizer.
 
     python benchmarks/learning.py --results results --cpu 60 200 --baseline-cpu 600 \
-        [--nanogpt DIR] [--seeds 1 2 3]
+        [--nanogpt DIR] [--nanochat DIR] [--seeds 1 2 3]
 
 Every run is a process of its own with one thread, the same allocator settings, and a budget of
 CPU-seconds that counts all it does from its start (imports, compilation, the counted start), but
@@ -18,7 +18,8 @@ others apart: prepare the results folder with twice the fraction.
 
 Baselines: `gpt`, written here after the same recipe (LayerNorm, learned positions, GELU, tied head,
 AdamW, cosine, random crops of the plain stream, bf16 autocast); `--nanogpt DIR` takes model.py from
-your own clone of nanoGPT.
+your own clone of nanoGPT, `--nanochat DIR` model and optimizer from one of nanochat, whose
+`--baseline-lr` is a factor on its own rates and whose compilation counts nothing.
 """
 
 import argparse
@@ -39,8 +40,6 @@ from snakelm.training.launch import ENVIRONMENT
 MARK = "RESULT "
 FIGURES = ("bpb", "bpb_clean", "apart", "apart_clean")  # bits per byte; NaN of no documents
 THREADS = {"OMP_NUM_THREADS": "1", "TORCHINDUCTOR_COMPILE_THREADS": "1"}
-# Steps, share of the peak learning rate, weight decay.
-BASELINE_WARMUP, BASELINE_FLOOR, BASELINE_DECAY = 100, 0.1, 0.1
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -78,6 +77,12 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         type=Path,
         metavar="DIR",
         help="a clone of nanoGPT; its model.py is a baseline too",
+    )
+    parser.add_argument(
+        "--nanochat",
+        type=Path,
+        metavar="DIR",
+        help="a clone of nanochat; its gpt.py and optim.py are a baseline too",
     )
     parser.add_argument("--ppmd", action="store_true", help="primed PPMd beside the models")
     parser.add_argument("--baseline-layers", type=int, nargs="*", default=[3])
@@ -135,9 +140,8 @@ def print_spread(rows: list[dict], names: tuple[str, ...]) -> None:
 
 def jobs(args: argparse.Namespace) -> list[dict]:
     """Every run, the short ones first."""
-    kinds = [
-        kind for kind in (args.baseline, "nanogpt" if args.nanogpt else "none") if kind != "none"
-    ]
+    clones = [kind for kind in ("nanogpt", "nanochat") if getattr(args, kind)]
+    kinds = ([args.baseline] if args.baseline != "none" else []) + clones
     runs = []
     config = load_config(args.config)
     if args.ppmd:
@@ -166,7 +170,8 @@ def spawn(args: argparse.Namespace, job: dict) -> dict:
     """The job in a fresh process."""
     command = [sys.executable, __file__, "--results", str(args.results), "--one", json.dumps(job)]
     command += ["--config", *args.config] if args.config else []
-    command += ["--nanogpt", str(args.nanogpt)] if args.nanogpt else []
+    for kind in ("nanogpt", "nanochat"):
+        command += [f"--{kind}", str(getattr(args, kind))] if getattr(args, kind) else []
     command += ["--baseline-context", str(args.baseline_context)]
     command += ["--chosen-on", str(args.chosen_on)] if args.chosen_on else []
     ran = subprocess.run(
@@ -186,11 +191,16 @@ class Budget:
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
+        self.left_out = 0.0
 
     def used(self) -> float:
-        """CPU-seconds so far."""
+        """CPU-seconds so far, but for those left out."""
         t = os.times()
-        return t.user + t.system + t.children_user + t.children_system
+        return t.user + t.system + t.children_user + t.children_system - self.left_out
+
+    def leave_out(self, seconds: float) -> None:
+        """Count these as not used."""
+        self.left_out += seconds
 
     def share(self) -> float:
         """The part of the budget that is used up."""
@@ -328,53 +338,22 @@ def train_ours(args: argparse.Namespace, job: dict, budget: Budget) -> dict:
 
 
 def train_baseline(args: argparse.Namespace, job: dict, budget: Budget) -> dict:
-    """nanoGPT's recipe: AdamW, warm-up and cosine to a tenth, clipping at 1, random crops, bf16
-    autocast.
-    """
-    import numpy as np
-    import torch
-    from learning_baselines import baseline_losses, baseline_model
+    """A model by another project's recipe, measured as ours is."""
+    import learning_nanochat
+    from learning_baselines import baseline_losses, train_gpt2
 
     config = load_config(args.config)
     train_bin, val, lengths, overlap = opened(args.results)
-    context = args.baseline_context
-    rows = config.train.batch_tokens // context
-
-    torch.manual_seed(job["seed"])
-    model = baseline_model(args.nanogpt, job, train_bin.meta.vocab_size, context)
-    matrices = [p for p in model.parameters() if p.ndim >= 2]
-    others = [p for p in model.parameters() if p.ndim < 2]
-    groups = [
-        {"params": matrices, "weight_decay": BASELINE_DECAY},
-        {"params": others, "weight_decay": 0.0},
-    ]
-    optimizer = torch.optim.AdamW(groups, lr=job["lr"], betas=(0.9, 0.95), fused=True)
-
-    crops, stream = np.random.default_rng(job["seed"]), train_bin.tokens
-    step, begun = 0, time.monotonic()
-    while (share := budget.share()) < 1:
-        cosine = BASELINE_FLOOR + (1 - BASELINE_FLOOR) * 0.5 * (1 + math.cos(math.pi * share))
-        for group in optimizer.param_groups:
-            group["lr"] = job["lr"] * min(1.0, (step + 1) / BASELINE_WARMUP) * cosine
-
-        starts = crops.integers(0, len(stream) - context - 1, rows)
-        cut = np.stack([stream[s : s + context + 1] for s in starts]).astype(np.int64)
-        x_BT, y_BT = torch.from_numpy(cut[:, :-1]), torch.from_numpy(cut[:, 1:].copy())
-        with torch.autocast("cpu", torch.bfloat16):
-            loss = model(x_BT, y_BT)[1]
-        loss.backward()
-
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        step += 1
+    train = learning_nanochat.train if job["kind"] == "nanochat" else train_gpt2
+    begun = time.monotonic()
+    model, steps = train(args, job, budget, train_bin, config.train.batch_tokens)
 
     cpu = budget.used()
-    nll, text_bytes = baseline_losses(model, val, lengths, context)
+    nll, text_bytes = baseline_losses(model, val, lengths, args.baseline_context)
     return {
         "cpu": cpu,
-        "steps": step,
-        "tokens": step * rows * context,
+        "steps": steps,
+        "tokens": steps * config.train.batch_tokens,
         **figures(args, config, val, overlap, nll, text_bytes),
         "wall": time.monotonic() - begun,
     }

@@ -6,6 +6,57 @@ import math
 import sys
 from pathlib import Path
 
+# nanoGPT's recipe: steps, share of the peak learning rate, weight decay.
+WARMUP, FLOOR, DECAY = 100, 0.1, 0.1
+
+
+def train_gpt2(args, job: dict, budget, train_bin, batch_tokens: int):
+    """nanoGPT's recipe: AdamW, warm-up and cosine to a tenth, clipping at 1, random crops, bf16
+    autocast. The model and its number of steps.
+    """
+    import torch
+
+    torch.manual_seed(job["seed"])
+    context = args.baseline_context
+    model = baseline_model(args.nanogpt, job, train_bin.meta.vocab_size, context)
+    matrices = [p for p in model.parameters() if p.ndim >= 2]
+    others = [p for p in model.parameters() if p.ndim < 2]
+    groups = [
+        {"params": matrices, "weight_decay": DECAY},
+        {"params": others, "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=job["lr"], betas=(0.9, 0.95), fused=True)
+
+    step, batches = 0, random_crops(train_bin.tokens, context, batch_tokens, job["seed"])
+    while (share := budget.share()) < 1:
+        cosine = FLOOR + (1 - FLOOR) * 0.5 * (1 + math.cos(math.pi * share))
+        for group in optimizer.param_groups:
+            group["lr"] = job["lr"] * min(1.0, (step + 1) / WARMUP) * cosine
+
+        x_BT, y_BT = next(batches)
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = model(x_BT, y_BT)[1]
+        loss.backward()
+
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        step += 1
+
+    return model, step
+
+
+def random_crops(stream, context: int, batch_tokens: int, seed: int):
+    """Batches without end, inputs and targets, int64 [rows, context] each."""
+    import numpy as np
+    import torch
+
+    crops = np.random.default_rng(seed)
+    while True:
+        starts = crops.integers(0, len(stream) - context - 1, batch_tokens // context)
+        cut = np.stack([stream[s : s + context + 1] for s in starts]).astype(np.int64)
+        yield torch.from_numpy(cut[:, :-1].copy()), torch.from_numpy(cut[:, 1:].copy())
+
 
 def baseline_model(clone: Path | None, job: dict, vocab_size: int, context: int):
     """A model whose forward(x, y) gives (logits, mean loss); nanoGPT's own from ``clone``."""

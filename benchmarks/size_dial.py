@@ -145,9 +145,9 @@ def train(
 
 def keys(size: int, factor: float, length: float, seed: int) -> dict[str, Any]:
     """The configuration of a run."""
-    train = load_config(overrides={"size": size}).train
+    steps = max(2, round(length * load_config(overrides={"size": size}).train.steps))
+    train = load_config(overrides={"size": size, "train": {"steps": steps}}).train
     own: dict[str, Any] = {rate: min(1.0, factor * getattr(train, rate)) for rate in RATES}
-    steps = max(2, round(length * train.steps))
     own |= {"steps": steps, "eval_every": steps, "save_every": steps}
     return {"size": size, "train": {**own, "seed": seed, "sample_tokens": 0}}
 

@@ -11,10 +11,12 @@ run that was measured (the defaults, which are size 4).
 - Batch: tokens to the power of 0.38 (as nanochat measured; Zhang et al. 2024, How Does Critical
   Batch Size Scale, find about a half), in rows of the context, a power of two of them.
 - Rates: Muon's update has the spectral norm that the rate says, whatever the width (Yang, Simon &
-  Bernstein 2023, A Spectral Condition for Feature Learning), so the rate stays. So do AdamW's of
-  the embedding and of the gains, where one input meets each number; the head's, where a width of
-  them adds up, falls with the width (Yang et al. 2022, Tensor Programs V, table 8). That a larger
-  batch wants higher rates and a deeper network lower ones is left to cancel out.
+  Bernstein 2023, A Spectral Condition for Feature Learning), so its rate follows the length of the
+  run alone, and falls with the cube root of the steps. Bjorck et al. (2024, Scaling Optimal LR
+  Across Token Horizons) find a power of 0.32 of the tokens; in steps, a larger batch has a higher
+  rate at as many tokens. AdamW's of the embedding and of the gains, where one input meets each
+  number, stay; the head's, where a width of them adds up, falls with the width (Yang et al. 2022,
+  Tensor Programs V, table 8). That a deeper network wants lower ones is left out.
 
 docs/EXPERIMENTS.md has what other rates come to at four sizes. Keys by hand win, and the rest is
 worked out from them: with a layer more there are more steps.
@@ -37,6 +39,7 @@ TOKENS_OF_A_HEAD = 2048  # in the vocabulary
 LARGEST_VOCABULARY = 49_152  # ids of 16 bits, and no table larger than that of preset 1b
 MOST_COUNTED = 8192  # tokens up to which a run starts from bigrams (training/bigram_init.py)
 BATCH_POWER = 0.383
+RATE_POWER = 1 / 3
 RANDOM_RATES = {"embedding_lr": 0.4, "head_lr": 0.01}  # of a random start, at the measured width
 WARMUP, LOOKS = 90, 9  # a 90th of the steps is warm-up; it is measured and saved every 9th of them
 
@@ -114,14 +117,16 @@ def _keys_of(size: int, given: Config) -> dict[str, dict[str, Any]]:
     trained = given.tokenizer.kind == "bpe"
     vocabulary = min(TOKENS_OF_A_HEAD * size, LARGEST_VOCABULARY)
     words = _by_hand(given.tokenizer, "vocab_size", vocabulary)
+    run = _run(model, words, given.train)
+    steps = _by_hand(given.train, "steps", run["steps"])
     return {
         "model": shape,
         "tokenizer": {"vocab_size": vocabulary} if trained else {},
-        "train": {**_run(model, words, given.train), **_rates(model, words, given)},
+        "train": {**run, **_rates(model, words, steps, given)},
     }
 
 
-def _run(model: Model, vocabulary: int, given: Train) -> dict[str, Any]:
+def _run(model: Model, vocabulary: int, given: Train) -> dict[str, int]:
     """Batch and steps, and what goes with their number."""
     share = multiplied(model, vocabulary) / multiplied(MEASURED, MEASURED_VOCABULARY)
     tokens = share * MEASURED_TRAIN.steps * MEASURED_TRAIN.batch_tokens
@@ -143,8 +148,8 @@ def _run(model: Model, vocabulary: int, given: Train) -> dict[str, Any]:
     }
 
 
-def _rates(model: Model, vocabulary: int, given: Config) -> dict[str, float]:
-    """Learning rates, by the width and by how the run starts."""
+def _rates(model: Model, vocabulary: int, steps: int, given: Config) -> dict[str, float]:
+    """Learning rates, by the steps, the width and how the run starts."""
     counted = (
         given.train.start != "random"
         and vocabulary <= MOST_COUNTED
@@ -155,8 +160,9 @@ def _rates(model: Model, vocabulary: int, given: Config) -> dict[str, float]:
 
     start = {} if counted else RANDOM_RATES
     head = start.get("head_lr", MEASURED_TRAIN.head_lr)
+    lr = MEASURED_TRAIN.lr * (MEASURED_TRAIN.steps / max(steps, 1)) ** RATE_POWER
     return {
-        "lr": MEASURED_TRAIN.lr,
+        "lr": min(1.0, float(f"{lr:.3g}")),
         "embedding_lr": start.get("embedding_lr", MEASURED_TRAIN.embedding_lr),
         "head_lr": min(1.0, head * MEASURED.width / model.width),
         "scalar_lr": MEASURED_TRAIN.scalar_lr,

@@ -28,6 +28,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             "batch_tokens": 1024,
             "micro_batch": 16,
             "sampled_softmax": "off",
+            "lr": 0.045,
             "warmup": 5,
             "eval_every": 20,
             "save_every": 20,

@@ -27,7 +27,8 @@ def test_every_size_can_be_trained_and_grows(size):
     default = from_mapping({})
     share = multiplied(model, vocabulary) / multiplied(default.model, 8192)
     assert tokens == pytest.approx(share * 1800 * 2048, rel=0.01)
-    assert train.lr == default.train.lr, "Muon's rate knows no width"
+    shorter = (default.train.steps / train.steps) ** (1 / 3)
+    assert train.lr == pytest.approx(default.train.lr * shorter, rel=0.01), "whatever the width"
     head = 0.002 if vocabulary <= MOST_COUNTED else 0.01
     assert train.head_lr == pytest.approx(head * 256 / model.width)
 
@@ -84,8 +85,9 @@ def test_the_batch_has_a_row_for_each_process_and_whole_rows():
     assert eight.train.batch_tokens == 8 * 1024
     odd = from_mapping({"size": 3, "model": {"context": 768}})
     assert odd.train.batch_tokens % 768 == 0
-    steps = from_mapping({"size": 4, "train": {"steps": 90}}).train
-    assert (steps.warmup, steps.eval_every, steps.batch_tokens) == (1, 10, 2048)
+    steps = from_mapping({"size": 4, "train": {"steps": 225}}).train
+    assert (steps.warmup, steps.eval_every, steps.batch_tokens) == (2, 25, 2048)
+    assert steps.lr == 2 * from_mapping({}).train.lr, "an eighth of the steps"
     assert from_mapping({"size": 4, "train": {"batch_tokens": 4096}}).train.steps == 900
 
 
