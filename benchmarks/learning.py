@@ -283,10 +283,9 @@ def train_ours(args: argparse.Namespace, job: dict, budget: Budget) -> dict:
     from snakelm.device import choose_device
     from snakelm.log import Log
     from snakelm.model import Decoder
-    from snakelm.training import bigram_init
     from snakelm.training.batches import Batches
-    from snakelm.training.bigram_refinement import refine_bigrams
     from snakelm.training.distributed import World
+    from snakelm.training.initial_weights import set_initial_weights
     from snakelm.training.optimizer import Optimizer, lr_factor
     from snakelm.training.sampled_softmax import choose_sampler
     from snakelm.training.step import training_step
@@ -303,11 +302,8 @@ def train_ours(args: argparse.Namespace, job: dict, budget: Budget) -> dict:
     device = choose_device(training.device, training.precision, 1)
     first_targets = batches.rows(0).targets
     batches.sampler = choose_sampler(training, train_bin, first_targets, device, Log("learning"))
-    model = Decoder(shape, train_bin.meta.vocab_size, device.dtype).initialize(generator)
-    if training.start != "random" and bigram_init.applies(shape, model.vocab_size):
-        bigram_init.start_as_bigrams(model, train_bin, generator)
-        if training.bigram_steps:
-            refine_bigrams(model, train_bin, training.bigram_steps, device.dtype)
+    model = Decoder(shape, train_bin.meta.vocab_size, device.dtype)
+    set_initial_weights(model, training, train_bin, generator, device.dtype)
     forward = torch.compile(model) if training.compile == "on" else model
     optimizer = Optimizer(model, training)
 

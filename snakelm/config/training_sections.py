@@ -56,10 +56,11 @@ class Train(Section):
         "model to go on from: an exported folder, a Qwen3's or Llama's that transformers saved "
         "(safetensors), or another run's final_model.pt; `model` and the tokenizer come from it",
     )
-    start: Literal["auto", "bigrams", "random"] = key(
+    start: Literal["auto", "induction", "bigrams", "random"] = key(
         "auto",
         "weights before the first step: bigrams sets embedding and head from counted pairs of "
-        "tokens (untied head, embedding_norm, at most 8192 tokens; auto takes it there)",
+        "tokens (untied head, embedding_norm, at most 8192 tokens), induction a pair of heads that "
+        "copy as well (two layers, two key heads); auto takes the most that the shape allows",
     )
     bigram_steps: int = key(
         0,

@@ -21,9 +21,9 @@ from ..data.bins import TokenBin
 from ..device import Device, pays_to_compile
 from ..log import Log
 from ..model import Decoder, model_size
-from ..training import bigram_init
 from ..training.batches import Batches
 from ..training.distributed import World
+from ..training.initial_weights import set_initial_weights
 from ..training.optimizer import Optimizer
 from ..training.plan import make_plan
 from ..training.sampled_softmax import choose_sampler
@@ -112,9 +112,7 @@ def _tried(
     torch.manual_seed(0)
     generator = torch.Generator().manual_seed(0)
     model = Decoder(candidate.model, tokens.meta.vocab_size)
-    model.initialize(generator)
-    if train.start != "random" and bigram_init.applies(model.shape, model.vocab_size):
-        bigram_init.start_as_bigrams(model, tokens, generator)
+    set_initial_weights(model, train, tokens, generator, device.dtype)
     start = time.monotonic() - begun
 
     model.to(device.device)

@@ -19,8 +19,8 @@ frequency. The last one makes no difference to a softmax and none that was measu
 it the table is what it is called.
 
 A row of the embedding is [constant, s·L_i, random filling], of length √width, because the norm that
-follows would undo any other length: the constant carries log u_j, and the filling leaves room in
-which tokens differ.
+follows would undo any other length: the constant carries log u_j, and the filling is where tokens
+differ that are alike in L. What `room` leaves empty has no weight in the head either.
 
 Legend: V vocabulary, C width, r rank, f width of the filling. All float32.
 """
@@ -55,10 +55,14 @@ def applies(model: Model, vocab_size: int) -> bool:
 
 
 @torch.no_grad()
-def start_as_bigrams(model: Decoder, tokens: TokenBin, generator: torch.Generator) -> None:
-    """Overwrites the embedding and the head; takes a second or two."""
+def start_as_bigrams(
+    model: Decoder, tokens: TokenBin, generator: torch.Generator, room: int = 0
+) -> torch.Tensor:
+    """Overwrites the embedding and the head, all but their last ``room`` columns, which become
+    zero; takes a second or two. The tokens' shares of the text, float32 [V].
+    """
     width, vocab = model.shape.width, model.vocab_size
-    rank = min(width - 1 - width // 16, vocab // 2)
+    rank = min(width - room - 1 - width // 16, vocab // 2)
 
     # Factor the table, weighted by how often its rows and columns occur.
     table_VV, share_V, frequency_V = _table(tokens, vocab)
@@ -77,17 +81,19 @@ def start_as_bigrams(model: Decoder, tokens: TokenBin, generator: torch.Generato
 
     # Fill the rest of each row's length with noise.
     constant = CONSTANT * length
-    filling_Vf = torch.randn(vocab, width - 1 - rank, generator=generator)
+    filling_Vf = torch.randn(vocab, width - room - 1 - rank, generator=generator)
     rest_V = (length**2 - constant**2 - left_Vr.square().sum(dim=1)).clamp(min=0.01)
     filling_Vf *= (rest_V.sqrt() / filling_Vf.norm(dim=1))[:, None]
 
     # The head undoes the scale and gives the filling no weight.
     constant_V1 = torch.full((vocab, 1), constant)
     log_share_V1 = share_V.log()[:, None] / constant
-    model.embedding.copy_(torch.cat([constant_V1, left_Vr, filling_Vf], dim=1))
+    empty = torch.zeros(vocab, room)
+    model.embedding.copy_(torch.cat([constant_V1, left_Vr, filling_Vf, empty], dim=1))
     model.head.copy_(
-        torch.cat([log_share_V1, right_Vr / scale, torch.zeros_like(filling_Vf)], dim=1)
+        torch.cat([log_share_V1, right_Vr / scale, torch.zeros_like(filling_Vf), empty], dim=1)
     )
+    return frequency_V
 
 
 def count_pairs(tokens: TokenBin, vocab: int, most_tokens: int) -> torch.Tensor:

@@ -32,7 +32,7 @@ NEW = (
     "keep_best",
 )
 # Raised when training itself changes what the same configuration leads to.
-PRETRAINING_VERSION, FINETUNING_VERSION, PREFERENCE_VERSION = 2, 2, 1
+PRETRAINING_VERSION, FINETUNING_VERSION, PREFERENCE_VERSION = 3, 2, 1
 
 
 def pretraining_parts(config: Config, train: TokenBin, val: TokenBin) -> dict[str, Any]:

@@ -14,17 +14,16 @@ from ..data.bins import open_bin
 from ..data.split import texts_digest
 from ..data.tokens.overlap import read_shares
 from ..device import Device, choose_device
-from ..errors import UserError
 from ..log import Log
 from ..model import Decoder, generate
 from ..model.base import from_base
 from ..tokenizer import Tokenizer
 from ..user_paths import home
-from . import bigram_init, loop
+from . import loop
 from .batches import Batches
-from .bigram_refinement import refine_bigrams
 from .distributed import World
 from .fingerprint import fingerprint_of, pretraining_parts
+from .initial_weights import set_initial_weights
 from .metrics import PRETRAINING, Sample
 from .plan import Plan, check_sizes, make_plan
 from .progress import RunResult
@@ -148,21 +147,9 @@ class Pretraining:
             return model
 
         generator = torch.Generator().manual_seed(self.seed)
-        model.initialize(generator)
-
-        start, fits = self.training.start, bigram_init.applies(model.shape, model.vocab_size)
-        if start == "bigrams" and not fits:
-            raise UserError(
-                "train.start: bigrams needs an untied head, embedding_norm and at most "
-                f"{bigram_init.MOST_VOCABULARY} tokens; set auto"
-            )
-        counted = start != "random" and fits
-        if counted:
-            bigram_init.start_as_bigrams(model, self.train_bin, generator)
-        if counted and self.training.bigram_steps:
-            dtype = choose_device("cpu", self.training.precision, 1).dtype
-            refine_bigrams(model, self.train_bin, self.training.bigram_steps, dtype)
-        elif self.training.bigram_steps:
+        dtype = choose_device("cpu", self.training.precision, 1).dtype
+        counted = set_initial_weights(model, self.training, self.train_bin, generator, dtype)
+        if self.training.bigram_steps and not counted:
             self.log.warn("train.bigram_steps: of no effect, the run doesn't start from bigrams")
         return model
 
