@@ -104,7 +104,7 @@ def test_a_branch_that_is_stopped_resumes(made, finished, monkeypatch):
 
 
 ANEW = {
-    "rate": ({"lr": 0.03}, r"had others \(train\.lr 0\.045 → 0\.03, train\.steps 20 → 30\); only"),
+    "rate": ({"lr": 0.03}, r"had others \(train\.lr 0\.025 → 0\.03, train\.steps 20 → 30\); only"),
     "batch": ({"batch_tokens": 512}, r"train\.batch_tokens 256 → 512"),
     "warm-up": ({"warmup": 4}, r"train\.warmup 3 → 4"),
     "seed": ({"seed": 3}, r"train\.seed 1337 → 3"),
