@@ -64,6 +64,19 @@ def test_written_documents_are_read_back(tmp_path, vocab, expected):
     assert not b.tokens.flags.writeable
 
 
+def test_tokens_in_several_arrays_give_the_bytes_of_one(tmp_path):
+    """The arrays end anywhere in documents and chunks."""
+    docs = documents(40)
+    tokens, lengths = np.concatenate(docs), np.array([d.size for d in docs])
+    files = []
+    for name, parts in (("one", [tokens]), ("several", np.split(tokens, [0, 1, 333, 334]))):
+        with BinWriter(tmp_path / f"{name}.bin", meta(chunk_bytes=64)) as writer:
+            writer.append_parts(parts, lengths, np.arange(40, dtype=np.uint64), 7)
+        files.append((tmp_path / f"{name}.bin", idx_path(tmp_path / f"{name}.bin")))
+    assert [f.read_bytes() for f in files[0]] == [f.read_bytes() for f in files[1]]
+    assert open_bin(files[1][0], SHA).tokens.tolist() == tokens.tolist()
+
+
 def test_a_plain_memmap_reads_the_tokens(tmp_path):
     docs = documents(10)
     path = write(tmp_path / "a.bin", docs)
