@@ -11,7 +11,7 @@ from ..device import Device, pays_to_compile
 from ..errors import UserError
 from ..files import human_bytes
 from ..model import ModelSize, model_size
-from .validation import LOGIT_BYTES
+from .validation import LOGIT_BYTES, loss_piece
 
 __all__ = ["PROCESS", "Plan", "check_sizes", "make_plan"]
 
@@ -155,11 +155,13 @@ def _memory(
     if sampled is not None:  # of the sample's rows: the rows, widened, and their gradients
         head = 4 * size.embedding + 16 * sampled * model.width
 
-    # An evaluation's logits, their float32 copy and its log-softmax, and one layer at a time.
+    # An evaluation's logits, some of them in float32 with their log-softmax, and one layer at a
+    # time.
     vocabulary = size.embedding // model.width
     at_once = min(heldout, max(1, LOGIT_BYTES // (4 * vocabulary * model.context)) * model.context)
-    logits = vocabulary * (8 if width == 4 else 10)  # float32 needs no copy
-    evaluation = at_once * (logits + layer * width) + (copies if shares > 1 else 0)
+    piece = min(at_once, loss_piece(vocabulary))
+    evaluation = at_once * (vocabulary + layer) * width + piece * vocabulary * 8
+    evaluation += copies if shares > 1 else 0
     if device.kind != "cpu":
         return states + max(activations + head, evaluation)
 

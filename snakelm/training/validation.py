@@ -25,12 +25,16 @@ __all__ = [
     "RowLosses",
     "document_losses",
     "evaluate",
+    "loss_piece",
     "row_losses",
     "spread_documents",
 ]
 
 # Of float32 logits at a time. Half as many take 1.2 times as long, twice as many no less.
 LOGIT_BYTES = 32 << 20
+# Of which the loss takes so many at a time. Blocks as large as all of them seldom find a hole in
+# the heap that steps have left, and grow it, evaluation after evaluation.
+LOSS_BYTES = 8 << 20
 IGNORE = -100
 
 
@@ -145,10 +149,7 @@ def row_losses(
         # The exact loss from float32 logits, not the training head's: nothing is approximated here.
         part = rows.part(first, first + at_once)
         x_BT, start_BT, y_BT = part.to(model.embedding.device)
-        logits_BTV = model(x_BT, start_BT)
-        loss_N = F.cross_entropy(
-            logits_BTV.flatten(0, 1).float(), y_BT.flatten(), ignore_index=IGNORE, reduction="none"
-        )
+        loss_N = _losses(model(x_BT, start_BT).flatten(0, 1), y_BT.flatten())
 
         visible = np.arange(1, part.tokens.shape[1] + 1, dtype=np.int32) - part.row_start
         yield RowLosses(
@@ -157,6 +158,23 @@ def row_losses(
             owner[first : first + at_once],
             visible,
         )
+
+
+def _losses(logits_NV: torch.Tensor, targets_N: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy of each target from float32 logits, 0 for IGNORE: float32 [N]."""
+    count = loss_piece(logits_NV.shape[1])
+    pieces = zip(logits_NV.split(count), targets_N.split(count), strict=True)
+    return torch.cat(
+        [
+            F.cross_entropy(logits.float(), targets, ignore_index=IGNORE, reduction="none")
+            for logits, targets in pieces
+        ]
+    )
+
+
+def loss_piece(vocabulary: int) -> int:
+    """Positions that the loss takes at a time."""
+    return max(1, LOSS_BYTES // (4 * vocabulary))
 
 
 def _rows_of(val: TokenBin, documents: np.ndarray, context: int) -> tuple[Rows, np.ndarray]:

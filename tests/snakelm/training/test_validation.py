@@ -59,6 +59,14 @@ def test_processes_share_the_rows_and_sum_to_the_whole(val, model, monkeypatch):
     assert sum(parts) == pytest.approx(complete)
 
 
+def test_the_loss_taken_in_pieces_has_the_same_bits(val, model, monkeypatch):
+    everything = np.arange(len(LENGTHS))
+    complete = document_losses(model, val, everything)
+    for positions in (1, 7):
+        monkeypatch.setattr("snakelm.training.validation.LOSS_BYTES", 4 * 50 * positions)
+        assert np.array_equal(document_losses(model, val, everything), complete)
+
+
 def test_can_be_stopped(val, model):
     assert document_losses(model, val, np.arange(9), stop=lambda: True) is None
 
