@@ -2,7 +2,8 @@
 run that was measured (the defaults, which are size 4).
 
 - Shape: heads of 64, as many as the number says; a layer for every two of them, so that the
-  network grows in width and depth together and its matrices with the cube.
+  network grows in width and depth together and its matrices with the cube. Two heads have two
+  layers, which copying takes (training/induction_init.py).
 - Vocabulary: in proportion, so that embedding and head keep about their share (Tao et al. 2024,
   Scaling Laws with Vocabulary, have them grow a little slower than the rest).
 - Tokens: as many for each parameter that is multiplied (matrices and head) as in the default run:
@@ -101,7 +102,7 @@ def size_line(values: Mapping[str, Any], config: Config) -> str:
 def _keys_of(size: int, given: Config) -> dict[str, dict[str, Any]]:
     """All that a size sets, by section, worked out from what is ``given`` by hand."""
     shape: dict[str, Any] = {
-        "layers": -(-size // 2),
+        "layers": max(-(-size // 2), min(size, 2)),
         "width": HEAD_DIM * size,
         "heads": size,
         "head_dim": HEAD_DIM,
