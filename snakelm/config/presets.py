@@ -37,7 +37,14 @@ PRESETS: dict[str, dict[str, Any]] = {
             "compile": "off",
         },
         "sft_data": {"sources": [{"builtin": "docs", "limit": 1000}]},
-        "sft": {"epochs": 1.0, "batch_rows": 8},
+        "sft": {
+            "epochs": 1.0,
+            "batch_rows": 8,
+            "lr": 0.04,
+            "embedding_lr": 0.006,
+            "head_lr": 0.003,
+            "scalar_lr": 0.006,
+        },
         "embeddings": {"documents": 500},
     },
     # About seven minutes on two cores, corpus and tokenizer included.

@@ -276,17 +276,17 @@ class Sft(Section):
     )
     micro_batch: int = key(8, "rows in one forward pass", unit="rows", ge=1, le=MANY)
     lr: float = key(
-        0.04,
-        "peak learning rate of the matrices (Muon); the default run's base has seen few tokens and "
-        "takes as much as pretraining, one that has seen many wants a tenth",
+        0.01,
+        "peak learning rate of the matrices (Muon); a base of a few hundred steps takes as much as "
+        "pretraining",
         gt=0,
         le=1,
     )
     embedding_lr: float = key(
-        0.006, "peak learning rate of the embedding table (AdamW)", gt=0, le=1
+        0.002, "peak learning rate of the embedding table (AdamW)", gt=0, le=1
     )
-    head_lr: float = key(0.003, "peak learning rate of the output head (AdamW)", gt=0, le=1)
-    scalar_lr: float = key(0.006, "peak learning rate of the norms' gains (AdamW)", gt=0, le=1)
+    head_lr: float = key(0.001, "peak learning rate of the output head (AdamW)", gt=0, le=1)
+    scalar_lr: float = key(0.002, "peak learning rate of the norms' gains (AdamW)", gt=0, le=1)
     weight_decay: float = key(0.0, "decoupled weight decay of the matrices", ge=0, le=1)
     warmup: float = key(
         0.03, "first share of the steps, over which the learning rate rises", ge=0, le=1
