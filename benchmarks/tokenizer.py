@@ -342,10 +342,7 @@ def show(rows: list[dict[str, Any]]) -> None:
         table.add_row(
             *(row["what"], row["text"], row["contestant"], f"{row['megabytes']:.2f}"),
             *(f"{row['seconds']:.4f}", f"{row['mb_per_second']:.1f}"),
-            *(
-                f"{row['times_ours']:.2f}",
-                "" if (peak := row["peak_mb"]) is None else f"{peak:.0f}",
-            ),
+            *(f"{row['times_ours']:.2f}", "" if peak is None else f"{peak:.0f}"),
         )
     Console(width=max(110, Console().width)).print(table)
 

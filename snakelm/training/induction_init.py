@@ -11,15 +11,14 @@ are there before the first step, and what is left to learn is what to do with wh
 
 - **Room.** The last R components of the residual stream are empty: no embedding has anything there,
   and the head gives them no weight. (`bigram_init` leaves them out.)
-- **What a token is told by**: R random directions of its embedding, after whitening by how often
-  tokens occur, since the largest directions of embeddings say what tokens have in common.
+- **Features of a token**: its whitened embedding in R random directions. Whitened over the text,
+  since the directions in which embeddings vary most say what tokens have in common.
 - **Previous-token head.** Query and key come from the embedding's constant, so they are the same at
   every position, and rotated by it: their product is Σ cos(θ (d - 1)) over the fast frequencies θ
-  for a distance of d, largest at 1. The output writes what the attended token is told by into the
-  room.
-- **Induction head.** The query is what the current token is told by, the key is what stands in the
-  room, both on the slow frequencies, which hardly turn over a document. Its output is zero, as that
-  of every other head: the first steps fill it.
+  for a distance of d, largest at 1. The output writes the attended token's features into the room.
+- **Induction head.** The query has the current token's features, the key what stands in the room,
+  both on the slow frequencies, which hardly turn over a document. Its output is zero, as that of
+  every other head: the first steps fill it.
 
 Legend: V vocabulary, C width, D size of a head, R room.
 """
@@ -32,9 +31,10 @@ from ..model.decoder import Attention, rotary_table
 
 __all__ = ["applies", "room_of", "start_with_induction_heads"]
 
-FASTEST = 0.2  # radians a position, at least: frequencies that tell distances of 0, 1 and 2 apart
-SLOWEST = 0.02  # at most: frequencies that tokens are compared on
-LEAST_FAST, LEAST_WIDTH = 3, 4  # frequencies; rooms in a width
+FAST = 0.2  # radians a position, at least: frequencies that tell distances of 0, 1 and 2 apart
+SLOW = 0.02  # radians, at most: frequencies that tokens are compared on
+FEWEST_FAST = 3  # frequencies
+ROOMS = 4  # in a width, at least
 OTHERS = 0.1  # what is left of the random weights of both heads' queries and keys
 LEAST_VARIANCE = 1e-4  # of an embedding's directions, as a share of the largest
 
@@ -48,9 +48,9 @@ def applies(model: Model) -> bool:
         model.layers >= 2
         and model.kv_heads >= 2
         and model.qk_norm
-        and len(fast) >= LEAST_FAST
+        and len(fast) >= FEWEST_FAST
         and len(slow) == len(_angles(model)) // 2
-        and model.width >= LEAST_WIDTH * room_of(model)
+        and model.width >= ROOMS * room_of(model)
     )
 
 
@@ -67,7 +67,7 @@ def start_with_induction_heads(
     R components of room. ``frequency_V``: the tokens' shares of the text, float32.
     """
     room, head_dim = room_of(model.shape), model.shape.head_dim
-    told_RC = _told_by(model, frequency_V, room, generator)
+    feature_RC = _token_features(model, frequency_V, room, generator)
     own = slice(0, head_dim)
 
     # Previous token: pairs (i, i + D/2) turn together, the query by one position less.
@@ -80,7 +80,7 @@ def start_with_induction_heads(
     for weight, constant_D in ((first.q, query_D), (first.k, key_D)):
         weight[own] *= OTHERS
         weight[own, 0] = constant_D
-    first.v[:room] = told_RC
+    first.v[:room] = feature_RC
     first.o[-room:, :room] = torch.eye(room)
 
     # Induction: the current token against the one before each position.
@@ -88,12 +88,12 @@ def start_with_induction_heads(
     compared = torch.cat([slow, slow + head_dim // 2])
     for weight in (second.q, second.k):
         weight[own] *= OTHERS
-    second.q[compared] = told_RC
+    second.q[compared] = feature_RC
     second.k[compared] = 0.0
     second.k[compared, torch.arange(-room, 0)] = 1.0
 
 
-def _told_by(
+def _token_features(
     model: Decoder, frequency_V: torch.Tensor, room: int, generator: torch.Generator
 ) -> torch.Tensor:
     """[R, C], whose products with a token's embedding are uncorrelated over the text, each of mean
@@ -111,13 +111,13 @@ def _told_by(
 
     random_ER = torch.randn(len(mean_E), room, generator=generator, dtype=torch.float64)
     chosen_RE = torch.linalg.qr(random_ER).Q.t()
-    told_RE = chosen_RE @ direction_EE * scale_E @ direction_EE.t()
+    feature_RE = chosen_RE @ direction_EE * scale_E @ direction_EE.t()
 
     # The constant takes the mean off.
-    told_RC = torch.zeros(room, model.shape.width, dtype=torch.float64)
-    told_RC[:, 1:-room] = told_RE
-    told_RC[:, 0] = -(told_RE @ mean_E) / constant
-    return told_RC.float()
+    feature_RC = torch.zeros(room, model.shape.width, dtype=torch.float64)
+    feature_RC[:, 1:-room] = feature_RE
+    feature_RC[:, 0] = -(feature_RE @ mean_E) / constant
+    return feature_RC.float()
 
 
 def _attention(model: Decoder, layer: int) -> Attention:
@@ -137,4 +137,4 @@ def _frequencies(model: Model) -> tuple[torch.Tensor, torch.Tensor]:
     angle_D = _angles(model)
     half = len(angle_D) // 2
     slow = torch.arange(half, len(angle_D))
-    return (angle_D >= FASTEST).nonzero().flatten(), slow[angle_D[half:] <= SLOWEST]
+    return (angle_D >= FAST).nonzero().flatten(), slow[angle_D[half:] <= SLOW]

@@ -25,7 +25,7 @@ def set_initial_weights(
     UserError for a start that the model's shape doesn't allow.
     """
     model.initialize(generator)
-    counted, copying = _applies(training, model.shape, model.vocab_size)
+    counted, copying = _chosen_start(training, model.shape, model.vocab_size)
     if not counted:
         return False
 
@@ -38,7 +38,7 @@ def set_initial_weights(
     return True
 
 
-def _applies(training: Train, shape: Model, vocab_size: int) -> tuple[bool, bool]:
+def _chosen_start(training: Train, shape: Model, vocab_size: int) -> tuple[bool, bool]:
     """Whether the model starts from bigrams, and whether it starts with induction heads."""
     start = training.start
     counted = start != "random" and bigram_init.applies(shape, vocab_size)
