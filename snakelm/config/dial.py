@@ -33,12 +33,11 @@ from .schema import Config
 from .section import Section
 from .training_sections import Model, Train
 
-__all__ = ["LOOKS", "MOST_COUNTED", "dialled", "multiplied", "size_line"]
+__all__ = ["LOOKS", "dialled", "multiplied", "size_line"]
 
 HEAD_DIM = 64
 TOKENS_OF_A_HEAD = 2048  # in the vocabulary
 LARGEST_VOCABULARY = 49_152  # ids of 16 bits, and no table larger than that of preset 1b
-MOST_COUNTED = 8192  # tokens up to which a run starts from bigrams (training/bigram_init.py)
 BATCH_POWER = 0.383
 RATE_POWER = 1 / 3
 RANDOM_RATES = {"embedding_lr": 0.4, "head_lr": 0.01}  # of a random start, at the measured width
@@ -123,7 +122,7 @@ def _keys_of(size: int, given: Config) -> dict[str, dict[str, Any]]:
     return {
         "model": shape,
         "tokenizer": {"vocab_size": vocabulary} if trained else {},
-        "train": {**run, **_rates(model, words, steps, given)},
+        "train": {**run, **_rates(model, steps, given.train)},
     }
 
 
@@ -149,15 +148,9 @@ def _run(model: Model, vocabulary: int, given: Train) -> dict[str, int]:
     }
 
 
-def _rates(model: Model, vocabulary: int, steps: int, given: Config) -> dict[str, float]:
+def _rates(model: Model, steps: int, given: Train) -> dict[str, float]:
     """Learning rates, by the steps, the width and how the run starts."""
-    counted = (
-        given.train.start != "random"
-        and vocabulary <= MOST_COUNTED
-        and model.embedding_norm
-        and not model.tie_embeddings
-        and given.tokenizer.kind == "bpe"
-    )
+    counted = given.start != "random" and model.embedding_norm and not model.tie_embeddings
 
     start = {} if counted else RANDOM_RATES
     head = start.get("head_lr", MEASURED_TRAIN.head_lr)

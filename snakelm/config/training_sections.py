@@ -59,8 +59,8 @@ class Train(Section):
     start: Literal["auto", "induction", "bigrams", "random"] = key(
         "auto",
         "weights before the first step: bigrams sets embedding and head from counted pairs of "
-        "tokens (untied head, embedding_norm, at most 8192 tokens), induction a pair of heads that "
-        "copy as well (two layers, two key heads); auto takes the most that the shape allows",
+        "tokens (untied head, embedding_norm), induction a pair of heads that copy as well (two "
+        "layers, two key heads); auto takes the most that the shape allows",
     )
     bigram_steps: int = key(
         0,

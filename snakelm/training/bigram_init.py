@@ -16,42 +16,38 @@ the unigram,
 The last two terms, near zero for pairs that meet by chance, are factored as L Rᵀ by a randomised
 SVD (Halko, Martinsson & Tropp, 2011, algorithm 4.4), rows and columns weighted by the root of their
 frequency. The last one makes no difference to a softmax and none that was measured to the fit; with
-it the table is what it is called.
+it the table is what it is called. The other is zero for pairs that never occurred: the table is a
+sparse one less one of rank one, and is never written out (of 50,000 tokens, 10 GB).
 
 A row of the embedding is [constant, s·L_i, random filling], of length √width, because the norm that
 follows would undo any other length: the constant carries log u_j, and the filling is where tokens
 differ that are alike in L. What `room` leaves empty has no weight in the head either.
 
-Legend: V vocabulary, C width, r rank, f width of the filling. All float32.
+Legend: V vocabulary, C width, r rank, f width of the filling, K pairs. All float32.
 """
 
+from dataclasses import dataclass
+
+import scipy.sparse
 import torch
 
 from ..config import Model
 from ..data.bins import TokenBin
 from ..model import Decoder
+from .pair_counts import PairCounts, count_pairs
 
-__all__ = ["applies", "count_pairs", "start_as_bigrams"]
+__all__ = ["applies", "start_as_bigrams"]
 
-MOST_VOCABULARY = 8192  # the table is dense: 268 MB of float32
 COUNTED_TOKENS = 4_000_000
-CHUNK_TOKENS = 65_536
 SMOOTHING = 200.0  # b: extra counts for each first token
 CONSTANT = 0.25  # share of a row's length in its constant
 # Share of a row's length in s·L_i: of its 90% quantile, and the most.
 SPREAD, MOST_SPREAD = 0.7, 0.84
 
 
-def applies(model: Model, vocab_size: int) -> bool:
-    """Whether a model of this shape can start so: an untied head, a norm after the embedding, a
-    table that fits.
-    """
-    return (
-        not model.tie_embeddings
-        and model.embedding_norm
-        and vocab_size <= MOST_VOCABULARY
-        and model.width >= 32
-    )
+def applies(model: Model) -> bool:
+    """Whether a model of this shape can start so: an untied head, a norm after the embedding."""
+    return not model.tie_embeddings and model.embedding_norm and model.width >= 32
 
 
 @torch.no_grad()
@@ -65,17 +61,19 @@ def start_as_bigrams(
     rank = min(width - room - 1 - width // 16, vocab // 2)
 
     # Factor the table, weighted by how often its rows and columns occur.
-    table_VV, share_V, frequency_V = _table(tokens, vocab)
+    pairs = count_pairs(tokens, vocab, COUNTED_TOKENS)
+    table, share_V, frequency_V = _weighted_table(pairs)
     row_weight_V, column_weight_V = frequency_V.sqrt(), share_V.sqrt()
-    weighted_VV = table_VV.mul_(row_weight_V[:, None]).mul_(column_weight_V)
-    left_Vr, right_Vr = _factors(weighted_VV, rank, generator)
+    left_Vr, right_Vr = _factors(table, rank, generator)
     left_Vr /= row_weight_V[:, None]
     right_Vr /= column_weight_V[:, None]
 
-    # Scale L's rows to their share of the length; those that would be too long are cut.
+    # Scale L's rows to their share of the length; those that would be too long are cut. A token
+    # that never occurs has a row of length zero.
     length = width**0.5
     lengths_V = left_Vr.norm(dim=1)
-    scale = SPREAD * length / lengths_V.quantile(0.9).clamp(min=1e-6)
+    usual = lengths_V[pairs.of_first() > 0].quantile(0.9).clamp(min=1e-6)
+    scale = SPREAD * length / usual
     cut_V = (MOST_SPREAD * length / (scale * lengths_V + 1e-6)).clamp(max=1.0)
     left_Vr *= (scale * cut_V)[:, None]
 
@@ -96,43 +94,50 @@ def start_as_bigrams(
     return frequency_V
 
 
-def count_pairs(tokens: TokenBin, vocab: int, most_tokens: int) -> torch.Tensor:
-    """How often token j follows token i: [V, V], of about ``most_tokens`` in chunks at even
-    distances over the file.
+@dataclass(frozen=True)
+class _Table:
+    """A sparse matrix less one of rank one: A - row columnᵀ, [V, V]."""
+
+    sparse: scipy.sparse.csr_array
+    row_V: torch.Tensor
+    column_V: torch.Tensor
+
+    def times(self, x_Vr: torch.Tensor) -> torch.Tensor:
+        product_Vr = torch.from_numpy(self.sparse @ x_Vr.numpy())
+        return product_Vr.addr_(self.row_V, self.column_V @ x_Vr, alpha=-1.0)
+
+    def transposed_times(self, x_Vr: torch.Tensor) -> torch.Tensor:
+        product_Vr = torch.from_numpy(self.sparse.T @ x_Vr.numpy())
+        return product_Vr.addr_(self.column_V, self.row_V @ x_Vr, alpha=-1.0)
+
+
+def _weighted_table(pairs: PairCounts) -> tuple[_Table, torch.Tensor, torch.Tensor]:
+    """log P(j|i) / u_j [V, V], weighted, the unigram shares u [V], the shares of first tokens
+    [V].
     """
-    counts = torch.zeros(vocab * vocab)  # pair (i, j) is number i·V + j
-    total = int(tokens.meta.tokens)
-    chunks = max(1, min(most_tokens, total) // CHUNK_TOKENS)
-    for i in range(chunks):
-        first = i * total // chunks
-        chunk = tokens.tokens[first : min(first + CHUNK_TOKENS, total)].astype("int64")
-        ids = torch.from_numpy(chunk)
-        pairs = ids[:-1] * vocab + ids[1:]
-        counts.scatter_add_(0, pairs, torch.ones(pairs.numel()))
-    return counts.view(vocab, vocab)
+    first_V, next_V = pairs.of_first(), pairs.of_next() + 1.0
+    share_V, frequency_V = next_V / next_V.sum(), (first_V + 1.0) / (first_V + 1.0).sum()
 
-
-def _table(tokens: TokenBin, vocab: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """log P(j|i) / u_j [V, V], the unigram shares u [V], the shares of first tokens [V]."""
-    table_VV = count_pairs(tokens, vocab, COUNTED_TOKENS)
-
-    # The formula above, in place: the table is the largest thing here.
-    next_V, first_V = table_VV.sum(dim=0) + 1.0, table_VV.sum(dim=1)
-    share_V = next_V / next_V.sum()
-    table_VV.div_(SMOOTHING * share_V).log1p_().sub_((first_V / SMOOTHING).log1p()[:, None])
-    return table_VV, share_V, (first_V + 1.0) / (first_V + 1.0).sum()
+    # The formula above, each row and column by the root of its share.
+    i, j = pairs.first_K, pairs.next_K
+    weight_V, next_weight_V = frequency_V.sqrt(), share_V.sqrt()
+    value_K = (pairs.count_K / (SMOOTHING * share_V[j])).log1p() * weight_V[i] * next_weight_V[j]
+    shape = (pairs.vocab_size, pairs.vocab_size)
+    sparse = scipy.sparse.csr_array((value_K.numpy(), (i.numpy(), j.numpy())), shape=shape)
+    table = _Table(sparse, (first_V / SMOOTHING).log1p() * weight_V, next_weight_V)
+    return table, share_V, frequency_V
 
 
 def _factors(
-    table_VV: torch.Tensor, rank: int, generator: torch.Generator
+    table: _Table, rank: int, generator: torch.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """L and R [V, r] with L Rᵀ close to the table, the singular values shared between them."""
     # Two rounds of subspace iteration from random vectors, 16 more than needed for accuracy.
-    basis = torch.randn(table_VV.shape[1], rank + 16, generator=generator)
+    basis = torch.randn(len(table.row_V), rank + 16, generator=generator)
     for _ in range(2):
-        basis = torch.linalg.qr(table_VV @ basis).Q
-        basis = torch.linalg.qr(table_VV.T @ basis).Q
+        basis = torch.linalg.qr(table.times(basis)).Q
+        basis = torch.linalg.qr(table.transposed_times(basis)).Q
 
-    u, s, vh = torch.linalg.svd(table_VV @ basis, full_matrices=False)
+    u, s, vh = torch.linalg.svd(table.times(basis), full_matrices=False)
     root = s[:rank].sqrt()
     return u[:, :rank] * root, (basis @ vh.T)[:, :rank] * root

@@ -19,7 +19,7 @@ import torch
 
 from ..data.bins import TokenBin
 from ..model import Decoder
-from .bigram_init import count_pairs
+from .pair_counts import count_pairs
 
 __all__ = ["Counts", "gradients", "refine_bigrams"]
 
@@ -59,17 +59,16 @@ class Counts:
     """Counted pairs by their first token, and what the formula above has of them."""
 
     def __init__(self, tokens: TokenBin, vocab: int) -> None:
-        pairs_VV = count_pairs(tokens, vocab, COUNTED_TOKENS)
-        first_V, next_V = pairs_VV.sum(dim=1), pairs_VV.sum(dim=0)
+        pairs = count_pairs(tokens, vocab, COUNTED_TOKENS)
+        first_V, next_V = pairs.of_first(), pairs.of_next()
         total = first_V.sum().clamp(min=1.0)
         self.weight_V = first_V / total
         self.unigram_V = (next_V + 1.0) / (next_V + 1.0).sum()
         self.smoothed_V = SMOOTHING / (first_V + SMOOTHING)  # the smoothing's share of a row
 
-        first_K, self.column_K = pairs_VV.nonzero(as_tuple=True)
-        self.share_K = pairs_VV[first_K, self.column_K] / (first_V + SMOOTHING)[first_K]
-        self.row_K = first_K
-        self.bounds = np.searchsorted(first_K.numpy(), np.arange(0, vocab + ROWS, ROWS))
+        self.row_K, self.column_K = pairs.first_K, pairs.next_K
+        self.share_K = pairs.count_K / (first_V + SMOOTHING)[self.row_K]
+        self.bounds = np.searchsorted(self.row_K.numpy(), np.arange(0, vocab + ROWS, ROWS))
 
     def subtract(self, first: int, probability_RV: torch.Tensor) -> None:
         """Takes the counted part of Q's rows from ``first`` on from the probabilities, in place."""

@@ -25,7 +25,7 @@ def set_initial_weights(
     UserError for a start that the model's shape doesn't allow.
     """
     model.initialize(generator)
-    counted, copying = _chosen_start(training, model.shape, model.vocab_size)
+    counted, copying = _chosen_start(training, model.shape)
     if not counted:
         return False
 
@@ -38,15 +38,15 @@ def set_initial_weights(
     return True
 
 
-def _chosen_start(training: Train, shape: Model, vocab_size: int) -> tuple[bool, bool]:
+def _chosen_start(training: Train, shape: Model) -> tuple[bool, bool]:
     """Whether the model starts from bigrams, and whether it starts with induction heads."""
     start = training.start
-    counted = start != "random" and bigram_init.applies(shape, vocab_size)
+    counted = start != "random" and bigram_init.applies(shape)
     copying = counted and start != "bigrams" and induction_init.applies(shape)
     if start in ("bigrams", "induction") and not counted:
         raise UserError(
-            f"train.start: {start} needs an untied head, embedding_norm and at most "
-            f"{bigram_init.MOST_VOCABULARY} tokens; set auto"
+            f"train.start: {start} needs an untied head, embedding_norm and a width of 32 or more; "
+            "set auto"
         )
     if start == "induction" and not copying:
         raise UserError(

@@ -3,10 +3,9 @@
 import pytest
 
 from snakelm.config import Model, from_mapping
-from snakelm.config.dial import MOST_COUNTED, multiplied, size_line
+from snakelm.config.dial import multiplied, size_line
 from snakelm.errors import UserError
 from snakelm.model import model_size
-from snakelm.training import bigram_init
 
 
 def test_size_4_is_the_default_run():
@@ -29,18 +28,13 @@ def test_every_size_can_be_trained_and_grows(size):
     assert tokens == pytest.approx(share * 1800 * 2048, rel=0.01)
     shorter = (default.train.steps / train.steps) ** (1 / 3)
     assert train.lr == pytest.approx(default.train.lr * shorter, rel=0.01), "whatever the width"
-    head = 0.002 if vocabulary <= MOST_COUNTED else 0.01
-    assert train.head_lr == pytest.approx(head * 256 / model.width)
+    assert train.head_lr == pytest.approx(0.002 * 256 / model.width)
 
 
 def test_parameters_that_are_multiplied_are_those_of_the_decoder():
     model = Model(layers=3, width=192, heads=6, kv_heads=2, head_dim=32, hidden=500)
     size = model_size(model, 1000)
     assert multiplied(model, 1000) == size.matrices + size.head
-
-
-def test_the_start_from_counts_ends_where_training_says():
-    assert MOST_COUNTED == bigram_init.MOST_VOCABULARY
 
 
 def test_keys_by_hand_win_and_the_rest_follows_them():
@@ -69,8 +63,6 @@ def test_a_shape_by_hand_is_completed(own, expected):
     "own",
     [
         {"train": {"start": "random"}},
-        {"tokenizer": {"vocab_size": 10_000}},
-        {"tokenizer": {"kind": "tiktoken", "file": "some.tiktoken"}},
         {"model": {"tie_embeddings": True, "embedding_norm": False}},
     ],
     ids=lambda own: next(iter(own)),

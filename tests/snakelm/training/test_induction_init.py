@@ -10,7 +10,7 @@ from snakelm.config import Model, Train
 from snakelm.data.bins import BinWriter, Meta, open_bin
 from snakelm.errors import UserError
 from snakelm.model import Decoder
-from snakelm.training import bigram_init, induction_init
+from snakelm.training import induction_init
 from snakelm.training.initial_weights import set_initial_weights
 
 VOCAB = 200
@@ -143,8 +143,8 @@ def test_where_they_fit(tokens, changes, expected):
         started(tokens, shape, start="induction")
 
 
-def test_without_bigrams_there_are_none(tokens, monkeypatch):
-    monkeypatch.setattr(bigram_init, "MOST_VOCABULARY", 100)
-    assert not started(tokens).layers[0].attention.o.any()
+def test_without_bigrams_there_are_none(tokens):
+    tied = SHAPE.model_copy(update={"tie_embeddings": True})
+    assert not started(tokens, tied).layers[0].attention.o.any()
     with pytest.raises(UserError, match=r"train\.start: induction needs an untied head"):
-        started(tokens, start="induction")
+        started(tokens, tied, start="induction")
