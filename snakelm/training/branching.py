@@ -5,7 +5,9 @@ Until the learning rate begins to fall, a run doesn't know how long it will be (
 warm-up, flat, decay; Hu et al. 2024, Hägele et al. 2024, "Scaling laws and compute-optimal training
 beyond fixed training durations"). So runs that differ in `train.steps` and `train.decay` alone are
 one run up to the step at which the first of them begins its decay, and a checkpoint from before is
-a checkpoint of all of them, byte for byte. Each run keeps the one at its decay's start.
+a checkpoint of all of them, byte for byte. Each run keeps the one at its decay's start, or without
+a decay the one before its last step: the last evaluation takes all held-out text and may leave the
+best weights in the model (train.keep_best), so what is saved after it is of no longer run.
 
 What a run is made of is in `identity.json` in its folder: the parts of its fingerprint. The
 schedule of weight decay and the memory of averaged weights are shares of a run's steps, so runs
@@ -53,7 +55,7 @@ class Earlier:
 
     folder: Path
     differences: dict[str, str]  # key → "old → new"
-    flat: int  # steps
+    flat: int  # steps, of which the run's last is none
     length: tuple[str, ...]  # the keys of its length, as far as they have no effect before its end
 
     @property
@@ -75,10 +77,10 @@ def flat_steps(steps: int, decay: float) -> int:
 
 def pinned_step(train: Train) -> int | None:
     """The step whose checkpoint is kept for runs to come; None for a run that decays from the
-    beginning or never.
+    beginning.
     """
-    flat = flat_steps(train.steps, train.decay)
-    return flat if 1 < flat < train.steps else None
+    flat = min(flat_steps(train.steps, train.decay), train.steps - 1)
+    return flat if flat > 1 else None
 
 
 def go_on_from_earlier(run_root: Path, recipe: Branch, log: Log) -> None:
@@ -125,7 +127,8 @@ def _earlier_runs(run_root: Path, recipe: Branch) -> Iterator[Earlier]:
             continue
         try:
             before = _flat(read_json(file, remedy=""))
-            flat = flat_steps(int(before["train.steps"]), float(before["train.decay"]))
+            steps = int(before["train.steps"])
+            flat = min(flat_steps(steps, float(before["train.decay"])), steps - 1)
         except (UserError, KeyError, TypeError, ValueError):
             continue  # of another version, or damaged: nothing to go on from
 
@@ -154,7 +157,7 @@ def _why_anew(nearest: Earlier, limit: int) -> str:
         return (
             f"trained anew, though run {name} differs in its length alone ({_said(nearest)}): it "
             f"has no checkpoint up to step {min(nearest.flat, limit):,}, where the first of the "
-            "two begins its decay"
+            "two begins its decay or ends"
         )
     return (
         f"trained anew: run {name} in this folder had others ({_said(nearest)}); only "

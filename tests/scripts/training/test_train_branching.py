@@ -94,6 +94,28 @@ def test_another_decay_and_a_second_branch_go_on_too(finished, monkeypatch):
     assert done[0] == 18
 
 
+ENDLESS = {"decay": 0.0, "eval_every": 5, "save_every": 10, "keep": 1, "eval_tokens": 200}
+# Rates at which the last of the first twenty steps aren't the best.
+UNSTEADY = {"keep_best": True, "lr": 1.0, "embedding_lr": 1.0, "head_lr": 0.5}
+
+
+@pytest.mark.parametrize("keys", [{}, UNSTEADY], ids=["last", "best"])
+def test_a_run_without_decay_goes_on_from_before_its_last_evaluation(
+    make_results, monkeypatch, keys
+):
+    """That one takes all held-out text, and leaves the best weights in the model."""
+    straight, longer = make_results("straight"), make_results("longer")
+    expected = train(straight, **ENDLESS, **keys, steps=40)
+    train(longer, **ENDLESS, **keys, steps=20)
+    if keys:
+        assert result_of(longer)["weights_of_step"] < 20, "or the last weights were the best"
+    done = steps_trained(monkeypatch)
+    assert train(longer, **ENDLESS, **keys, steps=40) == expected
+    assert done == [*range(20, 41)]
+    for name in ("step", "loss", "val_bpb"):
+        assert [r[name] for r in rows(longer)] == [r[name] for r in rows(straight)], name
+
+
 def test_a_branch_that_is_stopped_resumes(made, finished, monkeypatch):
     config = finished.config(**LONGER)
     stop_at(monkeypatch, 14)
