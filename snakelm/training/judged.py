@@ -49,9 +49,10 @@ class JudgedWeights:
     def figures(
         self, validate: Callable[[bool], Figures | None], step: int, last: bool
     ) -> Figures | None:
-        """What ``validate(last)`` gives, within `in_model`. Where the best is kept, this
-        evaluation's weights may become it, and ``last`` measures the best: those two by the same
-        text, that of the evaluations along the way.
+        """What ``validate(whole)`` gives, within `in_model`; ``whole``: of all held-out text. Where
+        the best is kept, this evaluation's weights may become it, and ``last`` measures the best:
+        those two by the same text, that of the evaluations along the way, before the first step as
+        well.
         """
         if self.best is None:
             figures = validate(last)
@@ -63,7 +64,7 @@ class JudgedWeights:
             return None
         self.best.offer(figures[self.metric], step)
         if not last:
-            return figures
+            return figures if step else validate(True)
 
         self._exchange(self.best.weights)
         figures = validate(True)
@@ -76,7 +77,9 @@ class JudgedWeights:
         """Of a finished run of ``step`` steps: which evaluation its weights are of, where the best
         are kept.
         """
-        return {"weights_of_step": self.best.step or step} if self.best else {}
+        if self.best is None:
+            return {}
+        return {"weights_of_step": self.best.step if self.best.weights else step}
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint holds besides the model: nothing where nothing is on or all is done."""

@@ -159,7 +159,8 @@ class Pretraining:
         """Loss and bits per byte on about train.eval_tokens held-out tokens; on all at last, and
         before the first step.
         """
-        whole = last or step == 0
+        # Where the best is kept, the base competes by the text that its rivals have.
+        whole = last or (step == 0 and not self.training.keep_best)
         most_tokens = None if whole else self.training.eval_tokens
         evaluation = self._evaluate(model, most_tokens, world, stopped)
         if evaluation is None:
@@ -167,7 +168,7 @@ class Pretraining:
 
         bpb, clean = evaluation.bpb(), evaluation.bpb(clean_only=True)
         share = "all" if whole else f"{evaluation.text_tokens.sum():,}"
-        if step == 0:
+        if step == 0 and whole:
             self.log.say(f"before the first step: val bpb {_figure(bpb)}, clean {_figure(clean)}")
         self.log.file_only(
             f"step {step}: val bpb {_figure(bpb)}, clean {_figure(clean)} on {share} held-out "

@@ -3,10 +3,12 @@ bytes, and that what the base holds decides.
 """
 
 import json
+import math
 import os
 import shutil
 import signal
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -17,6 +19,8 @@ from snakelm.model import load_model
 from snakelm.model.export import export
 from snakelm.tokenizer import EOT, Tokenizer
 from snakelm.training import loop
+from snakelm.training.pretraining import Pretraining
+from snakelm.training.validation import Evaluation
 from tests.scripts.training.conftest import TINY
 from tests.scripts.training.test_train import main, rows
 
@@ -137,3 +141,42 @@ def prepare_for(results, base):
         with BinWriter(path, meta) as writer:
             lengths = starts[1:] - starts[:-1]
             writer.append(ids.astype("int64"), lengths, names, text)
+
+
+def test_the_best_of_a_run_with_a_base_is_chosen_by_the_same_text(
+    made, results, monkeypatch, capfd
+):
+    """Before the first step all held-out text is measured. Here that is easier than the part that
+    the evaluations along the way take, on which each is better than the one before.
+    """
+    of_part = iter([2.0, 1.9, 1.8, 1.7, 1.6])
+
+    def evaluated(self, model, most_tokens, *more):
+        bits = 1.0 if most_tokens is None else next(of_part)
+        one = np.ones(1, np.int64)
+        return Evaluation(bits * math.log(2) * np.ones(1), one, one, np.ones(1, bool))
+
+    monkeypatch.setattr(Pretraining, "_evaluate", evaluated)
+    base = made.folder / "final_model.pt"
+    assert main(results.arguments(based(results, base, keep_best=True, eval_every=5))) == 0
+    result = result_of(results)[1]
+    assert result["val_bpb_before"] == float(rows(results)[0]["val_bpb"]) == 1.0, "of all of it"
+    assert capfd.readouterr().err.count("before the first step:") == 1
+    assert result["weights_of_step"] == 20
+    model, before = (load_model(r.folder / "final_model.pt")[0] for r in (results, made))
+    assert not torch.equal(model.embedding, before.embedding)
+
+
+def test_weights_of_the_base_are_said_to_be_those_of_step_0(made, results, monkeypatch):
+    said = {0: 1.0, 5: 3.0, 10: 2.0, 15: 2.5, 20: 1.5}
+
+    def validate(self, model, step, last, *more):
+        return {"val_loss": said[step], "val_bpb": said[step], "val_bpb_clean": said[step]}
+
+    monkeypatch.setattr(Pretraining, "validate", validate)
+    base = made.folder / "final_model.pt"
+    assert main(results.arguments(based(results, base, keep_best=True, eval_every=5))) == 0
+    model, record = load_model(results.folder / "final_model.pt")
+    assert record["step"] == result_of(results)[1]["weights_of_step"] == 0
+    for name, weight in load_model(base)[0].state_dict().items():
+        assert torch.equal(model.state_dict()[name], weight), name
