@@ -87,15 +87,18 @@ class RunRecord:
         """Whether the last evaluation was on all held-out documents and those before it on a
         sample: the two don't compare, so no line joins them.
         """
-        train = self.config.train
-        eval_tokens = train.eval_tokens
+        return self.samples_held_out() and self.metrics.last("step") == self.config.train.steps
+
+    def samples_held_out(self) -> bool:
+        """Whether evaluations are on a sample of the held-out documents: all but the last, and the
+        one before the first step of a run that has a base.
+        """
+        eval_tokens = self.config.train.eval_tokens
         for model in self.made_by("train", TrainManifest):  # the key may have changed since
             eval_tokens = model.config.get("train", {}).get("eval_tokens", eval_tokens)
         parts = (m.val for m in self.made_by("prepare_data", SplitManifest))
         held_out = next((part.tokens for part in parts if part), 0)
-
-        sampled = eval_tokens is not None and held_out > eval_tokens
-        return sampled and self.metrics.last("step") == train.steps
+        return eval_tokens is not None and held_out > eval_tokens
 
 
 def read_record(

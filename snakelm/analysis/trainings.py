@@ -45,6 +45,7 @@ class Training:
     clip: float | None = None
     resumes: tuple[int, ...] = ()  # steps after which it was resumed
     last_takes_more: bool = False  # the last evaluation took more documents than those before it
+    first_takes_more: bool = False  # so did the one before the first step, where there is one
     apart: Mapping[str, str] = field(default_factory=dict)  # column → why it compares with no other
 
 
@@ -64,6 +65,7 @@ def pretraining(record: RunRecord) -> Training:
         clip=record.config.train.clip,
         resumes=record.resumes,
         last_takes_more=record.last_takes_more(),
+        first_takes_more=record.samples_held_out(),
     )
 
 

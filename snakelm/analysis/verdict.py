@@ -225,8 +225,11 @@ def _best_step(record: RunRecord) -> int | None:
     """The step after which held-out text got worse for good; None when it didn't."""
     metrics = record.metrics
     rows = np.flatnonzero(np.isfinite(metrics["val_bpb"]))
+    # Of other documents than those between, so that their numbers don't compare.
+    if record.samples_held_out():
+        rows = rows[metrics["step"][rows] > 0]
     if record.last_takes_more():
-        rows = rows[:-1]  # other documents than before: its number doesn't compare with theirs
+        rows = rows[:-1]
 
     values = metrics["val_bpb"][rows]
     if not values.size or values[-1] <= values.min() * WORSE_AT_THE_END:

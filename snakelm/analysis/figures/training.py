@@ -177,11 +177,12 @@ def _line(
 def _evaluations(
     axes: Axes, x: np.ndarray, y: np.ndarray, colour: str, label: str, training: Training
 ) -> None:
-    """Evaluations as a line with dots. A last one of more documents than those before it is a
-    diamond on its own: a line to it would show a step that is none.
+    """Evaluations as a line with dots. A last one of more documents than those before it, and one
+    before the first step, are diamonds on their own: a line to them would show a step that is none.
     """
     apart = training.last_takes_more
-    joined = slice(None, -1 if apart else None)
+    first = training.first_takes_more and x.size > 0 and x[0] == 0
+    joined = slice(1 if first else None, -1 if apart else None)
     axes.plot(
         x[joined],
         y[joined],
@@ -190,6 +191,8 @@ def _evaluations(
         markersize=3.5,
         label=None if apart else label,
     )
+    if first:
+        axes.plot(x[:1], y[:1], color=colour, marker="D", markersize=6, linestyle="")
     if apart:
         axes.plot(x[-1:], y[-1:], color=colour, marker="D", markersize=6, linestyle="", label=label)
 

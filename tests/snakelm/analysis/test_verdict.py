@@ -93,3 +93,19 @@ def test_evaluations_of_different_documents_are_not_compared(make_record, manife
     assert make_record(rows, config, artefacts=[bins]).last_takes_more()
     assert warnings(make_record(rows, config, artefacts=[bins])) == []
     assert warnings(make_record(rows, config)) != []
+
+
+@pytest.mark.parametrize("reached", [60, 100], ids=["unfinished", "finished"])
+def test_nor_is_a_base_on_all_of_them_with_the_training_s_on_some(
+    make_record, manifest, row, reached
+):
+    of_some = [row(s, val_bpb=v) for s, v in [(20, 2.0), (40, 1.9), (60, 1.8)]]
+    last = [row(100, val_bpb=1.3)] if reached == 100 else []
+    rows = [row(0, val_bpb=1.5), *of_some, *last]
+    bins = manifest("train.bin", "prepare_data", train={"tokens": 10**6}, val={"tokens": 10**5})
+    config = {"train": {"steps": 100, "eval_tokens": 1000}}
+    said = " ".join(warnings(make_record(rows, config, artefacts=[bins])))
+    assert "were lowest at step" not in said
+    everything = {"train": {"steps": 100, "eval_tokens": None}}
+    rose = make_record([*rows[:-1], row(reached, val_bpb=1.8)], everything, artefacts=[bins])
+    assert "were lowest at step 0" in " ".join(warnings(rose)), "where all are of the same"
