@@ -92,7 +92,8 @@ def _config(
     given: Mapping[str, Any], config: Config, steps: Mapping[str, Step], seed: int
 ) -> Config:
     """The proxies' configuration. Dropout and averages by the number of epochs would make another
-    training of a mixture that repeats its text more often, so `auto` is `fresh` here.
+    training of a mixture that repeats its text more often, so `auto` is `fresh` here. Where `size`
+    has set steps and batch by the run's shape, proxies of another shape keep them.
     """
     proxy = config.source_ablation.proxy
     for key in proxy:
@@ -103,6 +104,9 @@ def _config(
     values = {**proxy, SEED: seed}
     if values.get("train.regime", config.train.regime) == "auto":
         values["train.regime"] = "fresh"
+    if config.size is not None:
+        kept = {f"train.{key}": getattr(config.train, key) for key in ("steps", "batch_tokens")}
+        values = kept | values
     made = with_values(f"{STUDY}.proxy", given, values)
     if prepared := sorted(prepared_anew(config, made, steps)):
         raise UserError(

@@ -50,6 +50,22 @@ def test_proxies_differ_from_the_run_as_told_and_share_what_is_prepared():
             assert step.settings_of(config) == step.settings_of(run), step.name
 
 
+@pytest.mark.parametrize(
+    "more", [{}, {"train.steps": 70}, {"train.batch_tokens": 8192}], ids=["all", "steps", "batch"]
+)
+def test_proxies_of_a_size_read_what_is_said_of_them(more):
+    """`size` would give a narrower model other steps and another batch."""
+    study = {"seeds": [1], "proxy": {"model.width": 128, "model.layers": 1, **more}}
+    given = {"size": 4, "sources": SOURCES, "source_ablation": study}
+    run = from_mapping(given)
+    proxy = ablation_points(given, run, STEPS)[0].config
+    batch = proxy.train.batch_tokens
+    assert (proxy.train.steps * batch, batch) == proxy_tokens(run)
+    same = {"train.steps", "train.batch_tokens"} - more.keys()
+    for key in (name.removeprefix("train.") for name in same):
+        assert getattr(proxy.train, key) == getattr(run.train, key)
+
+
 def test_the_regime_is_the_users_where_one_is_given():
     one = points({"seeds": [1], "proxy": {"train.regime": "repeated"}})[0]
     assert one.config.train.regime == "repeated"
