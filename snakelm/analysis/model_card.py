@@ -13,14 +13,17 @@ from pathlib import Path
 from ..config import Config, Model, PreferenceSource, SftSource, Source
 from ..evaluation.records import (
     FEW_BYTES_MORE,
+    STAGES,
     EvaluationRecord,
     HeldOutText,
     Interval,
+    Stage,
     read_baseline,
 )
 from ..publishing import is_after_folder, public_path
 from ..workflow.manifest import manifest_path, read_manifest
 from .licences import HUB, conversations_licence, source_licence
+from .made_of import of_the_model, tuned_from_another
 from .manifests import (
     CheckManifest,
     CollectManifest,
@@ -113,11 +116,15 @@ def model_card(
         for path in artefacts
         if manifest_path(path).is_file()
     }
-    steps = list(manifests.values())
+    other = tuned_from_another(list(manifests.values()))
+    steps = of_the_model(list(manifests.values()))
+    manifests = {path: one for path, one in manifests.items() if one in steps}
 
     # What evaluate measured replaces what training said of itself: the same numbers, with
-    # intervals.
-    measured = (list(_evaluated(evaluation)) if evaluation else []) or list(_trained(steps))
+    # intervals. Where tuning began with another model, this run's own is none of this one's stages.
+    stages: Sequence[Stage] = STAGES[1:] if other else STAGES
+    measured = list(_evaluated(evaluation, stages)) if evaluation else []
+    measured = measured or list(_trained(steps))
     return render_markdown(
         "model_card.md",
         about=about,
@@ -131,7 +138,7 @@ def model_card(
         counts=list(_counts(steps)),
         scores=[*measured, *_compressors(manifests)],
         trained=list(_trained_files(steps)),
-        base=next(iter(_bases(steps)), None),
+        base=other or next(iter(_bases(steps)), None),
     )
 
 
@@ -216,16 +223,17 @@ def _counts(manifests: Sequence[StepManifest]) -> Iterator[str]:
         yield f"{val.documents:,} held out"
 
 
-def _evaluated(evaluation: EvaluationRecord) -> Iterator[ScoreRow]:
+def _evaluated(evaluation: EvaluationRecord, stages: Sequence[Stage]) -> Iterator[ScoreRow]:
     for stage, held_out in evaluation.held_out.items():
-        for key, what in HELD_OUT.items():
+        for key, what in HELD_OUT.items() if stage in stages else ():
             score: Interval | None = getattr(held_out, key)
             yield from _score(stage, what, score, ".4f")
             yield from _by_character(stage, what, score, evaluation.text, clean=key == "clean")
 
     for name, task in evaluation.results().items():
         chance = "" if task.chance is None else f", chance {task.chance:.1%}"
-        for stage, scores in (("base", task.base), ("tuned", task.tuned)):
+        for stage in stages:
+            scores = task.of(stage)
             for key, what in SCORES.items() if scores else ():
                 yield from _score(stage, f"{name}: {what}{chance}", getattr(scores, key), ".1%")
 
@@ -270,8 +278,8 @@ def _bases(manifests: Sequence[StepManifest]) -> Iterator[StartedFrom]:
 
 
 def _trained_files(manifests: Sequence[StepManifest]) -> Iterator[TrainedFile]:
-    """The models of both trainings, as far as there are any."""
-    for step in ("train", "train_sft"):
+    """The models of all trainings, as far as there are any."""
+    for step in ("train", "train_sft", "train_preferences"):
         for manifest in made_by(manifests, step, TrainManifest)[:1]:
             name = Path(manifest.artefact.path).name
             torch = manifest.versions.get("torch", "")

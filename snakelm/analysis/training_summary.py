@@ -18,6 +18,7 @@ from ..files import human_bytes
 from ..publishing import public_path, public_url
 from ..workflow.manifest import manifest_path, read_manifest
 from .licences import UNKNOWN, conversations_licence, source_licence
+from .made_of import of_the_model, tuned_from_another
 from .manifests import (
     CheckManifest,
     CollectManifest,
@@ -99,9 +100,11 @@ def training_summary(config: Config, artefacts: Sequence[str | Path]) -> str:
     verified; those without one are left out.
     """
     paths = [path for path in artefacts if manifest_path(path).is_file()]
-    steps = [StepManifest.model_validate(read_manifest(path)) for path in paths]
+    every = [StepManifest.model_validate(read_manifest(path)) for path in paths]
+    other, steps = tuned_from_another(every), of_the_model(every)
+    read_text = other is None or _first(steps, "prepare_data", SplitManifest) is not None
     sources = [
-        *_documents(config, steps),
+        *(_documents(config, steps) if read_text else ()),
         *_conversations(config, steps),
         *_preferences(config, steps),
     ]
@@ -112,7 +115,7 @@ def training_summary(config: Config, artefacts: Sequence[str | Path]) -> str:
         "training_summary.md",
         blank=BLANK,
         publish=config.publish,
-        base=_base(config, steps),
+        base=other or _base(steps),
         tokens=tokens,
         text_bytes=human_bytes(_text_bytes(steps)),
         size=_size(tokens),
@@ -237,12 +240,10 @@ def _size(tokens: int) -> str:
     return next((words for most, words in SIZES if tokens < most), LARGEST)
 
 
-def _base(config: Config, steps: Sequence[StepManifest]) -> StartedFrom | None:
-    """The model that this one was made of."""
-    for manifest in made_by(steps, "train", TrainManifest):
-        if manifest.base.name:
-            return manifest.base
-    return StartedFrom(name=public_path(config.sft.base)) if config.sft.base else None
+def _base(steps: Sequence[StepManifest]) -> StartedFrom | None:
+    """The model that pretraining went on from."""
+    bases = (manifest.base for manifest in made_by(steps, "train", TrainManifest))
+    return next((base for base in bases if base.name), None)
 
 
 def _languages(steps: Sequence[StepManifest]) -> str | None:

@@ -134,6 +134,55 @@ def test_it_names_the_model_that_it_was_trained_further_from(manifest, artefacts
     assert "trained further" not in model_card(about(), artefacts)
 
 
+def test_it_names_the_file_that_it_was_made_from_after_preferences(manifest, artefacts):
+    """The last of three trainings."""
+    tuned = manifest("sft_model.pt", "train_sft", seed=2)
+    preferring = manifest(
+        "preference_model.pt",
+        "train_preferences",
+        seed=3,
+        artefact={"path": "results/preference_model.pt", "sha256": "ef" * 32},
+    )
+    card = model_card(about(chat=True), [*artefacts, tuned, preferring])
+    assert "| preference_model.pt | " + "ef" * 32 + " | 3 |" in card
+
+
+def tuned_from(manifest, sha256, mix):
+    return manifest(
+        "sft_model.pt",
+        "train_sft",
+        config={"sft": {"base": "/home/me/models/Qwen3-0.6B", "mix": mix}},
+        inputs=[{"path": "a/model.safetensors", "sha256": sha256}],
+        artefact={"path": "results/sft_model.pt", "sha256": "12" * 32},
+    )
+
+
+@pytest.mark.parametrize("mix", [0.0, 0.4], ids=["conversations", "with_text"])
+def test_a_model_tuned_from_another_is_none_of_the_run_s_pretraining(manifest, artefacts, mix):
+    """`sft.base`: what was pretrained here, and scored, isn't in the model; its base is."""
+    tuned = tuned_from(manifest, "cd" * 32, mix)
+    held_out = EVALUATION_JSON["held_out"]["base"]
+    measured = {**EVALUATION_JSON, "held_out": {"base": held_out, "tuned": held_out}}
+    card = model_card(
+        about(chat=True), [*artefacts, tuned], EvaluationRecord.model_validate(measured)
+    )
+    line = next(line for line in card.split("\n") if "trained further from" in line)
+    assert f"Qwen3-0.6B (SHA-256 of its weights {'cd' * 32}), whose licence" in line
+    assert "final_model.pt" not in card
+    assert "sft_model.pt" in card
+    assert "| base |" not in card
+    assert "| tuned | bits per byte of held-out text |" in card
+    assert ("source notes" in card) == ("used for training" in card) == (mix > 0)
+    assert "talks.jsonl" in card
+
+
+def test_a_model_tuned_from_the_run_s_own_says_so_by_its_name(manifest, artefacts):
+    """`sft.base` may name it, too."""
+    card = model_card(about(chat=True), [*artefacts, tuned_from(manifest, "ab" * 32, 0.4)])
+    assert "trained further" not in card
+    assert "final_model.pt" in card
+
+
 @pytest.mark.parametrize("chat", [False, True], ids=["base", "tuned"])
 def test_it_says_how_to_use_the_model(chat):
     card = model_card(about(chat=chat))

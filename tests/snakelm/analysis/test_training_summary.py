@@ -122,5 +122,24 @@ def test_a_model_that_it_was_made_of_is_named(artefacts, manifest):
     assert f"its own summary: {BLANK} link" in summary["1.2"]
 
 
+@pytest.mark.parametrize("mix", [0.0, 0.4], ids=["conversations", "with_text"])
+def test_a_model_that_tuning_began_with_is_named_and_not_the_text_that_it_never_read(
+    artefacts, manifest, mix
+):
+    tuned = manifest(
+        "sft_model.pt",
+        "train_sft",
+        config={"sft": {"base": "models/Qwen3", "mix": mix}},
+        inputs=[{"path": "a/model.safetensors", "sha256": "cd" * 32}],
+    )
+    text = training_summary(from_mapping(CONFIG), [*artefacts, tuned])
+    summary = parts(text)
+    assert f"made of: models/Qwen3 (SHA-256 of its weights {'cd' * 32})" in summary["1.2"]
+    both = parts(training_summary(from_mapping(CONFIG), artefacts))
+    assert (summary["1.3"] == both["1.3"]) is (mix > 0), "its tokens"
+    assert (text.count("documents, ") > 0) is (mix > 0)
+    assert "conversations of" in text
+
+
 def test_a_run_without_manifests_is_all_blanks_and_no_error():
     assert training_summary(from_mapping(CONFIG), []).count(BLANK) > 10
