@@ -191,6 +191,7 @@ def _evaluations(
         markersize=3.5,
         label=None if apart else label,
     )
+
     if first:
         axes.plot(x[:1], y[:1], color=colour, marker="D", markersize=6, linestyle="")
     if apart:
