@@ -132,7 +132,7 @@ def read_index(path: Path, kind: BinKind) -> BinIndex:
         raise UserError(f"{path}: document offsets don't rise from 0 to {meta.tokens}; {again}")
     return BinIndex(
         meta,
-        offsets.astype(np.int64),
+        offsets.view("<i8"),  # none is beyond MOST
         np.frombuffer(data, "<u8", documents, ids_at),
         np.frombuffer(data, "<u4", chunks, crcs_at),
         data[end:-4],

@@ -13,7 +13,7 @@ from ...errors import UserError
 from ...files import atomic_path
 from ...log import Log
 from ...tokenizer import Tokenizer
-from ..bin_index import PLAIN
+from ..bin_index import PLAIN, BinIndex
 from ..bins import BinWriter, Meta, checked_index, open_bin, verified_chunks
 from .overlap import copied_share
 from .shards import config_hash
@@ -21,6 +21,7 @@ from .shards import config_hash
 __all__ = ["gather", "prepare_data", "shard_bins"]
 
 AGAIN = "run prepare_shard again"
+DOCUMENTS_AT_ONCE = 1 << 16
 SHARED = ("dtype", "vocab_size", "eot", "tokenizer_sha256", "config_hash", "inputs", "weights")
 
 
@@ -96,13 +97,23 @@ def gather(
     with BinWriter(path, meta, 0 if alone else sum(one.tokens for _, one in metas)) as writer:
         for shard, _ in metas:
             one = checked_index(PLAIN, shard, tokenizer_sha256)  # read again: all need memory
-            writer.append_documents(meta.tokens + one.offsets[1:], one.ids)
+            _append_documents(writer, one)
             linked = alone and writer.link_tokens(shard, one.meta, one.crcs)
             for tokens in verified_chunks(shard, one.meta, one.crcs, AGAIN):
                 if not linked:
                     writer.append_tokens(tokens)
             meta.text_bytes += one.meta.text_bytes
     return meta
+
+
+def _append_documents(writer: BinWriter, shard: BinIndex) -> None:
+    """Adds a shard's documents behind those there are, some at a time: of ten gigabytes of text
+    there are millions, and each takes twice the memory of the index on its way.
+    """
+    before, ends = writer.meta.tokens, shard.offsets[1:]
+    for first in range(0, ends.size, DOCUMENTS_AT_ONCE):
+        some = slice(first, first + DOCUMENTS_AT_ONCE)
+        writer.append_documents(before + ends[some], shard.ids[some])
 
 
 def _shared(meta: Meta) -> dict[str, Any]:
