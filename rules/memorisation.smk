@@ -7,6 +7,7 @@ rule memorisation:
         models=[
             results("final_model.pt"),
             *([results("sft_model.pt")] if TUNED else []),
+            *([results(LAST)] if PREFERRED else []),
         ],
         processed=files_of("data/processed", TOKEN_FILES),
         tokenizer=results("tokenizer/meta.json"),

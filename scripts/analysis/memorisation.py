@@ -21,7 +21,10 @@ STEP = Step(
         *("evaluate.clean_share", "train.device", "seed"),
     ),
     reads={
-        "models": File("final_model.pt, and sft_model.pt where there is one", many=True),
+        "models": File(
+            "final_model.pt, and sft_model.pt and preference_model.pt where they are there",
+            many=True,
+        ),
         "processed": TOKEN_FILES,
         "tokenizer": TOKENIZER,
         "sampled": File("sampled documents, where those of the list are looked up", many=True),

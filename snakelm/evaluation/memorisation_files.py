@@ -27,7 +27,11 @@ from .trained_model import device_for, open_model
 
 __all__ = ["MemorisationFiles", "check_memorisation"]
 
-NAMES = {"final_model": "pretrained", "sft_model": "tuned"}
+NAMES = {
+    "final_model": "pretrained",
+    "sft_model": "tuned",
+    "preference_model": "with preferences",
+}
 
 
 @dataclass(frozen=True)

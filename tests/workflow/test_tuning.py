@@ -117,3 +117,18 @@ def test_another_base_needs_no_pretraining(tuned):
     (tuned.root / "base.pt").write_bytes((tuned.root / MODEL).read_bytes())
     tuned.write("based.yaml", "sft: {base: base.pt}\ntrain: {lr: 0.03}\n")
     assert dry(tuned, "based.yaml").jobs() == {"train_sft"}
+
+
+def test_what_is_known_by_heart_is_asked_of_every_model_that_is_left(checkout):
+    """The last one is the model that is published."""
+    pair = {"prompt": "1 and 1?", "chosen": "2.", "rejected": "3."}
+    checkout.write("my/pairs.jsonl", json.dumps(pair) + "\n")
+    checkout.write("forget.txt", "0" * 16 + "\n")
+    more = "preferences: {sources: [{path: my/pairs.jsonl}]}\nforget: {documents: forget.txt}\n"
+    checkout.write("preferring.yaml", "preset: smoke\n" + more)
+    target = "results/tables/memorisation.html"
+    done = checkout.snakemake("-n", target, "--configfile", "preferring.yaml")
+    assert done.code == 0, done.said
+    asked = done.said.partition("rule memorisation:")[2].partition("output:")[0]
+    models = ("final_model.pt", "sft_model.pt", "preference_model.pt")
+    assert [name for name in models if f"results/{name}" in asked] == list(models)
