@@ -7,8 +7,8 @@ which documents are held out and what the tokenizer learns from; numbers on othe
 averaged with ours.
 
 Whether two runs differ in the seeds of training alone is read from their manifests: settings (but
-for those that change no result), code, the hashes of the user's own files, and the digest of the
-held-out documents.
+for those that change no result), code, the hashes of the user's own files and of what each model
+was trained on, and the digest of the held-out documents.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -38,9 +38,19 @@ ARTEFACTS = (
     "tokenizer/meta.json",
     "data/processed/train.bin",
     "data/processed/train_sft_packed.bin",
+    "data/processed/train_preferences.bin",
     "final_model.pt",
     "sft_model.pt",
+    "preference_model.pt",
 )
+# What each model learned from. Settings don't say all of it: checks leave out documents, and a file
+# of conversations may have changed under its name.
+LEARNED = {
+    "final_model.pt": "train.bin",
+    "sft_model.pt": "train_sft_packed.bin",
+    "preference_model.pt": "train_preferences.bin",
+}
+SEEDED = {"train", "sft", "preferences"}  # sections with a seed of training
 TABLE = "tables/evaluation.json"
 ADVICE = "to measure what chance does to training, vary train.seed and leave seed as it is"
 
@@ -109,7 +119,9 @@ def difference_but_seed(ours: Path, theirs: Path) -> str | None:
     key = _first_difference(_settings(own_made), _settings(their_made))
     if key is not None:
         return f"{key} differs"
-    return _other_text(own_made["final_model.pt"], their_made["final_model.pt"])
+    return _other_text(own_made["final_model.pt"], their_made["final_model.pt"]) or (
+        _learned_otherwise(own_made, their_made)
+    )
 
 
 def _other_text(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str | None:
@@ -124,9 +136,24 @@ def _other_text(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str | Non
     return None
 
 
+def _learned_otherwise(
+    ours: Mapping[str, Mapping[str, Any]], theirs: Mapping[str, Mapping[str, Any]]
+) -> str | None:
+    """Which model was trained on something else, as far as both manifests say on what."""
+    for model, read in LEARNED.items():
+        own, other = (_inputs(made.get(model, {})).get(read) for made in (ours, theirs))
+        if own and other and own != other:
+            return f"its {model} was trained on another {read}; {ADVICE}"
+    return None
+
+
+def _inputs(manifest: Mapping[str, Any]) -> dict[str, str]:
+    """SHA-256 of each file that was read, by its name."""
+    return {Path(file["path"]).name: file["sha256"] for file in manifest.get("inputs", [])}
+
+
 def _held_out(manifest: Mapping[str, Any]) -> HeldOut:
-    inputs = {Path(file["path"]).name: file["sha256"] for file in manifest.get("inputs", [])}
-    return held_out_of(manifest["counts"].get("result", {}), inputs)
+    return held_out_of(manifest["counts"].get("result", {}), _inputs(manifest))
 
 
 def _manifests(folder: Path) -> dict[str, dict[str, Any]]:
@@ -160,7 +187,7 @@ def _settings(manifests: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
                 settings[name] = value
 
     settings.pop("seed", None)  # the digest of the held-out text says whether it matters
-    for section in {"train", "sft"} & settings.keys():
+    for section in SEEDED & settings.keys():
         settings[section].pop("seed", None)
     try:
         return as_mapping(from_mapping(settings), settings, cosmetic=False)

@@ -18,7 +18,18 @@ def make_run(tmp_path):
     """
 
     def make(
-        name, seed, bpb=1.5, *, train=None, code="c", file="f" * 64, acc=0.5, text="t", tokens="k"
+        name,
+        seed,
+        bpb=1.5,
+        *,
+        train=None,
+        code="c",
+        file="f" * 64,
+        acc=0.5,
+        text="t",
+        tokens="k",
+        learned=("a", "b", "c"),
+        preferences=None,
     ):
         folder = tmp_path / name
         settings = {"train": {"lr": 0.045, "seed": seed, **(train or {})}}
@@ -29,11 +40,18 @@ def make_run(tmp_path):
             "sha256": str(seed) * 8,
         }  # a seed may decide it
         own = {"path": "my/notes.parquet", "sha256": file}
+        read = [
+            {"path": f"{name}/data/processed/train{kind}.bin", "sha256": sha256}
+            for kind, sha256 in zip(("", "_sft_packed", "_preferences"), learned, strict=True)
+        ]
+        preferring = {"preferences": {"seed": seed, **(preferences or {})}}
+        last = [("preference_model.pt", preferring, read[2:])] if preferences is not None else []
         for artefact, config, inputs in (
+            *last,
             ("data/sampled/notes.parquet", {"sources": [{"path": "my/notes.parquet"}]}, [own, raw]),
             ("tokenizer/meta.json", {"tokenizer": {"vocab_size": 8192}}, []),
-            ("final_model.pt", settings, [tokenizer]),
-            ("sft_model.pt", {"train": {"device": "cpu"}, "sft": {"seed": seed}}, []),
+            ("final_model.pt", settings, [tokenizer, *read[:1]]),
+            ("sft_model.pt", {"train": {"device": "cpu"}, "sft": {"seed": seed}}, read[1:2]),
         ):
             path = manifest_path(folder / artefact)
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -95,6 +113,28 @@ def test_what_else_differs_is_named(make_run, change, why):
     assert re.search(why, difference_but_seed(ours, theirs))
     assert scatter(ours, [theirs]).left_out[0].why == difference_but_seed(ours, theirs)
     assert scatter(ours, [theirs]).measures == {}
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"preferences": {"beta": 0.5}}, "preferences.beta differs"),
+        ({"preferences": None}, "one of the two has preference_model.pt"),
+        ({"learned": ("x", "b", "c")}, "final_model.pt was trained on another train.bin"),
+        ({"learned": ("a", "x", "c")}, "sft_model.pt was trained on another train_sft_packed.bin"),
+        ({"learned": ("a", "b", "x")}, "preference_model.pt was trained on another train_pref"),
+    ],
+    ids=["preferences", "none", "text", "conversations", "pairs"],
+)
+def test_what_the_last_model_learned_counts_like_the_rest(make_run, change, why):
+    """The tuned model that is measured is the one with preferences. And a document that a run
+    forgets, or a conversation that was changed in its file, is in no setting and in no held-out
+    text.
+    """
+    alike = {"preferences": {"beta": 0.1}}
+    ours, same = make_run("ours", 1, **alike), make_run("same", 2, **alike)
+    assert difference_but_seed(ours, same) is None
+    assert re.search(why, difference_but_seed(ours, make_run("theirs", 3, **{**alike, **change})))
 
 
 def test_settings_that_change_no_result_may_differ(make_run):
