@@ -76,9 +76,9 @@ KERNELS = {
     "csrc/ops/swiglu/swiglu_kernel.cpp": VECTORS,
     "csrc/ops/total_norm/total_norm_kernel.cpp": VECTORS,
     "csrc/ops/weight_gradients/weight_gradients_kernel.cpp": tuple(ISA_FLAGS),
-    # Without one a text is split by scanners that any CPU runs.
+    # Without one a text is split by scanners that any CPU runs, and words are hashed one by one.
     "csrc/text/split_kernel.cpp": ("avx2", "avx512"),
-    "csrc/text/word_kernel.cpp": ("portable", "avx512"),
+    "csrc/text/word_kernel.cpp": ("avx512",),
 }
 
 # sm_80 (A100 and later), sm_90a (Hopper's own instructions), and PTX for what comes after. What

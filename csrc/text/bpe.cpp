@@ -213,19 +213,46 @@ void Encoder::encode_long_word(View piece, Scratch<Id>& scratch, IdsOf<Id>& out)
 }
 
 template <class Id>
+void Encoder::find_places(Scratch<Id>& scratch, size_t words) const {
+  const WordHash hash = scratch.words.hash();
+  if (word_places_) return word_places_(scratch.keys, words, hash, scratch.places);
+  for (size_t i = 0; i < words; ++i) scratch.places[i] = hash.place(scratch.keys[i]);
+}
+
+template <class Id>
+void Encoder::prepare_words(Bytes text, Bytes end, uint32_t start, const uint32_t* ends,
+                            size_t words, Scratch<Id>& scratch) const {
+  const WordCache<Id>& cache = scratch.words;
+  WordKey* const keys = scratch.keys;
+  uint32_t* const places = scratch.places;
+  if (word_places_) {
+    word_keys(text, end, start, ends, words, [&](size_t i, const WordKey& key) { keys[i] = key; });
+    find_places(scratch, words);
+    for (size_t i = 0; i < words; ++i) __builtin_prefetch(cache.bucket(places[i]));
+    return;
+  }
+
+  // One loop: a key is hashed while it is in a register.
+  const WordHash hash = cache.hash();
+  word_keys(text, end, start, ends, words, [&](size_t i, const WordKey& key) {
+    keys[i] = key;
+    places[i] = hash.place(key);
+    __builtin_prefetch(cache.bucket(places[i]));
+  });
+}
+
+template <class Id>
 void Encoder::encode_pieces(Bytes text, Bytes end, const uint32_t* ends, size_t count,
                             Scratch<Id>& scratch, IdsOf<Id>& out) const {
   constexpr size_t AHEAD = Scratch<Id>::AHEAD;
   WordCache<Id>& cache = scratch.words;
-  WordKey* const keys = scratch.keys;
-  uint32_t* const places = scratch.places;
+  const WordKey* const keys = scratch.keys;
+  const uint32_t* const places = scratch.places;
   uint32_t start = 0;
   for (size_t first = 0; first < count; first += AHEAD, ends += AHEAD) {
     const size_t words = std::min(AHEAD, count - first);
     size_t entries = cache.entries();
-    word_keys(text, end, start, ends, words, keys);
-    word_places_(keys, words, cache.hash(), places);
-    for (size_t i = 0; i < words; ++i) __builtin_prefetch(cache.bucket(places[i]));
+    prepare_words(text, end, start, ends, words, scratch);
 
     constexpr size_t ROOM = AHEAD * WordCache<Id>::MOST_IDS;
     Id* next = out.room(ROOM);
@@ -239,7 +266,7 @@ void Encoder::encode_pieces(Bytes text, Bytes end, const uint32_t* ends, size_t 
           encode_unknown({text + from, ends[i] - from}, keys[i], scratch, out);
           next = out.room(ROOM);
           if (cache.entries() != entries) {  // it has grown: all places are other ones
-            word_places_(keys, words, cache.hash(), places);
+            find_places(scratch, words);
             entries = cache.entries();
           }
           continue;

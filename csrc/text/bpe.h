@@ -94,6 +94,12 @@ class Encoder {
   };
 
  private:
+  // Makes keys and places of the words that end at `ends`, and asks for their entries.
+  template <class Id>
+  void prepare_words(Bytes text, Bytes end, uint32_t start, const uint32_t* ends, size_t words,
+                     Scratch<Id>& scratch) const;
+  template <class Id>
+  void find_places(Scratch<Id>& scratch, size_t words) const;
   // Appends the ids of the pieces that end at `ends`; the first begins at `text`. Up to `end` may
   // be read.
   template <class Id>
@@ -120,7 +126,7 @@ class Encoder {
 
   Vocabulary vocabulary_;
   PieceFinder finder_;
-  decltype(&portable::word_places) word_places_;
+  decltype(&portable::word_places) word_places_;  // null where there is none
   MergeTable merges_;
   uint32_t byte_ids_[256];
   std::unique_ptr<uint32_t[]> byte_pairs_;  // [65536] id of two bytes, or NO_TOKEN

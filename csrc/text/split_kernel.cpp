@@ -53,6 +53,19 @@ class Window {
 
 #else
 
+// The numbers of a byte's bits, least first, and zeros.
+constexpr auto BITS_OF = [] {
+  struct {
+    uint8_t at[256][8];
+  } table{};
+  for (int byte = 0; byte < 256; ++byte) {
+    for (uint8_t bit = 0, n = 0; bit < 8; ++bit) {
+      if (byte >> bit & 1) table.at[byte][n++] = bit;
+    }
+  }
+  return table;
+}();
+
 class Window {
  public:
   explicit Window(const uint8_t* p)
@@ -218,10 +231,11 @@ struct O200k {
   }
 };
 
-// Writes base + i for every bit i of `mask`, and up to 15 elements more.
+// Writes base + i for every bit i of `mask`, and up to 15 elements more. Without a branch that
+// depends on the text: how many bits a window has is hard to predict.
 inline uint32_t* write_bits(uint64_t mask, uint32_t base, uint32_t* out) {
   uint32_t* const end = out + __builtin_popcountll(mask);
-#ifdef __AVX512BW__  // without a branch that depends on the text
+#ifdef __AVX512BW__
   const __m512i bits = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
   __m512i places = _mm512_add_epi32(bits, _mm512_set1_epi32(static_cast<int>(base)));
   for (int i = 0; i < 4; ++i, mask >>= 16) {
@@ -231,9 +245,14 @@ inline uint32_t* write_bits(uint64_t mask, uint32_t base, uint32_t* out) {
     out += __builtin_popcount(part);
   }
 #else
-  for (; out < end; out += 8) {
-    for (int i = 0; i < 8; ++i, mask &= mask - 1)
-      out[i] = base + static_cast<uint32_t>(__builtin_ctzll(mask | uint64_t{1} << 63));
+  __m256i first = _mm256_set1_epi32(static_cast<int>(base));
+  for (int i = 0; i < 8; ++i, mask >>= 8) {
+    const auto byte = static_cast<uint8_t>(mask);
+    const auto* const bits = reinterpret_cast<const __m128i*>(BITS_OF.at[byte]);
+    const __m256i places = _mm256_add_epi32(first, _mm256_cvtepu8_epi32(_mm_loadl_epi64(bits)));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), places);
+    first = _mm256_add_epi32(first, _mm256_set1_epi32(8));
+    out += __builtin_popcount(byte);
   }
 #endif
   return end;

@@ -1,14 +1,13 @@
-// Hashes of words, eight at a time where vectors have products of 64 bits (AVX-512).
-#include "text/word_kernel.h"
-
+// Hashes of words, eight at a time: it takes products of 64 bits in vectors (AVX-512). Elsewhere
+// there is no kernel, and each word is hashed as its key is made.
 #ifdef __AVX512DQ__
 #include <immintrin.h>
-#endif
+
+#include "text/word_kernel.h"
 
 namespace snakelm::SNAKELM_ISA {
 
 void word_places(const WordKey* keys, size_t count, const WordHash& hash, uint32_t* places) {
-#ifdef __AVX512DQ__
   const auto low = static_cast<long long>(hash.factor_0);
   const auto high = static_cast<long long>(hash.factor_1);
   const __m512i factors = _mm512_setr_epi64(low, high, low, high, low, high, low, high);
@@ -26,12 +25,7 @@ void word_places(const WordKey* keys, size_t count, const WordHash& hash, uint32
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(places + i), _mm512_cvtepi64_epi32(bytes));
   }
   static_assert(BUCKET_BYTES == 1 << 6 && HASH_BLOCK == 8);
-#else
-  for (size_t i = 0; i < count; ++i) {
-    const uint64_t sum = keys[i].low * hash.factor_0 + keys[i].high * hash.factor_1;
-    places[i] = static_cast<uint32_t>((sum >> hash.shift & hash.number) * BUCKET_BYTES);
-  }
-#endif
 }
 
 }  // namespace snakelm::SNAKELM_ISA
+#endif

@@ -1,4 +1,5 @@
-// Words as keys of the cache, and which bucket each belongs to; hashing many is in word_kernel.cpp.
+// Words as keys of the cache, and which bucket each belongs to; hashing many at once is in
+// word_kernel.cpp.
 #pragma once
 
 #include <cstddef>

@@ -42,14 +42,16 @@ inline WordKey word_key(Bytes p, size_t length) {
           (halves[1] & mask.keep.high) | mask.length.high};
 }
 
-// keys[i] of the words [start, ends[0]), [ends[0], ends[1]), … of `text`, which reaches to `end`.
+// Calls each(i, key) for the words [start, ends[0]), [ends[0], ends[1]), … of `text`, which reaches
+// to `end`.
+template <class Each>
 inline void word_keys(Bytes text, Bytes end, uint32_t start, const uint32_t* ends, size_t words,
-                      WordKey* keys) {
+                      const Each& each) {
   constexpr size_t SIZE = sizeof(WordKey);
   const auto left = static_cast<size_t>(end - text);
   if (ends[words - 1] + SIZE <= left) [[likely]] {
     for (size_t i = 0; i < words; start = ends[i++])
-      keys[i] = word_key(text + start, ends[i] - start);
+      each(i, word_key(text + start, ends[i] - start));
     return;
   }
 
@@ -59,7 +61,7 @@ inline void word_keys(Bytes text, Bytes end, uint32_t start, const uint32_t* end
   std::memcpy(last + SIZE - copied, end - copied, copied);
   for (size_t i = 0; i < words; start = ends[i++]) {
     const size_t from = left - start;
-    keys[i] = word_key(from >= SIZE ? text + start : last + SIZE - from, ends[i] - start);
+    each(i, word_key(from >= SIZE ? text + start : last + SIZE - from, ends[i] - start));
   }
 }
 
