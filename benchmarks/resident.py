@@ -20,10 +20,13 @@ class Growth:
     mb: float = 0.0
 
 
-def resident_mb(key: str = "VmHWM") -> float:
-    """The most that this process has held, or with VmRSS what it holds now, in MB."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(key)) * 1024 / 1e6
+def resident_mb(key: str = "VmHWM", process: int | str = "self") -> float:
+    """The most that a process has held, or with VmRSS what it holds now, in MB; 0 where it has
+    ended.
+    """
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    found = next((int(line.split()[1]) for line in lines if line.startswith(key)), 0)
+    return found * 1024 / 1e6
 
 
 @contextmanager

@@ -19,6 +19,7 @@ together, with journal, checksums, index and held-out documents.
 """
 
 import argparse
+import itertools
 import json
 import os
 import statistics
@@ -26,7 +27,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -282,15 +283,17 @@ class Benchmark:
         )
 
 
-def write_documents(path: Path, texts: list[str]) -> None:
-    """As the steps before leave them."""
+def write_documents(path: Path, texts: Iterable[str]) -> int:
+    """As the steps before leave them; returns their bytes."""
+    rest, first = iter(texts), 0
     with DocumentWriter(path) as writer:
-        for first in range(0, len(texts), 2000):
-            part = texts[first : first + 2000]
+        while part := list(itertools.islice(rest, 2000)):
             columns = [part, ["a"] * len(part), document_ids(t.encode() for t in part)]
             columns += [["f"] * len(part), np.arange(first, first + len(part))]
             arrays = [pa.array(c, kind.type) for c, kind in zip(columns, SCHEMA, strict=True)]
             writer.append(pa.record_batch(arrays, SCHEMA))
+            first += len(part)
+    return writer.text_bytes
 
 
 def child(program: str, *arguments: str | Path) -> list[float]:
