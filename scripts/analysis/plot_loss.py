@@ -56,14 +56,14 @@ def main(run: Run) -> None:
         draw(loss, files.figures / f"{name}.svg")
     evaluation(tasks, files.figures / "tasks.svg")
     write_loss(loss, files.tables / "loss_documents.html")
-    if loss.change:
+    if "tuned" in loss.stages:
         write_tuning_change(loss, files.tables / "tuning_change.html")
     write_evaluation(tasks, over_seeds, files.tables / "evaluation.html")
     write_json(files.tables / "seeds.json", over_seeds.as_json())
 
     for one in over_seeds.left_out:
         run.log.say(f"{one.results}: not counted among the seeds, {one.why}")
-    pages = 3 if loss.change else 2
+    pages = 3 if "tuned" in loss.stages else 2
     run.log.say(f"{len(FIGURES) + 1} figures in {files.figures}, {pages} tables in {files.tables}")
 
 

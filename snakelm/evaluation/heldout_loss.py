@@ -2,8 +2,9 @@
 
 Two stages: `base`, the pretrained model, and `tuned`, the same after instruction tuning, where
 there was one. Tuning on answers costs some knowledge of plain text; both stages on both kinds of
-text show how much. A base model has never seen the token that ends a turn; on answers it is
-measured as tuning begins with it, so that its number is the one that tuning started from.
+text show how much, unless tuning began with another model (sft.base). A base model has never seen
+the token that ends a turn; on answers it is measured as tuning begins with it, so that its number
+is the one that tuning started from.
 
 The gap to training text is between different documents: those held out, and those that training has
 read to their end, of which a run of less than an epoch has few.
@@ -46,7 +47,13 @@ from .loss_record import (
 from .records import FEW_BYTES_MORE, HeldOutText, Stage
 from .scaling_law import run_laws
 from .tokenizer_statistics import token_counts
-from .trained_model import PretrainingSettings, device_for, open_model, pretraining_of
+from .trained_model import (
+    PretrainingSettings,
+    device_for,
+    is_tuned_from_another,
+    open_model,
+    pretraining_of,
+)
 
 __all__ = ["HeldOutLossFiles", "MeasuredLoss", "measure_loss", "summary"]
 
@@ -128,7 +135,9 @@ def measure_loss(
         model, record["step"], pretraining, train_bin, data, stages["base"].loss.all
     )
 
+    other = False
     if files.tuned is not None:
+        other = is_tuned_from_another(files.tuned, files.base)
         del model  # so that memory holds one model at a time
         model, record = open_model(files.tuned, tokenizer, device)
         stages["tuned"] = _measure_stage("tuned", files.tuned, model, record, data, log)
@@ -143,7 +152,7 @@ def measure_loss(
     loss = LossRecord(
         held_out=_text(held_out),
         stages={stage: one.loss for stage, one in stages.items()},
-        change=_change(stages, data),
+        change=None if other else _change(stages, data),
         sources=_by_source(nll, data),
         by_visible=BinLosses(**_bins({stage: one.text.visible for stage, one in stages.items()})),
         by_frequency=FrequencyLosses(
@@ -352,6 +361,8 @@ def summary(loss: LossRecord) -> str:
     if tuned is None:
         return f"{line}; nothing was tuned, so there is no second stage"
 
+    if loss.change is None:
+        return f"{line}; the tuned model, which began with another, {tuned.all.in_words()}"
     line += f"; after tuning {tuned.all.in_words()}"
     if base.answers and tuned.answers:
         line += (

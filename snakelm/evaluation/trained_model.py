@@ -18,9 +18,17 @@ from ..log import Log
 from ..model import Decoder, load_model
 from ..model.file import ModelRecord
 from ..tokenizer import Tokenizer
-from ..workflow.manifest import content_hash, read_manifest
+from ..workflow.manifest import content_hash, manifest_path, read_manifest
 
-__all__ = ["PretrainingSettings", "device_for", "open_model", "pretraining_of"]
+__all__ = [
+    "PretrainingSettings",
+    "device_for",
+    "is_tuned_from_another",
+    "open_model",
+    "pretraining_of",
+]
+
+BETWEEN = "sft_model.pt"  # that a model with preferences was made from
 
 
 def device_for(name: str, most_threads: int | None, log: Log) -> torch.device:
@@ -99,3 +107,21 @@ def pretraining_of(
             "the one it was trained on, or train it again"
         )
     return pretraining
+
+
+def is_tuned_from_another(tuned: Path, base: Path) -> bool:
+    """Whether the manifest of ``tuned`` says that it began with another model than ``base``
+    (sft.base): then the difference between the two is not what tuning did.
+    """
+    between = tuned.with_name(BETWEEN)
+    if tuned != between and between.is_file() and content_hash(between) in _read_by(tuned):
+        tuned = between
+    read = _read_by(tuned)
+    return bool(read) and content_hash(base) not in read
+
+
+def _read_by(model_file: Path) -> set[str]:
+    """SHA-256 of what a model was made from; none where there is no manifest."""
+    if not manifest_path(model_file).is_file():
+        return set()
+    return {str(file.get("sha256")) for file in read_manifest(model_file).get("inputs", [])}

@@ -25,6 +25,10 @@ LONGEST = 600  # characters of a document
 LONGEST_NAME = 60  # of a source
 LONGEST_PLACE = 120  # of a source, a file
 MOST_SOURCES = 40
+FROM_ANOTHER = (
+    "Tuning began with another model than the one that was pretrained here (sft.base), so the two "
+    "differ by more than tuning: what it taught and cost can't be told from them."
+)
 CURVES = {"held_out": "held-out text", "training": "training text"}
 
 
@@ -80,14 +84,13 @@ def write_loss(loss: LossRecord, path: str | Path) -> None:
 def write_tuning_change(loss: LossRecord, path: str | Path) -> None:
     """The page of loss.json on tuning: answers and text before and after it."""
     change = loss.change
-    assert change is not None, "asked for where something was tuned"
     write_page(
         path,
         "tuning_change.html",
         stage_names=list(STAGE_NAMES.values()),
         stages=list(_stages(loss)),
-        text=_tuning_in_words(change.all),
-        answers=change.answers.in_words("+.3f") if change.answers else None,
+        text=_tuning_in_words(change.all) if change else FROM_ANOTHER,
+        answers=change.answers.in_words("+.3f") if change and change.answers else None,
         seen=list(_seen(loss)),
     )
 
@@ -153,6 +156,8 @@ def _sentences(loss: LossRecord) -> Iterator[str]:
     """What the numbers mean."""
     if loss.change:
         yield _tuning_in_words(loss.change.all)
+    elif "tuned" in loss.stages:
+        yield FROM_ANOTHER
     else:
         yield (
             "Nothing was tuned in this run (export: base), so there is no second stage to compare."

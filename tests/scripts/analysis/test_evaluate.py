@@ -4,6 +4,7 @@ doesn't fit together.
 
 import dataclasses
 import json
+import shutil
 import xml.etree.ElementTree as ET
 
 import numpy as np
@@ -18,13 +19,14 @@ from snakelm.data.bins import open_bin
 from snakelm.data.packs import open_packs
 from snakelm.evaluation import heldout_loss as library
 from snakelm.evaluation.heldout_documents import characters_begun
+from snakelm.files import sha256_file
 from snakelm.model import load_model, save_model
 from snakelm.tokenizer import CHAT, EOT, train_bpe
 from snakelm.training.chat_rows import as_tuning_begins
 from snakelm.training.packed_batches import answer_loss
 from snakelm.training.validation import document_losses
 from snakelm.workflow.exit_codes import exit_code
-from snakelm.workflow.manifest import read_manifest
+from snakelm.workflow.manifest import manifest_path, read_manifest
 from tests.snakelm.evaluation import made
 
 
@@ -37,7 +39,7 @@ def common(folder, tuned):
     models = [
         "--base",
         folder / "final_model.pt",
-        *(["--tuned", folder / "sft_model.pt"] if tuned else []),
+        *(["--tuned", folder / ("sft_model.pt" if tuned is True else tuned)] if tuned else []),
     ]
     shared = [
         "--processed",
@@ -125,6 +127,38 @@ def test_loss_tells_documents_sources_and_both_stages(results):
     assert {"sha256", "bytes", "path"} <= read_manifest(results / "tables/loss.json")[
         "artefact"
     ].keys()
+
+
+def made_from(folder, model, *inputs):
+    """A manifest of ``model`` that says so."""
+    read = [{"path": f"x/{one}", "sha256": sha256_file(folder / one)} for one in inputs]
+    artefact = {"path": model, "sha256": sha256_file(folder / model), "bytes": 1}
+    record = {"manifest": 1, "seed": 3, "config": {}, "artefact": artefact, "inputs": read}
+    manifest_path(folder / model).write_text(json.dumps(record))
+
+
+@pytest.mark.parametrize("preferring", [False, True], ids=["tuned", "preferences"])
+@pytest.mark.parametrize("base", ["final_model.pt", "other.pt"], ids=["own", "another"])
+def test_tuning_is_held_against_the_model_that_it_began_with_alone(results, base, preferring):
+    """With another one (sft.base) the two models differ by more."""
+    (results / "other.pt").write_bytes(b"another model")
+    last = "preference_model.pt" if preferring else "sft_model.pt"
+    if preferring:
+        shutil.copy(results / "sft_model.pt", results / last)
+        made_from(results, last, "sft_model.pt")
+    made_from(results, "sft_model.pt", base)
+    own = base == "final_model.pt"
+    table = measure(results, tuned=last)
+    assert table["stages"].keys() == {"base", "tuned"}
+    assert (table["change"] is not None) is own
+
+    evaluate_run(results, tuned=last)
+    pages = draw(results)
+    for name in ("tuning_change", "loss_documents"):
+        assert ("Tuning began with another model" in pages[name]) is not own
+        claims = ("Tuning costs", "Tuning gains", "After tuning plain text takes")
+        assert any(claim in pages[name] for claim in claims) is own
+        assert "Nothing was tuned" not in pages[name]
 
 
 def test_answers_before_tuning_are_those_that_tuning_begins_with(results):
