@@ -16,7 +16,10 @@ from snakelm.workflow.step import File, Run, Step
 STEP = Step(
     __file__,
     __doc__,
-    config=("seed", "plan", "prepare.val_fraction", "tokenizer.pattern"),
+    config=(
+        *("seed", "plan", "prepare.val_fraction", "tokenizer.pattern"),
+        *("sources[].name", "sources[].weight"),
+    ),
     shows=("plan",),  # evaluations and processes take time, though they change no model
     reads={"documents": File("documents that the run will be trained on")},
     writes={"output": File("plan.json")},

@@ -7,7 +7,7 @@ the smaller ones are its first merges, as they would have been learned from the 
 
 import itertools
 import lzma
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 
 from ..arrow import ArrowTexts
 from ..data.bins import BinWriter, Meta, TokenBin, open_bin
+from ..data.documents.table import by_source
 from ..data.tokens.tokenizer_sample import training_documents
 from ..errors import UserError
 from ..parquet import open_parquet
@@ -27,14 +28,20 @@ __all__ = ["PlanText", "difficulty_of", "read_text"]
 MERGED, CODED, TOKENISED = 16_000_000, 2_000_000, 4_000_000  # bytes of the samples
 BATCH_BYTES = 8  # of the sample for a token of a batch: one must fit into it
 XZ_PRESET = 6
+AGAIN = "run deduplicate again"
 
 
 @dataclass(frozen=True)
 class PlanText:
-    """A run's text. ``sample``: Arrow arrays of about 4 MB, to make token files of."""
+    """A run's text. ``epoch_bytes``: of an epoch, were nothing held out, each document as often as
+    its source's weight says; ``different_bytes``: of these, copies counted once. ``sample``: Arrow
+    arrays of about 4 MB, to make token files of.
+    """
 
     documents: int
     text_bytes: int
+    epoch_bytes: float
+    different_bytes: float
     difficulty: float  # bits per byte of xz
     sample: Sequence[ArrowTexts]
     tokenizer: Tokenizer
@@ -68,16 +75,26 @@ def read_text(
     val_fraction: float,
     seed: int,
     threads: int,
+    weights: Mapping[str, float],
 ) -> PlanText:
-    """What a plan has to know of ``documents``, parquet with `text` and `id`; ``vocab_size``: of
-    the largest vocabulary, ``batch_tokens``: of the largest batch that is asked for. UserError
-    where there is no text.
+    """What a plan has to know of ``documents``, parquet with `text`, `source` and `id`;
+    ``vocab_size``: of the largest vocabulary, ``batch_tokens``: of the largest batch that is asked
+    for, ``weights``: of the sources. UserError where there is no text.
     """
-    count, size = 0, 0
-    with open_parquet(documents, columns=["text", "id"], remedy="run deduplicate again") as file:
-        for batch in file.batches(["text"]):
+    count, sizes = 0, dict.fromkeys(weights, 0)
+    columns = ["text", "source"]
+    with open_parquet(documents, columns=[*columns, "id"], remedy=AGAIN) as file:
+        for batch in file.batches(columns):
             count += batch.num_rows
-            size += _bytes([batch.column(0)])
+            lengths = pc.fill_null(pc.binary_length(batch.column("text")), 0).to_numpy()
+            for name, rows in by_source(batch):
+                sizes[name] = sizes.get(name, 0) + int(lengths[rows].sum())
+    size = sum(sizes.values())
+    if unknown := sizes.keys() - weights.keys():
+        raise UserError(
+            f"{documents}: documents of source {min(unknown)!r}, and the configuration has no such "
+            f"source; {AGAIN}"
+        )
     if not size:
         raise UserError(f"{documents}: {count} documents and no text in them; look at `sources`")
 
@@ -93,6 +110,8 @@ def read_text(
     return PlanText(
         count,
         size,
+        sum(weights[name] * of_source for name, of_source in sizes.items()),
+        sum(min(1.0, weights[name]) * of_source for name, of_source in sizes.items()),
         _difficulty(sample(CODED)),
         sample(max(TOKENISED, BATCH_BYTES * batch_tokens)),
         tokenizer,

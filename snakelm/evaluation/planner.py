@@ -50,7 +50,8 @@ def make_size_plan(config: Config, documents: Path, log: Log, threads: int | Non
     largest = max(candidate.vocab_size for candidate in candidates)
     fraction, pattern = config.prepare.val_fraction, config.tokenizer.pattern
     batch = max(candidate.train.batch_tokens for candidate in candidates)
-    text = read_text(documents, pattern, largest, batch, fraction, config.seed, count)
+    weights = {source.name or "": source.weight for source in config.sources}
+    text = read_text(documents, pattern, largest, batch, fraction, config.seed, count, weights)
 
     sizes = _Sizes(text, plan.hours, fraction, law, device).of(candidates)
     offered = [i for i, size in enumerate(sizes) if size.bpb is not None]
@@ -118,27 +119,29 @@ class _Sizes:
                 words = min(candidate.vocab_size, self.text.tokenizer.vocab_size)
                 per_token = self.text.bytes_per_token(words, self.device.threads)
 
-                unique = (1 - self.val_fraction) * self.text.text_bytes / per_token
-                if unique < candidate.train.batch_tokens:
+                epoch = (1 - self.val_fraction) * self.text.epoch_bytes / per_token
+                if epoch < candidate.train.batch_tokens:
                     raise UserError(
                         f"plan.sizes: {candidate.size} takes {candidate.train.batch_tokens:,} "
-                        f"tokens a step, and there are about {unique:,.0f}; bring more text, or "
+                        f"tokens a step, and there are about {epoch:,.0f}; bring more text, or "
                         "leave out sizes from there on"
                     )
 
                 file = Path(folder, f"{candidate.size}.bin")
                 tokens = self.text.token_file(file, words, self.device.threads)
                 time = time_steps(candidate, tokens, self.device, time)
-                sizes.append(self._planned(candidate, words, per_token, unique, time))
+                sizes.append(self._planned(candidate, words, per_token, epoch, time))
         return sizes
 
     def _planned(
-        self, candidate: Candidate, words: int, per_token: float, unique: float, time: StepTime
+        self, candidate: Candidate, words: int, per_token: float, epoch: float, time: StepTime
     ) -> PlannedSize:
         """``candidate`` with a vocabulary of ``words``, a token standing for ``per_token`` bytes,
-        ``unique`` of them in the training text.
+        ``epoch`` of them in train.bin.
         """
         train, model = candidate.train, candidate.model
+        # A source with a weight above 1 is read again within an epoch.
+        unique = epoch * self.text.different_bytes / self.text.epoch_bytes
         held_out = self.val_fraction * self.text.text_bytes / per_token
         along = (LOOKS - 1) * min(train.eval_tokens or held_out, held_out)
         besides = time.start + time.forward * (along + held_out)
@@ -162,7 +165,7 @@ class _Sizes:
             parameters=model_size(model, words).total,
             steps=shown,
             tokens=tokens,
-            epochs=tokens / unique,
+            epochs=tokens / epoch,
             memory_bytes=time.memory,
             bpb=None if note else self.law.predict(*reach, self.text.difficulty),
             beyond=self.law.beyond(*reach),

@@ -23,14 +23,30 @@ from snakelm.log import Log
 from snakelm.tokenizer import CHAT, EOT, train_bpe
 from snakelm.workflow.step import load_steps
 
-READ_ONCE = functools.cache(read_text)
+WEIGHTS = {"synthetic": 1.0}
+
+
+@functools.cache
+def _read_once(weights, *given):
+    return read_text(*given, dict(weights))
+
+
+def read_once(*given):
+    return _read_once(tuple(given[-1].items()), *given[:-1])
+
+
 LAW = functools.cache(lambda: SizeLaw(recorded_runs()))
 QUIET = Log("plan", quiet=True)
 
 
-def write_documents(path, texts):
+def write_documents(path, texts, sources=None):
     ids = np.arange(len(texts), dtype=np.uint64) * np.uint64(2**64 // 10_007)
-    pq.write_table(pa.table({"text": pa.array(texts, pa.string()), "id": ids}), path)
+    columns = {
+        "text": pa.array(texts, pa.string()),
+        "source": pa.array(sources or ["synthetic"] * len(texts), pa.string()),
+        "id": ids,
+    }
+    pq.write_table(pa.table(columns), path)
     return path
 
 
@@ -50,12 +66,13 @@ def known_time(candidate, tokens, device, before):
 @pytest.fixture
 def known_machine(monkeypatch):
     monkeypatch.setattr(planner, "time_steps", known_time)
-    monkeypatch.setattr(planner, "read_text", READ_ONCE)
+    monkeypatch.setattr(planner, "read_text", read_once)
     monkeypatch.setattr(planner, "SizeLaw", lambda record: LAW())
 
 
 def plan_for(hours, documents, **more):
-    config = from_mapping({"plan": {"hours": hours, "sizes": [1, 2, 3], **more}})
+    plan = {"hours": hours, "sizes": [1, 2, 3], **more}
+    config = from_mapping({"sources": [{"builtin": "synthetic"}], "plan": plan})
     return planner.make_size_plan(config, documents, QUIET, 1)
 
 
@@ -71,6 +88,32 @@ def test_every_size_gets_the_steps_that_the_budget_has_room_for(documents, known
     assert plan.choice.bpb.value == min(size.bpb.value for size in plan.sizes)
     assert planner.chosen_lines(plan)[0] == f"size: {plan.choice.size}"
     assert sum("chosen" in line for line in planner.table(plan)) == 1
+
+
+def test_an_epoch_has_each_source_as_often_as_its_weight_says(tmp_path, known_machine):
+    """As in train.bin: of two sources of the same size one is left out for the most part, or read
+    twice.
+    """
+    texts = list(synthetic.documents(1500))
+    names = ["even", "odd"] * 750
+    path = write_documents(tmp_path / "documents.parquet", texts, names)
+
+    def planned(weight):
+        sources = [
+            {"builtin": "synthetic", "name": "even"},
+            {"builtin": "everyday", "name": "odd", "weight": weight},
+        ]
+        plan = {"hours": 0.00029, "sizes": [1]}
+        config = from_mapping({"sources": sources, "plan": plan})
+        return planner.make_size_plan(config, path, QUIET, 1).choice
+
+    whole, half, twice = planned(1.0), planned(0.02), planned(2.0)
+    assert whole.steps == half.steps == twice.steps
+    assert half.epochs == pytest.approx(whole.epochs / 0.51, rel=0.02)
+    assert twice.epochs == pytest.approx(whole.epochs / 1.5, rel=0.02)
+    # Copies are no other text; less text is worth less.
+    assert twice.bpb.value == pytest.approx(whole.bpb.value, abs=1e-9)
+    assert half.bpb.value > whole.bpb.value
 
 
 def test_more_hours_never_end_worse(documents, known_machine):
@@ -125,7 +168,7 @@ def test_a_plan_without_hours_says_what_to_set(documents):
 
 def test_tokens_are_counted_as_the_real_vocabulary_would(documents):
     """The first merges of a large vocabulary are those of a small one."""
-    text = read_text(documents, "cl100k", 1000, 1024, 0.02, 1337, 1)
+    text = read_text(documents, "cl100k", 1000, 1024, 0.02, 1337, 1, WEIGHTS)
     special = (EOT, *CHAT)
     small = train_bpe(text.sample, 500, "cl100k", 1, special_tokens=special)
     assert shortened(text.tokenizer, 500).mergeable_ranks == small.mergeable_ranks
@@ -133,7 +176,7 @@ def test_tokens_are_counted_as_the_real_vocabulary_would(documents):
 
 
 def test_a_token_file_of_the_sample_is_what_training_reads(documents, tmp_path):
-    text = read_text(documents, "cl100k", 600, 1024, 0.02, 1337, 1)
+    text = read_text(documents, "cl100k", 600, 1024, 0.02, 1337, 1, WEIGHTS)
     tokens = text.token_file(tmp_path / "sample.bin", 600, 1)
     assert tokens.meta.vocab_size == 600
     assert tokens.meta.text_bytes / tokens.meta.tokens == pytest.approx(
@@ -144,7 +187,7 @@ def test_a_token_file_of_the_sample_is_what_training_reads(documents, tmp_path):
 def test_steps_are_timed_and_large_ones_estimated(documents, tmp_path, monkeypatch):
     keys = {"plan": {"hours": 1.0, "sizes": [1, 2]}, "tokenizer": {"vocab_size": 600}}
     first, second = from_mapping(keys).plan.candidates
-    text = read_text(documents, "cl100k", 600, 1024, 0.02, 1337, 1)
+    text = read_text(documents, "cl100k", 600, 1024, 0.02, 1337, 1, WEIGHTS)
     tokens = text.token_file(tmp_path / "sample.bin", 600, 1)
     device = choose_device("cpu", "fp32", 1)
 
@@ -159,7 +202,7 @@ def test_steps_are_timed_and_large_ones_estimated(documents, tmp_path, monkeypat
 
 def test_of_several_processes_one_is_timed_with_its_share(documents, tmp_path, monkeypatch):
     keys = {"plan": {"hours": 1.0, "sizes": [1]}, "tokenizer": {"vocab_size": 600}}
-    text = read_text(documents, "cl100k", 600, 4096, 0.02, 1337, 1)
+    text = read_text(documents, "cl100k", 600, 4096, 0.02, 1337, 1, WEIGHTS)
     tokens = text.token_file(tmp_path / "sample.bin", 600, 1)
     device = choose_device("cpu", "fp32", 1)
     rows = []
@@ -183,6 +226,7 @@ def test_of_several_processes_one_is_timed_with_its_share(documents, tmp_path, m
 def test_a_plan_for_several_processes_says_what_it_leaves_out(documents, known_machine):
     several = from_mapping(
         {
+            "sources": [{"builtin": "synthetic"}],
             "plan": {"hours": 0.001, "sizes": [1]},
             "train": {"batch_tokens": 6144, "processes": 2, "nodes": 3},
         }
