@@ -30,7 +30,7 @@ MADE = re.compile(
     r"(data/(raw|sampled|deduplicated|not_forgotten|languages|personal_data|quality|filtered"
     r"|decontaminated|processed)|benchmarks|checkpoints|embeddings|figures|logs|models"
     r"|source_ablation|sweep|tables|tokenizer)/"
-    r"|config/([^/]+|[^/]+/\w+\.files)$|(final|sft)_model\.pt"
+    r"|config/([^/]+|[^/]+/\w+\.files)$|(final|sft|preference)_model\.pt|plan\.json(?!l)"
 )
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 

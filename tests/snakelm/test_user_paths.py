@@ -151,3 +151,6 @@ def test_all_that_rules_make_is_known_as_made():
     assert len(names) > 60
     inside = {name for name in names if "/" in name and not re.match(r"(data/)?\{", name)}
     assert [name for name in sorted(inside) if not MADE.match(f"{name}/x")] == []
+    beside = {name for name in names if re.fullmatch(r"\w+\.\w+", name)}
+    assert {"final_model.pt", "preference_model.pt", "plan.json"} <= beside
+    assert [name for name in sorted(beside) if not MADE.match(name)] == []
