@@ -3,7 +3,7 @@ estimates and say so.
 
 A CPU's energy is its busy seconds times `cost.watts_per_core`; a GPU's is the time of the training
 on it times its power limit, which is more than it drew on average. Neither counts what the rest of
-the machine draws. Training that was interrupted counts in full: its metrics add the parts up,
+the machine draws. Training that was interrupted counts in full: its own clock adds the parts up,
 Snakemake's record knows only the last.
 """
 
@@ -15,8 +15,9 @@ from ..training.metrics import Metrics
 from .manifests import TrainingResult
 from .run_record import RunRecord, StepTiming
 
-__all__ = ["StepCost", "step_costs", "total_cost"]
+__all__ = ["TRAININGS", "StepCost", "step_costs", "total_cost"]
 
+TRAININGS = ("train", "train_sft", "train_preferences")
 JOULES_PER_KWH = 3.6e6
 
 
@@ -79,8 +80,12 @@ def _one(
     cost: Cost,
 ) -> StepCost:
     # A training's own clock goes on over interruptions; Snakemake's starts anew with each job.
-    trained = (metrics.last("seconds") if metrics is not None else None) or 0.0
-    trained_cpu = (metrics.last("cpu_seconds") if metrics is not None else None) or 0.0
+    # Before its end the metrics have it.
+    trained, trained_cpu = result.seconds or 0.0, result.cpu_seconds or 0.0
+    if metrics is not None:
+        trained = max(trained, metrics.last("seconds") or 0.0)
+        trained_cpu = max(trained_cpu, metrics.last("cpu_seconds") or 0.0)
+
     seconds = max(timing.seconds, trained)
     cpu = max(timing.cpu_seconds, result.processes * trained_cpu)
 

@@ -315,6 +315,8 @@ class TrainingResult(Tolerant):
     fingerprint: str | None = None
     processes: int = 1
     processes_from_step: dict[str, int] = {}  # of a training that went on with other numbers
+    seconds: FiniteFloat | None = None  # over interruptions
+    cpu_seconds: FiniteFloat | None = None  # of the process that writes
     val_loss_before: FiniteFloat | None = None
     val_loss: FiniteFloat | None = None
     val_bpb_before: FiniteFloat | None = None  # of a training that started from a model

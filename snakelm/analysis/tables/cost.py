@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ...config import Cost
 from ...files import human_bytes
-from ..cost import StepCost, step_costs, total_cost
+from ..cost import TRAININGS, StepCost, step_costs, total_cost
 from ..pages import write_page
 from ..run_record import RunRecord
 from ..units import duration, energy, money
@@ -52,7 +52,7 @@ def _page(record: RunRecord, steps: list[StepCost]) -> CostPage:
 
 
 def _changed_processes(record: RunRecord) -> Iterator[str]:
-    for step in ("train", "train_sft"):
+    for step in TRAININGS:
         numbers = record.training_result(step).processes_from_step
         if len(numbers) > 1:
             in_order = sorted(numbers.items(), key=lambda one: int(one[0]))
@@ -77,5 +77,5 @@ def _row(step: StepCost, currency: str) -> list[str]:
 
 
 def _measured_watts(record: RunRecord) -> bool:
-    results = (record.training_result(step) for step in ("train", "train_sft"))
+    results = (record.training_result(step) for step in TRAININGS)
     return any(result.gpu_watts is not None for result in results)

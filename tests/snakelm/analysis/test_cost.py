@@ -40,6 +40,15 @@ def test_parts_are_added_and_an_interrupted_training_counts_whole(
     assert steps["export"].cpu_seconds == 0
 
 
+def test_so_does_an_interrupted_learning_from_preferences(tmp_path, make_record, manifest):
+    (tmp_path / "train_preferences.tsv").write_text(HEAD + "3\t0\t900\t2\n", encoding="utf-8")
+    result = {"processes": 2, "seconds": 60.0, "cpu_seconds": 50.0, "gpu_peak_bytes": 1 << 30}
+    model = manifest("preference_model.pt", "train_preferences", result=result)
+    timed = [tmp_path / "train_preferences.tsv"]
+    (cost,) = step_costs(make_record([], timings=timed, artefacts=[model]))
+    assert (cost.seconds, cost.cpu_seconds, cost.gpu_seconds) == (60, 100, 120)
+
+
 def test_energy_and_money_are_the_products(timings, make_record, manifest):
     cost = {"watts_per_core": 20, "price_per_kwh": 0.5}
     model = manifest(
