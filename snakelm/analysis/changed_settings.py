@@ -32,10 +32,11 @@ def describe_settings(config: Config) -> list[tuple[str, str]]:
         ),
         (
             "pretraining",
-            f"{train.steps:,} steps of {train.batch_tokens:,} tokens; "
+            f"{train.steps:,} steps of {train.batch_tokens:,} tokens{_goes_on_from(train.base)}; "
             f"{100 * config.prepare.val_fraction:.3g}% of the documents held out for evaluation",
         ),
         ("instruction tuning", _tuning(config)),
+        *([("preferences", _preferences(config))] if config.preferences.sources else []),
         ("randomness", _randomness(config)),
     ]
 
@@ -65,7 +66,8 @@ def flat_settings(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple
 def _randomness(config: Config) -> str:
     seeds = [f"seed {config.seed}"]
     seeds += [f"train.seed {config.train.seed}"] if config.train.seed != config.seed else []
-    seeds += [f"sft.seed {config.sft.seed}"] if config.sft.seed != config.train.seed else []
+    for name, own in (("sft", config.sft.seed), ("preferences", config.preferences.seed)):
+        seeds += [f"{name}.seed {own}"] if own != config.train.seed else []
     return f"{', '.join(seeds)}: the same settings make the same choices again"
 
 
@@ -101,11 +103,16 @@ def _left_out(config: Config) -> str:
         parts.append(f"what is not academic ({config.filter})")
     if config.decontaminate.files:
         parts.append("documents that contain text of evaluation sets")
-    return ", ".join(parts) or "nothing"
+    masked = "; personal data masked" if config.personal_data.action == "mask" else ""
+    return (", ".join(parts) or "nothing") + masked
 
 
 def _tokenizer(config: Config) -> str:
     tokenizer = config.tokenizer
+    if tokenizer.kind == "base":
+        return (
+            f"{tokenizer.vocab_size:,} tokens: those of train.base, and new ones where it has fewer"
+        )
     if tokenizer.kind != "bpe":
         return f"{tokenizer.kind} ranks from {publishable(tokenizer.file)}"
     return (
@@ -124,4 +131,16 @@ def _tuning(config: Config) -> str:
     how = f"adapters of rank {config.sft.lora_rank}" if config.sft.lora_rank else "all weights"
     epochs = config.sft.epochs
     passes = "1 epoch" if epochs == 1 else f"{epochs:g} epochs"
-    return f"{passes} of conversations ({names}), {how}"
+    start = _goes_on_from(config.sft.base)
+    return f"{passes} of conversations ({names}), {how}{start}"
+
+
+def _preferences(config: Config) -> str:
+    own = config.preferences
+    names = ", ".join(str(source.builtin or publishable(source.path)) for source in own.sources)
+    how = f"adapters of rank {own.lora_rank}" if own.lora_rank else "all weights"
+    return f"{own.loss}, beta {own.beta:g}, on {names}, {how}"
+
+
+def _goes_on_from(base: str | None) -> str:
+    return f", from {publishable(base)}" if base else ""
