@@ -8,6 +8,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from snakelm.workflow.artefacts import TOKENIZER
+from snakelm.workflow.beside import made_from_another
 from snakelm.workflow.exit_codes import exit_code
 from snakelm.workflow.step import Counts, File, Folder, Run, Step
 
@@ -81,6 +82,11 @@ def main(run: Run) -> Counts:
     run.log.say(
         f"{files.output}: {facts['parameters']:,} parameters in {len(facts['files'])} files"
     )
+    for beside in made_from_another(files.output, files.model):
+        run.log.warn(
+            f"{beside}: lies beside this model and was made from another one; make it again "
+            f"(snakemake --cores 8 {beside}), or delete it before the folder is published"
+        )
     return {"export": facts}
 
 

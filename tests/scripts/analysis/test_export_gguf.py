@@ -1,11 +1,13 @@
 """The GGUF file as the rule writes it: its manifest, its line, and what is refused."""
 
 import pytest
+import torch
 
+from scripts.analysis.export import main as export
 from scripts.analysis.export_gguf import main
 from snakelm.config import Model
 from snakelm.errors import UserError
-from snakelm.model import Decoder, save_model
+from snakelm.model import Decoder, load_model, save_model
 from snakelm.provenance.chain import read_chain
 from snakelm.tokenizer import CHAT, EOT, Tokenizer
 from snakelm.workflow.manifest import read_manifest
@@ -57,3 +59,24 @@ def test_a_failure_leaves_nothing(given, tmp_path):
     with pytest.raises(UserError, match=r"m\.pt"):
         main(given)
     assert list((tmp_path / "out").iterdir()) == [] if (tmp_path / "out").exists() else True
+
+
+def test_an_export_says_that_the_gguf_beside_it_is_of_another_model(given, tmp_path, capsys):
+    arguments = [*given[:-1], str(tmp_path / "out")]
+    assert main(given) == 0
+    assert export([*arguments]) == 0
+    assert "model.gguf" not in capsys.readouterr().err.split("[export] loading")[1]
+
+    model, record = load_model(tmp_path / "m.pt")
+    with torch.no_grad():
+        model.embedding.mul_(2)
+    sha256 = record["tokenizer"]["sha256"]
+    identity = {"tokenizer_sha256": sha256, "step": 2, "fingerprint": "1" * 16, "chat": True}
+    save_model(tmp_path / "m.pt", model, **identity)
+    assert export(arguments) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "out/model.gguf: lies beside this model and was made from another one; make it" in said
+    assert main(given) == 0
+    capsys.readouterr()
+    assert export(arguments) == 0
+    assert "lies beside" not in capsys.readouterr().err
