@@ -191,9 +191,11 @@ def _times(
             f"documents of source {unknown[0]!r}: the config has no such source; run deduplicate "
             "again"
         )
-    if not names:
-        return np.zeros(0, np.int64)
-    return np.choose(codes, [repeats(ids, weights[name], seed) for name in names])
+    times = np.zeros(ids.size, np.int64)
+    for code, name in enumerate(names):
+        own = codes == code
+        times[own] = repeats(ids[own], weights[name], seed)
+    return times
 
 
 @dataclass(frozen=True)

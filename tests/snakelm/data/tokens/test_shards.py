@@ -282,3 +282,30 @@ def test_values_come_in_order_and_errors_in_their_place(threads):
         assert [next(coming) for _ in range(4)] == [1, 2, 3, 4]
         with pytest.raises(ValueError, match="after four"):
             next(coming)
+
+
+def test_any_number_of_sources_may_meet_in_a_slice(made, tmp_path):
+    """A hundred of them, with weights of their own."""
+    texts = [f"water {i} stone" for i in range(1000)]
+    names = [f"s{i % 100}" for i in range(1000)]
+    table = pa.table(
+        {
+            "text": pa.array(texts, pa.large_string()),
+            "source": names,
+            "id": document_ids(text.encode() for text in texts),
+        }
+    )
+    pq.write_table(table, tmp_path / "documents.parquet", write_page_checksum=True)
+    sources = [{"path": f"{i}.parquet", "name": f"s{i}", "weight": 1 + i % 3} for i in range(100)]
+    config = from_mapping({"sources": sources, "prepare": {"val_fraction": 0.2}})
+    run(made, tmp_path, documents=tmp_path / "documents.parquet", config=config)
+
+    train, val = (open_bin(tmp_path / f"{split}-0.bin") for split in ("train", "val"))
+    held_out = set(val.document_ids.tolist())
+    numbers = table["id"].to_pylist()
+    expected = sum(
+        1 + int(name[1:]) % 3
+        for name, number in zip(names, numbers, strict=True)
+        if number not in held_out
+    )
+    assert train.meta.documents == expected
