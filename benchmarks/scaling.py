@@ -4,8 +4,8 @@ A best time of each number of threads says nothing there: one thread meets the f
 than two do together. So work is timed on one thread, on N and on one again, right after each other,
 and each such round gives a ratio of its own; the median of many is what N threads gain. Beside it
 stands what the machine itself gives in the same rounds: independent products of 1024 x 1024
-matrices in bfloat16, one thread's each, on N threads at once against one alone. No program gains
-more than that.
+matrices, one thread's each, on N threads at once against one alone. No program gains more than
+that.
 """
 
 import time
@@ -16,8 +16,6 @@ from typing import Any
 import torch
 
 __all__ = ["Machine", "gained"]
-
-FACTORS = torch.randn(2, 1024, 1024).bfloat16().unbind()
 
 
 def seconds(work: Callable[..., Any], *arguments: Any) -> float:
@@ -34,8 +32,8 @@ def gained(one: tuple[float, float], many: float) -> float:
 class Machine:
     """``count`` threads of Python's, each with one of torch's."""
 
-    def __init__(self, count: int, products: int = 20) -> None:
-        self.products = products
+    def __init__(self, count: int, dtype: torch.dtype, products: int = 20) -> None:
+        self.products, self.factors = products, torch.randn(2, 1024, 1024).to(dtype).unbind()
         self.threads = [ThreadPoolExecutor(1) for _ in range(count)]
         for thread in self.threads:
             thread.submit(torch.set_num_threads, 1).result()
@@ -54,4 +52,4 @@ class Machine:
 
     def _multiply(self) -> None:
         for _ in range(self.products):
-            torch.mm(*FACTORS)
+            torch.mm(*self.factors)

@@ -21,8 +21,11 @@ only, with which they would be slower.
 
 Figures are medians of CPU time; tokens a second are of the median of wall-clock time. share_of_peak
 is the model's operations (multiply-adds count two, causal half of attention, of the head what the
-softmax goes over) over those of a bf16
-product of 1024 x 1024 matrices on one thread in the same time.
+softmax goes over) over those of a product of 1024 x 1024 matrices, in the steps' own dtype, on one
+thread in the same time.
+
+That dtype is what training takes here: bf16 where the CPU multiplies it, else fp32, for all sides
+(gpt and hf by autocast in bf16, without it in fp32). `--dtype` takes the other one.
 
 `--threads 1 2` also says what the second thread gains: each round times a step on one thread, on
 two and on one again, and the median of the rounds' ratios is printed beside what the machine gives
@@ -46,12 +49,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 import torch
-from attn import cpu_name
+from attn import DTYPES, cpu_name
 from gpt2_shape import gpt
 from scaling import Machine, gained
 
 from pytorch_ext import dispatch
 from snakelm.config import Model, load_config
+from snakelm.device import multiplies_bf16
 from snakelm.model import Decoder, model_size
 from snakelm.training.batches import Rows
 from snakelm.training.distributed import World
@@ -112,6 +116,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--threads", nargs="+", type=int, default=[1], help="CPU threads; the first, then others"
     )
+    native = "bf16" if multiplies_bf16(torch.device("cpu")) else "fp32"
+    parser.add_argument("--dtype", choices=DTYPES, default=native, help=f"here {native}")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
     return parser.parse_args(argv)
 
@@ -163,14 +169,14 @@ def sampler_of(shape: Shape) -> SoftmaxSampler | None:
     )
 
 
-def ours(name: str, who: str = "ours") -> tuple[Step, float]:
+def ours(name: str, dtype: torch.dtype, who: str = "ours") -> tuple[Step, float]:
     """(a step, operations of one); ``who``: ours, again, plain or compiled."""
     shape = SHAPES[name]
     model, sampler = model_of(shape), sampler_of(shape)
     tokens = shape.rows * shape.context
     update = {"batch_tokens": tokens, "micro_batch": shape.rows}
     train = load_config([]).train.model_copy(update=update)
-    network = Decoder(model, shape.vocabulary, torch.bfloat16)
+    network = Decoder(model, shape.vocabulary, dtype)
     network.initialize(torch.Generator().manual_seed(1))
     network.checkpoint_blocks = who == "again"
     optimizer, world = Optimizer(network, train), World()
@@ -199,13 +205,14 @@ def stock_step(
     vocabulary: int,
     length: int,
     rows: int,
+    dtype: torch.dtype,
 ) -> Step:
-    """A step by nanoGPT's recipe: autocast, clipping, torch's fused AdamW."""
+    """A step by nanoGPT's recipe: autocast to bf16, clipping, torch's fused AdamW."""
     optimizer = torch.optim.AdamW(network.parameters(), 1e-3, (0.9, 0.95), fused=True)
 
     def step(number: int) -> float:
         x, _, y = rows_of(number, vocabulary, length, rows).to(torch.device("cpu"))
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
             loss = loss_of(x, y)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -216,19 +223,19 @@ def stock_step(
     return step
 
 
-def gpt_side(shape: str) -> tuple[Step, float]:
+def gpt_side(shape: str, dtype: torch.dtype) -> tuple[Step, float]:
     """The same for GPT-2's shape."""
     layers, width, heads, _, vocabulary, length, rows, _ = SHAPES[shape]
     torch.manual_seed(1)
     network = gpt(vocabulary, length, layers, width, heads)
-    step = stock_step(network, lambda x, y: network(x, y)[1], vocabulary, length, rows)
+    step = stock_step(network, lambda x, y: network(x, y)[1], vocabulary, length, rows, dtype)
 
     matrices = layers * 12 * width**2 + vocabulary * width
     attention = 3 * layers * 2 * 2 * width * (length + 1) / 2
     return step, (6 * matrices + attention) * rows * length
 
 
-def hf_side(shape: str) -> tuple[Step, float]:
+def hf_side(shape: str, dtype: torch.dtype) -> tuple[Step, float]:
     """The same for transformers' Qwen3 of our shape."""
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
@@ -253,11 +260,10 @@ def hf_side(shape: str) -> tuple[Step, float]:
     def loss_of(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         return network(input_ids=x, labels=y, shift_labels=y).loss
 
-    step = stock_step(network, loss_of, vocabulary, model.context, rows)
+    step = stock_step(network, loss_of, vocabulary, model.context, rows, dtype)
     return step, model_size(model, vocabulary).flops_per_token * rows * model.context
 
 
-PEAK = torch.randn(2, 1024, 1024).bfloat16().unbind()
 MAKE = {"gpt": gpt_side, "hf": hf_side}
 
 
@@ -279,9 +285,11 @@ class Times:
 class Side:
     """One of WHO at a shape: its steps, their times and what threads gained, round by round."""
 
-    def __init__(self, shape: str, name: str, threads: list[int]) -> None:
+    def __init__(self, shape: str, name: str, threads: list[int], dtype: torch.dtype) -> None:
         self.name, (self.first, *self.others) = name, threads
-        self.step, self.operations = MAKE[name](shape) if name in MAKE else ours(shape, name)
+        self.step, self.operations = (
+            MAKE[name](shape, dtype) if name in MAKE else ours(shape, dtype, name)
+        )
         self.losses = [self.step(0), self.step(1)]
         self.times = {count: Times() for count in threads}
         self.gains: dict[int, list[float]] = {count: [] for count in self.others}
@@ -302,8 +310,10 @@ class Side:
         return self.times[count].wall[-1]
 
 
-def measure(shape: str, who: list[str], rounds: int, threads: list[int]) -> list[dict]:
-    sides = [Side(shape, name, threads) for name in who]
+def measure(
+    shape: str, who: list[str], rounds: int, threads: list[int], dtype: torch.dtype
+) -> list[dict]:
+    sides = [Side(shape, name, threads, dtype) for name in who]
 
     same = {side.name: side.losses[:2] for side in sides if side.name in SAME_MODEL}
     for losses in same.values():
@@ -311,12 +321,12 @@ def measure(shape: str, who: list[str], rounds: int, threads: list[int]) -> list
         if worst > 1e-3:
             raise SystemExit(f"train.py: losses {same} differ; nothing measured")
 
-    machines = {count: Machine(count) for count in threads[1:]}
+    machines = {count: Machine(count, dtype) for count in threads[1:]}
     gains: dict[int, list[float]] = {count: [] for count in machines}
-    product = Times()
+    product, factors = Times(), torch.randn(2, 1024, 1024).to(dtype).unbind()
     for number in range(2, rounds + 2):
         torch.set_num_threads(1)
-        product.take(torch.mm, *PEAK)
+        product.take(torch.mm, *factors)
         for side in sides:
             side.round(number)
         for count, machine in machines.items():
@@ -365,13 +375,14 @@ def main(argv: list[str] | None = None) -> int:
     if argv is None:
         restart_with_environment(sys.argv)
     options = parse(argv)
-    about = {"device": cpu_name(), "torch": torch.__version__}
+    about = {"device": cpu_name(), "torch": torch.__version__, "dtype": options.dtype}
     print(" · ".join(str(x) for x in about.values()))
     print(COLUMNS)
 
     rows = []
     for shape in options.shapes:
-        measured = measure(shape, options.who, options.rounds, options.threads)
+        dtype = DTYPES[options.dtype]
+        measured = measure(shape, options.who, options.rounds, options.threads, dtype)
         for row in measured:
             print(
                 f"{row['shape']:>12}{row['who']:>10}{row['threads']:>8}{row['ms']:>9.1f}"
