@@ -19,6 +19,7 @@ STEP = Step(
         "preferences.loss",
         "preferences.context",
         "preferences.val_fraction",
+        "sft_data.val_fraction",
         "on_bad_file",
         "max_document_mb",
         "seed",

@@ -52,7 +52,13 @@ class Preferences(Section):
     context: int | None = key(
         None, "most tokens of a side; null for model.context", unit="tokens", ge=8, le=1_048_576
     )
-    val_fraction: float = key(0.05, "share of the questions held out, chosen by hash", gt=0, le=0.5)
+    val_fraction: float = key(
+        0.05,
+        "share of the questions held out, chosen by hash; at least that of sft_data, so that none "
+        "is learned that tuning holds out",
+        gt=0,
+        le=0.5,
+    )
     epochs: float = key(1.0, "times each pair is seen", gt=0, le=1000)
     batch_rows: int = key(
         4,

@@ -123,6 +123,7 @@ EXPECTED = {
     "evaluate.span": {"prepare_data", "train"},
     "evaluate.compressor_mb": {"baseline"},
     "sft_data": {"prepare_sft_data", "export"},
+    "sft_data.val_fraction": {"prepare_sft_data", "prepare_preferences", "export"},
     "sft": {"train_sft"},
     "sft.clip": {"train_sft", "plot_sft"},
     "preferences": {"train_preferences"},

@@ -3,8 +3,9 @@ too long left out and counted, split, packed.
 
 Nothing is cut: a shortened prompt would ask something else, a shortened answer would compare the
 ends of nothing. What is held out is decided by the first thing the user says, as in tuning, so all
-answers to a question are on one side. The bytes of the files depend on the set of examples and on
-the seed, not on the order of files or rows.
+answers to a question are on one side; and a question that tuning holds out is held out here, too,
+or the model that both have made would be measured on answers that it was taught. The bytes of the
+files depend on the set of examples and on the seed, not on the order of files or rows.
 
 preferences.loss: dpo compares the two sides of a pair, so an answer with a label is left out; kto
 judges each answer by itself, so a pair is two.
@@ -267,7 +268,7 @@ def _held_out(
             + "; bring others, or say in preferences.sources[].columns which column is which"
         )
 
-    asked, fraction = examples.question[chosen], config.preferences.val_fraction
+    asked, fraction = examples.question[chosen], _share_held_out(config)
     try:
         threshold = validation_threshold(asked, fraction, config.seed)
     except ValueError:
@@ -276,6 +277,13 @@ def _held_out(
             "one must be held out and one trained on; bring more"
         ) from None
     return is_validation(asked, fraction, config.seed, threshold)
+
+
+def _share_held_out(config: Config) -> float:
+    """Of the questions. Of two shares by the same hash the larger one holds out all that the other
+    does.
+    """
+    return max(config.preferences.val_fraction, config.sft_data.val_fraction)
 
 
 def _check_labels(examples: Examples, chosen: np.ndarray, log: Log) -> None:
@@ -307,6 +315,7 @@ def _write(
 
     settings = as_mapping(config, ("preferences", "seed"), cosmetic=False)
     kept = {name: settings["preferences"][name] for name in SETTINGS}
+    kept["val_fraction"] = _share_held_out(config)
     meta = Meta(
         dtype=token_dtype(tokenizer.vocab_size),
         vocab_size=tokenizer.vocab_size,

@@ -4,6 +4,7 @@ they become.
 
 import json
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -11,9 +12,12 @@ import pytest
 from snakelm.config import from_mapping
 from snakelm.data.conversations.fields import Rejected
 from snakelm.data.conversations.preferences import example_of
+from snakelm.data.conversations.prepare import prepare_sft
 from snakelm.data.conversations.prepare_preferences import prepare_preferences
+from snakelm.data.packs import Packs, open_packs
 from snakelm.data.preference_packs import lay_pairs, open_preferences
 from snakelm.errors import UserError
+from snakelm.log import Log
 from snakelm.tokenizer import EOT, Tokenizer
 from snakelm.tokenizer.special import CHAT
 
@@ -176,9 +180,44 @@ ROWS = [
 ]
 
 
+class Conversations(NamedTuple):
+    """Packs, where the packs of preferences are."""
+
+    packs: Packs
+
+
 def texts(data, tokenizer):
     offsets = data.packs.document_offsets
     return [tokenizer.decode(data.packs.tokens[a:b].tolist()) for a, b in pairwise(offsets)]
+
+
+@pytest.mark.parametrize("loss", ["dpo", "kto"])
+def test_no_question_is_learned_that_tuning_holds_out(tmp_path, tokenizer, loss):
+    """Whichever of the two holds out more: both choose by the same hash."""
+    talks = [{"question": f"{i}?", "answer": f"{i + 1}."} for i in range(200)]
+    pairs = [{"prompt": f"{i}?", "chosen": f"{i + 1}.", "rejected": "x"} for i in range(200)]
+    for name, rows in (("talks", talks), ("pairs", pairs)):
+        lines = "".join(json.dumps(row) + "\n" for row in rows)
+        (tmp_path / f"{name}.jsonl").write_text(lines, encoding="utf-8")
+
+    def asked(packs):
+        return {text.partition("<|end|>")[0] for text in texts(packs, tokenizer)}
+
+    for of_tuning, of_preferences in ((0.3, 0.05), (0.05, 0.3)):
+        sources = {name: [{"path": str(tmp_path / f"{name}.jsonl")}] for name in ("talks", "pairs")}
+        preferences = {"sources": sources["pairs"], "loss": loss, "val_fraction": of_preferences}
+        tuning = {"sources": sources["talks"], "val_fraction": of_tuning}
+        config = from_mapping({"sft_data": tuning, "preferences": preferences})
+        folder = tmp_path / f"{of_tuning}"
+        folder.mkdir()
+        with Log("prepare", folder / "log", quiet=True) as log:
+            tuned, _ = prepare_sft(config, tokenizer, folder, threads=1, log=log)
+        preferred, _ = prepare_preferences(config, tokenizer, folder, threads=1, log=Lines())
+        held_out = asked(Conversations(open_packs(tuned["val"])))
+        assert 0 < len(held_out) < 100
+        learned = asked(open_preferences(preferred["train"]))
+        assert learned
+        assert not held_out & learned
 
 
 def test_every_pair_is_packed_once_and_the_rest_is_counted(tmp_path, tokenizer):
