@@ -249,6 +249,7 @@ class ConversationCounts(Tolerant):
     found: int = 0
     duplicates: int = 0
     too_long: int = 0
+    over_limit: int = 0
     forgotten: int = 0
     kept: int = 0
     answers_only_read: int = 0

@@ -19,12 +19,13 @@ class CountedPreferences(ConversationCounts):
     """Preferences of a source, and what became of them."""
 
     no_pair: int = 0
-    over_limit: int = 0
 
     @property
     def left_out(self) -> dict[str, int]:
-        """Reasons, those that occurred."""
+        """Rows, pairs or answers by reason, those that occurred."""
         reasons: Mapping[str, int] = {
+            "null": self.reading.null,
+            "empty": self.reading.empty,
             **self.reading.invalid,
             "one side only": self.no_pair,
             "longer than the context": self.too_long,

@@ -16,8 +16,10 @@ def write_preferences(record: PreferenceRecord, path: str | Path) -> None:
     write_page(
         path,
         "preferences.html",
+        unit=_unit(record),
+        # Not rows less what is used: with kto a pair is one row and two answers.
         sources=[
-            [one.name, f"{one.read:,}", f"{one.kept:,}", f"{one.read - one.kept:,}"]
+            [one.name, f"{one.read:,}", f"{one.kept:,}", f"{sum(one.left_out.values()):,}"]
             for one in data.sources
         ],
         reasons=[
@@ -36,9 +38,13 @@ def _packs(record: PreferenceRecord) -> Iterator[list[str]]:
     if train is None or val is None:
         return
     both = train, val
-    what = "pairs" if record.data.loss == "dpo" else "answers"
-    yield [what, *(f"{part.examples:,}" for part in both)]
+    yield [_unit(record), *(f"{part.examples:,}" for part in both)]
     yield ["packs", *(f"{part.packs:,}" for part in both)]
     yield ["tokens", *(f"{part.tokens:,}" for part in both)]
     yield ["of answers", *(f"{part.learned_tokens:,}" for part in both)]
     yield ["padding", *(f"{1 - part.efficiency:.1%}" for part in both)]
+
+
+def _unit(record: PreferenceRecord) -> str:
+    """What the loss counts."""
+    return "pairs" if record.data.loss == "dpo" else "answers"

@@ -124,12 +124,14 @@ def _sources(packs: PacksManifest) -> Iterator[list[str]]:
 
 
 def _details(packs: PacksManifest) -> Iterator[list[str]]:
-    """Of each source: why rows are unfit, which answers aren't learned, what wasn't read; each with
-    a count.
+    """Of each source: why rows are unfit or left out, which answers aren't learned, what wasn't
+    read; each with a count.
     """
     for source in packs.sources:
         reading = source.reading
         counts = {f"unfit: {reason}": rows for reason, rows in reading.invalid.items()}
+        counts["left out: over the source's limit"] = source.over_limit
+        counts["left out: to be forgotten"] = source.forgotten
         counts["answers that are read but not learned"] = source.answers_only_read
         counts |= {f"not read: {name}": rows for name, rows in reading.unread.items()}
         yield from ([source.name, what, f"{count:,}"] for what, count in counts.items() if count)

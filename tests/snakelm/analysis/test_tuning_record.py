@@ -126,6 +126,16 @@ def test_reasons_marks_and_what_was_not_read_are_shown(tuned, tmp_path):
     assert "gone" not in page
 
 
+def test_all_that_became_of_the_rows_is_counted(tuned, tmp_path):
+    """Those over a limit and forgotten ones, too."""
+    packs = json.loads(json.dumps(PACKS))
+    packs["sources"][0] |= {"over_limit": 31, "forgotten": 17}
+    plot_tuning(tuned(COMPLETE, (), packs), [], tmp_path, tmp_path)
+    page = (tmp_path / "conversations.html").read_text(encoding="utf-8")
+    for words in ("the source&#39;s limit", ">31<", "to be forgotten", ">17<"):
+        assert words in page, words
+
+
 def test_the_speed_of_no_step_is_not_drawn(tuned):
     metrics = tuned(COMPLETE).training.metrics
     assert metrics.points("tokens_per_second", "step")[0].tolist() == list(range(1, 20))
