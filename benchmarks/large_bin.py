@@ -80,12 +80,13 @@ def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     figures = {"gb": size / 1e9, "threads": args.threads, "whole": whole}
     print(report(whole, size))
     if args.interrupt:
+        half = (folder / "train.bin").stat().st_size // 2
         expected = digests(folder)
-        killed = run(folder, args.threads, until=whole["wall_s"] / 2)
+        killed = run(folder, args.threads, until=half)
         again = run(folder, args.threads)
         same = digests(folder) == expected
         figures |= {"killed": killed, "again": again, "same_bytes": same}
-        print(f"killed after {killed['wall_s']:.0f} s; again: {report(again, size)}")
+        print(f"killed halfway; the second half: {report(again, size - size // 2)}")
         print(f"the same bytes: {same}")
     return figures
 
@@ -120,8 +121,11 @@ def up_to(size: float, texts: Iterable[str]) -> Iterator[str]:
             return
 
 
-def run(folder: Path, threads: int, until: float | None = None) -> dict[str, Any]:
-    """One process, watched every half second; with ``until`` it is killed after so many seconds."""
+def run(folder: Path, threads: int, until: int | None = None) -> dict[str, Any]:
+    """One process, watched every half second; with ``until`` it is killed when it has written so
+    many bytes of tokens.
+    """
+    tokens = folder / "shards" / ".shard-0" / "train-0.bin"  # unfinished
     program = f"ROOT = {str(Path(__file__).resolve().parents[1])!r}\n{OURS}{END}"
     command = [sys.executable, "-c", program, str(folder), str(threads)]
     began, held = time.perf_counter(), []
@@ -130,13 +134,13 @@ def run(folder: Path, threads: int, until: float | None = None) -> dict[str, Any
             time.sleep(0.5)
             if mb := resident_mb("VmRSS", process.pid):
                 held.append(mb)
-            if until is not None and time.perf_counter() - began > until:
-                process.send_signal(signal.SIGKILL)
+            if until is not None and tokens.exists() and tokens.stat().st_size > until:
+                process.kill()
         output = process.stdout.read() if process.stdout else ""
     figures: dict[str, Any] = {"wall_s": time.perf_counter() - began, "held_mb": tenths(held)}
+    if process.returncode != (0 if until is None else -signal.SIGKILL):
+        raise SystemExit(f"the process ended with status {process.returncode}")
     if until is None:
-        if process.returncode:
-            raise SystemExit(f"the process ended with status {process.returncode}")
         cpu, _, peak = json.loads(output.splitlines()[-1])
         figures |= {"cpu_s": cpu, "peak_mb": peak}
     return figures

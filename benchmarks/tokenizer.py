@@ -28,6 +28,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,16 @@ import pyarrow as pa
 from resident import growth
 from rich.console import Console
 from rich.table import Column, Table
-from tokenizer_peers import KINDS, PEERS, THREADED, documents_of, present, version
+from tokenizer_peers import (
+    KINDS,
+    PEERS,
+    THREADED,
+    TRAINERS,
+    documents_of,
+    is_installed,
+    present,
+    version,
+)
 
 from snakelm.data.documents.table import SCHEMA, DocumentWriter
 from snakelm.data.split import document_ids
@@ -104,7 +114,8 @@ def main(argv: list[str] | None = None) -> int:
     add("--sizes", nargs="+", type=float, default=list(SIZES), help="MB of text to encode")
     add("--train-mb", type=float, default=50.0, help="MB of text to train on")
     add("--vocab-size", type=int, default=32_768, help="ids of a vocabulary that is trained")
-    add("--peers", nargs="+", choices=list(PEERS), default=list(PEERS), help="contestants")
+    peers = list(dict.fromkeys([*PEERS, *TRAINERS]))
+    add("--peers", nargs="+", choices=peers, default=peers, help="contestants")
     add("--rounds", type=int, default=5, help="turns of each contestant")
     add("--json", type=Path, help="write the rows here")
     args = arguments.parse_args(argv)
@@ -270,17 +281,30 @@ class Benchmark:
         self.add("load", "one letter", 1e-6, times)
 
     def train(self) -> None:
-        """A vocabulary."""
-        texts = head(self.training, self.args.train_mb * 1e6)
-        with growth() as grown:
-            taken = [
-                seconds(lambda: train_bpe(texts, self.args.vocab_size, self.args.pattern))
-                for _ in range(min(3, self.args.rounds))
-            ]
-        self.add(
-            *(f"train {self.args.vocab_size}", "documentation", total(texts) / 1e6),
-            *({"snakelm": taken}, {"snakelm": grown.mb}),
-        )
+        """A vocabulary. rustbpe's must be ours; the others have patterns and ties of their own."""
+        texts, ids = head(self.training, self.args.train_mb * 1e6), self.args.vocab_size
+        pattern, file = self.args.pattern, self.folder / "training.txt"
+        file.write_text("\n".join(texts), encoding="utf-8")
+        trainers: dict[str, Callable[[], Any]] = {
+            "snakelm": partial(train_bpe, texts, ids, pattern),
+            **{
+                name: partial(train, texts, file, ids - 1, pattern)  # no id for the end of a text
+                for name, train in TRAINERS.items()
+                if name in self.args.peers and is_installed(name)
+            },
+        }
+        exact = trainers.get("rustbpe")
+        if exact and exact() != trainers["snakelm"]().mergeable_ranks:
+            raise SystemExit("rustbpe: other merges; a time would mean nothing")
+
+        times: dict[str, list[float]] = {name: [] for name in trainers}
+        peaks = dict.fromkeys(trainers, 0.0)
+        for _ in range(min(3, self.args.rounds)):
+            for name, train in trainers.items():
+                with growth() as grown:
+                    times[name].append(seconds(train))
+                peaks[name] = max(peaks[name], grown.mb)
+        self.add(f"train {ids}", "documentation", total(texts) / 1e6, times, peaks)
 
 
 def write_documents(path: Path, texts: Iterable[str]) -> int:

@@ -5,6 +5,7 @@ installed, or that doesn't know a vocabulary, is left out with a word.
 import gettext
 import gzip
 import importlib.metadata
+import importlib.util
 import sys
 import sysconfig
 from collections.abc import Callable, Iterable, Iterator
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from snakelm.tokenizer import Tokenizer
+from snakelm.tokenizer.patterns import tiktoken_regex
 
 CUT = 3000
 ENCODINGS = {"gpt2": "r50k_base", "cl100k": "cl100k_base", "o200k": "o200k_base"}
@@ -67,6 +69,50 @@ PEERS = {
     "tiktoken": tiktoken,
 }
 THREADED = ("snakelm", "gigatoken")
+
+
+# Trains a vocabulary of so many ids on texts, which a file has one after the other; gives the ranks
+# where merges and ties are defined as ours are, else None.
+Train = Callable[[list[str], Path, int, str], dict[bytes, int] | None]
+
+
+def train_rustbpe(texts: list[str], file: Path, ids: int, pattern: str) -> dict[bytes, int] | None:
+    import rustbpe
+
+    peer = rustbpe.Tokenizer()
+    peer.train_from_iterator(iter(texts), ids, pattern=tiktoken_regex(pattern))
+    return {bytes(token): i for token, i in peer.get_mergeable_ranks()}
+
+
+def train_gigabpe(texts: list[str], file: Path, ids: int, pattern: str) -> dict[bytes, int] | None:
+    import gigabpe
+
+    gigabpe.train_bpe([str(file)], ids, threads=1)
+    return None
+
+
+def train_gigatoken(
+    texts: list[str], file: Path, ids: int, pattern: str
+) -> dict[bytes, int] | None:
+    from gigatoken import TextFileSource, train_bpe
+
+    train_bpe(TextFileSource([str(file)]), ids, [])
+    return None
+
+
+TRAINERS: dict[str, Train] = {
+    "rustbpe": train_rustbpe,
+    "gigabpe": train_gigabpe,
+    "gigatoken": train_gigatoken,
+}
+
+
+def is_installed(peer: str) -> bool:
+    """Says so where it isn't."""
+    found = importlib.util.find_spec(peer) is not None
+    if not found:
+        print(f"{peer} is left out: not installed (requirements-bench.txt)", file=sys.stderr)
+    return found
 
 
 def version(peer: str) -> str:
