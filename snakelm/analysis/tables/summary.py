@@ -92,14 +92,16 @@ def _tuned(record: RunRecord) -> tuple[float, float] | None:
     """What instruction tuning did to held-out answers; nothing for a run without it.
 
     As the evaluation measured it, in float32; where tuning began with another model than this run's
-    base, or before the evaluation, as tuning itself did.
+    base, where preferences have changed the model since, or before the evaluation, as tuning itself
+    did.
     """
     if record.config.export != "sft":
         return None
 
     held_out = record.evaluation.held_out if record.evaluation else {}
     base, tuned = (held_out[stage].answers if stage in held_out else None for stage in STAGES)
-    if base and tuned and record.config.sft.base is None:
+    config = record.config
+    if base and tuned and config.sft.base is None and not config.preferences.sources:
         return base.value, tuned.value
 
     result = record.training_result("train_sft")

@@ -76,7 +76,7 @@ def evaluation_of(loss):
 def run_of(make_record, whole_run, tmp_path):
     """`run_of(loss)`: the RunRecord of a run that measured this."""
 
-    def make(loss):
+    def make(loss, config=None, artefacts=()):
         text, rows = loss.held_out, whole_run
         docs = {"whole": text.documents, "clean": text.clean_documents, "val": text.documents}
         compressed = {"docs": docs}
@@ -87,7 +87,8 @@ def run_of(make_record, whole_run, tmp_path):
 
         write_json(tmp_path / "evaluation.json", evaluation_of(loss).as_json())
         evaluated = tmp_path / "evaluation.json"
-        return make_record(rows, compressed=compressed, evaluation=evaluated)
+        more = {"evaluation": evaluated, "artefacts": artefacts}
+        return make_record(rows, config, compressed=compressed, **more)
 
     return make
 
@@ -188,3 +189,15 @@ def test_answers_before_tuning_are_one_number_in_summary_and_evaluation(run_of, 
     write_summary(run_of(loss), tmp_path / "a.html")
     before = loss.stages["base"].answers.value
     assert f"{before:.3f} nats per token before the first step" in (tmp_path / "a.html").read_text()
+
+
+def test_what_tuning_did_is_not_told_by_a_model_that_preferences_have_changed(
+    run_of, manifest, tmp_path
+):
+    """The evaluation is of that one."""
+    result = {"val_loss_before": 4.321, "val_loss": 1.234}
+    tuned = manifest("sft_model.pt", "train_sft", result=result)
+    preferring = {"preferences": {"sources": [{"builtin": "docs"}]}}
+    write_summary(run_of(loss_of(2, 40, 40), preferring, [tuned]), tmp_path / "a.html")
+    page = (tmp_path / "a.html").read_text()
+    assert "4.321 nats per token before the first step and 1.234 after the last" in page
