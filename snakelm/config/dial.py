@@ -33,7 +33,7 @@ from .schema import Config
 from .section import Section
 from .training_sections import Model, Train
 
-__all__ = ["LOOKS", "dialled", "multiplied", "size_line"]
+__all__ = ["LOOKS", "dialled", "looks_every", "multiplied", "size_line"]
 
 HEAD_DIM = 64
 TOKENS_OF_A_HEAD = 2048  # in the vocabulary
@@ -76,6 +76,11 @@ def dialled(values: Mapping[str, Any]) -> dict[str, Any]:
     below = _keys_of(given.size, given)
     sections = {name: {**below[name], **(values.get(name) or {})} for name in TABLES}
     return {**values, **sections}
+
+
+def looks_every(steps: int) -> int:
+    """Steps between evaluations, and checkpoints, of a run of so many."""
+    return max(1, round(steps / LOOKS))
 
 
 def size_line(values: Mapping[str, Any], config: Config) -> str:
@@ -137,7 +142,7 @@ def _run(model: Model, vocabulary: int, given: Train) -> dict[str, int]:
 
     steps = max(1, round(tokens / _by_hand(given, "batch_tokens", batch)))
     taken = _by_hand(given, "steps", steps)
-    looks = max(1, round(taken / LOOKS))
+    looks = looks_every(taken)
     warmup = max(1, round(taken / WARMUP))
     return {
         "steps": steps,

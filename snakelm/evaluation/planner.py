@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..config import Candidate, Config
-from ..config.dial import LOOKS, multiplied
+from ..config.dial import LOOKS, looks_every, multiplied
 from ..device import Device, choose_device, choose_threads
 from ..errors import UserError
 from ..files import human_bytes
@@ -143,16 +143,20 @@ class _Sizes:
         # A source with a weight above 1 is read again within an epoch.
         unique = epoch * self.text.different_bytes / self.text.epoch_bytes
         held_out = self.val_fraction * self.text.text_bytes / per_token
-        along = (LOOKS - 1) * min(train.eval_tokens or held_out, held_out)
-        besides = time.start + time.forward * (along + held_out)
+        look = time.forward * min(train.eval_tokens or held_out, held_out)
+        besides, each = time.start + time.forward * held_out, time.step
+        if train.eval_every == looks_every(train.steps):  # it goes with the steps, as in the run
+            besides += (LOOKS - 1) * look
+        else:
+            each += look / train.eval_every
 
-        room = int((3600 * self.hours - besides) / time.step)
+        room = int((3600 * self.hours - besides) / each)
         longest = int(MOST_EPOCHS * unique / train.batch_tokens)
         steps, fewest = min(room, longest), math.ceil(FEWEST * train.steps)
         there = machine_memory(self.device, train.processes)
         note = "" if time.memory <= there else f"more memory than the {human_bytes(there)}"
         if steps < fewest:
-            note = f"at least {fewest:,} steps: {(besides + fewest * time.step) / 3600:.3g} hours"
+            note = f"at least {fewest:,} steps: {(besides + fewest * each) / 3600:.3g} hours"
 
         shown = fewest if note else steps
         tokens = shown * train.batch_tokens
@@ -171,7 +175,7 @@ class _Sizes:
             beyond=self.law.beyond(*reach),
             step_seconds=time.step,
             measured=time.measured,
-            training_seconds=besides + shown * time.step,
+            training_seconds=besides + shown * each,
             note=note,
         )
 

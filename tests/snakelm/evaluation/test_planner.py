@@ -116,6 +116,32 @@ def test_an_epoch_has_each_source_as_often_as_its_weight_says(tmp_path, known_ma
     assert half.bpb.value > whole.bpb.value
 
 
+def test_evaluations_take_the_time_that_their_number_takes(documents, known_machine, monkeypatch):
+    """As many as `size` has in a run of any length; with an eval_every of one's own one for each so
+    many steps.
+    """
+    look = 0.01  # seconds
+
+    def slow(candidate, tokens, device, before):
+        time = known_time(candidate, tokens, device, before)
+        return dataclasses.replace(time, forward=look / 100)
+
+    def planned(**train):
+        keys = {"sources": [{"builtin": "synthetic"}], "plan": {"hours": 0.001, "sizes": [1]}}
+        config = from_mapping({**keys, "train": {"eval_tokens": 100, **train}})
+        size = planner.make_size_plan(config, documents, QUIET, 1).choice
+        return size.steps, size.training_seconds
+
+    monkeypatch.setattr(planner, "time_steps", slow)
+    monkeypatch.setattr(planner, "MOST_EPOCHS", 1e9)
+    many, seconds = planned()
+    few, also = planned(eval_every=1)
+    assert seconds == pytest.approx(3.6, rel=0.01)
+    assert also == pytest.approx(3.6, rel=0.01)
+    step = known_time(from_mapping({"size": 1}), None, None, None).step
+    assert (many - few) * step == pytest.approx((few - 8) * look, rel=0.01)
+
+
 def test_more_hours_never_end_worse(documents, known_machine):
     plans = [plan_for(hours, documents) for hours in (0.0005, 0.001, 0.01)]
     found = [plan.choice.bpb.value for plan in plans]
