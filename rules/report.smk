@@ -146,7 +146,10 @@ rule plot_preferences:
         # Written by training beside its outputs; read where they are there.
         samples=at("logs/preference_samples.jsonl"),
         training_log=at("logs/preference_training.log"),
-        artefacts=[at("data/processed/train_preferences.bin")],
+        artefacts=[
+            at("data/processed/train_preferences.bin"),
+            at("preference_model.pt"),
+        ],
     shell:
         command("plot_preferences")
 

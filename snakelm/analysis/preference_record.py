@@ -10,7 +10,7 @@ from ..config import Config
 from ..training.metrics import Sample, read_metrics, read_samples
 from .manifests import ConversationCounts, StepManifest, Tolerant, made_by, read_manifests
 from .run_record import read_resumes
-from .trainings import Training
+from .trainings import Training, held_out_apart
 
 __all__ = ["PreferenceRecord", "PreferencesManifest", "read_preferences"]
 
@@ -72,8 +72,10 @@ def read_preferences(
     log: str | Path | None = None,
     artefacts: Iterable[str | Path] = (),
 ) -> PreferenceRecord:
-    """Reads all of it; the packs' manifest is looked for beside the ``artefacts``."""
-    found = made_by(read_manifests(artefacts).values(), "prepare_preferences", PreferencesManifest)
+    """Reads all of it; the manifests of packs and model are looked for beside the ``artefacts``."""
+    manifests = list(read_manifests(artefacts).values())
+    found = made_by(manifests, "prepare_preferences", PreferencesManifest)
+    data = found[0] if found else PreferencesManifest()
     resumes = read_resumes(log) if log and Path(log).is_file() else ()
     training = Training(
         read_metrics(metrics),
@@ -82,8 +84,9 @@ def read_preferences(
         clip=config.preferences.clip,
         resumes=resumes,
     )
+    held_out = data.val.tokens if data.val else 0
     return PreferenceRecord(
-        training,
+        held_out_apart(training, manifests, "train_preferences", held_out),
         read_samples(samples) if samples and Path(samples).is_file() else [],
-        found[0] if found else PreferencesManifest(),
+        data,
     )

@@ -12,13 +12,14 @@ from pathlib import Path, PurePath
 from ..data.held_out import HeldOut, held_out_of, held_out_on_disk
 from ..errors import UserError
 from ..training.metrics import FINETUNING, PRETRAINING, Metrics, read_metrics
-from .manifests import TrainManifest, as_kind, read_manifests
+from .manifests import StepManifest, TrainManifest, as_kind, made_by, read_manifests
 from .run_record import RunRecord, read_resumes
 
 __all__ = [
     "OTHER_CLEAN",
     "ComparedRun",
     "Training",
+    "held_out_apart",
     "pretraining",
     "read_files",
     "read_runs",
@@ -78,6 +79,20 @@ def tuning(
     """An instruction tuning; ``log`` is sft_training.log, where it is there."""
     resumes = read_resumes(log) if log and Path(log).is_file() else ()
     return Training(metrics, name, "nats per learned token", "held-out answers", clip, resumes)
+
+
+def held_out_apart(
+    training: Training, manifests: Iterable[StepManifest], step: str, held_out: int
+) -> Training:
+    """``training`` with what of its evaluations takes more than the others, by the manifest of the
+    model that ``step`` made; of an unfinished one nobody knows. ``held_out``: tokens there are.
+    """
+    for model in made_by(manifests, step, TrainManifest):
+        train = model.config.get("train")
+        along = train.get("eval_tokens") if isinstance(train, Mapping) else None
+        some = along is not None and held_out > along
+        return replace(training, first_takes_more=some, last_takes_more=some)
+    return training
 
 
 def read_runs(own: str | Path, others: Sequence[str | Path]) -> list[ComparedRun]:

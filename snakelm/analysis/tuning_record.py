@@ -15,7 +15,7 @@ from ..data.packs import Packs
 from ..tokenizer import Tokenizer
 from ..training.metrics import Sample, read_metrics, read_samples
 from .manifests import PacksManifest, made_by, read_manifests
-from .trainings import Training, tuning
+from .trainings import Training, held_out_apart, tuning
 
 __all__ = ["Answers", "Span", "TuningRecord", "answers", "conversations", "read_tuning", "turns"]
 
@@ -55,12 +55,16 @@ def read_tuning(
     log: str | Path | None = None,
     artefacts: Iterable[str | Path] = (),
 ) -> TuningRecord:
-    """Reads all of it; the packs' manifest is looked for beside the ``artefacts``."""
-    packs = made_by(read_manifests(artefacts).values(), "prepare_sft_data", PacksManifest)
+    """Reads all of it; the manifests of packs and model are looked for beside the ``artefacts``."""
+    manifests = list(read_manifests(artefacts).values())
+    made = made_by(manifests, "prepare_sft_data", PacksManifest)
+    packs = made[0] if made else PacksManifest()
+    held_out = packs.val.tokens if packs.val else 0
+    training = tuning(read_metrics(metrics), config.sft.clip, log)
     return TuningRecord(
-        tuning(read_metrics(metrics), config.sft.clip, log),
+        held_out_apart(training, manifests, "train_sft", held_out),
         read_samples(samples) if samples and Path(samples).is_file() else [],
-        packs[0] if packs else PacksManifest(),
+        packs,
         config.sft_data.sources,
     )
 

@@ -63,7 +63,7 @@ def tuned(tmp_path):
             tmp_path / "sft.csv",
             tmp_path / "s.jsonl",
             tmp_path / "none",
-            [tmp_path / "p.bin"],
+            [tmp_path / "p.bin", tmp_path / "m.pt"],
         )
 
     return make
@@ -124,6 +124,20 @@ def test_reasons_marks_and_what_was_not_read_are_shown(tuned, tmp_path):
     for words in ("unfit: x", "answers that are read but not learned", ">7<", "not read: mood"):
         assert words in page, words
     assert "gone" not in page
+
+
+@pytest.mark.parametrize(
+    ("eval_tokens", "apart"), [(5, True), (10**6, False), (None, False)], ids=["some", "all", "any"]
+)
+def test_evaluations_of_all_held_out_answers_stand_apart_from_those_of_some(
+    tuned, tmp_path, eval_tokens, apart
+):
+    """The first and the last take all of them."""
+    assert not tuned(COMPLETE, (), PACKS).training.last_takes_more, "nobody knows yet"
+    model = {"script": "train_sft.py", "config": {"train": {"eval_tokens": eval_tokens}}}
+    (tmp_path / "m.pt.manifest.json").write_text(json.dumps(model), encoding="utf-8")
+    training = tuned(COMPLETE, (), PACKS).training
+    assert (training.first_takes_more, training.last_takes_more) == (apart, apart)
 
 
 def test_all_that_became_of_the_rows_is_counted(tuned, tmp_path):
