@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 
 from ..trainings import Training
 from .style import COLOURS, figure, note, percent, thousands
-from .training import NO_DATA, visible_point
+from .training import NO_DATA, evaluations, visible_point
 
 __all__ = ["rewards"]
 
@@ -24,7 +24,7 @@ def rewards(training: Training, path: str | Path) -> None:
         above, below = drawing.subplots(2, 1, sharex=True)
         for side, colour in SIDES:
             name = f"{side}, held out"
-            _line(above, training, f"val_rewards_{side}", colour, name, marker="o")
+            _line(above, training, f"val_rewards_{side}", colour, name)
             _line(above, training, f"rewards_{side}", colour, f"{side}, training", dashed=True)
         above.set_title("Rewards")
         above.set_ylabel("nats × beta")
@@ -34,7 +34,7 @@ def rewards(training: Training, path: str | Path) -> None:
             ("rewards_accuracies", COLOURS["blue"], "likewise, training", True),
             ("val_logps_accuracies", COLOURS["purple"], "chosen is likelier, held out", False),
         ):
-            _line(below, training, column, colour, name, dashed, marker="" if dashed else "o")
+            _line(below, training, column, colour, name, dashed)
         below.set_title("Answers in order")
         below.set_ylabel("share")
         below.set_xlabel("training tokens")
@@ -56,10 +56,11 @@ def _line(
     colour: str,
     name: str,
     dashed: bool = False,
-    marker: str = "",
 ) -> None:
+    """A column of the metrics; held out unless ``dashed``."""
     x, y = training.metrics.points(column)
-    if x.size:
-        style = DASHED if dashed else "-"
-        marker = visible_point(x).get("marker", marker)
-        axes.plot(x, y, color=colour, label=name, linestyle=style, marker=marker, markersize=3.5)
+    if x.size and not dashed:
+        evaluations(axes, x, y, colour, name, training)
+    elif x.size:
+        marker = visible_point(x).get("marker", "")
+        axes.plot(x, y, color=colour, label=name, linestyle=DASHED, marker=marker, markersize=3.5)

@@ -18,6 +18,7 @@ from .style import AXIS, COLOURS, figure, mark, note, percent, thousands
 
 __all__ = [
     "bits_per_byte",
+    "evaluations",
     "gradient_norm",
     "learning_rate",
     "loss",
@@ -51,7 +52,7 @@ def loss(training: Training, path: str | Path) -> None:
         axes.plot(x, y, color=COLOURS["faint"], linewidth=1)
         name = "training (averaged)"
         axes.plot(x, smooth(y), color=COLOURS["blue"], label=name, **visible_point(x))
-        _evaluations(axes, val_x, val_y, COLOURS["orange"], training.held_out, training)
+        evaluations(axes, val_x, val_y, COLOURS["orange"], training.held_out, training)
 
         # The reader of the metrics gives inf for a loss that was written as nan or inf.
         for tokens in training.metrics["tokens"][np.isinf(training.metrics["loss"])]:
@@ -81,7 +82,7 @@ def bits_per_byte(training: Training, ppmd: Rates | None, path: str | Path) -> N
         ):
             x, y = training.metrics.points(column)
             if x.size:
-                _evaluations(axes, x, y, colour, f"model, {part}: {y[-1]:.3f}", training)
+                evaluations(axes, x, y, colour, f"model, {part}: {y[-1]:.3f}", training)
                 drawn.append(y)
             if level is not None:
                 name = f"PPMd, {part}: {level:.3f}"
@@ -174,7 +175,7 @@ def _line(
     return True
 
 
-def _evaluations(
+def evaluations(
     axes: Axes, x: np.ndarray, y: np.ndarray, colour: str, label: str, training: Training
 ) -> None:
     """Evaluations as a line with dots. A last one of more documents than those before it, and one
