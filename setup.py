@@ -70,6 +70,7 @@ KERNELS = {
     "csrc/ops/linear_cross_entropy/linear_cross_entropy_kernel.cpp": tuple(ISA_FLAGS),
     "csrc/ops/muon_step/muon_step_kernel.cpp": VECTORS,
     "csrc/ops/orthogonalize/orthogonalize_kernel.cpp": tuple(ISA_FLAGS),
+    "csrc/ops/products/products_kernel.cpp": ("portable", "avx2", "avx512"),
     "csrc/ops/qk_norm_rope/qk_norm_rope_kernel.cpp": VECTORS,
     "csrc/ops/rms_norm/rms_norm_kernel.cpp": VECTORS,
     "csrc/ops/rope/rope_kernel.cpp": VECTORS,

@@ -40,4 +40,8 @@ std::tuple<Tensor, Tensor> swiglu_backward(Tensor grad_out, Tensor gate, Tensor 
 
 std::vector<Tensor> weight_gradients(Tensor x, std::vector<Tensor> gradients, int64_t level);
 
+// No operator of its own: float32, for the decoder's block.
+std::vector<Tensor> products(std::vector<Tensor> lefts, std::vector<Tensor> rights, bool summed,
+                             int64_t level);
+
 }  // namespace pytorch_ext

@@ -4,9 +4,12 @@ order, so the bits are those of the block's own code.
 
 That code is Python on one thread. In a default step it was a fifth of the time on two threads, and
 the part that more threads do not shorten (docs/EXPERIMENTS.md). Everything unusual goes its way all
-the same, since `fused_inputs` gives None for it: dropout, LoRA, autocast, float32, GPUs,
-torch.compile, torch.func, hooks on a part of the block, a backend that was asked for, Llama's
-shape.
+the same, since `fused_inputs` gives None for it: dropout, LoRA, autocast, GPUs, torch.compile,
+torch.func, hooks on a part of the block, a backend that was asked for, Llama's shape.
+
+In float32 the operator's products are our own (csrc/ops/products), with other last digits than
+torch's in the block's own code, so it is taken only where they are known to be faster: on a CPU
+with AVX2 and no AVX-512, which trains in float32 anyway.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -14,17 +17,19 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from pytorch_ext.dispatch import BEST, choose
+from pytorch_ext import library
+from pytorch_ext.dispatch import BEST, LEVELS, choose
 from pytorch_ext.transforms import applied, below_autograd
 
-from .working_copies import cached_copy
+from .working_copies import cached_copy, is_plain
 
 if TYPE_CHECKING:
     from .decoder import Block
 
 __all__ = ["fused", "fused_inputs"]
 
-OPERATORS = ("attention", "qk_norm_rope", "rms_norm", "swiglu", "weight_gradients")
+OPERATORS = ("attention", "qk_norm_rope", "rms_norm", "swiglu")
+FLOAT32_PAYS = LEVELS[library.LEVELS_HERE[-1]] == "avx2" if library.LOADED else False
 NAMES = (
     *("attention_norm", "attention.q_norm", "attention.k_norm", "mlp_norm"),
     *("attention.q", "attention.k", "attention.v", "attention.o", "mlp.gate", "mlp.up", "mlp.down"),
@@ -38,8 +43,9 @@ def fused_inputs(block: "Block", x_BTC: torch.Tensor, backend: str | None) -> Te
     """The block's gains, its matrices, and the matrices' working copies, in the operator's order;
     None where the block is to run by its own code. ``backend``: of attention.
     """
+    narrow = x_BTC.dtype == torch.bfloat16
     if (
-        x_BTC.dtype != torch.bfloat16
+        not (narrow or (FLOAT32_PAYS and x_BTC.dtype == torch.float32))
         or x_BTC.device.type != "cpu"
         or not torch.is_grad_enabled()
         or torch.is_autocast_enabled("cpu")
@@ -48,21 +54,17 @@ def fused_inputs(block: "Block", x_BTC: torch.Tensor, backend: str | None) -> Te
     attention, mlp = block.attention, block.mlp
     if not attention.qk_norm or _hooked(attention) or _hooked(mlp):
         return None
-    requested = {"attention": backend}
-    if any(choose(op, requested.get(op), "x", x_BTC) != ("cpu", BEST) for op in OPERATORS):
+    requested, used = {"attention": backend}, (*OPERATORS, *(["weight_gradients"] * narrow))
+    if any(choose(op, requested.get(op), "x", x_BTC) != ("cpu", BEST) for op in used):
         return None
 
     gains = (block.attention_norm, attention.q_norm, attention.k_norm, block.mlp_norm)  # as NAMES
     matrices = (attention.q, attention.k, attention.v, attention.o, mlp.gate, mlp.up, mlp.down)
     if not all(p.requires_grad and p.dtype == torch.float32 for p in (*gains, *matrices)):
         return None
-    copies = []
-    for matrix in matrices:
-        copy = cached_copy(matrix, x_BTC.dtype)
-        if copy is None:
-            return None
-        copies.append(copy)
-    return (*gains, *matrices, *copies)
+    copies = [cached_copy(matrix, x_BTC.dtype) for matrix in matrices] if narrow else [*matrices]
+    held = [copy for copy in copies if copy is not None and (narrow or is_plain(copy))]
+    return (*gains, *matrices, *held) if len(held) == MATRICES else None
 
 
 def fused(

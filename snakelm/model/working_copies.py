@@ -23,7 +23,7 @@ from torch.autograd import forward_ad
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-__all__ = ["cached_copy", "held_copy", "refreshed", "working_copy"]
+__all__ = ["cached_copy", "held_copy", "is_plain", "refreshed", "working_copy"]
 
 
 @dataclass
@@ -118,15 +118,22 @@ class _Cast(torch.autograd.Function):
         return grad.to(ctx.dtype), None
 
 
-def _can_hold(p: torch.Tensor, dtype: torch.dtype) -> bool:
-    if (
+def is_plain(p: torch.Tensor) -> bool:
+    """Whether ``p`` is a parameter like any other, and no transform, trace or mode of torch is on:
+    what it is multiplied with may then go past torch's own products.
+    """
+    return not (
         torch.compiler.is_compiling()
         or torch._C._are_functorch_transforms_active()
         or forward_ad._current_level >= 0
         or torch._C._len_torch_dispatch_stack() > 0  # fake tensors, counters of operations
         or type(p) is not nn.Parameter
         or p.is_inference()
-    ):
+    )
+
+
+def _can_hold(p: torch.Tensor, dtype: torch.dtype) -> bool:
+    if not is_plain(p):
         return False
     if p.dtype == dtype:
         _HELD.pop(id(p), None)  # it may have had another one

@@ -26,7 +26,8 @@ SOURCES = {
         f"{name}/{name}_{part}.cpp"
         for name in (
             *("rms_norm", "qk_norm_rope", "rope", "swiglu"),
-            *("adamw_step", "muon_step", "orthogonalize", "total_norm", "weight_gradients"),
+            *("adamw_step", "muon_step", "orthogonalize", "products", "total_norm"),
+            "weight_gradients",
         )
         for part in ("cpu", "kernel")
     ],

@@ -9,8 +9,9 @@
 // autograd on the calling thread (their code has left the caches by then), which no second thread
 // shares: snakelm/model/fused_block.py.
 //
-// Legend: N = B T positions, C width of the stream, F hidden size, D size of a head. Products are
-// torch's own.
+// Legend: N = B T positions, C width of the stream, F hidden size, D size of a head. Products of
+// bfloat16 are torch's own, of float32 ours (ops/products): snakelm/model/fused_block.py says where
+// each is taken.
 #include <torch/csrc/inductor/aoti_torch/generated/c_shim_cpu.h>
 
 #include <cmath>
@@ -64,6 +65,33 @@ Tensor plus(const Tensor& a, const Tensor& b) {
   return Tensor(made);
 }
 
+bool is_float32(const Tensor& x) { return x.scalar_type() == ScalarType::Float; }
+
+// x w' of each of the weights [R, C] that read x [N, C] → each [N, R].
+Tensors projected(const Tensor& x, const Tensors& weights) {
+  Tensors turned, made;
+  for (const Tensor& weight : weights) turned.push_back(transposed(weight));
+  if (is_float32(x)) return products(Tensors(weights.size(), x), turned, false, BEST);
+  for (const Tensor& weight : turned) made.push_back(times(x, weight));
+  return made;
+}
+
+// The gradient of that x: the sum of g w over the weights, of each the gradient g of x w'.
+Tensor pulled_back(const Tensors& grads, const Tensors& weights) {
+  if (is_float32(grads[0])) return products(grads, weights, true, BEST)[0];
+  Tensor sum = times(grads[0], weights[0]);
+  for (size_t i = 1; i < grads.size(); ++i) add_times(sum, grads[i], weights[i]);
+  return sum;
+}
+
+// The gradients of those weights, float32.
+Tensors of_weights(const Tensor& x, const Tensors& grads) {
+  if (!is_float32(x)) return weight_gradients(x, grads, BEST);
+  Tensors turned;
+  for (const Tensor& grad : grads) turned.push_back(transposed(grad));
+  return products(turned, Tensors(grads.size(), x), false, BEST);
+}
+
 // x [B, T, C] → [N, C], and an [N, H D] → [B, T, H, D] like x.
 Tensor flat(Tensor x) {
   if (!x.is_contiguous()) x = torch::stable::contiguous(x);
@@ -93,20 +121,21 @@ Tensors forward(Tensor x, std::optional<Tensor> added, std::optional<Tensor> row
     y1 = rms_norm_forward(x, p.attention_gain, eps, BEST);
   }
   y1 = flat(y1);
-  const Tensor q = in_heads(times(y1, transposed(p.q)), x, head_dim);
-  const Tensor k = in_heads(times(y1, transposed(p.k)), x, head_dim);
-  const Tensor v = in_heads(times(y1, transposed(p.v)), x, head_dim);
+  const Tensors qkv = projected(y1, {p.q, p.k, p.v});
+  const Tensor q = in_heads(qkv[0], x, head_dim), k = in_heads(qkv[1], x, head_dim),
+               v = in_heads(qkv[2], x, head_dim);
   const auto [turned_q, turned_k] =
       qk_norm_rope_forward(q, k, p.q_gain, p.k_gain, cos, sin, eps, BEST);
   const auto [a, log_sum] =
       attention_forward(turned_q, turned_k, v, row_start, scale_of(head_dim), BEST);
 
-  const Tensor more = viewed(times(joined(a), transposed(p.o)), x.sizes());
+  const Tensor more = viewed(projected(joined(a), {p.o})[0], x.sizes());
   auto [y2, s2] = add_rms_norm_forward(more, s1, p.mlp_gain, eps, BEST);
   y2 = flat(y2);
-  const Tensor gate = times(y2, transposed(p.gate)), up = times(y2, transposed(p.up));
+  const Tensors gate_up = projected(y2, {p.gate, p.up});
+  const Tensor &gate = gate_up[0], &up = gate_up[1];
   const Tensor h = swiglu_forward(gate, up, BEST);
-  const Tensor out = viewed(times(h, transposed(p.down)), x.sizes());
+  const Tensor out = viewed(projected(h, {p.down})[0], x.sizes());
   return {s2, out, s1, y1, q, k, turned_q, turned_k, v, a, log_sum, y2, gate, up, h};
 }
 
@@ -122,27 +151,25 @@ Tensors backward(Tensor grad_s2, Tensor grad_out, Tensors kept, Tensor s2,
                &gate = kept[10], &up = kept[11], &h = kept[12];
 
   const Tensor grad_down = flat(grad_out);
-  const Tensor of_down = weight_gradients(h, {grad_down}, BEST)[0];
-  const auto [grad_gate, grad_up] = swiglu_backward(times(grad_down, p.down), gate, up, BEST);
-  Tensor grad_y2 = times(grad_gate, p.gate);
-  add_times(grad_y2, grad_up, p.up);
-  const Tensors of_mlp = weight_gradients(y2, {grad_gate, grad_up}, BEST);
+  const Tensor of_down = of_weights(h, {grad_down})[0];
+  const auto [grad_gate, grad_up] =
+      swiglu_backward(pulled_back({grad_down}, {p.down}), gate, up, BEST);
+  const Tensor grad_y2 = pulled_back({grad_gate, grad_up}, {p.gate, p.up});
+  const Tensors of_mlp = of_weights(y2, {grad_gate, grad_up});
   const auto [grad_sum, of_mlp_gain] =
       rms_norm_backward(viewed(grad_y2, s2.sizes()), grad_s2, s2, p.mlp_gain, eps, BEST);
 
   const Tensor grad_o = flat(grad_sum);
-  const Tensor of_o = weight_gradients(joined(a), {grad_o}, BEST)[0];
-  const Tensor grad_a = viewed(times(grad_o, p.o), a.sizes());
+  const Tensor of_o = of_weights(joined(a), {grad_o})[0];
+  const Tensor grad_a = viewed(pulled_back({grad_o}, {p.o}), a.sizes());
   const auto [grad_turned_q, grad_turned_k, grad_v] = attention_backward(
       grad_a, turned_q, turned_k, v, a, log_sum, row_start, scale_of(head_dim), BEST);
   const auto [grad_q, grad_k, of_q_gain, of_k_gain] = qk_norm_rope_backward(
       grad_turned_q, grad_turned_k, q, k, p.q_gain, p.k_gain, cos, sin, eps, BEST);
 
   const Tensors grads = {joined(grad_q), joined(grad_k), joined(grad_v)};
-  Tensor grad_y1 = times(grads[0], p.q);
-  add_times(grad_y1, grads[1], p.k);
-  add_times(grad_y1, grads[2], p.v);
-  const Tensors of_qkv = weight_gradients(y1, grads, BEST);
+  const Tensor grad_y1 = pulled_back(grads, {p.q, p.k, p.v});
+  const Tensors of_qkv = of_weights(y1, grads);
   // The first block's x goes two ways, which autograd would add after rounding each.
   std::optional<Tensor> sum_here;
   if (summed) sum_here = grad_sum;

@@ -10,6 +10,7 @@
 #include "ops/adamw_step/adamw_step.h"
 #include "ops/muon_step/muon_step.h"
 #include "ops/orthogonalize/orthogonalize.h"
+#include "ops/products/products.h"
 #include "ops/qk_norm_rope/qk_norm_rope.h"
 #include "ops/rms_norm/rms_norm.h"
 #include "ops/rope/rope.h"
@@ -279,9 +280,35 @@ void adamw_step(Memory& memory) {
   });
 }
 
+// Rows or columns dense, or neither.
+Factor some_factor(Memory& memory, int64_t rows, int64_t columns) {
+  const int64_t apart = 1 + static_cast<int64_t>(below(2)), more = static_cast<int64_t>(below(3));
+  const bool turned = below(2);
+  const int64_t inner = turned ? rows : columns, outer = turned ? columns : rows;
+  const int64_t row = inner * apart + more;
+  const bool any = rows && columns;
+  const float* const data = memory.floats(any ? (outer - 1) * row + (inner - 1) * apart + 1 : 0);
+  return turned ? Factor{data, apart, row} : Factor{data, row, apart};
+}
+
+void products(Memory& memory) {
+  std::vector<Product> all(1 + below(2));
+  for (Product& product : all) {
+    product.rows = some_width(), product.columns = some_width();
+    for (size_t i = 1 + below(2); i > 0; --i) {
+      const int64_t depth = static_cast<int64_t>(below(below(4) == 0 ? 600 : 40));
+      product.summands.push_back({some_factor(memory, product.rows, depth),
+                                  some_factor(memory, depth, product.columns), depth});
+    }
+    product.out = memory.float_output(product.rows * product.columns);
+  }
+  twice("products", memory,
+        [&](int level, int threads) { return products_cpu(all, level, threads, on_threads); });
+}
+
 void some_problem() {
   Memory memory(below(2) ? Element::float32 : Element::bfloat16);
-  switch (below(9)) {
+  switch (below(10)) {
     case 0: return swiglu(memory);
     case 1: return rms_norm(memory);
     case 2: return rope(memory);
@@ -290,6 +317,7 @@ void some_problem() {
     case 5: return muon_step(memory);
     case 6: return adamw_step(memory);
     case 7: return weight_gradients(memory);
+    case 8: return products(memory);
     default: return qk_norm_rope(memory);
   }
 }

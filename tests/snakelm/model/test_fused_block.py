@@ -11,7 +11,7 @@ import torch
 
 from pytorch_ext import library
 from snakelm.config import Model
-from snakelm.model import Decoder, decoder
+from snakelm.model import Decoder, decoder, fused_block
 from snakelm.model.dropout import Dropout
 from snakelm.training import lora
 
@@ -77,6 +77,49 @@ def test_values_and_gradients_are_those_of_the_blocks_own_code(shape, again):
     model.checkpoint_blocks = again
     assert same_bits(loss_and_gradients(model), expected)
     assert len(expected) == 1 + len(list(model.parameters()))
+
+
+@pytest.fixture
+def float32_pays(monkeypatch):
+    """Whatever CPU this is."""
+    monkeypatch.setattr(fused_block, "FLOAT32_PAYS", True)
+
+
+@pytest.mark.usefixtures("float32_pays")
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_float32_is_that_of_the_blocks_own_code_but_for_rounding(shape):
+    model = made(shape, torch.float32)
+    expected, found = loss_and_gradients(model, fused=False), loss_and_gradients(model)
+    exact = loss_and_gradients(made(shape, torch.float32).double(), fused=False)
+    for one, other, true in zip(found, expected, exact, strict=True):
+        error, others = (one - true).abs().max(), (other - true).abs().max()
+        assert error <= 3 * others + 1e-6 * true.abs().max()
+    model.checkpoint_blocks = True
+    assert same_bits(loss_and_gradients(model), found)
+
+
+@pytest.mark.usefixtures("float32_pays")
+def test_second_derivatives_in_float32():
+    found = []
+    given = torch.randn(2, 9, 48, generator=torch.Generator().manual_seed(2))
+    for own_way in (False, True):
+        model, x = made(dtype=torch.float32), given.clone().requires_grad_()
+        with by_own_code() if own_way else contextlib.nullcontext():
+            outputs = stream(model, x)
+        assert ("FusedBlock" in str(outputs[0].grad_fn)) != own_way
+        wanted = x, model.layers[0].mlp.up, model.layers[1].attention.q
+        firsts = torch.autograd.grad(sum(y.sum() for y in outputs), wanted, create_graph=True)
+        length = sum(g.square().sum() for g in firsts)
+        found.append([*firsts, *torch.autograd.grad(length, wanted)])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4 * other.abs().max().item())
+
+
+def test_float32_is_fused_only_where_that_is_known_to_pay(monkeypatch):
+    monkeypatch.setattr(fused_block, "FLOAT32_PAYS", False)
+    model = made(dtype=torch.float32)
+    with mock.patch.object(decoder, "fused", side_effect=AssertionError):
+        model(*rows(model)).backward()
 
 
 def test_rows_without_documents_and_of_any_length():
@@ -152,26 +195,26 @@ def test_what_is_unusual_goes_the_blocks_own_way(change):
         model(*rows(model)).backward()
 
 
+@pytest.mark.usefixtures("float32_pays")
 def test_other_models_modes_and_transforms_go_the_blocks_own_way():
     llama = SHAPES["grouped"].model_copy(update={"qk_norm": False})
     with mock.patch.object(decoder, "fused", side_effect=AssertionError):
         made(llama)(*rows(made(llama)))
-        model = made(dtype=torch.float32)
-        model(*rows(model))
-
-        model = made()
-        tokens, starts, targets = rows(model)
-        model(tokens, starts, targets, None, Dropout(0.1, torch.arange(3)))
-        with torch.no_grad():
-            model(tokens, starts, targets)
-        with torch.autocast("cpu", BF16):
-            model(tokens, starts, targets)
-        state = {name: p.detach() for name, p in model.named_parameters()}
-        torch.func.functional_call(model, state, (tokens, starts, targets))
+        for model in (made(), made(dtype=torch.float32)):
+            tokens, starts, targets = rows(model)
+            model(tokens, starts, targets, None, Dropout(0.1, torch.arange(3)))
+            with torch.no_grad():
+                model(tokens, starts, targets)
+            with torch.autocast("cpu", BF16):
+                model(tokens, starts, targets)
+            state = {name: p.detach() for name, p in model.named_parameters()}
+            torch.func.functional_call(model, state, (tokens, starts, targets))
 
 
-def test_a_weight_written_before_backward_is_an_error():
-    model = made()
+@pytest.mark.usefixtures("float32_pays")
+@pytest.mark.parametrize("dtype", [BF16, torch.float32], ids=str)
+def test_a_weight_written_before_backward_is_an_error(dtype):
+    model = made(dtype=dtype)
     loss = model(*rows(model))
     with torch.no_grad():
         model.layers[1].mlp.gate.mul_(2)
