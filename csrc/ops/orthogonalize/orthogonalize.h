@@ -1,10 +1,12 @@
 // Newton-Schulz iterations (pytorch_ext/ops/orthogonalize has the mathematics): pointers and sizes.
 //
-//   x <- (a I + b R + c R^2) x,   R = x x^T,   in bfloat16, summed in float32
+//   x <- (a I + b R + c R^2) x,   R = x x^T
 //
-// R and the polynomial are symmetric: half of their blocks are computed, each is written twice.
-// Everything of one matrix lies in tiles, in the memory of the thread that has it: 8 K N + 6 K^2
-// bytes for a K x N matrix, K <= N, both rounded up to 32.
+// R and the polynomial are symmetric: half of them is computed. Where the CPU multiplies bfloat16,
+// products are of bfloat16, summed in float32 (orthogonalize_blocks.h); elsewhere all is float32,
+// by way of R alone (orthogonalize_floats.h). Everything of one matrix is in the memory of the
+// thread that has it: 8 K N + 6 K^2 bytes for a K x N matrix, K <= N, both rounded up to 32, and 8
+// K N + 16 K^2 bytes in float32.
 #pragma once
 
 #include <cstdint>

@@ -36,18 +36,7 @@ SNAKELM_INLINE WordVec load_words(const Word* from) {
 SNAKELM_INLINE void store_words(Word* to, WordVec v) { std::memcpy(to, &v, sizeof v); }
 
 // Lane i: low[i] and high[i] as bfloat16, low in the low half.
-SNAKELM_INLINE WordVec words_of(Vec low, Vec high) {
-#if defined(__AVX512BF16__)
-  return pair_of(low, high);
-#else
-  const auto rounded = [](Vec v) {
-    const WordVec word = (WordVec)v;
-    return (WordVec)(v == v ? (IntVec)((word + 0x7FFF + ((word >> 16) & 1)) >> 16)
-                            : splat_int(0x7FC0));
-  };
-  return rounded(low) | (rounded(high) << 16);
-#endif
-}
+SNAKELM_INLINE WordVec words_of(Vec low, Vec high) { return pair_of(low, high); }
 
 SNAKELM_INLINE void to_rows(const Sums& sums, Word* block) {
   BFloat16* const to = reinterpret_cast<BFloat16*>(block);
@@ -135,7 +124,7 @@ SNAKELM_INLINE void multiply_rows(const Word* left, const Word* right, int64_t b
 
 SNAKELM_INLINE void multiply_blocks(const Word* left, const Word* right, int64_t blocks,
                                     Sums& sums) {
-  constexpr int R = LANES == 16 ? 16 : LANES == 8 ? 4 : 2;
+  constexpr int R = 16;
   for (int64_t r = 0; r < SIDE; r += R) {
     for (int64_t h = 0; h < 2; ++h) {
       multiply_rows<R>(left + r * TILE, right + h * TILE_WORDS, blocks, sums.at[r] + h * TILE);
