@@ -1,9 +1,9 @@
 """Cross-entropy over some rows of the head: what training with a sampled softmax computes
 (snakelm/training/sampled_softmax.py says why and which rows).
 
-The correction of a logit travels in two more columns of the product, [x, 1, 1] · [w, high, low]: in
-bfloat16 the sum of two numbers has 16 bits where one has 8. With zeros they fill a block of
-columns, which is what kernels multiply.
+The correction of a logit travels in more columns of the product: [x, 1] · [w, correction] in
+float32, [x, 1, 1] · [w, high, low] in bfloat16, where the sum of two numbers has 16 bits and one
+has 8. With zeros they fill a block of columns, which is what kernels multiply.
 
 Legend: N rows, C width, V vocabulary, S tokens of the sample.
 """
@@ -18,7 +18,7 @@ from pytorch_ext.transforms import applied, compiling
 
 __all__ = ["sampled_cross_entropy"]
 
-BLOCK = 32  # columns that a product takes at a time
+NARROW_BLOCK, WIDE_BLOCK = 32, 8  # columns that a product takes at a time: bfloat16, float32
 
 
 def sampled_cross_entropy(
@@ -53,16 +53,17 @@ class _Sampled(torch.autograd.Function):
         tokens_S: torch.Tensor,
         correction_S: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        width = x_NC.shape[1]
-        more = 2 + (-width - 2) % BLOCK
-        x_NW = F.pad(x_NC, (0, more), value=1.0)  # ones by zeros, but for the first two
+        width, narrow = x_NC.shape[1], x_NC.dtype.itemsize < 4
+        parts, block = (2, NARROW_BLOCK) if narrow else (1, WIDE_BLOCK)
+        more = parts + (-width - parts) % block
+        x_NW = F.pad(x_NC, (0, more), value=1.0)  # ones by zeros, but for the first
 
         high_S = correction_S.to(x_NC.dtype)
-        low_S = correction_S - high_S
         rows_SW = matrix_VC.new_zeros(len(tokens_S), width + more)
         rows_SW[:, :width] = matrix_VC.index_select(0, tokens_S)
         rows_SW[:, width] = high_S
-        rows_SW[:, width + 1] = low_S.to(x_NC.dtype)
+        if narrow:
+            rows_SW[:, width + 1] = (correction_S - high_S).to(x_NC.dtype)
         return x_NW, rows_SW
 
     @staticmethod
