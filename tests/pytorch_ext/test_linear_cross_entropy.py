@@ -137,6 +137,28 @@ def test_nothing_to_learn_is_zero_not_nan(backend, reduction):
         assert torch.equal(result, torch.zeros_like(result))
 
 
+@needs_kernels
+def test_float32_gradients_are_scaled_in_place_once_the_graph_is_dropped():
+    """Another copy of a gradient the size of weight would be the largest thing in memory."""
+    x, weight, target = draw(40, 8, 30, torch.float32)
+    x.requires_grad_(), weight.requires_grad_()
+    left: list[int] = []
+
+    def pack(saved: torch.Tensor) -> torch.Tensor:
+        left.append(saved.data_ptr())
+        return saved
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda saved: saved):
+        loss = 3 * linear_cross_entropy(x, weight, target, backend="cpu")
+    made = [
+        torch.autograd.grad(loss, (x, weight), retain_graph=keep) for keep in (True, True, False)
+    ]
+    for again in made[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(again, made[0], strict=True))
+    places = [[g.data_ptr() in left for g in gradients] for gradients in made]
+    assert places == [[False, False], [False, False], [True, True]]
+
+
 @pytest.mark.parametrize("poison", [1e4, float("inf"), float("nan")])
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_ignored_rows_do_not_enter(backend, poison, small_chunks):

@@ -5,7 +5,8 @@ N x C, and makes the gradient of weight, V x C, which it scales as it writes it:
 size exists before it is wanted, and no pass of its own multiplies it by a number.
 
 In float32, where products are nearly all of the time and three of them do, forward makes both
-gradients and backward scales both.
+gradients and backward scales both: in place, where autograd drops the graph and with it what
+forward left.
 """
 
 from typing import Any
@@ -94,13 +95,30 @@ def made_gradients(*inputs: Any) -> tuple[torch.Tensor, torch.Tensor]:
     """
     grad_loss, x, weight, target, grad_x, grad_weight, terms, *settings = inputs
     *settings, x_wanted, weight_wanted, level = settings
-    of_x = grad_x * grad_loss.to(x.dtype) if x_wanted else x.new_empty(0)
+    times = torch.Tensor.mul_ if _is_dropped(grad_loss) else torch.mul
+    of_x = times(grad_x, grad_loss.to(x.dtype)) if x_wanted else x.new_empty(0)
     if not weight_wanted:
         return of_x, weight.new_empty(0)
     if grad_weight.dim() == 2:  # forward has made it
-        return of_x, grad_weight * grad_loss
+        return of_x, times(grad_weight, grad_loss)
     return of_x, torch.ops.pytorch_ext.linear_cross_entropy_backward(
         grad_loss, x, weight, target, terms, *settings, level
+    )
+
+
+def _is_dropped(grad_loss: torch.Tensor) -> bool:
+    """Whether this runs in a backward after which nobody reads what forward saved: no second one is
+    to come, and no transform, trace or mode of torch watches.
+    """
+    return not (
+        torch.is_grad_enabled()
+        or under_torch_func()
+        or torch._C._functorch.is_functorch_wrapped_tensor(grad_loss)
+        or torch._C._functorch.is_legacy_batchedtensor(grad_loss)
+        or compiling()
+        or torch._C._len_torch_dispatch_stack() > 0
+        or torch._C._current_graph_task_id() < 0
+        or torch._C._autograd._get_current_graph_task_keep_graph()
     )
 
 
