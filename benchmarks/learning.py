@@ -17,9 +17,10 @@ reports the documents that are held out at that prepare.val_fraction, which choi
 others apart: prepare the results folder with twice the fraction.
 
 Baselines: `gpt`, written here after the same recipe (LayerNorm, learned positions, GELU, tied head,
-AdamW, cosine, random crops of the plain stream, bf16 autocast); `--nanogpt DIR` takes model.py from
-your own clone of nanoGPT, `--nanochat DIR` model and optimizer from one of nanochat, whose
-`--baseline-lr` is a factor on its own rates and whose compilation counts nothing.
+AdamW, cosine, random crops of the plain stream, autocast to bf16 where the CPU multiplies it);
+`--nanogpt DIR` takes model.py from your own clone of nanoGPT, `--nanochat DIR` model and optimizer
+from one of nanochat, whose `--baseline-lr` is a factor on its own rates and whose compilation
+counts nothing.
 """
 
 import argparse

@@ -1,6 +1,7 @@
 """The baselines of learning.py: other models and their losses on held-out documents, and PPMd."""
 
 import contextlib
+import functools
 import importlib.util
 import math
 import sys
@@ -11,8 +12,8 @@ WARMUP, FLOOR, DECAY = 100, 0.1, 0.1
 
 
 def train_gpt2(args, job: dict, budget, train_bin, batch_tokens: int):
-    """nanoGPT's recipe: AdamW, warm-up and cosine to a tenth, clipping at 1, random crops, bf16
-    autocast. The model and its number of steps.
+    """nanoGPT's recipe: AdamW, warm-up and cosine to a tenth, clipping at 1, random crops, autocast
+    to what this CPU trains in. The model and its number of steps.
     """
     import torch
 
@@ -34,7 +35,7 @@ def train_gpt2(args, job: dict, budget, train_bin, batch_tokens: int):
             group["lr"] = job["lr"] * min(1.0, (step + 1) / WARMUP) * cosine
 
         x_BT, y_BT = next(batches)
-        with torch.autocast("cpu", torch.bfloat16):
+        with narrowed():
             loss = model(x_BT, y_BT)[1]
         loss.backward()
 
@@ -44,6 +45,21 @@ def train_gpt2(args, job: dict, budget, train_bin, batch_tokens: int):
         step += 1
 
     return model, step
+
+
+@functools.cache
+def trained_in():
+    """bf16 where the CPU multiplies it, as ours has it: emulated it is slower than float32."""
+    from snakelm.device import choose_device
+
+    return choose_device("cpu", "auto", 1).dtype
+
+
+def narrowed():
+    """Autocast to that."""
+    import torch
+
+    return torch.autocast("cpu", torch.bfloat16, enabled=trained_in() == torch.bfloat16)
 
 
 def random_crops(stream, context: int, batch_tokens: int, seed: int):
@@ -88,7 +104,7 @@ def baseline_losses(model, val, lengths, context: int):
     nll, text_bytes = np.zeros(val.meta.documents), np.zeros(val.meta.documents)
 
     model.eval()
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+    with torch.no_grad(), narrowed():
         for first in range(0, len(tokens) - 1, context):
             row = tokens[first : first + context + 1]
             x_T, y_T = torch.from_numpy(row[:-1]), torch.from_numpy(row[1:])

@@ -20,10 +20,11 @@ MOMENTUM_WARMUP = 400
 
 def train(args, job: dict, budget, train_bin, batch_tokens: int):
     """The model and its number of steps."""
-    os.environ["NANOCHAT_DTYPE"] = "bfloat16"
-    sys.path.insert(0, str(args.nanochat))
     import torch
-    from learning_baselines import random_crops
+    from learning_baselines import random_crops, trained_in
+
+    os.environ["NANOCHAT_DTYPE"] = str(trained_in()).removeprefix("torch.")
+    sys.path.insert(0, str(args.nanochat))
     from nanochat.gpt import GPT, GPTConfig
 
     torch.manual_seed(job["seed"])
