@@ -76,6 +76,7 @@ def read_preferences(
     manifests = list(read_manifests(artefacts).values())
     found = made_by(manifests, "prepare_preferences", PreferencesManifest)
     data = found[0] if found else PreferencesManifest()
+
     resumes = read_resumes(log) if log and Path(log).is_file() else ()
     training = Training(
         read_metrics(metrics),

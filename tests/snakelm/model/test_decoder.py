@@ -91,14 +91,17 @@ def test_blocks_that_are_computed_again_give_the_same_bits(kind, dtype):
     if kind == "low rank":
         lora.adapt(made, 2, 4.0, torch.Generator().manual_seed(0))
     kept = loss_and_gradients(made)
+    made.checkpoint_blocks = True
+    again = loss_and_gradients(made)
+    assert len(kept) == len(again) > 1
+    assert all(map(torch.equal, kept, again))
+
+    # A block with hooks runs by its own code, whose last digits may be others in float32.
     calls = []
     for layer in made.layers:
         layer.attention.register_forward_hook(lambda *_: calls.append(torch.is_grad_enabled()))
-    made.checkpoint_blocks = True
-    again = loss_and_gradients(made)
+    loss_and_gradients(made)
     assert len(calls) == 2 * TINY.layers, "forward, and once more on the way back"
-    assert len(kept) == len(again) > 1
-    assert all(map(torch.equal, kept, again))
     with torch.no_grad():
         made(tokens(1, 4))
     assert len(calls) == 3 * TINY.layers, "an evaluation keeps nothing anyway"
