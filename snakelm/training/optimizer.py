@@ -2,8 +2,8 @@
 run.
 
 Muon (Jordan et al., 2024, https://kellerjordan.github.io/posts/muon/): momentum, then the nearest
-semi-orthogonal matrix in place of the gradient, by a Newton–Schulz iteration in bfloat16
-(pytorch_ext.orthogonalize). Matrices of one shape go through it as one batch.
+semi-orthogonal matrix in place of the gradient, which is rounded to bfloat16, by a Newton–Schulz
+iteration (pytorch_ext.orthogonalize). Matrices of one shape go through it as one batch.
 
 AdamW (Loshchilov & Hutter, 2019) is for the embedding, the head, the norms' gains and LoRA's
 factors, without weight decay (adamw.py).

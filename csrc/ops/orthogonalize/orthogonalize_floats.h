@@ -77,8 +77,8 @@ class FloatIterations {
   static void turn(const float* from, int64_t rows, int64_t columns, float* to) {
     for (int64_t i = 0; i < rows; i += LANES)
       for (int64_t j = 0; j < columns; j += LANES)
-        turn_block(from + i * columns + j, columns, least(LANES, rows - i),
-                   least(LANES, columns - j), to + j * rows + i, rows);
+        turn_block(from + i * columns + j, columns, smaller(LANES, rows - i),
+                   smaller(LANES, columns - j), to + j * rows + i, rows);
   }
   SNAKELM_INLINE static void turn_block(const float* from, int64_t from_row, int64_t height,
                                         int64_t width, float* to, int64_t to_row) {
@@ -94,14 +94,13 @@ class FloatIterations {
 #pragma GCC unroll 16
     for (int i = 0; i < LANES; ++i) std::memcpy(to + i * to_row, &block[i], sizeof block[i]);
   }
-  SNAKELM_INLINE static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
   // ---- products -------------------------------------------------------------------------------
 
   void multiply(const Product& product, int64_t first_row, int64_t last_row, int64_t first,
                 int64_t last) const {
     for (int64_t c = first; c < last; c += PRODUCT_COLUMNS) {
-      const ProductItem item{0, first_row, last_row, c, least(c + PRODUCT_COLUMNS, last)};
+      const ProductItem item{0, first_row, last_row, c, smaller(c + PRODUCT_COLUMNS, last)};
       ProductBlock(product, item, packed).run();
     }
   }
@@ -110,7 +109,7 @@ class FloatIterations {
   void multiply_halves(const Factor& left, const Factor& right, int64_t depth, float* to) const {
     const Product product{k, k, {{left, right, depth}}, to};
     for (int64_t c = 0; c < k; c += BAND) {
-      const int64_t end = least(c + BAND, k);
+      const int64_t end = smaller(c + BAND, k);
       multiply(product, 0, end, c, end);
     }
   }
@@ -118,11 +117,11 @@ class FloatIterations {
   // The lower half from the upper one.
   void mirror(float* matrix) const {
     for (int64_t i = 0; i < k; i += LANES) {
-      const int64_t height = least(LANES, k - i);
+      const int64_t height = smaller(LANES, k - i);
       for (int64_t r = i; r < i + height; ++r)
         for (int64_t c = r + 1; c < i + height; ++c) matrix[c * k + r] = matrix[r * k + c];
       for (int64_t j = i + LANES; j < k; j += LANES)
-        turn_block(matrix + i * k + j, k, height, least(LANES, k - j), matrix + j * k + i, k);
+        turn_block(matrix + i * k + j, k, height, smaller(LANES, k - j), matrix + j * k + i, k);
     }
   }
 

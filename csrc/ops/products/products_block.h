@@ -19,6 +19,8 @@ constexpr int64_t LINE = 16;  // floats of a cache line
 constexpr int64_t AHEAD = 8;  // rows of a left factor that are fetched before they are packed
 static_assert(READ_ROWS % ROWS == 0 && PACKED_ROWS % ROWS == 0 && PRODUCT_COLUMNS % PANEL == 0);
 
+SNAKELM_INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+
 SNAKELM_INLINE void add_step(const float* a, int64_t a_row, const float* b,
                              Vec (&sum)[ROWS][VECTORS]) {
 #pragma GCC unroll 8
@@ -86,7 +88,6 @@ class ProductBlock {
   }
 
  private:
-  SNAKELM_INLINE static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
   SNAKELM_INLINE int64_t width(int64_t panel) const {
     return smaller(PANEL, item.last - item.first - panel * PANEL);
   }
