@@ -56,6 +56,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
     parser.add_argument("--shapes", nargs="+", choices=WIDTHS, default=list(WIDTHS))
+    parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=["bf16", "fp32"])
     parser.add_argument("--tokens", type=int, default=2048, help="rows (default 2048)")
     parser.add_argument(
         "--repeats", type=int, default=15, help="measurements a median is taken of (default 15)"
@@ -230,7 +231,7 @@ def print_and_save(
 
     rows = []
     for shape in options.shapes:
-        for dtype in ("bf16", "fp32"):
+        for dtype in options.dtypes:
             for row in measure(options, shape, dtype):
                 rows.append(row)
                 print(show(row), flush=True)

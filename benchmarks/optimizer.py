@@ -2,9 +2,10 @@
 `python benchmarks/optimizer.py [--threads N] [--json FILE]`.
 
     orthogonalize   pytorch_ext.orthogonalize of a model's matrices, shape by shape, against
-                    Jordan's five steps in batched products, in bfloat16 both
+                    Jordan's five steps in batched products of --dtype
     step            norm, clipping, both optimizers and the working copies of the weights, against
-                    torch's norm, its clipping, its fused AdamW, Muon in torch operations and casts
+                    torch's norm, its clipping, its fused AdamW, Muon in torch operations and casts;
+                    a model in fp32 has no working copies
 
 Both sides run in this process, in turn, with the allocator's settings of training. Singular values
 of both iterations are compared before anything is timed. Figures are medians of CPU time (wall time
@@ -21,12 +22,13 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
-from attn import cpu_name, medians
+from attn import DTYPES, cpu_name, medians
 from train import SHAPES, model_of
 
 from pytorch_ext import library, orthogonalize, total_norm
 from pytorch_ext.dispatch import LEVELS
 from snakelm.config import load_config
+from snakelm.device import multiplies_bf16
 from snakelm.model import Decoder
 from snakelm.model.working_copies import working_copy
 from snakelm.training.launch import restart_with_environment
@@ -42,17 +44,19 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--shapes", nargs="+", choices=SHAPES, default=["default", "4x256", "30m", "124m"]
     )
+    native = "bf16" if multiplies_bf16(torch.device("cpu")) else "fp32"
+    parser.add_argument("--dtype", choices=DTYPES, default=native, help=f"here {native}")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
     parser.add_argument("--repeats", type=int, default=9, help="measurements of a median")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
     return parser.parse_args(argv)
 
 
-def jordans(g_GMN: torch.Tensor) -> torch.Tensor:
-    """Five steps of one quintic (Jordan et al., 2024), from float32 or bfloat16 to bfloat16."""
+def jordans(g_GMN: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """Five steps of one quintic (Jordan et al., 2024) in ``dtype``."""
     a, b, c = JORDAN
     tall = g_GMN.shape[1] > g_GMN.shape[2]
-    x = g_GMN.bfloat16()
+    x = g_GMN.to(dtype)
     x = x.mT.contiguous() if tall else x
     x = x / (x.norm(dim=(1, 2), keepdim=True) * 1.02 + 1e-7)
     for _ in range(JORDAN_STEPS):
@@ -70,8 +74,8 @@ def decoder(shape: str) -> Decoder:
 class Plain:
     """The step in torch operations."""
 
-    def __init__(self, model: Decoder, optimizer: Optimizer) -> None:
-        self.optimizer = optimizer
+    def __init__(self, optimizer: Optimizer, dtype: torch.dtype) -> None:
+        self.dtype = dtype
         self.groups, self.parameters = optimizer.muon.groups, optimizer.parameters
         self.momentum_GMN = copy.deepcopy(optimizer.muon.momentum_GMN)
         groups = [{"params": g["params"], "lr": g["lr"]} for g in optimizer.adamw.param_groups]
@@ -88,50 +92,50 @@ class Plain:
         for shape, group in self.groups.items():
             g_GMN = torch.stack([p.grad for p in group])
             self.momentum_GMN[shape].lerp_(g_GMN, 1 - MOMENTUM)
-            update_GMN = jordans(g_GMN.lerp_(self.momentum_GMN[shape], MOMENTUM))
+            update_GMN = jordans(g_GMN.lerp_(self.momentum_GMN[shape], MOMENTUM), self.dtype)
             for p, update in zip(group, update_GMN.unbind(), strict=True):
                 p.add_(update, alpha=-0.01)
         for p in self.parameters:
-            p.bfloat16()
+            p.to(self.dtype)
 
 
-def ours(optimizer: Optimizer) -> None:
+def ours(optimizer: Optimizer, dtype: torch.dtype) -> None:
     gradients = [p.grad for p in optimizer.parameters]
     norm = total_norm(gradients).item()
     optimizer.step(0.1, MOMENTUM, min(1.0, CLIP / (norm + 1e-6)))
     for p, gradient in zip(optimizer.parameters, gradients, strict=True):
         p.grad = gradient
-        working_copy(p, torch.bfloat16)
+        working_copy(p, dtype)
 
 
-def check_agreement(x_GMN: torch.Tensor) -> None:
+def check_agreement(x_GMN: torch.Tensor, dtype: torch.dtype) -> None:
     """A benchmark of different results would be worthless: the same singular vectors, all but small
     singular values near one.
     """
-    a, b = (f(x_GMN)[0].double() for f in (orthogonalize, jordans))
+    a, b = orthogonalize(x_GMN)[0].double(), jordans(x_GMN, dtype)[0].double()
     cosine = (a * b).sum() / (a.norm() * b.norm())
     if cosine < 0.95:
         raise SystemExit(f"optimizer.py: cosine {cosine:.3f} between both; nothing measured")
 
 
-def measure(shape: str, repeats: int) -> list[dict]:
+def measure(shape: str, dtype: torch.dtype, repeats: int) -> list[dict]:
     model = decoder(shape)
     optimizer = Optimizer(model, load_config([]).train)
     generator = torch.Generator().manual_seed(2)
     for p in optimizer.parameters:
         p.grad = torch.randn(p.shape, generator=generator) * 1e-3
-        working_copy(p, torch.bfloat16)
+        working_copy(p, dtype)
 
     cases: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {}
     for (m, n), group in optimizer.muon.groups.items():
         x_GMN = torch.stack([p.grad for p in group]).bfloat16()
-        check_agreement(x_GMN)
+        check_agreement(x_GMN, dtype)
         cases[f"orthogonalize {len(group)}x{m}x{n}"] = (
             lambda x=x_GMN: orthogonalize(x),
-            lambda x=x_GMN: jordans(x),
+            lambda x=x_GMN: jordans(x, dtype),
         )
-    plain = Plain(model, optimizer)
-    cases["step"] = (lambda: ours(optimizer), plain.step)
+    plain = Plain(optimizer, dtype)
+    cases["step"] = (lambda: ours(optimizer, dtype), plain.step)
 
     rows = []
     for what, (ours_call, plain_call) in cases.items():
@@ -158,13 +162,14 @@ def main(argv: list[str] | None = None) -> int:
         "torch": torch.__version__,
         "threads": options.threads,
         "ours": f"cpu:{LEVELS[library.LEVELS_HERE[-1]]}",
+        "dtype": options.dtype,
     }
     print(" · ".join(str(x) for x in about.values()))
     print(COLUMNS)
 
     rows = []
     for shape in options.shapes:
-        for row in measure(shape, options.repeats):
+        for row in measure(shape, DTYPES[options.dtype], options.repeats):
             rows.append(row)
             print(
                 f"{row['shape']:>12}{row['what']:>26}{row['ours_ms']:>10.2f}"

@@ -146,28 +146,6 @@ SNAKELM_INLINE Vec exp2(Vec x) {
 #endif
 }
 
-// One step of an in-register transposition: rows `STEP` apart exchange blocks of STEP lanes.
-template <int STEP, size_t... I>
-SNAKELM_INLINE void transpose_step(WordVec* rows, std::index_sequence<I...>) {
-#pragma GCC unroll 16
-  for (int i = 0; i < LANES; ++i) {
-    if (i & STEP) continue;
-    const WordVec low = rows[i], high = rows[i + STEP];
-    rows[i] = shuffle(low, high, std::index_sequence<((I & STEP) ? LANES + I - STEP : I)...>{});
-    rows[i + STEP] =
-        shuffle(low, high, std::index_sequence<((I & STEP) ? LANES + I : I + STEP)...>{});
-  }
-}
-
-// rows[i][j] <-> rows[j][i], LANES x LANES words of 32 bits.
-template <int STEP = LANES / 2>
-SNAKELM_INLINE void transpose(WordVec* rows) {
-  if constexpr (STEP > 0) {
-    transpose_step<STEP>(rows, std::make_index_sequence<LANES>{});
-    transpose<STEP / 2>(rows);
-  }
-}
-
 template <class T>
 SNAKELM_INLINE bool any_negative(T v) {  // is some lane's top bit set?
 #if defined(__AVX512F__)

@@ -10,6 +10,7 @@ import pickle
 import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 import pytorch_ext
@@ -77,6 +78,31 @@ def test_autocast_casts_products_alone_and_keeps_the_values(operator, dtype):
     true_grads = torch.autograd.grad(true.square().sum(), exact)
     for a, b in zip((out.detach(), *grads), (true.detach(), *true_grads), strict=True):
         torch.testing.assert_close(a.double(), b, rtol=0.05, atol=0.05 * float(b.abs().max()))
+
+
+class Zeros(TorchDispatchMode):
+    """Calls of operators that make zeros."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.made: list[str] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if "zero" in func.name():
+            self.made.append(func.name())
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("name", PRODUCTS)
+@every_dtype
+def test_backward_makes_no_zeros_for_outputs_that_have_no_gradient(name, dtype):
+    """Of the loss those are as large as the head's matrix."""
+    call, inputs = OPERATORS[name].call, OPERATORS[name].inputs
+    leaves = leaves_of(tuple(x.to(dtype) for x in inputs))
+    out = call(*leaves, backend=None)
+    with Zeros() as zeros:
+        torch.autograd.grad(out, leaves, torch.ones_like(out))
+    assert not zeros.made
 
 
 # A narrow tensor beside a wide one, as autocast leaves them: (call, dtype of the results).

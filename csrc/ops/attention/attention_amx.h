@@ -102,16 +102,6 @@ class ProductQueue {
   Product urgent_[MOST_URGENT], later_[MOST_LATER];
 };
 
-// to[j][i] = from[i][j], sixteen by sixteen; rows `row` and `to_row` apart.
-SNAKELM_INLINE void transpose_floats(const float* from, int64_t row, float* to, int64_t to_row) {
-  WordVec square[LANES];
-#pragma GCC unroll 16
-  for (int i = 0; i < LANES; ++i) std::memcpy(&square[i], from + i * row, sizeof square[i]);
-  transpose(square);
-#pragma GCC unroll 16
-  for (int i = 0; i < LANES; ++i) std::memcpy(to + i * to_row, &square[i], sizeof square[i]);
-}
-
 // 2^x as exp2 of common/simd.h, for what is rounded to bfloat16 at once: relative error 1e-4, a
 // fortieth of that rounding's. x - floor(x) by one instruction, whose floor the scaling takes
 // again: no bounds are needed, and -inf gives 0, NaN NaN.

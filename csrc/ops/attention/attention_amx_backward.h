@@ -312,7 +312,7 @@ struct AmxBackward : Backward<BFloat16, true> {
       const int64_t block = first + (t - first) / QUERIES * QUERIES;
       const float* const from = queries.grad_q + block * padded_dim + (t - block);
       for (int64_t d = 0; d < padded_dim; d += LANES) {
-        transpose_floats(from + d * QUERIES, QUERIES, rows + d, padded_dim);
+        transpose_square(from + d * QUERIES, QUERIES, rows + d, padded_dim);
       }
       write_queries(head, t, smaller(t + LANES, end), rows, bad);
     }

@@ -284,7 +284,7 @@ struct AmxForward : Tiles<BFloat16, true> {
     float* const log_sum = log_sums(head);
     for (int64_t half = 0; half < STRIP && block.first + half < time; half += LANES) {
       for (int64_t d = 0; d < padded_dim; d += LANES) {
-        transpose_floats(block.o + d * STRIP + half, STRIP, block.rows + d, padded_dim);
+        transpose_square(block.o + d * STRIP + half, STRIP, block.rows + d, padded_dim);
       }
       for (int64_t i = 0; i < LANES && block.first + half + i < time; ++i) {
         const int64_t t = block.first + half + i;

@@ -20,6 +20,7 @@
 #pragma once
 
 #include "common/multiply.h"
+#include "common/squares.h"
 #include "common/workspace.h"
 #include "ops/attention/attention.h"
 
@@ -170,16 +171,12 @@ struct Tiles {
   // LANES rows of `row` words by up to LANES words from w on, transposed in registers.
   static void transpose_block(const Word* rows, int64_t row, int64_t w, Word* to) {
     const int64_t width = smaller(LANES, row - w);  // PAIRS: D = 16 is only eight words
-    WordVec block[LANES];
     if (__builtin_expect(width == LANES, 1)) {
-#pragma GCC unroll 16
-      for (int i = 0; i < LANES; ++i) std::memcpy(&block[i], rows + i * row + w, sizeof block[i]);
-      transpose(block);
-#pragma GCC unroll 16
-      for (int i = 0; i < LANES; ++i) std::memcpy(to + (w + i) * PANEL, &block[i], sizeof block[i]);
+      transpose_square(rows + w, row, to + w * PANEL, PANEL);
       return;
     }
 
+    WordVec block[LANES];
     for (int i = 0; i < LANES; ++i) {
       block[i] = WordVec{};
       std::memcpy(&block[i], rows + i * row + w, width * sizeof(Word));

@@ -15,7 +15,12 @@ SNAKELM_KERNEL_TABLE(KERNELS, linear_cross_entropy_passes);
 // Of rows that one block holds fixed: a multiple of every panel, and with their sums in a cache of
 // one or two megabytes.
 constexpr int64_t PANEL = 64, MOST = 256, MOST_NUMBERS = 1 << 17;
-constexpr int64_t KEPT_MOST = 256;
+// Exponentials that are kept: of so many rows, in lines so many floats longer, as lines a power of
+// two apart would fight for the same places in the cache.
+constexpr int64_t KEPT_MOST = 256, KEPT_APART = 16;
+// Weight rows of an item of the kept pass: at most, and what they are a multiple of, as the kernel
+// takes them at a time.
+constexpr int64_t ITEM_MOST = 8 * KEPT_BLOCK, ITEM_STEP = 48;
 constexpr int64_t WORTH_A_THREAD = 1 << 20;  // multiplications
 
 LinearCrossEntropyPasses passes_at(int isa, const LinearCrossEntropyProblem& problem) {
@@ -64,8 +69,18 @@ const char* run(LinearCrossEntropyPass LinearCrossEntropyPasses::* pass,
   return done ? nullptr : NO_MEMORY;
 }
 
-// Rows whose exponentials are kept at a time: independent of the threads, since sums are cut so.
-int64_t kept_rows(int64_t rows) { return std::clamp(rows / 8 / PANEL * PANEL, PANEL, KEPT_MOST); }
+// Weight rows of an item of the kept pass: two items a thread, or more, as many for each.
+int64_t kept_item(int64_t vocabulary, int threads) {
+  const int64_t rounds = std::max<int64_t>(2, (vocabulary - 1) / (ITEM_MOST * threads) + 1);
+  const int64_t items = threads == 1 ? (vocabulary - 1) / ITEM_MOST + 1 : rounds * threads;
+  return ((vocabulary - 1) / items / ITEM_STEP + 1) * ITEM_STEP;
+}
+
+// Rows whose exponentials are kept at a time: with what separates them, less than an eighth of all
+// where there are a thousand. Independent of the threads, since sums are cut so.
+int64_t kept_rows(int64_t rows) {
+  return std::clamp((rows / 8 - KEPT_APART) / PANEL * PANEL, PANEL, KEPT_MOST);
+}
 
 }  // namespace
 
@@ -88,7 +103,7 @@ const char* linear_cross_entropy_both_cpu(const LinearCrossEntropyProblem& given
   threads = threads_worth(given, threads);
   const int64_t step = kept_rows(given.rows), blocks = (given.vocabulary - 1) / KEPT_BLOCK + 1;
   KeptExponentials keep;
-  keep.row = step + 16;  // rows a power of two apart would fight for the same lines of the cache
+  keep.row = step + KEPT_APART;
   const size_t numbers = static_cast<size_t>(blocks * (KEPT_BLOCK + 1) * keep.row);
   const std::unique_ptr<void, void (*)(void*)> memory(std::aligned_alloc(64, numbers * 4),
                                                       std::free);
@@ -99,14 +114,13 @@ const char* linear_cross_entropy_both_cpu(const LinearCrossEntropyProblem& given
   LinearCrossEntropyProblem problem = given;
   problem.kept_exponentials = &keep;
   const LinearCrossEntropyPasses passes = passes_at(isa, problem);
-  const int64_t each = std::max<int64_t>(1, std::min<int64_t>(8, blocks / (2 * threads)));
+  const int64_t item = kept_item(problem.vocabulary, threads);
   for (keep.first = 0; keep.first < problem.rows; keep.first = keep.last) {
     keep.last = std::min(problem.rows, keep.first + step);
     const int64_t share = (keep.last - keep.first + threads - 1) / threads;
     const int64_t size = (share + PANEL - 1) / PANEL * PANEL;
     if (!run_blocks(passes.rows, problem, keep.first, keep.last, size, threads, parallel_for) ||
-        !run_blocks(passes.kept, problem, 0, problem.vocabulary, each * KEPT_BLOCK, threads,
-                    parallel_for))
+        !run_blocks(passes.kept, problem, 0, problem.vocabulary, item, threads, parallel_for))
       return NO_MEMORY;
   }
   return nullptr;

@@ -18,11 +18,14 @@ class KeptPass {
         memory(across * (rows + KEPT_BLOCK) * sizeof(float) + 2 * 64),
         panels(memory.take<float>(across * rows)), sums(memory.take<float>(across * KEPT_BLOCK)) {}
 
-  // Of weight rows [first, last); `first` a multiple of KEPT_BLOCK.
+  // Of weight rows [first, last); `first` a multiple of ROWS, as KEPT_BLOCK is.
   void add(int64_t first, int64_t last) const {
+    static_assert(KEPT_BLOCK % ROWS == 0);
     pack_x();
-    for (int64_t v = first; v < last; v += KEPT_BLOCK) {
-      const int64_t n = last - v < KEPT_BLOCK ? last - v : KEPT_BLOCK;
+    int64_t n = 0;
+    for (int64_t v = first; v < last; v += n) {
+      const int64_t of_block = KEPT_BLOCK - v % KEPT_BLOCK;
+      n = last - v < of_block ? last - v : of_block;
       weigh(v, n);
       for (int64_t c = 0; c < across; c += PANEL) {
         for (int64_t r = 0; r < n; r += ROWS) {
@@ -52,8 +55,8 @@ class KeptPass {
     }
   }
 
-  // Exponentials of vocabulary rows [v, v + n) become d loss / d logit: those of rows whose maximum
-  // was raised later shrink as their sums did.
+  // Exponentials of vocabulary rows [v, v + n), of one block, become d loss / d logit: those of
+  // rows whose maximum was raised later shrink as their sums did.
   void weigh(int64_t v, int64_t n) const {
     const float rate = (p.softcap == 0 ? 1.0f : p.softcap) * LOG2_OF_E;
     const float* const used = keep.maximum + v / KEPT_BLOCK * keep.row;

@@ -18,6 +18,7 @@
 #pragma once
 
 #include "common/amx.h"
+#include "common/squares.h"
 #include "common/workspace.h"
 #include "ops/linear_cross_entropy/linear_cross_entropy_row.h"
 
@@ -145,8 +146,7 @@ struct Squares {
 #pragma GCC unroll 16
       for (int i = 0; i < LANES; ++i) words[i] = staged_words(half * 16 + i, step);
       transpose(words);
-#pragma GCC unroll 16
-      for (int i = 0; i < LANES; ++i) std::memcpy(to + i * 16, &words[i], sizeof words[i]);
+      store_square(words, to, 16);
     }
   }
   SNAKELM_INLINE void pair(int64_t step, Word* to) const {

@@ -19,6 +19,7 @@
 #pragma once
 
 #include "common/multiply.h"
+#include "common/squares.h"
 #include "common/workspace.h"
 #include "ops/linear_cross_entropy/linear_cross_entropy_row.h"
 
@@ -93,27 +94,14 @@ struct LogitTiles {
       std::memset(rows + count * row_words, 0, (padded - count) * row_words * sizeof(Word));
   }
 
-  SNAKELM_INLINE static void load_block(WordVec* block, const Word* from, int64_t from_row) {
-#pragma GCC unroll 16
-    for (int i = 0; i < LANES; ++i) std::memcpy(&block[i], from + i * from_row, sizeof block[i]);
-  }
-  SNAKELM_INLINE static void store_block(const WordVec* block, Word* to, int64_t to_row) {
-#pragma GCC unroll 16
-    for (int i = 0; i < LANES; ++i) std::memcpy(to + i * to_row, &block[i], sizeof block[i]);
-  }
-
   // Rows [first, first + count) of the chosen, as panels.
   void pack_fixed(const Chosen& from, int64_t first, int64_t count) const {
     for (int64_t f = 0; f < count; f += PANEL) {
       pack_rows(from, first + f, count - f < PANEL ? count - f : PANEL, PANEL);
       Word* const panel = panels + f * words;
       for (int64_t i = 0; i < PANEL; i += LANES) {
-        for (int64_t w = 0; w < words; w += LANES) {
-          WordVec block[LANES];
-          load_block(block, rows + i * row_words + w, row_words);
-          transpose(block);
-          store_block(block, panel + w * PANEL + i, PANEL);
-        }
+        for (int64_t w = 0; w < words; w += LANES)
+          transpose_square(rows + i * row_words + w, row_words, panel + w * PANEL + i, PANEL);
       }
     }
   }
@@ -125,20 +113,20 @@ struct LogitTiles {
         const Word* const from = rows + m * row_words + w;
         Word* const to = turned + w * K * TERM_WORDS + m / K;
         WordVec block[LANES];
-        load_block(block, from, K * row_words);
+        load_square(block, from, K * row_words);
         if constexpr (PAIRS) {  // low halves of two rows, and high ones
           WordVec odd[LANES], high[LANES];
-          load_block(odd, from + row_words, K * row_words);
+          load_square(odd, from + row_words, K * row_words);
 #pragma GCC unroll 16
           for (int i = 0; i < LANES; ++i) {
             high[i] = (block[i] >> 16) | (odd[i] & 0xFFFF0000u);
             block[i] = (block[i] & 0xFFFFu) | (odd[i] << 16);
           }
           transpose(high);
-          store_block(high, to + TERM_WORDS, K * TERM_WORDS);
+          store_square(high, to + TERM_WORDS, K * TERM_WORDS);
         }
         transpose(block);
-        store_block(block, to, K * TERM_WORDS);
+        store_square(block, to, K * TERM_WORDS);
       }
     }
   }
@@ -190,16 +178,8 @@ struct LogitTiles {
   int64_t row_length() const { return words * K; }
   void turn_sums(int64_t panel, int64_t j) const {
     const float* const from = sums + panel * PANEL * tall + j;
-    for (int64_t c = 0; c < row_length(); c += LANES) {
-      WordVec block[LANES];
-#pragma GCC unroll 16
-      for (int i = 0; i < LANES; ++i)
-        std::memcpy(&block[i], from + (c + i) * PANEL, sizeof block[i]);
-      transpose(block);
-#pragma GCC unroll 16
-      for (int i = 0; i < LANES; ++i)
-        std::memcpy(logits + i * row_length() + c, &block[i], sizeof block[i]);
-    }
+    for (int64_t c = 0; c < row_length(); c += LANES)
+      transpose_square(from + c * PANEL, PANEL, logits + c, row_length());
   }
 };
 

@@ -10,6 +10,7 @@
 // float32 they have 1e-4 of the largest to its 6e-8.
 #pragma once
 
+#include "common/squares.h"
 #include "common/workspace.h"
 #include "ops/orthogonalize/orthogonalize_scale.h"
 #include "ops/products/products_block.h"
@@ -87,12 +88,7 @@ class FloatIterations {
         for (int64_t j = 0; j < width; ++j) to[j * to_row + i] = from[i * from_row + j];
       return;
     }
-    WordVec block[LANES];
-#pragma GCC unroll 16
-    for (int i = 0; i < LANES; ++i) std::memcpy(&block[i], from + i * from_row, sizeof block[i]);
-    transpose(block);
-#pragma GCC unroll 16
-    for (int i = 0; i < LANES; ++i) std::memcpy(to + i * to_row, &block[i], sizeof block[i]);
+    transpose_square(from, from_row, to, to_row);
   }
 
   // ---- products -------------------------------------------------------------------------------

@@ -14,6 +14,7 @@
 #include "common/amx.h"
 #include "common/pairs.h"
 #include "common/rows.h"
+#include "common/squares.h"
 
 namespace snakelm::SNAKELM_ISA {
 
@@ -61,12 +62,8 @@ SNAKELM_INLINE void to_pairs(const Sums& sums, Word* block) {
 SNAKELM_INLINE void turn(const Word* block, Word* to) {
   for (int64_t tile = 0; tile < BLOCK_WORDS; tile += TILE_WORDS) {
     for (int64_t r = 0; r < TILE; r += LANES) {
-      for (int64_t w = 0; w < TILE; w += LANES) {
-        WordVec words[LANES];
-        for (int i = 0; i < LANES; ++i) words[i] = load_words(block + tile + (r + i) * TILE + w);
-        transpose(words);
-        for (int i = 0; i < LANES; ++i) store_words(to + tile + (w + i) * TILE + r, words[i]);
-      }
+      for (int64_t w = 0; w < TILE; w += LANES)
+        transpose_square(block + tile + r * TILE + w, TILE, to + tile + w * TILE + r, TILE);
     }
   }
 }

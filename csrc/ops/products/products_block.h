@@ -9,6 +9,7 @@
 #pragma once
 
 #include "common/multiply.h"
+#include "common/squares.h"
 #include "ops/products/products.h"
 
 namespace snakelm::SNAKELM_ISA {
@@ -115,16 +116,8 @@ class ProductBlock {
                                            float* to) {
     const int64_t whole = depth / LANES * LANES;
     for (int64_t i = 0; i < whole; i += LANES) {
-      for (int64_t j = 0; j < PANEL; j += LANES) {
-        WordVec block[LANES];
-#pragma GCC unroll 16
-        for (int l = 0; l < LANES; ++l)
-          std::memcpy(&block[l], at + (j + l) * column + i, sizeof block[l]);
-        transpose(block);
-#pragma GCC unroll 16
-        for (int l = 0; l < LANES; ++l)
-          std::memcpy(to + (i + l) * PANEL + j, &block[l], sizeof block[l]);
-      }
+      for (int64_t j = 0; j < PANEL; j += LANES)
+        transpose_square(at + j * column + i, column, to + i * PANEL + j, PANEL);
     }
     return whole;
   }

@@ -2,26 +2,42 @@
 #include "ops/products/products.h"
 
 #include <algorithm>
+#include <numeric>
 
 namespace snakelm {
 namespace {
 
 SNAKELM_KERNEL_TABLE(KERNELS, product);
 
-constexpr int64_t LEAST_ROWS = 192;          // of an item: it packs its columns for them
+constexpr int64_t LEAST_ROWS = 96;           // of an item: it packs its columns for them
+constexpr int64_t ITEMS = 4;                 // for each thread, or more
+constexpr int64_t ROW_STEP = 6;              // of an item's rows: kernels take as many at a time
 constexpr int64_t WORTH_A_THREAD = 1 << 20;  // multiplications
 
-// Items of all products, each of about the same number of rows.
+int64_t up_to(int64_t count, int64_t step) { return (count + step - 1) / step * step; }
+
+int64_t bands_of(const Product& product) {
+  return product.rows ? (product.columns + PRODUCT_COLUMNS - 1) / PRODUCT_COLUMNS : 0;
+}
+
+// Into how many parts to cut the rows of each product: so many that all threads get as many items,
+// which are of about one size where the products are.
+int64_t parts_of(const std::vector<Product>& products, int threads) {
+  int64_t bands = 0;
+  for (const Product& product : products) bands += bands_of(product);
+  if (threads == 1 || !bands) return 1;
+  return up_to((ITEMS * threads + bands - 1) / bands, threads / std::gcd<int64_t>(threads, bands));
+}
+
+// Items of all products.
 std::vector<ProductItem> items_of(const std::vector<Product>& products, int threads) {
   std::vector<ProductItem> items;
+  const int64_t wanted = parts_of(products, threads);
   for (size_t i = 0; i < products.size(); ++i) {
     const Product& product = products[i];
-    const int64_t bands = (product.columns + PRODUCT_COLUMNS - 1) / PRODUCT_COLUMNS;
-    if (!bands || !product.rows) continue;
-    const int64_t wanted = threads == 1 ? 1 : (4 * threads + bands - 1) / bands;
+    if (!bands_of(product)) continue;
     const int64_t parts = std::clamp<int64_t>(product.rows / LEAST_ROWS, 1, wanted);
-    const int64_t share = (product.rows + parts - 1) / parts;
-    const int64_t each = (share + LEAST_ROWS - 1) / LEAST_ROWS * LEAST_ROWS;
+    const int64_t each = up_to((product.rows + parts - 1) / parts, ROW_STEP);
     for (int64_t row = 0; row < product.rows; row += each) {
       for (int64_t column = 0; column < product.columns; column += PRODUCT_COLUMNS) {
         items.push_back({static_cast<int64_t>(i), row, std::min(product.rows, row + each), column,

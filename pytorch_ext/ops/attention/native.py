@@ -65,10 +65,13 @@ class AttentionForward(torch.autograd.Function):
         q, k, v, row_start, ctx.scale, ctx.level = inputs
         ctx.save_for_backward(q, k, v, row_start, *output)
         ctx.mark_non_differentiable(output[1])
+        ctx.set_materialize_grads(False)
 
     @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    def backward(ctx: Any, *grads: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:
         """By the backward kernel, which is differentiable in its turn."""
+        if grads[0] is None:
+            return (None,) * 6
         q, k, v, row_start, out, log_sum = ctx.saved_tensors
         inputs = grads[0], q, k, v, out, log_sum, row_start, ctx.scale, ctx.level
         if compiling():

@@ -157,10 +157,13 @@ class LinearCrossEntropy(torch.autograd.Function):
         x, weight, target, *ctx.settings, ctx.wants_grad, _ = inputs
         ctx.save_for_backward(x, weight, target, *output[1:])
         ctx.mark_non_differentiable(*output[1:])
+        ctx.set_materialize_grads(False)
 
     @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    def backward(ctx: Any, *grads: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:
         """What forward left, times the gradient of the loss."""
+        if grads[0] is None:
+            return (None,) * 9
         if not ctx.wants_grad:
             raise RuntimeError(
                 "linear_cross_entropy: backward of a forward that ran without gradients"

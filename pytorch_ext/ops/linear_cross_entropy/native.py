@@ -68,10 +68,13 @@ class CompiledCrossEntropy(torch.autograd.Function):
         x, weight, target, *ctx.settings, ctx.wants_x, _, ctx.level = inputs
         ctx.save_for_backward(x, weight, target, *output[1:])
         ctx.mark_non_differentiable(*output[1:])
+        ctx.set_materialize_grads(False)  # no zeros of the weight's size for what has no gradient
 
     @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    def backward(ctx: Any, *grads: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:
         """Of x: what forward left, scaled. Of weight: by the vocabulary pass, if it is wanted."""
+        if grads[0] is None:
+            return (None,) * 10
         x_wanted, weight_wanted = ctx.needs_input_grad[:2]
         if x_wanted and not ctx.wants_x:
             raise RuntimeError(
