@@ -76,7 +76,9 @@ class Preferences(Section):
     )
     head_lr: float = key(0.00015, "peak learning rate of the output head (AdamW)", gt=0, le=1)
     scalar_lr: float = key(0.0003, "peak learning rate of the norms' gains (AdamW)", gt=0, le=1)
-    weight_decay: float = key(0.0, "decoupled weight decay of the matrices", ge=0, le=1)
+    weight_decay: float = key(
+        0.0, "decoupled weight decay of the matrices; none of low-rank updates", ge=0, le=1
+    )
     warmup: float = key(
         0.1, "first share of the steps, over which the learning rate rises", ge=0, le=1
     )
@@ -85,7 +87,8 @@ class Preferences(Section):
     )
     lora_rank: int = key(
         0,
-        "rank of low-rank updates of the matrices inside blocks; 0 trains all weights",
+        "rank of low-rank updates of the matrices inside blocks, which alone learn then, at "
+        "lora_lr; 0 trains all weights",
         ge=0,
         le=4096,
     )

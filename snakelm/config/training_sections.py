@@ -96,7 +96,8 @@ class Train(Section):
     )
     head_lr: float = key(
         0.002,
-        "peak learning rate of the output head (AdamW); a random start wants 0.01",
+        "peak learning rate of the output head (AdamW), where it isn't tied; a random start wants "
+        "0.01",
         gt=0,
         le=1,
     )
@@ -287,7 +288,9 @@ class Sft(Section):
     )
     head_lr: float = key(0.001, "peak learning rate of the output head (AdamW)", gt=0, le=1)
     scalar_lr: float = key(0.002, "peak learning rate of the norms' gains (AdamW)", gt=0, le=1)
-    weight_decay: float = key(0.0, "decoupled weight decay of the matrices", ge=0, le=1)
+    weight_decay: float = key(
+        0.0, "decoupled weight decay of the matrices; none of low-rank updates", ge=0, le=1
+    )
     warmup: float = key(
         0.03, "first share of the steps, over which the learning rate rises", ge=0, le=1
     )
@@ -296,7 +299,8 @@ class Sft(Section):
     )
     lora_rank: int = key(
         0,
-        "rank of low-rank updates of the matrices inside blocks; 0 trains all weights",
+        "rank of low-rank updates of the matrices inside blocks, which alone learn then, at "
+        "lora_lr; 0 trains all weights",
         ge=0,
         le=4096,
     )

@@ -35,7 +35,14 @@ from .packed_batches import PackedBatches, answer_loss, spread_packs
 from .plan import Plan, make_plan
 from .progress import RunResult
 
-__all__ = ["Finetuning", "FinetuningFiles", "as_training", "check_context", "finetune"]
+__all__ = [
+    "Finetuning",
+    "FinetuningFiles",
+    "as_training",
+    "check_context",
+    "finetune",
+    "say_low_rank",
+]
 
 
 @dataclass(frozen=True)
@@ -143,6 +150,7 @@ class Finetuning:
                 "no pretraining text beside them, so what the model knew may be forgotten; sft.mix "
                 "mixes train.bin in"
             )
+        say_low_rank(self.sft, "sft", self.log)
         rows = min(self.training.micro_batch, len(self.batches.rows(0)))
         heldout = len(self.val_packs.tokens)
         return make_plan(
@@ -224,6 +232,14 @@ def as_training(sft: Sft | Preferences, train: Train, steps: int, batch_tokens: 
             **{name: getattr(sft, name) for name in same.split()},
         }
     )
+
+
+def say_low_rank(keys: Sft | Preferences, section: str, log: Log) -> None:
+    """What low-rank updates leave as it is, and which ``keys`` of ``section`` have no effect."""
+    if line := lora.in_words(keys, section):
+        log.say(line)
+    for warning in lora.unread(keys, section):
+        log.warn(warning)
 
 
 def check_context(packs: Packs, base: Path, context: int, section: str) -> None:

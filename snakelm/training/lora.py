@@ -7,13 +7,44 @@ W + … where it reads W, knows nothing of it, and what is folded in is what it 
 last bit. Multiplying B A out costs rank / tokens of the product with W.
 """
 
+from collections.abc import Iterator
+
 import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
+from ..config import Preferences, Sft
 from ..model import Decoder
 
-__all__ = ["adapt", "fold", "is_factor"]
+__all__ = ["adapt", "fold", "in_words", "is_factor", "unread"]
+
+
+def in_words(keys: Sft | Preferences, section: str) -> str | None:
+    """The line at the start of a run with low-rank updates: what learns, and at which rate; None
+    without them. ``section``: of the configuration, where ``keys`` are from.
+    """
+    if not keys.lora_rank:
+        return None
+    return (
+        f"low-rank updates of rank {keys.lora_rank} learn at {section}.lora_lr {keys.lora_lr:g}, "
+        f"everything else stays as it is; {section}.lr and the other rates are not read"
+    )
+
+
+def unread(keys: Sft | Preferences, section: str) -> Iterator[str]:
+    """A warning for each of ``keys`` that no preset sets, was set, and has no effect here."""
+    if keys.lora_rank and keys.weight_decay:
+        yield (
+            f"{section}.weight_decay {keys.weight_decay:g}: of no effect, low-rank updates "
+            f"({section}.lora_rank {keys.lora_rank}) are not decayed"
+        )
+    for name in () if keys.lora_rank else ("lora_alpha", "lora_lr"):
+        value = getattr(keys, name)
+        if value != type(keys).model_fields[name].default:
+            yield (
+                f"{section}.{name} {value:g}: of no effect, all weights are trained "
+                f"({section}.lora_rank 0)"
+            )
 
 
 class LowRank(nn.Module):

@@ -26,7 +26,7 @@ from ..model.pretrained import load_base
 from ..tokenizer import Tokenizer
 from . import loop, lora
 from .distributed import World
-from .finetuning import as_training, check_context
+from .finetuning import as_training, check_context, say_low_rank
 from .fingerprint import preference_fingerprint
 from .held_out_answers import held_out_answers
 from .metrics import PREFERENCES, Sample
@@ -124,6 +124,7 @@ class PreferenceTuning:
             f"in {len(self.train.packs):,} packs, {self.val.count:,} held out"
         )
 
+        say_low_rank(self.preferences, "preferences", self.log)
         most = int(np.diff(self.train.unit_packs).max())  # rows of a unit
         plan = make_plan(
             self.shape,

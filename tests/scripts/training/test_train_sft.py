@@ -262,6 +262,28 @@ def test_lora_gives_a_plain_model_and_leaves_the_tables_alone(sft_results):
     assert result["val_loss"] < result["val_loss_before"]
 
 
+UNREAD = {
+    "weight decay with low-rank updates": (
+        {"lora_rank": 2, "weight_decay": 0.5},
+        ["low-rank updates of rank 2 learn at sft.lora_lr 0.02", "sft.weight_decay 0.5: of no eff"],
+    ),
+    "low-rank keys without a rank": (
+        {"lora_alpha": 4.0, "lora_lr": 0.1},
+        ["sft.lora_alpha 4: of no effect", "sft.lora_lr 0.1: of no effect"],
+    ),
+    "nothing to say": ({}, []),
+}
+
+
+@pytest.mark.parametrize("case", UNREAD)
+def test_keys_that_low_rank_updates_do_not_read_are_said(sft_results, capfd, case):
+    keys, lines = UNREAD[case]
+    tune(sft_results, sft_results.sft_config(**keys))
+    said = capfd.readouterr().err
+    assert [line in said for line in lines] == [True] * len(lines)
+    assert said.count("of no effect") == sum("of no eff" in line for line in lines)
+
+
 def test_tunes_on_from_a_tuned_model_or_an_exported_folder(sft_results):
     tune(sft_results, sft_results.sft_config())
     exported = sft_results.folder / "models/final"
