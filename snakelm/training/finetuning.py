@@ -96,6 +96,8 @@ class Finetuning:
         sha256, sft = self.tokenizer.sha256, config.sft
         self.train_packs = open_packs(files.train_packs, sha256, verify=verify)
         self.val_packs = open_packs(files.val_packs, sha256, verify=verify)
+        along = self.eval_tokens
+        self.first_compares = along is None or self.val_packs.meta.tokens <= along
         for packs in (self.train_packs, self.val_packs):
             check_context(packs, files.base, self.shape.context, "sft_data")
 

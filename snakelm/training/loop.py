@@ -165,7 +165,7 @@ def run(recipe: Recipe, log: Log, world: World, stopped: Stopped, threads: int |
                     if figures is None:
                         ending = True
                     else:
-                        progress.saw_evaluation(figures, names.metric)
+                        progress.saw_evaluation(figures, names.metric, recipe.first_compares)
                         if metrics:
                             metrics.row(replace(row, **figures))  # type: ignore[arg-type]
                             for sample in recipe.samples(whole, step):

@@ -97,6 +97,8 @@ class PreferenceTuning:
         sha256 = self.tokenizer.sha256
         self.train = open_preferences(files.train_packs, sha256, verify=verify)
         self.val = open_preferences(files.val_packs, sha256, verify=verify)
+        along = self.eval_tokens
+        self.first_compares = along is None or self.val.packs.meta.tokens <= along
         for data in (self.train, self.val):
             check_context(data.packs, files.base, self.shape.context, "preferences")
             _check_kind(data, own.loss)

@@ -90,6 +90,8 @@ class Pretraining:
         held_out = int(self.val_bin.meta.tokens)
         self.training, self.regime = settle(config.train, epochs, held_out)
         self.batches.dropout = self.training.dropout or 0.0
+        along = self.training.eval_tokens
+        self.first_compares = self.training.keep_best or along is None or held_out <= along
 
         settled = config.model_copy(update={"train": self.training})
         parts = pretraining_parts(settled, self.train_bin, self.val_bin)

@@ -173,9 +173,14 @@ class Progress:
         self.last, self.skipped = result, skipped
         self.step += 1
 
-    def saw_evaluation(self, figures: Mapping[str, float | None], metric: str) -> None:
-        """Takes the figures of this step into account."""
-        self.best.update(figures[metric], self.step)
+    def saw_evaluation(
+        self, figures: Mapping[str, float | None], metric: str, first_compares: bool = True
+    ) -> None:
+        """Takes the figures of this step into account. Those before the first step may be of more
+        text than the others, and then are no rival of theirs.
+        """
+        if self.step or first_compares:
+            self.best.update(figures[metric], self.step)
         self.evaluated = self.step
         if self.step == 0:
             self.loss_before = figures["val_loss"]

@@ -49,6 +49,7 @@ class Recipe(Protocol):
     parts: Mapping[str, Any] | None  # of the fingerprint; None where no run goes on from another
     held_out: dict[str, str | None]  # what it is measured on, as the run's figures have it
     evaluates_first: bool  # whether held-out text is measured before the first step too
+    first_compares: bool  # whether on the same text as along the way
     chat: bool  # whether the model's chat tokens are trained
 
     @property

@@ -167,6 +167,28 @@ def test_the_best_of_a_run_with_a_base_is_chosen_by_the_same_text(
     assert not torch.equal(model.embedding, before.embedding)
 
 
+@pytest.mark.parametrize(("eval_tokens", "best"), [(20, (1.9, 10)), (None, (1.0, 0))])
+def test_a_base_is_the_best_so_far_only_of_the_text_that_the_others_take(
+    made, results, monkeypatch, eval_tokens, best
+):
+    """What the line behind the progress bar says."""
+    said, seen = {0: 1.0, 5: 2.0, 10: 1.9, 15: 2.5, 20: 1.0}, []
+
+    def validate(self, model, step, last, *more):
+        return {"val_loss": said[step], "val_bpb": said[step], "val_bpb_clean": said[step]}
+
+    def line(row, best, metric):
+        seen.append((best.value, best.step))
+        return ""
+
+    monkeypatch.setattr(Pretraining, "validate", validate)
+    monkeypatch.setattr(loop, "status_line", line)
+    base = made.folder / "final_model.pt"
+    config = based(results, base, eval_every=5, eval_tokens=eval_tokens)
+    assert main(results.arguments(config)) == 0
+    assert seen[-1] == best
+
+
 def test_weights_of_the_base_are_said_to_be_those_of_step_0(made, results, monkeypatch):
     said = {0: 1.0, 5: 3.0, 10: 2.0, 15: 2.5, 20: 1.5}
 
