@@ -23,6 +23,7 @@ STEP = Step(
         "sources[].weight",
         "train.steps",
         "train.batch_tokens",
+        "train.regime",
         "seed",
     ),
     reads={

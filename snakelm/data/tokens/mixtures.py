@@ -149,7 +149,8 @@ def mix_sources(
         files = [paths[one.name] for one in part]
         _write(part, metas, files, train, number, tokenizer.token_lengths, log)
 
-    _say_repetition(plan, config.source_ablation.proxy.get("train.regime"), log)
+    regime = config.source_ablation.proxy.get("train.regime", config.train.regime)
+    _say_repetition(plan, regime, log)
     return plan
 
 

@@ -20,9 +20,9 @@ NAMES = [source["name"] for source in SOURCES]
 def mixed(tmp_path, capsys):
     """Makes token files and mixes them; gives the plan, a reader of mixtures and what was said."""
 
-    def mix(study, counts=None, steps=20, **source):
+    def mix(study, counts=None, steps=20, regime="auto", **source):
         study = {"seeds": [1, 2], **study}
-        train = {"steps": 10_000, "batch_tokens": 1024}
+        train = {"steps": 10_000, "batch_tokens": 1024, "regime": regime}
         sources = [{**one, **source} for one in SOURCES]
         given = {"preset": "smoke", "sources": sources, "train": train, "source_ablation": study}
         given["source_ablation"].setdefault("proxy", {"train.steps": steps})
@@ -131,6 +131,16 @@ def test_very_much_repetition_wants_another_regime(mixed):
     repeated = {"proxy": {"train.steps": 400, "train.regime": "repeated"}}
     _, _, said = mixed(repeated)
     assert "add train.regime" not in said
+
+
+@pytest.mark.parametrize(
+    ("run", "proxy", "wanted"),
+    [("repeated", {}, False), ("fresh", {}, True), ("repeated", {"train.regime": "auto"}, True)],
+)
+def test_a_regime_that_proxies_have_from_the_run_is_not_asked_for(mixed, run, proxy, wanted):
+    """`auto` is `fresh` in a study."""
+    _, _, said = mixed({"proxy": {"train.steps": 400, **proxy}}, regime=run)
+    assert ("add train.regime" in said) == wanted
 
 
 @pytest.mark.parametrize(
