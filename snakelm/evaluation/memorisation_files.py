@@ -59,19 +59,24 @@ def check_memorisation(
         raise UserError("memorisation.documents: none of them is there; nothing to check")
 
     ids = np.array(list(named), np.uint64)
-    held_out = is_validation(ids, config.prepare.val_fraction, seed)
+    tokenizer = Tokenizer.load(files.tokenizer)
+    trained, held_out = _sides(ids, config, files.processed, tokenizer)
     if held_out.all():
         raise UserError(
             f"memorisation.documents: all {ids.size:,} are held out (prepare.val_fraction), so no "
             "model was trained on them; name others"
         )
     texts = [one["text"] for one in named.values()]
-    tokenizer = Tokenizer.load(files.tokenizer)
     controls = _controls(config, files.processed, tokenizer)
     log.say(
         f"{ids.size:,} documents, {int(held_out.sum()):,} of them held out; among "
         f"{len(controls):,} held-out documents"
     )
+    if elsewhere := int((~trained & ~held_out).sum()):
+        log.say(
+            f"{elsewhere:,} of them are not in train.bin as they are: forgotten, dropped or "
+            "changed before it was made; this run's own models never read them so"
+        )
 
     device = device_for(config.train.device, most_threads, log)
     checked = list(_models(config, files, tokenizer, str(device)))
@@ -91,13 +96,29 @@ def check_memorisation(
                 row=one["origin_row"],
                 bytes=len(one["text"].encode()),
                 held_out=bool(out),
+                trained=bool(read),
             )
-            for (number, one), out in zip(named.items(), held_out, strict=True)
+            for (number, one), out, read in zip(named.items(), held_out, trained, strict=True)
         ],
         models=[
             measure_memory(one, texts, ~held_out, controls, rules, seed, log) for one in checked
         ],
     )
+
+
+def _sides(
+    ids: np.ndarray, config: Config, processed: Path, tokenizer: Tokenizer
+) -> tuple[np.ndarray, np.ndarray]:
+    """(which documents are in train.bin, which are held out), bool [n], as the token files have
+    them. What is in neither, because it was forgotten, counts as held out where its hash says so:
+    an earlier run had it on that side.
+    """
+    train, val = (
+        np.isin(ids, open_bin(processed / f"{split}.bin", tokenizer.sha256).document_ids)
+        for split in ("train", "val")
+    )
+    plain = is_validation(ids, config.prepare.val_fraction, config.seed)
+    return train, val | (plain & ~train)
 
 
 def _models(

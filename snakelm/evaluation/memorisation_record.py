@@ -13,7 +13,9 @@ __all__ = ["AskedDocument", "MemorisationRecord", "Memory", "ModelMemory", "read
 
 
 class AskedDocument(JsonRecord):
-    """A document that is asked for. One that was ``held_out`` was in no training text."""
+    """A document that is asked for. One that was ``held_out`` was in no training text; one that is
+    neither that nor ``trained`` on was forgotten, dropped or changed before this run's was made.
+    """
 
     id: str  # 16 hex digits
     source: str
@@ -21,6 +23,7 @@ class AskedDocument(JsonRecord):
     row: int | None
     bytes: int
     held_out: bool
+    trained: bool
 
 
 class Memory(JsonRecord):

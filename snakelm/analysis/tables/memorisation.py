@@ -38,7 +38,7 @@ def write_by_document(record: MemorisationRecord, path: str | Path) -> None:
     """A line for each model and document."""
     said = io.StringIO()
     writer = csv.writer(said, lineterminator="\n")
-    document = ("id", "source", "file", "row", "bytes", "held_out")
+    document = ("id", "source", "file", "row", "bytes", "held_out", "trained")
     memory = ("places", "exact", "near", "similarity", "bits_per_byte", "exposure")
     writer.writerow(["model", *document, *memory])
     for model in record.models:
@@ -88,7 +88,7 @@ def _documents(record: MemorisationRecord) -> Iterator[list[str]]:
     for i, one in enumerate(record.documents):
         row = "" if one.row is None else f", row {one.row:,}"
         where = f"{one.source}: {publishable(one.file or '')}{row}"
-        fate = "held out" if one.held_out else ""
+        fate = "held out" if one.held_out else "" if one.trained else "not trained on"
         yield [one.id, where, fate, *(_memory(model.documents[i]) for model in record.models)]
 
 

@@ -4,6 +4,7 @@ text of a document is written.
 
 import csv
 import functools
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from snakelm.analysis.tables.memorisation import verdict, write_by_document, write_memorisation
 from snakelm.config import Memorisation, from_mapping
+from snakelm.data.bins import BinWriter, open_bin
 from snakelm.data.documents.forget_list import text_hash
 from snakelm.data.documents.table import SCHEMA, DocumentWriter
 from snakelm.data.split import document_id, is_validation
@@ -176,6 +178,34 @@ def test_held_out_documents_are_shown_and_left_out_of_the_sums(run, tmp_path):
     record = check(run, tmp_path, prepare={"val_fraction": fraction})
     assert [one.held_out for one in record.documents] == held_out.tolist()
     assert record.models[1].reproduced == (~held_out).sum()
+
+
+def test_what_the_token_files_hold_says_what_was_held_out(run, tmp_path):
+    """Of a tiny corpus one document is held out, whatever the share says of its hash; masked
+    documents have other hashes than those that were sampled.
+    """
+    results, _ = run
+    ids = np.array([document_id(text.encode()) for text in DOCUMENTS], np.uint64)
+    assert not is_validation(ids, 1e-6, 1337).any()
+    for split, own in (("train", ids[:4]), ("val", ids[4:5])):
+        rewrite(results / f"data/processed/{split}.bin", own)
+
+    record = check(run, tmp_path, prepare={"val_fraction": 1e-6})
+    assert [one.held_out for one in record.documents] == [False] * 4 + [True, False]
+    assert [one.trained for one in record.documents] == [True] * 4 + [False] * 2
+    assert record.models[1].reproduced == 5
+    assert "1 of them are not in train.bin" in (tmp_path / "log").read_text()
+    write_memorisation(record, tmp_path / "m.html")
+    assert (tmp_path / "m.html").read_text().count("<td>not trained on</td>") == 1
+
+
+def rewrite(path, ids):
+    """The token file with ``ids`` for those of its first documents."""
+    old = open_bin(path)
+    with BinWriter(path, replace(old.meta, tokens=0, documents=0)) as writer:
+        lengths = np.diff(old.document_offsets)
+        names = np.concatenate([ids, old.document_ids[len(ids) :]])
+        writer.append(old.tokens[:].copy(), lengths, names, 0)
 
 
 def test_a_list_of_documents_that_are_not_there_is_refused(run, tmp_path):
