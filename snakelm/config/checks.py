@@ -20,6 +20,7 @@ from .preference_section import PreferenceSource, check_preferences
 from .schema import Config
 from .section import Section
 from .training_sections import MIX, Model, Train
+from .unread import check_unread
 
 __all__ = ["check_exportable", "check_path", "check_shape", "checked"]
 
@@ -47,6 +48,9 @@ def checked(config: Config) -> Config:
         check_path(where, path)
     results = _results_folder(config.results)
 
+    check_unread(
+        config.tokenizer, config.sources, config.sft_data.sources, config.preferences.sources
+    )
     sources = _named_sources(config.sources)
     tasks = _named_tasks(config.tasks)
 

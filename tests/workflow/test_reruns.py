@@ -160,7 +160,6 @@ VALUES = {
     "classifier.base": "nowhere",
     "classifier.base_sha256": "0" * 64,
     "decontaminate.files": ["my/talks.jsonl"],
-    "tokenizer.file": "nowhere.tiktoken",
     "tokenizer.pattern": "gpt2",
     "model.heads": 4,
     "model.kv_heads": 2,
@@ -209,6 +208,7 @@ ELSEWHERE = {
     "export",
     "compare",
     "tokenizer.kind",
+    "tokenizer.file",  # of the kind that this run doesn't have
     "train.base",
     "model.tie_embeddings",
     "train.weight_decay_schedule",  # without a weight decay

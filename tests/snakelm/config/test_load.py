@@ -55,6 +55,26 @@ WRONG = {
         {"train": {"lr": True}},
         ["train.lr: found True, allowed is a number"],
     ),
+    "ranks for a tokenizer that is trained": (
+        {"tokenizer": {"file": "cl100k.tiktoken"}},
+        ["tokenizer.file: found 'cl100k.tiktoken'", "set kind: tiktoken"],
+    ),
+    "a column of what is built in": (
+        {"sources": [{"builtin": "docs", "text": "body"}]},
+        ["sources[0].text: found 'body', and builtin: docs reads no file"],
+    ),
+    "columns of conversations that are built in": (
+        {"sft_data": {"sources": [{"builtin": "docs", "columns": {"question": "q"}}]}},
+        ["sft_data.sources[0].columns: found {'question': 'q'}, and builtin: docs reads no file"],
+    ),
+    "columns of preferences that are built in": (
+        {"preferences": {"sources": [{"builtin": "docs", "columns": {"prompt": "q"}}]}},
+        ["preferences.sources[0].columns: found {'prompt': 'q'}"],
+    ),
+    "a size of pieces that aren't cut by size": (
+        {"sources": [{"path": "a.txt", "split": "lines", "split_kb": 4.0}]},
+        ["sources[0].split_kb: found 4, and split: lines", "set split: size"],
+    ),
     "number for a text": (
         {"sft": {"base": 124}},
         ["sft.base: found 124", "a text or null", "quotes"],

@@ -1,0 +1,65 @@
+"""Keys that something of this kind doesn't read: set all the same, they are what somebody meant to
+have and doesn't get, so each is an error.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from ..errors import UserError
+from .data_sections import SftSource, Source, TokenizerConfig
+from .preference_section import PreferenceSource
+from .section import Section
+
+__all__ = ["check_unread"]
+
+# How a file is read, by the section of its source.
+OF_FILES: Mapping[type[Section], Sequence[str]] = {
+    Source: ("text", "format", "split", "split_kb"),
+    SftSource: ("format", "columns", "ignore"),
+    PreferenceSource: ("columns",),
+}
+SIZED = ("auto", "size")  # ways to split a text file that look at the size of the pieces
+
+
+def check_unread(
+    tokenizer: TokenizerConfig,
+    documents: Sequence[Source],
+    conversations: Sequence[SftSource],
+    preferences: Sequence[PreferenceSource],
+) -> None:
+    """UserError for the first key that has no effect where it is."""
+    if tokenizer.file and tokenizer.kind == "bpe":
+        raise UserError(
+            f"tokenizer.file: found {tokenizer.file!r}, and tokenizer.kind is bpe, which trains a "
+            "tokenizer and reads no file; set kind: tiktoken, or leave file out"
+        )
+
+    lists: Mapping[str, Sequence[Source | SftSource | PreferenceSource]] = {
+        "sources": documents,
+        "sft_data.sources": conversations,
+        "preferences.sources": preferences,
+    }
+    for section, sources in lists.items():
+        for i, source in enumerate(sources):
+            if source.builtin:
+                _check_builtin(f"{section}[{i}]", source)
+
+    for i, document in enumerate(documents):
+        if document.split_kb is not None and document.split not in SIZED:
+            raise UserError(
+                f"sources[{i}].split_kb: found {document.split_kb:g}, and split: {document.split} "
+                "makes no pieces of a size; set split: size, or leave split_kb out"
+            )
+
+
+def _check_builtin(where: str, source: Source | SftSource | PreferenceSource) -> None:
+    """UserError for a key that says how a file is read, of text that comes from none."""
+    for name in OF_FILES[type(source)]:
+        found, default = (
+            getattr(source, name),
+            type(source).model_fields[name].get_default(call_default_factory=True),
+        )
+        if found != default:
+            raise UserError(
+                f"{where}.{name}: found {found!r}, and builtin: {source.builtin} reads no file; "
+                "leave it out, or give a path instead"
+            )
