@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Sequence
 
 from ..data.packs import Packs
-from ..model import Decoder, generate
+from ..model import Decoder
+from ..model.generate import stream
 from ..tokenizer import Tokenizer
 from ..tokenizer.special import END
 from .metrics import Sample
@@ -24,14 +25,16 @@ def held_out_answers(
     """Answers of at most ``length`` tokens, 0 for none, to the first question of some of the
     ``conversations`` (numbers, at even distances), the likeliest token each time.
     """
-    end, last = tokenizer.special_tokens[END], len(conversations) - 1
+    # Where chat.py and evaluation end an answer, this ends too.
+    end, stop = tokenizer.special_tokens[END], set(tokenizer.special_tokens.values())
+    last = len(conversations) - 1
     if not length:
         return
 
     spread = {place * last // max(1, QUESTIONS - 1) for place in range(QUESTIONS)}
     for place in sorted(spread):
         prompt, expected = _question(packs, conversations[place], end)
-        answer = generate(model, prompt, length, temperature=0, stop=end)
+        answer = list(stream(model, prompt, length, temperature=0, stop=stop))
         decode = tokenizer.decode
         yield Sample(step, decode(prompt), decode(answer), decode(expected))
 

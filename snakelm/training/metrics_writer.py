@@ -8,10 +8,11 @@ written whole: no step is there twice, and what another start has deleted is bac
 """
 
 import json
+import math
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from ..files import open_own, write_text
 from ..json_files import JsonError, parse_json
@@ -71,7 +72,7 @@ class MetricsWriter:
         for folder in self.folders:
             folder.mkdir(parents=True, exist_ok=True)
         self._write_whole()
-        self._board = _open_board(logs / "runs" / board, resumed) if board else None
+        self._board = self._opened_board(logs / "runs" / board, resumed) if board else None
 
     def record(self) -> LogTexts:
         """Everything up to now, for a checkpoint."""
@@ -87,10 +88,7 @@ class MetricsWriter:
             _append(folder / self.files.csv, line)
 
         if self._board:
-            for name in self.files.columns[2:]:  # step and tokens are the axes
-                if values[name] is not None:
-                    tag = BOARD_TAGS.get(name, f"run/{name}")
-                    self._board.add_scalar(tag, values[name], row.step)
+            self._draw(self._board, values)
 
     def sample(self, sample: Sample) -> None:
         """Appends a sample."""
@@ -103,7 +101,7 @@ class MetricsWriter:
             _append(folder / self.files.samples, line)
 
         if self._board:
-            self._board.add_text("sample", sample.prompt + sample.text, sample.step)
+            _show(self._board, sample)
 
     def close(self) -> None:
         """Writes both files whole once more: another start may have deleted or damaged what this
@@ -112,6 +110,29 @@ class MetricsWriter:
         self._write_whole()
         if self._board:
             self._board.close()
+
+    def _opened_board(self, folder: Path, resumed: int) -> "SummaryWriter | None":
+        """TensorBoard's writer. Where the run has no file of it, because another one began it or
+        the file was deleted, what is known of earlier steps goes in first.
+        """
+        begun = any(folder.glob("events.*"))
+        board = _open_board(folder, resumed)
+        if board and not begun:
+            for line in self._rows:
+                row = parse_row(list(self.files.columns), line.rstrip("\n").split(","))
+                if row:
+                    self._draw(board, row)
+            for line in self._samples:
+                _show(board, parse_json(line, Sample))
+        return board
+
+    def _draw(self, board: "SummaryWriter", values: Mapping[str, Any]) -> None:
+        """A row as points; step and tokens, the first two columns, are the axes."""
+        for name in self.files.columns[2:]:
+            value = values.get(name)
+            if value is not None and not math.isnan(value):
+                tag = BOARD_TAGS.get(name, f"run/{name}")
+                board.add_scalar(tag, value, int(values["step"]))
 
     def _write_whole(self) -> None:
         record = self.record()
@@ -171,8 +192,14 @@ def _field(value: float | None) -> str:
     return str(value) if isinstance(value, int) else f"{value:.6g}"
 
 
+def _show(board: "SummaryWriter", sample: Sample) -> None:
+    board.add_text("sample", sample.prompt + sample.text, sample.step)
+
+
 def _open_board(folder: Path, resumed: int) -> "SummaryWriter | None":
-    """TensorBoard's writer; None where the package isn't installed."""
+    """TensorBoard's writer, which takes back what an earlier start showed of steps after
+    ``resumed``; None where the package isn't installed.
+    """
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
@@ -182,6 +209,6 @@ def _open_board(folder: Path, resumed: int) -> "SummaryWriter | None":
     name = socket.gethostname
     socket.gethostname = lambda: "host"
     try:
-        return SummaryWriter(folder, purge_step=resumed + 1 if resumed > 0 else None)
+        return SummaryWriter(folder, purge_step=resumed + 1)
     finally:
         socket.gethostname = name

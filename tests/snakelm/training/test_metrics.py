@@ -20,7 +20,7 @@ from snakelm.training.metrics import (
     read_metrics,
     read_samples,
 )
-from snakelm.training.metrics_writer import MetricsWriter
+from snakelm.training.metrics_writer import NO_STEP, MetricsWriter
 
 HEADER = ",".join(COLUMNS)
 
@@ -61,6 +61,43 @@ def test_tensorboard_files_are_written(tmp_path):
     metrics.close()
     events = EventAccumulator(str(tmp_path / "logs/runs/run")).Reload()
     assert [(e.step, e.value) for e in events.Scalars("bpb/val")] == [(3, 2.5)]
+
+
+def shown(tmp_path, tag, board="run"):
+    """The points of a curve, as TensorBoard reads them."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(tmp_path / "logs/runs" / board)).Reload()
+    return [(e.step, e.value) for e in events.Scalars(tag)]
+
+
+def test_tensorboard_shows_no_step_twice(tmp_path):
+    """A run that died before its first checkpoint begins again at the first step."""
+    pytest.importorskip("tensorboard")
+    for losses in ([4.0, 3.0, 2.0], [4.5, 3.5]):
+        metrics = MetricsWriter(tmp_path / "run", tmp_path / "logs", NO_STEP, board="run")
+        for step, loss in enumerate(losses):
+            metrics.row(MetricsRow(step=step, loss=loss))
+        metrics.close()
+    assert shown(tmp_path, "loss/train") == [(0, 4.5), (1, 3.5)]
+    assert [row["step"] for row in rows(tmp_path / "logs")] == ["0", "1"]
+
+
+def test_tensorboard_has_all_that_the_metrics_have(tmp_path):
+    """Another run began it, in whose own file the earlier steps are; or the file was deleted."""
+    pytest.importorskip("tensorboard")
+    metrics = MetricsWriter(tmp_path / "run", tmp_path / "logs", NO_STEP, board="before")
+    for step in (1, 2):
+        metrics.row(MetricsRow(step=step, loss=4.0 / step))
+    metrics.sample(Sample(2, "The", " end"))
+    metrics.close()
+
+    record = metrics.record()
+    for place in ("other", "other"):  # resumed once more, it has the file
+        metrics = MetricsWriter(tmp_path / place, tmp_path / "logs", 2, board="on", record=record)
+        metrics.row(MetricsRow(step=3, loss=0.5))
+        metrics.close()
+    assert shown(tmp_path, "loss/train", "on") == [(1, 4.0), (2, 2.0), (3, 0.5)]
 
 
 def test_tensorboard_files_are_not_named_by_the_host(tmp_path, monkeypatch):
