@@ -12,6 +12,7 @@ from .manifests import (
     FilterManifest,
     SampleManifest,
     SplitManifest,
+    SplitPart,
 )
 from .run_record import RunRecord
 
@@ -26,6 +27,7 @@ class FunnelStage:
     documents: dict[str, int]  # source → documents; "" where the step doesn't tell sources apart
     dropped: dict[str, int] = field(default_factory=dict)
     tokens: int | None = None
+    repeated: int = 0  # documents beside those, that repeat some of them
 
     @property
     def total(self) -> int:
@@ -112,19 +114,22 @@ def _filtered(record: RunRecord) -> list[FunnelStage]:
 
 
 def _split(record: RunRecord) -> list[FunnelStage]:
-    """Training and held-out documents; the token files don't tell which source a document is
-    from.
+    """Training and held-out documents, each once; the token files don't tell which source a
+    document is from.
     """
     manifests = record.made_by("prepare_data", SplitManifest)
     if not manifests:
         return []
 
     parts = {"for training": manifests[0].train, "held out": manifests[0].val}
-    return [
-        FunnelStage(name, {"": part.documents}, tokens=part.tokens)
-        for name, part in parts.items()
-        if part
-    ]
+    return [_once(name, part) for name, part in parts.items() if part]
+
+
+def _once(name: str, part: SplitPart) -> FunnelStage:
+    different = part.documents if part.different is None else part.different
+    return FunnelStage(
+        name, {"": different}, tokens=part.tokens, repeated=part.documents - different
+    )
 
 
 def _without_zeros(dropped: Mapping[str, int]) -> dict[str, int]:

@@ -218,9 +218,10 @@ class FilterManifest(StepManifest):
 
 
 class SplitPart(Tolerant):
-    """Training or held-out text as tokens."""
+    """Training or held-out text as tokens. A weight repeats documents, or leaves some out."""
 
     documents: int = 0
+    different: int | None = None  # without those that repeat others; None of earlier versions
     tokens: int = 0
     text_bytes: int = 0
 

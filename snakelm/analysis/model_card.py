@@ -219,23 +219,28 @@ def _counts(manifests: Sequence[StepManifest]) -> Iterator[str]:
     if split and split.train and split.val:
         train, val = split.train, split.val
         size = f"{train.tokens:,} tokens, {train.text_bytes:,} bytes"
-        yield f"{train.documents:,} used for training ({size})"
+        different = train.documents if train.different is None else train.different
+        again = train.documents - different
+        size += f", with {again:,} repeats" if again else ""
+        yield f"{different:,} used for training ({size})"
         yield f"{val.documents:,} held out"
 
 
 def _evaluated(evaluation: EvaluationRecord, stages: Sequence[Stage]) -> Iterator[ScoreRow]:
+    shown = {"base": "base", "tuned": "with preferences" if evaluation.preferred else "tuned"}
     for stage, held_out in evaluation.held_out.items():
         for key, what in HELD_OUT.items() if stage in stages else ():
-            score: Interval | None = getattr(held_out, key)
-            yield from _score(stage, what, score, ".4f")
-            yield from _by_character(stage, what, score, evaluation.text, clean=key == "clean")
+            name, score = shown[stage], getattr(held_out, key)
+            yield from _score(name, what, score, ".4f")
+            yield from _by_character(name, what, score, evaluation.text, clean=key == "clean")
 
-    for name, task in evaluation.results().items():
+    for task_name, task in evaluation.results().items():
         chance = "" if task.chance is None else f", chance {task.chance:.1%}"
         for stage in stages:
             scores = task.of(stage)
             for key, what in SCORES.items() if scores else ():
-                yield from _score(stage, f"{name}: {what}{chance}", getattr(scores, key), ".1%")
+                score, asked = getattr(scores, key), f"{task_name}: {what}{chance}"
+                yield from _score(shown[stage], asked, score, ".1%")
 
 
 def _by_character(

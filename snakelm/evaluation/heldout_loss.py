@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from ..config import Config
-from ..data.bins import open_bin
+from ..data.bins import TokenBin, open_bin
 from ..data.packs import open_packs
 from ..errors import UserError
 from ..log import Log
@@ -240,7 +240,7 @@ def _train_loss(
     """
     train = open_bin(train_bin, data.tokenizer.sha256, verify=False)
     batches = Batches(train, model.shape.context, pretraining.batch_tokens, pretraining.seed)
-    seen = batches.seen(step)
+    seen = _once(train, batches.seen(step))
 
     measured, bpb = 0, None
     if seen.size:
@@ -257,11 +257,17 @@ def _train_loss(
     return TrainLoss(
         epochs=batches.epoch(step),
         read_documents=int(seen.size),
-        train_documents=int(train.meta.documents),
+        train_documents=int(np.unique(train.document_ids).size),
         documents=measured,
         bpb=bpb,
         gap=rounded(difference(held_out_rate, bpb)) if bpb else None,
     )
+
+
+def _once(train: TokenBin, documents: np.ndarray) -> np.ndarray:
+    """Those of the numbered ``documents`` that repeat none before them (weights do), in order."""
+    _, first = np.unique(train.document_ids[documents], return_index=True)
+    return documents[np.sort(first)]
 
 
 def _change(stages: Mapping[Stage, _Measured], data: _Data) -> TuningChange | None:
@@ -363,7 +369,8 @@ def summary(loss: LossRecord) -> str:
 
     if loss.change is None:
         return f"{line}; the tuned model, which began with another, {tuned.all.in_words()}"
-    line += f"; after tuning {tuned.all.in_words()}"
+    after = "preferences" if loss.preferred else "tuning"
+    line += f"; after {after} {tuned.all.in_words()}"
     if base.answers and tuned.answers:
         line += (
             f"; held-out answers {base.answers.value:.3f} → {tuned.answers.value:.3f} nats a token"

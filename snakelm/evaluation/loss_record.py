@@ -10,7 +10,15 @@ from pydantic import Field
 
 from ..json_files import read_json
 from ..json_record import JsonRecord
-from .records import FEW_BYTES_MORE, ByStage, HeldOutLoss, HeldOutText, Interval, Stage
+from .records import (
+    FEW_BYTES_MORE,
+    WITH_PREFERENCES,
+    ByStage,
+    HeldOutLoss,
+    HeldOutText,
+    Interval,
+    Stage,
+)
 
 __all__ = [
     "BinLosses",
@@ -160,6 +168,11 @@ class LossRecord(JsonRecord):
     law: dict[Literal["held_out", "training"], FittedLaw | MissingLaw]
     hardest: list[DocumentExcerpt]
     easiest: list[DocumentExcerpt]
+
+    @property
+    def preferred(self) -> bool:
+        """Whether the tuned model has learned preferences, too."""
+        return "tuned" in self.stages and self.stages["tuned"].model == WITH_PREFERENCES
 
     def other_scripts(self) -> bool:
         """Whether some source has clearly more bytes than characters, so that bits per byte alone

@@ -19,6 +19,7 @@ __all__ = [
     "FEW_BYTES_MORE",
     "NO_INTERVAL",
     "STAGES",
+    "WITH_PREFERENCES",
     "BaselineRecord",
     "ByStage",
     "ChoiceAnswer",
@@ -50,7 +51,8 @@ __all__ = [
 ]
 
 T = TypeVar("T")
-Stage = Literal["base", "tuned"]  # the pretrained model, and the same after instruction tuning
+Stage = Literal["base", "tuned"]  # the pretrained model, and the last that was tuned from it
+WITH_PREFERENCES = "preference_model.pt"  # the last where preferences came after the tuning
 NO_INTERVAL = "one document: no interval"  # of two and more there is one
 STAGES: tuple[Stage, ...] = ("base", "tuned")
 
@@ -183,6 +185,7 @@ class EvaluationRecord(JsonRecord):
 
     text: HeldOutText | None = None
     held_out: dict[Stage, HeldOutLoss]
+    preferred: bool = False  # the tuned model has learned preferences, too
     tasks: dict[str, TaskResult | SkippedTask]
 
     def results(self) -> dict[str, TaskResult]:

@@ -148,7 +148,13 @@ def evaluate_tasks(
 
     results = {one.name: _result(one.task, questions[one.name], scores[one.name]) for one in tasks}
     return EvaluatedTasks(
-        EvaluationRecord(text=measured.held_out, held_out=held_out, tasks=results), items
+        EvaluationRecord(
+            text=measured.held_out,
+            held_out=held_out,
+            preferred=measured.preferred,
+            tasks=results,
+        ),
+        items,
     )
 
 

@@ -56,7 +56,8 @@ def draw_funnel(stages: Sequence[FunnelStage], path: str | Path) -> None:
         axes.set_title("What became of the documents")
         bars_only(axes, [stage.name for stage in stages], BAR_OFFSET)
         axes.set_ylim(len(stages) - 0.5, -0.5)
-        axes.set_xlim(0, most * (1.3 if stages[-1].tokens is None else 1.8))
+        room = 1.3 if stages[-1].tokens is None else 1.8
+        axes.set_xlim(0, most * (room + 0.5 * any(stage.repeated for stage in stages)))
         if len(sources) > 1:
             _source_legend(axes, sources, len(stages[0].documents) > len(sources))
 
@@ -86,8 +87,9 @@ def _stage_bar(axes: Axes, row: int, stage: FunnelStage, sources: Sequence[str])
 def _stage_text(axes: Axes, row: int, stage: FunnelStage, most: int) -> None:
     """How many documents are left, beside the bar; the most frequent reasons to drop one, below."""
     tokens = f" · {human(stage.tokens)} tokens" if stage.tokens is not None else ""
+    again = f" (+{human(stage.repeated)} again)" if stage.repeated else ""
     axes.annotate(
-        f"{stage.total:,}{tokens}",
+        f"{stage.total:,}{again}{tokens}",
         (stage.total, row + BAR_OFFSET),
         xytext=(4, 0),
         textcoords="offset points",

@@ -2,12 +2,13 @@
 guessing gives.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from matplotlib.axes import Axes
 
-from ...evaluation.records import STAGES, EvaluationRecord, TaskResult
-from .loss import STAGE_COLOURS, STAGE_NAMES
+from ...evaluation.records import STAGES, EvaluationRecord, Stage, TaskResult
+from .loss import STAGE_COLOURS, stage_names
 from .style import AXIS, figure, note, shortened
 
 __all__ = ["MEASURE_NAMES", "evaluation"]
@@ -34,7 +35,7 @@ def evaluation(record: EvaluationRecord, path: str | Path) -> None:
             return
 
         for row, (_, measure, task) in enumerate(rows):
-            _dots(axes, row, task, measure)
+            _dots(axes, row, task, measure, stage_names(record))
 
         axes.set_title("Tasks: share of items that are right")
         names = [f"{shortened(name, 18)}\n{MEASURE_NAMES[measure]}" for name, measure, _ in rows]
@@ -52,7 +53,7 @@ def evaluation(record: EvaluationRecord, path: str | Path) -> None:
         )
 
 
-def _dots(axes: Axes, row: int, task: TaskResult, measure: str) -> None:
+def _dots(axes: Axes, row: int, task: TaskResult, measure: str, names: Mapping[Stage, str]) -> None:
     for stage in STAGES:
         model = task.of(stage)
         if model is None:
@@ -61,9 +62,7 @@ def _dots(axes: Axes, row: int, task: TaskResult, measure: str) -> None:
         colour = STAGE_COLOURS[stage]
         if score.low is not None and score.high is not None:
             axes.plot([score.low, score.high], [y, y], color=colour, linewidth=2)
-        axes.plot(
-            [score.value], [y], color=colour, marker="o", linestyle="", label=STAGE_NAMES[stage]
-        )
+        axes.plot([score.value], [y], color=colour, marker="o", linestyle="", label=names[stage])
 
     if task.chance is not None:
         ends = [row - 0.35, row + 0.35]

@@ -13,16 +13,21 @@ from ...evaluation.loss_record import (
     SourceLoss,
     SourceRate,
 )
-from ...evaluation.records import STAGES, Stage
+from ...evaluation.records import STAGES, EvaluationRecord, Stage
 from ..units import per_character
 from .style import AXIS, COLOURS, INK, figure, human, note, shortened, thousands
 
-__all__ = ["FIGURES", "STAGE_COLOURS", "STAGE_NAMES"]
+__all__ = ["FIGURES", "STAGE_COLOURS", "stage_names"]
 
-STAGE_NAMES: dict[Stage, str] = {"base": "after pretraining", "tuned": "after tuning"}
 STAGE_COLOURS: dict[Stage, str] = {"base": COLOURS["blue"], "tuned": COLOURS["orange"]}
 MOST_SOURCES = 10
 DASHED = (0, (5, 3))
+
+
+def stage_names(record: LossRecord | EvaluationRecord) -> dict[Stage, str]:
+    """What the models of a run are called: the last one after the last thing it learned from."""
+    last = "after tuning and preferences" if record.preferred else "after tuning"
+    return {"base": "after pretraining", "tuned": last}
 
 
 def loss_by_position(loss: LossRecord, path: str | Path) -> None:
@@ -35,7 +40,7 @@ def loss_by_position(loss: LossRecord, path: str | Path) -> None:
         for stage in STAGES:
             if (losses := bins.of(stage)) is not None:
                 x, y = _middles(edges, losses)
-                colour, name = STAGE_COLOURS[stage], STAGE_NAMES[stage]
+                colour, name = STAGE_COLOURS[stage], stage_names(loss)[stage]
                 axes.plot(x, y, color=colour, label=name, marker="o", markersize=3)
 
         axes.set_xscale("log", base=2)
@@ -70,7 +75,7 @@ def loss_by_frequency(loss: LossRecord, path: str | Path) -> None:
         line(bins.frequency_alone, color=AXIS, linestyle=DASHED, label="by frequency alone")
         for stage in STAGES:
             if (losses := bins.of(stage)) is not None:
-                line(losses, color=STAGE_COLOURS[stage], label=STAGE_NAMES[stage])
+                line(losses, color=STAGE_COLOURS[stage], label=stage_names(loss)[stage])
         above.set_ylim(bottom=0)
         above.set_ylabel("nats per token")
         above.set_title("Loss of rare and of common tokens")
@@ -128,7 +133,7 @@ def _spreads(axes: Axes, row: int, source: SourceLoss, loss: LossRecord) -> None
             y = row + (0.15 if stage == "tuned" else -0.15)
             name = None
             if row == 0 and stage in loss.stages:
-                name = f"{STAGE_NAMES[stage]}: {loss.stages[stage].all.value:.3f} of all text"
+                name = f"{stage_names(loss)[stage]}: {loss.stages[stage].all.value:.3f} of all text"
             _spread(axes, y, rate, STAGE_COLOURS[stage], name)
 
             bits = per_character(rate.value, source.bytes, source.characters)

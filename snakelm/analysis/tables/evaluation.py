@@ -2,7 +2,7 @@
 over seeds.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from ...evaluation.records import (
     TaskResult,
 )
 from ..figures.evaluation import MEASURE_NAMES
-from ..figures.loss import STAGE_NAMES
+from ..figures.loss import stage_names
 from ..pages import write_page
 from .loss import TwoLines, two_lines
 
@@ -69,13 +69,13 @@ def write_evaluation(record: EvaluationRecord, seeds: SeedsRecord, path: str | P
     write_page(
         path,
         "evaluation.html",
-        stage_names=list(STAGE_NAMES.values()),
+        stage_names=list(stage_names(record).values()),
         rows=list(_rows(results)),
         skipped=[(name, task.reason) for name, task in record.skipped().items()],
         cut=[(name, t.base.cut, t.items) for name, t in results.items() if t.base.cut],
         seeds=seeds if seeds.runs[1:] or seeds.left_out else None,
         measures=_measures(seeds),
-        examples=[_examples(name, task) for name, task in results.items()],
+        examples=[_examples(name, task, stage_names(record)) for name, task in results.items()],
     )
 
 
@@ -99,14 +99,14 @@ def _measures(seeds: SeedsRecord) -> list[tuple[str, str, str | None, int]]:
     ]
 
 
-def _examples(name: str, task: TaskResult) -> TaskExamples:
+def _examples(name: str, task: TaskResult, names: Mapping[Stage, str]) -> TaskExamples:
     stage: Stage = "tuned" if task.tuned else "base"
     model = task.tuned or task.base
     form = "in a conversation" if model.form == "conversation" else "as plain text"
     marks = "; ✓ the right choice, → the model's" if task.kind == "choice" else ""
     return TaskExamples(
         name[:LONGEST_NAME],
-        f"{STAGE_NAMES[stage]}, put to the model {form}{marks}",
+        f"{names[stage]}, put to the model {form}{marks}",
         [_choice(one) for one in model.examples if isinstance(one, ChoiceAnswer)],
         [_answer(one) for one in model.examples if isinstance(one, GreedyAnswer)],
     )

@@ -14,7 +14,7 @@ from ...evaluation.loss_record import (
 )
 from ...evaluation.records import FEW_BYTES_MORE, STAGES, Interval
 from ...publishing import publishable
-from ..figures.loss import STAGE_NAMES
+from ..figures.loss import stage_names
 from ..pages import write_page
 from ..units import human, per_character
 from ..verdict import ENOUGH_DOCUMENTS
@@ -70,13 +70,13 @@ def write_loss(loss: LossRecord, path: str | Path) -> None:
         held_out=loss.held_out,
         held_out_bytes=human(loss.held_out.bytes),
         other_scripts=loss.other_scripts(),
-        stage_names=list(STAGE_NAMES.values()),
+        stage_names=list(stage_names(loss).values()),
         stages=list(_stages(loss)),
         sentences=list(_sentences(loss)),
         sources=list(_sources(loss)),
         documents={
-            "Hardest": [_document(excerpt) for excerpt in loss.hardest],
-            "Easiest": [_document(excerpt) for excerpt in loss.easiest],
+            "Hardest": [_document(excerpt, loss) for excerpt in loss.hardest],
+            "Easiest": [_document(excerpt, loss) for excerpt in loss.easiest],
         },
     )
 
@@ -87,9 +87,9 @@ def write_tuning_change(loss: LossRecord, path: str | Path) -> None:
     write_page(
         path,
         "tuning_change.html",
-        stage_names=list(STAGE_NAMES.values()),
+        stage_names=list(stage_names(loss).values()),
         stages=list(_stages(loss)),
-        text=_tuning_in_words(change.all) if change else FROM_ANOTHER,
+        text=_tuning_in_words(change.all, loss.preferred) if change else FROM_ANOTHER,
         answers=change.answers.in_words("+.3f") if change and change.answers else None,
         seen=list(_seen(loss)),
     )
@@ -155,7 +155,7 @@ def _sources(loss: LossRecord) -> Iterator[LossRow]:
 def _sentences(loss: LossRecord) -> Iterator[str]:
     """What the numbers mean."""
     if loss.change:
-        yield _tuning_in_words(loss.change.all)
+        yield _tuning_in_words(loss.change.all, loss.preferred)
     elif "tuned" in loss.stages:
         yield FROM_ANOTHER
     else:
@@ -200,18 +200,18 @@ def _gap_in_words(loss: LossRecord) -> str:
     )
 
 
-def _tuning_in_words(change: Interval) -> str:
+def _tuning_in_words(change: Interval, preferred: bool) -> str:
+    what = "tuning and preferences" if preferred else "tuning"
+    took = f"After {what} plain text takes {change.in_words('+.3f')} bits per byte"
     if change.low is None:
-        return f"After tuning plain text takes {change.in_words('+.3f')} bits per byte."
+        return f"{took}."
     if _could_be_nothing(change):
-        return (
-            f"After tuning plain text takes {change.in_words('+.3f')} bits per byte: maybe chance."
-        )
+        return f"{took}: maybe chance."
 
-    verb = "costs" if change.value > 0 else "gains"
+    verb = "cost" if change.value > 0 else "gain"
     low, high = sorted(abs(bound) for bound in (change.low, change.high) if bound is not None)
     size = f"{abs(change.value):.3f} bits per byte on plain text ({low:.3f} to {high:.3f})"
-    return f"Tuning {verb} {size}."
+    return f"{what.capitalize()} {verb}{'' if preferred else 's'} {size}."
 
 
 def _could_be_nothing(difference: Interval) -> bool:
@@ -219,10 +219,10 @@ def _could_be_nothing(difference: Interval) -> bool:
     return low is None or high is None or low <= 0 <= high
 
 
-def _document(excerpt: DocumentExcerpt) -> ShownDocument:
+def _document(excerpt: DocumentExcerpt, loss: LossRecord) -> ShownDocument:
     rates = f"{excerpt.bpb_base:.3f}"
     if excerpt.bpb_tuned is not None:
-        rates += f", {excerpt.bpb_tuned:.3f} after tuning"
+        rates += f", {excerpt.bpb_tuned:.3f} {stage_names(loss)['tuned']}"
     bits = per_character(excerpt.bpb_base, excerpt.bytes, excerpt.characters)
     if bits is not None and bits > excerpt.bpb_base * (1 + FEW_BYTES_MORE):
         rates += f" ({bits:.3f} a character)"

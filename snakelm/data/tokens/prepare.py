@@ -14,7 +14,7 @@ from ...files import atomic_path
 from ...log import Log
 from ...tokenizer import Tokenizer
 from ..bin_index import PLAIN, BinIndex
-from ..bins import BinWriter, Meta, checked_index, open_bin, verified_chunks
+from ..bins import BinWriter, Meta, TokenBin, checked_index, open_bin, verified_chunks
 from .overlap import copied_share
 from .shards import config_hash
 
@@ -49,8 +49,11 @@ def prepare_data(
     with atomic_path(output / "val_overlap.npy") as temporary, open(temporary, "wb") as file:
         np.save(file, shares)
 
+    different = {"train": _different(train), "val": _different(val)}
+    repeated = train.meta.documents - different["train"]
     log.say(
-        f"train {train.meta.tokens:,} tokens in {train.meta.documents:,} documents, "
+        f"train {train.meta.tokens:,} tokens in {train.meta.documents:,} documents"
+        f"{f' ({repeated:,} of them again)' if repeated else ''}, "
         f"val {val.meta.tokens:,} in {val.meta.documents:,}; {overall:.1%} of the held-out tokens "
         f"lie in {span}-token spans of the training text"
     )
@@ -58,11 +61,17 @@ def prepare_data(
         split: {
             "tokens": meta.tokens,
             "documents": meta.documents,
+            "different": different[split],
             "text_bytes": meta.text_bytes,
         }
         for split, meta in metas.items()
     }
     return {**counts, "overlap": {"span": span, "copied_tokens": overall}}
+
+
+def _different(bin_: TokenBin) -> int:
+    """Documents of other texts than all before them: a source's weight repeats some."""
+    return int(np.unique(bin_.document_ids).size)
 
 
 def shard_bins(given: Iterable[str | Path], split: str) -> list[Path]:

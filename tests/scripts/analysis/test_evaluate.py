@@ -129,6 +129,17 @@ def test_loss_tells_documents_sources_and_both_stages(results):
     ].keys()
 
 
+def test_text_that_a_weight_repeats_is_measured_once(results):
+    """Ten documents, eight times each: of copies the interval would be too narrow."""
+    texts = [made.sentence(i, 10 + i) for i in range(100, 110)]
+    tokenizer = made.make_tokenizer()
+    train = results / "data/processed/train.bin"
+    made.write_bin(train, texts * 8, tokenizer)
+    read = measure(results)["reading"]
+    assert read["of"] == 10
+    assert 0 < read["documents"] <= read["read"] <= 10
+
+
 def made_from(folder, model, *inputs):
     """A manifest of ``model`` that says so."""
     read = [{"path": f"x/{one}", "sha256": sha256_file(folder / one)} for one in inputs]
@@ -156,7 +167,9 @@ def test_tuning_is_held_against_the_model_that_it_began_with_alone(results, base
     pages = draw(results)
     for name in ("tuning_change", "loss_documents"):
         assert ("Tuning began with another model" in pages[name]) is not own
-        claims = ("Tuning costs", "Tuning gains", "After tuning plain text takes")
+        what = "uning and preferences" if preferring else "uning"
+        verbs = ("cost", "gain") if preferring else ("costs", "gains")
+        claims = (*(f"T{what} {verb}" for verb in verbs), f"After t{what} plain text takes")
         assert any(claim in pages[name] for claim in claims) is own
         assert "Nothing was tuned" not in pages[name]
 

@@ -136,6 +136,11 @@ def test_weights_repeat_training_documents_alone(made, tmp_path):
     assert set(counts.tolist()) == {2, 3}
     assert abs(counts.mean() - 2.5) < 0.06
 
+    said = read_manifest(tmp_path / "b" / "out" / "train.bin")["counts"]
+    assert said["train"]["documents"] == counts.sum()
+    assert said["train"]["different"] == counts.size
+    assert said["val"]["different"] == said["val"]["documents"]
+
 
 def test_each_artefact_has_a_manifest(made, tmp_path):
     prepare(made, tmp_path / "out", 1)

@@ -131,6 +131,20 @@ def test_funnel_adds_up(manifest, make_record):
     assert stages[4].tokens == 9000
 
 
+def test_what_a_weight_repeats_makes_no_funnel_wider(manifest, make_record, tmp_path):
+    artefact = manifest(
+        "train.bin",
+        "prepare_data",
+        train={"documents": 308, "different": 198, "tokens": 9000},
+        val={"documents": 14, "different": 14, "tokens": 99},
+    )
+    stages = funnel(make_record([], artefacts=[artefact]))
+    assert [(s.total, s.repeated) for s in stages] == [(198, 110), (14, 0)]
+    draw_funnel(stages, tmp_path / "funnel.svg")
+    drawn = (tmp_path / "funnel.svg").read_text(encoding="utf-8")
+    assert "198 (+110 again) · 9,000 tokens" in drawn or "198 (+110 again) · 9k tokens" in drawn
+
+
 def test_funnel_tells_of_the_checks_that_were_on(manifest, make_record):
     quality = {
         "docs": {"read": 65, "kept": 60, "dropped": {"min_words": 4, "no_curly_bracket": 1}},

@@ -338,6 +338,35 @@ def test_one_run_alone_speaks_of_no_seeds(tmp_path):
     assert "seeds" not in page
 
 
+def pages(loss, evaluated, folder):
+    """What the pages and figures say of a run's models."""
+    folder.mkdir()
+    write_loss(loss, folder / "loss.html")
+    write_tuning_change(loss, folder / "change.html")
+    write_evaluation(evaluated, NO_SEEDS, folder / "tasks.html")
+    FIGURES["loss_by_position"](loss, folder / "position.svg")
+    return {path.name: path.read_text(encoding="utf-8") for path in sorted(folder.iterdir())}
+
+
+def test_what_came_after_tuning_is_not_called_tuning(tmp_path):
+    """The last model of a run with preferences has learned from both."""
+    table = complete()
+    change = table["change"]["all"]
+    change |= {"value": 0.2, "low": 0.1, "high": 0.3}
+    tuned = pages(LossRecord(**table), EvaluationRecord(**tasks()), tmp_path / "tuned")
+    assert "Tuning costs 0.200 bits per byte" in tuned["loss.html"]
+    assert not any("and preferences" in page for page in tuned.values())
+
+    table["stages"]["tuned"]["model"] = "preference_model.pt"
+    evaluated = EvaluationRecord(**tasks(), preferred=True)
+    both = pages(LossRecord(**table), evaluated, tmp_path / "both")
+    for name in ("loss.html", "change.html"):
+        assert "Tuning and preferences cost 0.200 bits per byte" in both[name]
+    for name in ("loss.html", "change.html", "tasks.html", "position.svg"):
+        assert "after tuning and preferences" in both[name]
+        assert not re.search("after tuning(?! and preferences)", both[name])
+
+
 def test_an_interval_in_words():
     assert Interval(**RATE).in_words() == "1.500 (1.400 to 1.600)"
     assert Interval(**ALONE).in_words(".1f") == "1.5 (one document: no interval)"

@@ -95,6 +95,14 @@ def test_every_source_is_there_with_its_licence(artefacts):
     assert f"3,456 without duplicates; 3,000 used for training ({size}); 50 held out." in card
 
 
+def test_documents_that_a_weight_repeats_count_once(artefacts, manifest):
+    part = {"documents": 3000, "different": 2000, "tokens": 99_999, "text_bytes": 400_000}
+    bins = manifest("train.bin", "prepare_data", val={"documents": 50}, train=part)
+    card = model_card(about(), [*(one for one in artefacts if one.name != "train.bin"), bins])
+    size = "99,999 tokens, 400,000 bytes, with 1,000 repeats"
+    assert f"2,000 used for training ({size})" in card
+
+
 def test_figures_stand_with_their_intervals(artefacts, tmp_path, manifest):
     baseline = manifest("baseline.json", "baseline")
     write_json(baseline, BASELINE)
@@ -115,6 +123,17 @@ def test_text_of_another_script_is_given_by_character_too():
     card = model_card(about(), [], EVALUATION.model_copy(update={"text": HeldOutText(**text)}))
     assert "| base | bits per character of held-out text | 2.7317 |" in card
     assert "per character" not in model_card(about(), [], EVALUATION)
+
+
+def test_a_model_that_learned_preferences_after_tuning_says_so(artefacts):
+    tuned = {"tuned": EVALUATION.held_out["base"]}
+    evaluation = EVALUATION.model_copy(update={"held_out": EVALUATION.held_out | tuned})
+    row = "| {} | bits per byte of held-out text | 1.5176 |"
+    assert row.format("tuned") in model_card(about(), artefacts, evaluation)
+    after = evaluation.model_copy(update={"preferred": True})
+    card = model_card(about(), artefacts, after)
+    assert row.format("with preferences") in card
+    assert row.format("tuned") not in card
 
 
 def test_without_an_evaluation_training_speaks_for_itself(artefacts):
