@@ -271,6 +271,7 @@ class PackedPart(Tolerant):
     """Conversations laid into packs; ``efficiency`` is the share that isn't padding."""
 
     conversations: int = 0
+    different: int | None = None  # without those that a weight repeats; None of earlier versions
     packs: int = 0
     tokens: int = 0
     learned_tokens: int = 0

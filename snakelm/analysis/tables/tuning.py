@@ -142,12 +142,18 @@ def _packs(packs: PacksManifest) -> Iterator[list[str]]:
     parts = [packs.train or PackedPart(), packs.val or PackedPart()]
     length = "?" if packs.context is None else packs.context
 
-    yield ["conversations", *(f"{part.conversations:,}" for part in parts)]
+    yield ["conversations", *map(_conversations, parts)]
     yield [f"packs of {length} tokens", *(f"{part.packs:,}" for part in parts)]
     yield ["tokens", *(f"{part.tokens:,}" for part in parts)]
     yield ["of them learned", *(f"{part.learned_tokens:,}" for part in parts)]
     yield ["share that is learned", *(_learned_share(part) for part in parts)]
     yield ["padding", *(_padding(part) for part in parts)]
+
+
+def _conversations(part: PackedPart) -> str:
+    different = part.conversations if part.different is None else part.different
+    again = part.conversations - different
+    return f"{different:,}" + (f", and {again:,} of them again" if again else "")
 
 
 def _learned_share(part: PackedPart) -> str:

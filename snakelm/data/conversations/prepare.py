@@ -302,6 +302,7 @@ def _write(
     packs = bounds.size - 1
     return {
         "conversations": meta.documents,
+        "different": int(np.unique(table.id[chosen]).size),
         "tokens": meta.tokens,
         "learned_tokens": writer.learned,
         "text_bytes": meta.text_bytes,

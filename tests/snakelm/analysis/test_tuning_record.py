@@ -126,6 +126,14 @@ def test_reasons_marks_and_what_was_not_read_are_shown(tuned, tmp_path):
     assert "gone" not in page
 
 
+def test_conversations_that_a_weight_repeats_are_told_apart(tuned, tmp_path):
+    packs = json.loads(json.dumps(PACKS))
+    packs["train"] |= {"conversations": 96, "different": 62}
+    plot_tuning(tuned(COMPLETE, (), packs), [], tmp_path, tmp_path)
+    page = (tmp_path / "conversations.html").read_text(encoding="utf-8")
+    assert ">62, and 34 of them again<" in page
+
+
 @pytest.mark.parametrize(
     ("eval_tokens", "apart"), [(5, True), (10**6, False), (None, False)], ids=["some", "all", "any"]
 )

@@ -227,6 +227,10 @@ def test_limit_takes_so_many_by_hash_and_weight_repeats_them(tmp_path):
     assert len(set(train)) + len(val) == 30
     assert len(set(val)) == len(val)
     assert {train.count(t) for t in train} == {2, 3}
+    assert (counts["train"]["conversations"], counts["train"]["different"]) == (
+        len(train),
+        len(set(train)),
+    )
 
 
 LONG = talk(
