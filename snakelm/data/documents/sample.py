@@ -66,15 +66,16 @@ def sample(
                 _append(writer, batch, ids, keep, source.name or "")
 
         counts = reader.counts
+        left_out = counts.summary(counts.kept - writer.documents)
         if not writer.documents:
             raise UserError(
                 f"source {source.name}: no documents left of {counts.read:,} rows in "
-                f"{counts.files} files ({counts.summary()}); check its text column, fraction and "
+                f"{counts.files} files ({left_out}); check its text column, fraction and "
                 "limit"
             )
         log.say(
             f"{source.name}: {counts.read:,} rows → {writer.documents:,} documents, "
-            f"{writer.text_bytes:,} bytes of text ({counts.summary()})"
+            f"{writer.text_bytes:,} bytes of text ({left_out})"
         )
 
     return {

@@ -85,9 +85,12 @@ class ReadCounts:
         """As plain JSON types, for the manifest."""
         return asdict(self)
 
-    def summary(self) -> str:
-        """What was left out, in one line."""
+    def summary(self, not_sampled: int = 0) -> str:
+        """What was left out, in one line. ``not_sampled``: sound documents that `fraction`
+        and `limit` left.
+        """
         reasons = {"null": self.null, "empty": self.empty, **self.invalid}
+        reasons["not sampled (fraction, limit)"] = not_sampled
         parts = [f"{name} {count:,}" for name, count in reasons.items() if count]
         if self.bad_files:
             parts.append(f"files left out {len(self.bad_files)}")

@@ -72,6 +72,14 @@ def test_the_limit_is_kept_exactly_with_copies_too(tmp_path, limit):
     assert len(rows) == min(limit, 2000)
 
 
+def test_what_was_not_sampled_is_said(tmp_path, capsys):
+    take(tmp_path, files(tmp_path / "in"), limit=37)
+    assert "1,000 rows → 37 documents" in (said := " ".join(capsys.readouterr().err.split()))
+    assert "(not sampled (fraction, limit) 963)" in said
+    take(tmp_path, files(tmp_path / "in"))
+    assert "(nothing left out)" in capsys.readouterr().err
+
+
 def test_nothing_left_is_an_error_that_says_why(tmp_path):
     pq.write_table(
         pa.table({"text": pa.array([None, "", None], pa.string())}), tmp_path / "a.parquet"
