@@ -30,7 +30,7 @@ from ..config import Train
 from .adamw import AdamW, bfloat16_copies, mark_written
 from .lora import is_factor
 
-__all__ = ["Muon", "Optimizer", "lr_factor", "momentum", "weight_decay"]
+__all__ = ["Muon", "Optimizer", "highest_factor", "lr_factor", "momentum", "weight_decay"]
 
 # Early gradients turn quickly: a shorter memory follows them.
 MOMENTUM_START, MOMENTUM_STEPS = 0.85, 300
@@ -45,6 +45,15 @@ def lr_factor(step: int, train: Train) -> float:
     decay_steps = train.decay * train.steps
     steps_left = train.steps - step
     return warmup * (min(1.0, steps_left / decay_steps) if decay_steps > 0 else 1.0)
+
+
+def highest_factor(train: Train) -> float:
+    """The largest `lr_factor` of the run: below 1 where the decay begins within the warm-up, or the
+    run ends there.
+    """
+    until = min(train.steps, max(1, train.warmup))
+    looked_at = {*range(0, until, max(1, until // 1000)), until - 1}
+    return max(lr_factor(step, train) for step in looked_at)
 
 
 def momentum(step: int, train: Train) -> float:

@@ -25,6 +25,7 @@ from .distributed import World
 from .fingerprint import fingerprint_of, pretraining_parts
 from .initial_weights import set_initial_weights
 from .metrics import PRETRAINING, Sample
+from .optimizer import highest_factor
 from .plan import Plan, check_sizes, make_plan
 from .progress import RunResult
 from .regime import settle
@@ -32,6 +33,9 @@ from .sampled_softmax import choose_sampler
 from .validation import Evaluation, evaluate, spread_documents
 
 __all__ = ["Pretraining", "PretrainingFiles", "train"]
+
+
+FULL_RATE = 0.8  # of the peak: a run that doesn't come so far was meant otherwise
 
 
 @dataclass(frozen=True)
@@ -112,6 +116,11 @@ class Pretraining:
             self.tokenizer.vocab_size,
         )
         check_sizes(self.train_bin, vocab_size, training.batch_tokens, context, processes)
+        if (highest := highest_factor(training)) < FULL_RATE:
+            self.log.warn(
+                f"train.warmup: {training.warmup:,} of {training.steps:,} steps, so the learning "
+                f"rates come to {highest:.0%} of their peaks at most; lower it, or train.decay"
+            )
         if self.regime.name == "repeated" or self.regime.settings:
             self.log.say(self.regime.said(training.regime))
 

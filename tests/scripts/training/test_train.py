@@ -341,3 +341,10 @@ def test_a_start_that_does_not_fit_is_refused(results):
     config.write_text(config.read_text().replace("model:\n", "model:\n  embedding_norm: false\n"))
     with pytest.raises(UserError, match=r"train\.start"):
         main(results.arguments(config))
+
+
+@pytest.mark.parametrize(("warmup", "said"), [(100, True), (2, False)])
+def test_rates_that_never_come_to_their_peak_are_said(results, capfd, warmup, said):
+    train(results, results.config(steps=4, warmup=warmup))
+    line = "warning: train.warmup: 100 of 4 steps, so the learning rates come to 2% of their peaks"
+    assert (line in " ".join(capfd.readouterr().err.split())) == said

@@ -10,7 +10,7 @@ import torch
 from pytorch_ext import orthogonalize
 from snakelm.config import Model, Train
 from snakelm.model import Decoder
-from snakelm.training.optimizer import Muon, Optimizer, lr_factor, momentum
+from snakelm.training.optimizer import Muon, Optimizer, highest_factor, lr_factor, momentum
 
 TINY = Model(layers=2, width=32, heads=2, kv_heads=1, head_dim=16, hidden=48, context=16)
 
@@ -108,6 +108,14 @@ def test_schedule_warms_up_stays_and_falls_to_nearly_zero():
 def test_schedule_at_its_edges(warmup, decay):
     train = Train(steps=20, warmup=warmup, decay=decay)
     assert all(0 < lr_factor(step, train) <= 1 for step in range(20))
+
+
+@pytest.mark.parametrize(
+    ("steps", "warmup", "decay"), [(1800, 20, 0.6), (15, 20, 0.6), (40, 20, 0.6), (60, 0, 1.0)]
+)
+def test_the_highest_rate_of_a_run_is_known_beforehand(steps, warmup, decay):
+    train = Train(steps=steps, warmup=warmup, decay=decay)
+    assert highest_factor(train) == max(lr_factor(step, train) for step in range(steps))
 
 
 def test_momentum_warms_up():
