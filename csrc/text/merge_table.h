@@ -10,45 +10,42 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "text/array.h"
 #include "text/hash.h"
+#include "text/id_slots.h"
 
 namespace snakelm::text {
 
-constexpr uint32_t NO_TOKEN = 0xFFFFFFFF;
-
 class MergeTable {
  public:
-  struct Slot {
-    uint32_t left, right, id;
+  // What a token is merged from; {NO_TOKEN, NO_TOKEN} where it is not.
+  struct Pair {
+    uint32_t left, right;
   };
 
-  // For up to `pairs` pairs.
-  MergeTable(size_t pairs, const Seeds& seeds);
-  // Of the slots of another one with these seeds: a power of two, some of them empty.
-  MergeTable(Array<Slot> slots, const Seeds& seeds);
+  // For pairs of ids below `tokens`.
+  MergeTable(size_t tokens, const Seeds& seeds);
+  // Of the parts of another one with these seeds.
+  MergeTable(Array<Pair> pairs, IdSlots ids, const Seeds& seeds);
 
   uint32_t find(uint32_t left, uint32_t right) const {
-    for (uint64_t i = place(left, right);; i = (i + 1) & mask_) {
-      const Slot& slot = slots_[i];
-      if (slot.left == left && slot.right == right) return slot.id;
-      if (slot.left == NO_TOKEN) return NO_TOKEN;
-    }
+    return ids_.find(hash(left, right), [&](uint32_t id) {
+      return pairs_[id].left == left && pairs_[id].right == right;
+    });
   }
   // Asks for what find of the pair will read: a table is larger than the caches next to the CPU.
-  void prefetch(uint32_t left, uint32_t right) const {
-    __builtin_prefetch(&slots_[place(left, right)]);
-  }
+  void prefetch(uint32_t left, uint32_t right) const { ids_.prefetch(hash(left, right)); }
   void insert(uint32_t left, uint32_t right, uint32_t id);
-  const Array<Slot>& slots() const { return slots_; }
+
+  const Array<Pair>& pairs() const { return pairs_; }
+  const IdSlots& ids() const { return ids_; }
 
  private:
-  uint64_t place(uint32_t left, uint32_t right) const {
-    return hash_number(static_cast<uint64_t>(left) << 32 | right, seeds_) & mask_;
+  uint64_t hash(uint32_t left, uint32_t right) const {
+    return hash_number(static_cast<uint64_t>(left) << 32 | right, seeds_);
   }
 
-  Array<Slot> slots_;  // power of two, at most half full
-  uint64_t mask_;
+  Array<Pair> pairs_;  // [tokens]
+  IdSlots ids_;
   Seeds seeds_;
 };
 

@@ -1,8 +1,8 @@
 // An encoder's tables in a file: a tokenizer is then loaded by mapping it, instead of by parsing
 // ranks, hashing tokens and finding out what each is merged from.
 //
-// The file is a header and four arrays as they lie in memory, each at a multiple of ALIGNMENT:
-// bytes and offsets of the tokens, slots of Vocabulary, slots of MergeTable. It is a cache of what
+// The file is a header and five arrays as they lie in memory, each at a multiple of ALIGNMENT:
+// bytes, offsets and slots of Vocabulary, pairs and slots of MergeTable. It is a cache of what
 // ranks.tiktoken says: whoever reads it names the tokenizer (SHA-256) and builds the encoder from
 // the ranks if the file is another version's, another tokenizer's, another machine's, or damaged.
 // What a file holds is never followed outside of it, whoever made it.

@@ -8,25 +8,21 @@
 #include <string_view>
 #include <vector>
 
-#include "text/merge_table.h"
+#include "text/hash.h"
+#include "text/id_slots.h"
 
 namespace snakelm::text {
 
 class Vocabulary {
  public:
   // tokens[id]: the token's bytes; empty where the id is a special token or unused. Throws
-  // std::invalid_argument on a repeated token.
+  // std::invalid_argument on a repeated token, and on more than MOST_TOKENS.
   explicit Vocabulary(const std::vector<std::string_view>& tokens, const Seeds& seeds = {});
 
-  struct Slot {
-    uint32_t
-        check;  // upper half of the hash: most misses end here without touching the token's bytes
-    uint32_t id;
-  };
   struct Parts {
     Array<uint8_t> bytes;
     Array<uint32_t> offsets;  // [size + 1]
-    Array<Slot> slots;        // power of two, at most half full
+    IdSlots ids;              // by the hash of their bytes
   };
   // Of the parts of another one with these seeds; offsets ascend to the number of bytes.
   Vocabulary(Parts parts, const Seeds& seeds);
@@ -41,7 +37,6 @@ class Vocabulary {
 
  private:
   Parts parts_;
-  uint64_t mask_ = 0;
   size_t longest_ = 0;
   Seeds seeds_;
 };
