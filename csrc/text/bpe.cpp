@@ -81,6 +81,18 @@ void Encoder::merge(View piece, uint32_t limit, MergeScratch& scratch, Ids& out)
   merge_long(piece, 1, rank, scratch, out);
 }
 
+// A pair that ranks before both its neighbours nearly always merges, whatever happens around them:
+// what it may merge with then is asked for at once, and the waits are one.
+void Encoder::ask_ahead(const uint32_t* ids, const uint64_t* ranks, size_t n) const {
+  uint64_t before = ~uint64_t{0};
+  for (size_t i = 0; i + 1 < n; before = ranks[i++]) {
+    if (ranks[i] >= before || ranks[i] >= ranks[i + 1]) continue;
+    const auto id = static_cast<uint32_t>(ranks[i] >> 32);
+    if (i > 0) merges_.prefetch(ids[i - 1], id);
+    if (i + 2 < n) merges_.prefetch(id, ids[i + 2]);
+  }
+}
+
 void Encoder::merge_short(View piece, uint32_t limit, Ids& out) const {
   const size_t n = piece.length;
   uint32_t ids[SHORT_PIECE];        // of the part that begins at a byte
@@ -93,6 +105,7 @@ void Encoder::merge_short(View piece, uint32_t limit, Ids& out) const {
   for (size_t i = 0; i + 1 < n; ++i)
     ranks[i] = ranked(byte_pairs_[piece.data[i] << 8 | piece.data[i + 1]], i);
   ranks[n - 1] = ranks[n] = NONE;
+  ask_ahead(ids, ranks, n);
 
   uint64_t starts = n < 64 ? (uint64_t{1} << n) - 1 : NONE;  // bit i: a part begins at byte i
   while (true) {

@@ -116,6 +116,8 @@ class Encoder {
   // Ids of the parts that `piece` merges to under ids < limit.
   void merge(View piece, uint32_t limit, MergeScratch& scratch, Ids& out) const;
   void merge_short(View piece, uint32_t limit, Ids& out) const;
+  // `ids` [n]: of the bytes of a piece; `ranks` [n]: of each and the next one together.
+  void ask_ahead(const uint32_t* ids, const uint64_t* ranks, size_t n) const;
   template <class Rank>
   void merge_long(View piece, size_t fewest, const Rank& rank, MergeScratch& scratch,
                   Ids& out) const;
