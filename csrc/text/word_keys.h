@@ -33,6 +33,17 @@ constexpr auto KEY_MASKS = [] {
 // The key of a word at p, where sizeof(WordKey) bytes may be read.
 inline WordKey word_key(Bytes p, size_t length) {
   const KeyMask& mask = KEY_MASKS.of[std::min(length, LONGEST_WORD + 1)];
+#ifdef __SSE2__
+  // Both halves at once: GCC makes two loads and two stores of what is below.
+  const auto* const keep = reinterpret_cast<const __m128i*>(&mask.keep);
+  const auto* const counted = reinterpret_cast<const __m128i*>(&mask.length);
+  const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  const __m128i masked =
+      _mm_or_si128(_mm_and_si128(bytes, _mm_load_si128(keep)), _mm_load_si128(counted));
+  WordKey key;
+  _mm_store_si128(reinterpret_cast<__m128i*>(&key), masked);
+  return key;
+#else
   uint64_t halves[2];
   std::memcpy(halves, p, sizeof halves);
   if constexpr (std::endian::native == std::endian::big) {
@@ -40,6 +51,7 @@ inline WordKey word_key(Bytes p, size_t length) {
   }
   return {(halves[0] & mask.keep.low) | mask.length.low,
           (halves[1] & mask.keep.high) | mask.length.high};
+#endif
 }
 
 // Calls each(i, key) for the words [start, ends[0]), [ends[0], ends[1]), … of `text`, which reaches
