@@ -12,7 +12,6 @@ import json
 import shutil
 import zlib
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -75,7 +74,7 @@ class Journal:
 
     def commit(self, writers: Mapping[str, BinWriter]) -> None:
         """Notes that one more group is in the writers' files."""
-        self._append({name: asdict(writer.written()) for name, writer in writers.items()})
+        self._append({name: vars(writer.written()) for name, writer in writers.items()})
 
     def _append(self, value: Mapping[str, Any]) -> None:
         text = json.dumps(value, sort_keys=True).encode()

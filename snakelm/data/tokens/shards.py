@@ -42,7 +42,6 @@ from .journal import Journal
 __all__ = ["config_hash", "groups_of", "prepare_shard"]
 
 SLICE_BYTES = 4 << 20  # of text; with weights of 2 and more the order in a bin depends on it
-FEW_RUNS = 64  # of a slice, that are written as they lie; more cost less as one copy
 
 
 def config_hash(config: Config) -> str:
@@ -252,7 +251,7 @@ class _Slice:
         runs = self.offsets[edges].reshape(-1, 2)
         parts = [self.tokens[first:last] for first, last in runs.tolist()]
         writer.append_parts(
-            parts if len(parts) <= FEW_RUNS else [np.concatenate(parts)],
+            parts,
             np.diff(self.offsets)[chosen],
             self.ids[chosen],
             int(self.sizes[chosen].sum()),
