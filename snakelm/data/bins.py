@@ -55,6 +55,7 @@ __all__ = [
     "verified_chunks",
 ]
 
+READ_BYTES = 1 << 20  # of a chunk at a time
 MARK = 65_535  # never a token of 16 bits: the largest number stays free
 
 
@@ -123,7 +124,7 @@ def open_kind(
         tokens = np.zeros(0, dtype)
     tokens.flags.writeable = False
     if verify:
-        for _ in verified_chunks(path, meta, index.crcs, f"run {kind.step} again"):
+        for _ in verified_chunks(path, meta, index.crcs, f"run {kind.step} again", wanted=False):
             pass
     return TokenBin(path, tokens, index.offsets, index.ids, meta), index.more
 
@@ -152,25 +153,40 @@ def checked_index(kind: BinKind, path: Path, tokenizer_sha256: str | None) -> Bi
     return index
 
 
-def verified_chunks(path: Path, meta: Meta, crcs: np.ndarray, again: str) -> Iterator[np.ndarray]:
+def verified_chunks(
+    path: Path, meta: Meta, crcs: np.ndarray, again: str, wanted: bool = True
+) -> Iterator[np.ndarray]:
     """The tokens, a chunk at a time, each in the place of the one before; UserError for one whose
-    checksum is not the idx's, and at the end where the largest token is not.
+    checksum is not the idx's, and at the end where the largest token is not. Nothing but that
+    where they aren't ``wanted``: then a megabyte is in memory instead of a chunk.
     """
-    largest, left = 0, meta.tokens * DTYPES[meta.dtype].itemsize
-    buffer = memoryview(bytearray(min(meta.chunk_bytes, left)))
+    dtype = DTYPES[meta.dtype]
+    largest, left = 0, meta.tokens * dtype.itemsize
+    buffer = memoryview(bytearray(min(meta.chunk_bytes if wanted else READ_BYTES, left)))
     with open(path, "rb", buffering=0) as file:
         for i, expected in enumerate(crcs):
-            chunk = buffer[: file.readinto(buffer[:left])]
-            left -= len(chunk)
-            if crc32(chunk) != expected:
+            size, done, crc = min(meta.chunk_bytes, left), 0, 0
+            left -= size
+
+            # Summed and searched in parts that are still in the cache.
+            while done < size:
+                at = done if wanted else 0
+                part = buffer[at : at + min(READ_BYTES, size - done)]
+                part = part[: file.readinto(part)]
+                if not len(part) or len(part) % dtype.itemsize:
+                    break  # cut off meanwhile
+                done += len(part)
+                crc = crc32(part, crc)
+                largest = max(largest, int(np.frombuffer(part, dtype).max()))
+
+            if done < size or crc != expected:
                 first = i * meta.chunk_bytes
                 raise UserError(
-                    f"{path}: damaged between bytes {first} and {first + len(chunk)} (checksum "
-                    f"does not match); {again}"
+                    f"{path}: damaged between bytes {first} and {first + size} (checksum does not "
+                    f"match); {again}"
                 )
-            tokens = np.frombuffer(chunk, DTYPES[meta.dtype])
-            largest = max(largest, int(tokens.max()))
-            yield tokens
+            if wanted:
+                yield np.frombuffer(buffer[:size], dtype)
 
     if largest != meta.max_token:
         raise UserError(

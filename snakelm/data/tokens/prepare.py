@@ -108,9 +108,9 @@ def gather(
             one = checked_index(PLAIN, shard, tokenizer_sha256)  # read again: all need memory
             _append_documents(writer, one)
             linked = alone and writer.link_tokens(shard, one.meta, one.crcs)
-            for tokens in verified_chunks(shard, one.meta, one.crcs, AGAIN):
-                if not linked:
-                    writer.append_tokens(tokens)
+            chunks = verified_chunks(shard, one.meta, one.crcs, AGAIN, wanted=not linked)
+            for tokens in chunks:
+                writer.append_tokens(tokens)
             meta.text_bytes += one.meta.text_bytes
     return meta
 
