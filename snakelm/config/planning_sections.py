@@ -1,8 +1,6 @@
 """The section of the planner: what `snakemake plan` may spend, and on which sizes."""
 
-from pydantic import Field
-
-from .section import MANY, Section, key
+from .section import MANY, Section, key, section
 from .training_sections import Model, Train
 
 __all__ = ["Candidate", "Planning"]
@@ -13,8 +11,8 @@ class Candidate(Section):
 
     size: int = key(4, "the size", ge=1, le=64)
     vocab_size: int = key(8192, "tokens of its vocabulary", unit="tokens", ge=257, le=1_000_000)
-    model: Model = Field(default_factory=Model)
-    train: Train = Field(default_factory=Train)
+    model: Model = section(Model)
+    train: Train = section(Train)
 
 
 class Planning(Section):

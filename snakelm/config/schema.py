@@ -32,7 +32,7 @@ from .forget_sections import Forget, Memorisation
 from .planning_sections import Planning
 from .preference_section import Preferences
 from .presets import PRESETS
-from .section import Section, key
+from .section import Section, key, section
 from .training_sections import Model, Sft, Train
 
 __all__ = ["Config"]
@@ -81,27 +81,27 @@ class Config(Section):
         "static with word vectors distilled from it, cascade runs SetFit only where static is "
         "unsure",
     )
-    classifier: Classifier = Field(default_factory=Classifier)
-    deduplicate: Deduplicate = Field(default_factory=Deduplicate)
-    forget: Forget = Field(default_factory=Forget)
-    personal_data: PersonalData = Field(default_factory=PersonalData)
-    languages: Languages = Field(default_factory=Languages)
-    quality: Quality = Field(default_factory=Quality)
-    decontaminate: Decontaminate = Field(default_factory=Decontaminate)
-    tokenizer: TokenizerConfig = Field(default_factory=TokenizerConfig)
-    prepare: Prepare = Field(default_factory=Prepare)
-    model: Model = Field(default_factory=Model)
-    train: Train = Field(default_factory=Train)
-    evaluate: Evaluate = Field(default_factory=Evaluate)
-    sft_data: SftData = Field(default_factory=SftData)
-    sft: Sft = Field(default_factory=Sft)
-    preferences: Preferences = Field(default_factory=Preferences)
+    classifier: Classifier = section(Classifier)
+    deduplicate: Deduplicate = section(Deduplicate)
+    forget: Forget = section(Forget)
+    personal_data: PersonalData = section(PersonalData)
+    languages: Languages = section(Languages)
+    quality: Quality = section(Quality)
+    decontaminate: Decontaminate = section(Decontaminate)
+    tokenizer: TokenizerConfig = section(TokenizerConfig)
+    prepare: Prepare = section(Prepare)
+    model: Model = section(Model)
+    train: Train = section(Train)
+    evaluate: Evaluate = section(Evaluate)
+    sft_data: SftData = section(SftData)
+    sft: Sft = section(Sft)
+    preferences: Preferences = section(Preferences)
     export: Literal["sft", "base"] = key(
         "sft",
         "which model becomes results/models/final: sft the tuned one, after `preferences` where "
         "there are some; base leaves tuning out",
     )
-    publish: Publish = Field(default_factory=Publish)
+    publish: Publish = section(Publish)
     tasks: list[Task] = Field(
         default_factory=lambda: [
             Task(builtin="continuation"),
@@ -109,18 +109,18 @@ class Config(Section):
         ],
         description="tests for the finished model",
     )
-    memorisation: Memorisation = Field(default_factory=Memorisation)
-    embeddings: Embeddings = Field(default_factory=Embeddings)
-    tsne: Tsne = Field(default_factory=Tsne)
+    memorisation: Memorisation = section(Memorisation)
+    embeddings: Embeddings = section(Embeddings)
+    tsne: Tsne = section(Tsne)
     compare: list[str] = key([], "results folders of other runs, drawn beside this one")
     sweep: dict[str, list[float | int | bool | str | None]] = key(
         {},
         "keys of model and train, each with the values to train with: `snakemake sweep` trains "
         "every combination on the same train.bin and sets them side by side; seed means train.seed",
     )
-    plan: Planning = Field(default_factory=Planning)
-    source_ablation: SourceAblation = Field(default_factory=SourceAblation)
-    cost: Cost = Field(default_factory=Cost)
+    plan: Planning = section(Planning)
+    source_ablation: SourceAblation = section(SourceAblation)
+    cost: Cost = section(Cost)
 
     @property
     def max_document_bytes(self) -> int:

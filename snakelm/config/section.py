@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 from pydantic.fields import FieldInfo
 
-__all__ = ["MANY", "Section", "UndeclaredKeyError", "is_cosmetic", "key", "unit"]
+__all__ = ["MANY", "Section", "UndeclaredKeyError", "is_cosmetic", "key", "section", "unit"]
 
 T = TypeVar("T")
+S = TypeVar("S", bound="Section")
 
 MANY = 10**12  # upper bound of counts that have no other: a typing slip, not a plan, lies above it
 EXPONENT = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+")
@@ -90,6 +91,13 @@ def key(
     if isinstance(default, list | dict):
         return field(default_factory=lambda: copy.copy(default))
     return field(default)
+
+
+def section(kind: type[S]) -> S:
+    """A key that is a section. Left out, it is one of defaults: nothing in it is to be checked, so
+    its validator, which takes longer to make than to run, needn't be made.
+    """
+    return Field(default_factory=kind.model_construct)
 
 
 def unit(field: FieldInfo) -> str:
