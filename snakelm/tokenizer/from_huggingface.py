@@ -199,7 +199,22 @@ def _special_tokens(added: list[ListedToken], vocab: dict[str, int]) -> dict[str
         if token.content in specials or vocab.get(token.content, token.id) != token.id:
             raise UserError(f"added token {token.content!r}: has two ids; the file is damaged")
         specials[token.content] = token.id
+    _check_overlaps(added)
     return specials
+
+
+def _check_overlaps(added: list[ListedToken]) -> None:
+    """That it doesn't matter which tokens are looked for first: that library takes those that
+    aren't `normalized` out of the text before it looks for the others, we take what begins first.
+    """
+    for late in (token.content for token in added if token.normalized):
+        for early in (token.content for token in added if not token.normalized):
+            shared = any(late.endswith(early[:n]) for n in range(1, len(early)))
+            if shared or early in late:
+                raise UserError(
+                    f"added tokens {late!r} and {early!r}: may overlap in text, and one of them is "
+                    "`normalized`, so that tokenizers looks for the other first; not supported"
+                )
 
 
 def _ranks(vocab: dict[str, int], specials: dict[str, int]) -> dict[bytes, int]:

@@ -191,6 +191,58 @@ REFUSED = {
 }
 
 
+@pytest.mark.parametrize("seed", range(40))
+def test_added_tokens_that_overlap_give_the_librarys_ids_or_are_refused(documents, tmp_path, seed):
+    """That library looks for the ones that aren't normalized first, for the others in the rest."""
+    random_ = random.Random(seed)
+    theirs = gpt2(documents[:2])
+    for _ in range(3):
+        name = "".join(random_.choices("<>x", k=random_.randint(2, 4)))
+        if name not in theirs.get_vocab():
+            theirs.add_tokens([tokenizers.AddedToken(name, normalized=random_.random() < 0.5)])
+
+    try:
+        ours = read(theirs.to_str(), tmp_path)
+    except UserError as error:
+        if "tokenizers looks for the other first" in str(error):
+            return
+        raise
+    for _ in range(200):
+        text = "".join(random_.choices("<>x ", k=12))
+        expected = theirs.encode(text, add_special_tokens=False).ids
+        assert ours.encode(text, allowed_special="all") == expected, text
+
+
+@pytest.mark.parametrize(
+    ("late", "early", "refused"),
+    [
+        ("<ax>", ">]b", True),
+        ("<ax>]", "ax>", True),
+        ("<ax>]", "<ax", True),
+        ("ax>", "<ax>]", False),
+    ],
+    ids=["ends in it", "has it inside", "begins with it", "lies inside it"],
+)
+def test_the_overlaps_that_matter_are_refused(document, tmp_path, late, early, refused):
+    added = [
+        {"id": 1600 + i, "content": name, "normalized": normalized}
+        for i, (name, normalized) in enumerate([(late, True), (early, False)])
+    ]
+    changed = edited(document, ("added_tokens",), document["added_tokens"] + added)
+    if not refused:
+        assert read(changed, tmp_path, assume_nfc=True).special_tokens[late] == 1600
+        return
+    with pytest.raises(UserError, match=f"added tokens '{late}' and '{early}': may overlap"):
+        read(changed, tmp_path, assume_nfc=True)
+
+
+@pytest.mark.parametrize("part", ["vocab", "merges"])
+def test_a_model_without_its_parts_names_them(document, tmp_path, part):
+    model = {name: value for name, value in document["model"].items() if name != part}
+    with pytest.raises(UserError, match=part):
+        read(edited(document, ("model",), model), tmp_path, assume_nfc=True)
+
+
 @pytest.mark.parametrize(("path", "value", "message"), REFUSED.values(), ids=REFUSED)
 def test_what_would_give_other_ids_is_refused(document, tmp_path, path, value, message):
     given = {} if path == ("normalizer",) else {"assume_nfc": True}
