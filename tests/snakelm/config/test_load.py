@@ -392,3 +392,16 @@ def test_text_is_mixed_into_the_tuning_of_the_run_s_own_model(sft, mix):
 def test_a_task_is_not_named_after_a_home_folder():
     tasks = [{"path": "/home/alice/*.jsonl"}, {"path": "my/sums.jsonl"}]
     assert [task.name for task in from_mapping({"tasks": tasks}).tasks] == ["task-1", "sums"]
+
+
+def test_sections_that_are_left_out_are_what_their_classes_give():
+    """They are made without a validator, which would find nothing and takes long to make."""
+    given = {"sources": [{"path": "a.parquet", "name": "a"}]}
+    config = read_section(Config, given)
+    sections = {n: v for n, v in config if isinstance(v, Section)}
+    assert len(sections) > 15
+    for name, section in sections.items():
+        assert section == type(section)()
+        assert section.model_fields_set == set()
+        assert section.model_dump() == type(section)().model_dump(), name
+    assert read_section(Config, config.model_dump()) == config

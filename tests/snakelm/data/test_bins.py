@@ -20,8 +20,16 @@ import pytest
 
 from snakelm._text import crc32
 from snakelm.data import bin_index
-from snakelm.data.bin_index import HEADER, MAGIC
-from snakelm.data.bins import BinWriter, Meta, idx_path, open_bin, token_dtype
+from snakelm.data.bin_index import HEADER, MAGIC, PLAIN
+from snakelm.data.bins import (
+    BinWriter,
+    Meta,
+    checked_index,
+    idx_path,
+    open_bin,
+    token_dtype,
+    verified_chunks,
+)
 from snakelm.data.tokens.prepare import gather
 from snakelm.errors import DiskFullError, UserError
 from snakelm.files import sha256_file
@@ -75,6 +83,44 @@ def test_tokens_in_several_arrays_give_the_bytes_of_one(tmp_path):
         files.append((tmp_path / f"{name}.bin", idx_path(tmp_path / f"{name}.bin")))
     assert [f.read_bytes() for f in files[0]] == [f.read_bytes() for f in files[1]]
     assert open_bin(files[1][0], SHA).tokens.tolist() == tokens.tolist()
+
+
+@pytest.mark.parametrize("most", [1, 7, 1000])
+def test_what_the_system_writes_in_part_is_written_to_its_end(tmp_path, monkeypatch, most):
+    """More arrays than one call may have; calls that write no more than some bytes."""
+    monkeypatch.setattr("snakelm.data.bin_writer.MOST_PARTS", 16)
+    writev = os.writev
+    monkeypatch.setattr(
+        "os.writev",
+        lambda file, parts: writev(file, [parts[0][:most]]) if most < 1000 else writev(file, parts),
+    )
+    tokens = np.arange(200, dtype=np.uint16)
+    with BinWriter(tmp_path / "a.bin", meta()) as writer:
+        writer.append_parts(np.split(tokens, 50), np.array([200]), np.array([5], np.uint64), 7)
+    monkeypatch.undo()
+    assert open_bin(tmp_path / "a.bin").tokens.tolist() == tokens.tolist()
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_chunks_are_verified_in_parts(tmp_path, monkeypatch, wanted):
+    """Parts end inside chunks, and a chunk with them."""
+    monkeypatch.setattr("snakelm.data.bins.READ_BYTES", 24)
+    docs = documents(60)
+    path = write(tmp_path / "a.bin", docs, meta(chunk_bytes=64))
+    index = checked_index(PLAIN, path, SHA)
+    read = verified_chunks(path, index.meta, index.crcs, "again", wanted)
+    found = [token for chunk in read for token in chunk.tolist()]
+    assert found == (np.concatenate(docs).tolist() if wanted else [])
+
+    data = path.read_bytes()
+    for place in range(0, len(data), 7):
+        path.write_bytes(data[:place] + bytes([data[place] ^ 64]) + data[place + 1 :])
+        with pytest.raises(UserError, match=f"damaged between bytes {place // 64 * 64} and "):
+            list(verified_chunks(path, index.meta, index.crcs, "again", wanted))
+    for size in (0, 1, 63, 64, 65, len(data) - 1):
+        path.write_bytes(data[:size])
+        with pytest.raises(UserError, match=f"damaged between bytes {size // 64 * 64} and "):
+            list(verified_chunks(path, index.meta, index.crcs, "again", wanted))
 
 
 def test_a_plain_memmap_reads_the_tokens(tmp_path):
