@@ -42,6 +42,11 @@ class Bins:
         self.nll += np.bincount(bins, nll, minlength=count)
         self.bytes += np.bincount(bins, sizes, minlength=count).astype(np.int64)
 
+    def is_like(self, other: "Bins") -> bool:
+        """Whether both have the same bins with the same targets in them."""
+        same_edges = np.array_equal(self.edges, other.edges)
+        return same_edges and np.array_equal(self.targets, other.targets)
+
     def mean(self) -> list[float | None]:
         """Nats per token of each bin; None for an empty one."""
         return [

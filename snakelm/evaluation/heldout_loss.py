@@ -316,14 +316,17 @@ def _source_rate(nll: np.ndarray, sizes: np.ndarray, seed: int) -> SourceRate | 
 
 
 def _bins(stages: Mapping[Stage, Bins]) -> dict[str, list]:
-    """What the record of some bins holds; edges and counts are the same for each stage."""
+    """What the record of some bins holds. Of a stage with other bins than the base's, since tuning
+    began with a model of another context (sft.base), nothing: its numbers belong nowhere here.
+    """
     first = stages["base"]
+    same = {stage: bins for stage, bins in stages.items() if bins.is_like(first)}
     shared = {
         "edges": first.edges.tolist(),
         "tokens": first.targets.tolist(),
         "bytes": first.bytes.tolist(),
     }
-    return {**shared, **{stage: bins.mean() for stage, bins in stages.items()}}
+    return {**shared, **{stage: bins.mean() for stage, bins in same.items()}}
 
 
 def _frequency_alone(bins: Bins, counts: np.ndarray) -> list[float | None]:

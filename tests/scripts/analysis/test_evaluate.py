@@ -20,7 +20,7 @@ from snakelm.data.packs import open_packs
 from snakelm.evaluation import heldout_loss as library
 from snakelm.evaluation.heldout_documents import characters_begun
 from snakelm.files import sha256_file
-from snakelm.model import load_model, save_model
+from snakelm.model import Decoder, load_model, save_model
 from snakelm.tokenizer import CHAT, EOT, train_bpe
 from snakelm.training.chat_rows import as_tuning_begins
 from snakelm.training.packed_batches import answer_loss
@@ -127,6 +127,22 @@ def test_loss_tells_documents_sources_and_both_stages(results):
     assert {"sha256", "bytes", "path"} <= read_manifest(results / "tables/loss.json")[
         "artefact"
     ].keys()
+
+
+def test_a_tuned_model_of_another_context_stands_in_no_bins_of_the_base(results):
+    """Tuned from one of the user's own (sft.base), it sees more of a document."""
+    shape = made.SHAPE.model_copy(update={"context": 2 * made.CONTEXT})
+    tuned, record = load_model(results / "sft_model.pt")
+    longer = Decoder(shape, tuned.vocab_size)
+    longer.load_state_dict(tuned.state_dict())
+    identity = {"tokenizer_sha256": record["tokenizer"]["sha256"], "step": 1}
+    save_model(results / "sft_model.pt", longer, **identity, fingerprint="0" * 16, chat=True)
+
+    table = measure(results)
+    assert "tuned" not in table["by_visible"]
+    assert len(table["by_frequency"]["tuned"]) == len(table["by_frequency"]["base"])
+    evaluate_run(results)
+    assert "tokens before" in draw(results)["tuning_change"]
 
 
 def test_text_that_a_weight_repeats_is_measured_once(results):
