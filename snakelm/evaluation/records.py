@@ -144,6 +144,7 @@ class GreedyAnswer(JsonRecord):
     exact: bool
     loose: bool
     cut: bool
+    out_of_reach: bool = False  # no accepted answer is as short as what a model may say
 
 
 class ModelScores(JsonRecord):
@@ -155,6 +156,7 @@ class ModelScores(JsonRecord):
     loose: Interval | None = None
     form: Literal["conversation", "text"] = Field(validation_alias="as", serialization_alias="as")
     cut: int
+    out_of_reach: int = 0  # of greedy items: those that no answer can be right for
     examples: list[ChoiceAnswer | GreedyAnswer]
 
     def scores(self) -> dict[str, Interval]:

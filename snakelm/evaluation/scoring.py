@@ -4,7 +4,9 @@ choice    acc: the likeliest of the choices is the right one; acc_norm: the like
           its characters, so that a long choice isn't at a disadvantage; a choice with the text of
           the right one is right
 greedy    exact: what the model says at temperature 0 is the answer, white space around it aside;
-          loose: the same with case, punctuation and runs of white space aside
+          loose: the same with case, punctuation and runs of white space aside; a longer answer
+          than a model may give, or of a base model one of several lines, is out of reach, which is
+          counted
 """
 
 import re
@@ -139,9 +141,17 @@ def _answer(
                 exact=any(text.strip() == right.strip() for right in accepted),
                 loose=any(_loose(text) == _loose(right) for right in accepted),
                 cut=len(prompt) + most > model.shape.context,
+                out_of_reach=not any(
+                    _can_be_said(right.strip(), tokenizer, most, lines=chat) for right in accepted
+                ),
             )
         )
     return answers
+
+
+def _can_be_said(answer: str, tokenizer: Tokenizer, most: int, lines: bool) -> bool:
+    """Whether ``answer`` has at most ``most`` ids, and one line unless it may have more."""
+    return (lines or "\n" not in answer) and len(tokenizer.encode_ordinary(answer)) <= most
 
 
 def _loose(text: str) -> str:

@@ -141,6 +141,9 @@ def evaluate_tasks(
                 **intervals,
                 form="conversation" if chat and kind == "greedy" else "text",
                 cut=sum(answer.cut for answer in answered),
+                out_of_reach=sum(
+                    answer.out_of_reach for answer in answered if isinstance(answer, GreedyAnswer)
+                ),
                 examples=_examples(answered),
             )
             items += [AnsweredItem(one.name, stage, answer) for answer in answered]
@@ -227,6 +230,11 @@ def summary(evaluation: EvaluationRecord) -> Iterator[str]:
             scores = task.of(stage)
             for key, one in scores.scores().items() if scores else ():
                 yield f"{name}, {stage}: {key} {one.in_words('.1%')}"
+            if scores and scores.out_of_reach:
+                yield (
+                    f"{name}, {stage}: {scores.out_of_reach:,} of {task.items:,} expected answers "
+                    "are longer than what a model may say, and count as wrong"
+                )
 
 
 def write_items(path: str | Path, items: Iterable[AnsweredItem]) -> None:

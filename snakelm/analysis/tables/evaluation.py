@@ -65,18 +65,34 @@ class TaskExamples:
 
 def write_evaluation(record: EvaluationRecord, seeds: SeedsRecord, path: str | Path) -> None:
     """The page of evaluation.json and seeds.json."""
-    results = record.results()
+    results, names = record.results(), stage_names(record)
     write_page(
         path,
         "evaluation.html",
         stage_names=list(stage_names(record).values()),
         rows=list(_rows(results)),
         skipped=[(name, task.reason) for name, task in record.skipped().items()],
-        cut=[(name, t.base.cut, t.items) for name, t in results.items() if t.base.cut],
+        cut=[one for each in results.items() for one in _counted("cut", *each, names)],
+        out_of_reach=[
+            one for each in results.items() for one in _counted("out_of_reach", *each, names)
+        ],
         seeds=seeds if seeds.runs[1:] or seeds.left_out else None,
         measures=_measures(seeds),
         examples=[_examples(name, task, stage_names(record)) for name, task in results.items()],
     )
+
+
+def _counted(
+    what: str, name: str, task: TaskResult, names: Mapping[Stage, str]
+) -> Iterator[tuple[str, int, int]]:
+    """A task with its items that are ``what``, and of how many; by model where they differ."""
+    models = {stage: model for stage in STAGES if (model := task.of(stage))}
+    counts = {names[stage]: getattr(model, what) for stage, model in models.items()}
+    if len(set(counts.values())) == 1:
+        counts = {"": next(iter(counts.values()))}
+    for stage_name, count in counts.items():
+        if count:
+            yield (f"{name}, {stage_name}" if stage_name else name), count, task.items
 
 
 def _rows(results: dict[str, TaskResult]) -> Iterator[MeasureRow]:

@@ -22,6 +22,7 @@ from snakelm.evaluation.records import (
     SeedsRecord,
     read_evaluation,
 )
+from snakelm.evaluation.tasks import summary
 from snakelm.files import write_json
 
 NASTY = [
@@ -327,6 +328,22 @@ def test_the_table_of_tasks_is_harmless_and_says_what_was_left_out(tmp_path):
     ):
         assert said in page
     assert "± 0.7000" in page
+
+
+def test_what_only_one_model_lost_is_said_of_it(tmp_path):
+    table = copy.deepcopy(tasks())
+    table["tasks"]["asked"]["tuned"] |= {"cut": 3, "out_of_reach": 4}
+    write_evaluation(EvaluationRecord(**table), NO_SEEDS, tmp_path / "a.html")
+    page = (tmp_path / "a.html").read_text(encoding="utf-8")
+    assert "quiz: 2 of 7 questions are too long" in page
+    assert "asked, after tuning: 3 of 7 questions are too long" in page
+    assert "asked, after tuning: 4 of 7 expected answers are longer" in page
+    assert "after pretraining: " not in page
+    lines = list(summary(EvaluationRecord(**table)))
+    assert [line for line in lines if "count as wrong" in line] == [
+        "asked, tuned: 4 of 7 expected answers are longer than what a model may say, and count as "
+        "wrong"
+    ]
 
 
 def test_one_run_alone_speaks_of_no_seeds(tmp_path):

@@ -49,6 +49,22 @@ def test_answers_are_right_word_for_word_or_but_for_case_and_points(model, token
     assert [r.loose for r in records] == [True, True, False]
 
 
+@pytest.mark.parametrize(
+    ("answers", "chat", "out"),
+    [
+        (("none",), True, False),
+        (("none " * 40,), True, True),
+        (("none " * 40, "none"), True, False),
+        (("none\nof",), True, False),
+        (("none\nof",), False, True),
+    ],
+)
+def test_answers_that_no_model_could_give_are_counted(model, tokenizer, log, answers, chat, out):
+    question = Question(Item("of", answers, 0))
+    _, (record,) = score(model, tokenizer, [question], "greedy", chat, log, "t")
+    assert record.out_of_reach == out
+
+
 def test_a_base_models_answer_ends_with_its_line(model, tokenizer, log, monkeypatch):
     newline = tokenizer.encode_ordinary("\n")
     monkeypatch.setattr(
