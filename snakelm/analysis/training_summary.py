@@ -118,6 +118,7 @@ def training_summary(config: Config, artefacts: Sequence[str | Path]) -> str:
         base=other or _base(steps),
         tokens=tokens,
         text_bytes=human_bytes(_text_bytes(steps)),
+        repeats=_repeats(steps),
         size=_size(tokens),
         latest=max((one.read for one in sources if one.read), default=None),
         languages=_languages(steps),
@@ -233,6 +234,13 @@ def _tokens(steps: Sequence[StepManifest]) -> int:
 def _text_bytes(steps: Sequence[StepManifest]) -> int:
     split = _first(steps, "prepare_data", SplitManifest)
     return split.train.text_bytes if split and split.train else 0
+
+
+def _repeats(steps: Sequence[StepManifest]) -> int:
+    """Training documents that are there again, as a source's weight has it."""
+    split = _first(steps, "prepare_data", SplitManifest)
+    part = split.train if split else None
+    return part.documents - part.different if part and part.different is not None else 0
 
 
 def _size(tokens: int) -> str:

@@ -60,6 +60,16 @@ def test_each_source_stands_in_the_section_of_its_kind(artefacts):
     assert "88 conversations" in summary["2.6"]
 
 
+def test_documents_that_a_weight_repeats_are_told_apart(artefacts, manifest):
+    said = training_summary(from_mapping(CONFIG), artefacts)
+    assert "400.0 kB of text before tuning)" in said
+    train = {"documents": 90, "different": 60, "tokens": 99_000, "text_bytes": 400_000}
+    bins = manifest("train.bin", "prepare_data", train=train)
+    again = [*(one for one in artefacts if one.name != "train.bin"), bins]
+    said = training_summary(from_mapping(CONFIG), again)
+    assert "400.0 kB of text before tuning, where 30 documents are repeats of others)" in said
+
+
 def test_a_source_that_nobody_assigned_leaves_blanks_and_no_section_says_none(artefacts):
     summary = parts(training_summary(from_mapping(CONFIG), artefacts))
     assert f"| web | 1 local file | 20 documents, 20.0 kB | {BLANK} licence" in (summary["Sources"])
