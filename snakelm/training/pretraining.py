@@ -28,7 +28,7 @@ from .metrics import PRETRAINING, Sample
 from .optimizer import highest_factor
 from .plan import Plan, check_sizes, make_plan
 from .progress import RunResult
-from .regime import settle
+from .regime import REPEATED_FROM, settle, times_read
 from .sampled_softmax import choose_sampler
 from .validation import Evaluation, evaluate, spread_documents
 
@@ -123,6 +123,13 @@ class Pretraining:
             )
         if self.regime.name == "repeated" or self.regime.settings:
             self.log.say(self.regime.said(training.regime))
+        times = times_read(self.train_bin, self.regime.epochs)
+        if training.regime == "auto" and self.regime.name == "fresh" and times > REPEATED_FROM:
+            self.log.warn(
+                f"train.regime: auto goes by the {self.regime.epochs:.1f} epochs, and the sources' "
+                f"weights repeat text within one, so each is read {times:.1f} times; set repeated "
+                "for dropout and an average, or fresh"
+            )
 
         first = self.batches.rows(0)
         sampler = choose_sampler(training, self.train_bin, first.targets, device, self.log)

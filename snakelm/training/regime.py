@@ -12,10 +12,13 @@ nothing but the keys that it stands for.
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from ..config import Train
+from ..data.bins import TokenBin
 from ..errors import UserError
 
-__all__ = ["REPEATED_FROM", "Regime", "settle"]
+__all__ = ["REPEATED_FROM", "Regime", "settle", "times_read"]
 
 REPEATED_FROM = 4.0  # epochs
 # What a key that is null stands for.
@@ -74,3 +77,14 @@ def settle(train: Train, epochs: float, held_out_tokens: int) -> tuple[Train, Re
     values = {name: getattr(settled, name) for name in names}
     on = {name: value for name, value in values.items() if value}
     return settled, Regime("repeated" if repeated else "fresh", epochs, on)
+
+
+def times_read(train: TokenBin, epochs: float) -> float:
+    """How often a run of so many ``epochs`` reads a text on average: more often than there are
+    epochs where a source's weight repeats its documents in the file.
+    """
+    if all(weight <= 1 for weight in train.meta.weights.values()):
+        return epochs
+    _, first = np.unique(train.document_ids, return_index=True)
+    different = int(np.diff(train.document_offsets)[first].sum())
+    return epochs * int(train.meta.tokens) / max(1, different)

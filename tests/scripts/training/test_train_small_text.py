@@ -3,6 +3,7 @@ from two processes: test_train_processes.py), and settings that can't be meant r
 first step.
 """
 
+import dataclasses
 import os
 import signal
 
@@ -123,6 +124,30 @@ def test_the_average_is_what_is_evaluated_and_written(results, monkeypatch):
             mean = torch.stack([one[name].double() for one in steps[:count]]).mean(0)
             torch.testing.assert_close(found.double(), mean, rtol=1e-5, atol=1e-6)
         assert torch.equal(weight, evaluated[1][name])
+
+
+@pytest.mark.parametrize(
+    ("weight", "regime", "warned"),
+    [(8.0, "auto", True), (8.0, "fresh", False), (1.0, "auto", False)],
+)
+def test_text_that_weights_repeat_within_an_epoch_is_said(
+    make_results, capfd, weight, regime, warned
+):
+    results = make_results("weighted")
+    path = results.folder / "data/processed/train.bin"
+    old = open_bin(path)
+    meta = dataclasses.replace(old.meta, tokens=0, documents=0, weights={"a": weight})
+    places = old.document_offsets[:21].copy()
+    tokens, ids = old.tokens[: places[-1]].copy(), old.document_ids[:20].copy()
+    lengths = np.diff(places)
+    with BinWriter(path, meta) as writer:
+        for _ in range(int(weight)):
+            writer.append(tokens, lengths, ids, 0)
+
+    steps = int(1.5 * tokens.size * weight / 256)  # epochs, of 12 readings where eight are in one
+    train(results, results.config(regime=regime, steps=steps, sample_tokens=0))
+    said = " ".join(capfd.readouterr().err.split())
+    assert ("weights repeat text within one" in said) == warned
 
 
 def test_the_best_of_no_held_out_text_is_refused(results):
