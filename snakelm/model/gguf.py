@@ -40,6 +40,7 @@ __all__ = ["GgufSummary", "write_gguf"]
 # Where llama.cpp takes a word that is a token as that token, without merging up to it.
 IGNORE_MERGES = {"llama-bpe"}
 BLOCK = 32  # weights of Q8_0 that share a scale
+LARGEST = {"f16": 65_504.0, "q8_0": 127 * 65_504.0}  # weights; a scale of Q8_0 is a float16
 NAMES = {
     "model.embed_tokens": "token_embd",
     "model.norm": "output_norm",
@@ -73,7 +74,7 @@ def write_gguf(
     model_file: Path, tokenizer: Tokenizer, output: Path, publish: Publish
 ) -> GgufSummary:
     """Writes the model with its tokenizer and what ``publish`` says of it; UserError for a
-    tokenizer that llama.cpp would use differently.
+    tokenizer that llama.cpp would use differently, and for weights too large for ``publish.gguf``.
     """
     model, record = load_model(model_file)
     if record["tokenizer"]["sha256"] != tokenizer.sha256:
@@ -162,6 +163,12 @@ def _add_weight(writer: "GGUFWriter", name: str, weight: np.ndarray, kind: str) 
 
     if weight.ndim == 1 or (kind == "q8_0" and weight.shape[-1] % BLOCK):
         kind = "f32"
+    largest = float(np.abs(weight).max())
+    if kind in LARGEST and not largest <= LARGEST[kind]:
+        raise UserError(
+            f"publish.gguf: {kind} holds weights up to {LARGEST[kind]:,.0f}, and {name} has one of "
+            f"{largest:,.0f}; set publish.gguf: f32"
+        )
     if kind == "q8_0":
         blocks = quants.quantize(weight, GGMLQuantizationType.Q8_0)
         writer.add_tensor(name, blocks, raw_dtype=GGMLQuantizationType.Q8_0)

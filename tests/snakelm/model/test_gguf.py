@@ -151,6 +151,18 @@ def test_rows_that_have_no_whole_blocks_stay_float32(tmp_path):
     assert kinds["blk.0.ffn_up.weight"] == "Q8_0"  # 64
 
 
+@pytest.mark.parametrize(("kind", "weight"), [("f16", 7e4), ("q8_0", 1e7), ("f16", float("nan"))])
+def test_a_weight_that_would_become_infinite_is_refused(tmp_path, kind, weight):
+    model, tokenizer = make(tmp_path, SMALL)
+    with torch.no_grad():
+        model.head_weight[3, 5] = weight
+    sha256 = tokenizer.sha256
+    save_model(tmp_path / "m.pt", model, tokenizer_sha256=sha256, step=1, fingerprint="0" * 16)
+    with pytest.raises(UserError, match=rf"{kind} holds weights up to .* set publish.gguf: f32"):
+        write_gguf(tmp_path / "m.pt", tokenizer, tmp_path / "s.gguf", Publish(gguf=kind))
+    assert not (tmp_path / "s.gguf").exists()
+
+
 def go_template(text, messages):
     """What Ollama's template makes of a chat: of Go's language it has one range over messages."""
     before, inside, after = re.fullmatch(
