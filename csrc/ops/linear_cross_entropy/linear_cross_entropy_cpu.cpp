@@ -76,8 +76,8 @@ int64_t kept_item(int64_t vocabulary, int threads) {
   return ((vocabulary - 1) / items / ITEM_STEP + 1) * ITEM_STEP;
 }
 
-// Rows whose exponentials are kept at a time: with what separates them, less than an eighth of all
-// where there are a thousand. Independent of the threads, since sums are cut so.
+// Rows whose exponentials are kept at a time: with what separates them, at most an eighth of the
+// logits from 640 rows on. Independent of the threads, since sums are cut so.
 int64_t kept_rows(int64_t rows) {
   return std::clamp((rows / 8 - KEPT_APART) / PANEL * PANEL, PANEL, KEPT_MOST);
 }
