@@ -7,6 +7,7 @@ browser's fixtures are in tests/browser.py.
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import warnings
@@ -21,6 +22,9 @@ from snakelm.data.documents.table import SCHEMA, DocumentWriter
 from snakelm.data.split import document_id
 
 pytest_plugins = ["tests.browser"]
+
+# Programs that tests start inherit what is ignored, and under nohup that would be SIGHUP.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -4,7 +4,6 @@ queues.
 
 import queue
 import threading
-from collections import defaultdict
 
 import pytest
 import torch
@@ -25,7 +24,9 @@ class Network:
     """What torch.distributed does between processes; a rank is the thread's name."""
 
     def __init__(self, size):
-        self.size, self.sent = size, defaultdict(queue.Queue)
+        sources = (*range(size), "all")
+        self.size = size
+        self.sent = {(source, to): queue.Queue() for source in sources for to in range(size)}
 
     def rank(self):
         return int(threading.current_thread().name)
