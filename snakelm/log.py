@@ -120,13 +120,16 @@ class Bar:
 
     def __init__(self, log: Log, total: float | None, unit: str, live: Progress | None) -> None:
         self.log, self.total, self.unit, self.live = log, total, unit, live
-        self.started = self.last_line = time.monotonic()
+        self.last_line = time.monotonic()
+        self.first: tuple[float, float] | None = None  # update: when, and how much was done then
         self.task = TaskID(0)
         if live is not None:
             self.task = live.add_task(log.name, total=total, unit=unit, note="")
 
     def update(self, done: float, note: str = "") -> None:
         """``done`` is absolute, not an increment; ``note`` is printed after the count."""
+        if self.first is None:
+            self.first = time.monotonic(), done
         if self.live is not None:
             self.live.update(self.task, completed=done, note=harmless(note))
         elif time.monotonic() - self.last_line >= PLAIN_EVERY_S:
@@ -136,7 +139,11 @@ class Bar:
             self.log.say(" | ".join(filter(None, parts)))
 
     def _eta(self, done: float) -> str:
-        if not self.total or not done:
+        """By what was done since the first update: what resumes has done the rest another time."""
+        assert self.first, "update has been called"
+        began, before = self.first
+        if not self.total or done <= before:
             return ""
-        left = (time.monotonic() - self.started) / done * max(0.0, self.total - done)
+        rate = (time.monotonic() - began) / (done - before)
+        left = rate * max(0.0, self.total - done)
         return f"ETA {int(left) // 60}:{int(left) % 60:02d}"
