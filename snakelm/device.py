@@ -17,6 +17,7 @@ from .errors import UserError
 __all__ = [
     "Device",
     "choose_device",
+    "choose_dtype",
     "choose_threads",
     "multiplies_bf16",
     "pays_to_compile",
@@ -97,8 +98,13 @@ def choose_device(name: str, precision: str, threads: int, local_rank: int = 0) 
 
     device = torch.device(kind, local_rank) if kind == "cuda" else torch.device(kind)
     torch.set_num_threads(threads)
+    return Device(device, choose_dtype(precision, device), threads)
+
+
+def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
+    """What products are computed in, by train.precision."""
     bf16 = precision == "bf16" or (precision == "auto" and multiplies_bf16(device))
-    return Device(device, torch.bfloat16 if bf16 else torch.float32, threads)
+    return torch.bfloat16 if bf16 else torch.float32
 
 
 def multiplies_bf16(device: torch.device) -> bool:

@@ -13,7 +13,7 @@ from ..config import Config
 from ..data.bins import open_bin
 from ..data.split import texts_digest
 from ..data.tokens.overlap import read_shares
-from ..device import Device, choose_device
+from ..device import Device, choose_dtype
 from ..log import Log
 from ..model import Decoder, generate
 from ..model.base import from_base
@@ -165,7 +165,7 @@ class Pretraining:
             return model
 
         generator = torch.Generator().manual_seed(self.seed)
-        dtype = choose_device("cpu", self.training.precision, 1).dtype
+        dtype = choose_dtype(self.training.precision, torch.device("cpu"))
         counted = set_initial_weights(model, self.training, self.train_bin, generator, dtype)
         if self.training.bigram_steps and not counted:
             self.log.warn("train.bigram_steps: of no effect, the run doesn't start from bigrams")
