@@ -144,6 +144,6 @@ class Bar:
         began, before = self.first
         if not self.total or done <= before:
             return ""
-        rate = (time.monotonic() - began) / (done - before)
-        left = rate * max(0.0, self.total - done)
+        each = (time.monotonic() - began) / (done - before)
+        left = each * max(0.0, self.total - done)
         return f"ETA {int(left) // 60}:{int(left) % 60:02d}"

@@ -54,11 +54,8 @@ def check_unread(
 def _check_builtin(where: str, source: Source | SftSource | PreferenceSource) -> None:
     """UserError for a key that says how a file is read, of text that comes from none."""
     for name in OF_FILES[type(source)]:
-        found, default = (
-            getattr(source, name),
-            type(source).model_fields[name].get_default(call_default_factory=True),
-        )
-        if found != default:
+        found, field = getattr(source, name), type(source).model_fields[name]
+        if found != field.get_default(call_default_factory=True):
             raise UserError(
                 f"{where}.{name}: found {found!r}, and builtin: {source.builtin} reads no file; "
                 "leave it out, or give a path instead"

@@ -240,7 +240,7 @@ def say_low_rank(keys: Sft | Preferences, section: str, log: Log) -> None:
     """What low-rank updates leave as it is, and which ``keys`` of ``section`` have no effect."""
     if line := lora.in_words(keys, section):
         log.say(line)
-    for warning in lora.unread(keys, section):
+    for warning in lora.without_effect(keys, section):
         log.warn(warning)
 
 

@@ -16,7 +16,7 @@ from torch.nn.utils import parametrize
 from ..config import Preferences, Sft
 from ..model import Decoder
 
-__all__ = ["adapt", "fold", "in_words", "is_factor", "unread"]
+__all__ = ["adapt", "fold", "in_words", "is_factor", "without_effect"]
 
 
 def in_words(keys: Sft | Preferences, section: str) -> str | None:
@@ -31,7 +31,7 @@ def in_words(keys: Sft | Preferences, section: str) -> str | None:
     )
 
 
-def unread(keys: Sft | Preferences, section: str) -> Iterator[str]:
+def without_effect(keys: Sft | Preferences, section: str) -> Iterator[str]:
     """A warning for each of ``keys`` that no preset sets, was set, and has no effect here."""
     if keys.lora_rank and keys.weight_decay:
         yield (

@@ -29,7 +29,6 @@ int64_t parts_of(const std::vector<Product>& products, int threads) {
   return up_to((ITEMS * threads + bands - 1) / bands, threads / std::gcd<int64_t>(threads, bands));
 }
 
-// Items of all products.
 std::vector<ProductItem> items_of(const std::vector<Product>& products, int threads) {
   std::vector<ProductItem> items;
   const int64_t wanted = parts_of(products, threads);
