@@ -281,7 +281,7 @@ def train_ours(args: argparse.Namespace, job: dict, budget: Budget) -> dict:
     import numpy as np
     import torch
 
-    from snakelm.device import choose_device
+    from snakelm.device import set_up_device
     from snakelm.log import Log
     from snakelm.model import Decoder
     from snakelm.training.batches import Batches
@@ -300,7 +300,7 @@ def train_ours(args: argparse.Namespace, job: dict, budget: Budget) -> dict:
     batches.dropout = training.dropout or 0.0
 
     generator = torch.Generator().manual_seed(job["seed"])
-    device = choose_device(training.device, training.precision, 1)
+    device = set_up_device(training.device, training.precision, 1)
     first_targets = batches.rows(0).targets
     batches.sampler = choose_sampler(training, train_bin, first_targets, device, Log("learning"))
     model = Decoder(shape, train_bin.meta.vocab_size, device.dtype)

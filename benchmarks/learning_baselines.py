@@ -50,9 +50,9 @@ def train_gpt2(args, job: dict, budget, train_bin, batch_tokens: int):
 @functools.cache
 def trained_in():
     """bf16 where the CPU multiplies it, as ours has it: emulated it is slower than float32."""
-    from snakelm.device import choose_device
+    from snakelm.device import set_up_device
 
-    return choose_device("cpu", "auto", 1).dtype
+    return set_up_device("cpu", "auto", 1).dtype
 
 
 def narrowed():

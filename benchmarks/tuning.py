@@ -27,7 +27,7 @@ import yaml
 from snakelm.config import Config, load_config
 from snakelm.data.bins import TokenBin, open_bin
 from snakelm.data.packs import open_packs
-from snakelm.device import choose_device
+from snakelm.device import set_up_device
 from snakelm.files import write_json
 from snakelm.log import Log
 from snakelm.model import Decoder, load_model
@@ -48,7 +48,7 @@ class Measure:
     def __init__(self, results: Path, config: Config, most_tokens: int | None) -> None:
         self.processed = results / "data/processed"
         self.tokenizer = Tokenizer.load(results / "tokenizer")
-        self.dtype = choose_device("cpu", config.train.precision, 1).dtype
+        self.dtype = set_up_device("cpu", config.train.precision, 1).dtype
         self.val: TokenBin = open_bin(self.processed / "val.bin", self.tokenizer.sha256)
         self.packs = open_packs(self.processed / "val_sft_packed.bin", self.tokenizer.sha256)
         shares = np.load(self.processed / "val_overlap.npy")

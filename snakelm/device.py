@@ -16,13 +16,13 @@ from .errors import UserError
 
 __all__ = [
     "Device",
-    "choose_device",
     "choose_dtype",
     "choose_threads",
     "multiplies_bf16",
     "pays_to_compile",
     "peak_flops",
     "power_limit",
+    "set_up_device",
 ]
 
 # Dense bf16 tensor-core rates from the vendors' data sheets, in FLOP/s, by a part of the device's
@@ -79,9 +79,10 @@ class Device:
         return record
 
 
-def choose_device(name: str, precision: str, threads: int, local_rank: int = 0) -> Device:
+def set_up_device(name: str, precision: str, threads: int, local_rank: int = 0) -> Device:
     """The device and dtype that ``name`` and ``precision`` say, as train.device and train.precision
-    do; sets torch's threads. UserError for a missing device.
+    do, and ``threads`` for all that torch computes in this process from here on. UserError for a
+    missing device.
     """
     available = {
         "cuda": torch.cuda.is_available(),

@@ -145,5 +145,8 @@ class Bar:
         if not self.total or done <= before:
             return ""
         each = (time.monotonic() - began) / (done - before)
-        left = each * max(0.0, self.total - done)
-        return f"ETA {int(left) // 60}:{int(left) % 60:02d}"
+        minutes, seconds = divmod(int(each * max(0.0, self.total - done)), 60)
+        hours, minutes = divmod(minutes, 60)
+        return (
+            f"ETA {hours}:{minutes:02d}:{seconds:02d}" if hours else f"ETA {minutes}:{seconds:02d}"
+        )

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ..config import Candidate, Config
 from ..config.dial import LOOKS, looks_every, multiplied
-from ..device import Device, choose_device, choose_threads
+from ..device import Device, choose_threads, set_up_device
 from ..errors import UserError
 from ..files import human_bytes
 from ..log import Log
@@ -44,7 +44,7 @@ def make_size_plan(config: Config, documents: Path, log: Log, threads: int | Non
         )
     train = candidates[0].train  # what isn't of a size is the same in all
     count = choose_threads(threads, None, train.processes, log.warn)
-    device = choose_device(train.device, train.precision, count)
+    device = set_up_device(train.device, train.precision, count)
     law = SizeLaw(recorded_runs())
 
     largest = max(candidate.vocab_size for candidate in candidates)

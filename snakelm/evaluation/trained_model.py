@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from ..device import choose_device, choose_threads
+from ..device import choose_threads, set_up_device
 from ..errors import UserError
 from ..log import Log
 from ..model import Decoder, load_model
@@ -35,7 +35,7 @@ def device_for(name: str, most_threads: int | None, log: Log) -> torch.device:
     """The device that ``name`` says, as train.device does, for measuring in fp32; torch's threads
     are set to those that are free, at most ``most_threads``.
     """
-    device = choose_device(name, "fp32", choose_threads(most_threads, None, 1, log.warn))
+    device = set_up_device(name, "fp32", choose_threads(most_threads, None, 1, log.warn))
     log.say(f"on {device.kind}, fp32, {device.threads} thread{'s' * (device.threads > 1)}")
     return device.device
 

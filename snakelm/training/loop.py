@@ -20,7 +20,7 @@ from typing import Any, cast
 import torch
 
 from ..config import Train
-from ..device import Device, choose_device, choose_threads, pays_to_compile, peak_flops
+from ..device import Device, choose_threads, pays_to_compile, peak_flops, set_up_device
 from ..errors import Interrupted, UserError
 from ..files import human_bytes
 from ..log import Log
@@ -101,7 +101,7 @@ def run(recipe: Recipe, log: Log, world: World, stopped: Stopped, threads: int |
     # Plan: threads, device, precision, and a line on what the run will take.
     began_with = saved["threads"] if saved else None
     count = choose_threads(threads, began_with, world.local_size, log.warn)
-    device = choose_device(training.device, training.precision, count, world.local_rank)
+    device = set_up_device(training.device, training.precision, count, world.local_rank)
     attention_backend = None if training.attention == "auto" else training.attention
     check_attention(device, attention_backend)
     operators = operators_taken(recipe.shape, device, attention_backend)

@@ -61,4 +61,4 @@ def test_free_cores_are_some_and_not_more_than_allowed():
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_missing_device_is_named():
     with pytest.raises(UserError, match=r"train\.device: cuda is not available"):
-        device.choose_device("cuda", "auto", 1)
+        device.set_up_device("cuda", "auto", 1)

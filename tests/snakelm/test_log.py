@@ -1,6 +1,7 @@
 """What is printed and logged steers no terminal, whoever chose the words."""
 
 import re
+from datetime import timedelta
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -61,17 +62,19 @@ def test_a_wrong_argument_is_shown_harmless(capsys):
     assert not steers(said)
 
 
-@pytest.mark.parametrize("resumed_at", [0, 900], ids=["begun", "resumed"])
+@pytest.mark.parametrize(
+    ("resumed_at", "each"), [(0, 2), (900, 2), (0, 60)], ids=["begun", "resumed", "hours"]
+)
 def test_the_time_that_is_left_is_reckoned_from_what_this_process_did(
-    capsys, monkeypatch, resumed_at
+    capsys, monkeypatch, resumed_at, each
 ):
     now = 100.0
     monkeypatch.setattr("snakelm.log.time.monotonic", lambda: now)
     with Log("train").progress(1000, "steps") as bar:
         for done in range(resumed_at + 1, resumed_at + 52):
-            now += 2.0
+            now += each
             bar.update(done)
     last = capsys.readouterr().err.splitlines()[-1]
     done = int(re.search(r"([\d,]+)/1,000 steps", last)[1])
-    minutes, seconds = divmod(2 * (1000 - done), 60)
-    assert last.endswith(f"ETA {minutes}:{seconds:02d}")
+    left = str(timedelta(seconds=each * (1000 - done)))
+    assert last.endswith(f"ETA {left.removeprefix('0:').removeprefix('0')}")

@@ -8,7 +8,7 @@ from typing import TypedDict
 
 from ...config import Classifier, Config
 from ...data.bins import open_bin
-from ...device import Device, choose_device, choose_threads
+from ...device import Device, choose_threads, set_up_device
 from ...errors import UserError
 from ...files import sha256_file
 from ...filter.base import base_folder, base_name
@@ -57,7 +57,7 @@ def generate(config: Config, files: EmbeddingFiles, threads: int, log: Log) -> E
     threads = choose_threads(threads, parts.threads, 1, log.warn)
     parts.begin(threads)
 
-    device = choose_device(config.train.device, config.train.precision, threads)
+    device = set_up_device(config.train.device, config.train.precision, threads)
     encoder = _encoder(
         _model(files, tokenizer, device),
         tokenizer,

@@ -11,7 +11,7 @@ import pytest
 
 from snakelm.config import from_mapping
 from snakelm.data.corpora import synthetic
-from snakelm.device import choose_device
+from snakelm.device import set_up_device
 from snakelm.errors import UserError
 from snakelm.evaluation import plan_machine, planner
 from snakelm.evaluation.plan_machine import StepTime
@@ -215,7 +215,7 @@ def test_steps_are_timed_and_large_ones_estimated(documents, tmp_path, monkeypat
     first, second = from_mapping(keys).plan.candidates
     text = read_text(documents, "cl100k", 600, 1024, 0.02, 1337, 1, WEIGHTS)
     tokens = text.token_file(tmp_path / "sample.bin", 600, 1)
-    device = choose_device("cpu", "fp32", 1)
+    device = set_up_device("cpu", "fp32", 1)
 
     small = plan_machine.time_steps(first, tokens, device, None)
     assert small.measured
@@ -230,7 +230,7 @@ def test_of_several_processes_one_is_timed_with_its_share(documents, tmp_path, m
     keys = {"plan": {"hours": 1.0, "sizes": [1]}, "tokenizer": {"vocab_size": 600}}
     text = read_text(documents, "cl100k", 600, 4096, 0.02, 1337, 1, WEIGHTS)
     tokens = text.token_file(tmp_path / "sample.bin", 600, 1)
-    device = choose_device("cpu", "fp32", 1)
+    device = set_up_device("cpu", "fp32", 1)
     rows = []
     step = plan_machine.training_step
     monkeypatch.setattr(
