@@ -13,6 +13,7 @@ over, since it could make it reachable, and old text would encode otherwise than
 from snakelm import _text
 
 from ..errors import UserError
+from .arguments import at_least
 from .split_elsewhere import WHOLE
 from .tokenizer import Tokenizer
 from .training import MEMORY_MB, Texts, counted_words, training_facts
@@ -22,7 +23,7 @@ __all__ = ["extend_vocabulary"]
 
 def extend_vocabulary(
     tokenizer: Tokenizer,
-    texts_or_parquet_paths: Texts,
+    texts: Texts,
     new_tokens: int,
     *,
     threads: int = 1,
@@ -33,10 +34,9 @@ def extend_vocabulary(
 
     UserError where they have too few different pairs; ``or_fewer``: as many as they allow then.
     """
-    if new_tokens < 1:
-        raise ValueError(f"extend_vocabulary: {new_tokens} new tokens; expected at least 1")
-
-    trainer = counted_words(texts_or_parquet_paths, tokenizer.pattern, threads, memory_mb)
+    call = "extend_vocabulary"
+    new_tokens = at_least(1, new_tokens, call, "new_tokens")
+    trainer = counted_words(call, texts, tokenizer.pattern, threads, memory_mb)
     first = tokenizer.vocab_size
     base = _text.Encoder(tokenizer.plain_tokens(), WHOLE)
     pairs = trainer.extend(base, first, new_tokens)

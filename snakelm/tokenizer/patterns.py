@@ -19,6 +19,11 @@ __all__ = [
 GPT2 = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"
 GPT2_FIRST_RELEASE = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 GPT2_BRACKETED = r"'s|'t|'re|'ve|'m|'ll|'d| ?[\p{L}]+| ?[\p{N}]+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+# GPT-4's as it was first released: but for white space that ends a text, cl100k's matches.
+GPT4_FIRST_RELEASE = (
+    r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]++[\r\n]*"
+    r"|\s*[\r\n]|\s+(?!\S)|\s+"
+)
 CL100K = (
     r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+| ?[^\s\p{L}\p{N}]++[\r\n]*+"
     r"|\s++$|\s*[\r\n]|\s+(?!\S)|\s"
@@ -81,7 +86,7 @@ _PORTABLE = {
 
 # Expression → name: published forms that match the same, and those we write.
 EQUAL = (
-    {GPT2_FIRST_RELEASE: "gpt2", GPT2_BRACKETED: "gpt2"}
+    {GPT2_FIRST_RELEASE: "gpt2", GPT2_BRACKETED: "gpt2", GPT4_FIRST_RELEASE: "llama3"}
     | {expression: name for name, expression in PATTERNS.items()}
     | {expression: name for name, expression in _PORTABLE.items()}
 )
@@ -100,6 +105,8 @@ def pattern_name(pattern: str) -> str:
     """The name for a name, that of an encoding that has the pattern, or a regular expression of it;
     any other expression is its own name. UserError for what is none of these.
     """
+    if not isinstance(pattern, str):
+        raise TypeError(f"tokenizer pattern: expected str, found {type(pattern).__name__}")
     if pattern in PATTERNS:
         return pattern
     if named := ENCODINGS.get(pattern) or EQUAL.get(pattern):

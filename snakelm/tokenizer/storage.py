@@ -89,8 +89,18 @@ class StoredTokenizer(NamedTuple):
 
 def save(path: Path, tokenizer: "Tokenizer") -> None:
     """Writes the files, each atomically. An interruption in between leaves no meta.json, so
-    no half tokenizer loads.
+    no half tokenizer loads. UserError where they cannot be written.
     """
+    try:
+        _save(path, tokenizer)
+    except OSError as error:
+        why = error.strerror or error
+        raise UserError(
+            f"{path}: no tokenizer can be saved there ({why}); name another folder"
+        ) from None
+
+
+def _save(path: Path, tokenizer: "Tokenizer") -> None:
     path.mkdir(parents=True, exist_ok=True)
     (path / META).unlink(missing_ok=True)
 

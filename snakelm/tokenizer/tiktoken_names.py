@@ -61,7 +61,7 @@ class TiktokenNames(ABC):
         """All texts' ids end to end, and where each begins."""
 
     @abstractmethod
-    def decode_bytes(self, ids: Ids) -> bytes:
+    def decode_bytes(self, tokens: Ids) -> bytes:
         """The bytes of the ids."""
 
     @property
@@ -109,6 +109,8 @@ class TiktokenNames(ABC):
         A disallowed name in the text is a ValueError (UserError); "all" means all that aren't
         allowed. What is neither is ordinary text.
         """
+        if not isinstance(text, str):
+            raise TypeError(f"encode: expected str, found {type(text).__name__}")
         allowed = _names(allowed_special, self.special_tokens)
         disallowed = _names(disallowed_special, self.special_tokens.keys() - allowed)
         if disallowed and (found := _one_of(disallowed).search(text)):
@@ -151,7 +153,13 @@ class TiktokenNames(ABC):
     def encode_single_token(self, text_or_bytes: str | bytes) -> int:
         """The id of a token or special token; KeyError where there is none."""
         text = text_or_bytes
-        token = text.encode() if isinstance(text, str) else text
+        if not isinstance(text, str | bytes):
+            found = type(text).__name__
+            raise TypeError(f"encode_single_token: expected str or bytes, found {found}")
+        try:
+            token = text.encode() if isinstance(text, str) else text
+        except UnicodeEncodeError:
+            token = b""  # a lone surrogate is part of no token
         if token in self.mergeable_ranks:
             return self.mergeable_ranks[token]
         name = token.decode("utf-8", "surrogateescape")  # bytes that are no name's stay none

@@ -3,7 +3,7 @@
 import functools
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from snakelm import _text
 from ..arrow import arrow_chunks, arrow_rows, is_arrow
 from ..errors import UserError
 from . import storage
+from .arguments import at_least, check_special_name, not_str
 from .from_huggingface import check_merges, read_tokenizer_json
 from .patterns import PATTERNS, pattern_name, tiktoken_regex
 from .special import EOT
@@ -170,7 +171,7 @@ class Tokenizer(TiktokenNames):
 
     def encode_batch(
         self,
-        texts: Sequence[str] | pa.Array | pa.ChunkedArray,
+        texts: Iterable[str] | pa.Array | pa.ChunkedArray,
         threads: int = 1,
         *,
         bits: int = 32,
@@ -183,10 +184,9 @@ class Tokenizer(TiktokenNames):
         Arrow array that aren't UTF-8 are encoded byte by byte and decode to themselves. The ids do
         not depend on ``threads``; the interpreter is free meanwhile.
         """
-        if threads < 1:
-            raise ValueError(f"encode_batch: threads {threads}; expected at least 1")
+        threads = at_least(1, threads, "encode_batch", "threads")
         if bits != 32 and (bits != 16 or self.vocab_size > 1 << 16):
-            raise ValueError(
+            raise UserError(
                 f"encode_batch: {bits} bits for {self.vocab_size} tokens; expected 32, or 16 for "
                 f"at most {1 << 16}"
             )
@@ -205,21 +205,23 @@ class Tokenizer(TiktokenNames):
             raise TypeError(
                 "encode_batch: expected a list of str, found one str; use encode_ordinary or [text]"
             )
-        return self._core.encode_strings(texts, threads, bits, before)
+        if not isinstance(texts, Iterable):
+            found = type(texts).__name__
+            raise TypeError(f"encode_batch: expected texts or an Arrow array, found {found}")
+        listed = texts if isinstance(texts, list | tuple) else list(texts)
+        try:
+            return self._core.encode_strings(listed, threads, bits, before)
+        except TypeError:
+            raise TypeError(not_str("encode_batch", listed)) from None
 
-    def decode_bytes(self, ids: Ids) -> bytes:
+    def decode_bytes(self, tokens: Ids) -> bytes:
         """The bytes of the ids; a special token gives its name.
 
         UnknownTokenError (a UserError) for an id that stands for nothing.
         """
-        array = np.asarray(ids if hasattr(ids, "__array__") else list(ids))
+        array = _row(tokens)
         if array.size == 0:
             return b""
-        if array.ndim != 1 or array.dtype.kind not in "iu":
-            raise TypeError(
-                f"decode: expected a row of integers, found {array.dtype} of shape {array.shape}"
-            )
-
         low, high = int(array.min()), int(array.max())
         if low < 0 or high >= self.vocab_size:
             raise UnknownTokenError(
@@ -236,11 +238,11 @@ class Tokenizer(TiktokenNames):
                 f"decode: id {unused} stands for nothing in this vocabulary"
             ) from None
 
-    def decode(self, ids: Ids, errors: str = "replace") -> str:
+    def decode(self, tokens: Ids, errors: str = "replace") -> str:
         """The text of the ids; bytes that aren't UTF-8 (a token may end inside a character) become
         U+FFFD, or what ``errors`` says (bytes.decode).
         """
-        return self.decode_bytes(ids).decode("utf-8", errors)
+        return self.decode_bytes(tokens).decode("utf-8", errors)
 
     @property
     def vocab_size(self) -> int:
@@ -314,6 +316,23 @@ class Tokenizer(TiktokenNames):
         return f"Tokenizer({self.vocab_size} tokens, {self.pattern}, {self.sha256[:12]})"
 
 
+def _row(ids: Ids) -> np.ndarray:
+    """Ids as an array of integers, [n]."""
+    if not hasattr(ids, "__array__"):
+        if isinstance(ids, str) or not isinstance(ids, Iterable):
+            raise TypeError(f"decode: expected a row of integers, found {type(ids).__name__}")
+        ids = list(ids)
+    try:
+        array = np.asarray(ids)
+    except ValueError:
+        raise TypeError("decode: expected a row of integers, found rows in it") from None
+    if array.size and (array.ndim != 1 or array.dtype.kind not in "iu"):
+        raise TypeError(
+            f"decode: expected a row of integers, found {array.dtype} of shape {array.shape}"
+        )
+    return array
+
+
 def _pieces(
     mergeable_ranks: Mapping[bytes, int], special_tokens: Mapping[str, int]
 ) -> list[bytes | None]:
@@ -322,6 +341,8 @@ def _pieces(
         raise UserError("tokenizer: no ranks; expected at least the 256 bytes")
 
     ids = [*mergeable_ranks.values(), *special_tokens.values()]
+    for wrong in (i for i in ids if not isinstance(i, int)):
+        raise TypeError(f"tokenizer: id {wrong!r}: expected int, found {type(wrong).__name__}")
     if min(ids) < 0 or max(ids) >= storage.MAX_RANK:
         raise UserError(
             f"tokenizer: ids from {min(ids)} to {max(ids)}; expected 0 to {storage.MAX_RANK - 1}"
@@ -329,10 +350,16 @@ def _pieces(
 
     pieces: list[bytes | None] = [None] * (max(ids) + 1)
     for token, rank in mergeable_ranks.items():
+        if not isinstance(token, bytes):
+            raise TypeError(f"token {token!r}: expected bytes, found {type(token).__name__}")
+        if not token or pieces[rank] is not None:
+            raise UserError(
+                f"token {token!r}: empty, or its id {rank} is another's, too; these are not the "
+                "ranks of a byte-level BPE"
+            )
         pieces[rank] = token
     for name, special in special_tokens.items():
-        if not name or name.encode("utf-8", "ignore").decode() != name:
-            raise UserError(f"special token {name!r}: the name is empty or not UTF-8; change it")
+        check_special_name(name)
         if pieces[special] is not None:
             raise UserError(
                 f"special token {name}: id {special} is taken by {pieces[special]!r}; choose a "

@@ -6,10 +6,11 @@ smaller left id, then the smaller right id. The result depends on the texts alon
 order, on batches or on threads.
 
 Only distinct words and their counts are kept (csrc/text/trainer.h), so memory grows with the
-vocabulary of the text and not with its length: 60 to 70 MB for 50 MB of documentation. Where it
+vocabulary of the text and not with its length: 30 to 70 MB for 50 MB of documentation. Where it
 would exceed ``memory_mb``, training refuses: dropping rare words would give other merges.
 """
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeAlias
@@ -21,6 +22,7 @@ from snakelm import _text
 from ..arrow import ArrowTexts, arrow_chunks, arrow_rows, is_arrow
 from ..errors import UserError
 from ..parquet import open_parquet
+from .arguments import at_least, special_names
 from .patterns import PATTERNS, pattern_name
 from .special import EOT
 from .split_elsewhere import SplitTrainer
@@ -35,7 +37,7 @@ Texts: TypeAlias = str | Path | Iterable[str | Path | ArrowTexts] | ArrowTexts
 
 
 def train_bpe(
-    texts_or_parquet_paths: Texts,
+    texts: Texts,
     vocab_size: int,
     pattern: str = "gpt2",
     threads: int = 1,
@@ -52,30 +54,29 @@ def train_bpe(
     different pairs for the size; ``or_fewer``: the vocabulary is as large as they allow then. A
     UserError as well where their different words need more than ``memory_mb``.
     """
-    merges = vocab_size - BYTES - len(special_tokens)
+    names = special_names(special_tokens, "train_bpe")
+    merges = at_least(0, vocab_size, "train_bpe", "vocab_size") - BYTES - len(names)
     if merges < 1:
         raise UserError(
-            f"vocab_size: found {vocab_size}; expected at least {vocab_size - merges + 1} "
-            f"(bytes, one merge, {', '.join(special_tokens)})"
+            f"vocab_size: found {vocab_size}; expected at least {BYTES + len(names) + 1} "
+            f"({', '.join(['bytes', 'one merge', *names])})"
         )
-    if threads < 1:
-        raise ValueError(f"train_bpe: threads {threads}; expected at least 1")
 
     pattern = pattern_name(pattern)
-    trainer = counted_words(texts_or_parquet_paths, pattern, threads, memory_mb)
+    trainer = counted_words("train_bpe", texts, pattern, threads, memory_mb)
     pairs = trainer.train(merges)
     if len(pairs) < (1 if or_fewer else merges):
+        fewer = f", or vocab_size at most {BYTES + len(pairs) + len(names)}" if pairs else ""
         raise UserError(
             f"vocab_size: {vocab_size} needs {merges} merges; {trainer.bytes} bytes of text with "
-            f"{trainer.distinct_pieces} different words gave {len(pairs)}; give more text, or "
-            f"vocab_size at most {BYTES + len(pairs) + len(special_tokens)}"
+            f"{trainer.distinct_pieces} different words gave {len(pairs)}; give more text{fewer}"
         )
 
     tokens = [bytes([b]) for b in range(BYTES)]
     for left, right in pairs:
         tokens.append(tokens[left] + tokens[right])
     ranks = {token: rank for rank, token in enumerate(tokens)}
-    specials = {name: len(ranks) + i for i, name in enumerate(special_tokens)}
+    specials = {name: len(ranks) + i for i, name in enumerate(names)}
     return Tokenizer(ranks, pattern, specials, training_facts(trainer))
 
 
@@ -88,11 +89,18 @@ def training_facts(trainer: _text.Trainer) -> dict[str, int]:
     }
 
 
-def counted_words(texts: Texts, pattern: str, threads: int, memory_mb: int) -> _text.Trainer:
-    """A trainer that has counted the words of the texts; ``pattern`` as `pattern_name` gives it."""
+def counted_words(
+    call: str, texts: Texts, pattern: str, threads: int, memory_mb: int
+) -> _text.Trainer:
+    """A trainer that has counted the words of the texts, for the function ``call``; ``pattern`` as
+    `pattern_name` gives it.
+    """
+    threads = at_least(1, threads, call, "threads")
+    most_memory = at_least(1, memory_mb, call, "memory_mb") << 20
     make = _text.Trainer if pattern in PATTERNS else SplitTrainer
-    trainer = make(pattern, threads, memory_mb << 20)
-    for batch in _batches(texts):
+    trainer = make(pattern, threads, most_memory)
+
+    for batch in _batches(texts, call):
         try:
             _add(trainer, batch)
         except ValueError as error:
@@ -100,7 +108,7 @@ def counted_words(texts: Texts, pattern: str, threads: int, memory_mb: int) -> _
                 raise
             raise UserError(
                 f"tokenizer: {error}; train on less text (tokenizer.train_mb), or from Python "
-                "allow more (train_bpe(…, memory_mb=…))"
+                f"allow more ({call}(…, memory_mb=…))"
             ) from None
     return trainer.core if isinstance(trainer, SplitTrainer) else trainer
 
@@ -119,14 +127,19 @@ def _add(trainer: _text.Trainer | SplitTrainer, batch: list[str] | ArrowTexts) -
     del owners  # the buffers had to live until here
 
 
-def _batches(texts: Texts) -> Iterator[list[str] | ArrowTexts]:
+def _batches(texts: Texts, call: str) -> Iterator[list[str] | ArrowTexts]:
     """Lists of str and Arrow arrays, none of them large where the source need not be in memory."""
+    if isinstance(texts, str) and not os.path.exists(texts):
+        raise UserError(f"{call}: no file {texts[:60]!r}; a text is given in a list, [text]")
     if isinstance(texts, str | Path):
         yield from _parquet(Path(texts))
         return
     if is_arrow(texts):
         yield texts
         return
+    if not isinstance(texts, Iterable):
+        found = type(texts).__name__
+        raise TypeError(f"{call}: expected texts, or the path of a parquet file; found {found}")
 
     waiting: list[str] = []
     for item in texts:
@@ -141,7 +154,7 @@ def _batches(texts: Texts) -> Iterator[list[str] | ArrowTexts]:
                 waiting = []
         else:
             raise TypeError(
-                f"train_bpe: expected str, Path or Arrow array, found {type(item).__name__}"
+                f"{call}: expected str, Path or Arrow array, found {type(item).__name__}"
             )
     yield waiting
 

@@ -12,7 +12,7 @@ from tokenizers import Regex, pre_tokenizers
 
 from snakelm import _text
 from snakelm.expressions import Expression
-from snakelm.tokenizer.patterns import PATTERNS, huggingface_regex, tiktoken_regex
+from snakelm.tokenizer.patterns import EQUAL, PATTERNS, huggingface_regex, tiktoken_regex
 
 from .conftest import ALPHABET
 
@@ -87,6 +87,14 @@ def test_pieces_equal_the_expressions_matches(pattern, nasty, documents):
     for text in nasty[::3]:
         found = [len(piece.encode()) for piece in expression.split(text)]
         assert _text.split(pattern, text.encode()) == found, text
+
+
+@pytest.mark.parametrize("expression", EQUAL)
+def test_an_expression_that_counts_as_a_pattern_has_its_pieces(expression, nasty):
+    by_expression = Expression(expression)
+    for text in nasty[::4]:
+        found = [len(piece.encode()) for piece in by_expression.split(text)]
+        assert _text.split(EQUAL[expression], text.encode()) == found, text
 
 
 NEW = ("llama3", "qwen2", "nanochat", "elision")  # all code points of these: pytest -m long

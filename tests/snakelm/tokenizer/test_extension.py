@@ -142,5 +142,5 @@ def test_too_little_text_says_so():
     assert extend_vocabulary(base, ["abcc"], 5, or_fewer=True).vocab_size == 261
     with pytest.raises(UserError, match="gave 0 of 5"):
         extend_vocabulary(base, ["abab"], 5, or_fewer=True)
-    with pytest.raises(ValueError, match="0 new tokens"):
+    with pytest.raises(ValueError, match="new_tokens 0; expected at least 1"):
         extend_vocabulary(base, ["abcc"], 0)

@@ -276,7 +276,12 @@ def test_a_save_that_breaks_off_leaves_no_tokenizer_that_loads(folder, monkeypat
         raise OSError("pulled the plug")
 
     monkeypatch.setattr("snakelm.tokenizer.storage.write_json", fail)
-    with pytest.raises(OSError, match="pulled the plug"):
+    with pytest.raises(UserError, match=r"can be saved there \(pulled the plug\)"):
         tokenizer.save(folder)
     with pytest.raises(UserError, match="no finished tokenizer"):
         Tokenizer.load(folder)
+
+
+def test_a_place_where_nothing_can_be_saved_says_so(folder):
+    with pytest.raises(UserError, match=r"meta\.json: no tokenizer can be saved there .* another"):
+        Tokenizer.load(folder).save(folder / "meta.json")

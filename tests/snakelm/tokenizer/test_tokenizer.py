@@ -286,12 +286,39 @@ def test_wrong_types_are_type_errors(tokenizer):
         lambda: tokenizer.encode_ordinary(b"bytes"),
         lambda: tokenizer.encode_ordinary(None),
         lambda: tokenizer.encode_batch("one text"),
-        lambda: tokenizer.encode_batch(["a", 3]),
+        lambda: tokenizer.encode(b"bytes"),
+        lambda: tokenizer.encode_batch(None),
+        lambda: tokenizer.encode_batch(["a"], threads=1.5),
+        lambda: tokenizer.encode_single_token(3),
         lambda: tokenizer.decode([0.5]),
         lambda: tokenizer.decode([[1, 2]]),
+        lambda: tokenizer.decode([[1], [2, 3]]),
+        lambda: tokenizer.decode("ab"),
+        lambda: tokenizer.decode(None),
+        lambda: Tokenizer({"a": 0}, "gpt2"),
+        lambda: Tokenizer(BYTES, "gpt2", {EOT: "256"}),
+        lambda: Tokenizer(BYTES, None),
     ):
-        with pytest.raises(TypeError):
+        with pytest.raises(TypeError, match="expected"):
             call()
+
+
+def test_a_text_that_is_none_is_named_and_the_others_are_not_shown(tokenizer):
+    for texts in (["a", "secret", 3], ("a", "secret", None), iter(["a", "secret", 0.5])):
+        with pytest.raises(TypeError, match=r"^encode_batch: text 2: expected str, found") as error:
+            tokenizer.encode_batch(texts)
+        assert "secret" not in str(error.value)
+
+
+def test_a_batch_may_be_any_iterable_of_texts(tokenizer):
+    expected = tokenizer.encode_batch(["a b", "c"])[0].tolist()
+    for texts in (("a b", "c"), iter(["a b", "c"]), np.array(["a b", "c"])):
+        assert tokenizer.encode_batch(texts)[0].tolist() == expected
+
+
+def test_a_lone_surrogate_is_no_token(tokenizer):
+    with pytest.raises(KeyError, match="is no token"):
+        tokenizer.encode_single_token("a\ud800")
 
 
 def test_threads_may_share_a_tokenizer_and_pickling_keeps_it(tokenizer, documents):
@@ -346,6 +373,8 @@ def test_random_ranks_encode_as_in_tiktoken(seed):
     [
         ({}, {}, "no ranks"),
         ({b: r for b, r in BYTES.items() if r != 65}, {}, "no token for byte 65"),
+        (BYTES | {b"ab": 65}, {}, "its id 65 is another's"),
+        (BYTES | {b"": 256}, {}, "token b'': empty"),
         (BYTES, {EOT: 65}, "id 65 is taken by b'A'"),
         (BYTES, {EOT: 256, "<|pad|>": 256}, "id 256 is taken"),
         (BYTES, {EOT: -1}, "ids from -1"),
@@ -356,6 +385,8 @@ def test_random_ranks_encode_as_in_tiktoken(seed):
     ids=[
         "empty",
         "missing-byte",
+        "id-of-two",
+        "empty-token",
         "taken-id",
         "same-id",
         "negative",

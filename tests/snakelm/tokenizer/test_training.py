@@ -14,7 +14,7 @@ import pytest
 
 from snakelm import _text
 from snakelm.errors import UserError
-from snakelm.tokenizer import train_bpe
+from snakelm.tokenizer import EOT, extend_vocabulary, train_bpe
 from snakelm.tokenizer.patterns import PATTERNS
 
 
@@ -189,6 +189,33 @@ def test_more_threads_than_there_can_be_are_not_started(documents):
 def test_what_cannot_be_trained_says_why(texts, size, message):
     with pytest.raises(UserError if message else TypeError, match=message):
         train_bpe(texts, size)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"special_tokens": EOT}, TypeError, "expected a list of names"),
+        ({"special_tokens": (EOT, EOT)}, UserError, "named twice"),
+        ({"special_tokens": ("",)}, UserError, "empty or not UTF-8"),
+        ({"special_tokens": (b"x",)}, TypeError, "expected str, found bytes"),
+        ({"threads": 0}, UserError, "threads 0; expected at least 1"),
+        ({"threads": 1.0}, TypeError, "threads: expected a whole number, found float"),
+        ({"memory_mb": 0}, UserError, "memory_mb 0; expected at least 1"),
+        ({"texts": "abab"}, UserError, r"no file 'abab'; a text is given in a list, \[text\]"),
+        ({"texts": "ab" * 5000}, UserError, "no file"),
+        ({"texts": None}, TypeError, "expected texts.* found NoneType"),
+        ({"texts": [b"ab"]}, TypeError, "expected str, Path or Arrow array, found bytes"),
+    ],
+)
+def test_wrong_arguments_say_so(arguments, error, message):
+    """Those that both functions have, in both."""
+    base = train_bpe(["abab"], 259)
+    given = {"texts": ["abab abab"], **arguments}
+    with pytest.raises(error, match=message):
+        train_bpe(vocab_size=300, or_fewer=True, **given)
+    if "special_tokens" not in arguments:
+        with pytest.raises(error, match=message):
+            extend_vocabulary(base, new_tokens=1, **given)
 
 
 def test_a_vocabulary_may_be_as_large_as_the_text_allows():
