@@ -14,10 +14,20 @@ from typing import NamedTuple
 from .errors import UserError
 from .json_files import JsonError, parse_json, read_json
 
-__all__ = ["SHAPE", "TOKENIZER", "WEIGHTS", "Head", "model_files", "weight_files", "weight_heads"]
+__all__ = [
+    "CHAT_TOKENS_TRAINED",
+    "SHAPE",
+    "TOKENIZER",
+    "WEIGHTS",
+    "Head",
+    "model_files",
+    "weight_files",
+    "weight_heads",
+]
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 SHAPE, TOKENIZER = "config.json", "tokenizer.json"
+CHAT_TOKENS_TRAINED = "chat_tokens_trained"  # our own key in an export's tokenizer_config.json
 PICKLES = ("pytorch_model*.bin", "*.pth", "consolidated*.pt")
 LONGEST_HEAD = 100_000_000  # bytes, as the safetensors library has it
 REMEDY = "fetch or export the model again"

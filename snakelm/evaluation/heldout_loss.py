@@ -25,7 +25,7 @@ from ..data.packs import open_packs
 from ..errors import UserError
 from ..log import Log
 from ..model import Decoder
-from ..model.file import ModelRecord
+from ..model.file import ModelRecord, knows_chat_tokens
 from ..tokenizer import Tokenizer
 from ..training.batches import Batches
 from ..training.chat_rows import as_tuning_begins
@@ -194,7 +194,7 @@ def _measure_stage(
             data.tokenizer.token_lengths,
             lambda done: bar.update(done, stage),
         )
-    answers = _on_answers(model, data, bool(record.get("chat"))) if data.packs else None
+    answers = _on_answers(model, data, knows_chat_tokens(record)) if data.packs else None
 
     clean = held_out.clean
     loss = StageLoss(
@@ -209,9 +209,9 @@ def _measure_stage(
     return _Measured(text, answers, loss)
 
 
-def _on_answers(model: Decoder, data: _Data, chat: bool) -> _Answers:
-    """A base model is measured as tuning begins with it. UserError for packs that are longer than
-    the model's context.
+def _on_answers(model: Decoder, data: _Data, chat_tokens: bool) -> _Answers:
+    """A model whose ``chat_tokens`` aren't trained is measured as tuning begins with it. UserError
+    for packs that are longer than the model's context.
     """
     path = data.packs
     assert path is not None, "asked for where there are some"
@@ -221,7 +221,7 @@ def _on_answers(model: Decoder, data: _Data, chat: bool) -> _Answers:
             f"{path}: packs of {packs.context} tokens, the model looks back over "
             f"{model.shape.context}; run prepare_sft_data again"
         )
-    with nullcontext() if chat else as_tuning_begins(model, data.tokenizer):
+    with nullcontext() if chat_tokens else as_tuning_begins(model, data.tokenizer):
         return _Answers(*answer_losses(model, packs))
 
 

@@ -20,10 +20,11 @@ import torch
 from ..data.conversations.chat_template import JINJA, chat_tokens
 from ..errors import UserError
 from ..files import atomic_path, reserve, write_json, write_text
+from ..model_folders import CHAT_TOKENS_TRAINED
 from ..tokenizer import EOT, Tokenizer
 from ..tokenizer.huggingface import tokenizer_json
 from ..tokenizer.special import END
-from .file import load_model
+from .file import knows_chat_tokens, load_model
 from .huggingface import Ends, huggingface_config, huggingface_weights
 
 __all__ = ["FILES", "ExportSummary", "export"]
@@ -69,7 +70,7 @@ def export(model_file: Path, tokenizer: Tokenizer, folder: Path, card: str) -> E
         )
     write_json(
         folder / "tokenizer_config.json",
-        _tokenizer_config(model.shape.context, END if chat else EOT, chat),
+        _tokenizer_config(model.shape.context, chat, knows_chat_tokens(record)),
     )
 
     with atomic_path(folder / "model.pt") as temporary:
@@ -104,18 +105,22 @@ def _generation(ends: Ends) -> dict[str, object]:
     }
 
 
-def _tokenizer_config(context: int, end: str, chat: bool) -> dict[str, object]:
-    """As transformers' fast tokenizers read it; only a tuned model has the chat template."""
+def _tokenizer_config(context: int, chat: bool, chat_tokens: bool) -> dict[str, object]:
+    """As transformers' fast tokenizers read it; only a tuned model has the chat template. A key of
+    our own says of another one that it was tuned once: what comes next won't start those anew.
+    """
     config: dict[str, object] = {
         "bos_token": EOT,
         "clean_up_tokenization_spaces": False,
-        "eos_token": end,
+        "eos_token": END if chat else EOT,
         "model_input_names": ["input_ids", "attention_mask"],
         "model_max_length": context,
         "pad_token": EOT,
         "tokenizer_class": "PreTrainedTokenizerFast",
     }
-    return {**config, "chat_template": JINJA} if chat else config
+    if chat:
+        return {**config, "chat_template": JINJA}
+    return {**config, CHAT_TOKENS_TRAINED: True} if chat_tokens else config
 
 
 def _hashes(folder: Path) -> dict[str, str]:

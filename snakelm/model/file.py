@@ -27,6 +27,7 @@ __all__ = [
     "ModelRecord",
     "TokenizerIdentity",
     "first_misfit",
+    "knows_chat_tokens",
     "load_model",
     "read_plain",
     "save_model",
@@ -50,10 +51,15 @@ class TokenizerIdentity(TypedDict):
 
 @with_config(STRICT)
 class BaseRecord(TypedDict):
-    """What is known of any model, ours or not. ``chat``: its chat tokens are trained."""
+    """What is known of any model, ours or not.
+
+    ``chat``: it is tuned, and answers. ``chat_tokens``: it has gone on with plain text since it was
+    tuned, so that its chat tokens are trained, too.
+    """
 
     tokenizer: TokenizerIdentity
     chat: NotRequired[bool]
+    chat_tokens: NotRequired[bool]
 
 
 class ModelRecord(BaseRecord):
@@ -81,6 +87,7 @@ def save_model(
     step: int,
     fingerprint: str,
     chat: bool = False,
+    chat_tokens: bool = False,
 ) -> None:
     """Writes the model's file, atomically."""
     # Copied, so that no view writes the larger storage it is a part of.
@@ -96,6 +103,7 @@ def save_model(
         "step": step,
         "fingerprint": fingerprint,
         **({"chat": True} if chat else {}),
+        **({"chat_tokens": True} if chat_tokens and not chat else {}),
     }
 
     with atomic_path(path) as temporary:
@@ -134,6 +142,11 @@ def load_model(
     model.load_state_dict(weights)
     known: Any = {key: value for key, value in file.items() if key != "weights"}
     return model.to(device).eval(), known
+
+
+def knows_chat_tokens(record: Mapping[str, object]) -> bool:
+    """Whether the model's chat tokens are trained, now or before."""
+    return bool(record.get("chat") or record.get("chat_tokens"))
 
 
 def weight_sizes(shape: Model, vocab_size: int) -> Sizes:

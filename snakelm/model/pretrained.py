@@ -16,15 +16,15 @@ from ..data.conversations.jinja_template import JINJA, PLAIN_JINJA, UNMARKED_JIN
 from ..errors import UserError
 from ..files import sha256_file
 from ..json_files import read_json
-from ..model_folders import SHAPE, TOKENIZER, WEIGHTS
+from ..model_folders import CHAT_TOKENS_TRAINED, SHAPE, TOKENIZER, WEIGHTS
 from ..tokenizer import Tokenizer
 from ..tokenizer.huggingface import tokenizer_json
 from ..user_paths import OURS, base_files
 from .decoder import Decoder
-from .file import BaseRecord, TokenizerIdentity, load_model
+from .file import BaseRecord, TokenizerIdentity, knows_chat_tokens, load_model, read_plain
 from .huggingface import from_huggingface, huggingface_weights
 
-__all__ = ["base_digest", "base_files", "load_base"]
+__all__ = ["base_digest", "base_files", "base_knows_chat_tokens", "load_base"]
 
 TEMPLATES = {JINJA, PLAIN_JINJA, UNMARKED_JINJA}  # of a tuned model, by whatever wrote it
 
@@ -114,7 +114,8 @@ def load_base(path: Path, tokenizer: Tokenizer) -> tuple[Decoder, BaseRecord]:
     model = from_huggingface(path)
     _check_tokenizer(path, model, tokenizer)
     about: TokenizerIdentity = {"sha256": tokenizer.sha256, "vocab_size": tokenizer.vocab_size}
-    return model, {"tokenizer": about, "chat": _is_tuned(path)}
+    chat, chat_tokens = _tuned(path)
+    return model, {"tokenizer": about, "chat": chat, "chat_tokens": chat_tokens}
 
 
 def _check_sha256(path: Path, sha256: str, tokenizer: Tokenizer) -> None:
@@ -156,13 +157,23 @@ def _check_tokenizer(folder: Path, model: Decoder, tokenizer: Tokenizer) -> None
         )
 
 
-def _is_tuned(folder: Path) -> bool:
-    """Whether its chat tokens are trained: then it has our chat template, in either of the places
-    where transformers keeps one.
+def base_knows_chat_tokens(path: Path) -> bool:
+    """Whether the chat tokens of a model to go on from are trained; of a folder by what lies beside
+    its safetensors, which are what is read of it.
+    """
+    return any(_tuned(path)) if path.is_dir() else knows_chat_tokens(read_plain(path))
+
+
+def _tuned(folder: Path) -> tuple[bool, bool]:
+    """Whether it is tuned: then it has our chat template, in either of the places where
+    transformers keeps one; and whether it was once, by its export's word.
     """
     config, template = folder / "tokenizer_config.json", folder / "chat_template.jinja"
+    settings: dict[str, object] = {}
     if config.is_file():
-        settings: dict[str, object] = read_json(config, remedy="save the tokenizer again")
-        if settings.get("chat_template") in TEMPLATES:
-            return True
-    return template.is_file() and template.read_text("utf-8", errors="replace") in TEMPLATES
+        settings = read_json(config, remedy="save the tokenizer again")
+
+    templates = [settings.get("chat_template")]
+    if template.is_file():
+        templates.append(template.read_text("utf-8", errors="replace"))
+    return any(one in TEMPLATES for one in templates), settings.get(CHAT_TOKENS_TRAINED) is True

@@ -22,6 +22,7 @@ from ..device import Device
 from ..errors import UserError
 from ..log import Log
 from ..model import Decoder
+from ..model.file import knows_chat_tokens
 from ..model.pretrained import load_base
 from ..tokenizer import Tokenizer
 from . import loop, lora
@@ -80,7 +81,7 @@ class Finetuning:
 
     names = FINETUNING
     evaluates_first = True
-    chat = True
+    chat = chat_tokens = True
     parts: Mapping[str, Any] | None = None  # its rate falls from the beginning
     regime = None
 
@@ -171,7 +172,7 @@ class Finetuning:
     def build_model(self, weights: Mapping[str, torch.Tensor] | None) -> Decoder:
         """The base model with rows for chat tokens and LoRA's factors, or with ``weights``."""
         model = self.base.train()
-        if not self.record.get("chat"):
+        if not knows_chat_tokens(self.record):
             start_chat_rows(model, self.tokenizer)
         if self.sft.lora_rank:
             generator = torch.Generator().manual_seed(self.seed)

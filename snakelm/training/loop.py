@@ -330,6 +330,7 @@ def _finish(recipe: Recipe, model: Decoder, progress: Progress, world: World) ->
         step=final.get("weights_of_step", progress.step),
         fingerprint=recipe.fingerprint,
         chat=recipe.chat,
+        chat_tokens=recipe.chat_tokens,
     )
 
     result = {

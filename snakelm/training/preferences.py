@@ -75,7 +75,7 @@ class PreferenceTuning:
 
     names = PREFERENCES
     evaluates_first = True
-    chat = True
+    chat = chat_tokens = True
     parts: Mapping[str, Any] | None = None  # its rate falls from the beginning
     regime = None
 

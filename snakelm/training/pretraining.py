@@ -17,6 +17,7 @@ from ..device import Device, choose_dtype
 from ..log import Log
 from ..model import Decoder, generate
 from ..model.base import from_base
+from ..model.pretrained import base_knows_chat_tokens
 from ..tokenizer import Tokenizer
 from ..user_paths import home
 from . import loop
@@ -79,6 +80,7 @@ class Pretraining:
         self.shape = config.model
         self.tokenizer = Tokenizer.load(files.tokenizer)
         self.base = home(config.train.base) if config.train.base else None
+        self.chat_tokens = self.base is not None and base_knows_chat_tokens(self.base)
         self.evaluates_first = self.base is not None
 
         sha256 = self.tokenizer.sha256

@@ -50,7 +50,8 @@ class Recipe(Protocol):
     held_out: dict[str, str | None]  # what it is measured on, as the run's figures have it
     evaluates_first: bool  # whether held-out text is measured before the first step too
     first_compares: bool  # whether on the same text as along the way
-    chat: bool  # whether the model's chat tokens are trained
+    chat: bool  # whether the model answers
+    chat_tokens: bool  # whether its chat tokens are trained
 
     @property
     def regime(self) -> Regime | None:

@@ -13,6 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -23,6 +24,8 @@ from snakelm.model.export import export
 from snakelm.tokenizer import EOT, Tokenizer
 from snakelm.tokenizer.special import CHAT
 from snakelm.training import finetuning, loop
+from tests.scripts.training.conftest import write_text
+from tests.scripts.training.test_train import main as pretrain
 
 SCRIPT = Path(__file__).resolve().parents[3] / "scripts/training/train_sft.py"
 
@@ -318,6 +321,45 @@ def test_tunes_on_from_a_folder_of_safetensors(sft_results):
     )
     names = [Path(one["path"]).name for one in manifest["inputs"]]
     assert {"model.safetensors", "config.json", "tokenizer.json"} <= set(names)
+
+
+@pytest.mark.parametrize(
+    "forms", [["export"], ["export", "file"], ["export", "export"]], ids=" of ".join
+)
+def test_a_base_that_was_tuned_keeps_its_chat_tokens_through_pretraining(
+    make_sft_results, tmp_path, forms
+):
+    """train.base goes on with plain text, here by next to nothing; tuning after that finds the
+    answers as the earlier one left them.
+    """
+    run = make_sft_results("tuned")
+    tune(run, run.sft_config())
+    left, made = result_of(run)[0]["val_loss"], run.folder / "sft_model.pt"
+    tokenizer = Tokenizer.load(run.folder / "tokenizer")
+    for number, form in enumerate(forms):
+        base = made
+        if form == "export":
+            base = tmp_path / f"export-{number}"
+            export(made, tokenizer, base, "")
+            (base / "model.pt").unlink()
+        run = make_sft_results(f"run-{number}")
+        go_on(run, base)
+        made = run.folder / "final_model.pt"
+
+    assert not load_model(made)[1].get("chat"), "a base model again, which doesn't answer"
+    tune(run, run.sft_config())
+    assert result_of(run)[0]["val_loss_before"] == pytest.approx(left, rel=1e-3)
+
+
+def go_on(results, base):
+    """Two steps of pretraining from ``base``, at rates that leave it as it is."""
+    processed = results.folder / "data/processed"
+    tokenizer = Tokenizer.load(results.folder / "tokenizer")
+    write_text(processed / "val.bin", 20, tokenizer, np.random.default_rng(1))
+    np.save(processed / "val_overlap.npy", np.zeros(20))
+    rates = dict.fromkeys(["lr", "embedding_lr", "head_lr", "scalar_lr"], 1e-9)
+    config = results.config(steps=2, sampled_softmax="off", base=str(base), **rates)
+    assert pretrain(results.arguments(config)) == 0
 
 
 def test_the_end_of_an_answer_starts_as_the_end_of_a_text(sft_results):
