@@ -81,7 +81,7 @@ def _point(keys: Sequence[str], model: Path) -> SweepPoint:
 
     return SweepPoint(
         name=_name(folder),
-        values={key: _value(manifest["config"], key) for key in keys},
+        values={key: _value(manifest["config"], key, folder) for key in keys},
         val_bpb=result["val_bpb"],
         val_bpb_clean=result.get("val_bpb_clean"),
         val_loss=result["val_loss"],
@@ -97,7 +97,12 @@ def _name(folder: Path) -> str:
     return "/".join(parts[len(parts) - parts[::-1].index("sweep") :])
 
 
-def _value(config: Mapping[str, Any], key: str) -> Value:
+def _value(config: Mapping[str, Any], key: str, folder: Path) -> Value:
+    """Of a key that stands for others, `preset`, only the folder's name knows."""
+    if key == "preset":
+        return next(
+            part.removeprefix("preset~") for part in folder.parts[::-1] if "preset~" in part
+        )
     found: Any = config
     for part in key.split("."):
         found = found[part]

@@ -35,6 +35,7 @@ FOLDER = "sweep"
 TRAINING = "train_point"  # the step that trains a point
 # Of the preparation, what pretraining doesn't read.
 UNREAD = {"prepare_sft_data", "prepare_preferences"}
+MEASURING = {"evaluate.clean_share"}  # of what pretraining reads, what changes no training
 SHORT = {"seed": "train.seed"}
 WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}")  # a text that may stand in a folder's name
 
@@ -123,6 +124,11 @@ def _check_effect(
 ) -> None:
     """UserError unless each value of ``key`` makes another training of the same data."""
     check_trained(f"sweep.{key}", key, config, steps)
+    if key in MEASURING:
+        raise UserError(
+            f"sweep.{key}: decides which held-out documents are the measure, and runs that are "
+            "measured by others can't be compared; set one value under evaluate"
+        )
     seen: dict[str, Any] = {}
     for value in values:
         changed = with_values("sweep", given, {key: value})

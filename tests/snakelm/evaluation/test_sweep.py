@@ -47,7 +47,8 @@ def made(tmp_path):
             metrics = "step,tokens,loss,seconds\n5,900,3,1\n9,1800,2,2\n"
             (folder / "logs/training_metrics.csv").write_text(metrics)
             (folder / "final_model.pt").write_bytes(b"weights")
-            config = {"train": {k.removeprefix("train."): json.loads(v) for k, v in keys.items()}}
+            trained = {k: json.loads(v) for k, v in keys.items() if k != "preset"}
+            config = {"train": {k.removeprefix("train."): v for k, v in trained.items()}}
             result = {"val_bpb": bits, "val_loss": 2.5, "parameters": 1000}
             result["val_bpb_clean"] = bits + 0.05 if clean and bits else None
             write_manifest(
@@ -99,6 +100,14 @@ def test_seeds_alone_are_one_setting(made):
     said = list(verdict(made({"train.seed~1": 1.6, "train.seed~2": 1.5})))
     assert said == [
         "One setting: 1.6000 bits per byte of clean held-out documents (mean of 2 seeds)."
+    ]
+
+
+def test_presets_are_told_apart_by_their_folders(made):
+    record = made({"train.seed~1/preset~smoke": 1.6, "train.seed~1/preset~gpt2-124m": 1.5})
+    assert [setting.values for setting in record.settings] == [
+        {"preset": "smoke"},
+        {"preset": "gpt2-124m"},
     ]
 
 

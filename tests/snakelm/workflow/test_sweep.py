@@ -56,6 +56,7 @@ def test_a_run_without_a_sweep_has_no_points():
         ({"train.log_every": [1, 2]}, r"train\.log_every: changes nothing"),
         ({"results": ["a", "b"]}, r"sweep\.results: changes nothing"),
         ({"evaluate.span": [16, 20]}, r"span: 20 changes what is prepared \(prepare_data"),
+        ({"evaluate.clean_share": [0.1, 0.5]}, r"clean_share: decides which held-out documents"),
         ({"train.lr": [0.01, "1e-2"]}, r"train\.lr: 0\.01 and 1e-2 make the same training"),
         ({"train.lr": []}, r"sweep\.train\.lr: no values"),
         ({"seed": [1], "train.seed": [2]}, r"the same as train\.seed"),
