@@ -71,7 +71,7 @@ def measured(method: str, count: int) -> dict[str, float | str]:
         centres[generator.integers(0, CENTRES, count)] + generator.normal(size=(count, WIDTH))
     ).astype(np.float16)
     began = time.process_time()
-    places = lay_out(vectors, 30.0, method, 0)
+    places = lay_out(vectors, 30.0, method, 0).positions
     cpu_seconds = time.process_time() - began
     memory = resident_mb()
     measured = {

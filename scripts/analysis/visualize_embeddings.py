@@ -25,16 +25,19 @@ STEP = Step(
 @STEP
 def main(run: Run) -> None:
     from snakelm.analysis.figures.map import draw_map
-    from snakelm.evaluation.embeddings.layout import lay_out, library
+    from snakelm.evaluation.embeddings.layout import lay_out
     from snakelm.evaluation.embeddings.map import read_map, write_map
     from snakelm.evaluation.embeddings.table import read_vectors
 
     tsne, files = run.config.tsne, run.files
     vectors, columns = read_vectors(files.embeddings)
-    method = library(tsne.method, len(vectors))
-    run.log.say(f"t-SNE of {len(vectors):,} documents by {method}, {vectors.shape[1]} dimensions")
-    write_map(files.map, lay_out(vectors, tsne.perplexity, tsne.method, run.config.seed), columns)
-    run.vouch(files.map, counts={"map": {"documents": len(vectors), "method": method}})
+    run.log.say(f"{len(vectors):,} documents, vectors of {vectors.shape[1]} dimensions")
+    layout = lay_out(vectors, tsne.perplexity, tsne.method, run.config.seed)
+    run.log.say(layout.in_words())
+
+    write_map(files.map, layout.positions, columns)
+    about = {"documents": len(vectors), "distinct": layout.distinct, "method": layout.method}
+    run.vouch(files.map, counts={"map": {**about, "perplexity": layout.perplexity}})
 
     documents = read_map(files.map)
     for path in files.figures:

@@ -15,10 +15,11 @@ digit into another map.
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["MANY", "lay_out", "library"]
+__all__ = ["MANY", "Layout", "lay_out", "library"]
 
 MANY = 20_000  # documents from which openTSNE is used (docs/EXPERIMENTS.md)
 COMPONENTS = 50
@@ -30,6 +31,27 @@ TINY = 1e-12  # divides where everything lies in one point
 Tsne = Callable[[np.ndarray, float, np.ndarray, int], np.ndarray]
 
 
+class Layout(NamedTuple):
+    """``positions``: float32 [n, 2], centred in the square from -1 to 1 and as large as fits.
+    ``method``: the library, or `principal components`; ``distinct``: different vectors;
+    ``perplexity``: t-SNE's, of few vectors less than was asked for; None without it.
+    """
+
+    positions: np.ndarray
+    method: str
+    distinct: int
+    perplexity: float | None
+
+    def in_words(self) -> str:
+        """How it was made: `t-SNE of 90 different vectors by scikit-learn, perplexity 29.7`."""
+        if self.perplexity is None:
+            return f"{self.distinct} different vectors, too few for t-SNE: principal components"
+        return (
+            f"t-SNE of {self.distinct:,} different vectors by {self.method}, "
+            f"perplexity {self.perplexity:.3g}"
+        )
+
+
 def library(method: str, documents: int) -> str:
     """`scikit-learn` or `opentsne`, by tsne.method and the number of documents."""
     if method != "auto":
@@ -37,23 +59,22 @@ def library(method: str, documents: int) -> str:
     return "opentsne" if documents >= MANY else "scikit-learn"
 
 
-def lay_out(vectors: np.ndarray, perplexity: float, method: str, seed: int) -> np.ndarray:
-    """Positions float32 [n, 2] of ``vectors`` float16 [n, width]: centred in the square from -1 to
-    1 and as large as fits.
-    """
+def lay_out(vectors: np.ndarray, perplexity: float, method: str, seed: int) -> Layout:
+    """Where ``vectors`` float16 [n, width] lie on the plane, and how that was found."""
     distinct, back = np.unique(_directions(vectors), axis=0, return_inverse=True)
-    points = _principal_components(distinct)
+    points, used, taken = _principal_components(distinct), "principal components", None
 
     if len(distinct) >= FEWEST:
         initial = points[:, :2] / max(float(points[:, 0].std()), TINY) * INITIAL_SPREAD
         # A point has three neighbours for each unit of perplexity, and n - 1 is all there are.
-        perplexity = min(perplexity, (len(distinct) - 1) / 3)
-        points = TSNE[library(method, len(distinct))](points, perplexity, initial, seed)
+        used, taken = library(method, len(distinct)), min(perplexity, (len(distinct) - 1) / 3)
+        points = TSNE[used](points, taken, initial, seed)
 
     positions = points[back.ravel(), :2].astype(np.float64)
     low, high = positions.min(0), positions.max(0)
     half_extent = max(float((high - low).max()) / 2, TINY)
-    return ((positions - (low + high) / 2) / half_extent).astype(np.float32)
+    centred = ((positions - (low + high) / 2) / half_extent).astype(np.float32)
+    return Layout(centred, used, len(distinct), taken)
 
 
 def _directions(vectors: np.ndarray) -> np.ndarray:

@@ -66,7 +66,10 @@ def test_from_documents_to_the_page(tmp_path, capsys):
     ]
     assert main_of("visualize_embeddings")([*drawn, "--figures", *figures]) == 0
     assert all(Path(figure).stat().st_size > 1000 for figure in figures)
-    assert read_manifest(map_)["counts"]["map"] == {"documents": 60, "method": "scikit-learn"}
+    made = read_manifest(map_)["counts"]["map"]
+    how = {"method": "scikit-learn", "distinct": made["distinct"], "perplexity": 5.0}
+    assert made == {"documents": 60, **how}
+    assert 50 < made["distinct"] <= 60
     assert pq.read_table(map_).column_names[:3] == ["x", "y", "id"]
     given = ["--map", str(map_), "--output", str(page)]
     assert main_of("plot_tsne_interactive")([*given, "--report", str(tmp_path / "small.html")]) == 0
