@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from snakelm import _text
 
 from ..errors import UserError
-from ..files import atomic_path, write_json
+from ..files import atomic_path, is_disk_full, write_json
 from ..json_files import read_json
 from .huggingface import tokenizer_json
 from .patterns import PATTERNS, tiktoken_regex
@@ -89,11 +89,13 @@ class StoredTokenizer(NamedTuple):
 
 def save(path: Path, tokenizer: "Tokenizer") -> None:
     """Writes the files, each atomically. An interruption in between leaves no meta.json, so
-    no half tokenizer loads. UserError where they cannot be written.
+    no half tokenizer loads. UserError where they cannot be written; OSError of a full disk.
     """
     try:
         _save(path, tokenizer)
     except OSError as error:
+        if is_disk_full(error):
+            raise
         why = error.strerror or error
         raise UserError(
             f"{path}: no tokenizer can be saved there ({why}); name another folder"

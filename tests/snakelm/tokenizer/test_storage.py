@@ -3,6 +3,7 @@ refused.
 """
 
 import base64
+import errno
 import json
 import os
 import pickle
@@ -280,6 +281,15 @@ def test_a_save_that_breaks_off_leaves_no_tokenizer_that_loads(folder, monkeypat
         tokenizer.save(folder)
     with pytest.raises(UserError, match="no finished tokenizer"):
         Tokenizer.load(folder)
+
+
+def test_a_full_disk_is_not_taken_for_a_wrong_name(folder, monkeypatch):
+    def fail(path, value):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("snakelm.tokenizer.storage.write_json", fail)
+    with pytest.raises(OSError, match="No space left"):
+        train_bpe(["abab"], 258).save(folder)
 
 
 def test_a_place_where_nothing_can_be_saved_says_so(folder):
