@@ -33,10 +33,13 @@ def main(argv: list[str] | None = None) -> int:
     import torch
 
     from snakelm.model.chat import load_responder
+    from snakelm.model.generate import usual_temperature
     from snakelm.model.terminal_chat import converse
 
     if args.threads:
         torch.set_num_threads(args.threads)
+    if args.temperature is None:
+        args.temperature = usual_temperature(not args.base)
     names = ("base", "system", "max_tokens", "seed", "stop", "temperature", "top_k", "top_p")
     responder = load_responder(path, tokenizer, **{name: getattr(args, name) for name in names})
 
@@ -64,7 +67,7 @@ def _arguments() -> argparse.ArgumentParser:
     add("--system", help="instructions that precede the conversation")
     add("--base", action="store_true", help="continue each text instead of answering it")
 
-    add("--temperature", type=float, default=0.3, help="0 takes the likeliest token (default 0.3)")
+    add("--temperature", type=float, help="0: the likeliest token (default 0.3; 0.8 with --base)")
     add("--top-k", type=int, default=50, help="choose among this many tokens (default 50)")
     add("--top-p", type=float, default=1.0, help="… of this total probability (default 1)")
     add("--max-tokens", type=int, default=128, help="longest answer (default 128)")
@@ -80,7 +83,7 @@ def _arguments() -> argparse.ArgumentParser:
 
 def _check(args: argparse.Namespace) -> None:
     for name, value, valid in (
-        ("--temperature", args.temperature, args.temperature >= 0),
+        ("--temperature", args.temperature, args.temperature is None or args.temperature >= 0),
         ("--top-k", args.top_k, args.top_k >= 1),
         ("--top-p", args.top_p, 0 < args.top_p <= 1),
         ("--max-tokens", args.max_tokens, args.max_tokens >= 1),

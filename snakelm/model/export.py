@@ -25,6 +25,7 @@ from ..tokenizer import EOT, Tokenizer
 from ..tokenizer.huggingface import tokenizer_json
 from ..tokenizer.special import END
 from .file import knows_chat_tokens, load_model
+from .generate import usual_temperature
 from .huggingface import Ends, huggingface_config, huggingface_weights
 
 __all__ = ["FILES", "ExportSummary", "export"]
@@ -62,7 +63,7 @@ def export(model_file: Path, tokenizer: Tokenizer, folder: Path, card: str) -> E
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").unlink(missing_ok=True)
     _write_safetensors(folder / "model.safetensors", weights)
-    write_json(folder / "generation_config.json", _generation(ends))
+    write_json(folder / "generation_config.json", _generation(ends, chat))
 
     with atomic_path(folder / "tokenizer.json") as temporary:
         temporary.write_text(
@@ -94,13 +95,13 @@ def _write_safetensors(path: Path, weights: dict[str, torch.Tensor]) -> None:
         temporary.write_bytes(data)
 
 
-def _generation(ends: Ends) -> dict[str, object]:
+def _generation(ends: Ends, chat: bool) -> dict[str, object]:
     return {
         "bos_token_id": ends.begin,
         "do_sample": True,
         "eos_token_id": ends.stop,
         "pad_token_id": ends.begin,
-        "temperature": 0.3,
+        "temperature": usual_temperature(chat),
         "top_k": 50,
     }
 

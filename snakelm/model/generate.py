@@ -14,9 +14,18 @@ from .decoder import Decoder
 from .kv_cache import Cache
 from .working_copies import working_copy
 
-__all__ = ["generate", "stream"]
+__all__ = ["generate", "stream", "usual_temperature"]
 
 COLDEST = 1e-30  # temperatures below would overflow float32: to NaN instead of the likeliest id
+
+
+def usual_temperature(chat: bool) -> float:
+    """What generation takes unless told, of a model that answers or of one that goes on with text.
+
+    An answer is short, and the likelier the better; text at so low a temperature soon goes round in
+    circles, the sooner the better a small model copies.
+    """
+    return 0.3 if chat else 0.8
 
 
 def generate(

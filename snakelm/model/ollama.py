@@ -5,6 +5,7 @@ written out in its own language, Go's text/template: what `chat_template.render`
 """
 
 from ..tokenizer.special import ASSISTANT, END, EOT
+from .generate import usual_temperature
 
 __all__ = ["modelfile"]
 
@@ -22,5 +23,6 @@ def modelfile(gguf: str, chat: bool, context: int) -> str:
         f'TEMPLATE """{template}"""',
         f'PARAMETER stop "{stop}"',
         f"PARAMETER num_ctx {context}",
+        f"PARAMETER temperature {usual_temperature(chat)}",
     ]
     return "\n".join(lines) + "\n"

@@ -2,6 +2,7 @@
 when it can't.
 """
 
+import importlib
 import json
 import os
 import pty
@@ -19,6 +20,7 @@ import pytest
 import torch
 
 from snakelm.config import Model
+from snakelm.errors import UserError
 from snakelm.model import Decoder, save_model
 from snakelm.tokenizer import EOT, Tokenizer
 from snakelm.tokenizer.special import CHAT
@@ -200,6 +202,21 @@ class Terminal:
 
     def code(self):
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+
+@pytest.mark.parametrize(
+    ("more", "temperature"),
+    [([], 0.3), (["--base"], 0.8), (["--base", "--temperature", "0.5"], 0.5)],
+    ids=["answers", "texts", "asked_for"],
+)
+def test_how_coldly_it_chooses(results, monkeypatch, more, temperature):
+    def given(model, tokenizer, **settings):
+        raise UserError(f"at {settings['temperature']}")
+
+    monkeypatch.setattr("snakelm.model.chat.load_responder", given)
+    main = importlib.import_module("scripts.analysis.chat").main
+    with pytest.raises(UserError, match=f"at {temperature}"):
+        main(["--results", str(results), *more])
 
 
 def test_on_a_terminal(results):

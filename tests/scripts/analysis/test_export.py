@@ -74,6 +74,12 @@ def test_transformers_loads_it_with_the_same_tokens_and_logits(exported, tokeniz
     assert (theirs(ids).logits - ours(ids)).abs().max() < 1e-4
 
 
+def test_texts_go_on_less_coldly_than_answers(exported):
+    folder, chat = exported
+    config = transformers.GenerationConfig.from_pretrained(folder)
+    assert (config.do_sample, config.temperature) == (True, 0.3 if chat else 0.8)
+
+
 def test_its_chat_template_is_ours(exported, tokenizer):
     folder, chat = exported
     reads = transformers.AutoTokenizer.from_pretrained(folder)

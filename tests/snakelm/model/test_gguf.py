@@ -182,6 +182,8 @@ def test_ollama_writes_a_chat_as_we_do(tmp_path):
     assert made.startswith("FROM ./m.gguf\n")
     assert 'PARAMETER stop "<|end|>"' in made
     assert "PARAMETER num_ctx 256" in made
+    assert "PARAMETER temperature 0.3\n" in made
+    assert "PARAMETER temperature 0.8\n" in modelfile("m.gguf", chat=False, context=256)
     messages = [
         {"role": "system", "content": "Be brief."},
         {"role": "user", "content": " What is 中文?\n"},
