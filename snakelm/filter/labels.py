@@ -32,11 +32,15 @@ Row = tuple[str, dict[str, Any]]  # where it is from, and its columns
 
 @dataclass(frozen=True)
 class Labels:
-    """Texts, whether each is academic (bool [n]), and its group (empty where none was given)."""
+    """Texts, whether each is academic (bool [n]), and its group (empty where none was given).
+    ``copies``: rows left out, whose text was there under the same label: one side of a split would
+    measure what the other learned.
+    """
 
     texts: list[str]
     academic: np.ndarray
     groups: list[str]
+    copies: int = 0
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -76,29 +80,34 @@ def read_labels(named: str | Sequence[str]) -> Labels:
     """The labels of JSONL, CSV or parquet files together; UserError for what can't be trained on,
     naming the row.
     """
-    files = label_files(named)
+    files, copies = label_files(named), 0
     texts: dict[str, tuple[str, str]] = {}
     rows: list[dict[str, Any]] = []
     for file in files:
         for where, row in _rows(file):
             text, label = _checked(where, row)
-            first, other = texts.setdefault(text, (where, label))
+            if text not in texts:
+                texts[text] = (where, label)
+                rows.append(row)
+                continue
+
+            first, other = texts[text]
             if other != label:
                 raise UserError(f"{where}: a text under both labels, {other} in {first}{FIX}")
-            rows.append(row)
+            copies += 1
 
     labels = [row["label"] for row in rows]
     counts = {name: labels.count(name) for name in CLASSES}
     if min(counts.values()) < 2:
         found = " and ".join(f"{count} {name}" for name, count in counts.items())
         raise UserError(
-            f"{', '.join(files)}: found {found}; both labels are needed, at least 2 texts each "
-            f"(32 are better){FIX}"
+            f"{', '.join(files)}: found {found}; both labels are needed, at least 2 different "
+            f"texts each (32 are better){FIX}"
         )
 
     academic = np.array([label == CLASSES[1] for label in labels])
     groups = [str(row.get("group") or "") for row in rows]
-    return Labels([row["text"] for row in rows], academic, groups)
+    return Labels([row["text"] for row in rows], academic, groups, copies)
 
 
 def _checked(where: str, row: dict[str, Any]) -> tuple[str, str]:

@@ -46,8 +46,9 @@ def train_filter(
     """
     base, labels = base_folder(classifier), read_labels(classifier.labels)
     training, held_out = labels.split(classifier.held_out, seed)
+    copies = f" ({labels.copies} copies left out)" if labels.copies else ""
     log.say(
-        f"{len(training)} labelled texts to train on, {len(held_out)} to measure, base "
+        f"{len(training)} labelled texts to train on, {len(held_out)} to measure{copies}, base "
         f"{base_name(classifier)}"
     )
 

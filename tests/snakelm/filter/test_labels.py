@@ -74,6 +74,18 @@ def test_the_split_depends_on_texts_and_seed_not_on_order(tmp_path):
     assert sorted(there.split(0.25, 2)[1].texts) != sorted(measured.texts)
 
 
+def test_a_text_that_is_there_twice_counts_once(tmp_path):
+    files = [write(tmp_path / name, GOOD) for name in ("a.jsonl", "b.jsonl")]
+    twice = read_labels([*files, files[0], write(tmp_path / "c.jsonl", GOOD[:1])])
+    assert (len(twice), twice.copies) == (16, 33)
+    for seed in range(20):
+        training, measured = twice.split(0.4, seed)
+        assert not set(training.texts) & set(measured.texts)
+    assert read_labels(files[0]).copies == 0
+    with pytest.raises(UserError, match=r"1 other and 2 academic.* 2 different texts each"):
+        read_labels(write(tmp_path / "d.jsonl", [*GOOD[:2], GOOD[8], GOOD[8]]))
+
+
 @pytest.mark.parametrize("share", [0.01, 0.9])
 def test_both_sides_have_both_classes_at_any_share(share, tmp_path):
     for side in read_labels(write(tmp_path / "a.jsonl", GOOD)).split(share, 3):
