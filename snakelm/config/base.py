@@ -171,6 +171,12 @@ def _tokenizer(
             f"train.base {name}, and a vocabulary can't shrink; leave it out, or give more to add "
             "tokens"
         )
+    if size == base.vocab_size and "train_mb" in own:
+        raise UserError(
+            f"tokenizer.train_mb: found {own['train_mb']}, and the run takes the tokens of "
+            f"train.base {name} and learns none; leave it out, or give more of them "
+            f"(tokenizer.vocab_size above {base.vocab_size:,})"
+        )
     kept = {key: value for key, value in merged.items() if key not in FROM_BASE}
     return {**kept, "kind": "base", "vocab_size": size}
 

@@ -5,7 +5,8 @@ run that was measured (the defaults, which are size 4).
   network grows in width and depth together and its matrices with the cube. Two heads have two
   layers, which copying takes (training/induction_init.py).
 - Vocabulary: in proportion, so that embedding and head keep about their share (Tao et al. 2024,
-  Scaling Laws with Vocabulary, have them grow a little slower than the rest).
+  Scaling Laws with Vocabulary, have them grow a little slower than the rest). One from a ranks file
+  is as large as it is, and the rest is worked out from that.
 - Tokens: as many for each parameter that is multiplied (matrices and head) as in the default run:
   data and model in proportion (Hoffmann et al. 2022). Few beside the 20 that they call optimal;
   whoever has the time sets train.steps, or asks `snakemake plan` what to set.
@@ -25,9 +26,12 @@ worked out from them: with a layer more there are more steps.
 
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from ..errors import UserError
+from ..user_paths import home
+from .data_sections import TokenizerConfig
 from .messages import read_section
 from .schema import Config
 from .section import Section
@@ -37,6 +41,7 @@ __all__ = ["LOOKS", "dialled", "looks_every", "multiplied", "size_line"]
 
 HEAD_DIM = 64
 TOKENS_OF_A_HEAD = 2048  # in the vocabulary
+ADDED = 5  # end-of-text and chat tokens, beside those of a ranks file
 LARGEST_VOCABULARY = 49_152  # ids of 16 bits, and no table larger than that of preset 1b
 BATCH_POWER = 0.383
 RATE_POWER = 1 / 3
@@ -96,7 +101,7 @@ def size_line(values: Mapping[str, Any], config: Config) -> str:
     layers = "a layer" if model.layers == 1 else f"{model.layers} layers"
     words = [
         f"size {config.size}: {layers} of width {model.width:,}",
-        f"{config.tokenizer.vocab_size:,} tokens",
+        f"{_vocabulary(config.tokenizer, config.tokenizer.vocab_size):,} tokens",
         f"{train.steps:,} steps of {train.batch_tokens:,} tokens",
         f"rates {train.lr:g}, {train.embedding_lr:g}, {train.head_lr:g}",
     ]
@@ -121,14 +126,23 @@ def _keys_of(size: int, given: Config) -> dict[str, dict[str, Any]]:
 
     trained = given.tokenizer.kind == "bpe"
     vocabulary = min(TOKENS_OF_A_HEAD * size, LARGEST_VOCABULARY)
-    words = _by_hand(given.tokenizer, "vocab_size", vocabulary)
-    run = _run(model, words, given.train)
+    run = _run(model, _vocabulary(given.tokenizer, vocabulary), given.train)
     steps = _by_hand(given.train, "steps", run["steps"])
     return {
         "model": shape,
         "tokenizer": {"vocab_size": vocabulary} if trained else {},
         "train": {**run, **_rates(model, steps, given.train)},
     }
+
+
+def _vocabulary(tokenizer: TokenizerConfig, otherwise: int) -> int:
+    """Tokens: the user's number, as many as a ranks file has with end-of-text and chat, or
+    ``otherwise``.
+    """
+    if tokenizer.kind == "tiktoken" and tokenizer.file:
+        with suppress(OSError), open(home(tokenizer.file), "rb") as ranks:  # else missed later
+            return sum(not line.isspace() for line in ranks) + ADDED
+    return _by_hand(tokenizer, "vocab_size", otherwise)
 
 
 def _run(model: Model, vocabulary: int, given: Train) -> dict[str, int]:

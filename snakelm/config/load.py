@@ -16,6 +16,7 @@ from .messages import read_section
 from .planning import with_candidates
 from .presets import PRESETS
 from .schema import Config
+from .unread import check_given
 from .view import public
 from .yaml_files import read_yaml
 
@@ -119,7 +120,9 @@ def from_mapping(values: Mapping[str, Any]) -> Config:
     known = isinstance(preset, str) and preset in PRESETS
     merged = based(_merge(PRESETS[preset], sized), values) if known else sized
     with _uncollected():
-        return with_candidates(values, checked(read_section(Config, merged)))
+        config = checked(read_section(Config, merged))
+        check_given(values, config.tokenizer)
+        return with_candidates(values, config)
 
 
 @contextmanager

@@ -1,15 +1,16 @@
 """Keys that something of this kind doesn't read: set all the same, they are what somebody meant to
-have and doesn't get, so each is an error.
+have and doesn't get, so each is an error. What a preset sets counts as nobody's wish.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ..errors import UserError
 from .data_sections import SftSource, Source, TokenizerConfig
 from .preference_section import PreferenceSource
 from .section import Section
 
-__all__ = ["check_unread"]
+__all__ = ["check_given", "check_unread"]
 
 # How a file is read, by the section of its source.
 OF_FILES: Mapping[type[Section], Sequence[str]] = {
@@ -17,7 +18,19 @@ OF_FILES: Mapping[type[Section], Sequence[str]] = {
     SftSource: ("format", "columns", "ignore"),
     PreferenceSource: ("columns",),
 }
+OF_TRAINED = ("vocab_size", "train_mb")  # keys of a tokenizer that is trained
 SIZED = ("auto", "size")  # ways to split a text file that look at the size of the pieces
+
+
+def check_given(own: Mapping[str, Any], tokenizer: TokenizerConfig) -> None:
+    """UserError for a key among the user's ``own`` that this ``tokenizer`` doesn't read."""
+    given = own.get("tokenizer", {})
+    for name in OF_TRAINED if tokenizer.kind == "tiktoken" else ():
+        if name in given:
+            raise UserError(
+                f"tokenizer.{name}: found {given[name]}, and kind: tiktoken takes the tokens of a "
+                "file and trains none; leave it out, or set kind: bpe"
+            )
 
 
 def check_unread(

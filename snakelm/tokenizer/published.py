@@ -8,11 +8,15 @@ import hashlib
 from pathlib import Path
 from typing import NamedTuple
 
+from ..errors import UserError
+from .patterns import pattern_name
 from .special import CHAT, EOT
 from .storage import read_ranks
 from .tokenizer import Tokenizer
 
 __all__ = ["KnownEncoding", "known_encoding", "published"]
+
+DEFAULT = "cl100k"  # of tokenizer.pattern: nobody need have asked for it
 
 
 class KnownEncoding(NamedTuple):
@@ -48,13 +52,19 @@ def published(ranks_file: str | Path, pattern: str) -> Tokenizer:
     """The tokenizer of a ranks file, with an end-of-text token and the chat tokens.
 
     A published file brings its own pattern and end-of-text id; any other has ``pattern``, and the
-    id after its last. The chat tokens take the ids after all of these.
+    id after its last. The chat tokens take the ids after all of these. UserError for a published
+    file and another ``pattern`` than its own or the default one.
     """
     ranks, data = read_ranks(ranks_file)
     last = max(ranks.values(), default=-1)
 
     known = known_encoding(data)
     if known:
+        if pattern_name(pattern) not in (DEFAULT, known.pattern):
+            raise UserError(
+                f"tokenizer.pattern: found {pattern!r}, and {ranks_file} is {known.name} as it was "
+                f"published, which has {known.pattern}; leave it out"
+            )
         pattern, eot, facts = known.pattern, known.eot, {"published": known.name}
     else:
         eot, facts = last + 1, {}

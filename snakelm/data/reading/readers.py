@@ -16,6 +16,7 @@ Nothing is dropped without a count, and each count reaches the manifest.
 
 import difflib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -47,6 +48,7 @@ __all__ = [
 ]
 
 ORIGIN = ("origin_file", "origin_row")
+WITHOUT_COLUMNS = {name for name, kind in FORMATS.items() if kind.columns is None}
 Item = TypeVar("Item")
 
 
@@ -61,9 +63,30 @@ def source_named(config: Config, name: str) -> Source:
 
 
 def reading_of(source: Source, files: Sequence[Path], largest: int = LARGEST) -> Reading:
-    """How a source's ``files`` are read."""
+    """How a source's ``files`` are read; UserError for a key that says how to read another kind of
+    file than there is.
+    """
+    _check_unread(source, files)
     piece = None if source.split_kb is None else int(source.split_kb * 1000)
     return Reading(source.text, largest, source.split, piece, alone=len(files) == 1)
+
+
+def _check_unread(source: Source, files: Sequence[Path]) -> None:
+    kinds: set[str] = set()
+    for file in files:
+        with suppress(BadFile):  # which its reader says
+            kinds.add(file_format(file, source.format))
+
+    if source.text != Source.model_fields["text"].default and kinds and kinds <= WITHOUT_COLUMNS:
+        raise UserError(
+            f"source {source.name}: text: found {source.text!r}, and none of its files has columns "
+            f"({', '.join(sorted(kinds))}); leave it out"
+        )
+    if source.split_kb is not None and kinds and "text" not in kinds:
+        raise UserError(
+            f"source {source.name}: split_kb: found {source.split_kb:g}, and none of its files is "
+            f"plain text ({', '.join(sorted(kinds))}); leave it out"
+        )
 
 
 @dataclass

@@ -62,6 +62,12 @@ def kept_or_extended(
     new = settings.vocab_size - kept.vocab_size
     if new < 1:
         log.say(f"tokenizer of train.base kept: {kept.vocab_size:,} tokens")
+        if settings.vocab_size > base.trained:
+            log.warn(
+                f"tokenizer.vocab_size: {settings.vocab_size:,} adds no merge, for with the "
+                f"special tokens that train.base lacks there are {kept.vocab_size:,}; give more, "
+                "or leave it out"
+            )
         return kept
 
     texts = training_documents(

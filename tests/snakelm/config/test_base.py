@@ -59,6 +59,7 @@ def test_the_shape_and_the_tokenizer_are_the_base_s_whatever_the_preset(folder):
     same = {"layers": 2, "norm_eps": "1e-5", "context": 256}
     given = read(folder, model=same, tokenizer={"vocab_size": 340})
     assert (given.model.context, given.tokenizer.vocab_size) == (256, 340)
+    assert read(folder, tokenizer={"vocab_size": 340, "train_mb": 9}).tokenizer.train_mb == 9
     assert given.model.model_copy(update={"context": 512}) == plain.model
 
 
@@ -69,6 +70,10 @@ CONTRADICTIONS = {
     "no section": ({"model": 7}, r"model: found 7"),
     "unknown": ({"model": {"widht": 64}}, "did you mean width"),
     "fewer tokens": ({"tokenizer": {"vocab_size": 299}}, "299 is less than the 300 .*can't shrink"),
+    "text for no tokens": (
+        {"tokenizer": {"train_mb": 9}},
+        r"tokenizer\.train_mb: found 9, .*vocab_size above 300",
+    ),
     "kind": ({"tokenizer": {"kind": "bpe"}}, r"tokenizer\.kind: 'bpe' contradicts train\.base"),
     "pattern": ({"tokenizer": {"pattern": "gpt2"}}, r"tokenizer\.pattern: 'gpt2' contradicts"),
     "start": ({"train": {"start": "random"}}, r"train\.start: 'random' contradicts"),

@@ -47,6 +47,18 @@ def test_keys_by_hand_win_and_the_rest_follows_them():
     assert "by hand" not in size_line({"size": 3}, plain)
 
 
+def test_a_vocabulary_from_a_file_is_as_large_as_it_is(tmp_path):
+    ranks = tmp_path / "x.tiktoken"
+    ranks.write_text("".join(f"QQ== {rank}\n" for rank in range(20_000)))
+    own = {"size": 3, "tokenizer": {"kind": "tiktoken", "file": str(ranks)}}
+    sized, trained = (
+        from_mapping(own),
+        from_mapping({"size": 3, "tokenizer": {"vocab_size": 20_005}}),
+    )
+    assert sized.train == trained.train
+    assert ", 20,005 tokens, " in size_line(own, sized)
+
+
 @pytest.mark.parametrize(
     ("own", "expected"),
     [

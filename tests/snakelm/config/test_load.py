@@ -59,6 +59,14 @@ WRONG = {
         {"tokenizer": {"file": "cl100k.tiktoken"}},
         ["tokenizer.file: found 'cl100k.tiktoken'", "set kind: tiktoken"],
     ),
+    "a size for tokens of a file": (
+        {"tokenizer": {"kind": "tiktoken", "file": "x", "vocab_size": 9000}},
+        ["tokenizer.vocab_size: found 9000, and kind: tiktoken", "set kind: bpe"],
+    ),
+    "text to train tokens of a file on": (
+        {"tokenizer": {"kind": "tiktoken", "file": "x", "train_mb": 1}},
+        ["tokenizer.train_mb: found 1, and kind: tiktoken"],
+    ),
     "a column of what is built in": (
         {"sources": [{"builtin": "docs", "text": "body"}]},
         ["sources[0].text: found 'body', and builtin: docs reads no file"],
@@ -218,6 +226,11 @@ def test_wrong_keys_are_named_with_what_is_allowed(case):
     for part in said:
         assert part in message
     assert "\n" not in message
+
+
+def test_what_a_preset_says_of_a_tokenizer_that_is_trained_is_nobodys_wish():
+    config = from_mapping({"preset": "smoke", "tokenizer": {"kind": "tiktoken", "file": "x"}})
+    assert config.tokenizer.file == "x"
 
 
 @pytest.mark.parametrize("text", ["1e-3", "1E-3", "+1e-3", "0.1e-2", "10.e-4"])

@@ -2,6 +2,8 @@
 (fetch_vocabularies.py).
 """
 
+import base64
+import hashlib
 import os
 from pathlib import Path
 
@@ -9,8 +11,9 @@ import pytest
 import tokenizers
 from hypothesis import HealthCheck, given, settings
 
+from snakelm.errors import UserError
 from snakelm.tokenizer import CHAT, EOT, Tokenizer
-from snakelm.tokenizer.published import KNOWN, published
+from snakelm.tokenizer.published import KNOWN, KnownEncoding, published
 
 from .test_exactness import TEXTS, first_difference
 
@@ -28,7 +31,7 @@ def known(request):
 
 @pytest.fixture(scope="module")
 def tokenizer(known) -> Tokenizer:
-    return published(FOLDER / f"{known.name}.tiktoken", "gpt2")
+    return published(FOLDER / f"{known.name}.tiktoken", "cl100k")
 
 
 @pytest.fixture(scope="module")
@@ -78,3 +81,14 @@ def test_without_special_tokens_the_hole_of_p50k_is_an_unused_id(known):
     bare = Tokenizer.from_tiktoken(FOLDER / f"{known.name}.tiktoken", known.pattern)
     assert bare.unused_ids == ([50256] if known.name == "p50k_base" else [])
     assert bare.vocab_size == max(bare.mergeable_ranks.values()) + 1
+
+
+def test_a_published_file_has_its_own_pattern_and_no_other(tmp_path, monkeypatch):
+    data = b"".join(b"%s %d\n" % (base64.b64encode(bytes([i])), i) for i in range(256))
+    ours = KnownEncoding("ours", "o200k", 256)
+    monkeypatch.setitem(KNOWN, hashlib.sha256(data).hexdigest(), ours)
+    (tmp_path / "ours.tiktoken").write_bytes(data)
+    for pattern in ("o200k", "cl100k"):  # its own, and the default, which nobody need have given
+        assert published(tmp_path / "ours.tiktoken", pattern).pattern == "o200k"
+    with pytest.raises(UserError, match=r"tokenizer\.pattern: found 'gpt2'.* ours as it was"):
+        published(tmp_path / "ours.tiktoken", "gpt2")

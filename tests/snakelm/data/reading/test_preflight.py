@@ -49,6 +49,30 @@ def test_one_line_says_what_is_there(tmp_path):
     assert 1500 < source["text_bytes"] < 4000
 
 
+@pytest.mark.parametrize(
+    ("names", "keys", "said"),
+    [
+        (["a.txt", "b.md"], {"text": "body"}, "text: found 'body', and none of its files has col"),
+        (["a.wet"], {"text": "body"}, r"none of its files has columns \(warc\)"),
+        (["a.dat"], {"text": "body", "format": "text"}, r"has columns \(text\); leave it out"),
+        (["a.csv", "b.jsonl"], {"split_kb": 2.0}, r"plain text \(csv, jsonl\); leave it out"),
+    ],
+)
+def test_keys_of_another_kind_of_file_are_an_error(tmp_path, names, keys, said):
+    for name in names:
+        (tmp_path / name).write_text("text\nA line of it.\nAnother.\n")
+    with pytest.raises(UserError, match=f"source mine: .*{said}"):
+        look(tmp_path, [{"name": "mine", "path": f"{tmp_path}/?.*", **keys}])
+
+
+def test_keys_that_some_file_of_a_source_reads_are_none(tmp_path):
+    (tmp_path / "a.txt").write_text("A line.\n\nAnother.\n" * 200)
+    (tmp_path / "b.jsonl").write_text('{"body": "a"}\n{"body": "b"}\n')
+    source = {"path": f"{tmp_path}/?.*", "text": "body", "split_kb": 1.0}
+    sizes, _ = look(tmp_path, [source])
+    assert sizes["sources"][0]["files"] == 2
+
+
 def test_rows_of_json_lines_are_not_known_before_reading(tmp_path):
     """Unless there are so few that all were looked at."""
     line = json.dumps({"text": "x" * 1000}) + "\n"

@@ -64,7 +64,11 @@ def test_old_ids_stay_and_new_ones_are_learned_on_the_new_text(tmp_path, learned
     folder = write(tmp_path / "base", learned)
     kept = made(tmp_path, folder, 300)
     assert kept.vocab_size == 300 + len(CHAT), "chat tokens behind the base's"
-    assert "kept: 304 tokens" in capfd.readouterr().err
+    said = capfd.readouterr().err
+    assert "kept: 304 tokens" in said
+    assert "warning" not in said
+    assert made(tmp_path, folder, 303).vocab_size == 304
+    assert "warning: tokenizer.vocab_size: 303 adds no merge" in capfd.readouterr().err
     assert [kept.special_tokens[name] for name in CHAT] == [300, 301, 302, 303]
 
     extended = made(tmp_path, folder, 340)
