@@ -94,12 +94,23 @@ def shape_of(folder: Path, config: ConfigJson) -> Model:
 
 def _rope_base(folder: Path, config: ConfigJson) -> float:
     """From where either version of transformers keeps it; scaled rotations aren't ours."""
-    rope = config.rope_parameters or config.rope_scaling or {}
-    kind = rope.get("rope_type", rope.get("type", "default"))
-    if kind != "default" or rope.get("partial_rotary_factor", 1) != 1:
-        raise UserError(f"{folder}: rotary positions of type {kind!r}; expected default")
+    bases: list[object] = [] if config.rope_theta is None else [config.rope_theta]
+    for rope in (config.rope_parameters or {}, config.rope_scaling or {}):
+        kind = rope.get("rope_type", rope.get("type", "default"))
+        by_layer = any(isinstance(value, dict) for value in rope.values())
+        if kind != "default" or rope.get("partial_rotary_factor", 1) != 1 or by_layer:
+            words = "that differ by layer" if by_layer else f"of type {kind!r}"
+            raise UserError(f"{folder}: rotary positions {words}; expected default")
+        bases += [rope["rope_theta"]] if rope.get("rope_theta") is not None else []
 
-    base = rope.get("rope_theta") or config.rope_theta
-    if not isinstance(base, int | float) or isinstance(base, bool) or base <= 0:
-        raise UserError(f"{folder}: config.json: rope_theta: found {base!r}; expected a number")
-    return float(base)
+    numbers: list[float] = []
+    for base in bases or [None]:
+        if not isinstance(base, int | float) or isinstance(base, bool) or base <= 0:
+            raise UserError(f"{folder}: config.json: rope_theta: found {base!r}; expected a number")
+        numbers.append(float(base))
+    if any(other != numbers[0] for other in numbers):
+        raise UserError(
+            f"{folder}: config.json: rope_theta: found {' and '.join(map(str, bases))}, of which "
+            "each version of transformers takes another; leave the wrong one out"
+        )
+    return numbers[0]

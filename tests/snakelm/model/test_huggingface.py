@@ -123,6 +123,18 @@ MISFITS = {
         {"rope_parameters": None, "rope_scaling": {"type": "linear", "factor": 2.0}},
         "'linear'; expected default",
     ),
+    "positions scaled beside those that aren't": (
+        {"rope_scaling": {"type": "linear", "factor": 2.0}},
+        "'linear'; expected default",
+    ),
+    "positions by layer": (
+        {"rope_parameters": {"full_attention": {"rope_type": "yarn", "rope_theta": 1.0}}},
+        "positions that differ by layer; expected default",
+    ),
+    "two bases": (
+        {"rope_theta": 10_000.0},
+        r"rope_theta: found 10000\.0 and 5000\.0, of which each version",
+    ),
     "positions in part": ({"partial_rotary_factor": 0.5}, "partial_rotary_factor"),
     "a layer missing": ({"num_hidden_layers": 4}, r"input_layernorm\.weight: found none"),
     "a layer too many": ({"num_hidden_layers": 2}, "has no place for"),
