@@ -12,7 +12,7 @@ from snakelm.workflow.step import Counts, File, Run, Step
 STEP = Step(
     __file__,
     __doc__,
-    config=("personal_data", "seed"),
+    config=("personal_data", "seed", "deduplicate.exact"),
     reads={"documents": File("documents to look through")},
     writes={
         "output": File("parquet file to write"),
@@ -31,7 +31,12 @@ def main(run: Run) -> Counts:
         raise UserError("personal_data.action: found off; say count, mask or drop")
 
     counts, places = personal_data(
-        files.documents, files.output, config.personal_data, config.seed, run.log
+        files.documents,
+        files.output,
+        config.personal_data,
+        config.seed,
+        run.log,
+        config.deduplicate.exact,
     )
     write_json(files.places, places)
     return counts

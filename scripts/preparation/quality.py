@@ -11,7 +11,7 @@ from snakelm.workflow.step import Counts, File, Run, Step
 STEP = Step(
     __file__,
     __doc__,
-    config=("quality", "seed"),
+    config=("quality", "seed", "deduplicate.exact"),
     reads={"documents": File("documents to judge")},
     writes={
         "output": File("parquet file to write"),
@@ -26,7 +26,14 @@ def main(run: Run) -> Counts:
     from snakelm.files import write_json
 
     config, files = run.config, run.files
-    counts, examples = quality(files.documents, files.output, config.quality, config.seed, run.log)
+    counts, examples = quality(
+        files.documents,
+        files.output,
+        config.quality,
+        config.seed,
+        run.log,
+        config.deduplicate.exact,
+    )
     write_json(files.examples, examples)
     return counts
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 from ...config import PersonalData
 from ...errors import UserError
 from ...log import Log
-from .changed_texts import with_texts
+from .changed_texts import COPY, NewTexts, with_texts
 from .dropped_examples import DroppedExamples
 from .personal_rules import RULES, Found, find
 from .table import text_sizes
@@ -56,13 +56,13 @@ def check_personal_data(rules: PersonalData) -> None:
 
 
 def personal_data(
-    documents: Path, output: Path, rules: PersonalData, seed: int, log: Log
+    documents: Path, output: Path, rules: PersonalData, seed: int, log: Log, exact: bool = True
 ) -> tuple[dict[str, Any], dict[str, list]]:
     """Writes the documents as ``rules`` says to ``output``; returns the counts per source and kind,
-    and where a few of each kind are.
+    and where a few of each kind are. ``exact``: of documents that masks make equal the first stays.
     """
     check_personal_data(rules)
-    looking = _Looking(rules, seed)
+    looking = _Looking(rules, seed, exact)
     total, writer = write_kept(
         documents,
         output,
@@ -87,8 +87,8 @@ def personal_data(
 class _Looking:
     """Looks through batches of documents, and counts what it finds by source and kind."""
 
-    def __init__(self, rules: PersonalData, seed: int) -> None:
-        self.rules = rules
+    def __init__(self, rules: PersonalData, seed: int, exact: bool) -> None:
+        self.rules, self.new_texts = rules, NewTexts(exact)
         self.counts: dict[str, SourceCounts] = {}
         self.places = DroppedExamples(seed, shown=0)
 
@@ -105,12 +105,13 @@ class _Looking:
                 find(text, self.rules.kinds, self.rules.regions), counts, batch, row
             )
 
-            if found and self.rules.action == "drop":
-                counts["dropped"][REASON] = counts["dropped"].get(REASON, 0) + 1
+            masked = _masked(text, found) if found and self.rules.action == "mask" else None
+            if reason := self._reason(found, masked):
+                counts["dropped"][reason] = counts["dropped"].get(reason, 0) + 1
                 continue
             kept.append(row)
-            if found and self.rules.action == "mask":
-                changed[row] = _masked(text, found)
+            if masked is not None:
+                changed[row] = masked
 
         result = with_texts(batch, texts, kept, changed)
         sizes = text_sizes(result.column("text")).tolist()
@@ -120,6 +121,12 @@ class _Looking:
             counts["kept_bytes"] += size
             counts["changed"] += row in changed
         return result
+
+    def _reason(self, found: list[Found], masked: str | None) -> str | None:
+        """Why a document is dropped."""
+        if found and self.rules.action == "drop":
+            return REASON
+        return COPY if masked is not None and self.new_texts.again(masked) else None
 
     def _counts_of(self, source: str) -> SourceCounts:
         empty = {"read": 0, "kept": 0, "kept_bytes": 0, "changed": 0}
@@ -154,7 +161,9 @@ class _Looking:
 
         parts = ", ".join(f"{kind} {count:,}" for kind, count in found.most_common())
         left = f"; {excepted:,} of documentation left alone" if excepted else ""
-        return f"{self.rules.action}: {parts or 'nothing found'}{left}"
+        copies = sum(counts["dropped"].get(COPY, 0) for counts in self.counts.values())
+        equal = f"; {copies:,} dropped, equal to others once masked" if copies else ""
+        return f"{self.rules.action}: {parts or 'nothing found'}{left}{equal}"
 
 
 def _masked(text: str, found: list[Found]) -> str:

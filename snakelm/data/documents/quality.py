@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from ...config import Quality
 from ...log import Log
-from .changed_texts import with_texts
+from .changed_texts import COPY, NewTexts, with_texts
 from .dropped_examples import DroppedExamples
 from .quality_rules import bounds_of, drop_lines, judge
 from .table import languages_of, text_sizes
@@ -27,12 +27,12 @@ SourceCounts = dict[str, Any]  # read, kept, kept_bytes, changed; dropped: rule 
 
 
 def quality(
-    documents: Path, output: Path, rules: Quality, seed: int, log: Log
+    documents: Path, output: Path, rules: Quality, seed: int, log: Log, exact: bool = True
 ) -> tuple[dict[str, Any], dict[str, list]]:
     """Writes the documents that pass to ``output``; returns the counts per source and rule, and
-    examples per rule.
+    examples per rule. ``exact``: of documents that are equal without their lines the first stays.
     """
-    judging = _Judging(rules, seed)
+    judging = _Judging(rules, seed, exact)
     total, writer = write_kept(
         documents,
         output,
@@ -53,8 +53,8 @@ def quality(
 class _Judging:
     """Judges batches of documents and counts what becomes of them, source by source."""
 
-    def __init__(self, rules: Quality, seed: int) -> None:
-        self.rules = rules
+    def __init__(self, rules: Quality, seed: int, exact: bool) -> None:
+        self.rules, self.new_texts = rules, NewTexts(exact)
         self.bounds = bounds_of(rules)
         self.counts: dict[str, SourceCounts] = {}
         self.examples = DroppedExamples(seed)
@@ -80,6 +80,10 @@ class _Judging:
                 rule, value = broken
                 counts["dropped"][rule] = counts["dropped"].get(rule, 0) + 1
                 self.examples.add(rule, batch, row, measured=round(value, 4))
+                continue
+            if left is not text and self.new_texts.again(left):
+                counts["dropped"][COPY] = counts["dropped"].get(COPY, 0) + 1
+                self.examples.add(COPY, batch, row)
                 continue
 
             kept.append(row)

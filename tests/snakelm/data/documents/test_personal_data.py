@@ -140,17 +140,17 @@ TEXTS = [
 SECRETS = ("anna", "6982", "4539")
 
 
-def run(tmp_path, **rules):
+def run(tmp_path, texts=TEXTS, exact=True, **rules):
     rows = [
         {"text": text, "source": "ab"[i % 2], "id": int(document_id(text.encode())),
          "origin_file": "f", "origin_row": i}
-        for i, text in enumerate(TEXTS)
+        for i, text in enumerate(texts)
     ]  # fmt: skip
     given, output = tmp_path / "in.parquet", tmp_path / "out.parquet"
     with DocumentWriter(given) as writer:
         writer.append(pa.RecordBatch.from_pylist(rows, SCHEMA))
     with Log("test", tmp_path / "log", quiet=True) as log:
-        found = personal_data(given, output, PersonalData(**rules), 1, log)
+        found = personal_data(given, output, PersonalData(**rules), 1, log, exact)
     return [row for batch in read_documents(output) for row in batch.to_pylist()], *found
 
 
@@ -165,6 +165,17 @@ def test_masks_are_words_and_the_rest_stays(tmp_path):
         "documents_with": {"email": 1, "phone": 1}, "excepted": {"email": 1, "ip": 1},
     }  # fmt: skip
     assert counts["text_bytes"] == sum(len(row["text"]) for row in rows)
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_of_documents_that_masks_make_equal_the_first_stays(tmp_path, exact):
+    texts = [f"Write to {name}@posta.it." for name in ("anna", "bruno", "carla")] + TEXTS[:1]
+    rows, counts, _ = run(tmp_path, texts, exact, action="mask")
+    assert [row["origin_row"] for row in rows] == ([0, 3] if exact else [0, 1, 2, 3])
+    dropped = [counts["sources"][name]["dropped"] for name in "ab"]
+    assert dropped == [{"equal to another since it was changed": 1} if exact else {}] * 2
+    said = (tmp_path / "log").read_text()
+    assert ("; 2 dropped, equal to others once masked" in said) == exact
 
 
 def test_counting_changes_nothing_and_dropping_drops(tmp_path):

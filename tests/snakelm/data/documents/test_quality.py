@@ -98,7 +98,7 @@ def write(path, texts: list[str]):
     return path
 
 
-def run(tmp_path, texts: list[str], **rules):
+def run(tmp_path, texts: list[str], exact=True, **rules):
     with Log("test", quiet=True) as log:
         found = quality(
             write(tmp_path / "in.parquet", texts),
@@ -106,6 +106,7 @@ def run(tmp_path, texts: list[str], **rules):
             Quality(**rules),
             1,
             log,
+            exact,
         )
     return [
         row for batch in read_documents(tmp_path / "out.parquet") for row in batch.to_pylist()
@@ -146,6 +147,16 @@ def test_a_changed_text_has_its_own_id_and_its_origin(tmp_path):
     }  # fmt: skip
     assert counts["sources"]["a"]["dropped"] == {"no lines left": 1}
     assert counts["text_bytes"] == sum(len(r["text"]) for r in rows)
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_of_documents_that_are_equal_without_their_lines_the_first_stays(tmp_path, exact):
+    texts = ["One.", "It stays here.\nmenu", "It stays here.\n- home", "Another that stays."]
+    rows, counts, examples = run(tmp_path, texts, exact, terminal_punctuation=True)
+    assert [row["origin_row"] for row in rows] == ([1, 3] if exact else [1, 2, 3])
+    dropped = counts["sources"]["a"]["dropped"]
+    assert dropped.get("equal to another since it was changed", 0) == exact
+    assert len(examples.get("equal to another since it was changed", [])) == exact
 
 
 def test_examples_do_not_depend_on_the_order_of_documents(tmp_path):
