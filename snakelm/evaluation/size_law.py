@@ -9,8 +9,8 @@ The runs are in recorded_runs.json, which benchmarks/size_dial.py wrote: no cons
 written down, it is fitted to them each time. The law is of one text; runs on others, where there
 are any, say how far it holds elsewhere. Bits per byte of another text are those of the law times
 how much harder it is for xz, and the error of that, in proportion to how different it is, is part
-of the interval. So is, beyond the largest of the runs, how far the law is off at sizes that it was
-not fitted to.
+of the interval. So is, beyond the largest of the runs or the longest for a size, how far the law is
+off at sizes that it was not fitted to.
 """
 
 import math
@@ -131,9 +131,15 @@ class SizeLaw:
         return Interval(value, value * math.exp(-half), value * math.exp(half))
 
     def beyond(self, parameters: float, effective: float) -> list[str]:
-        """In what a run is larger than every recorded one."""
+        """In what a run is larger than every recorded one. Much text for a small model is as far
+        from them as a large model is, though larger ones have read as much.
+        """
         n, t = parameters / UNIT, effective / UNIT
-        larger = {"size": n > 1.01 * self.n.max(), "text": t > 1.01 * self.t.max()}
+        larger = {
+            "size": n > 1.01 * self.n.max(),
+            "text": t > 1.01 * self.t.max(),
+            "text for its size": t / n > 1.01 * (self.t / self.n).max(),
+        }
         return [name for name, is_larger in larger.items() if is_larger]
 
     def _error_without(self) -> float:

@@ -77,6 +77,8 @@ def test_an_interval_holds_the_truth_and_is_wider_where_no_run_was():
     assert math.log(beyond.high / beyond.low) > 1.5 * math.log(inside.high / inside.low)
     assert law.beyond(1.35e6, 5.4e6) == []
     assert law.beyond(1e8, 1e9) == ["size", "text"]
+    longest = max(run.effective / run.parameters for run in law.record.of_the_law())
+    assert law.beyond(1.35e6, 1.5 * longest * 1.35e6) == ["text for its size"]
 
 
 def test_a_law_that_missed_a_size_is_trusted_less_beyond_all():
