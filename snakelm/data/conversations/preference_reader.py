@@ -1,10 +1,8 @@
 """A user's files as one stream of sound preferences, with every other row counted by its reason."""
 
-import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
-from ...errors import UserError
 from ...parquet import BadFile
 from ..reading.formats import FORMATS as FILE_FORMATS
 from ..reading.formats import file_format
@@ -13,6 +11,7 @@ from ..reading.records import columns_of, records
 from ..reading.rows import LARGEST
 from .field_names import is_read
 from .fields import Rejected
+from .named_columns import NamedColumns
 from .preferences import COLUMNS, LABELLED, PAIRS, Example, example_of
 from .reader import COLUMNS_SHOWN, DAMAGED, ROW_NAMES, TURN_NAMES
 
@@ -43,22 +42,21 @@ class PreferenceReader(FileReader[Example]):
         super().__init__(files, on_bad=on_bad, warn=warn)
         self.largest = largest
         self.row: int | None = None  # of the file, that the latest example came from
-        self.ours = {theirs: ours for ours, theirs in (columns or {}).items()}
-        for name in columns or {}:
-            if name not in KNOWN:
-                close = difflib.get_close_matches(name, KNOWN, 1, cutoff=0.5)
-                hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(KNOWN)}"
-                raise UserError(
-                    f"preferences.sources[].columns.{name}: no shape of preferences has such a "
-                    f"column; {hint}"
-                )
+        self.named = NamedColumns(columns, KNOWN, "preferences.sources[]", "shape of preferences")
+        self._columns: set[str] = set()  # of all files so far
+
+    def check_columns(self) -> None:
+        """UserError for a name in ``columns`` that nothing had, once all files were read."""
+        if self.counts.read and not self.counts.bad_files:  # one that was left out may have it
+            self.named.check_met(self.files, self._columns)
 
     def _file(self, file: Path) -> Iterator[Example]:
         kind = file_format(file)
         if FILE_FORMATS[kind].records is None:
             raise BadFile("a text file, expected preferences as JSONL or parquet", file)
         theirs = columns_of(file, kind)
-        ours = {name: self.ours.get(name, name) for name in theirs}
+        self._columns.update(theirs)
+        ours = {name: self.named.ours.get(name, name) for name in theirs}
         if not any(set(some) <= set(ours.values()) for some in (PAIRS, LABELLED)):
             shown = ", ".join(theirs[:COLUMNS_SHOWN]) or "none"
             raise BadFile(
@@ -68,7 +66,9 @@ class PreferenceReader(FileReader[Example]):
             )
 
         wanted = {name: our for name, our in ours.items() if our in KNOWN or is_read(our)}
-        for place, row, problem in records(file, kind, wanted | self.ours, self.largest):
+        for place, row, problem in records(
+            file, kind, wanted | self.named.ours, self.largest, self.named.met
+        ):
             self.counts.read += 1
             if row is None:
                 self._bad_row(file, place, problem or "")

@@ -195,6 +195,7 @@ def _read(
             bar.update(counts.found, counts.name)
 
     if reader:
+        reader.check_columns()
         counts.reading = {**reader.counts.as_dict(), "unread": reader.unread}
     else:
         counts.reading = {"packages": questions.packages()}

@@ -173,6 +173,7 @@ def _read(
         warn=log.warn,
     )
     yield from reader.items()
+    reader.check_columns()
     counts.reading = reader.counts.as_dict()
 
 

@@ -7,11 +7,9 @@ a conversation to learn from (an unknown role, an empty turn, …) are part of a
 they are always left out and counted by reason.
 """
 
-import difflib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
-from ...errors import UserError
 from ...parquet import BadFile
 from ...terminal import harmless
 from ..reading.formats import FORMATS as FILE_FORMATS
@@ -33,6 +31,7 @@ from .formats import (
     format_of,
     read_as,
 )
+from .named_columns import NamedColumns
 from .trees import TREE_COLUMNS, TREE_MAY, Trees, is_tree
 from .turns import PLAIN, keys_read
 
@@ -81,26 +80,24 @@ class ConversationReader(FileReader[Messages]):
     ) -> None:
         super().__init__(files, on_bad=on_bad, warn=warn)
         self.shape, self.largest = shape, largest
-        self.ours = {theirs: ours for ours, theirs in (columns or {}).items()}
-        self.ignore = frozenset(ignore)
+        self.named = NamedColumns(columns, COLUMN_NAMES, "sft_data.sources[]", "format")
+        self.ignore, self._ignored = frozenset(ignore), set[str]()
+        self._columns: set[str] = set()  # of all files so far
         self.unread: dict[str, int] = {}
         self._say = warn or (lambda message: None)
         # The row of the file that the latest conversation came from; None for a tree's.
         self.row: int | None = None
-
-        unknown = [name for name in columns or {} if name not in COLUMN_NAMES]
-        if unknown:
-            close = difflib.get_close_matches(unknown[0], COLUMN_NAMES, 1, cutoff=0.5)
-            hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(COLUMN_NAMES)}"
-            raise UserError(
-                f"sft_data.sources[].columns.{unknown[0]}: no format has such a column; {hint}"
-            )
 
     def conversations(self, on_file: Callable[[int], None] | None = None) -> Iterator[Messages]:
         """The sound conversations, in the order of the files and their rows (see `items`)."""
         self.unread = {}
         yield from self.items(on_file)
 
+        if self.counts.read and (missed := sorted(self.ignore - self._ignored)):
+            self._say(
+                f"sft_data.sources[].ignore: no row of {self.files[0]}"
+                f"{' …' if len(self.files) > 1 else ''} has {', '.join(missed)}"
+            )
         if self.unread:
             counts = sorted(self.unread.items(), key=lambda one: (-one[1], one[0]))
             self.unread = dict(counts)
@@ -112,6 +109,11 @@ class ConversationReader(FileReader[Messages]):
                 "say what it is in sft_data.sources[].columns, else name it in ignore"
             )
 
+    def check_columns(self) -> None:
+        """UserError for a name in ``columns`` that nothing had, once all files were read."""
+        if self.counts.read and not self.counts.bad_files:  # one that was left out may have it
+            self.named.check_met(self.files, self._columns)
+
     def _file(self, file: Path) -> Iterator[Messages]:
         kind = file_format(file)
         if FILE_FORMATS[kind].records is None:
@@ -120,7 +122,9 @@ class ConversationReader(FileReader[Messages]):
         # The format, by the columns: of a parquet or CSV file they hold for all rows, of JSONL they
         # are those of the first row and each row is looked at anew.
         theirs = columns_of(file, kind)
-        ours = {name: self.ours.get(name, name) for name in theirs}
+        self._columns.update(theirs)
+        self._ignored |= self.ignore & set(theirs)
+        ours = {name: self.named.ours.get(name, name) for name in theirs}
         tree = self._is_tree(list(ours.values()))
         known = is_tree(ours.values()) if tree else _formats(ours.values(), self._kinds())
         if kind != "jsonl" and not known:
@@ -131,7 +135,7 @@ class ConversationReader(FileReader[Messages]):
             others = {n for n in theirs if not (n in wanted or n in self.ignore or is_known(n))}
             for name, count in parquet_filled(file, others).items():
                 _add(self.unread, name, count)
-        rows = self._rows(file, kind, wanted | self.ours)
+        rows = self._rows(file, kind, wanted | self.named.ours)
         read, kept, unknown = self.counts.read, self.counts.kept, self._unknown()
         yield from self._trees(file, rows) if tree else self._plain(file, rows)
 
@@ -150,7 +154,7 @@ class ConversationReader(FileReader[Messages]):
 
     def _rows(self, file: Path, kind: str, wanted: Mapping[str, str]) -> PlacedRows:
         """The file's sound rows with their places; the others counted."""
-        for place, row, problem in records(file, kind, wanted, self.largest):
+        for place, row, problem in records(file, kind, wanted, self.largest, self.named.met):
             self.counts.read += 1
             if row is None:
                 self._bad_row(file, place, problem or "")
@@ -196,9 +200,12 @@ class ConversationReader(FileReader[Messages]):
 
     def _without_ignored(self, row: Row) -> Row:
         """The row without the columns and keys that the source ignores."""
+        self._ignored |= self.ignore & row.keys()
         kept = {name: value for name, value in row.items() if name not in self.ignore}
         for name in TURN_LISTS & kept.keys():
             if isinstance(kept[name], list):
+                turns = [turn for turn in kept[name] if isinstance(turn, dict)]
+                self._ignored.update(*(self.ignore & turn.keys() for turn in turns))
                 kept[name] = [
                     {key: value for key, value in turn.items() if key not in self.ignore}
                     if isinstance(turn, dict)

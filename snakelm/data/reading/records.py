@@ -28,37 +28,44 @@ def columns_of(path: Path, kind: str) -> list[str]:
 
 
 def records(
-    path: Path, kind: str, wanted: Mapping[str, str], largest: int = LARGEST
+    path: Path,
+    kind: str,
+    wanted: Mapping[str, str],
+    largest: int = LARGEST,
+    met: set[str] | None = None,
 ) -> Iterator[Record]:
     """Each row, with its place and with what is wrong with a bad one.
 
     ``wanted``: the file's name of a column → its name in the row; of the turns inside it too (JSONL
-    gives all fields). ``largest``: bytes from which a row is bad. BadFile where the file breaks.
+    gives all fields). ``largest``: bytes from which a row is bad. ``met``: gets the file's names
+    that a row had and that are others in it. BadFile where the file breaks.
     """
     read = FORMATS[kind].records
     if read is None:
         raise BadFile(f"its format, {kind}, has no columns", path)
 
     renamed = {theirs: ours for theirs, ours in wanted.items() if theirs != ours}
+    found: set[str] = set() if met is None else met
     for record in read(path, wanted, largest):
         if renamed and record.row is not None:
-            record = record._replace(row=_renamed(record.row, renamed))
+            record = record._replace(row=_renamed(record.row, renamed, found))
         yield record
 
 
-def _renamed(row: dict[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+def _renamed(row: dict[str, Any], names: Mapping[str, str], met: set[str]) -> dict[str, Any]:
     """The row with its keys, and those of its turns, renamed; what is inside a turn stays."""
     inside = {theirs: ours for theirs, ours in names.items() if ours in TURN_KEYS}
     renamed = {}
-    for key, value in _rekeyed(row, names).items():
+    for key, value in _rekeyed(row, names, met).items():
         turns = inside and isinstance(value, list)
-        renamed[key] = [_rekeyed(turn, inside) for turn in value] if turns else value
+        renamed[key] = [_rekeyed(turn, inside, met) for turn in value] if turns else value
     return renamed
 
 
-def _rekeyed(value: Any, names: Mapping[str, str]) -> Any:
+def _rekeyed(value: Any, names: Mapping[str, str], met: set[str]) -> Any:
     """An object with its keys renamed; a key whose name another one takes is dropped."""
     if not isinstance(value, dict):
         return value
+    met |= names.keys() & value.keys()
     kept = {key: item for key, item in value.items() if key not in names}
     return kept | {ours: value[theirs] for theirs, ours in names.items() if theirs in value}

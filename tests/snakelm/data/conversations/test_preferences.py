@@ -295,6 +295,13 @@ def test_columns_of_other_names(tmp_path, tokenizer):
         prepare(tmp_path, rows, tokenizer, sources=[{"path": str(path), "columns": {"chose": "q"}}])
 
 
+def test_a_column_that_no_row_has_is_an_error_though_the_usual_one_is_there(tmp_path, tokenizer):
+    rows = [{**row, "best": "y"} for row in ROWS]
+    source = {"path": str(tmp_path / "pairs.jsonl"), "columns": {"chosen": "bset"}}
+    with pytest.raises(UserError, match=r"columns\.chosen: found 'bset'.* did you mean best\?"):
+        prepare(tmp_path, rows, tokenizer, sources=[source])
+
+
 def test_labels_of_one_kind_are_warned_of(tmp_path, tokenizer):
     rows = [{"prompt": f"{i}!", "completion": "ok", "label": True} for i in range(9)]
     *_, lines = prepare(tmp_path, rows, tokenizer, loss="kto")

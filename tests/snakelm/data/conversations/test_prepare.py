@@ -72,6 +72,14 @@ def text(messages) -> str:
     return tokenizer().decode(render(messages, tokenizer())[0])
 
 
+def test_a_column_that_no_row_has_is_an_error_though_the_usual_one_is_there(tmp_path):
+    rows = [{"question": f"{i}?", "better": f"Really {i}?", "answer": "."} for i in range(9)]
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(UserError, match=r"columns\.question: found 'beter'.*mean better\?"):
+        prepare(tmp_path, [{"path": str(path), "columns": {"question": "beter"}}])
+
+
 def test_every_conversation_stands_once_on_one_side(tmp_path):
     packs, counts = prepare(
         tmp_path, [{"path": write(tmp_path / "a.jsonl", TALKS)}], val_fraction=0.2

@@ -290,6 +290,36 @@ def test_a_column_no_format_has_is_an_error():
         ConversationReader([], columns={"anwser": "a"})
 
 
+def test_a_column_that_no_row_has_is_an_error_however_many_others_fit(tmp_path):
+    """The usual name may stand beside the one that was meant."""
+    rows = [
+        {"question": "Hm?", "better": "Hm!?", "answer": "Hm."},
+        {"question": "?", "answer": "."},
+    ]
+    for path in files(tmp_path, rows):
+        reader = ConversationReader([path], columns={"question": "beter"})
+        assert len(list(reader.conversations())) == 2
+        with pytest.raises(UserError, match=r"columns\.question: found 'beter'.*mean better\?"):
+            reader.check_columns()
+        reader = ConversationReader([path], columns={"question": "better", "answer": "answer"})
+        assert [m["content"] for m in next(reader.conversations())] == ["Hm!?", "Hm."]
+        assert list(reader.conversations())
+        reader.check_columns()
+
+
+def test_keys_of_turns_count_as_found_and_what_is_ignored_and_nowhere_is_said(tmp_path):
+    rows = [{"messages": [{**turn, "good": 1} for turn in TALKS[0]], "mood": "dry"}]
+    for path in files(tmp_path, rows):
+        said = []
+        ignore = ["mood", "tols"]
+        reader = ConversationReader(
+            [path], columns={"train": "good"}, ignore=ignore, warn=said.append
+        )
+        assert list(reader.conversations())
+        reader.check_columns()
+        assert said == [f"sft_data.sources[].ignore: no row of {path} has tols"]
+
+
 TREE = [
     {"message_id": "a", "parent_id": None, "text": "Hm?", "role": "prompter", "rank": None},
     {"message_id": "c", "parent_id": "a", "text": "No.", "role": "assistant", "rank": 1},
