@@ -88,6 +88,7 @@ def _point(keys: Sequence[str], model: Path) -> SweepPoint:
         parameters=result["parameters"],
         tokens=int(tokens),
         seconds=seconds,
+        regime=result["regime"]["name"] if "regime" in result else None,
     )
 
 

@@ -13,7 +13,7 @@ Value = float | int | bool | str | None
 
 class SweepPoint(JsonRecord):
     """One training: the values of its keys, bits per byte of all and of clean held-out documents at
-    its last evaluation, nats per token, and what it took.
+    its last evaluation, nats per token, and what it took. ``regime``: what train.regime came to.
     """
 
     name: str
@@ -24,6 +24,7 @@ class SweepPoint(JsonRecord):
     parameters: int
     tokens: int
     seconds: float
+    regime: str | None = None
 
 
 class Setting(JsonRecord):

@@ -55,6 +55,19 @@ def verdict(record: SweepRecord) -> Iterator[str]:
         yield f"Not told apart from it by these seeds: {'; '.join(close)}."
     if level and len(close) < len(level):
         yield f"Higher beyond chance (95%): {len(level) - len(close)} of {len(level)}."
+    yield from _regimes(record)
+
+
+def _regimes(record: SweepRecord) -> Iterator[str]:
+    """Where runs differ in more than their keys say."""
+    regimes = [point.regime for point in record.points]
+    repeated = regimes.count("repeated")
+    if repeated and "fresh" in regimes and "train.regime" not in record.keys:
+        yield (
+            f"By its epochs train.regime: auto took repeated in {repeated} of {len(regimes)} "
+            "trainings and fresh in the others: dropout and average differ between them, too, "
+            "where they aren't set."
+        )
 
 
 def named(values: dict[str, Value]) -> str:

@@ -38,7 +38,7 @@ def test_differences_are_taken_seed_by_seed():
 def made(tmp_path):
     """Writes trainings whose bits per byte are given, and measures them."""
 
-    def measure(values, clean=True):
+    def measure(values, clean=True, regimes=()):
         models = []
         for name, bits in values.items():
             keys = dict(part.split("~") for part in name.split("/"))
@@ -50,6 +50,8 @@ def made(tmp_path):
             trained = {k: json.loads(v) for k, v in keys.items() if k != "preset"}
             config = {"train": {k.removeprefix("train."): v for k, v in trained.items()}}
             result = {"val_bpb": bits, "val_loss": 2.5, "parameters": 1000}
+            if regimes:
+                result["regime"] = {"name": regimes[len(models)], "epochs": 3.0, "settings": {}}
             result["val_bpb_clean"] = bits + 0.05 if clean and bits else None
             write_manifest(
                 folder / "final_model.pt", inputs=[], config=config, script=__file__, seed=1,
@@ -89,6 +91,19 @@ def test_a_difference_that_may_be_chance_is_said(made):
         "Not told apart from it by these seeds: train.lr 0.01" in said
     )
     assert "beyond chance" not in said
+
+
+def test_regimes_that_differ_are_said(made):
+    names = ["train.steps~10", "train.steps~99"]
+    mixed = made(dict.fromkeys(names, 1.5), regimes=["fresh", "repeated"])
+    assert "took repeated in 1 of 2 trainings and fresh in the others" in " ".join(verdict(mixed))
+
+
+def test_a_regime_that_is_the_same_or_is_swept_needs_no_word(made):
+    names = ["train.steps~10", "train.steps~99"]
+    assert "regime" not in " ".join(verdict(made(dict.fromkeys(names, 1.5), regimes=["fresh"] * 2)))
+    keys = {'train.regime~"fresh"': 1.5, 'train.regime~"repeated"': 1.4}
+    assert "dropout" not in " ".join(verdict(made(keys, regimes=["fresh", "repeated"])))
 
 
 def test_without_seeds_nobody_knows(made):
