@@ -66,8 +66,11 @@ class Kto:
     def is_right(
         self, log_ratios: torch.Tensor, wanted: torch.Tensor, drift: torch.Tensor
     ) -> torch.Tensor:
-        """Whether the reward is on the label's side of z: bool [N]."""
-        return (log_ratios > drift.clamp(min=0)) == wanted
+        """Whether the reward is on the label's side of z: bool [N]. On z itself, where all are
+        before the first step, it is on neither.
+        """
+        z = drift.clamp(min=0)
+        return torch.where(wanted, log_ratios > z, log_ratios < z)
 
 
 Loss = Dpo | Kto

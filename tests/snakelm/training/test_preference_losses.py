@@ -81,6 +81,22 @@ def test_kto(drift):
     assert gradient == pytest.approx(slopes(expected), abs=1e-8)
 
 
+@pytest.mark.parametrize("loss", ["dpo", "kto"])
+def test_before_the_first_step_no_reward_is_on_a_side(loss):
+    """However many labels say no: it isn't the share of those."""
+    chosen = loss_of(Preferences(beta=BETA, loss=loss))
+    wanted, still = torch.tensor([True, False, False, False]), torch.zeros(4)
+    assert not chosen.is_right(still, wanted, torch.tensor(0.0)).any()
+    moved = torch.tensor([1.0, -1.0, -1.0, -1.0])
+    assert chosen.is_right(moved, wanted, torch.tensor(0.0))[0]
+
+
+def test_kto_counts_both_sides_of_what_the_model_drifted_by():
+    loss = loss_of(Preferences(beta=BETA, loss="kto"))
+    ratios, wanted = torch.tensor([3.0, 1.0, 1.0, 3.0]), torch.tensor([True, True, False, False])
+    assert loss.is_right(ratios, wanted, torch.tensor(2.0)).tolist() == [True, False, True, False]
+
+
 def test_no_difference_costs_what_a_coin_does():
     start = list(REFERENCE)
     assert ours(start)[0] == pytest.approx([math.log(2)] * 3)
