@@ -184,13 +184,13 @@ def write_plain(path: Path, record: Mapping[str, Any]) -> str:
     return hashlib.sha256(buffer.getbuffer()).hexdigest()
 
 
-def read_plain(path: str | Path) -> dict[str, Any]:
+def read_plain(path: str | Path, mapped: bool = False) -> dict[str, Any]:
     """What `write_plain` wrote, on the CPU; UserError when it can't be read or holds anything but
-    plain types.
+    plain types. ``mapped``: tensors stay in the file, for who wants the rest.
     """
     try:
         check_archive(Path(path))
-        record = torch.load(path, map_location="cpu", weights_only=True)
+        record = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except UserError:
         raise
     except FileNotFoundError:

@@ -161,7 +161,7 @@ def base_knows_chat_tokens(path: Path) -> bool:
     """Whether the chat tokens of a model to go on from are trained; of a folder by what lies beside
     its safetensors, which are what is read of it.
     """
-    return any(_tuned(path)) if path.is_dir() else knows_chat_tokens(read_plain(path))
+    return any(_tuned(path)) if path.is_dir() else knows_chat_tokens(read_plain(path, mapped=True))
 
 
 def _tuned(folder: Path) -> tuple[bool, bool]:
