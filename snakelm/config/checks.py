@@ -20,7 +20,7 @@ from .preference_section import PreferenceSource, check_preferences
 from .schema import Config
 from .section import Section
 from .training_sections import MIX, Model, Train
-from .unread import check_unread
+from .unread import check_modes, check_unread
 
 __all__ = ["check_exportable", "check_path", "check_shape", "checked"]
 
@@ -51,6 +51,7 @@ def checked(config: Config) -> Config:
     check_unread(
         config.tokenizer, config.sources, config.sft_data.sources, config.preferences.sources
     )
+    check_modes(config.deduplicate, config.personal_data, config.forget)
     sources = _named_sources(config.sources)
     tasks = _named_tasks(config.tasks)
 

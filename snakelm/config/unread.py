@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..errors import UserError
-from .data_sections import SftSource, Source, TokenizerConfig
+from .check_sections import PersonalData
+from .data_sections import Deduplicate, SftSource, Source, TokenizerConfig
+from .forget_sections import Forget
 from .preference_section import PreferenceSource
 from .section import Section
 
-__all__ = ["check_given", "check_unread"]
+__all__ = ["check_given", "check_modes", "check_unread"]
 
 # How a file is read, by the section of its source.
 OF_FILES: Mapping[type[Section], Sequence[str]] = {
@@ -31,6 +33,20 @@ def check_given(own: Mapping[str, Any], tokenizer: TokenizerConfig) -> None:
                 f"tokenizer.{name}: found {given[name]}, and kind: tiktoken takes the tokens of a "
                 "file and trains none; leave it out, or set kind: bpe"
             )
+
+
+def check_modes(deduplicate: Deduplicate, personal_data: PersonalData, forget: Forget) -> None:
+    """UserError for a key that another of its section leaves without effect."""
+    # Near copies of what is to be forgotten are looked for by the same keys.
+    if not deduplicate.minhash and not (forget.documents and forget.near):
+        why = "minhash: false compares no near duplicates; leave it out, or set minhash: true"
+        _check_default("deduplicate", deduplicate, ("threshold", "permutations", "shingle"), why)
+    if not deduplicate.minhash and not deduplicate.exact:
+        why = "with exact and minhash false every copy stays; leave it out, or set one of them"
+        _check_default("deduplicate", deduplicate, ("keep",), why)
+    if "phone" not in personal_data.kinds:
+        why = "personal_data.kinds has no phone; leave it out, or look for phone too"
+        _check_default("personal_data", personal_data, ("regions",), why)
 
 
 def check_unread(
@@ -66,10 +82,13 @@ def check_unread(
 
 def _check_builtin(where: str, source: Source | SftSource | PreferenceSource) -> None:
     """UserError for a key that says how a file is read, of text that comes from none."""
-    for name in OF_FILES[type(source)]:
-        found, field = getattr(source, name), type(source).model_fields[name]
+    why = f"builtin: {source.builtin} reads no file; leave it out, or give a path instead"
+    _check_default(where, source, OF_FILES[type(source)], why)
+
+
+def _check_default(where: str, section: Section, names: Sequence[str], why: str) -> None:
+    """UserError, with ``why``, for one of the keys ``names`` that isn't as it is by itself."""
+    for name in names:
+        found, field = getattr(section, name), type(section).model_fields[name]
         if found != field.get_default(call_default_factory=True):
-            raise UserError(
-                f"{where}.{name}: found {found!r}, and builtin: {source.builtin} reads no file; "
-                "leave it out, or give a path instead"
-            )
+            raise UserError(f"{where}.{name}: found {found!r}, and {why}")

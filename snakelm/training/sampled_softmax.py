@@ -79,6 +79,9 @@ def choose_sampler(
     """
     vocab_size, least = tokens.meta.vocab_size, train.sampled_common + train.sampled_random
     if train.sampled_softmax == "off":
+        for name in ("sampled_common", "sampled_random"):
+            if (value := getattr(train, name)) != Train.model_fields[name].default:
+                log.warn(f"train.{name} {value:,}: of no effect, train.sampled_softmax is off")
         return None
     if train.sampled_softmax == "on" and least >= vocab_size:
         raise UserError(

@@ -67,6 +67,18 @@ WRONG = {
         {"tokenizer": {"kind": "tiktoken", "file": "x", "train_mb": 1}},
         ["tokenizer.train_mb: found 1, and kind: tiktoken"],
     ),
+    "near duplicates that nobody compares": (
+        {"deduplicate": {"minhash": False, "threshold": 0.8}},
+        ["deduplicate.threshold: found 0.8, and minhash: false compares", "set minhash: true"],
+    ),
+    "a copy to keep where all are kept": (
+        {"deduplicate": {"minhash": False, "exact": False, "keep": "longest"}},
+        ["deduplicate.keep: found 'longest', and with exact and minhash false every copy stays"],
+    ),
+    "countries of telephones that nobody looks for": (
+        {"personal_data": {"action": "mask", "kinds": ["email"], "regions": ["IT"]}},
+        ["personal_data.regions: found ['IT'], and personal_data.kinds has no phone"],
+    ),
     "a column of what is built in": (
         {"sources": [{"builtin": "docs", "text": "body"}]},
         ["sources[0].text: found 'body', and builtin: docs reads no file"],
@@ -226,6 +238,14 @@ def test_wrong_keys_are_named_with_what_is_allowed(case):
     for part in said:
         assert part in message
     assert "\n" not in message
+
+
+def test_keys_of_near_duplicates_are_read_for_those_of_what_is_forgotten():
+    near = {"minhash": False, "threshold": 0.8, "shingle": 3}
+    config = from_mapping({"deduplicate": near, "forget": {"documents": "gone.txt"}})
+    assert config.deduplicate.threshold == 0.8
+    with pytest.raises(UserError, match=r"deduplicate\.threshold: found 0\.8"):
+        from_mapping({"deduplicate": near, "forget": {"documents": "gone.txt", "near": False}})
 
 
 def test_what_a_preset_says_of_a_tokenizer_that_is_trained_is_nobodys_wish():

@@ -94,6 +94,13 @@ def test_auto_leaves_sampling_out_where_it_does_not_pay_and_says_so(make_bin):
         assert said == ["full softmax: a sample would be 50 of 50 tokens, which doesn't pay"]
     on_a_gpu = choose(make_bin, device=GPU, sampled_common=1, sampled_random=1)
     assert on_a_gpu == (None, ["full softmax: a sample pays on a CPU, and this is cuda"])
+    assert choose(make_bin, sampled_softmax="off", sampled_common=1, sampled_random=1) == (
+        None,
+        [
+            f"train.{name} 1: of no effect, train.sampled_softmax is off"
+            for name in ("sampled_common", "sampled_random")
+        ],
+    )
     assert choose(make_bin, sampled_softmax="off") == (None, [])
 
 
