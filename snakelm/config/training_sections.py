@@ -195,7 +195,7 @@ class Train(Section):
     reproducible: int = key(
         0,
         "parts of a batch whose gradients are added in a fixed order, so that any number of "
-        "processes up to it ends with the same bits; a power of two; 0 for whichever is fastest",
+        "processes up to it ends with the same bits; 0 for whichever is fastest",
         ge=0,
         le=1024,
     )

@@ -44,8 +44,8 @@ class Network:
         tensor.copy_(self.sent["all", self.rank()].get(timeout=30))
 
 
-def sums(size, monkeypatch):
-    """What each of ``size`` processes gets."""
+def sums(size, monkeypatch, parts=PARTS):
+    """What each of ``size`` processes gets of the first ``parts`` values."""
     monkeypatch.setattr(ordered_sum, "dist", Network(size))
     results = [None] * size
 
@@ -57,8 +57,8 @@ def sums(size, monkeypatch):
             computed.append(part)
             return given[part]
 
-        results[rank] = ordered_sum.ordered_sum(compute, PARTS, rank, size)
-        assert computed == parts_of(rank, PARTS, size)
+        results[rank] = ordered_sum.ordered_sum(compute, parts, rank, size)
+        assert computed == parts_of(rank, parts, size)
 
     threads = [threading.Thread(target=process, args=(r,), name=str(r)) for r in range(size)]
     for thread in threads:
@@ -69,12 +69,15 @@ def sums(size, monkeypatch):
     return results
 
 
-@pytest.mark.parametrize("size", range(1, PARTS + 1))
-def test_the_sum_has_the_same_bits_whoever_computes_the_parts(size, monkeypatch):
-    (alone,) = sums(1, monkeypatch)
-    exact = torch.stack(values()).double().sum(0)
+@pytest.mark.parametrize(
+    ("parts", "size"),
+    [(parts, size) for parts in (3, 5, 7, PARTS) for size in range(1, parts + 1)],
+)
+def test_the_sum_has_the_same_bits_whoever_computes_the_parts(parts, size, monkeypatch):
+    (alone,) = sums(1, monkeypatch, parts)
+    exact = torch.stack(values()[:parts]).double().sum(0)
     torch.testing.assert_close(alone.double(), exact, rtol=1e-5, atol=1e-2)
-    for result in sums(size, monkeypatch):
+    for result in sums(size, monkeypatch, parts):
         assert torch.equal(result, alone)
 
 
