@@ -105,13 +105,17 @@ class _Looking:
                 find(text, self.rules.kinds, self.rules.regions), counts, batch, row
             )
 
-            masked = _masked(text, found) if found and self.rules.action == "mask" else None
-            if reason := self._reason(found, masked):
-                counts["dropped"][reason] = counts["dropped"].get(reason, 0) + 1
+            if found and self.rules.action == "drop":
+                _add(counts["dropped"], REASON)
                 continue
             kept.append(row)
-            if masked is not None:
-                changed[row] = masked
+            if found and self.rules.action == "mask":
+                changed[row] = _masked(text, found)
+
+        copies = self.new_texts.copies(changed)
+        for row in copies:
+            _add(self.counts[sources[row]]["dropped"], COPY)
+        kept = [row for row in kept if row not in copies]
 
         result = with_texts(batch, texts, kept, changed)
         sizes = text_sizes(result.column("text")).tolist()
@@ -121,12 +125,6 @@ class _Looking:
             counts["kept_bytes"] += size
             counts["changed"] += row in changed
         return result
-
-    def _reason(self, found: list[Found], masked: str | None) -> str | None:
-        """Why a document is dropped."""
-        if found and self.rules.action == "drop":
-            return REASON
-        return COPY if masked is not None and self.new_texts.again(masked) else None
 
     def _counts_of(self, source: str) -> SourceCounts:
         empty = {"read": 0, "kept": 0, "kept_bytes": 0, "changed": 0}
@@ -164,6 +162,10 @@ class _Looking:
         copies = sum(counts["dropped"].get(COPY, 0) for counts in self.counts.values())
         equal = f"; {copies:,} dropped, equal to others once masked" if copies else ""
         return f"{self.rules.action}: {parts or 'nothing found'}{left}{equal}"
+
+
+def _add(counts: dict[str, int], name: str) -> None:
+    counts[name] = counts.get(name, 0) + 1
 
 
 def _masked(text: str, found: list[Found]) -> str:

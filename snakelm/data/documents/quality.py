@@ -81,21 +81,24 @@ class _Judging:
                 counts["dropped"][rule] = counts["dropped"].get(rule, 0) + 1
                 self.examples.add(rule, batch, row, measured=round(value, 4))
                 continue
-            if left is not text and self.new_texts.again(left):
-                counts["dropped"][COPY] = counts["dropped"].get(COPY, 0) + 1
-                self.examples.add(COPY, batch, row)
-                continue
-
             kept.append(row)
-            counts["kept"] += 1
             if left is not text:
-                counts["changed"] += 1
                 changed[row] = left
+
+        copies = self.new_texts.copies(changed)
+        for row in sorted(copies):
+            dropped = self.counts[sources[row]]["dropped"]
+            dropped[COPY] = dropped.get(COPY, 0) + 1
+            self.examples.add(COPY, batch, row)
+        kept = [row for row in kept if row not in copies]
 
         result = with_texts(batch, texts, kept, changed)
         sizes = text_sizes(result.column("text")).tolist()
         for row, size in zip(kept, sizes, strict=True):
-            self.counts[sources[row]]["kept_bytes"] += size
+            counts = self.counts[sources[row]]
+            counts["kept"] += 1
+            counts["kept_bytes"] += size
+            counts["changed"] += row in changed
         return result
 
     def summary(self) -> str:
