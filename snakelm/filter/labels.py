@@ -2,8 +2,8 @@
 JSONL, CSV or parquet.
 
 Columns: text; label, `academic` or `other`; group (optional), the field or kind that a text stands
-for. Which of them only measure is chosen by hash within each class, so it depends on the texts and
-the seed, not on their order.
+for, a note to whoever keeps the file. Which of them only measure is chosen by hash within each
+class, so it depends on the texts and the seed, not on their order.
 """
 
 from collections.abc import Iterator, Sequence
