@@ -178,6 +178,8 @@ def print_flatness(rows: list[dict[str, Any]]) -> None:
                 for row in alike
                 if row["factor"] == factor and row["seed"] in own
             ]
+            if not above:  # the dial's own rates were not run with these seeds
+                continue
             told = f"{np.mean(above):+.4f} ({min(above):+.4f} to {max(above):+.4f})"
             print(f"size {size}, length {length:g}, rates × {factor:g}: {told}; {spread:.4f}")
 
