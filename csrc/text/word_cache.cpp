@@ -9,7 +9,7 @@ namespace snakelm::text {
 namespace {
 
 constexpr size_t FIRST_ENTRIES = 512;            // 16 KB
-constexpr size_t FEW_ENTRIES = size_t{1} << 15;  // up to here a table grows in larger steps
+constexpr size_t FEW_ENTRIES = size_t{1} << 19;  // 16 MB: up to here a table grows in larger steps
 constexpr size_t MOST_BYTES = size_t{1} << 31;   // of a table: places have 32 bits
 constexpr size_t MOST_BUCKETS = 8;               // looked at before a word counts as unknown
 

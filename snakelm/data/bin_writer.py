@@ -28,7 +28,6 @@ __all__ = ["BinWriter", "Written"]
 
 BLOCK = 1 << 16  # documents of the idx written at a time
 PAIR = 16  # bytes of a document that waits: where it ends and its id, u64 each
-MOST_PARTS = 1024  # that one call of the system writes (IOV_MAX of Linux and macOS)
 
 
 @dataclass(frozen=True)
@@ -125,20 +124,21 @@ class BinWriter:
         self.meta.documents += len(pairs)
         data = pairs.data.cast("B") if len(pairs) else memoryview(b"")
         self._documents_crc = crc32(data, self._documents_crc)
-        _write(self._documents, [data])
+        _write(self._documents, data)
 
     def append_tokens(self, *parts: np.ndarray) -> None:
-        """Adds tokens of any integer dtype, [n] each, one array after the other."""
-        parts = tuple(part for part in parts if part.size)
-        for part in parts:
-            # What has no sign has no least one to look for: a pass over all tokens less.
-            self._check_range(int(part.min()) if part.dtype.kind == "i" else 0, int(part.max()))
-        self.meta.tokens += sum(part.size for part in parts)
+        """Adds tokens of one integer dtype, [n] each, one array after the other."""
+        # One copy costs less than what is to be done for each of many parts.
+        tokens = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        if not tokens.size:
+            return
 
-        plain = [np.ascontiguousarray(part, self._dtype).data.cast("B") for part in parts]
-        _write(self._file, plain)
-        for data in plain:
-            self._add_to_checksums(data)
+        # What has no sign has no least one to look for: a pass over all tokens less.
+        self._check_range(int(tokens.min()) if tokens.dtype.kind == "i" else 0, int(tokens.max()))
+        self.meta.tokens += tokens.size
+        data = np.ascontiguousarray(tokens, self._dtype).data.cast("B")
+        _write(self._file, data)
+        self._add_to_checksums(data)
 
     def _add_to_checksums(self, data: memoryview) -> None:
         chunk = self.meta.chunk_bytes
@@ -275,15 +275,7 @@ def _is_linked(path: Path, link: Path) -> bool:
     return True
 
 
-def _write(file: IO[bytes], parts: Sequence[memoryview]) -> None:
-    """All of the ``parts``, many with one call, for a call costs as much as the pages that it
-    fills: one may write less than it was given.
-    """
-    for first in range(0, len(parts), MOST_PARTS):
-        left = list(parts[first : first + MOST_PARTS])
-        while left:
-            written = os.writev(file.fileno(), left)
-            while left and written >= len(left[0]):
-                written -= len(left.pop(0))
-            if left:
-                left[0] = left[0][written:]
+def _write(file: IO[bytes], data: memoryview) -> None:
+    """All of ``data``: one call may write less than it was given."""
+    while len(data):
+        data = data[file.write(data) :]

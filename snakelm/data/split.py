@@ -120,5 +120,7 @@ def repeats(ids: np.ndarray, weight: float, seed: int, purpose: str = "weight") 
     2.25 is twice, and three times for a quarter of the documents.
     """
     always = int(weight)
+    if weight == always:
+        return np.full(ids.shape, always, np.int64)
     extra = _below(mixed(ids, seed, purpose), _threshold(weight - always))
     return always + extra.astype(np.int64)

@@ -171,7 +171,8 @@ def languages_of(batch: pa.RecordBatch) -> list[str | None]:
 
 def text_sizes(texts: pa.Array) -> np.ndarray:
     """UTF-8 bytes of each text of a large_string or large_binary array without nulls: int64 [n]."""
-    return np.diff(_offsets(texts))
+    offsets = _offsets(texts)
+    return offsets[1:] - offsets[:-1]
 
 
 def byte_views(texts: pa.Array) -> list[memoryview]:

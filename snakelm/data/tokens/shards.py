@@ -152,16 +152,18 @@ def groups_of(documents: Path, shard: int, of: int) -> tuple[list[int], list[int
 
 def _threshold(documents: Path, config: Config) -> int:
     """The threshold of the split; whether the plain share will do, only the two documents with the
-    smallest and the largest number decide.
+    smallest and the largest number decide: no more are read once there are such on both sides.
     """
-    extremes = np.zeros(0, np.uint64)
+    fraction, extremes = config.prepare.val_fraction, np.zeros(0, np.uint64)
     for batch in read_documents(documents, ["id"]):
         ids = np.concatenate([extremes, batch.column("id").to_numpy()])
         order = mixed(ids, config.seed, "validation")
         extremes = ids[[order.argmin(), order.argmax()]]
+        if is_validation(extremes, fraction, config.seed).tolist() == [True, False]:
+            break
 
     try:
-        return validation_threshold(extremes, config.prepare.val_fraction, config.seed)
+        return validation_threshold(extremes, fraction, config.seed)
     except ValueError as error:
         raise UserError(
             f"{documents}: {error}, but one must be held out and one trained on; bring more "
@@ -247,12 +249,14 @@ class _Slice:
             return
 
         # Runs of neighbours are written as one: nearly all documents are on one side.
-        edges = np.flatnonzero(np.diff(chosen, prepend=False, append=False))
+        between = np.zeros(chosen.size + 2, bool)
+        between[1:-1] = chosen
+        edges = np.flatnonzero(between[1:] != between[:-1])
         runs = self.offsets[edges].reshape(-1, 2)
         parts = [self.tokens[first:last] for first, last in runs.tolist()]
         writer.append_parts(
             parts,
-            np.diff(self.offsets)[chosen],
+            (self.offsets[1:] - self.offsets[:-1])[chosen],
             self.ids[chosen],
             int(self.sizes[chosen].sum()),
         )

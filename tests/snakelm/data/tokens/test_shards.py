@@ -12,7 +12,8 @@ import pytest
 
 from snakelm.config import from_mapping
 from snakelm.data.bins import open_bin
-from snakelm.data.split import document_ids
+from snakelm.data.split import document_ids, validation_threshold
+from snakelm.data.tokens import shards
 from snakelm.data.tokens.ahead import ahead
 from snakelm.data.tokens.journal import Journal
 from snakelm.data.tokens.shards import prepare_shard
@@ -309,3 +310,23 @@ def test_any_number_of_sources_may_meet_in_a_slice(made, tmp_path):
         if number not in held_out
     )
     assert train.meta.documents == expected
+
+
+@pytest.mark.parametrize("fraction", [0.5, 0.2, 1e-9])
+def test_the_threshold_is_that_of_all_documents(made, fraction, monkeypatch):
+    """And no more of them are read than decide."""
+    read = []
+
+    def counted(path, columns):
+        for batch in read_documents(path, columns):
+            read.append(batch.column("id").to_numpy())
+            yield batch
+
+    read_documents = shards.read_documents
+    monkeypatch.setattr(shards, "read_documents", counted)
+    config = settings(val_fraction=fraction)
+    found = shards._threshold(made / "documents.parquet", config)
+    groups = len(read)
+    every = pq.read_table(made / "documents.parquet", columns=["id"])["id"].to_numpy()
+    assert found == validation_threshold(every, fraction, config.seed)
+    assert groups == (1 if fraction > 0.1 else GROUPS)
