@@ -7,6 +7,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "common/huge_pages.h"
 #include "common/parallel.h"
 #include "text/unicode.h"
 
@@ -73,11 +74,27 @@ Batch<Id>::Batch(const Encoder& encoder, const std::vector<View>& texts, int thr
     Worker& worker = workers_[thread];
     IdsOf<Id>& ids = workers_.size() == 1 ? all_ : worker.ids;
     const size_t first = ids.size();
+    if (workers_.size() > 1) clear_ahead();
     encode(encoder, texts, before, task, *scratch[thread], ids);
     tasks_[task].count = ids.size() - first;
     if (workers_.size() > 1) worker.waiting.push_back({task, first});
     finish(task, worker);
   });
+}
+
+template <class Id>
+void Batch<Id>::clear_ahead() {
+  constexpr size_t PAGE = HUGE_PAGE / sizeof(Id);
+  if (room_ < 4 * PAGE) return;  // not in large pages (ids.h)
+  Id* const begin = all_.room(0);
+  size_t from = 0, to = 0;
+  {
+    const std::lock_guard<std::mutex> guard(lock_);
+    from = to = cleared_;
+    while (to < room_ && to < size_ + PAGE) to += PAGE;
+    to = cleared_ = std::min(to, room_);
+  }
+  if (from < to) make_present(begin + from, begin + to);
 }
 
 template <class Id>

@@ -8,6 +8,7 @@
 // - Memory for more ids than most texts have is taken beforehand. One thread writes there; several
 //   write into memory of their own, and copy a task's ids over as soon as all tasks before it are
 //   counted, while they are still in the cache. What doesn't fit is put behind them at the end.
+//   Large pages are cleared ahead of them, each by one thread.
 #pragma once
 
 #include <cstdint>
@@ -56,6 +57,8 @@ class Batch {
   void cut(Pattern pattern, const std::vector<View>& texts, size_t task_bytes);
   void encode(const Encoder& encoder, const std::vector<View>& texts, uint32_t before, size_t task,
               Scratch<Id>& scratch, IdsOf<Id>& ids);
+  // Has the part of all_ cleared that will be written next, unless another thread does.
+  void clear_ahead();
   // Gives the task its place if those before it have theirs; copies what the worker can.
   void finish(size_t task, Worker& worker);
   void copy(const Worker& worker, std::pair<size_t, size_t> waiting);
@@ -66,9 +69,10 @@ class Batch {
   IdsOf<Id> all_;
   size_t room_ = 0;  // of all_
 
-  std::mutex lock_;    // of the tasks' places and of what follows
-  size_t placed_ = 0;  // tasks that have a place
-  size_t size_ = 0;    // their ids
+  std::mutex lock_;     // of the tasks' places and of what follows
+  size_t placed_ = 0;   // tasks that have a place
+  size_t size_ = 0;     // their ids
+  size_t cleared_ = 0;  // ids of all_ that some thread has cleared, or is about to
 };
 
 extern template class Batch<uint16_t>;

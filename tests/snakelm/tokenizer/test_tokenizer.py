@@ -69,6 +69,16 @@ def test_ids_that_do_not_fit_are_refused(tokenizer):
         core.encode_strings(["a"], 1, 16)
 
 
+def test_a_batch_whose_memory_is_cleared_ahead_is_that_of_one_thread(tokenizer, documents):
+    """Large enough for large pages, which one of the threads has the system clear."""
+    texts = documents * (24_000_000 // sum(map(len, documents)))
+    ids, offsets = tokenizer.encode_batch(texts)
+    for bits, threads in ((32, 2), (32, 5), (16, 3)):
+        again, bounds = tokenizer.encode_batch(texts, threads, bits=bits)
+        assert np.array_equal(again, ids)
+        assert np.array_equal(bounds, offsets)
+
+
 def test_other_threads_run_while_a_batch_is_encoded(tokenizer):
     ticks, text = 0, "some words of a text " * 2_000_000
     with ThreadPoolExecutor(1) as pool:
