@@ -1,5 +1,6 @@
-"""pandas stays out until someone asks for it."""
+"""pandas stays out until someone asks for it; Arrow is told how long to keep what was freed."""
 
+import os
 import subprocess
 import sys
 
@@ -27,3 +28,15 @@ def test_arrow_arrays_come_and_go_without_pandas():
         [sys.executable, "-c", CALLS + wanted], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("own", "told"), [({}, "1000"), ({"MIMALLOC_PURGE_DELAY": "10"}, "10")], ids=["ours", "theirs"]
+)
+def test_arrow_keeps_what_was_freed_as_long_as_a_slice_takes_unless_told_otherwise(own, told):
+    environment = {k: v for k, v in os.environ.items() if k != "MIMALLOC_PURGE_DELAY"} | own
+    program = "import snakelm.parquet, os; print(os.environ['MIMALLOC_PURGE_DELAY'])"
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == told
