@@ -40,7 +40,7 @@ SNAKELM_INLINE Sigmoid sigmoid(Vec x) {
     e = exp2<4>(minus * splat(1.44269504f));
   }
   const Vec large = reciprocal(splat(1.0f) + e), small = e * large;
-  const IntVec negative = (IntVec)x < 0;  // by its sign bit, which a selection takes as it is
+  const IntVec negative = (IntVec)x < 0;  // the sign bit is all that a blend looks at
   return {negative ? small : large, negative ? large : small};
 }
 

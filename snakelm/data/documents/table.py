@@ -171,8 +171,7 @@ def languages_of(batch: pa.RecordBatch) -> list[str | None]:
 
 def text_sizes(texts: pa.Array) -> np.ndarray:
     """UTF-8 bytes of each text of a large_string or large_binary array without nulls: int64 [n]."""
-    offsets = _offsets(texts)
-    return offsets[1:] - offsets[:-1]
+    return np.diff(_offsets(texts))
 
 
 def byte_views(texts: pa.Array) -> list[memoryview]:

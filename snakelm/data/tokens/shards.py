@@ -249,14 +249,12 @@ class _Slice:
             return
 
         # Runs of neighbours are written as one: nearly all documents are on one side.
-        between = np.zeros(chosen.size + 2, bool)
-        between[1:-1] = chosen
-        edges = np.flatnonzero(between[1:] != between[:-1])
+        edges = np.flatnonzero(np.diff(chosen, prepend=False, append=False))
         runs = self.offsets[edges].reshape(-1, 2)
         parts = [self.tokens[first:last] for first, last in runs.tolist()]
         writer.append_parts(
             parts,
-            (self.offsets[1:] - self.offsets[:-1])[chosen],
+            np.diff(self.offsets)[chosen],
             self.ids[chosen],
             int(self.sizes[chosen].sum()),
         )
