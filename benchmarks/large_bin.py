@@ -15,14 +15,11 @@ import argparse
 import hashlib
 import itertools
 import json
-import random
 import shutil
 import signal
-import string
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from resident import resident_mb
 from tokenizer import END, OURS, write_documents
-from tokenizer_peers import documents_of
+from tokenizer_peers import documents_of, up_to, varied
 
 from snakelm.tokenizer import Tokenizer, train_bpe
 from snakelm.tokenizer.patterns import PATTERNS
@@ -97,28 +94,6 @@ def vocabulary(args: argparse.Namespace, texts: list[str]) -> Tokenizer:
         return Tokenizer(given.mergeable_ranks, given.pattern, given.special_tokens)
     few = texts[:: max(1, SOURCE_MB * 2 // TRAINING_MB)]
     return train_bpe(few, VOCAB_SIZE, args.pattern, or_fewer=True)
-
-
-def varied(texts: list[str], seed: int = 0) -> Iterator[str]:
-    """The texts without end, with other letters each time."""
-    source = random.Random(seed)
-    yield from texts
-    pairs = list(itertools.combinations(string.ascii_lowercase, 2))
-    while True:
-        a, b = source.choice(pairs)
-        exchange = str.maketrans(a + b, b + a)
-        for text in texts:
-            yield text.translate(exchange) if source.random() < 0.5 else text
-
-
-def up_to(size: float, texts: Iterable[str]) -> Iterator[str]:
-    """The first texts that reach ``size`` bytes together."""
-    found = 0
-    for text in texts:
-        yield text
-        found += len(text.encode())
-        if found >= size:
-            return
 
 
 def run(folder: Path, threads: int, until: int | None = None) -> dict[str, Any]:

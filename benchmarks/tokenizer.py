@@ -15,7 +15,8 @@ or training adds to that of the process; of *bin* that of all its process.
 
 *bin* is zstd parquet → uint16 file, in a process of its own each, loading included, imports not.
 gigatoken's way is its reader of parquet and numpy; ours is prepare_shard and what puts shards
-together, with journal, checksums, index and held-out documents.
+together, with journal, checksums, index and held-out documents. A size beyond the machine's text
+takes it again and again, with other words each time (tokenizer_peers.varied).
 """
 
 import argparse
@@ -47,6 +48,8 @@ from tokenizer_peers import (
     documents_of,
     is_installed,
     present,
+    up_to,
+    varied,
     version,
 )
 
@@ -248,8 +251,8 @@ class Benchmark:
 
     def bin(self) -> None:
         """parquet → token file, each in a process of its own."""
-        texts = head(self.training, max(self.args.sizes) * 1e6)
-        write_documents(self.folder / "documents.parquet", texts)
+        texts = up_to(max(self.args.sizes) * 1e6, varied(self.training))
+        size = write_documents(self.folder / "documents.parquet", texts)
         root, pattern = str(Path(__file__).resolve().parents[1]), self.tokenizer.pattern
         eot = self.tokenizer.special_tokens.get(EOT, 0)
         programs = {"snakelm": f"ROOT = {root!r}\n{OURS}{END}"}
@@ -265,7 +268,7 @@ class Benchmark:
             peer = self.folder / "gigatoken.bin"
             if peer.exists() and peer.stat().st_size != made:
                 raise SystemExit("bin: other numbers of tokens; a time would mean nothing")
-        self.add("parquet → bin", "documentation", total(texts) / 1e6, times, peaks)
+        self.add("parquet → bin", "documentation", size / 1e6, times, peaks)
 
     def load(self) -> None:
         """From the files to the first ids."""

@@ -6,6 +6,9 @@ import gettext
 import gzip
 import importlib.metadata
 import importlib.util
+import itertools
+import random
+import string
 import sys
 import sysconfig
 from collections.abc import Callable, Iterable, Iterator
@@ -194,3 +197,27 @@ def documents_of(kind: str, size: float) -> list[str]:
             if found >= size:
                 return documents
     return documents
+
+
+def varied(texts: list[str], seed: int = 0) -> Iterator[str]:
+    """The texts without end. After the first round half of them have two letters exchanged, other
+    ones each time: a round has new words, as the next gigabyte of a corpus has.
+    """
+    source = random.Random(seed)
+    yield from texts
+    pairs = list(itertools.combinations(string.ascii_lowercase, 2))
+    while True:
+        a, b = source.choice(pairs)
+        exchange = str.maketrans(a + b, b + a)
+        for text in texts:
+            yield text.translate(exchange) if source.random() < 0.5 else text
+
+
+def up_to(size: float, texts: Iterable[str]) -> Iterator[str]:
+    """The first texts that reach ``size`` bytes together."""
+    found = 0
+    for text in texts:
+        yield text
+        found += len(text.encode())
+        if found >= size:
+            return

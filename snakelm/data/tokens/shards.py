@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -220,15 +221,28 @@ class _Encoder:
         held_out = is_validation(ids, fraction, seed, self.threshold)
         times = np.where(held_out, 0, _times(batch.column("source"), ids, self.weights, seed))
 
+        # What is held out goes behind the rest: then each side's tokens are one piece.
+        order = np.argsort(held_out, kind="stable")
         bits = 16 if self.dtype == "uint16" else 32
-        tokens, offsets = self.tokenizer.encode_batch(texts, self.threads, bits=bits, eot=True)
-        return _Slice(tokens, offsets, ids.copy(), text_sizes(texts), held_out, times)
+        tokens, offsets = self.tokenizer.encode_batch(
+            _sides(texts, held_out), self.threads, bits=bits, eot=True
+        )
+        sizes = text_sizes(texts)
+        return _Slice(tokens, offsets, ids[order], sizes[order], held_out[order], times[order])
+
+
+def _sides(texts: pa.Array, held_out: np.ndarray) -> pa.ChunkedArray:
+    """The texts to train on, then those held out, in their order and where they lie."""
+    bounds = [0, *(np.flatnonzero(np.diff(held_out)) + 1).tolist(), len(texts)]
+    runs = [texts.slice(first, last - first) for first, last in pairwise(bounds)]
+    first_out = int(held_out[0])
+    return pa.chunked_array([*runs[first_out::2], *runs[1 - first_out :: 2]], texts.type)
 
 
 @dataclass(frozen=True)
 class _Slice:
-    """Documents as tokens, the end-of-text token before each. Nothing here refers to their text,
-    which is freed.
+    """Documents as tokens, the end-of-text token before each; those that are held out are last.
+    Nothing here refers to their text, which is freed.
     """
 
     tokens: np.ndarray  # [total]
@@ -240,21 +254,18 @@ class _Slice:
 
     def append_to(self, writers: Mapping[str, BinWriter]) -> None:
         """Adds the documents to the bin of their side, as often as they are due."""
-        self._append(writers["val"], self.held_out)
+        lengths = np.diff(self.offsets)
+        self._append(writers["val"], lengths, self.held_out)
         for copy in range(int(self.times.max(initial=0))):
-            self._append(writers["train"], self.times > copy)
+            self._append(writers["train"], lengths, self.times > copy)
 
-    def _append(self, writer: BinWriter, chosen: np.ndarray) -> None:
+    def _append(self, writer: BinWriter, lengths: np.ndarray, chosen: np.ndarray) -> None:
         if not chosen.any():
             return
 
-        # Runs of neighbours are written as one: nearly all documents are on one side.
+        # Runs of neighbours are written as one: without weights a side is one run.
         edges = np.flatnonzero(np.diff(chosen, prepend=False, append=False))
         runs = self.offsets[edges].reshape(-1, 2)
         parts = [self.tokens[first:last] for first, last in runs.tolist()]
-        writer.append_parts(
-            parts,
-            np.diff(self.offsets)[chosen],
-            self.ids[chosen],
-            int(self.sizes[chosen].sum()),
-        )
+        text_bytes = int(self.sizes[chosen].sum())
+        writer.append_parts(parts, lengths[chosen], self.ids[chosen], text_bytes)
