@@ -1,5 +1,7 @@
 #include "common/isa.h"
 
+#include <array>
+
 #if defined(__x86_64__)
 #include <cpuid.h>
 #ifdef __linux__
@@ -36,27 +38,37 @@ bool f16c_runs_here() {
 }
 #endif
 
-}  // namespace
-
-bool isa_runs_here(Isa isa) {
+// Asks the CPU.
+bool has(Isa isa) {
 #if defined(__x86_64__)
   const bool avx2 =
       __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && f16c_runs_here();
   const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") &&
                       __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
                       __builtin_cpu_supports("avx512vl");
+  const bool avx512bf16 = avx512 && __builtin_cpu_supports("avx512bf16");
   switch (isa) {
     case Isa::avx2: return avx2;
     case Isa::avx512: return avx512;
-    case Isa::avx512bf16: return avx512 && __builtin_cpu_supports("avx512bf16");
-    case Isa::amx: {
-      static const bool amx = amx_runs_here();
-      return amx && avx512 && __builtin_cpu_supports("avx512bf16");
-    }
+    case Isa::avx512bf16: return avx512bf16;
+    case Isa::amx: return avx512bf16 && amx_runs_here();
     case Isa::portable: break;
   }
 #endif
   return isa == Isa::portable;
+}
+
+}  // namespace
+
+// Asked once: a virtual machine's host answers cpuid, which takes microseconds, and an operator
+// asks for its instruction set in each call.
+bool isa_runs_here(Isa isa) {
+  static const auto here = [] {
+    std::array<bool, ISA_COUNT> all{};
+    for (int level = 0; level < ISA_COUNT; ++level) all[level] = has(static_cast<Isa>(level));
+    return all;
+  }();
+  return here[static_cast<int>(isa)];
 }
 
 Isa best_isa() {
