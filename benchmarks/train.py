@@ -4,20 +4,21 @@
     again     the same with train.activation_checkpointing
     plain     our reference model: the same without compiled operators, but for attention
     compiled  the same through torch.compile, and with all logits, which it fuses with the loss
+    torch     compiled with torch's attention: no operator of the model is ours
     gpt       GPT-2's shape by nanoGPT's recipe, the baseline of benchmarks/learning.py
     hf        transformers' Qwen3 of our shape, trained by the same recipe
 
 The shape `default` is the default run as the configuration has it: its model, its rows and its
 softmax over a sample of the vocabulary, which is drawn anew each step as training draws it (ours,
-again, plain and compiled; gpt and hf have no such thing and take the whole vocabulary).
+again, plain, compiled, torch; gpt and hf have no such thing and take the whole vocabulary).
 `full-softmax` is that run before it was sampled, with rows of 256 tokens: what all sides compute
 alike, and what rows named default were until then. The other shapes take the whole vocabulary, too.
 
 All run in this process, in turn, one step each a round, on the same rows of synthetic documents and
 with the allocator's settings of training; ours, plain and compiled begin with the same weights, and
 their losses are compared before anything is timed. Documents are ours alone: gpt and hf attend to
-the whole row. plain and compiled have our attention, since torch's own takes documents as a mask
-only, with which they would be slower.
+the whole row. torch's attention takes them as a mask, with which it is slower: plain and compiled
+have ours. All but gpt and hf have our optimizers.
 
 Figures are medians of CPU time; tokens a second are of the median of wall-clock time. share_of_peak
 is the model's operations (multiply-adds count two, causal half of attention, of the head what the
@@ -96,9 +97,9 @@ SHAPES = {
     "30m": Shape(6, 512, 8, 1536, 8192, 512, 4),
     "124m": Shape(12, 768, 12, 2048, 32768, 512, 1),
 }
-WHO = ("ours", "again", "plain", "compiled", "gpt", "hf")
-OURS = ("ours", "again")
-SAME_MODEL = (*OURS, "plain", "compiled")  # their losses are to agree
+OURS, COMPILED = ("ours", "again"), ("compiled", "torch")
+SAME_MODEL = (*OURS, "plain", *COMPILED)  # their losses are to agree
+WHO = (*SAME_MODEL, "gpt", "hf")
 COLUMNS = (
     f"{'shape':>12}{'who':>10}{'threads':>8}{'ms':>9}{'tok/CPU-s':>11}{'of peak':>9}"
     f"{'tok/s':>9}{'loss':>8}"
@@ -123,16 +124,16 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 @contextlib.contextmanager
-def plain_operators(*, logits: bool = False) -> Iterator[None]:
-    """The model's operators but attention run in plain torch; ``logits``: the loss from all of
-    them. The optimizer is the same.
-    """
-    plain = dispatch.Backend("reference", default_on=(dispatch.ANY,))
-    chunked = dispatch.Backend("chunked", default_on=(dispatch.ANY,))
+def operators_of(who: str) -> Iterator[None]:
+    """Those of the model that run in plain torch do so."""
     optimizer = {"adamw_step", "muon_step", "orthogonalize", "total_norm"}
-    rows = {op: (plain,) for op in dispatch.TABLE if op not in {"attention", *optimizer}}
-    if not logits:
-        rows["linear_cross_entropy"] = (chunked,)
+    model = dispatch.TABLE.keys() - optimizer - {"attention"}
+    names = dict.fromkeys(() if who in OURS else model, "reference")
+    if who == "plain":
+        names["linear_cross_entropy"] = "chunked"
+    elif who == "torch":
+        names["attention"] = "sdpa"
+    rows = {op: (dispatch.Backend(x, default_on=(dispatch.ANY,)),) for op, x in names.items()}
     with mock.patch.dict(dispatch.TABLE, rows):
         yield
 
@@ -170,7 +171,7 @@ def sampler_of(shape: Shape) -> SoftmaxSampler | None:
 
 
 def ours(name: str, dtype: torch.dtype, who: str = "ours") -> tuple[Step, float]:
-    """(a step, operations of one); ``who``: ours, again, plain or compiled."""
+    """(a step, operations of one); ``who``: one of SAME_MODEL."""
     shape = SHAPES[name]
     model, sampler = model_of(shape), sampler_of(shape)
     tokens = shape.rows * shape.context
@@ -180,15 +181,14 @@ def ours(name: str, dtype: torch.dtype, who: str = "ours") -> tuple[Step, float]
     network.initialize(torch.Generator().manual_seed(1))
     network.checkpoint_blocks = who == "again"
     optimizer, world = Optimizer(network, train), World()
-    forward = torch.compile(network) if who == "compiled" else network
+    forward = torch.compile(network) if who in COMPILED else network
 
     def batch(number: int) -> Rows:
         rows = rows_of(number, shape.vocabulary, shape.context, shape.rows)
         return replace(rows, sample=sampler.draw(number, rows.targets)) if sampler else rows
 
     def step(number: int) -> float:
-        plain = plain_operators(logits=who == "compiled")
-        with contextlib.nullcontext() if who in OURS else plain:
+        with operators_of(who):
             done = training_step(
                 number, forward, optimizer, batch(number), tokens, train, world, lambda: False
             )
