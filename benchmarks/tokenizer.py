@@ -15,8 +15,10 @@ or training adds to that of the process; of *bin* that of all its process.
 
 *bin* is zstd parquet → uint16 file, in a process of its own each, loading included, imports not.
 gigatoken's way is its reader of parquet and numpy; ours is prepare_shard and what puts shards
-together, with journal, checksums, index and held-out documents. A size beyond the machine's text
-takes it again and again, with other words each time (tokenizer_peers.varied).
+together, with journal, checksums, index and held-out documents.
+
+A size beyond the English text of the machine takes that again and again, with other words each time
+(tokenizer_peers.varied).
 """
 
 import argparse
@@ -45,11 +47,9 @@ from tokenizer_peers import (
     PEERS,
     THREADED,
     TRAINERS,
-    documents_of,
     is_installed,
     present,
-    up_to,
-    varied,
+    texts_of,
     version,
 )
 
@@ -139,8 +139,8 @@ class Benchmark:
         self.args, self.folder = args, folder
         self.rows: list[dict[str, Any]] = []
         wanted = max([*args.sizes, args.train_mb]) * 1e6
-        self.texts = {kind: documents_of(kind, wanted) for kind in args.kinds}
-        self.training = self.texts.get("documentation") or documents_of("documentation", wanted)
+        self.texts = {kind: texts_of(kind, wanted) for kind in args.kinds}
+        self.training = self.texts.get("documentation") or texts_of("documentation", wanted)
 
         if args.ranks:
             given = published(args.ranks, args.pattern)
@@ -251,8 +251,8 @@ class Benchmark:
 
     def bin(self) -> None:
         """parquet → token file, each in a process of its own."""
-        texts = up_to(max(self.args.sizes) * 1e6, varied(self.training))
-        size = write_documents(self.folder / "documents.parquet", texts)
+        texts = head(self.training, max(self.args.sizes) * 1e6)
+        write_documents(self.folder / "documents.parquet", texts)
         root, pattern = str(Path(__file__).resolve().parents[1]), self.tokenizer.pattern
         eot = self.tokenizer.special_tokens.get(EOT, 0)
         programs = {"snakelm": f"ROOT = {root!r}\n{OURS}{END}"}
@@ -268,7 +268,7 @@ class Benchmark:
             peer = self.folder / "gigatoken.bin"
             if peer.exists() and peer.stat().st_size != made:
                 raise SystemExit("bin: other numbers of tokens; a time would mean nothing")
-        self.add("parquet → bin", "documentation", size / 1e6, times, peaks)
+        self.add("parquet → bin", "documentation", total(texts) / 1e6, times, peaks)
 
     def load(self) -> None:
         """From the files to the first ids."""

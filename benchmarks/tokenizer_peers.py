@@ -185,6 +185,9 @@ KINDS: dict[str, Callable[[], Iterable[str]]] = {
 }
 
 
+ENGLISH = ("documentation", "code")
+
+
 def documents_of(kind: str, size: float) -> list[str]:
     """Documents of about a web page's length, up to ``size`` bytes; fewer where the machine has
     no more.
@@ -197,6 +200,12 @@ def documents_of(kind: str, size: float) -> list[str]:
             if found >= size:
                 return documents
     return documents
+
+
+def texts_of(kind: str, size: float) -> list[str]:
+    """As documents_of, but English goes on with `varied` where the machine has no more."""
+    documents = documents_of(kind, size)
+    return list(up_to(size, varied(documents))) if kind in ENGLISH else documents
 
 
 def varied(texts: list[str], seed: int = 0) -> Iterator[str]:
