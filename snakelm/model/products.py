@@ -29,11 +29,11 @@ def product(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
 
 def products(x: torch.Tensor, *weights: torch.Tensor) -> tuple[torch.Tensor, ...]:
     """x [..., C] and weights [R_i, C], in x's dtype → each [..., R_i]."""
-    autocast = torch.is_autocast_enabled(x.device.type)
-    copies = [None if autocast else cached_copy(w, x.dtype) for w in weights]
-    if any(copy is None for copy in copies) or not torch.is_grad_enabled():
-        return tuple(F.linear(x, working_copy(w, x.dtype)) for w in weights)
-    return _Products.apply(x, *copies, *weights)
+    if torch.is_grad_enabled() and not torch.is_autocast_enabled(x.device.type):
+        copies = [cached_copy(w, x.dtype) for w in weights]
+        if all(copy is not None for copy in copies):
+            return _Products.apply(x, *copies, *weights)
+    return tuple(F.linear(x, working_copy(w, x.dtype)) for w in weights)
 
 
 class _Products(torch.autograd.Function):
