@@ -3,7 +3,10 @@ measured against.
 """
 
 import os
+import shlex
+import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +21,7 @@ __all__ = [
     "Device",
     "choose_dtype",
     "choose_threads",
+    "compiled",
     "multiplies_bf16",
     "pays_to_compile",
     "peak_flops",
@@ -210,6 +214,28 @@ def pays_to_compile(compile: str, device: Device, flops: float) -> bool:
     if compile == "auto":
         return device.kind == "cuda" or flops >= COMPILE_FROM_FLOPS
     return compile == "on"
+
+
+def compiled(model: torch.nn.Module, device: Device) -> Callable[..., Any]:
+    """torch.compile(model); UserError where the C++ compiler that it needs on a CPU is missing.
+
+    torch takes CXX for the name of one program. With a wrapper before the compiler, or options
+    behind it (`ccache g++`), as make and setup.py understand it, torch would find none.
+    """
+    if device.kind == "cpu":
+        from torch._inductor import config
+
+        given = shlex.split(os.environ.get("CXX", ""))
+        usual = "clang++" if sys.platform == "darwin" else "g++"
+        name = next((word for word in reversed(given) if not word.startswith("-")), usual)
+        if shutil.which(name) is None:
+            raise UserError(
+                f"train.compile: torch.compile needs a C++ compiler, and {name} is not here; "
+                "install it (`apt-get install g++`), name another one in CXX, or set "
+                "train.compile: off"
+            )
+        config.cpp.cxx = (None, name)
+    return torch.compile(model)
 
 
 def peak_flops(device: Device) -> tuple[float, str]:

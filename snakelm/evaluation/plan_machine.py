@@ -18,7 +18,7 @@ import torch
 
 from ..config import Candidate
 from ..data.bins import TokenBin
-from ..device import Device, pays_to_compile
+from ..device import Device, compiled, pays_to_compile
 from ..log import Log
 from ..model import Decoder, model_size
 from ..training.batches import Batches
@@ -122,8 +122,8 @@ def _tried(
     optimizer = Optimizer(model, train)
     per_token = model_size(model.shape, model.vocab_size).flops_per_token
     run_flops = train.steps * train.batch_tokens * per_token
-    compiled = pays_to_compile(train.compile, device, run_flops)
-    forward = torch.compile(model) if compiled else model
+    pays = pays_to_compile(train.compile, device, run_flops)
+    forward = compiled(model, device) if pays else model
 
     seconds = []
     for step in range(WARM + TIMED):

@@ -20,7 +20,14 @@ from typing import Any, cast
 import torch
 
 from ..config import Train
-from ..device import Device, choose_threads, pays_to_compile, peak_flops, set_up_device
+from ..device import (
+    Device,
+    choose_threads,
+    compiled,
+    pays_to_compile,
+    peak_flops,
+    set_up_device,
+)
 from ..errors import Interrupted, UserError
 from ..files import human_bytes
 from ..log import Log
@@ -266,8 +273,9 @@ def _compiled(
     """The forward pass, through torch.compile where that pays."""
     if not pays_to_compile(training.compile, device, plan.flops):
         return model
+    forward = compiled(model, device)
     log.say("compiling: the first step waits for it, half a minute or more")
-    return torch.compile(model)
+    return forward
 
 
 def _measure(

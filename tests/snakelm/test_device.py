@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from snakelm import device
-from snakelm.device import Device, power_limit
+from snakelm.device import Device, compiled, power_limit
 from snakelm.errors import UserError
 
 
@@ -62,3 +62,32 @@ def test_free_cores_are_some_and_not_more_than_allowed():
 def test_a_missing_device_is_named():
     with pytest.raises(UserError, match=r"train\.device: cuda is not available"):
         device.set_up_device("cuda", "auto", 1)
+
+
+CPU = Device(torch.device("cpu"), torch.float32, 1)
+
+
+@pytest.mark.parametrize(
+    ("variable", "compiler"),
+    [("g++", "g++"), ("env g++ -O1", "g++"), ("", "g++"), (None, "g++"), ("c++", "c++")],
+    ids=["a compiler", "a wrapper and options", "empty", "unset", "another one"],
+)
+def test_torch_compile_gets_the_compiler_that_cxx_means(variable, compiler, monkeypatch):
+    config = pytest.importorskip("torch._inductor.config")
+    monkeypatch.setattr(torch, "compile", lambda model: model)
+    monkeypatch.setattr(device.shutil, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(device.sys, "platform", "linux")
+    if variable is None:
+        monkeypatch.delenv("CXX", raising=False)
+    else:
+        monkeypatch.setenv("CXX", variable)
+
+    with config.patch({"cpp.cxx": (None, "as it was")}):
+        compiled(torch.nn.Identity(), CPU)
+        assert config.cpp.cxx == (None, compiler)
+
+
+def test_without_a_compiler_train_compile_says_what_to_install(monkeypatch):
+    monkeypatch.setenv("CXX", "ccache no-such-compiler")
+    with pytest.raises(UserError, match=r"^train\.compile: .* no-such-compiler is not here"):
+        compiled(torch.nn.Identity(), CPU)
