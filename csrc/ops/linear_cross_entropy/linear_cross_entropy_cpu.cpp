@@ -23,6 +23,9 @@ constexpr int64_t KEPT_MOST = 256, KEPT_APART = 16;
 constexpr int64_t ITEM_MOST = 8 * KEPT_BLOCK, ITEM_STEP = 48;
 constexpr int64_t WORTH_A_THREAD = 1 << 20;  // multiplications
 
+// What rows are cut at in the rows pass: the panels of the kernel (common/multiply.h).
+int64_t panel_of(int isa) { return isa >= static_cast<int>(Isa::avx512) ? PANEL : 16; }
+
 LinearCrossEntropyPasses passes_at(int isa, const LinearCrossEntropyProblem& problem) {
   for (; isa > 0; --isa) {
     if (!KERNELS[isa]) continue;
@@ -114,11 +117,11 @@ const char* linear_cross_entropy_both_cpu(const LinearCrossEntropyProblem& given
   LinearCrossEntropyProblem problem = given;
   problem.kept_exponentials = &keep;
   const LinearCrossEntropyPasses passes = passes_at(isa, problem);
-  const int64_t item = kept_item(problem.vocabulary, threads);
+  const int64_t item = kept_item(problem.vocabulary, threads), panel = panel_of(isa);
   for (keep.first = 0; keep.first < problem.rows; keep.first = keep.last) {
     keep.last = std::min(problem.rows, keep.first + step);
     const int64_t share = (keep.last - keep.first + threads - 1) / threads;
-    const int64_t size = (share + PANEL - 1) / PANEL * PANEL;
+    const int64_t size = (share + panel - 1) / panel * panel;
     if (!run_blocks(passes.rows, problem, keep.first, keep.last, size, threads, parallel_for) ||
         !run_blocks(passes.kept, problem, 0, problem.vocabulary, item, threads, parallel_for))
       return NO_MEMORY;
