@@ -45,8 +45,10 @@ def _multiprocessors(device: torch.device) -> int:
 
 @triton.jit
 def inverse_root(squares, width, eps):
-    """1 / sqrt(mean + eps), the mean of `width` squares that add up to `squares`."""
-    return 1.0 / tl.sqrt_rn(squares / width + eps)
+    """1 / sqrt(mean + eps), the mean of `width` squares that add up to `squares`. One instruction,
+    2^-22.9 at most from the root; an exact one would be a call, around which a register is spilled.
+    """
+    return tl.rsqrt(squares / width + eps)
 
 
 @triton.jit

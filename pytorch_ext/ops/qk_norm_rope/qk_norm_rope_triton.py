@@ -18,19 +18,28 @@ NUMBERS = 1024  # of a tile, half a head wide
 
 
 @triton.jit
+def _position(row, heads, length):
+    """(batch, time, head) of rows of heads, in 64 bits for offsets. Divided in 32, of which there
+    are enough rows for any memory: in 64 a division is a call.
+    """
+    token = row // heads
+    batch, time, head = token // length, token % length, row % heads
+    return batch.to(tl.int64), time.to(tl.int64), head.to(tl.int64)
+
+
+@triton.jit
 def _norm_and_turn(
     x, weight, cos, sin, out, rows, first, length, heads, half,
     x_batch, x_token, x_head, angle_batch, eps,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
     """out = rows first .. first + ROWS of x, normed, times weight, turned."""
-    row = first + tl.arange(0, ROWS)[:, None].to(tl.int64)
+    row = first + tl.arange(0, ROWS)[:, None]
     column = tl.arange(0, COLUMNS)[None, :]
     there = (row < rows) & (column < half)
-    token = row // heads
-    batch = token // length
-    place = x + batch * x_batch + token % length * x_token + row % heads * x_head + column
-    angle = batch * angle_batch + token % length * half + column
+    batch, time, head = _position(row, heads, length)
+    place = x + batch * x_batch + time * x_token + head * x_head + column
+    angle = batch * angle_batch + time * half + column
 
     a = tl.load(place, mask=there, other=0.0).to(tl.float32)
     b = tl.load(place + half, mask=there, other=0.0).to(tl.float32)
@@ -40,7 +49,7 @@ def _norm_and_turn(
 
     c = tl.load(cos + angle, mask=there, other=0.0)
     s = tl.load(sin + angle, mask=there, other=0.0)
-    to = out + row * 2 * half + column
+    to = out + row.to(tl.int64) * 2 * half + column
     tl.store(to, (a * c - b * s).to(out.dtype.element_ty), mask=there)
     tl.store(to + half, (b * c + a * s).to(out.dtype.element_ty), mask=there)
 
@@ -75,7 +84,7 @@ def _turn_back_and_unnorm(
     """Tiles start, start + step, … of grad_x, and their sums for the weight to partial [2 half].
     The equation is rms_norm_triton.py's, of the gradient turned back.
     """
-    own = tl.arange(0, ROWS)[:, None].to(tl.int64)
+    own = tl.arange(0, ROWS)[:, None]
     column = tl.arange(0, COLUMNS)[None, :]
     in_half = column < half
     w_a = tl.load(weight + column, mask=in_half, other=0.0)
@@ -86,8 +95,7 @@ def _turn_back_and_unnorm(
     for first in range(start * ROWS, rows, step * ROWS):
         row = first + own
         there = (row < rows) & in_half
-        token, head = row // heads, row % heads
-        batch, time = token // length, token % length
+        batch, time, head = _position(row, heads, length)
         angle = batch * angle_batch + time * half + column
         c = tl.load(cos + angle, mask=there, other=0.0)
         s = tl.load(sin + angle, mask=there, other=0.0)
@@ -106,7 +114,7 @@ def _turn_back_and_unnorm(
 
         g_a, g_b = back_a * w_a, back_b * w_b
         slope = slope_of(r, tl.sum(a * g_a + b * g_b, axis=1, keep_dims=True) / (2 * half))
-        to = grad_x + row * 2 * half + column
+        to = grad_x + row.to(tl.int64) * 2 * half + column
         tl.store(to, (r * (g_a + a * slope)).to(grad_x.dtype.element_ty), mask=there)
         tl.store(to + half, (r * (g_b + b * slope)).to(grad_x.dtype.element_ty), mask=there)
 
