@@ -3,9 +3,10 @@
     python benchmarks/tokenizer_threads.py --ranks cl100k_base.tiktoken --pattern cl100k
 
 Each round times a batch of documentation on one thread, on two and on one again, then in two
-processes at once, which share nothing but caches, memory and whatever else the cores have in
-common: no number of threads gains more than processes do. Figures are medians of the rounds' ratios
-of wall time, and the ratio of the least times. scaling.py says why rounds and not best times.
+processes at once. Those never wait for each other, so what they lack is the machine's: caches,
+memory and whatever else the cores have in common, of which they need more, with tables of their own
+each. Figures are medians of the rounds' ratios of wall time, and the ratio of the least times.
+scaling.py says why rounds and not best times.
 """
 
 import argparse
@@ -87,17 +88,15 @@ def beside(encode: Callable[[int], None]) -> Callable[[], None]:
     context = multiprocessing.get_context("fork")
     begin, end = context.Barrier(2), context.Barrier(2)
 
-    def other() -> None:
-        os.sched_setaffinity(0, CORES[1:2])
-        while True:
-            begin.wait()
-            encode(1)
-            end.wait()
-
     def together() -> None:
         begin.wait()
         encode(1)
         end.wait()
+
+    def other() -> None:
+        os.sched_setaffinity(0, CORES[1:2])
+        while True:
+            together()
 
     context.Process(target=other, daemon=True).start()
     return together

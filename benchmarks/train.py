@@ -15,8 +15,8 @@ again, plain, compiled, torch; gpt and hf have no such thing and take the whole 
 alike, and what rows named default were until then. The other shapes take the whole vocabulary, too.
 
 All run in this process, in turn, one step each a round, on the same rows of synthetic documents and
-with the allocator's settings of training; ours, plain and compiled begin with the same weights, and
-their losses are compared before anything is timed. Documents are ours alone: gpt and hf attend to
+with the allocator's settings of training; all but gpt and hf begin with the same weights, and their
+losses are compared before anything is timed. Documents are ours alone: gpt and hf attend to
 the whole row. torch's attention takes them as a mask, with which it is slower: plain and compiled
 have ours. All but gpt and hf have our optimizers.
 
@@ -125,7 +125,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 @contextlib.contextmanager
 def operators_of(who: str) -> Iterator[None]:
-    """Those of the model that run in plain torch do so."""
+    """Within, the model's operators are the ones that ``who`` measures."""
     optimizer = {"adamw_step", "muon_step", "orthogonalize", "total_norm"}
     model = dispatch.TABLE.keys() - optimizer - {"attention"}
     names = dict.fromkeys(() if who in OURS else model, "reference")

@@ -38,8 +38,7 @@ bool f16c_runs_here() {
 }
 #endif
 
-// Asks the CPU.
-bool has(Isa isa) {
+bool cpu_has(Isa isa) {
 #if defined(__x86_64__)
   const bool avx2 =
       __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && f16c_runs_here();
@@ -65,7 +64,7 @@ bool has(Isa isa) {
 bool isa_runs_here(Isa isa) {
   static const auto here = [] {
     std::array<bool, ISA_COUNT> all{};
-    for (int level = 0; level < ISA_COUNT; ++level) all[level] = has(static_cast<Isa>(level));
+    for (int level = 0; level < ISA_COUNT; ++level) all[level] = cpu_has(static_cast<Isa>(level));
     return all;
   }();
   return here[static_cast<int>(isa)];
